@@ -1,0 +1,1 @@
+"""What every process must agree on: rows, files, words. No loops, threads or entry points here."""

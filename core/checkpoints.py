@@ -1,0 +1,83 @@
+"""A folder of files that is whole or does not exist: safetensors and JSON, and a manifest written last.
+
+Checkpoints and models are both such folders. Never pickle: a file from elsewhere cannot run code.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from safetensors.numpy import load_file
+from safetensors.numpy import save as to_safetensors
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from core.errors import Damaged, NotFound
+from core.store import ArtifactStore
+from core.tables import Checkpoint
+
+Tensors = Mapping[str, npt.NDArray[Any]]
+Listing = dict[str, dict[str, Any]]  # file name -> size_bytes, sha256
+MANIFEST = "manifest.json"
+
+
+def write_folder(store: ArtifactStore, key: str, files: Mapping[str, bytes], about: Mapping[str, Any]) -> Listing:
+    """Write ``files`` under ``key``, then the manifest that names each with size and sha256. Returns that listing."""
+    listing: Listing = {}
+    for name, data in files.items():
+        store.put(f"{key}/{name}", data)
+        listing[name] = {"size_bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    store.put(f"{key}/{MANIFEST}", to_json({**about, "files": listing}))
+    return listing
+
+
+def read_manifest(store: ArtifactStore, key: str) -> dict[str, Any]:
+    """The manifest. NotFound: the folder was never finished, so it does not exist."""
+    manifest: dict[str, Any] = json.loads(store.fetch(f"{key}/{MANIFEST}").read_bytes())
+    return manifest
+
+
+def fetch_checked(store: ArtifactStore, key: str, name: str) -> Path:
+    """The path of a file whose size and sha256 are what the manifest says; Damaged otherwise."""
+    expected = read_manifest(store, key)["files"][name]
+    path = store.fetch(f"{key}/{name}")
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if digest != expected["sha256"]:
+        raise Damaged(f"{key}/{name} has sha256 {digest}, and its manifest says {expected['sha256']}.")
+    return path
+
+
+def from_tensors(tensors: Tensors) -> bytes:
+    return to_safetensors({name: np.ascontiguousarray(array) for name, array in tensors.items()})
+
+
+def read_tensors(store: ArtifactStore, key: str, name: str) -> dict[str, npt.NDArray[Any]]:
+    """The tensors of a checked file."""
+    return load_file(fetch_checked(store, key, name))
+
+
+def newest_whole(session: Session, store: ArtifactStore, job_id: str) -> Checkpoint | None:
+    """The newest checkpoint of a job whose files are all there and undamaged."""
+    for row in of_job(session, job_id):
+        try:
+            for name in read_manifest(store, row.key)["files"]:
+                fetch_checked(store, row.key, name)
+        except (NotFound, Damaged):
+            continue
+        return row
+    return None
+
+
+def of_job(session: Session, job_id: str) -> list[Checkpoint]:
+    """A job's checkpoints, newest first."""
+    newest = select(Checkpoint).where(Checkpoint.job_id == job_id)
+    return list(session.scalars(newest.order_by(Checkpoint.epoch.desc(), Checkpoint.attempt.desc())))
+
+
+def to_json(value: object) -> bytes:
+    return json.dumps(value, indent=1, allow_nan=False).encode()

@@ -1,0 +1,170 @@
+"""Our exceptions.
+
+TuneserveError
+├── InvalidInput (ValueError)      the user can mend it; names the field
+│   ├── NotAnImage
+│   ├── UnsupportedType
+│   └── TooLarge
+├── NotFound
+├── Conflict                       the state of the thing does not allow it
+├── Overloaded                     a bounded queue is full; try again
+├── NotReady                       nothing to answer with yet
+├── ClaimLost                      somebody else owns the job now: stop, and write nothing
+├── Damaged                        bytes are not what their manifest says
+└── JobFailure                     ends a job; carries the code and the hint that its row shows
+    ├── DatasetUnavailable
+    ├── DatasetInvalid
+    ├── WeightsUnavailable
+    ├── DeviceUnavailable
+    ├── LossNotFinite
+    ├── OutOfMemory
+    ├── DiskFull
+    ├── Killed
+    ├── WorkerLost
+    └── InternalFailure
+
+A class's docstring is its default message.
+"""
+
+from typing import ClassVar
+
+
+class TuneserveError(Exception):
+    """Something went wrong."""
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or type(self).__doc__)
+
+
+class InvalidInput(TuneserveError, ValueError):
+    """The request is not valid."""
+
+    code: ClassVar[str] = "invalid_input"
+
+    def __init__(self, message: str | None = None, pointer: str = "") -> None:
+        super().__init__(message)
+        self.pointer = pointer  # JSON pointer to the field, "" for the whole body
+
+
+class NotAnImage(InvalidInput):
+    """This is not an image that can be read."""
+
+    code = "not_an_image"
+
+
+class UnsupportedType(InvalidInput):
+    """This content type is not accepted here."""
+
+    code = "unsupported_type"
+
+
+class TooLarge(InvalidInput):
+    """This is larger than allowed."""
+
+    code = "too_large"
+
+
+class NotFound(TuneserveError):
+    """There is no such thing."""
+
+
+class Conflict(TuneserveError):
+    """The present state does not allow this."""
+
+
+class Overloaded(TuneserveError):
+    """Too much is waiting already; try again in a moment."""
+
+    def __init__(self, message: str | None = None, retry_after_s: int = 1) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class NotReady(TuneserveError):
+    """No model can answer yet."""
+
+
+class ClaimLost(TuneserveError):
+    """This attempt no longer owns the job."""
+
+
+class Damaged(TuneserveError):
+    """A file is not what its manifest says."""
+
+
+class JobFailure(TuneserveError):
+    """The job cannot go on."""
+
+    code: ClassVar[str] = "internal"
+    default_hint: ClassVar[str] = "See the log: GET /jobs/{id}/logs."
+
+    def __init__(self, message: str | None = None, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.hint = hint or self.default_hint
+
+
+class DatasetUnavailable(JobFailure):
+    """The data set is not on this machine and could not be downloaded."""
+
+    code = "dataset_unavailable"
+    default_hint = "Put the data set's files into TUNESERVE_DATASETS_DIR, or give the machine access to a mirror."
+
+
+class DatasetInvalid(JobFailure):
+    """The data set cannot be used as it is."""
+
+    code = "dataset_invalid"
+    default_hint = "Replace the files named in the message."
+
+
+class WeightsUnavailable(JobFailure):
+    """The pre-trained weights are not on this machine and could not be downloaded."""
+
+    code = "weights_unavailable"
+    default_hint = 'Set "weights": "random", or name a file in TUNESERVE_WEIGHTS_FILE.'
+
+
+class DeviceUnavailable(JobFailure):
+    """The recipe asks for a device that this machine does not have."""
+
+    code = "device_unavailable"
+    default_hint = 'Set "device": "auto".'
+
+
+class LossNotFinite(JobFailure):
+    """The loss became infinite or not a number."""
+
+    code = "loss_not_finite"
+    default_hint = "Lower the learning_rate, or set precision to fp32."
+
+
+class OutOfMemory(JobFailure):
+    """The device or the machine ran out of memory."""
+
+    code = "out_of_memory"
+    default_hint = "Lower batch_size or image_size, or choose a smaller network."
+
+
+class DiskFull(JobFailure):
+    """No space is left where checkpoints and models are kept."""
+
+    code = "disk_full"
+    default_hint = "Free space under TUNESERVE_DATA_DIR, then POST the job again."
+
+
+class Killed(JobFailure):
+    """The training process was killed."""
+
+    code = "killed"
+    default_hint = "The system may have run out of memory: lower batch_size, or see the machine's kernel log."
+
+
+class WorkerLost(JobFailure):
+    """The worker that ran this job is gone."""
+
+    code = "worker_lost"
+    default_hint = "Start a worker, then POST the job again."
+
+
+class InternalFailure(JobFailure):
+    """Something failed that should not fail."""

@@ -1,0 +1,259 @@
+"""What can happen to a job: enqueue, claim, beat, record, finish. Each is one guarded statement.
+
+The attempt number is the fence. A claim raises it; whoever speaks for a job names the attempt it claimed, and is
+refused with ClaimLost when that is no longer the job's own. Callers bring the session, and so decide what else
+belongs to the same transaction.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import exists, func, select, update
+from sqlalchemy.orm import Session
+
+from core import events
+from core.errors import ClaimLost, Conflict, InvalidInput, JobFailure, NotFound, Overloaded, WorkerLost
+from core.ids import new_id
+from core.recipe import Recipe
+from core.tables import ENDED, OWNED, TRANSITIONS, Job, JobStatus, Model, Worker
+
+
+@dataclass(frozen=True)
+class Claim:
+    """The right to speak for a job, until a later attempt takes it."""
+
+    job_id: str
+    attempt: int
+
+
+# -- people's side
+
+
+def enqueue(session: Session, recipe: Recipe, now: float, queue_limit: int) -> Job:
+    """Write a queued job and its first event. Raises Overloaded when ``queue_limit`` jobs wait already."""
+    waiting = session.scalar(select(func.count()).where(Job.status == JobStatus.QUEUED)) or 0
+    if waiting >= queue_limit:
+        raise Overloaded(f"{waiting} jobs are waiting already.", retry_after_s=60)
+    if recipe.weights.startswith("model_") and session.get(Model, recipe.weights) is None:
+        raise InvalidInput(f"There is no model {recipe.weights}.", pointer="/weights")
+    job = Job(id=new_id("job", now), status=JobStatus.QUEUED, recipe=recipe.model_dump(mode="json"), created_at=now)
+    session.add(job)
+    session.flush()
+    events.append(session, job.id, "status", {"status": JobStatus.QUEUED}, now)
+    return job
+
+
+def get(session: Session, job_id: str) -> Job:
+    job = session.get(Job, job_id)
+    if job is None:
+        raise NotFound(f"There is no job {job_id}.")
+    return job
+
+
+def page(
+    session: Session, status: JobStatus | None, dataset: str | None, after: str | None, limit: int
+) -> tuple[list[Job], bool]:
+    """Jobs, newest first, and whether more follow. ``after`` is the id of the last job of the page before."""
+    query = select(Job).order_by(Job.id.desc()).limit(limit + 1)
+    if status is not None:
+        query = query.where(Job.status == status)
+    if dataset is not None:
+        query = query.where(Job.recipe["dataset"].as_string() == dataset)
+    if after is not None:
+        query = query.where(Job.id < after)
+    found = list(session.scalars(query))
+    return found[:limit], len(found) > limit
+
+
+def cancel(session: Session, job_id: str, now: float) -> Job:
+    """A waiting job is cancelled at once; a running one is asked to stop. Conflict when it has ended."""
+    job = get(session, job_id)
+    if job.status is JobStatus.CANCELLING:
+        return job
+    target = JobStatus.CANCELLING if job.status is JobStatus.RUNNING else JobStatus.CANCELLED
+    ended: dict[str, Any] = {"finished_at": now} if target in ENDED else {}
+    if job.status in ENDED or not _move(session, job_id, target, now, only_from={job.status}, **ended):
+        raise Conflict(f"The job has ended: it {_past(job.status)}.")
+    session.refresh(job)
+    return job
+
+
+# -- the worker's side
+
+
+def claim(session: Session, worker_id: str, now: float) -> Claim | None:
+    """Take the oldest waiting job, or None. Two workers never get the same one."""
+    oldest = (
+        select(Job.id)
+        .where(Job.status == JobStatus.QUEUED)
+        .order_by(Job.created_at, Job.id)
+        .limit(1)
+        .with_for_update(skip_locked=True)
+        .scalar_subquery()
+    )
+    taken = session.execute(
+        update(Job)
+        .where(Job.id == oldest, Job.status == JobStatus.QUEUED)
+        .values(
+            status=JobStatus.RUNNING,
+            worker_id=worker_id,
+            attempt=Job.attempt + 1,
+            started_at=func.coalesce(Job.started_at, now),
+            beat_at=now,
+            phase=None,
+            phases=[],
+            progress={},
+            estimated_finish=None,
+        )
+        .returning(Job.id, Job.attempt)
+        .execution_options(synchronize_session=False)
+    ).one_or_none()
+    if taken is None:
+        return None
+    events.append(session, taken.id, "status", {"status": JobStatus.RUNNING, "attempt": taken.attempt}, now)
+    return Claim(taken.id, taken.attempt)
+
+
+def beat(session: Session, claim: Claim, now: float) -> JobStatus:
+    """The trainer lives; the answer is RUNNING, or CANCELLING when it has to stop. ClaimLost: stop, write nothing."""
+    return _owned(session, claim, beat_at=now)
+
+
+def record(session: Session, claim: Claim, **columns: Any) -> JobStatus:
+    """Set columns of a job that is still ours."""
+    return _owned(session, claim, **columns)
+
+
+def succeed(session: Session, claim: Claim, model_id: str, now: float, **columns: Any) -> None:
+    _finish(session, claim, JobStatus.SUCCEEDED, now, model_id=model_id, **columns)
+
+
+def fail(session: Session, claim: Claim, error: dict[str, Any], now: float) -> None:
+    """End the job. One that a person has asked to stop counts as cancelled, whatever else went wrong."""
+    if not _move(
+        session, claim.job_id, JobStatus.FAILED, now, claim=claim, detail={"error": error}, error=error, finished_at=now
+    ):
+        cancelled(session, claim, now)
+
+
+def cancelled(session: Session, claim: Claim, now: float) -> None:
+    _finish(session, claim, JobStatus.CANCELLED, now)
+
+
+def release(session: Session, claim: Claim, reason: str, now: float) -> None:
+    """Hand a running job back to the queue; it goes on from its last checkpoint. A cancelling one is cancelled."""
+    running = {JobStatus.RUNNING}
+    if not _move(
+        session,
+        claim.job_id,
+        JobStatus.QUEUED,
+        now,
+        claim=claim,
+        only_from=running,
+        detail={"reason": reason},
+        worker_id=None,
+    ):
+        cancelled(session, claim, now)
+
+
+def retry_or_fail(session: Session, claim: Claim, failure: JobFailure, now: float) -> None:
+    """An attempt died. Queue the job again while attempts are left; else it fails with the reason."""
+    error = describe(failure)
+    _owned(session, claim, failures=Job.failures + 1)
+    job = get(session, claim.job_id)
+    session.refresh(job)
+    if job.failures < Recipe.model_validate(job.recipe).max_attempts:
+        release(session, claim, f"{error['code']}: {error['message']}", now)
+    else:
+        fail(session, claim, error, now)
+
+
+def requeue_lost(session: Session, now: float, lease_s: float) -> list[str]:
+    """Jobs whose worker has been silent for longer than the lease go back to the queue, or end. Returns their ids."""
+    alive = exists().where(Worker.id == Job.worker_id, Worker.beat_at >= now - lease_s)
+    lost = session.scalars(select(Job).where(Job.status.in_(OWNED), ~alive)).all()
+    for job in lost:
+        worker = session.get(Worker, job.worker_id) if job.worker_id else None
+        silent = f"last sign of life {now - worker.beat_at:.1f} s ago" if worker else "not registered"
+        failure = WorkerLost(f"Worker {job.worker_id} is lost: {silent}.")
+        retry_or_fail(session, Claim(job.id, job.attempt), failure, now)
+    return [job.id for job in lost]
+
+
+def describe(failure: JobFailure, traceback_tail: str = "") -> dict[str, Any]:
+    """What the job's row shows of a failure."""
+    return {
+        "code": failure.code,
+        "message": str(failure),
+        "hint": failure.hint,
+        "traceback_tail": traceback_tail,
+    }
+
+
+# -- workers
+
+
+def register(session: Session, worker: Worker) -> None:
+    session.add(worker)
+
+
+def worker_beat(session: Session, worker_id: str, now: float) -> None:
+    session.execute(update(Worker).where(Worker.id == worker_id).values(beat_at=now))
+
+
+def unregister(session: Session, worker_id: str) -> None:
+    """A worker that left by itself is silent from now on; its row stays, since jobs point at it."""
+    session.execute(update(Worker).where(Worker.id == worker_id).values(beat_at=0.0))
+
+
+def live_workers(session: Session, now: float, lease_s: float) -> int:
+    return session.scalar(select(func.count()).where(Worker.beat_at >= now - lease_s)) or 0
+
+
+# -- the guarded statements
+
+
+def _owned(session: Session, claim: Claim, **columns: Any) -> JobStatus:
+    """Update a job that this claim still owns; its status, or ClaimLost."""
+    status = session.execute(
+        update(Job)
+        .where(Job.id == claim.job_id, Job.attempt == claim.attempt, Job.status.in_(OWNED))
+        .values(**columns)
+        .returning(Job.status)
+    ).scalar_one_or_none()
+    if status is None:
+        raise ClaimLost(f"Attempt {claim.attempt} no longer owns {claim.job_id}.")
+    return status
+
+
+def _finish(session: Session, claim: Claim, to: JobStatus, now: float, **columns: Any) -> None:
+    if not _move(session, claim.job_id, to, now, claim=claim, finished_at=now, **columns):
+        raise ClaimLost(f"Attempt {claim.attempt} came too late to end {claim.job_id} as {to}.")
+
+
+def _move(
+    session: Session,
+    job_id: str,
+    to: JobStatus,
+    now: float,
+    *,
+    claim: Claim | None = None,
+    only_from: Collection[JobStatus] | None = None,
+    detail: dict[str, Any] | None = None,
+    **columns: Any,
+) -> bool:
+    """Change the status where the transition is allowed, and log it. False: the row was not as expected."""
+    sources = {status for status, following in TRANSITIONS.items() if to in following}
+    guarded = update(Job).where(Job.id == job_id, Job.status.in_(sources & set(only_from or sources)))
+    if claim is not None:
+        guarded = guarded.where(Job.attempt == claim.attempt)
+    moved = session.execute(guarded.values(status=to, **columns).returning(Job.id)).scalar_one_or_none()
+    if moved is None:
+        return False
+    events.append(session, job_id, "status", {"status": to, **(detail or {})}, now)
+    return True
+
+
+def _past(status: JobStatus) -> str:
+    return f"was {status}" if status is JobStatus.CANCELLED else str(status)

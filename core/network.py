@@ -1,0 +1,84 @@
+"""Networks of torchvision, and the half of the Preparation that runs in their graph. The only torch in core."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchvision import models
+
+from core.images import Preparation
+
+
+class Prepare(nn.Module):
+    """Canonical images, uint8 n x h x w x c -> what the network sees, float n x 3 x size x size."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, preparation: Preparation) -> None:
+        super().__init__()
+        self._size = preparation.image_size
+        self._resize = (preparation.height, preparation.width) != (self._size, self._size)
+        self.register_buffer("mean", torch.tensor(preparation.mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(preparation.std).view(1, 3, 1, 1), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        values = images.permute(0, 3, 1, 2).float() / 255
+        if self._resize:  # before the channels are made three: a grey digit is resized once
+            values = F.interpolate(values, size=(self._size, self._size), mode="bilinear", align_corners=False)
+        return (values.expand(-1, 3, -1, -1) - self.mean) / self.std
+
+
+class ServingGraph(nn.Module):
+    """Canonical images -> logits: all that serving needs, in one graph."""
+
+    def __init__(self, preparation: Preparation, network: nn.Module) -> None:
+        super().__init__()
+        self.prepare = Prepare(preparation)
+        self.network = network
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.network(self.prepare(images))
+        return logits
+
+
+def build(name: str, classes: int) -> nn.Module:
+    """A network with random weights and a head for that many classes.
+
+    The last BatchNorm of each residual block starts at zero, so that a block starts as the identity: on short
+    budgets worth several points (Goyal et al. 2017, 5.1).
+    """
+    options: dict[str, Any] = {}
+    if name in ("googlenet", "inception_v3"):
+        options = {"aux_logits": False, "init_weights": True}  # one output, like all the others
+    network: nn.Module = models.get_model(name, weights=None, num_classes=classes, **options)
+    for module in network.modules():
+        if isinstance(module, (models.resnet.Bottleneck, models.resnet.BasicBlock)):
+            last = module.bn3 if isinstance(module, models.resnet.Bottleneck) else module.bn2
+            assert isinstance(last.weight, Tensor)
+            nn.init.zeros_(last.weight)
+    return network
+
+
+def to_arrays(network: nn.Module) -> dict[str, npt.NDArray[Any]]:
+    """Weights and buffers as arrays, by torchvision's names."""
+    return {name: tensor.detach().cpu().numpy() for name, tensor in network.state_dict().items()}
+
+
+def from_arrays(arrays: Mapping[str, npt.NDArray[Any]]) -> dict[str, Tensor]:
+    return {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
+
+
+def load_matching(network: nn.Module, state: Mapping[str, Tensor]) -> list[str]:
+    """Load what has the same name and shape; the names of the network's tensors that stay as they are.
+
+    With weights of the same network for another number of classes, those are the head's.
+    """
+    own = network.state_dict()
+    fitting = {name: tensor for name, tensor in state.items() if name in own and tensor.shape == own[name].shape}
+    network.load_state_dict(fitting, strict=False)
+    return [name for name in own if name not in fitting and not name.endswith("num_batches_tracked")]

@@ -1,0 +1,69 @@
+"""Every knob, with its unit and default. Read once from the environment, then frozen and passed down."""
+
+import os
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Each field is also an environment variable: ``TUNESERVE_`` and the field's name in capitals."""
+
+    model_config = SettingsConfigDict(env_prefix="TUNESERVE_", frozen=True, env_ignore_empty=True)
+
+    # where things are
+    data_dir: Path = Path("tuneserve-data")  # database, checkpoints, models, logs
+    database_url: str | None = None  # default: SQLite in data_dir; never on a network file system
+    datasets_dir: Path | None = None  # holds <name>/ with the files of a data set; default: data_dir/datasets
+    weights_dir: Path | None = None  # cache of pre-trained weights; default: data_dir/weights
+    weights_file: Path | None = None  # a state dict to use for "imagenet", whatever its name
+    weights_mirror: str | None = None  # URL of a folder with torchvision's weight files
+    datasets_mirror: str | None = None  # URL of a folder with <name>/<file> for the built-in data sets
+    download_timeout_s: float = Field(30.0, gt=0)  # a host that is silent for so long counts as unreachable
+
+    # the service
+    host: str = "127.0.0.1"
+    port: int = Field(8000, ge=0, le=65535)
+    max_body_bytes: int = Field(32 * 2**20, gt=0)
+    max_image_pixels: int = Field(50_000_000, gt=0)  # before decoding: a small file can hold a huge picture
+    max_images_per_request: int = Field(256, gt=0)
+    max_queued_jobs: int = Field(1000, gt=0)
+    predict_device: Literal["auto", "cpu", "cuda"] = "auto"
+    predict_threads: int = Field(default_factory=lambda: os.cpu_count() or 1, gt=0)
+    predict_batch: int = Field(32, gt=0)  # most images that one run of the network takes
+    predict_queue: int = Field(512, gt=0)  # images that may wait; one more is refused with 429
+    reload_poll_s: float = Field(0.5, gt=0)  # how often the service looks for a new model
+
+    # the worker
+    beat_s: float = Field(2.0, gt=0)  # how often worker and trainer say that they live
+    lease_s: float = Field(10.0, gt=0)  # a worker silent for so long is lost, and its job goes to another
+    poll_s: float = Field(0.5, gt=0)  # how often an idle worker looks for a job
+    cancel_grace_s: float = Field(10.0, ge=0)  # what a trainer may take to stop by itself
+    stop_grace_s: float = Field(5.0, ge=0)  # the same when the worker itself was told to stop
+    stall_s: float = Field(120.0, gt=0)  # a trainer that has not beaten for so long is killed and tried again
+    keep_checkpoints: int = Field(2, ge=1)  # the newest ones; the best one is kept besides
+    train_threads: int | None = Field(None, gt=0)  # default: every core
+    train_niceness: int = Field(10, ge=0, le=19)  # predictions come first where both share a CPU
+
+    @property
+    def resolved_database_url(self) -> str:
+        return self.database_url or f"sqlite:///{self.data_dir.resolve() / 'tuneserve.db'}"
+
+    @property
+    def resolved_datasets_dir(self) -> Path:
+        return self.datasets_dir or self.data_dir / "datasets"
+
+    @property
+    def resolved_weights_dir(self) -> Path:
+        return self.weights_dir or self.data_dir / "weights"
+
+    def log_path(self, job_id: str, attempt: int) -> Path:
+        """Where the trainer's own output goes."""
+        return self.data_dir / "jobs" / job_id / "logs" / f"attempt-{attempt:03d}.log"
+
+    def environment(self) -> dict[str, str]:
+        """These settings as the environment of a child process, so that it sees exactly the same ones."""
+        set_fields = self.model_dump(mode="json", exclude_none=True)
+        return {f"TUNESERVE_{name.upper()}": str(value) for name, value in set_fields.items()}

@@ -1,0 +1,73 @@
+"""Where bytes lie. A key is a relative path like ``models/<id>/weights.safetensors``; a written object is whole."""
+
+import os
+import shutil
+import tempfile
+from pathlib import Path, PurePosixPath
+from typing import Protocol
+
+from core.errors import NotFound
+
+
+class ArtifactStore(Protocol):
+    """Exactly what checkpoints and models need, so that any object store can stand in for the disk.
+
+    No rename, no append: what is not written whole is not there. ``fetch`` gives a local path, since safetensors
+    and ONNX Runtime map files into memory.
+    """
+
+    def put(self, key: str, data: bytes) -> None: ...
+
+    def fetch(self, key: str) -> Path: ...
+
+    def delete(self, prefix: str) -> None: ...
+
+
+class LocalStore:
+    """A folder. Objects appear by rename, after their bytes have reached the disk."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def put(self, key: str, data: bytes) -> None:
+        target = self._path(key)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=".part-")
+        temporary = Path(name)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.chmod(0o644)
+            temporary.replace(target)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        _sync_directory(target.parent)
+
+    def fetch(self, key: str) -> Path:
+        """The object's path; NotFound if there is none."""
+        path = self._path(key)
+        if not path.is_file():
+            raise NotFound(f"Nothing is stored at {key}.")
+        return path
+
+    def delete(self, prefix: str) -> None:
+        """Remove a folder of objects, if it is there."""
+        shutil.rmtree(self._path(prefix), ignore_errors=True)
+
+    def _path(self, key: str) -> Path:
+        parts = PurePosixPath(key)
+        if parts.is_absolute() or ".." in parts.parts or not parts.parts:
+            raise ValueError(f"not a key: {key!r}")
+        return self._root / parts
+
+
+def _sync_directory(path: Path) -> None:
+    """Make the rename itself durable; without it a power cut can undo it."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
