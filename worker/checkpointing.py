@@ -1,0 +1,114 @@
+"""An attempt's checkpoints: saved after each epoch, gone on from after a death, thinned as they age."""
+
+import time
+from typing import Any
+
+import onnxruntime
+import torch
+import torchvision
+
+from core import checkpoints, jobs
+from core.checkpoints import from_tensors, read_manifest, read_tensors, write_folder
+from core.network import from_arrays, to_arrays
+from core.recipe import ResolvedRecipe
+from core.tables import Checkpoint
+from worker import devices
+from worker.setup import Training
+from worker.train import Epoch
+
+WEIGHTS, OPTIMIZER = "weights.safetensors", "optimizer.safetensors"
+
+
+def save(training: Training, epoch: Epoch, metrics: dict[str, Any], **columns: Any) -> None:
+    """Bytes, then the row, in one transaction with the event and whatever ``columns`` say of the job."""
+    claim, now = training.report.claim, time.time()
+    key = f"jobs/{claim.job_id}/checkpoints/{claim.attempt:03d}/{epoch.number:05d}"
+    files = {
+        WEIGHTS: from_tensors(to_arrays(training.network)),
+        OPTIMIZER: from_tensors(epoch.optimizer),
+    }
+    write_folder(training.store, key, files, describe(training) | {"epoch": epoch.number, "metrics": metrics})
+    size = sum(map(len, files.values()))
+    row = Checkpoint(
+        id=f"ckpt_{claim.job_id.removeprefix('job_')}_{claim.attempt}_{epoch.number}",
+        job_id=claim.job_id,
+        attempt=claim.attempt,
+        epoch=epoch.number,
+        key=key,
+        metrics=metrics,
+        size_bytes=size,
+        created_at=now,
+    )
+    training.report.event("checkpoint", {"id": row.id, "epoch": epoch.number, "size_bytes": size}, row, **columns)
+    _thin(training)
+
+
+def resume(training: Training) -> str | None:
+    """Go on from the job's newest whole checkpoint; its id, or None where there is none."""
+    claim = training.report.claim
+    with training.db.read() as session:
+        row = checkpoints.newest_whole(session, training.store, claim.job_id)
+    if row is None:
+        return None
+    manifest = read_manifest(training.store, row.key)
+    if manifest["dataset_digest"] != training.dataset.digest:
+        training.report.log(f"{row.id} was made with other data: starting anew")
+        return None
+    training.network.load_state_dict(from_arrays(read_tensors(training.store, row.key, WEIGHTS)))
+    training.optimizer = read_tensors(training.store, row.key, OPTIMIZER)
+    training.history = manifest["history"]
+    training.recipe = ResolvedRecipe.model_validate(manifest["recipe"] | {"device": str(training.device)})
+    training.report.event("log", {"message": f"resumed from {row.id}, after epoch {row.epoch}"}, resumed_from=row.id)
+    return row.id
+
+
+def load_best(training: Training) -> int:
+    """Give the network the weights of its best epoch; that epoch's number."""
+    best = best_epoch(training.history)
+    if best != training.history[-1]["epoch"]:
+        with training.db.read() as session:
+            row = next(r for r in checkpoints.of_job(session, training.report.claim.job_id) if r.epoch == best)
+        training.network.load_state_dict(from_arrays(read_tensors(training.store, row.key, WEIGHTS)))
+    return best
+
+
+def best_epoch(history: list[dict[str, Any]]) -> int:
+    """The epoch with the highest validation accuracy, then the lowest loss; without a validation part the last."""
+    if history[-1]["validation_accuracy"] is None:
+        return int(history[-1]["epoch"])
+    best = max(history, key=lambda metrics: (metrics["validation_accuracy"], -metrics["validation_loss"]))
+    return int(best["epoch"])
+
+
+def describe(training: Training) -> dict[str, Any]:
+    """What a run needs to stay explainable, beside its weights."""
+    return {
+        "job_id": training.report.claim.job_id,
+        "attempt": training.report.claim.attempt,
+        "recipe": training.recipe.model_dump(mode="json"),
+        "dataset": training.dataset.name,
+        "dataset_digest": training.dataset.digest,
+        "classes": list(training.dataset.classes),
+        "preparation": training.preparation.model_dump(mode="json"),
+        "history": training.history,
+        "phases": training.report.phases,
+        "device": devices.describe(training.device),
+        "versions": {
+            "torch": torch.__version__,
+            "torchvision": torchvision.__version__,
+            "onnxruntime": onnxruntime.__version__,
+        },
+    }
+
+
+def _thin(training: Training) -> None:
+    """Keep the newest checkpoints and the best one. Rows first: whoever sees a row can read its bytes."""
+    keep = training.settings.keep_checkpoints
+    best = best_epoch(training.history)
+    with training.db.write() as session:
+        jobs.beat(session, training.report.claim, time.time())  # still ours
+        dropped = [r for r in checkpoints.of_job(session, training.report.claim.job_id)[keep:] if r.epoch != best]
+        for row in dropped:
+            session.delete(row)
+    for row in dropped:
+        training.store.delete(row.key)

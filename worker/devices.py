@@ -1,0 +1,70 @@
+"""The device to train on, what it is called, and which precision suits it."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from core.errors import DeviceUnavailable
+
+Precision = Literal["fp32", "bf16", "fp16"]
+
+
+def choose(wanted: str) -> torch.device:
+    """The recipe's device; "auto" is the GPU if there is one, else the CPU."""
+    if wanted == "auto":
+        wanted = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    device = torch.device(wanted)
+    if device.type == "cuda":
+        index = device.index or 0
+        if not torch.cuda.is_available() or index >= torch.cuda.device_count():
+            raise DeviceUnavailable(
+                f"This machine has no {wanted}: {torch.cuda.device_count()} CUDA devices are visible."
+            )
+        return torch.device("cuda", index)
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise DeviceUnavailable("This machine has no mps device.")
+    return device
+
+
+def best_precision(device: torch.device) -> Precision:
+    """bf16 where the device computes in it, fp32 elsewhere.
+
+    A CPU without bf16 instructions emulates them: measured 0.7 times the speed of fp32 there.
+    """
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+    return "bf16" if device.type == "cpu" and _cpu_has_bf16() else "fp32"
+
+
+def describe(device: torch.device) -> dict[str, Any]:
+    """For the job's row: type, name, count."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name()
+    return {"type": device.type, "name": name, "count": 1, "threads": torch.get_num_threads()}
+
+
+def peak_memory_bytes(device: torch.device) -> int:
+    """The most memory that the job held: on the GPU if it is there, else of this process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    import resource  # not on Windows, where nothing else here needs it
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _cpu_has_bf16() -> bool:
+    flags = _cpuinfo("flags").split()
+    return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+def _cpu_name() -> str:
+    return _cpuinfo("model name") or "CPU"
+
+
+def _cpuinfo(field: str) -> str:
+    """A field of Linux's /proc/cpuinfo; empty where there is none."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return ""
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith(field)), "")

@@ -1,0 +1,31 @@
+"""What ended a training, in the words of the contract."""
+
+import errno
+
+import torch
+from sqlalchemy.exc import OperationalError
+
+from core.errors import DiskFull, InternalFailure, JobFailure, OutOfMemory
+
+ALLOCATOR_MESSAGES = ("can't allocate memory", "CUDA out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
+
+
+def classify(error: BaseException) -> JobFailure:
+    """The failure that this exception stands for; its cause is kept."""
+    if isinstance(error, JobFailure):
+        return error
+    failure: JobFailure
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or _names_the_allocator(error):
+        failure = OutOfMemory(f"Out of memory: {error}")
+    elif isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        failure = DiskFull(f"No space is left: {error}")
+    elif isinstance(error, OperationalError) and "disk is full" in str(error.orig):
+        failure = DiskFull(f"No space is left for the database: {error.orig}")
+    else:
+        failure = InternalFailure(f"{type(error).__name__}: {error}")
+    failure.__cause__ = error
+    return failure
+
+
+def _names_the_allocator(error: BaseException) -> bool:
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in ALLOCATOR_MESSAGES)

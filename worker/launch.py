@@ -1,0 +1,43 @@
+"""Starts the process that trains one attempt. Imports no torch: the loop must start at once."""
+
+import os
+import subprocess
+import sys
+from typing import Protocol
+
+from core.jobs import Claim
+from core.settings import Settings
+
+EXIT_CLAIM_LOST = 3  # another attempt owns the job
+EXIT_INTERRUPTED = 75  # asked to stop; the loop decides what becomes of the job
+
+
+class Process(Protocol):
+    """What the loop needs of a running attempt: subprocess.Popen has it, and so has a fake."""
+
+    def poll(self) -> int | None: ...
+
+    def terminate(self) -> None: ...
+
+    def kill(self) -> None: ...
+
+    def wait(self, timeout: float | None = None) -> int: ...
+
+
+class Launcher(Protocol):
+    def __call__(self, claim: Claim, settings: Settings) -> Process: ...
+
+
+def start_trainer(claim: Claim, settings: Settings) -> Process:
+    """A process of its own, in a session of its own: a Ctrl-C at the terminal is the loop's to handle."""
+    log = settings.log_path(claim.job_id, claim.attempt)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            [sys.executable, "-m", "worker.trainer", claim.job_id, str(claim.attempt)],
+            env=os.environ | settings.environment() | {"TUNESERVE_WORKER_PID": str(os.getpid())},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )

@@ -1,0 +1,141 @@
+"""The worker: claim a job, launch its trainer, watch it, record how it ended. Imports no torch."""
+
+import logging
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable
+
+from sqlalchemy.exc import OperationalError
+
+from core import jobs
+from core.db import Database
+from core.errors import ClaimLost, InternalFailure, JobFailure, Killed
+from core.ids import new_id
+from core.jobs import Claim
+from core.settings import Settings
+from core.tables import OWNED, JobStatus, Worker
+from worker.launch import EXIT_INTERRUPTED, Launcher, Process, start_trainer
+
+log = logging.getLogger(__name__)
+WATCH_S = 0.2  # how often a running trainer is looked at
+
+
+class WorkerLoop:
+    """One worker: one job at a time. ``stop`` ends it; a job it holds goes back to the queue."""
+
+    def __init__(
+        self, settings: Settings, db: Database, launch: Launcher = start_trainer, clock: Callable[[], float] = time.time
+    ) -> None:
+        self.stop = threading.Event()
+        self._settings = settings
+        self._db = db
+        self._launch = launch
+        self._clock = clock
+        self._beat_due = 0.0
+        self.id = new_id("worker", clock())
+
+    def run(self) -> None:
+        """Until ``stop`` is set."""
+        self._register()
+        while not self.stop.is_set():
+            try:
+                claim = self.step()
+            except OperationalError:  # the database is away for a moment; the lease decides about what we held
+                log.warning("the database does not answer; trying again", exc_info=True)
+                claim = None
+            if claim is None:
+                self.stop.wait(self._settings.poll_s)
+        with self._db.write() as session:
+            jobs.unregister(session, self.id)
+
+    def step(self) -> Claim | None:
+        """Beat, look after the lost, and run one job if one waits."""
+        self._beat()
+        now = self._clock()
+        with self._db.write() as session:
+            claim = jobs.claim(session, self.id, now)
+        if claim is not None:
+            log.info("claimed %s, attempt %d", claim.job_id, claim.attempt)
+            self._watch(claim, self._launch(claim, self._settings))
+        return claim
+
+    def _register(self) -> None:
+        now = self._clock()
+        with self._db.write() as session:
+            jobs.register(
+                session, Worker(id=self.id, host=socket.gethostname(), pid=os.getpid(), started_at=now, beat_at=now)
+            )
+
+    def _beat(self) -> None:
+        """Say that this worker lives, and take care of those that no longer do."""
+        now = self._clock()
+        if now < self._beat_due:
+            return
+        self._beat_due = now + self._settings.beat_s
+        with self._db.write() as session:
+            jobs.worker_beat(session, self.id, now)
+            for job_id in jobs.requeue_lost(session, now, self._settings.lease_s):
+                log.warning("%s had lost its worker", job_id)
+
+    def _watch(self, claim: Claim, process: Process) -> None:
+        """Until the trainer has ended, one way or another; then make sure that the row says so."""
+        stop_by: float | None = None  # when a trainer that was asked to stop is killed
+        while process.poll() is None:
+            try:
+                self._beat()
+                stop_by = stop_by or self._deadline(claim, process)
+            except OperationalError:
+                log.warning("the database does not answer; watching on", exc_info=True)
+            if stop_by is not None and self._clock() >= stop_by:
+                process.kill()
+            self._pause()
+        code = process.wait()
+        log.info("%s, attempt %d: the trainer ended with %d", claim.job_id, claim.attempt, code)
+        self._record_end(claim, code)
+
+    def _pause(self) -> None:
+        """Between two looks. Once ``stop`` is set, waiting for it would not wait at all."""
+        if self.stop.is_set():
+            time.sleep(WATCH_S)
+        else:
+            self.stop.wait(WATCH_S)
+
+    def _deadline(self, claim: Claim, process: Process) -> float | None:
+        """None while all is well; else the trainer has been asked to stop, and this is when its time is over."""
+        now = self._clock()
+        if self.stop.is_set():
+            process.terminate()
+            return now + self._settings.stop_grace_s
+        with self._db.read() as session:
+            job = jobs.get(session, claim.job_id)
+        if job.attempt != claim.attempt or job.worker_id != self.id:
+            return now  # fenced: the job is another's
+        if job.status is JobStatus.CANCELLING:
+            return now + self._settings.cancel_grace_s  # the trainer's own beat tells it to stop
+        if now - (job.beat_at or now) > self._settings.stall_s:
+            log.warning("%s: no beat for %.0f s", claim.job_id, now - (job.beat_at or now))
+            return now
+        return None
+
+    def _record_end(self, claim: Claim, code: int) -> None:
+        """A trainer that ended by itself has said how. What it could not say is said here."""
+        now = self._clock()
+        try:
+            with self._db.write() as session:
+                if jobs.get(session, claim.job_id).status not in OWNED:
+                    return
+                if self.stop.is_set() or code == EXIT_INTERRUPTED:
+                    jobs.release(session, claim, "the worker was told to stop", now)
+                else:
+                    jobs.retry_or_fail(session, claim, _cause(code), now)
+        except ClaimLost:
+            log.warning("%s belongs to another attempt by now", claim.job_id)
+
+
+def _cause(code: int) -> JobFailure:
+    if code < 0:
+        return Killed(f"The training process was killed by {signal.Signals(-code).name}.")
+    return InternalFailure(f"The training process ended with exit code {code} and gave no reason.")

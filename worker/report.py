@@ -1,0 +1,96 @@
+"""What the trainer tells the world: beats, phases, progress, epochs. Every write names the attempt, and is refused
+once another attempt owns the job.
+"""
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from core import events, jobs
+from core.db import Database
+from core.errors import ClaimLost
+from core.jobs import Claim
+from core.tables import Base, JobStatus, Phase
+from worker.launch import EXIT_CLAIM_LOST
+
+log = logging.getLogger(__name__)
+
+
+class Reporter:
+    """Speaks for one attempt of one job. ``stop`` is set when the training has to end early."""
+
+    def __init__(self, db: Database, claim: Claim, beat_s: float, clock: Callable[[], float] = time.time) -> None:
+        self.claim = claim
+        self.stop = threading.Event()
+        self._db = db
+        self._beat_s = beat_s
+        self._clock = clock
+        self.started_at = clock()
+        self.phases: list[dict[str, Any]] = []
+
+    def start_beating(self) -> None:
+        threading.Thread(target=self._beat_for_ever, name="beat", daemon=True).start()
+
+    def phase(self, phase: Phase, message: str = "") -> None:
+        """The job enters a phase; the one before ends."""
+        now = self._clock()
+        self._end_phase(now)
+        self.phases.append({"phase": phase, "started_at": now, "ended_at": None, "message": message})
+        with self._db.write() as session:
+            jobs.record(session, self.claim, phase=phase, phases=self.phases)
+            self._event(session, "status", {"status": JobStatus.RUNNING, "phase": phase, "message": message})
+        log.info("%s %s", phase, message)
+
+    def ended_phases(self) -> list[dict[str, Any]]:
+        """The phases, the last one ended now: for the row of a job that succeeds."""
+        self._end_phase(self._clock())
+        return self.phases
+
+    def seconds_in(self, phase: Phase) -> float:
+        """How long that phase has taken so far in this attempt."""
+        now = self._clock()
+        of_phase = [entry for entry in self.phases if entry["phase"] == phase]
+        return float(sum((entry["ended_at"] or now) - entry["started_at"] for entry in of_phase))
+
+    def record(self, **columns: Any) -> None:
+        with self._db.write() as session:
+            jobs.record(session, self.claim, beat_at=self._clock(), **columns)
+
+    def event(self, kind: str, data: dict[str, Any], *rows: Base, **columns: Any) -> None:
+        """Log an event, add rows and set columns of the job with it, in one transaction."""
+        with self._db.write() as session:
+            jobs.record(session, self.claim, beat_at=self._clock(), **columns)
+            session.add_all(rows)
+            self._event(session, kind, data)
+
+    def log(self, message: str) -> None:
+        log.info(message)
+        self.event("log", {"message": message})
+
+    def _event(self, session: Session, kind: str, data: dict[str, Any]) -> None:
+        events.append(session, self.claim.job_id, kind, data, self._clock(), self.claim.attempt)
+
+    def _end_phase(self, now: float) -> None:
+        if self.phases and self.phases[-1]["ended_at"] is None:
+            self.phases[-1]["ended_at"] = now
+
+    def _beat_for_ever(self) -> None:
+        """Say that we live; the answer says whether to go on. Fenced: leave at once, since every write is refused."""
+        while True:
+            try:
+                with self._db.write() as session:
+                    status = jobs.beat(session, self.claim, self._clock())
+                if status is JobStatus.CANCELLING:
+                    self.stop.set()
+            except ClaimLost:
+                log.warning("attempt %d no longer owns %s: leaving", self.claim.attempt, self.claim.job_id)
+                os._exit(EXIT_CLAIM_LOST)
+            except SQLAlchemyError:
+                log.warning("the beat could not be written; trying again", exc_info=True)
+            time.sleep(self._beat_s)  # a daemon thread of a process that ends by os._exit or by returning

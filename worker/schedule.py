@@ -1,0 +1,42 @@
+"""Learning-rate curves and parameter groups: pure functions. A rate depends on the step alone, so that resuming needs
+nothing but the step's number.
+"""
+
+import math
+from typing import Any, Literal
+
+from torch import nn
+
+START_DIVISOR = 25.0  # one-cycle starts at peak / 25 ... (Smith and Topin 2018; torch's OneCycleLR)
+END_DIVISOR = 1e4  # ... and ends at peak / 10,000
+STEP_DROPS = (1 / 3, 2 / 3)  # "step": a tenth after each of these shares of the training
+
+
+def learning_rate(
+    kind: Literal["onecycle", "cosine", "step", "constant"], peak: float, step: int, steps: int, warmup_fraction: float
+) -> float:
+    """The rate for step 0..steps-1. Every curve rises first, over ``warmup_fraction`` of the steps."""
+    warmup = round(warmup_fraction * steps)
+    if step < warmup:
+        return _cosine(peak / START_DIVISOR, peak, step / warmup)
+    progress = (step - warmup) / max(1, steps - 1 - warmup)
+    if kind == "onecycle":
+        return _cosine(peak, peak / END_DIVISOR, progress)
+    if kind == "cosine":
+        return _cosine(peak, 0.0, progress)
+    if kind == "step":
+        return peak * 0.1 ** sum(progress >= drop for drop in STEP_DROPS)
+    return peak
+
+
+def _cosine(start: float, end: float, progress: float) -> float:
+    return end + (start - end) * (1 + math.cos(math.pi * min(1.0, progress))) / 2
+
+
+def parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Decay for matrices and kernels; none for biases and norms, where it only hurts (He et al. 2018, 3.1)."""
+    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    return [
+        {"params": [parameter for parameter in trained if parameter.ndim > 1], "weight_decay": weight_decay},
+        {"params": [parameter for parameter in trained if parameter.ndim <= 1], "weight_decay": 0.0},
+    ]

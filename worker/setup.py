@@ -1,0 +1,96 @@
+"""Before training: the recipe resolved, the data on the device, the network built and filled."""
+
+import os
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from core import jobs
+from core.db import Database
+from core.images import Preparation
+from core.network import Prepare, build
+from core.recipe import Recipe, ResolvedRecipe
+from core.settings import Settings
+from core.store import ArtifactStore
+from core.tables import Phase
+from worker import data, devices, weights
+from worker.datasets import load
+from worker.datasets.dataset import Dataset
+from worker.report import Reporter
+from worker.resolve import resolve
+from worker.train import Arrays
+
+
+@dataclass
+class Training:
+    """What one attempt works with. ``history`` and ``optimizer`` are replaced when it goes on from a checkpoint."""
+
+    settings: Settings
+    db: Database
+    store: ArtifactStore
+    report: Reporter
+    recipe: ResolvedRecipe
+    device: torch.device
+    dataset: Dataset
+    splits: data.Splits
+    preparation: Preparation
+    prepare: Prepare
+    network: nn.Module
+    queued_s: float
+    history: list[dict[str, Any]] = field(default_factory=list)  # the metrics of each epoch done
+    optimizer: Arrays | None = None
+
+
+def set_up(settings: Settings, db: Database, store: ArtifactStore, report: Reporter) -> Training:
+    """Everything that can fail before the first step, the cheapest first."""
+    torch.set_num_threads(settings.train_threads or os.cpu_count() or 1)
+    with db.read() as session:
+        job = jobs.get(session, report.claim.job_id)
+    asked = Recipe.model_validate(job.recipe)
+    device = devices.choose(asked.device)
+    report.record(device=devices.describe(device))
+    report.phase(Phase.PREPARING_DATA, f"data set {asked.dataset}")
+    state = weights.find_state(asked.network, asked.weights, settings, db, store)
+    dataset = load(asked.dataset, settings)
+    splits = data.split(dataset, asked.train_samples, asked.validation_fraction, asked.seed)
+    recipe = resolve(asked, device, len(splits.train), max(dataset.train_images.shape[1:3]))
+    torch.manual_seed(recipe.seed)
+    network = build(recipe.network, len(dataset.classes))
+    if state is not None:
+        weights.fill(network, recipe.network, state)
+    preparation = _preparation(dataset, recipe, splits)
+    report.record(resolved_recipe=recipe.model_dump(mode="json"))
+    return Training(
+        settings=settings,
+        db=db,
+        store=store,
+        report=report,
+        recipe=recipe,
+        device=device,
+        dataset=dataset,
+        splits=data.Splits(*(data.to_device(part, device) for part in (splits.train, splits.validation, splits.test))),
+        preparation=preparation,
+        prepare=Prepare(preparation).to(device),
+        network=network.to(device, memory_format=torch.channels_last),  # type: ignore[call-overload]
+        queued_s=(job.started_at or job.created_at) - job.created_at,
+    )
+
+
+def _preparation(dataset: Dataset, recipe: ResolvedRecipe, splits: data.Splits) -> Preparation:
+    """Pre-trained weights expect the statistics of the data they have seen; others suit the data at hand."""
+    _, height, width, channels = dataset.train_images.shape
+    if recipe.weights == "imagenet":
+        mean, std = weights.IMAGENET_MEAN, weights.IMAGENET_STD
+    else:
+        mean, std = data.statistics(splits.train.images)
+    return Preparation(
+        style=dataset.style,
+        height=height,
+        width=width,
+        channels=1 if channels == 1 else 3,
+        image_size=recipe.image_size,
+        mean=mean,
+        std=std,
+    )

@@ -1,0 +1,87 @@
+"""Where a network's first weights come from: torchvision's pre-trained ones, one of our models, or chance."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from pickle import UnpicklingError
+from urllib.error import URLError
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torchvision import models
+
+from core import checkpoints
+from core.db import Database
+from core.errors import NotFound, WeightsUnavailable
+from core.models import find as find_model
+from core.network import from_arrays, load_matching
+from core.settings import Settings
+from core.store import ArtifactStore
+from worker.download import fetch
+
+State = Mapping[str, Tensor]
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+def find_state(name: str, weights: str, settings: Settings, db: Database, store: ArtifactStore) -> State | None:
+    """The state dict that the recipe's ``weights`` names; None for chance. WeightsUnavailable says what to do."""
+    if weights == "random":
+        return None
+    return _imagenet(name, settings) if weights == "imagenet" else _from_model(weights, db, store)
+
+
+def fill(network: nn.Module, name: str, state: State) -> None:
+    """Load the state. The head keeps its chance values where the number of classes differs."""
+    own = len(network.state_dict())
+    left = load_matching(network, state)
+    if len(left) > own // 4:
+        raise WeightsUnavailable(
+            f"These are not the weights of {name}: {len(left)} of its {own} tensors are missing, {left[0]} first.",
+            hint=f"Name a state dict of torchvision's {name} in TUNESERVE_WEIGHTS_FILE.",
+        )
+
+
+def _imagenet(name: str, settings: Settings) -> State:
+    """From the file in the settings, the cache, or a download into it: the mirror's, else torchvision's."""
+    if settings.weights_file is not None:
+        return _read(settings.weights_file)
+    published = models.get_model_weights(name)["DEFAULT"].url
+    file, folder = published.rsplit("/", 1)[1], settings.resolved_weights_dir
+    for cached in (folder / file, folder / f"{name}.pth", folder / f"{name}.safetensors"):
+        if cached.is_file():
+            return _read(cached)
+    digest = re.search(r"-([0-9a-f]{8,})\.", file)  # torchvision's names carry the start of the sha256
+    url = f"{settings.weights_mirror.rstrip('/')}/{file}" if settings.weights_mirror else published
+    try:
+        fetch([url], folder / file, "sha256", digest[1] if digest else "", settings.download_timeout_s)
+    except URLError as error:
+        raise WeightsUnavailable(
+            f"The pre-trained weights of {name} are not in {folder} and could not be downloaded: {error.reason}.",
+            hint=f'Put {file} into {folder}, name a file in TUNESERVE_WEIGHTS_FILE, or set "weights": "random".',
+        ) from error
+    return _read(folder / file)
+
+
+def _from_model(model_id: str, db: Database, store: ArtifactStore) -> State:
+    try:
+        with db.read() as session:
+            key = find_model(session, model_id).key
+        return from_arrays(checkpoints.read_tensors(store, key, "weights.safetensors"))
+    except NotFound as error:
+        raise WeightsUnavailable(f"The weights of {model_id} are gone: {error}") from error
+
+
+def _read(path: Path) -> State:
+    """A state dict from safetensors, or from torch's own format with nothing but tensors in it."""
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError, SafetensorError, UnpicklingError) as error:
+        raise WeightsUnavailable(f"{path} cannot be read as a state dict: {error}") from error
+    if not isinstance(state, Mapping) or not all(isinstance(tensor, Tensor) for tensor in state.values()):
+        raise WeightsUnavailable(f"{path} is not a state dict.")
+    return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
