@@ -1,0 +1,97 @@
+"""Waiting images -> batches -> answers. No clock: a batch is what queued while the device worked on the last one."""
+
+import asyncio
+import time
+from collections import deque
+from concurrent.futures import Executor
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from core.errors import NotReady, Overloaded
+from service.predictor import Images, Predictor
+
+
+@dataclass(frozen=True)
+class Answer:
+    probabilities: npt.NDArray[np.float32]  # by class index
+    predictor: Predictor  # the one that answered
+    queued_ms: float
+    inference_ms: float  # of the batch it was part of
+
+
+@dataclass
+class _Waiting:
+    image: Images  # height x width x channels
+    predictor: Predictor
+    answer: asyncio.Future[Answer]
+    since: float
+
+
+class Batcher:
+    """Bounded: one image more than ``queue_limit`` is refused with Overloaded. Clients that left are dropped.
+
+    Images wait with the predictor for which they were prepared, so that a swap in between changes nothing for them.
+    """
+
+    def __init__(self, executor: Executor, batch_limit: int, queue_limit: int) -> None:
+        self._executor = executor  # of one thread: the device's
+        self._batch_limit = batch_limit
+        self._queue_limit = queue_limit
+        self._queue: deque[_Waiting] = deque()
+        self._wake = asyncio.Event()
+
+    async def submit(self, predictor: Predictor, images: list[Images]) -> list[Answer]:
+        """The answers to canonical images, in their order. All wait or none does."""
+        if len(self._queue) + len(images) > self._queue_limit:
+            raise Overloaded(f"{len(self._queue)} images are waiting already.")
+        loop, now = asyncio.get_running_loop(), time.perf_counter()
+        waiting = [_Waiting(image, predictor, loop.create_future(), now) for image in images]
+        self._queue.extend(waiting)
+        self._wake.set()
+        try:
+            return list(await asyncio.gather(*(entry.answer for entry in waiting)))
+        finally:
+            for entry in waiting:
+                entry.answer.cancel()  # no effect on one that is done; a waiting one is dropped from its batch
+
+    async def run(self) -> None:
+        """Until cancelled; then whoever still waits is told so."""
+        try:
+            while True:
+                await self._wake.wait()
+                self._wake.clear()
+                while batch := self._next_batch():
+                    await self._answer(batch)
+        finally:
+            for entry in self._queue:
+                if not entry.answer.done():
+                    entry.answer.set_exception(NotReady("The service is stopping."))
+
+    def _next_batch(self) -> list[_Waiting]:
+        """The oldest live request and what can go with it: the same predictor, up to the limit."""
+        batch: list[_Waiting] = []
+        while self._queue and len(batch) < self._batch_limit:
+            if self._queue[0].answer.done():
+                self._queue.popleft()
+            elif batch and self._queue[0].predictor is not batch[0].predictor:
+                break
+            else:
+                batch.append(self._queue.popleft())
+        return batch
+
+    async def _answer(self, batch: list[_Waiting]) -> None:
+        predictor, started = batch[0].predictor, time.perf_counter()
+        images = np.stack([entry.image for entry in batch])
+        try:
+            probabilities = await asyncio.get_running_loop().run_in_executor(self._executor, predictor.run, images)
+        except Exception as error:  # the edge of the device: whoever waits hears of it, and the next batch is tried
+            for entry in batch:
+                if not entry.answer.done():
+                    entry.answer.set_exception(error)
+            return
+        inference_ms = (time.perf_counter() - started) * 1000
+        for entry, row in zip(batch, probabilities, strict=True):
+            if not entry.answer.done():
+                entry.answer.set_result(Answer(row, predictor, (started - entry.since) * 1000, inference_ms))

@@ -1,0 +1,75 @@
+"""What every request passes: an id that follows it into the log, and a bound on its body."""
+
+import logging
+import re
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from core.errors import TooLarge
+
+log = logging.getLogger("service.access")
+REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
+
+
+class RequestId:
+    """Echoes ``X-Request-Id``, or makes one up, and logs one line for each request."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self._app(scope, receive, send)
+        given = Headers(scope=scope).get("x-request-id", "")
+        request_id = given if REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+        scope.setdefault("state", {})["request_id"] = request_id
+        started = time.perf_counter()
+        status = 0
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)["X-Request-Id"] = request_id
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_id)
+        finally:
+            took_ms = (time.perf_counter() - started) * 1000
+            log.info("%s %s %d %.1f ms %s", scope["method"], scope["path"], status, took_ms, request_id)
+
+
+class BodyLimit:
+    """Raises TooLarge before an announced body is read, or while an unannounced one arrives."""
+
+    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+        self._app = app
+        self._max_bytes = max_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            receive = self._bounded(Headers(scope=scope).get("content-length", ""), receive)
+        await self._app(scope, receive, send)
+
+    def _bounded(self, announced: str, receive: Receive) -> Callable[[], Awaitable[Message]]:
+        received = 0
+
+        async def bounded() -> Message:
+            nonlocal received
+            if announced.isascii() and announced.isdigit() and int(announced) > self._max_bytes:
+                raise self._too_large()
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > self._max_bytes:
+                raise self._too_large()
+            return message
+
+        return bounded
+
+    def _too_large(self) -> TooLarge:
+        return TooLarge(f"The body is larger than {self._max_bytes} bytes.")

@@ -1,0 +1,59 @@
+"""A model on a device: ``run(images) -> probabilities``. On the CPU it is ONNX Runtime, and torch is not imported."""
+
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+
+from core.checkpoints import fetch_checked
+from core.images import Preparation
+from core.store import ArtifactStore
+from core.tables import Model
+
+Images = npt.NDArray[np.uint8]  # n x height x width x channels, canonical
+Probabilities = npt.NDArray[np.float32]  # n x classes
+
+
+class Predictor(Protocol):
+    """One loaded model. ``run`` is called by one thread at a time and may block it."""
+
+    model: Model
+    preparation: Preparation
+    classes: tuple[str, ...]
+    engine: str
+
+    def run(self, images: Images) -> Probabilities: ...
+
+
+class OnnxPredictor:
+    """ONNX Runtime on the CPU."""
+
+    engine = "onnxruntime-cpu"
+
+    def __init__(self, model: Model, store: ArtifactStore, threads: int) -> None:
+        self.model = model
+        self.preparation = Preparation.model_validate(model.card["preparation"])
+        self.classes = tuple(model.card["classes"])
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 3
+        path = fetch_checked(store, model.key, "model.onnx")
+        self._session: Any = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+    def run(self, images: Images) -> Probabilities:
+        (logits,) = self._session.run(["logits"], {"images": images})
+        return softmax(logits)
+
+
+def softmax(logits: npt.NDArray[np.float32]) -> Probabilities:
+    exponentials = np.exp(logits - logits.max(1, keepdims=True))
+    probabilities: Probabilities = exponentials / exponentials.sum(1, keepdims=True)
+    return probabilities
+
+
+def warm_up(predictor: Predictor, batch: int) -> None:
+    """Run once small and once full, so that no person waits for the first allocation."""
+    shape = (predictor.preparation.height, predictor.preparation.width, predictor.preparation.channels)
+    for size in (1, batch):
+        predictor.run(np.zeros((size, *shape), np.uint8))

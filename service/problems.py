@@ -1,0 +1,121 @@
+"""Errors as `application/problem+json` (RFC 9457): one table from our exceptions to status and code."""
+
+import http
+import logging
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from core.errors import (
+    Conflict,
+    InvalidInput,
+    NotFound,
+    NotReady,
+    Overloaded,
+    TooLarge,
+    TuneserveError,
+    UnsupportedType,
+)
+
+log = logging.getLogger(__name__)
+MEDIA_TYPE = "application/problem+json"
+
+# the first class that fits; the subclass stands before its base
+STATUS: tuple[tuple[type[TuneserveError], int, str], ...] = (
+    (TooLarge, 413, "too_large"),
+    (UnsupportedType, 415, "unsupported_type"),
+    (InvalidInput, 422, "invalid_input"),
+    (NotFound, 404, "not_found"),
+    (Conflict, 409, "conflict"),
+    (Overloaded, 429, "overloaded"),
+    (NotReady, 503, "not_ready"),
+)
+
+
+def problem(request: Request, status: int, code: str, detail: str, **more: Any) -> dict[str, Any]:
+    """The body. ``code`` is stable, ``detail`` is for people."""
+    return {
+        "type": "about:blank",
+        "title": http.HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+        "instance": request.url.path,
+        "code": code,
+        "request_id": getattr(request.state, "request_id", None),
+        **more,
+    }
+
+
+def install(app: FastAPI) -> None:
+    """Answer every error that the framework or we can raise with a problem."""
+    app.add_exception_handler(TuneserveError, _ours)
+    app.add_exception_handler(RequestValidationError, _validation)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(Exception, _unexpected)
+
+
+def status_of(error: TuneserveError) -> tuple[int, str]:
+    """Status and code of one of our exceptions."""
+    for kind, status, code in STATUS:
+        if isinstance(error, kind):
+            return status, getattr(error, "code", code)
+    return 500, "internal"
+
+
+def _answer(body: dict[str, Any], headers: dict[str, str] | None = None) -> JSONResponse:
+    return JSONResponse(body, body["status"], headers, MEDIA_TYPE)
+
+
+def _ours(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, TuneserveError)
+    status, code = status_of(error)
+    if status == 500:
+        log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    headers: dict[str, str] = {}
+    more: dict[str, Any] = {}
+    if isinstance(error, Overloaded):
+        headers["Retry-After"] = str(error.retry_after_s)
+    if isinstance(error, NotReady):
+        headers["Retry-After"] = "5"
+    if isinstance(error, InvalidInput) and error.pointer:
+        more["errors"] = [{"pointer": error.pointer, "detail": str(error)}]
+    return _answer(problem(request, status, code, str(error), **more), headers)
+
+
+def _validation(request: Request, error: Exception) -> JSONResponse:
+    """Every wrong field by its JSON pointer; parameters by ``query/<name>`` and the like."""
+    assert isinstance(error, RequestValidationError)
+    errors = [{"pointer": _pointer(entry["loc"]), "detail": _reason(entry)} for entry in error.errors()]
+    detail = "; ".join(f"{entry['pointer'] or 'body'}: {entry['detail']}" for entry in errors)
+    return _answer(problem(request, 422, "invalid_input", detail, errors=errors))
+
+
+def _http(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "http_error")
+    return _answer(problem(request, error.status_code, code, str(error.detail)), dict(error.headers or {}))
+
+
+def _unexpected(request: Request, _error: Exception) -> JSONResponse:
+    """The process's edge: logged by the server with its traceback, told without it."""
+    return _answer(problem(request, 500, "internal", "Something failed that should not fail; it has been logged."))
+
+
+def _pointer(location: tuple[int | str, ...]) -> str:
+    """A body's field as a JSON pointer. Pydantic names the tried type of a union too; those are no fields."""
+    where, *path = location
+    fields = [str(step).replace("~", "~0").replace("/", "~1") for step in path if not _is_union_branch(step)]
+    return "".join(f"/{field}" for field in fields) if where == "body" else f"{where}/{'/'.join(fields)}"
+
+
+def _is_union_branch(step: int | str) -> bool:
+    return isinstance(step, str) and (step.startswith("literal[") or step in ("int", "float", "str", "json"))
+
+
+def _reason(entry: dict[str, Any]) -> str:
+    if entry["type"] == "extra_forbidden":
+        return "there is no such field"
+    return str(entry["msg"]).removeprefix("Value error, ")

@@ -1,0 +1,154 @@
+"""Jobs: POST one, watch it, stop it."""
+
+import asyncio
+import time
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Query, Response
+from fastapi.responses import FileResponse, PlainTextResponse
+from fastapi.sse import EventSourceResponse
+from starlette.concurrency import run_in_threadpool
+
+from core import checkpoints, events, jobs
+from core.errors import InvalidInput, NotFound
+from core.recipe import Recipe
+from core.tables import ENDED, JobStatus
+from service import streams
+from service.state import Service, State
+from service.views import (
+    CheckpointView,
+    EventPage,
+    JobPage,
+    JobView,
+    checkpoint_view,
+    event_view,
+    job_view,
+)
+
+router = APIRouter(prefix="/jobs", tags=["jobs"])
+WAIT_POLL_S = 0.25
+LOG_TAIL_BYTES = 2**20
+
+
+@router.post("", status_code=202, summary="Train a network")
+def create_job(recipe: Recipe, response: Response, service: Service) -> JobView:
+    """Queue a training job. `{}` is a valid body: every field has a default. Poll the `Location`."""
+    with service.db.write() as session:
+        job = jobs.enqueue(session, recipe, time.time(), service.settings.max_queued_jobs)
+    response.headers["Location"] = f"/jobs/{job.id}"
+    response.headers["Retry-After"] = "2"
+    return job_view(job)
+
+
+@router.get("", summary="List jobs, newest first")
+def list_jobs(
+    service: Service,
+    status: JobStatus | None = None,
+    dataset: str | None = None,
+    after: Annotated[str | None, Query(max_length=64, description="`next` of the page before")] = None,
+    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+) -> JobPage:
+    with service.db.read() as session:
+        found, more = jobs.page(session, status, dataset, after, limit)
+    return JobPage(data=[job_view(job) for job in found], has_more=more, next=found[-1].id if more else None)
+
+
+@router.get("/{job_id}", summary="One job")
+async def get_job(
+    job_id: str,
+    service: Service,
+    wait: Annotated[float, Query(ge=0, le=60, description="Answer when the job ends, or after so many seconds")] = 0,
+) -> JobView:
+    until = time.monotonic() + wait
+    while True:
+        job = await run_in_threadpool(_job, service, job_id)
+        if job.status in ENDED or time.monotonic() >= until:
+            return job
+        await asyncio.sleep(WAIT_POLL_S)
+
+
+@router.post("/{job_id}/cancel", status_code=202, summary="Stop a job")
+def cancel_job(job_id: str, service: Service) -> JobView:
+    """A waiting job is cancelled at once; a running one stops within seconds, and is `cancelling` until then."""
+    with service.db.write() as session:
+        return job_view(jobs.cancel(session, job_id, time.time()))
+
+
+@router.get(
+    "/{job_id}/events",
+    response_model=EventPage,
+    responses={200: {"content": {"text/event-stream": {}}}},
+    summary="The job's event log",
+)
+def get_events(
+    job_id: str,
+    service: Service,
+    after: Annotated[int, Query(ge=0, description="Only events behind this id")] = 0,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    accept: Annotated[str, Header(include_in_schema=False)] = "",
+    last_event_id: Annotated[str, Header(description="Replay from here (event stream only)")] = "",
+) -> Response | EventPage:
+    """A page of JSON; with `Accept: text/event-stream` a live stream that ends after `done`."""
+    if "text/event-stream" in accept:
+        _job(service, job_id)  # 404 before the stream starts
+        return EventSourceResponse(streams.follow(service.db, job_id, _number(last_event_id) or after))
+    with service.db.read() as session:
+        jobs.get(session, job_id)
+        found = events.after(session, job_id, after, limit + 1)
+    page, more = found[:limit], len(found) > limit
+    return EventPage(data=[event_view(e) for e in page], has_more=more, next=page[-1].number if more else None)
+
+
+@router.get("/{job_id}/metrics", summary="The history: one record an epoch")
+def get_metrics(job_id: str, service: Service) -> list[dict[str, float | int | None]]:
+    """Where an attempt repeated an epoch that an earlier one had done, the later record stands."""
+    with service.db.read() as session:
+        job = jobs.get(session, job_id)
+        found = events.after(session, job_id, 0, job.last_event, kind="metrics")
+    return list({event.data["epoch"]: event.data for event in found}.values())
+
+
+@router.get("/{job_id}/logs", response_class=PlainTextResponse, summary="The trainer's own output")
+def get_logs(
+    job_id: str,
+    service: Service,
+    attempt: Annotated[int | None, Query(ge=1, description="Default: the newest")] = None,
+) -> str:
+    """The last megabyte of it."""
+    job = _job(service, job_id)
+    path = service.settings.log_path(job_id, attempt or job.attempt)
+    if not path.is_file():
+        raise NotFound("This attempt has written no log.")
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - LOG_TAIL_BYTES))
+        return file.read().decode(errors="replace")
+
+
+@router.get("/{job_id}/checkpoints", summary="The job's checkpoints, newest first")
+def list_checkpoints(job_id: str, service: Service) -> list[CheckpointView]:
+    with service.db.read() as session:
+        jobs.get(session, job_id)
+        return [checkpoint_view(row) for row in checkpoints.of_job(session, job_id)]
+
+
+@router.get("/{job_id}/checkpoints/{checkpoint_id}/content", summary="A checkpoint's weights, as safetensors")
+def get_checkpoint(job_id: str, checkpoint_id: str, service: Service) -> FileResponse:
+    with service.db.read() as session:
+        row = next((r for r in checkpoints.of_job(session, job_id) if r.id == checkpoint_id), None)
+    if row is None:
+        raise NotFound(f"Job {job_id} has no checkpoint {checkpoint_id}.")
+    path = service.store.fetch(f"{row.key}/weights.safetensors")
+    return FileResponse(path, media_type="application/octet-stream", filename=f"{row.id}.safetensors")
+
+
+def _job(service: State, job_id: str) -> JobView:
+    with service.db.read() as session:
+        return job_view(jobs.get(session, job_id))
+
+
+def _number(last_event_id: str) -> int:
+    if not last_event_id:
+        return 0
+    if not (last_event_id.isascii() and last_event_id.isdigit() and len(last_event_id) < 10):
+        raise InvalidInput("Last-Event-ID must be the id of an event: a whole number.", "header/last-event-id")
+    return int(last_event_id)

@@ -1,0 +1,38 @@
+"""A model on a GPU. The only torch in the service; imported when a GPU is there and nothing forbids it."""
+
+import torch
+
+from core.checkpoints import read_tensors
+from core.images import Preparation
+from core.network import ServingGraph, build, from_arrays
+from core.store import ArtifactStore
+from core.tables import Model
+from service.predictor import Images, Probabilities
+
+
+def cuda_is_available() -> bool:
+    return torch.cuda.is_available()
+
+
+class TorchPredictor:
+    """bf16, channels_last; fp32 where the device has no bf16."""
+
+    def __init__(self, model: Model, store: ArtifactStore, device: str) -> None:
+        self.model = model
+        self.preparation = Preparation.model_validate(model.card["preparation"])
+        self.classes = tuple(model.card["classes"])
+        self.engine = f"torch-{device}"
+        self._device = torch.device(device)
+        self._dtype = torch.bfloat16 if device.startswith("cuda") and torch.cuda.is_bf16_supported() else torch.float32
+        network = build(model.card["network"], len(self.classes))
+        network.load_state_dict(from_arrays(read_tensors(store, model.key, "weights.safetensors")))
+        graph = ServingGraph(self.preparation, network.to(memory_format=torch.channels_last))
+        self._graph = graph.to(self._device).eval()
+
+    @torch.inference_mode()
+    def run(self, images: Images) -> Probabilities:
+        batch = torch.from_numpy(images).to(self._device)
+        with torch.autocast(self._device.type, self._dtype, enabled=self._dtype is not torch.float32):
+            logits = self._graph(batch)
+        probabilities: Probabilities = logits.float().softmax(1).cpu().numpy()
+        return probabilities

@@ -1,0 +1,173 @@
+"""What people see of rows: the shapes of the answers, and how each is made."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from core.tables import Checkpoint, Event, Job, JobStatus, Model, Phase
+
+
+class PhaseView(BaseModel):
+    phase: Phase
+    started_at: datetime
+    ended_at: datetime | None
+    message: str
+
+
+class JobError(BaseModel):
+    code: str = Field(description="Stable; see the README's table.")
+    message: str
+    hint: str = Field(description="What to do about it.")
+    traceback_tail: str
+
+
+class JobView(BaseModel):
+    model_config = ConfigDict(protected_namespaces=())
+
+    id: str
+    name: str | None
+    status: JobStatus
+    phase: Phase | None = Field(description="What a running job is doing, or what an ended one did last.")
+    recipe: dict[str, Any] = Field(description="As POSTed, with defaults.")
+    resolved_recipe: dict[str, Any] | None = Field(description='What truly ran: every "auto" decided.')
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    estimated_finish: datetime | None
+    progress: dict[str, Any] = Field(description="epoch, epochs, step, steps, percent")
+    metrics: dict[str, Any] = Field(description="The latest losses and accuracies; test_accuracy once it is known.")
+    timing: dict[str, Any] = Field(description="Seconds in each phase, images/s, seconds to an accuracy.")
+    device: dict[str, Any]
+    phases: list[PhaseView]
+    attempt: int
+    resumed_from: str | None = Field(description="The checkpoint that this attempt went on from.")
+    model_id: str | None
+    error: JobError | None
+    metadata: dict[str, str]
+    links: dict[str, str]
+
+
+class JobPage(BaseModel):
+    data: list[JobView]
+    has_more: bool
+    next: str | None = Field(description="Give it as `after` to get the next page.")
+
+
+class ModelView(BaseModel):
+    model_config = ConfigDict(protected_namespaces=())
+
+    id: str
+    version: int
+    job_id: str
+    aliases: list[str]
+    created_at: datetime
+    network: str
+    dataset: str
+    dataset_digest: str
+    classes: list[str]
+    test_accuracy: float
+    metrics: dict[str, Any]
+    timing: dict[str, Any]
+    best_epoch: int
+    recipe: dict[str, Any]
+    preparation: dict[str, Any]
+    per_class: list[dict[str, Any]]
+    confusion: list[list[int]] = Field(description="Row: the true class, column: the answer.")
+    device: dict[str, Any]
+    versions: dict[str, str]
+    files: dict[str, dict[str, Any]] = Field(description="Size and sha256 of each.")
+
+
+class ModelPage(BaseModel):
+    data: list[ModelView]
+    has_more: bool
+    next: str | None
+
+
+class EventView(BaseModel):
+    id: int = Field(description="Counts 1, 2, 3, ... in each job.")
+    at: datetime
+    event: str = Field(description="status, metrics, checkpoint or log")
+    data: dict[str, Any]
+
+
+class EventPage(BaseModel):
+    data: list[EventView]
+    has_more: bool
+    next: int | None
+
+
+class CheckpointView(BaseModel):
+    id: str
+    attempt: int
+    epoch: int
+    metrics: dict[str, Any]
+    size_bytes: int
+    created_at: datetime
+
+
+def job_view(job: Job) -> JobView:
+    path = f"/jobs/{job.id}"
+    links = {"self": path, "events": f"{path}/events", "logs": f"{path}/logs", "checkpoints": f"{path}/checkpoints"}
+    if job.model_id:
+        links["model"] = f"/models/{job.model_id}"
+    return JobView(
+        id=job.id,
+        name=job.recipe["name"],
+        status=job.status,
+        phase=job.phase,
+        recipe=job.recipe,
+        resolved_recipe=job.resolved_recipe,
+        created_at=_time(job.created_at),
+        started_at=_time_or_none(job.started_at),
+        finished_at=_time_or_none(job.finished_at),
+        estimated_finish=_time_or_none(job.estimated_finish),
+        progress=job.progress,
+        metrics=job.metrics,
+        timing=job.timing,
+        device=job.device,
+        phases=[PhaseView(**phase) for phase in job.phases],
+        attempt=job.attempt,
+        resumed_from=job.resumed_from,
+        model_id=job.model_id,
+        error=JobError(**job.error) if job.error else None,
+        metadata=job.recipe["metadata"],
+        links=links,
+    )
+
+
+def model_view(model: Model, aliases: dict[str, list[str]]) -> ModelView:
+    shown = {name: model.card[name] for name in ModelView.model_fields if name in model.card}
+    own = {
+        "id": model.id,
+        "version": model.version,
+        "job_id": model.job_id,
+        "aliases": aliases.get(model.id, []),
+        "created_at": _time(model.created_at),
+        "test_accuracy": model.test_accuracy,
+    }
+    return ModelView.model_validate(shown | own)
+
+
+def event_view(event: Event) -> EventView:
+    return EventView(id=event.number, at=_time(event.at), event=event.kind, data=event.data)
+
+
+def checkpoint_view(row: Checkpoint) -> CheckpointView:
+    return CheckpointView(
+        id=row.id,
+        attempt=row.attempt,
+        epoch=row.epoch,
+        metrics=row.metrics,
+        size_bytes=row.size_bytes,
+        created_at=_time(row.created_at),
+    )
+
+
+def _time(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def _time_or_none(seconds: float | None) -> datetime | None:
+    return None if seconds is None else _time(seconds)
