@@ -1,0 +1,208 @@
+"""``tuneserve``: the command line."""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from client import demo as main_job
+from client.api import Client, ServiceError
+from client.processes import StartFailed, Together, environment, url_of
+from client.progress import line, result, show
+
+app = typer.Typer(no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False)
+console = Console()
+
+Host = Annotated[str | None, typer.Option(help="Address to listen on [TUNESERVE_HOST, default 127.0.0.1]")]
+Port = Annotated[int | None, typer.Option(min=0, max=65535, help="Port to listen on [TUNESERVE_PORT, default 8000]")]
+DataDir = Annotated[
+    Path | None, typer.Option(help="Database, checkpoints and models [TUNESERVE_DATA_DIR, default tuneserve-data]")
+]
+Url = Annotated[str | None, typer.Option(help="The service [TUNESERVE_URL, default http://127.0.0.1:8000]")]
+Json = Annotated[bool, typer.Option("--json", help="Print the service's own answer")]
+
+
+def main() -> None:
+    """The entry point: errors for people become one line and exit code 1."""
+    try:
+        app()
+    except (ServiceError, StartFailed, OSError) as error:
+        Console(stderr=True).print(f"[red]error:[/red] {error}", soft_wrap=True, highlight=False)
+        sys.exit(1)
+
+
+@app.command()
+def demo(
+    host: Annotated[str, typer.Option(help="Address to listen on")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on; a free one if it is taken")] = 8000,
+    data_dir: Annotated[Path, typer.Option(help="Where everything is kept")] = Path("tuneserve-data"),
+    stop: Annotated[bool, typer.Option("--stop", help="Stop the service at the end")] = False,
+) -> None:
+    """Train on the embedded digits, ask the new model, and leave the service running."""
+    raise typer.Exit(main_job.run(host, port, data_dir, stop, console))
+
+
+@app.command()
+def up(host: Host = None, port: Port = None, data_dir: DataDir = None) -> None:
+    """Run service and worker together, until Ctrl-C."""
+    with Together(environment(host, port, data_dir), url_of(host, port)) as together:
+        together.wait_until_alive()
+        console.print(f"tuneserve is up at {together.url}", highlight=False)
+        together.watch()
+
+
+@app.command()
+def serve(host: Host = None, port: Port = None, data_dir: DataDir = None) -> None:
+    """Run the service alone."""
+    _become("service", environment(host, port, data_dir))
+
+
+@app.command()
+def worker(data_dir: DataDir = None) -> None:
+    """Run one worker."""
+    _become("worker", environment(None, None, data_dir))
+
+
+@app.command()
+def train(
+    dataset: Annotated[str | None, typer.Option(help="digits, mnist, fashion_mnist")] = None,
+    network: Annotated[str | None, typer.Option(help="Any classification network of torchvision")] = None,
+    weights: Annotated[str | None, typer.Option(help="imagenet, random, or a model's id")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1)] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1)] = None,
+    learning_rate: Annotated[float | None, typer.Option()] = None,
+    optimizer: Annotated[str | None, typer.Option(help="sgd, adam, adamw")] = None,
+    train_samples: Annotated[int | None, typer.Option(min=1, help="Train on a class-balanced subset")] = None,
+    recipe: Annotated[str, typer.Option(help="Any other fields, as JSON")] = "{}",
+    detach: Annotated[bool, typer.Option("--detach", help="Print the job's id and do not wait")] = False,
+    url: Url = None,
+) -> None:
+    """POST a job and follow it. Exit code 0 if it succeeded.
+
+    Example: tuneserve train --dataset digits --weights random --epochs 6
+    """
+    fields = {
+        "dataset": dataset,
+        "network": network,
+        "weights": weights,
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "optimizer": optimizer,
+        "train_samples": train_samples,
+    }
+    with Client(url) as client:
+        job = client.train(_parse(recipe) | {name: value for name, value in fields.items() if value is not None})
+        console.print(job["id"], highlight=False)
+        if detach:
+            return
+        job = show(client.follow(job["id"]), console)
+        console.print(result(job), soft_wrap=True)
+    raise typer.Exit(0 if job["status"] == "succeeded" else 1)
+
+
+@app.command()
+def jobs(url: Url = None, as_json: Json = False) -> None:
+    """List jobs, newest first."""
+    with Client(url) as client:
+        found = client.jobs()
+    if as_json:
+        _print_json(found)
+        return
+    table = Table("job", "status", "dataset", "network", "test accuracy")
+    for job in found:
+        accuracy = job["metrics"].get("test_accuracy")
+        shown = "" if accuracy is None else f"{accuracy:.2%}"
+        table.add_row(job["id"], job["status"], job["recipe"]["dataset"], job["recipe"]["network"], shown)
+    console.print(table)
+
+
+@app.command()
+def job(job_id: str, url: Url = None, as_json: Json = False) -> None:
+    """Show one job."""
+    with Client(url) as client:
+        found = client.job(job_id)
+    if as_json:
+        _print_json(found)
+        return
+    console.print(f"{found['id']}  {line(found) if found['status'] == 'running' else result(found)}", soft_wrap=True)
+
+
+@app.command()
+def cancel(job_id: str, url: Url = None) -> None:
+    """Stop a job."""
+    with Client(url) as client:
+        console.print(client.cancel(job_id)["status"])
+
+
+@app.command()
+def models(url: Url = None, as_json: Json = False) -> None:
+    """List models, newest first."""
+    with Client(url) as client:
+        found = client.models()
+    if as_json:
+        _print_json(found)
+        return
+    table = Table("version", "model", "dataset", "network", "test accuracy", "aliases")
+    for model in found:
+        accuracy, aliases = f"{model['test_accuracy']:.2%}", ", ".join(model["aliases"])
+        table.add_row(str(model["version"]), model["id"], model["dataset"], model["network"], accuracy, aliases)
+    console.print(table)
+
+
+@app.command()
+def predict(
+    images: Annotated[list[Path], typer.Argument(exists=True, dir_okay=False, help="Image files")],
+    top_k: Annotated[int, typer.Option(min=1, max=100)] = 3,
+    url: Url = None,
+    as_json: Json = False,
+) -> None:
+    """Ask the served model what is on images. Exit code 1 if one could not be read.
+
+    Example: tuneserve predict client/digits/7.png
+    """
+    with Client(url) as client:
+        answer = client.predict(images, top_k)
+    if as_json:
+        _print_json(answer)
+    else:
+        for image, prediction in zip(images, answer["predictions"], strict=True):
+            console.print(f"{image}: {_shown(prediction)}", soft_wrap=True, highlight=False)
+    raise typer.Exit(1 if any("error" in prediction for prediction in answer["predictions"]) else 0)
+
+
+def _shown(prediction: dict[str, Any]) -> str:
+    if "error" in prediction:
+        return f"error: {prediction['error']['detail']}"
+    if prediction["abstained"]:
+        return str(prediction["label"])
+    others = ", ".join(f"{other['label']} {other['probability']:.3f}" for other in prediction["top_k"][1:])
+    return f"{prediction['label']} {prediction['probability']:.3f}" + (f"  ({others})" if others else "")
+
+
+def _become(module: str, settings: dict[str, str]) -> None:
+    """Replace this process, so that signals and exit codes are the program's own."""
+    os.execve(sys.executable, [sys.executable, "-m", module], os.environ | settings)
+
+
+def _parse(recipe: str) -> dict[str, Any]:
+    try:
+        fields = json.loads(recipe)
+    except ValueError as error:
+        raise typer.BadParameter(f"--recipe is not JSON: {error}") from error
+    if not isinstance(fields, dict):
+        raise typer.BadParameter("--recipe must be a JSON object")
+    return fields
+
+
+def _print_json(value: object) -> None:
+    print(json.dumps(value, indent=2))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,104 @@
+"""Service and worker as child processes: started, watched, restarted when they die, stopped in order."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+import httpx
+
+RESTART_AFTER_S = 1.0
+WATCH_S = 0.5
+STOP_GRACE_S = 15.0  # the worker gives its trainer 5 s of these
+
+
+class StartFailed(Exception):
+    """The service did not come up; the message says why."""
+
+
+class Together:
+    """Service and worker on this machine. A dead one is started again; leaving the block stops both."""
+
+    def __init__(self, environment: Mapping[str, str], url: str, output: IO[bytes] | None = None) -> None:
+        self.url = url
+        self._environment = os.environ | dict(environment)
+        self._output = output  # None: the terminal
+        self._children: dict[str, subprocess.Popen[bytes]] = {}
+        self._stopping = threading.Event()
+
+    def __enter__(self) -> Self:
+        for module in ("service", "worker"):
+            self._start(module)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def wait_until_alive(self, timeout_s: float = 60) -> None:
+        """Until the service answers."""
+        until = time.monotonic() + timeout_s
+        while time.monotonic() < until:
+            code = self._children["service"].poll()
+            if code is not None:
+                raise StartFailed(f"The service ended at once with exit code {code}. Is {self.url} in use already?")
+            try:
+                if httpx.get(f"{self.url}/livez", timeout=2).is_success:
+                    return
+            except httpx.TransportError:
+                time.sleep(0.1)
+        raise StartFailed(f"The service did not answer at {self.url} within {timeout_s:.0f} s.")
+
+    def watch(self) -> None:
+        """Until told to stop by SIGTERM or SIGINT; restart what dies."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: self._stopping.set())
+        while not self._stopping.wait(WATCH_S):
+            for module, child in list(self._children.items()):
+                if child.poll() is not None:
+                    print(f"{module} ended with exit code {child.returncode}; starting it again", file=sys.stderr)
+                    self._stopping.wait(RESTART_AFTER_S)
+                    self._start(module)
+
+    def stop(self) -> None:
+        """SIGTERM to both, then SIGKILL to what has not ended in time."""
+        for child in self._children.values():
+            if child.poll() is None:
+                child.terminate()
+        until = time.monotonic() + STOP_GRACE_S
+        for child in self._children.values():
+            try:
+                child.wait(max(0.0, until - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                child.kill()
+                child.wait()
+
+    def _start(self, module: str) -> None:
+        self._children[module] = subprocess.Popen(
+            [sys.executable, "-m", module],
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            stdout=self._output,
+            stderr=self._output,
+            start_new_session=True,  # a Ctrl-C at the terminal is ours to pass on, once
+        )
+
+
+def environment(host: str | None, port: int | None, data_dir: Path | None) -> dict[str, str]:
+    """The options of the command line as the settings of the programs; what is not given stays as it is."""
+    given = {"TUNESERVE_HOST": host, "TUNESERVE_PORT": port, "TUNESERVE_DATA_DIR": data_dir}
+    return {name: str(value) for name, value in given.items() if value is not None}
+
+
+def url_of(host: str | None, port: int | None) -> str:
+    """Where a service with these options is reached from this machine."""
+    where = host or os.environ.get("TUNESERVE_HOST") or "127.0.0.1"
+    reached = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(where, where)
+    return f"http://{reached}:{port or os.environ.get('TUNESERVE_PORT') or 8000}"
