@@ -207,8 +207,10 @@ def unregister(session: Session, worker_id: str) -> None:
     session.execute(update(Worker).where(Worker.id == worker_id).values(beat_at=0.0))
 
 
-def live_workers(session: Session, now: float, lease_s: float) -> int:
-    return session.scalar(select(func.count()).where(Worker.beat_at >= now - lease_s)) or 0
+def live_workers(session: Session, now: float, lease_s: float, host: str | None = None) -> int:
+    """How many workers beat within the lease; on that host alone if one is named."""
+    alive = select(func.count()).where(Worker.beat_at >= now - lease_s)
+    return session.scalar(alive if host is None else alive.where(Worker.host == host)) or 0
 
 
 # -- the guarded statements
@@ -246,8 +248,8 @@ def _move(
     """Change the status where the transition is allowed, and log it. False: the row was not as expected."""
     sources = {status for status, following in TRANSITIONS.items() if to in following}
     guarded = update(Job).where(Job.id == job_id, Job.status.in_(sources & set(only_from or sources)))
-    if claim is not None:
-        guarded = guarded.where(Job.attempt == claim.attempt)
+    if claim is not None:  # back in the queue the attempt is still the last one, but no longer the owner
+        guarded = guarded.where(Job.attempt == claim.attempt, Job.status.in_(OWNED))
     moved = session.execute(guarded.values(status=to, **columns).returning(Job.id)).scalar_one_or_none()
     if moved is None:
         return False

@@ -1,0 +1,21 @@
+"""``python -m worker.health``: exit code 0 while this host's worker beats. The container's health check."""
+
+import socket
+import sys
+import time
+
+from core import jobs
+from core.db import Database
+from core.settings import Settings
+
+
+def main() -> int:
+    settings = Settings()
+    db = Database(settings.resolved_database_url)
+    with db.read() as session:
+        alive = jobs.live_workers(session, time.time(), settings.lease_s, socket.gethostname())
+    return 0 if alive else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
