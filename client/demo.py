@@ -13,7 +13,7 @@ from client.processes import Together, environment
 from client.progress import result, show
 
 SWAP_S = 30.0
-RECIPE = {"name": "demo", "dataset": "digits", "network": "resnet50", "weights": "random"}
+RECIPE = {"name": "demo", "dataset": "digits", "network": "resnet50", "weights": "random", "label_smoothing": 0.1}
 
 
 def run(host: str, port: int, data_dir: Path, stop: bool, console: Console) -> int:
@@ -40,7 +40,7 @@ def _train_and_ask(client: Client, console: Console) -> bool:
     job = client.train(RECIPE)
     console.print(f"POST {client.url}/jobs -> {job['id']}: {RECIPE['network']} on {RECIPE['dataset']}", soft_wrap=True)
     job = show(client.follow(job["id"]), console)
-    console.print(result(job), soft_wrap=True)
+    console.print(result(job), soft_wrap=True, markup=False)
     if job["status"] != "succeeded":
         return False
     _wait_until_served(client, job["model_id"])

@@ -90,6 +90,9 @@ class Recipe(_Shared):
     epochs: int | Literal["auto"] = Field("auto", description="1 to 10,000.")
     batch_size: int | Literal["auto"] = Field("auto", description="1 to 65,536.")
     learning_rate: float | Literal["auto"] = Field("auto", description="The schedule's peak; above 0, at most 100.")
+    augmentation: Literal["auto", "none", "digits"] = Field(
+        "auto", description="Random changes of training images. digits: small rotations, shifts and scales."
+    )
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     device: str = Field(
         "auto", pattern=r"^(auto|cpu|mps|cuda(:\d{1,3})?)$", description='"auto", "cpu", "mps", "cuda" or "cuda:1".'
@@ -125,6 +128,7 @@ class ResolvedRecipe(_Shared):
     epochs: int
     batch_size: int
     learning_rate: float
+    augmentation: Literal["none", "digits"]
     precision: Literal["fp32", "bf16", "fp16"]
     device: str  # "cpu", "mps" or "cuda:<index>"
 

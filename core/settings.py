@@ -2,9 +2,9 @@
 
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -45,7 +45,13 @@ class Settings(BaseSettings):
     stall_s: float = Field(120.0, gt=0)  # a trainer that has not beaten for so long is killed and tried again
     keep_checkpoints: int = Field(2, ge=1)  # the newest ones; the best one is kept besides
     train_threads: int | None = Field(None, gt=0)  # default: every core
-    train_niceness: int = Field(10, ge=0, le=19)  # predictions come first where both share a CPU
+    train_niceness: int = Field(5, ge=0, le=19)  # predictions come first where both share a CPU
+
+    @model_validator(mode="after")
+    def _one_request_fits_the_queue(self) -> Self:
+        if self.predict_queue < self.max_images_per_request:
+            raise ValueError("predict_queue must be at least max_images_per_request: trying again would never help")
+        return self
 
     @property
     def resolved_database_url(self) -> str:

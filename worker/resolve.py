@@ -7,24 +7,37 @@ import torch
 from core.recipe import Recipe, ResolvedRecipe
 from worker import devices
 
-SMALL = 32  # pixels: at 224 the same digit costs 49 times the arithmetic
 PHOTO = 224
+# detail of the images in pixels, at most -> what the network sees: at 224 a digit costs 49 times the arithmetic of 32
+SIZES = ((16, 24), (32, 32))
+# what families of networks need at least, by the start of their names; maxvit and vit are built for exactly that
+NEEDS = {"convnext": 32, "densenet": 32, "vgg": 32, "alexnet": 64, "inception": 96, "maxvit": PHOTO, "vit": PHOTO}
 EPOCH_IMAGES = 120_000  # a run sees about so many images, within the bounds below
 EPOCHS = (2, 6)
 
 
-def resolve(recipe: Recipe, device: torch.device, train_samples: int, image_side: int) -> ResolvedRecipe:
-    """``train_samples`` and ``image_side`` (pixels, the canonical image's longer side) are the data's."""
+def resolve(recipe: Recipe, device: torch.device, train_samples: int, detail: int, style: str) -> ResolvedRecipe:
+    """``train_samples`` is what there is to train on; ``detail`` and ``style`` are the data set's."""
     batch_size = _batch_size(train_samples) if recipe.batch_size == "auto" else recipe.batch_size
     decided = {
-        "image_size": (SMALL if image_side <= SMALL else PHOTO) if recipe.image_size == "auto" else recipe.image_size,
+        "image_size": _image_size(recipe.network, detail) if recipe.image_size == "auto" else recipe.image_size,
         "epochs": _epochs(train_samples) if recipe.epochs == "auto" else recipe.epochs,
         "batch_size": min(batch_size, train_samples),
         "learning_rate": _learning_rate(recipe, batch_size) if recipe.learning_rate == "auto" else recipe.learning_rate,
+        "augmentation": _augmentation(style) if recipe.augmentation == "auto" else recipe.augmentation,
         "precision": devices.best_precision(device) if recipe.precision == "auto" else recipe.precision,
         "device": str(device),
     }
     return ResolvedRecipe.model_validate(recipe.model_dump() | decided)
+
+
+def _image_size(network: str, detail: int) -> int:
+    wanted = next((size for most, size in SIZES if detail <= most), PHOTO)
+    return max(wanted, *(size for family, size in NEEDS.items() if network.startswith(family)), 0)
+
+
+def _augmentation(style: str) -> str:
+    return "digits" if style == "digit" else "none"
 
 
 def _batch_size(train_samples: int) -> int:

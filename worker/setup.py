@@ -55,7 +55,7 @@ def set_up(settings: Settings, db: Database, store: ArtifactStore, report: Repor
     state = weights.find_state(asked.network, asked.weights, settings, db, store)
     dataset = load(asked.dataset, settings)
     splits = data.split(dataset, asked.train_samples, asked.validation_fraction, asked.seed)
-    recipe = resolve(asked, device, len(splits.train), max(dataset.train_images.shape[1:3]))
+    recipe = resolve(asked, device, len(splits.train), dataset.detail, dataset.style)
     torch.manual_seed(recipe.seed)
     network = build(recipe.network, len(dataset.classes))
     if state is not None:

@@ -14,6 +14,8 @@ from torch.amp.grad_scaler import GradScaler
 
 from core.errors import LossNotFinite
 from core.recipe import ResolvedRecipe
+from worker import augment as augmentation
+from worker.augment import Augment
 from worker.data import Part, batches, steps_per_epoch
 from worker.schedule import learning_rate, parameter_groups
 
@@ -87,6 +89,11 @@ class Optimization:
             else:
                 state.setdefault(int(owner), {})[name] = torch.from_numpy(np.array(array))
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state})
+        for parameter, tensors in self.optimizer.state.items():
+            for name, tensor in tensors.items():
+                if isinstance(tensor, Tensor) and tensor.shape == parameter.shape:
+                    # the fused kernels walk memory: in another layout they would pair the wrong elements
+                    tensors[name] = torch.empty_like(parameter).copy_(tensor)
         if scaling:
             self.scaler.load_state_dict(scaling)
 
@@ -100,6 +107,7 @@ def fit(
     *,
     epochs_done: int = 0,
     optimizer: Arrays | None = None,
+    augment: Augment = augmentation.none,
     on_progress: Callable[[Progress], None] = lambda _progress: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Epoch]:
@@ -123,7 +131,7 @@ def fit(
             step = epoch * per_epoch + index
             rate = learning_rate(recipe.schedule, recipe.learning_rate, step, steps, recipe.warmup_fraction)
             with torch.autocast(device.type, DTYPES[recipe.precision], enabled=recipe.precision != "fp32"):
-                logits = network(prepare(images).contiguous(memory_format=torch.channels_last))
+                logits = network(augment(prepare(images)).contiguous(memory_format=torch.channels_last))
             loss = nn.functional.cross_entropy(logits.float(), labels, label_smoothing=recipe.label_smoothing)
             optimization.step(loss, rate)
             means.add(loss, logits, labels)

@@ -20,7 +20,7 @@ from core.jobs import Claim
 from core.settings import Settings
 from core.store import ArtifactStore, LocalStore
 from core.tables import Phase
-from worker import checkpointing, devices
+from worker import augment, checkpointing, devices
 from worker.evaluate import Evaluation, evaluate
 from worker.failures import classify
 from worker.launch import EXIT_CLAIM_LOST, EXIT_INTERRUPTED
@@ -79,6 +79,7 @@ def train(training: Training) -> None:
         training.device,
         epochs_done=len(training.history),
         optimizer=training.optimizer,
+        augment=augment.SETS[training.recipe.augmentation],
         on_progress=lambda progress: _show(training, progress),
         should_stop=training.report.stop.is_set,
     )

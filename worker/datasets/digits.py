@@ -24,6 +24,7 @@ def load(_settings: Settings) -> Dataset:
     return Dataset(
         name="digits",
         style="digit",
+        detail=8,
         classes=tuple(str(digit) for digit in range(10)),
         train_images=images[train],
         train_labels=labels[train],

@@ -61,6 +61,7 @@ def _load(name: str, torchvision_name: str, classes: tuple[str, ...], settings: 
     return Dataset(
         name=name,
         style="digit" if name == "mnist" else "plain",
+        detail=28,
         classes=classes,
         train_images=train_images[..., None],
         train_labels=train_labels.astype(np.int64),

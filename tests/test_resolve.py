@@ -1,0 +1,114 @@
+"""worker.resolve: every ``auto`` decided."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from core.network import build
+from core.recipe import Recipe, ResolvedRecipe
+from worker import devices
+from worker.resolve import resolve
+
+CPU = torch.device("cpu")
+
+
+def resolved(train_samples: int = 54_000, detail: int = 28, style: str = "digit", **recipe: Any) -> ResolvedRecipe:
+    return resolve(Recipe(**recipe), CPU, train_samples, detail, style)
+
+
+def test_nothing_is_left_to_decide() -> None:
+    assert "auto" not in resolved().model_dump().values()
+
+
+def test_what_the_recipe_says_stands() -> None:
+    said: dict[str, Any] = {
+        "image_size": 48,
+        "epochs": 7,
+        "batch_size": 33,
+        "learning_rate": 0.5,
+        "augmentation": "none",
+        "precision": "fp16",
+        "optimizer": "adam",
+        "seed": 4,
+        "metadata": {"who": "me"},
+    }
+    assert resolved(**said).model_dump() == Recipe(**said).model_dump() | {"device": "cpu"}
+
+
+def test_small_images_stay_small_and_photos_are_cut_to_size() -> None:
+    assert [resolved(detail=side).image_size for side in (8, 16, 28, 32)] == [24, 24, 32, 32]
+    assert resolved(detail=33).image_size == 224
+
+
+def test_digits_are_augmented_as_digits_and_nothing_else_is() -> None:
+    assert resolved(style="digit").augmentation == "digits"
+    assert resolved(style="plain").augmentation == "none"
+
+
+# a small one of each family; the large ones shrink an image just as often
+@pytest.mark.parametrize(
+    "network",
+    "alexnet convnext_tiny densenet121 efficientnet_b0 efficientnet_v2_s googlenet inception_v3 maxvit_t mnasnet0_5 "
+    "mobilenet_v2 mobilenet_v3_small resnet18 resnext50_32x4d shufflenet_v2_x0_5 squeezenet1_0 squeezenet1_1 swin_t "
+    "swin_v2_t vgg11 vgg11_bn vit_b_16 vit_b_32 wide_resnet50_2".split(),
+)
+def test_a_network_gets_images_that_it_can_take(network: str) -> None:
+    with torch.device("meta"):  # shapes without the arithmetic
+        built = build(network, 10)
+        for side in {resolved(network=network, detail=detail).image_size for detail in (8, 28)}:
+            assert built(torch.zeros(2, 3, side, side)).shape == (2, 10)
+
+
+@pytest.mark.parametrize(
+    ("network", "small"),
+    [
+        ("vgg11", 24),
+        ("densenet121", 24),
+        ("convnext_tiny", 24),
+        ("alexnet", 32),
+        ("inception_v3", 64),
+        ("vit_b_32", 32),
+    ],
+)
+def test_no_network_gets_larger_images_than_it_needs(network: str, small: int) -> None:
+    with torch.device("meta"), pytest.raises((RuntimeError, AssertionError), match=r"size|height"):
+        build(network, 10)(torch.zeros(2, 3, small, small))
+
+
+@pytest.mark.parametrize(("samples", "epochs"), [(1_293, 6), (20_000, 6), (40_000, 3), (54_000, 2), (10**7, 2)])
+def test_large_sets_are_seen_less_often(samples: int, epochs: int) -> None:
+    assert resolved(samples).epochs == epochs
+
+
+def test_small_sets_have_small_batches() -> None:
+    assert (resolved(1_293).batch_size, resolved(54_000).batch_size) == (64, 128)
+
+
+@pytest.mark.parametrize("asked", ["auto", 500])
+def test_no_batch_is_larger_than_the_set(asked: str | int) -> None:
+    assert resolved(10, batch_size=asked).batch_size == 10
+
+
+def test_the_rate_follows_the_batch() -> None:
+    assert resolved(weights="random", batch_size=128).learning_rate == pytest.approx(0.1)
+    assert resolved(weights="random", batch_size=256).learning_rate == pytest.approx(0.2)
+    small, large = (resolved(optimizer="adamw", batch_size=size).learning_rate for size in (64, 256))
+    assert large == pytest.approx(2 * small)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
+def test_weights_worth_keeping_are_changed_more_gently(optimizer: str) -> None:
+    rates = [
+        resolved(optimizer=optimizer, weights=weights).learning_rate for weights in ("imagenet", "model_1", "random")
+    ]
+    assert rates[0] == rates[1] < rates[2]
+
+
+def test_the_precision_is_the_devices_best(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "best_precision", lambda device: "bf16" if device == CPU else "fp16")
+    assert resolved().precision == "bf16"
+
+
+def test_the_device_is_the_one_chosen_and_not_the_one_asked_for() -> None:
+    assert resolve(Recipe(device="cuda"), torch.device("cuda", 1), 100, 28, "plain").device == "cuda:1"
