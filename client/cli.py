@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from client import demo as main_job
@@ -19,7 +20,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=True, pretty_exceptions_e
 console = Console()
 
 Host = Annotated[str | None, typer.Option(help="Address to listen on [TUNESERVE_HOST, default 127.0.0.1]")]
-Port = Annotated[int | None, typer.Option(min=0, max=65535, help="Port to listen on [TUNESERVE_PORT, default 8000]")]
+Port = Annotated[int | None, typer.Option(min=1, max=65535, help="Port to listen on [TUNESERVE_PORT, default 8000]")]
 DataDir = Annotated[
     Path | None, typer.Option(help="Database, checkpoints and models [TUNESERVE_DATA_DIR, default tuneserve-data]")
 ]
@@ -32,7 +33,7 @@ def main() -> None:
     try:
         app()
     except (ServiceError, StartFailed, OSError) as error:
-        Console(stderr=True).print(f"[red]error:[/red] {error}", soft_wrap=True, highlight=False)
+        Console(stderr=True).print(f"[red]error:[/red] {escape(str(error))}", soft_wrap=True, highlight=False)
         sys.exit(1)
 
 
@@ -102,7 +103,7 @@ def train(
         if detach:
             return
         job = show(client.follow(job["id"]), console)
-        console.print(result(job), soft_wrap=True)
+        console.print(result(job), soft_wrap=True, markup=False)
     raise typer.Exit(0 if job["status"] == "succeeded" else 1)
 
 
@@ -130,7 +131,9 @@ def job(job_id: str, url: Url = None, as_json: Json = False) -> None:
     if as_json:
         _print_json(found)
         return
-    console.print(f"{found['id']}  {line(found) if found['status'] == 'running' else result(found)}", soft_wrap=True)
+    console.print(
+        f"{found['id']}  {line(found) if found['status'] == 'running' else result(found)}", soft_wrap=True, markup=False
+    )
 
 
 @app.command()
@@ -172,7 +175,7 @@ def predict(
         _print_json(answer)
     else:
         for image, prediction in zip(images, answer["predictions"], strict=True):
-            console.print(f"{image}: {_shown(prediction)}", soft_wrap=True, highlight=False)
+            console.print(f"{image}: {_shown(prediction)}", soft_wrap=True, highlight=False, markup=False)
     raise typer.Exit(1 if any("error" in prediction for prediction in answer["predictions"]) else 0)
 
 

@@ -100,5 +100,6 @@ def environment(host: str | None, port: int | None, data_dir: Path | None) -> di
 def url_of(host: str | None, port: int | None) -> str:
     """Where a service with these options is reached from this machine."""
     where = host or os.environ.get("TUNESERVE_HOST") or "127.0.0.1"
-    reached = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(where, where)
+    reached = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(where, where)
+    reached = f"[{reached}]" if ":" in reached else reached
     return f"http://{reached}:{port or os.environ.get('TUNESERVE_PORT') or 8000}"

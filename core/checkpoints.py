@@ -53,7 +53,8 @@ def fetch_checked(store: ArtifactStore, key: str, name: str) -> Path:
 
 
 def from_tensors(tensors: Tensors) -> bytes:
-    return to_safetensors({name: np.ascontiguousarray(array) for name, array in tensors.items()})
+    # not ascontiguousarray, which makes a vector of a single number
+    return to_safetensors({name: np.asarray(array, order="C") for name, array in tensors.items()})
 
 
 def read_tensors(store: ArtifactStore, key: str, name: str) -> dict[str, npt.NDArray[Any]]:
@@ -74,9 +75,9 @@ def newest_whole(session: Session, store: ArtifactStore, job_id: str) -> Checkpo
 
 
 def of_job(session: Session, job_id: str) -> list[Checkpoint]:
-    """A job's checkpoints, newest first."""
-    newest = select(Checkpoint).where(Checkpoint.job_id == job_id)
-    return list(session.scalars(newest.order_by(Checkpoint.epoch.desc(), Checkpoint.attempt.desc())))
+    """A job's checkpoints, newest first: a later attempt's come after all that an earlier one left."""
+    rows = select(Checkpoint).where(Checkpoint.job_id == job_id)
+    return list(session.scalars(rows.order_by(Checkpoint.attempt.desc(), Checkpoint.epoch.desc())))
 
 
 def to_json(value: object) -> bytes:

@@ -22,6 +22,7 @@ DIGIT_SIDE = 28  # MNIST's frame ...
 DIGIT_BOX = 20  # ... and the box in it that holds the ink
 INK_CONTRAST = 40  # grey levels between paper and ink under which there is no digit
 INK_SHARE = 0.25  # of the contrast: what counts as ink when cropping
+FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP")  # Pillow's other readers fail in other ways, or run programs
 
 
 class Preparation(BaseModel):
@@ -50,21 +51,17 @@ def decode(data: bytes, max_pixels: int) -> Image.Image:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's own size warning; the limit below is ours
-            image = Image.open(io.BytesIO(data))
+            image = Image.open(io.BytesIO(data), formats=FORMATS)
             if image.width * image.height > max_pixels:
                 raise TooLarge(f"The image is {image.width}x{image.height}; at most {max_pixels} pixels are allowed.")
             return ImageOps.exif_transpose(image)
+    except TooLarge:  # a ValueError too
+        raise
+    except Image.DecompressionBombError as error:
+        raise TooLarge(f"The image is too large: {error}") from error
     except UnidentifiedImageError as error:
         raise NotAnImage("This is not an image in a known format (PNG, JPEG, GIF, BMP, TIFF, WebP).") from error
-    except (
-        OSError,
-        ValueError,
-        SyntaxError,
-        EOFError,
-        MemoryError,
-        OverflowError,
-        Image.DecompressionBombError,
-    ) as error:
+    except (OSError, ValueError, SyntaxError, EOFError, MemoryError, OverflowError) as error:
         raise NotAnImage(f"The image cannot be read: {error}.") from error
 
 
@@ -72,7 +69,7 @@ def from_array(values: object) -> Image.Image:
     """A picture from nested lists: [h][w] or [h][w][1 or 3], whole numbers 0..255 or fractions 0..1."""
     try:
         array = np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise InvalidInput("array must be rows of numbers, all of the same length.") from error
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[:, :, 0]
@@ -80,7 +77,7 @@ def from_array(values: object) -> Image.Image:
         raise InvalidInput(f"array must have the shape [h][w] or [h][w][3], not {list(array.shape)}.")
     if not np.isfinite(array).all() or array.min() < 0 or array.max() > 255:
         raise InvalidInput("array must hold numbers 0..255, or fractions 0..1.")
-    if array.max() <= 1 and (array % 1).any():
+    if array.max() <= 1:  # fractions, or a drawing of zeros and ones
         array = array * 255
     return Image.fromarray(array.round().astype(np.uint8))
 

@@ -1,6 +1,7 @@
 """Networks of torchvision, and the half of the Preparation that runs in their graph. The only torch in core."""
 
-from collections.abc import Mapping
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -70,15 +71,24 @@ def to_arrays(network: nn.Module) -> dict[str, npt.NDArray[Any]]:
 
 
 def from_arrays(arrays: Mapping[str, npt.NDArray[Any]]) -> dict[str, Tensor]:
-    return {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
+    """A state dict of the arrays, fit for ``load_state_dict``."""
+    return _state_dict((name, torch.from_numpy(np.array(array))) for name, array in arrays.items())
 
 
 def load_matching(network: nn.Module, state: Mapping[str, Tensor]) -> list[str]:
     """Load what has the same name and shape; the names of the network's tensors that stay as they are.
 
-    With weights of the same network for another number of classes, those are the head's.
+    With weights of the same network for another number of classes, those are the head's. Names that the network does
+    not have are given to it all the same: a vision transformer knows its old ones, which torchvision's files still use.
     """
     own = network.state_dict()
-    fitting = {name: tensor for name, tensor in state.items() if name in own and tensor.shape == own[name].shape}
-    network.load_state_dict(fitting, strict=False)
-    return [name for name in own if name not in fitting and not name.endswith("num_batches_tracked")]
+    fitting = _state_dict((name, t) for name, t in state.items() if name not in own or t.shape == own[name].shape)
+    left = network.load_state_dict(fitting, strict=False).missing_keys
+    return [name for name in left if not name.endswith("num_batches_tracked")]
+
+
+def _state_dict(tensors: Iterable[tuple[str, Tensor]]) -> dict[str, Tensor]:
+    """With the version that MNASNet insists on; no other network looks at it."""
+    state = OrderedDict(tensors)
+    state._metadata = {"": {"version": 2}}  # type: ignore[attr-defined]
+    return state

@@ -58,6 +58,7 @@ class Batcher:
 
     async def run(self) -> None:
         """Until cancelled; then whoever still waits is told so."""
+        batch: list[_Waiting] = []
         try:
             while True:
                 await self._wake.wait()
@@ -65,7 +66,7 @@ class Batcher:
                 while batch := self._next_batch():
                     await self._answer(batch)
         finally:
-            for entry in self._queue:
+            for entry in (*batch, *self._queue):
                 if not entry.answer.done():
                     entry.answer.set_exception(NotReady("The service is stopping."))
 

@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from core.errors import TooLarge
 
 log = logging.getLogger("service.access")
+PROBES = ("/livez", "/readyz")  # asked every few seconds, for ever: silent while all is well
 REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 
 
@@ -39,9 +40,13 @@ class RequestId:
 
         try:
             await self._app(scope, receive, send_with_id)
+        except BaseException:
+            status = status or 500  # answered further out
+            raise
         finally:
             took_ms = (time.perf_counter() - started) * 1000
-            log.info("%s %s %d %.1f ms %s", scope["method"], scope["path"], status, took_ms, request_id)
+            level = logging.DEBUG if scope["path"] in PROBES and status < 400 else logging.INFO
+            log.log(level, "%s %s %d %.1f ms %s", scope["method"], scope["path"], status, took_ms, request_id)
 
 
 class BodyLimit:

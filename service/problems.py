@@ -88,26 +88,37 @@ def _ours(request: Request, error: Exception) -> JSONResponse:
 def _validation(request: Request, error: Exception) -> JSONResponse:
     """Every wrong field by its JSON pointer; parameters by ``query/<name>`` and the like."""
     assert isinstance(error, RequestValidationError)
-    errors = [{"pointer": _pointer(entry["loc"]), "detail": _reason(entry)} for entry in error.errors()]
+    reasons: dict[str, list[str]] = {}  # a field that may be of two types gives a reason for each
+    for entry in error.errors():
+        reasons.setdefault(_pointer(entry), []).append(_reason(entry))
+    if "" in reasons and not request.headers.get("content-type", "").startswith("application/json"):
+        reasons[""] = ["send JSON, with the header Content-Type: application/json"]
+    errors = [{"pointer": pointer, "detail": " or ".join(given)} for pointer, given in reasons.items()]
     detail = "; ".join(f"{entry['pointer'] or 'body'}: {entry['detail']}" for entry in errors)
     return _answer(problem(request, 422, "invalid_input", detail, errors=errors))
 
 
 def _http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
-    code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "http_error")
+    if isinstance(error.__cause__, TuneserveError):  # FastAPI wraps what goes wrong while it reads a body
+        return _ours(request, error.__cause__)
+    code = {400: "bad_request", 404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "http_error")
     return _answer(problem(request, error.status_code, code, str(error.detail)), dict(error.headers or {}))
 
 
 def _unexpected(request: Request, _error: Exception) -> JSONResponse:
     """The process's edge: logged by the server with its traceback, told without it."""
-    return _answer(problem(request, 500, "internal", "Something failed that should not fail; it has been logged."))
+    body = problem(request, 500, "internal", "Something failed that should not fail; it has been logged.")
+    return _answer(body, {"X-Request-Id": str(body["request_id"])})  # answered outside of service.limits.RequestId
 
 
-def _pointer(location: tuple[int | str, ...]) -> str:
+def _pointer(entry: dict[str, Any]) -> str:
     """A body's field as a JSON pointer. Pydantic names the tried type of a union too; those are no fields."""
-    where, *path = location
-    fields = [str(step).replace("~", "~0").replace("/", "~1") for step in path if not _is_union_branch(step)]
+    where, *path = entry["loc"]
+    if entry["type"] == "json_invalid":
+        return ""  # the path is a position in the text
+    steps = [step for depth, step in enumerate(path) if depth == 0 or not _is_union_branch(step)]
+    fields = [str(step).replace("~", "~0").replace("/", "~1") for step in steps]
     return "".join(f"/{field}" for field in fields) if where == "body" else f"{where}/{'/'.join(fields)}"
 
 
@@ -118,4 +129,7 @@ def _is_union_branch(step: int | str) -> bool:
 def _reason(entry: dict[str, Any]) -> str:
     if entry["type"] == "extra_forbidden":
         return "there is no such field"
-    return str(entry["msg"]).removeprefix("Value error, ")
+    if entry["type"] == "json_invalid":
+        return f"this is not JSON: {entry['ctx']['error']} (character {entry['loc'][1]})"
+    reason = str(entry["msg"]).removeprefix("Value error, ")
+    return reason[0].lower() + reason[1:]

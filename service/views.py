@@ -82,7 +82,7 @@ class ModelView(BaseModel):
 class ModelPage(BaseModel):
     data: list[ModelView]
     has_more: bool
-    next: str | None
+    next: int | None
 
 
 class EventView(BaseModel):

@@ -1,5 +1,6 @@
 """Files from the internet: the first address that answers, checked, and there only when whole."""
 
+import errno
 import hashlib
 import os
 import shutil
@@ -14,21 +15,29 @@ from urllib.request import urlopen
 def fetch(urls: Sequence[str], target: Path, algorithm: str, digest_prefix: str, timeout_s: float) -> None:
     """Download to ``target``. URLError, with every address's reason, if none gave the file with that digest."""
     reasons = []
-    target.parent.mkdir(parents=True, exist_ok=True)
     for url in urls:
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=".part-")
-        part = Path(name)
         try:
-            with os.fdopen(handle, "w+b") as file, urlopen(url, timeout=timeout_s) as answer:
-                shutil.copyfileobj(answer, file)
-                file.seek(0)
-                digest = hashlib.file_digest(file, algorithm).hexdigest()
-            if digest.startswith(digest_prefix):
-                part.replace(target)
-                return
-            reasons.append(f"{url}: {algorithm} is {digest}, not {digest_prefix}")
-        except (OSError, HTTPException) as error:
+            _fetch_one(url, target, algorithm, digest_prefix, timeout_s)
+            return
+        except (OSError, HTTPException, ValueError) as error:  # ValueError: not an address at all
+            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise
             reasons.append(f"{url}: {error}")
-        finally:
-            part.unlink(missing_ok=True)
     raise URLError("; ".join(reasons))
+
+
+def _fetch_one(url: str, target: Path, algorithm: str, digest_prefix: str, timeout_s: float) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=".part-")
+    part = Path(name)
+    try:
+        with os.fdopen(handle, "w+b") as file, urlopen(url, timeout=timeout_s) as answer:
+            shutil.copyfileobj(answer, file)
+            file.seek(0)
+            digest = hashlib.file_digest(file, algorithm).hexdigest()
+        if not digest.startswith(digest_prefix):
+            raise OSError(f"{algorithm} is {digest}, not {digest_prefix}")
+        part.chmod(0o644)
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)

@@ -1,11 +1,13 @@
 """How good a network is on a part of the data."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
+from core.errors import LossNotFinite
 from worker.data import Part
 
 BATCH = 256
@@ -34,7 +36,10 @@ class Evaluation:
 
 @torch.inference_mode()
 def evaluate(network: nn.Module, prepare: nn.Module, part: Part, classes: int) -> Evaluation:
-    """Loss, accuracy and confusion matrix, in fp32 whatever the network was trained in: as it will be served."""
+    """Loss, accuracy and confusion matrix, in fp32 whatever the network was trained in: as it will be served.
+
+    Raises LossNotFinite: a network that has just diverged answers with no numbers.
+    """
     network.eval()
     device = part.labels.device
     loss = torch.zeros((), device=device, dtype=torch.float64)
@@ -43,6 +48,8 @@ def evaluate(network: nn.Module, prepare: nn.Module, part: Part, classes: int) -
         logits = network(prepare(images).contiguous(memory_format=torch.channels_last))
         loss += nn.functional.cross_entropy(logits, labels, reduction="sum")
         confusion += torch.bincount(labels * classes + logits.argmax(1), minlength=classes * classes)
+    if not math.isfinite(loss.item()):
+        raise LossNotFinite(f"The loss on {len(part)} images that were held back is {loss.item()}.")
     table = confusion.view(classes, classes)
     return Evaluation(
         loss=loss.item() / len(part), accuracy=table.trace().item() / len(part), confusion=table.cpu().tolist()

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from core.jobs import Claim
 from core.settings import Settings
+from worker.parent import WORKER_PID
 
 EXIT_CLAIM_LOST = 3  # another attempt owns the job
 EXIT_INTERRUPTED = 75  # asked to stop; the loop decides what becomes of the job
@@ -35,7 +36,7 @@ def start_trainer(claim: Claim, settings: Settings) -> Process:
     with log.open("ab") as output:
         return subprocess.Popen(
             [sys.executable, "-m", "worker.trainer", claim.job_id, str(claim.attempt)],
-            env=os.environ | settings.environment() | {"TUNESERVE_WORKER_PID": str(os.getpid())},
+            env=os.environ | settings.environment() | {WORKER_PID: str(os.getpid())},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -94,7 +94,14 @@ class WorkerLoop:
             self._pause()
         code = process.wait()
         log.info("%s, attempt %d: the trainer ended with %d", claim.job_id, claim.attempt, code)
-        self._record_end(claim, code)
+        while True:
+            try:
+                return self._record_end(claim, code)
+            except OperationalError:  # nobody else would: while we beat, the job counts as run
+                if self.stop.is_set():
+                    raise
+                log.warning("the database does not answer; its job still has to end", exc_info=True)
+                self._pause()
 
     def _pause(self) -> None:
         """Between two looks. Once ``stop`` is set, waiting for it would not wait at all."""

@@ -6,6 +6,7 @@ import signal
 import sys
 
 PR_SET_PDEATHSIG = 1
+WORKER_PID = "TUNESERVE_WORKER_PID"  # set by the worker for its trainers
 
 
 def die_with_parent() -> None:
@@ -13,5 +14,6 @@ def die_with_parent() -> None:
     if sys.platform != "linux":
         return
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() == 1 and os.environ.get("TUNESERVE_WORKER_PID") != "1":  # it died before the line above
+    worker = os.environ.get(WORKER_PID)
+    if worker is not None and os.getppid() != int(worker):  # it died before the line above
         sys.exit("the worker is gone")

@@ -37,6 +37,13 @@ class Reporter:
     def start_beating(self) -> None:
         threading.Thread(target=self._beat_for_ever, name="beat", daemon=True).start()
 
+    def beat(self) -> None:
+        """Say that we live; the answer says whether to go on."""
+        with self._db.write() as session:
+            status = jobs.beat(session, self.claim, self._clock())
+        if status is JobStatus.CANCELLING:
+            self.stop.set()
+
     def phase(self, phase: Phase, message: str = "") -> None:
         """The job enters a phase; the one before ends."""
         now = self._clock()
@@ -81,13 +88,10 @@ class Reporter:
             self.phases[-1]["ended_at"] = now
 
     def _beat_for_ever(self) -> None:
-        """Say that we live; the answer says whether to go on. Fenced: leave at once, since every write is refused."""
+        """Fenced: leave at once, since every write is refused."""
         while True:
             try:
-                with self._db.write() as session:
-                    status = jobs.beat(session, self.claim, self._clock())
-                if status is JobStatus.CANCELLING:
-                    self.stop.set()
+                self.beat()
             except ClaimLost:
                 log.warning("attempt %d no longer owns %s: leaving", self.claim.attempt, self.claim.job_id)
                 os._exit(EXIT_CLAIM_LOST)

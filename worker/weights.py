@@ -14,7 +14,7 @@ from torchvision import models
 
 from core import checkpoints
 from core.db import Database
-from core.errors import NotFound, WeightsUnavailable
+from core.errors import Damaged, NotFound, WeightsUnavailable
 from core.models import find as find_model
 from core.network import from_arrays, load_matching
 from core.settings import Settings
@@ -22,6 +22,8 @@ from core.store import ArtifactStore
 from worker.download import fetch
 
 State = Mapping[str, Tensor]
+# torchvision's densenet files still name a layer's parts norm.1, conv.2, ... (see its models/densenet.py)
+OLD_DENSENET_NAME = re.compile(r"^(.*denselayer\d+\.(?:norm|relu|conv))\.([12]\.\w+)$")
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -35,12 +37,16 @@ def find_state(name: str, weights: str, settings: Settings, db: Database, store:
 
 def fill(network: nn.Module, name: str, state: State) -> None:
     """Load the state. The head keeps its chance values where the number of classes differs."""
-    own = len(network.state_dict())
+    own = network.state_dict().keys()
+    state = {OLD_DENSENET_NAME.sub(r"\1\2", key): tensor for key, tensor in state.items()}
+    hint = f"Name a state dict of torchvision's {name} in TUNESERVE_WEIGHTS_FILE."
+    if len(state) > len(own) * 5 // 4:  # a deeper sister has all of our names, and more; googlenet's side heads are few
+        raise WeightsUnavailable(f"These are not the weights of {name}: {len(state)} tensors, not {len(own)}.", hint)
     left = load_matching(network, state)
-    if len(left) > own // 4:
+    if len(left) > len(own) // 4:
         raise WeightsUnavailable(
-            f"These are not the weights of {name}: {len(left)} of its {own} tensors are missing, {left[0]} first.",
-            hint=f"Name a state dict of torchvision's {name} in TUNESERVE_WEIGHTS_FILE.",
+            f"These are not the weights of {name}: {len(left)} of its {len(own)} tensors are missing, {left[0]} first.",
+            hint,
         )
 
 
@@ -70,8 +76,8 @@ def _from_model(model_id: str, db: Database, store: ArtifactStore) -> State:
         with db.read() as session:
             key = find_model(session, model_id).key
         return from_arrays(checkpoints.read_tensors(store, key, "weights.safetensors"))
-    except NotFound as error:
-        raise WeightsUnavailable(f"The weights of {model_id} are gone: {error}") from error
+    except (NotFound, Damaged) as error:
+        raise WeightsUnavailable(f"The weights of {model_id} cannot be used: {error}") from error
 
 
 def _read(path: Path) -> State:

@@ -83,7 +83,7 @@ def cancel_job(job_id: str, service: Service) -> JobView:
 def get_events(
     job_id: str,
     service: Service,
-    after: Annotated[int, Query(ge=0, description="Only events behind this id")] = 0,
+    after: Annotated[int, Query(ge=0, lt=2**31, description="Only events behind this id")] = 0,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     accept: Annotated[str, Header(include_in_schema=False)] = "",
     last_event_id: Annotated[str, Header(description="Replay from here (event stream only)")] = "",
@@ -91,7 +91,8 @@ def get_events(
     """A page of JSON; with `Accept: text/event-stream` a live stream that ends after `done`."""
     if "text/event-stream" in accept:
         _job(service, job_id)  # 404 before the stream starts
-        return EventSourceResponse(streams.follow(service.db, job_id, _number(last_event_id) or after))
+        stream = streams.follow(service.db, job_id, _number(last_event_id) or after)
+        return EventSourceResponse(stream, headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"})
     with service.db.read() as session:
         jobs.get(session, job_id)
         found = events.after(session, job_id, after, limit + 1)
@@ -112,7 +113,7 @@ def get_metrics(job_id: str, service: Service) -> list[dict[str, float | int | N
 def get_logs(
     job_id: str,
     service: Service,
-    attempt: Annotated[int | None, Query(ge=1, description="Default: the newest")] = None,
+    attempt: Annotated[int | None, Query(ge=1, lt=2**31, description="Default: the newest")] = None,
 ) -> str:
     """The last megabyte of it."""
     job = _job(service, job_id)

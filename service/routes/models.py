@@ -17,14 +17,14 @@ FORMATS = {"safetensors": "weights.safetensors", "onnx": "model.onnx"}
 @router.get("", summary="List models, newest first")
 def list_models(
     service: Service,
-    after: Annotated[int | None, Query(ge=1, description="`next` of the page before: a version")] = None,
+    after: Annotated[int | None, Query(ge=1, lt=2**31, description="`next` of the page before: a version")] = None,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
 ) -> ModelPage:
     with service.db.read() as session:
         found, more = models.page(session, after, limit)
         named = models.aliases(session)
     return ModelPage(
-        data=[model_view(model, named) for model in found], has_more=more, next=str(found[-1].version) if more else None
+        data=[model_view(model, named) for model in found], has_more=more, next=found[-1].version if more else None
     )
 
 

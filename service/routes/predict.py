@@ -11,6 +11,7 @@ from fastapi import APIRouter, Query, Request
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
 
 from core import images
 from core.errors import InvalidInput, TuneserveError, UnsupportedType
@@ -137,11 +138,14 @@ async def _sources(request: Request, service: State) -> list[Source]:
     content_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
     limit = service.settings.max_image_pixels
     if content_type == "multipart/form-data":
-        async with request.form(max_files=service.settings.max_images_per_request) as form:
-            files = [part for _, part in form.multi_items() if isinstance(part, UploadFile)]
-            if not files:
-                raise InvalidInput("No file was sent: use -F file=@seven.png.", "/file")
-            return [_from_bytes(await file.read(), limit) for file in files]
+        try:
+            async with request.form(max_files=service.settings.max_images_per_request) as form:
+                files = [part for _, part in form.multi_items() if isinstance(part, UploadFile)]
+                if not files:
+                    raise InvalidInput("No file was sent: use -F file=@seven.png.", "/file")
+                return [_from_bytes(await file.read(), limit) for file in files]
+        except HTTPException as error:  # the parser's own: too many files, or no form at all
+            raise InvalidInput(error.detail) from error
     if content_type == "application/json":
         body = _parse(await request.body())
         return [_from_input(entry, limit) for entry in body.images]

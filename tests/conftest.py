@@ -1,0 +1,174 @@
+"""Shared fixtures: a database, a store, settings of a test's own, and factories for rows."""
+
+import asyncio
+import itertools
+import os
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import numpy.typing as npt
+import pytest
+import uvicorn
+from PIL import Image
+
+from core import jobs, models
+from core.checkpoints import from_tensors, write_folder
+from core.db import Database
+from core.images import normalize_digit
+from core.jobs import Claim
+from core.recipe import Recipe
+from core.settings import Settings
+from core.store import LocalStore
+from core.tables import Job, Model, Worker
+from service.app import create_app
+from tests.fakes import DIGITS, model_card, tiny_onnx, until
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # several test processes share the cores
+NOW = 1_800_000_000.0  # tests move time, they do not wait for it
+DIGIT_FILES = [Path(__file__).parents[1] / "client" / "digits" / f"{digit}.png" for digit in DIGITS]
+SHARED = Path(os.environ.get("TUNESERVE_SHARED", Path(__file__).parents[2] / "shared"))
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in os.environ:
+        if name.startswith("TUNESERVE_"):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(data_dir=tmp_path / "data", predict_threads=1, reload_poll_s=0.05)
+
+
+@pytest.fixture
+def db(settings: Settings) -> Iterator[Database]:
+    database = Database(settings.resolved_database_url)
+    database.migrate()
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def store(settings: Settings) -> LocalStore:
+    return LocalStore(settings.data_dir)
+
+
+@pytest.fixture
+def enqueue(db: Database) -> Callable[..., Job]:
+    """A queued job; keywords are fields of its recipe, ``at`` its time."""
+
+    def make(at: float = NOW, **recipe: Any) -> Job:
+        with db.write() as session:
+            return jobs.enqueue(session, Recipe(**recipe), at, queue_limit=100)
+
+    return make
+
+
+@pytest.fixture
+def claimed(db: Database, enqueue: Callable[..., Job]) -> Callable[..., Claim]:
+    """A running job, claimed by a worker that is alive at ``at``."""
+
+    def make(worker: str = "worker_a", at: float = NOW, **recipe: Any) -> Claim:
+        enqueue(at, **recipe)
+        with db.write() as session:
+            if session.get(Worker, worker) is None:
+                jobs.register(session, Worker(id=worker, host="here", pid=1, started_at=at, beat_at=at))
+        with db.write() as session:
+            claim = jobs.claim(session, worker, at)
+        assert claim is not None
+        return claim
+
+    return make
+
+
+@pytest.fixture
+def job_of(db: Database) -> Callable[[str], Job]:
+    def get(job_id: str) -> Job:
+        with db.read() as session:
+            return jobs.get(session, job_id)
+
+    return get
+
+
+@pytest.fixture
+def shared() -> Path:
+    """Real data that is not part of the project. Absent on a laptop; its absence in CI is a failure."""
+    if not SHARED.is_dir():
+        if os.environ.get("CI"):
+            pytest.fail(f"the shared data is not at {SHARED}")
+        pytest.skip(f"no shared data at {SHARED}")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def digit_weights() -> npt.NDArray[np.float32]:
+    """One layer that truly tells the ten digits of client/digits apart: each column is one of them."""
+    columns = []
+    for file in DIGIT_FILES:
+        with Image.open(file) as image:
+            pixels = normalize_digit(np.asarray(image.convert("L"))).pixels.astype(np.float32)
+        columns.append(pixels.ravel() / np.linalg.norm(pixels) / 255)
+    return np.stack(columns, axis=1)
+
+
+@pytest.fixture
+def published(db: Database, store: LocalStore, digit_weights: npt.NDArray[np.float32]) -> Callable[..., Model]:
+    """A published model with a small real graph: bytes first, then the row."""
+    numbers = itertools.count(1)
+
+    def make(onnx: bytes | None = None, at: float = NOW, **card: Any) -> Model:
+        number = next(numbers)
+        key = f"models/model_{number}"
+        files = {
+            "weights.safetensors": from_tensors({"weights": digit_weights}),
+            "model.onnx": tiny_onnx(digit_weights) if onnx is None else onnx,
+        }
+        listing = write_folder(store, key, files, {"id": f"model_{number}"})
+        with db.write() as session:
+            return models.publish(
+                session, f"model_{number}", f"job_{number}", key, model_card(**card) | {"files": listing}, at
+            )
+
+    return make
+
+
+@asynccontextmanager
+async def running(settings: Settings, raise_errors: bool = True) -> AsyncIterator[httpx.AsyncClient]:
+    """The whole service with everything it starts, reached without a socket."""
+    app = create_app(settings)
+    transport = httpx.ASGITransport(app, raise_app_exceptions=raise_errors)
+    async with app.router.lifespan_context(app), httpx.AsyncClient(transport=transport, base_url="http://test") as http:
+        yield http
+
+
+@pytest.fixture
+async def http(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
+    async with running(settings) as client:
+        yield client
+
+
+@pytest.fixture
+def live(settings: Settings) -> Iterator[str]:
+    """The whole service on a socket of the loopback; its URL."""
+    config = uvicorn.Config(create_app(settings), port=0, ws="none", log_config=None, timeout_graceful_shutdown=1)
+    server = uvicorn.Server(config)
+    started = threading.Event()
+
+    async def serve() -> None:
+        serving = asyncio.create_task(server.serve())
+        await until(lambda: server.started or serving.done())
+        started.set()
+        await serving
+
+    thread = threading.Thread(target=lambda: asyncio.run(serve()))
+    thread.start()
+    assert started.wait(30)
+    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    server.should_exit = True
+    thread.join()

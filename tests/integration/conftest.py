@@ -1,0 +1,155 @@
+"""A real service and a real worker, as processes, on a port of their own."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+import pytest
+
+# A small network on a few images: these tests are about what happens around the training.
+TINY = {
+    "dataset": "digits",
+    "network": "shufflenet_v2_x0_5",
+    "weights": "random",
+    "train_samples": 128,
+    "epochs": 2,
+    "precision": "fp32",
+}
+T = TypeVar("T")
+PATIENCE_S = 120  # for a noisy machine; nothing waits so long unless it fails
+
+
+def wait_for(look: Callable[[], T | None], what: str) -> T:
+    """The first answer that is not None or False."""
+    until = time.monotonic() + PATIENCE_S
+    while time.monotonic() < until:
+        found = look()
+        if found:
+            return found
+        time.sleep(0.05)
+    raise AssertionError(f"waited {PATIENCE_S} s for {what}")
+
+
+class Programs:
+    """Starts, kills and asks the programs as a person would."""
+
+    def __init__(self, data_dir: Path) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port: int = probe.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.data_dir = data_dir
+        self.environment = os.environ | {
+            "TUNESERVE_DATA_DIR": str(data_dir),
+            "TUNESERVE_PORT": str(self.port),
+            "TUNESERVE_BEAT_S": "0.3",
+            "TUNESERVE_LEASE_S": "3",
+            "TUNESERVE_TRAIN_THREADS": "1",
+            "TUNESERVE_TRAIN_NICENESS": "0",
+            "TUNESERVE_PREDICT_THREADS": "1",
+        }
+        self.children: list[subprocess.Popen[bytes]] = []
+
+    def start(self, module: str, **environment: str) -> subprocess.Popen[bytes]:
+        with (self.data_dir / f"{module}.log").open("ab") as log:
+            child = subprocess.Popen(
+                [sys.executable, "-m", module], env=self.environment | environment, stdout=log, stderr=log
+            )
+        self.children.append(child)
+        if module == "service":
+            wait_for(self.alive, "the service to answer")
+        return child
+
+    def alive(self) -> bool:
+        try:
+            return httpx.get(f"{self.url}/livez").is_success
+        except httpx.TransportError:
+            return False
+
+    def train(self, **recipe: Any) -> str:
+        answer = httpx.post(f"{self.url}/jobs", json=TINY | recipe)
+        assert answer.status_code == 202, answer.text
+        return str(answer.json()["id"])
+
+    def job(self, job_id: str) -> dict[str, Any]:
+        job: dict[str, Any] = httpx.get(f"{self.url}/jobs/{job_id}").json()
+        return job
+
+    def ended(self, job_id: str) -> dict[str, Any]:
+        """The job, once it has ended."""
+        return wait_for(
+            lambda: job if (job := self.job(job_id))["status"] in ("succeeded", "failed", "cancelled") else None,
+            f"{job_id} to end",
+        )
+
+    def training(self, job_id: str, epoch: int = 1) -> dict[str, Any]:
+        """The job, once it trains and that epoch is done and kept."""
+        return wait_for(
+            lambda: self.job(job_id) if len(self.checkpoints(job_id)) >= epoch else None, f"epoch {epoch} of {job_id}"
+        )
+
+    def checkpoints(self, job_id: str) -> list[dict[str, Any]]:
+        return list(httpx.get(f"{self.url}/jobs/{job_id}/checkpoints").json())
+
+    def events(self, job_id: str) -> list[dict[str, Any]]:
+        return list(httpx.get(f"{self.url}/jobs/{job_id}/events", params={"limit": 1000}).json()["data"])
+
+    def served(self, model_id: str) -> None:
+        """Returns once predictions come from that model."""
+        wait_for(
+            lambda: httpx.get(f"{self.url}/readyz").json()["checks"]["model"].get("model_id") == model_id,
+            f"{model_id} to be served",
+        )
+
+    def trainer_pid(self, job_id: str) -> int:
+        """The process that trains the job, found as the system knows it."""
+        found = wait_for(lambda: _processes_with(job_id), f"the trainer of {job_id}")
+        return found[0]
+
+    def stop(self) -> None:
+        for child in self.children:
+            child.terminate()
+        for child in self.children:
+            try:
+                child.wait(20)
+            except subprocess.TimeoutExpired:
+                child.kill()
+                child.wait()
+
+
+def _processes_with(argument: str) -> list[int]:
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                arguments = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
+            except OSError:
+                continue
+            if argument in arguments:
+                found.append(int(entry.name))
+    return found
+
+
+@pytest.fixture
+def programs(tmp_path: Path) -> Iterator[Programs]:
+    started = Programs(tmp_path)
+    yield started
+    started.stop()
+
+
+def kill(pid: int) -> None:
+    os.kill(pid, signal.SIGKILL)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """One process after the other runs these: each starts several of its own, and there may be two cores."""
+    for item in items:
+        if "integration" in item.path.parts:
+            item.add_marker(pytest.mark.xdist_group("processes"))

@@ -1,0 +1,49 @@
+"""The README's curl lines, pasted into a shell as they stand but for port, network and the command line's prefix."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.integration.conftest import TINY, Programs
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+
+
+def blocks() -> list[str]:
+    """The shell blocks from the mark to the next heading."""
+    marked = README.split("<!-- executed by tests/integration/test_readme.py -->")[1].split("\n### ")[0]
+    return re.findall(r"```sh\n(.*?)```", marked, re.DOTALL)
+
+
+def paste(block: str, programs: Programs) -> str:
+    small = json.dumps({k: v for k, v in TINY.items() if k not in ("dataset", "weights")})[1:-1]
+    block = block.replace("localhost:8000", f"127.0.0.1:{programs.port}").replace('"network": "resnet50"', small)
+    block = block.replace("--weights random --epochs 6", f"--weights random --recipe '{{{small}}}'")
+    block = block.replace("tuneserve ", f"{sys.executable} -m client.cli ")
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", block],
+        cwd=ROOT,
+        env=programs.environment | {"TUNESERVE_URL": programs.url},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, block + done.stdout + done.stderr
+    assert "about:blank" not in done.stdout, done.stdout  # no problem document
+    return done.stdout
+
+
+def test_every_line_of_the_readme_works_when_pasted(programs: Programs) -> None:
+    programs.start("service")
+    programs.start("worker")
+    post, watch, ask, command_line = blocks()
+    assert json.loads(paste(post, programs))["status"] == "queued"
+    watched = paste(watch, programs)
+    assert "event: done" in watched
+    assert '"status":"succeeded"' in watched
+    programs.served(json.loads(paste(post.split("curl")[0] + ask.splitlines()[-1], programs))["id"])
+    assert paste(ask, programs).count('"label"') >= 4
+    assert "test accuracy" in paste(command_line, programs)

@@ -1,0 +1,282 @@
+"""worker.checkpointing: what an attempt leaves behind, and what the next one makes of it."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from core import checkpoints, events, jobs
+from core.checkpoints import read_manifest
+from core.db import Database
+from core.errors import ClaimLost
+from core.images import Preparation
+from core.jobs import Claim
+from core.network import Prepare
+from core.recipe import ResolvedRecipe
+from core.settings import Settings
+from core.store import LocalStore
+from core.tables import Checkpoint, Job
+from tests.conftest import NOW
+from worker import checkpointing
+from worker.checkpointing import best_epoch, load_best, resume, save
+from worker.data import split
+from worker.datasets.dataset import Dataset
+from worker.report import Reporter
+from worker.setup import Training
+from worker.train import Epoch
+
+CPU = torch.device("cpu")
+PREPARATION = Preparation(
+    style="plain", height=4, width=4, channels=1, image_size=4, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0)
+)
+RECIPE = ResolvedRecipe(
+    dataset="digits",
+    image_size=4,
+    epochs=9,
+    batch_size=4,
+    learning_rate=0.1,
+    augmentation="none",
+    precision="fp32",
+    device="cpu",
+)
+MakeTraining = Callable[..., Training]
+
+
+def dataset(first: int = 0) -> Dataset:
+    images = np.arange(first, first + 8 * 16, dtype=np.uint8).reshape(8, 4, 4, 1)
+    labels = np.arange(8) % 2
+    return Dataset("digits", "plain", 4, ("even", "odd"), images, labels, images, labels)
+
+
+@pytest.fixture
+def training(settings: Settings, db: Database, store: LocalStore, claimed: Callable[..., Claim]) -> MakeTraining:
+    """An attempt of one job with a tiny network; every call hands the job to the next attempt."""
+    first = claimed()
+
+    def make(number: int = 1, data: Dataset | None = None) -> Training:
+        if number > 1:
+            with db.write() as session:
+                jobs.release(session, Claim(first.job_id, number - 1), "test", NOW)
+                assert jobs.claim(session, "worker_a", NOW) == Claim(first.job_id, number)
+        torch.manual_seed(number)
+        return Training(
+            settings=settings,
+            db=db,
+            store=store,
+            report=Reporter(db, Claim(first.job_id, number), 1.0, lambda: NOW),
+            recipe=RECIPE,
+            device=CPU,
+            dataset=data or dataset(),
+            splits=split(data or dataset(), None, 0.25, 0),
+            preparation=PREPARATION,
+            prepare=Prepare(PREPARATION),
+            network=nn.Linear(3, 2),
+            queued_s=0.0,
+        )
+
+    return make
+
+
+def finish_epoch(training: Training, number: int, accuracy: float | None = 0.5, loss: float = 1.0) -> None:
+    """As the trainer does at the end of an epoch: weights that tell which it was, a line of history, a checkpoint."""
+    with torch.no_grad():
+        for parameter in training.network.parameters():
+            parameter.fill_(number)
+    metrics: dict[str, Any] = {"epoch": number, "validation_accuracy": accuracy, "validation_loss": loss}
+    training.history = [*training.history, metrics]
+    momentum = {"0.momentum_buffer": np.full((2, 3), number, np.float32)}
+    epoch = Epoch(number, number * 2, 1.0, 0.5, 0.1, seconds=1.0, images_per_s=8.0, optimizer=momentum)
+    save(training, epoch, metrics)
+
+
+def rows(training: Training) -> list[Checkpoint]:
+    with training.db.read() as session:
+        return checkpoints.of_job(session, training.report.claim.job_id)
+
+
+def weights_of(training: Training) -> set[float]:
+    return {float(value) for tensor in training.network.state_dict().values() for value in tensor.flatten()}
+
+
+def test_a_checkpoint_is_a_row_whose_bytes_are_there(training: MakeTraining, store: LocalStore) -> None:
+    attempt = training()
+    finish_epoch(attempt, 1, accuracy=0.75)
+    (row,) = rows(attempt)
+    assert (row.epoch, row.attempt, row.metrics["validation_accuracy"]) == (1, 1, 0.75)
+    files = read_manifest(store, row.key)["files"]
+    assert row.size_bytes == sum(file["size_bytes"] for file in files.values()) > 0
+    assert row.key == f"jobs/{attempt.report.claim.job_id}/checkpoints/001/00001"
+    for name in files:
+        checkpoints.fetch_checked(store, row.key, name)
+
+
+def test_its_event_and_the_jobs_columns_come_with_the_row(training: MakeTraining, job_of: Callable[[str], Job]) -> None:
+    attempt = training()
+    attempt.history = [{"epoch": 1, "validation_accuracy": None}]
+    epoch = Epoch(1, 2, 1.0, 0.5, 0.1, seconds=1.0, images_per_s=8.0, optimizer={})
+    save(attempt, epoch, {"epoch": 1}, progress={"percent": 11.1})
+    (row,) = rows(attempt)
+    with attempt.db.read() as session:
+        last = events.after(session, attempt.report.claim.job_id, 0, 100)[-1]
+    assert (last.kind, last.data) == ("checkpoint", {"id": row.id, "epoch": 1, "size_bytes": row.size_bytes})
+    assert job_of(attempt.report.claim.job_id).progress == {"percent": 11.1}
+
+
+def test_the_manifest_explains_the_run(training: MakeTraining, store: LocalStore) -> None:
+    attempt = training()
+    finish_epoch(attempt, 1)
+    manifest = read_manifest(store, rows(attempt)[0].key)
+    assert manifest["recipe"] == RECIPE.model_dump(mode="json")
+    assert manifest["dataset_digest"] == dataset().digest
+    assert manifest["preparation"] == PREPARATION.model_dump(mode="json")
+    assert manifest["versions"]["torch"] == torch.__version__
+    assert (manifest["epoch"], manifest["classes"]) == (1, ["even", "odd"])
+
+
+def test_the_newest_are_kept_and_the_rest_goes_with_its_bytes(training: MakeTraining, settings: Settings) -> None:
+    attempt = training()
+    for number in range(1, 6):
+        finish_epoch(attempt, number, accuracy=number / 10)  # ever better
+    assert [row.epoch for row in rows(attempt)] == [5, 4]
+    folders = settings.data_dir.glob("jobs/*/checkpoints/001/*")
+    assert sorted(folder.name for folder in folders) == ["00004", "00005"]
+
+
+def test_the_best_is_kept_however_old(training: MakeTraining, store: LocalStore) -> None:
+    attempt = training()
+    for number, accuracy in enumerate((0.5, 0.9, 0.6, 0.7, 0.8), start=1):
+        finish_epoch(attempt, number, accuracy)
+    assert [row.epoch for row in rows(attempt)] == [5, 4, 2]
+    assert load_best(attempt) == 2
+    assert weights_of(attempt) == {2.0}
+
+
+def test_the_best_may_be_what_is_in_the_network_already(training: MakeTraining, store: LocalStore) -> None:
+    attempt = training()
+    for number in (1, 2):
+        finish_epoch(attempt, number, accuracy=number / 10)
+    store.delete(f"jobs/{attempt.report.claim.job_id}")  # nothing has to be read
+    assert load_best(attempt) == 2
+    assert weights_of(attempt) == {2.0}
+
+
+@pytest.mark.parametrize(
+    ("results", "best"),
+    [
+        ([(0.5, 1.0), (0.9, 1.0), (0.7, 0.1)], 2),  # the highest accuracy
+        ([(0.9, 1.0), (0.9, 0.5), (0.9, 0.7)], 2),  # among equals the lowest loss
+        ([(0.9, 0.5), (0.9, 0.5)], 1),  # then the first
+        ([(None, None), (None, None)], 2),  # nothing to choose by: the last
+    ],
+)
+def test_the_best_epoch(results: list[tuple[float | None, float | None]], best: int) -> None:
+    history = [
+        {"epoch": number, "validation_accuracy": accuracy, "validation_loss": loss}
+        for number, (accuracy, loss) in enumerate(results, start=1)
+    ]
+    assert best_epoch(history) == best
+
+
+def test_a_first_attempt_has_nothing_to_go_on_from(training: MakeTraining) -> None:
+    attempt = training()
+    before = weights_of(attempt)
+    assert resume(attempt) is None
+    assert weights_of(attempt) == before
+    assert (attempt.history, attempt.optimizer) == ([], None)
+
+
+def test_the_next_attempt_goes_on_from_where_the_last_one_was(
+    training: MakeTraining, job_of: Callable[[str], Job]
+) -> None:
+    dead = training()
+    for number in (1, 2, 3):
+        finish_epoch(dead, number)
+    attempt = training(2)
+    resumed = resume(attempt)
+    assert resumed == rows(dead)[0].id
+    assert weights_of(attempt) == {3.0}
+    assert attempt.history == dead.history
+    assert attempt.optimizer is not None
+    np.testing.assert_array_equal(attempt.optimizer["0.momentum_buffer"], np.full((2, 3), 3.0))
+    assert job_of(attempt.report.claim.job_id).resumed_from == resumed
+
+
+def test_it_goes_on_with_the_recipe_it_began_with_on_the_device_there_is(training: MakeTraining) -> None:
+    dead = training()
+    dead.recipe = RECIPE.model_copy(update={"precision": "bf16", "device": "cuda:3"})
+    finish_epoch(dead, 1)
+    attempt = training(2)
+    resume(attempt)
+    assert attempt.recipe == RECIPE.model_copy(update={"precision": "bf16", "device": "cpu"})
+
+
+def test_a_damaged_checkpoint_is_passed_over(training: MakeTraining, store: LocalStore) -> None:
+    dead = training()
+    for number in (1, 2):
+        finish_epoch(dead, number)
+    newest = rows(dead)[0]
+    store.fetch(f"{newest.key}/optimizer.safetensors").write_bytes(b"cut off")
+    attempt = training(2)
+    assert resume(attempt) == rows(dead)[1].id
+    assert weights_of(attempt) == {1.0}
+    assert [metrics["epoch"] for metrics in attempt.history] == [1]
+
+
+def test_an_epoch_that_was_done_twice_is_the_later_attempts(training: MakeTraining, store: LocalStore) -> None:
+    dead = training()
+    for number, accuracy in ((1, 0.1), (2, 0.9)):
+        finish_epoch(dead, number, accuracy)
+    store.fetch(f"{rows(dead)[0].key}/weights.safetensors").write_bytes(b"cut off")
+    attempt = training(2)
+    resume(attempt)
+    finish_epoch(attempt, 2, accuracy=0.9)
+    finish_epoch(attempt, 3, accuracy=0.3)
+    assert [(row.attempt, row.epoch) for row in rows(attempt)][:2] == [(2, 3), (2, 2)]
+    assert load_best(attempt) == 2
+    assert weights_of(attempt) == {2.0}
+
+
+def test_other_data_is_begun_anew_and_said_so(training: MakeTraining) -> None:
+    dead = training()
+    for number in (1, 2, 3):
+        finish_epoch(dead, number)
+    attempt = training(2, dataset(first=1))
+    assert resume(attempt) is None
+    assert (attempt.history, attempt.optimizer) == ([], None)
+    with attempt.db.read() as session:
+        last = events.after(session, attempt.report.claim.job_id, 0, 100)[-1]
+    assert "other data" in last.data["message"]
+
+
+def test_a_new_beginning_is_gone_on_from_rather_than_what_came_before(training: MakeTraining) -> None:
+    dead = training()
+    for number in (1, 2, 3):
+        finish_epoch(dead, number)
+    attempt = training(2, dataset(first=1))
+    resume(attempt)
+    finish_epoch(attempt, 1)
+    assert resume(training(3, dataset(first=1))) == rows(attempt)[0].id
+
+
+def test_a_late_attempt_leaves_no_row(training: MakeTraining) -> None:
+    late = training()
+    finish_epoch(late, 1)
+    now = training(2)
+    with pytest.raises(ClaimLost):
+        finish_epoch(late, 2)
+    assert [row.epoch for row in rows(now)] == [1]
+
+
+def test_a_late_attempt_throws_nothing_away(training: MakeTraining, settings: Settings) -> None:
+    late = training()
+    for number in (1, 2):
+        finish_epoch(late, number, accuracy=number / 10)
+    kept = rows(late)
+    now = training(2)
+    with pytest.raises(ClaimLost):
+        checkpointing._thin(replace(late, settings=settings.model_copy(update={"keep_checkpoints": 1})))
+    assert [row.id for row in rows(now)] == [row.id for row in kept]

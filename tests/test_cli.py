@@ -1,0 +1,207 @@
+"""client.cli: what a person types and reads."""
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner, Result
+
+from client import cli
+from client.api import Client
+from core import jobs
+from core.db import Database
+from core.jobs import Claim
+from core.settings import Settings
+from core.tables import Job, Model
+from tests.conftest import DIGIT_FILES, NOW
+
+Enqueue = Callable[..., Job]
+Claimed = Callable[..., Claim]
+Published = Callable[..., Model]
+Serve = Callable[[], str]
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    return settings.model_copy(update={"beat_s": 3600.0})
+
+
+@pytest.fixture
+def serve(request: pytest.FixtureRequest) -> Serve:
+    """Starts the service when the test has made its rows; its URL."""
+    return lambda: str(request.getfixturevalue("live"))
+
+
+@pytest.fixture(autouse=True)
+def _wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(cli, "console", Console(width=200))
+
+
+def typed(*words: object) -> Result:
+    return CliRunner().invoke(cli.app, [str(word) for word in words])
+
+
+def run_main(monkeypatch: pytest.MonkeyPatch, *words: str) -> int | str | None:
+    """As the program that people start; its exit code."""
+    monkeypatch.setattr(sys, "argv", ["tuneserve", *words])
+    with pytest.raises(SystemExit) as leaving:
+        cli.main()
+    return leaving.value.code
+
+
+def test_every_command_has_a_help() -> None:
+    listed = typed("--help").output
+    for command in ("demo", "up", "serve", "worker", "train", "jobs", "job", "cancel", "models", "predict"):
+        assert command in listed
+        assert typed(command, "--help").exit_code == 0
+
+
+def test_a_service_that_is_not_there_is_one_line_and_exit_code_1(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_main(monkeypatch, "jobs", "--url", "http://127.0.0.1:1") == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.count("\n") == 1
+    assert "No service answers at http://127.0.0.1:1" in err
+    assert "tuneserve up" in err
+
+
+def test_a_refusal_is_one_line_and_exit_code_1(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_main(monkeypatch, "train", "--network", "resnet5O", "--url", serve()) == 1
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert "did you mean resnet50" in err
+
+
+def test_words_in_brackets_in_an_error_are_shown(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fails() -> None:
+        raise OSError("[Errno 28] No space left: '/data/[red]'")
+
+    monkeypatch.setattr(cli, "app", fails)
+    with pytest.raises(SystemExit):
+        cli.main()
+    assert "[Errno 28] No space left: '/data/[red]'" in capsys.readouterr().err
+
+
+def test_a_detached_job_prints_its_id_and_has_the_recipe(serve: Serve) -> None:
+    url = serve()
+    more = json.dumps({"seed": 5, "dataset": "mnist"})
+    result = typed("train", "--dataset", "digits", "--epochs", 2, "--recipe", more, "--detach", "--url", url)
+    assert result.exit_code == 0
+    (job,) = json.loads(typed("jobs", "--json", "--url", url).output)
+    assert result.output.strip() == job["id"]
+    recipe = job["recipe"]
+    assert (recipe["dataset"], recipe["epochs"], recipe["seed"], recipe["network"]) == ("digits", 2, 5, "resnet50")
+
+
+@pytest.mark.parametrize("recipe", ["{", "[]", "7"])
+def test_a_recipe_that_is_no_object_is_refused_before_anything_is_sent(recipe: str) -> None:
+    result = typed("train", "--recipe", recipe, "--url", "http://127.0.0.1:1")
+    assert result.exit_code == 2
+    assert "--recipe" in result.output
+
+
+@pytest.mark.parametrize("words", [["--epochs", "0"], ["--epochs", "x"], ["--batch-size", "0"], ["--nothing"]])
+def test_options_that_mean_nothing_are_refused(words: list[str]) -> None:
+    assert typed("train", *words, "--url", "http://127.0.0.1:1").exit_code == 2
+
+
+def test_following_a_job_ends_with_its_result_and_its_exit_code(
+    serve: Serve, db: Database, published: Published, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cancelled(client: Client, job_id: str) -> list[dict[str, object]]:
+        client.cancel(job_id)
+        return [client.job(job_id)]
+
+    monkeypatch.setattr(Client, "follow", cancelled)
+    result = typed("train", "--url", serve())
+    assert result.exit_code == 1
+    assert result.output.strip().splitlines()[-1] == "cancelled"
+
+
+def test_jobs_are_listed_for_people(
+    serve: Serve, db: Database, claimed: Claimed, enqueue: Enqueue, published: Published
+) -> None:
+    claim, waiting = claimed(dataset="digits"), enqueue(at=NOW + 1)
+    with db.write() as session:
+        jobs.succeed(session, claim, published().id, NOW, metrics={"test_accuracy": 0.9876})
+    url = serve()
+    rows = typed("jobs", "--url", url).output.splitlines()
+    (done,) = (row for row in rows if claim.job_id in row)
+    assert all(word in done for word in ("succeeded", "digits", "resnet50", "98.76%"))
+    assert any(waiting.id in row and "queued" in row and "%" not in row for row in rows)
+
+
+def test_one_job_is_shown_and_cancelled(serve: Serve, enqueue: Enqueue) -> None:
+    job, url = enqueue(), serve()
+    assert typed("job", job.id, "--url", url).output.strip() == f"{job.id}  queued"
+    assert typed("cancel", job.id, "--url", url).output.strip() == "cancelled"
+    assert json.loads(typed("job", job.id, "--json", "--url", url).output)["status"] == "cancelled"
+
+
+def test_a_failure_is_shown_with_all_its_brackets(serve: Serve, db: Database, claimed: Claimed) -> None:
+    claim = claimed()
+    error = {"code": "disk_full", "message": "[Errno 28] in [/red]", "hint": "[x]", "traceback_tail": ""}
+    with db.write() as session:
+        jobs.fail(session, claim, error, NOW)
+    shown = typed("job", claim.job_id, "--url", serve()).output
+    assert "disk_full: [Errno 28] in [/red]\n[x]" in shown
+
+
+def test_models_are_listed_for_people(serve: Serve, published: Published) -> None:
+    model, url = published(accuracy=0.5), serve()
+    rows = typed("models", "--url", url).output
+    assert all(word in rows for word in (model.id, "digits", "50.00%", "best, latest, serving"))
+    assert [one["id"] for one in json.loads(typed("models", "--json", "--url", url).output)] == [model.id]
+
+
+def test_images_are_answered_line_by_line(serve: Serve, published: Published) -> None:
+    published()
+    result = typed("predict", DIGIT_FILES[7], DIGIT_FILES[2], "--top-k", 2, "--url", serve())
+    assert result.exit_code == 0
+    seven, two = result.output.splitlines()
+    assert seven.startswith(f"{DIGIT_FILES[7]}: 7 0.")
+    assert two.startswith(f"{DIGIT_FILES[2]}: 2 0.")
+    assert seven.count("(") == 1
+
+
+def test_an_image_that_cannot_be_read_is_told_and_the_others_answered(
+    serve: Serve, published: Published, tmp_path: Path
+) -> None:
+    published()
+    bad = tmp_path / "[b]ad.png"
+    bad.write_bytes(b"no image")
+    result = typed("predict", bad, DIGIT_FILES[7], "--url", serve())
+    assert result.exit_code == 1
+    told, seven = result.output.splitlines()
+    assert told.startswith(f"{bad}: error: This is not an image")
+    assert ": 7 0." in seven
+
+
+def test_a_file_that_is_not_there_is_refused_before_anything_is_sent(tmp_path: Path) -> None:
+    result = typed("predict", tmp_path / "none.png", "--url", "http://127.0.0.1:1")
+    assert result.exit_code == 2
+    assert "does not exist" in result.output
+
+
+@pytest.mark.parametrize(("command", "module"), [("serve", "service"), ("worker", "worker")])
+def test_a_single_program_takes_the_place_of_the_command(
+    command: str, module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    called: list[tuple[list[str], dict[str, str]]] = []
+    monkeypatch.setattr(os, "execve", lambda _, words, environment: called.append((words, environment)))
+    typed(command, "--data-dir", tmp_path)
+    ((words, environment),) = called
+    assert words == [sys.executable, "-m", module]
+    assert environment["TUNESERVE_DATA_DIR"] == str(tmp_path)
+    assert environment["PATH"] == os.environ["PATH"]

@@ -1,0 +1,46 @@
+"""worker.datasets.digits: the data set that is always there."""
+
+import numpy as np
+import pytest
+
+from core.settings import Settings
+from worker.datasets.dataset import Dataset
+from worker.datasets.digits import load
+
+DIGEST = "d264cb102c218a392101b464706fe3aa3326bd1eeaf83c3ee5e6d911ab08efe4"
+
+
+@pytest.fixture(scope="module")
+def digits() -> Dataset:
+    return load(Settings())
+
+
+def test_there_are_1437_to_train_on_and_360_to_test_with(digits: Dataset) -> None:
+    assert digits.train_images.shape == (1437, 28, 28, 1)
+    assert digits.test_images.shape == (360, 28, 28, 1)
+    assert digits.train_images.dtype == digits.test_images.dtype == np.uint8
+    assert digits.classes == ("0", "1", "2", "3", "4", "5", "6", "7", "8", "9")
+
+
+def test_every_digit_is_tested_alike(digits: Dataset) -> None:
+    counts = np.bincount(digits.test_labels)
+    assert len(counts) == 10
+    assert counts.max() - counts.min() <= 2
+
+
+def test_no_test_image_is_also_trained_on(digits: Dataset) -> None:
+    trained = {image.tobytes() for image in digits.train_images}
+    assert not [image for image in digits.test_images if image.tobytes() in trained]
+
+
+def test_the_digits_have_the_form_of_mnist(digits: Dataset) -> None:
+    ink = digits.train_images[..., 0] > 0
+    edge = np.concatenate([ink[:, 0], ink[:, -1], ink[:, :, 0], ink[:, :, -1]], axis=1)
+    assert not edge.any()
+    sides = np.maximum(ink.any(2).sum(1), ink.any(1).sum(1))
+    assert sides.max() <= 20
+    assert (digits.train_images.max((1, 2, 3)) == 255).all()
+
+
+def test_they_are_the_same_ones_every_time(digits: Dataset) -> None:
+    assert digits.digest == DIGEST

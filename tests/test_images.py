@@ -1,0 +1,285 @@
+"""core.images: whatever people send -> the form that the network was trained on."""
+
+import contextlib
+import io
+import random
+import zlib
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from PIL import Image, ImageDraw
+
+from core.errors import InvalidInput, NotAnImage, TooLarge
+from core.images import Pixels, Preparation, Prepared, centre_in_frame, decode, from_array, normalize_digit, prepare
+from tests.fakes import DIGIT_PREPARATION
+
+PLENTY = 10_000_000
+PLAIN = Preparation(style="plain", height=32, width=48, channels=3, image_size=64, mean=(0.5,) * 3, std=(0.5,) * 3)
+
+
+def drawing(ink: int = 255, paper: int = 0, size: tuple[int, int] = (200, 160), mode: str = "L") -> Image.Image:
+    """A seven, off centre."""
+    image = Image.new(mode, size, paper if mode == "L" else (paper,) * 3)
+    colour = ink if mode == "L" else (ink,) * 3
+    ImageDraw.Draw(image).line([(30, 40), (90, 40), (55, 120)], fill=colour, width=9)
+    return image
+
+
+def training_form() -> Image.Image:
+    return Image.fromarray(normalize_digit(np.asarray(drawing())).pixels[:, :, 0])
+
+
+def file_of(image: Image.Image, format: str = "PNG", **options: Any) -> bytes:
+    data = io.BytesIO()
+    image.save(data, format, **options)
+    return data.getvalue()
+
+
+def prepared(image: Image.Image, normalize: Literal["auto", "none"] = "auto", **options: Any) -> Prepared:
+    return prepare(decode(file_of(image, **options), PLENTY), DIGIT_PREPARATION, normalize)
+
+
+def difference(one: Pixels, other: Pixels) -> float:
+    """Mean, in grey levels."""
+    return float(np.abs(one.astype(float) - other.astype(float)).mean())
+
+
+# -- decoding
+
+
+@pytest.mark.parametrize("format", ["PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP"])
+def test_common_formats_are_read(format: str) -> None:
+    image = decode(file_of(drawing(), format), PLENTY)
+    assert image.size == (200, 160)
+
+
+@pytest.mark.parametrize("data", [b"", b"seven", b"\x89PNG\r\n\x1a\n", b"<svg></svg>", b"%!PS-Adobe-3.0 EPSF-3.0\n"])
+def test_what_is_no_image_is_refused(data: bytes) -> None:
+    with pytest.raises(NotAnImage):
+        decode(data, PLENTY)
+
+
+@pytest.mark.parametrize("format", ["PNG", "JPEG", "TIFF", "WEBP"])
+def test_a_file_that_ends_early_is_refused(format: str) -> None:
+    data = file_of(drawing(), format)
+    with pytest.raises(NotAnImage):
+        prepare(decode(data[: len(data) // 2], PLENTY), DIGIT_PREPARATION)
+
+
+@pytest.mark.parametrize("format", ["PNG", "JPEG", "GIF", "BMP", "WEBP"])
+def test_a_damaged_file_is_read_or_refused_and_nothing_else(format: str) -> None:
+    whole, chance = file_of(drawing(), format), random.Random(format)
+    for _ in range(200):
+        data = bytearray(whole)
+        for _ in range(4):
+            data[chance.randrange(min(len(data), 100))] = chance.randrange(256)
+        with contextlib.suppress(NotAnImage, TooLarge):
+            assert prepare(decode(bytes(data), PLENTY), DIGIT_PREPARATION).pixels.shape == (28, 28, 1)
+
+
+def test_a_picture_is_too_large_before_it_is_decoded() -> None:
+    data = file_of(Image.new("1", (5000, 5000)))
+    assert len(data) < 10_000
+    with pytest.raises(TooLarge, match="5000x5000"):
+        decode(data[:200], max_pixels=24_999_999)  # its pixels are not even there
+    assert decode(data, max_pixels=25_000_000).size == (5000, 5000)
+
+
+def test_what_pillow_itself_finds_too_large_is_too_large() -> None:
+    data = bytearray(file_of(Image.new("1", (8, 8))))
+    data[16:24] = (100_000).to_bytes(4, "big") * 2  # the size in its header
+    data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, "big")
+    with pytest.raises(TooLarge):
+        decode(bytes(data), max_pixels=10**12)
+
+
+@pytest.mark.parametrize("orientation", [3, 6, 8])
+def test_a_photo_taken_with_a_turned_phone_stands_upright(orientation: int) -> None:
+    turned = {3: 180, 6: 90, 8: 270}[orientation]
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = file_of(drawing().rotate(turned, expand=True), "PNG", exif=exif)
+    np.testing.assert_array_equal(np.asarray(decode(data, PLENTY)), np.asarray(drawing()))
+
+
+# -- arrays
+
+
+@pytest.mark.parametrize("shape", [(4, 5), (4, 5, 1), (4, 5, 3), (1, 1)])
+def test_rows_of_numbers_are_a_picture(shape: tuple[int, ...]) -> None:
+    values = np.arange(np.prod(shape)).reshape(shape)
+    np.testing.assert_array_equal(np.asarray(from_array(values.tolist())).ravel(), values.ravel())
+
+
+def test_fractions_mean_the_same_as_whole_numbers() -> None:
+    whole = [[0, 51, 255]]
+    np.testing.assert_array_equal(from_array([[0, 0.2, 1]]), from_array(whole))
+    np.testing.assert_array_equal(from_array(whole), np.array(whole))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [],
+        [[]],
+        [1, 2],
+        [[1, 2], [3]],
+        [[[1, 2]]],
+        [[[[1]]]],
+        [["a"]],
+        [[None]],
+        [[-1]],
+        [[256]],
+        [[float("nan")]],
+        [[float("inf")]],
+        [[10**400]],
+        [[{}]],
+        7,
+    ],
+    ids=str,
+)
+def test_values_that_are_no_picture_are_refused(values: object) -> None:
+    with pytest.raises(InvalidInput, match="array must"):
+        from_array(values)
+
+
+# -- the form of the training images
+
+
+def test_an_image_in_training_form_is_not_changed_by_a_bit() -> None:
+    image = training_form()
+    result = prepared(image)
+    np.testing.assert_array_equal(result.pixels[:, :, 0], np.asarray(image))
+    assert result.normalized == {"unchanged": True}
+    assert not result.blank
+
+
+def test_real_training_images_are_not_changed(shared: Path) -> None:
+    files = sorted((shared / "data" / "mnist_png_samples").glob("*.png"))
+    assert len(files) == 10
+    for file in files:
+        result = prepare(decode(file.read_bytes(), PLENTY), DIGIT_PREPARATION)
+        with Image.open(file) as image:
+            np.testing.assert_array_equal(result.pixels[:, :, 0], np.asarray(image.convert("L")))
+
+
+def test_real_photos_and_drawings_come_out_with_ink(shared: Path) -> None:
+    files = [file for file in (shared / "data" / "digit_photos").rglob("*.*") if file.is_file()]
+    assert len(files) == 54
+    for file in files:
+        result = prepare(decode(file.read_bytes(), PLENTY), DIGIT_PREPARATION)
+        assert result.pixels.shape == (28, 28, 1)
+        assert not result.blank, file
+        assert result.pixels.max() > 200, file
+
+
+def test_dark_on_light_is_the_same_as_light_on_dark() -> None:
+    light, dark = prepared(drawing(255, 0)), prepared(drawing(0, 255))
+    np.testing.assert_array_equal(light.pixels, dark.pixels)
+    assert (light.normalized["inverted"], dark.normalized["inverted"]) == (False, True)
+
+
+@pytest.mark.parametrize("place", [(0, 0), (100, 30), (40, 60)])
+def test_where_on_the_paper_it_stands_does_not_matter(place: tuple[int, int]) -> None:
+    sheet = Image.new("L", (300, 250), 255)
+    sheet.paste(drawing(0, 255), place)
+    np.testing.assert_array_equal(prepared(sheet).pixels, prepared(drawing(0, 255)).pixels)
+
+
+def test_how_large_and_how_dark_it_is_hardly_matters() -> None:
+    plain = prepared(drawing(0, 255)).pixels
+    assert difference(prepared(drawing(0, 255).resize((800, 640))).pixels, plain) < 4
+    assert difference(prepared(drawing(90, 200)).pixels, plain) < 4
+    assert difference(plain, prepared(drawing(0, 255).transpose(Image.Transpose.FLIP_LEFT_RIGHT)).pixels) > 10
+
+
+def test_the_ink_fills_a_box_of_20_and_its_mass_is_in_the_middle() -> None:
+    pixels = prepared(drawing(0, 255)).pixels[:, :, 0].astype(float)
+    rows, columns = np.flatnonzero(pixels.any(1)), np.flatnonzero(pixels.any(0))
+    assert max(np.ptp(rows), np.ptp(columns)) + 1 == 20
+    assert abs(pixels.sum(1) @ np.arange(28) / pixels.sum() - 13.5) <= 0.5
+    assert abs(pixels.sum(0) @ np.arange(28) / pixels.sum() - 13.5) <= 0.5
+    assert pixels.max() == 255
+
+
+@pytest.mark.parametrize("shape", [(1, 300), (300, 1), (1, 1), (3, 2)])
+def test_strokes_of_any_shape_fit_the_frame(shape: tuple[int, int]) -> None:
+    ink: npt.NDArray[np.float64] = np.ones(shape)
+    frame = centre_in_frame(ink)
+    assert frame.shape == (28, 28, 1)
+    assert frame.max() == 255
+
+
+@pytest.mark.parametrize("paper", [0, 128, 255])
+@pytest.mark.parametrize("size", [(28, 28), (300, 200), (1, 1)])
+def test_an_empty_sheet_is_blank(paper: int, size: tuple[int, int]) -> None:
+    assert prepared(Image.new("L", size, paper)).blank
+
+
+def test_paper_with_a_faint_shadow_is_blank() -> None:
+    shadow = np.linspace(200, 230, 100).astype(np.uint8)
+    assert prepared(Image.fromarray(np.tile(shadow, (100, 1)))).blank
+
+
+# -- modes of files
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA", "LA", "I;16", "I"])
+@pytest.mark.parametrize(("ink", "paper"), [(255, 0), (0, 255)])
+def test_the_same_drawing_in_any_mode_is_the_same_digit(mode: str, ink: int, paper: int) -> None:
+    image = drawing(ink, paper)
+    if mode in ("I;16", "I"):
+        deep = np.asarray(image).astype(np.uint16 if mode == "I;16" else np.int32) * 257
+        image = Image.fromarray(deep)
+        assert image.mode == mode
+    else:
+        image = image.convert(mode)
+    result = prepared(image, format="TIFF" if mode == "I" else "PNG")
+    np.testing.assert_array_equal(result.pixels, prepared(drawing()).pixels)
+
+
+@pytest.mark.parametrize("format", ["JPEG", "TIFF"])
+def test_a_drawing_for_print_is_the_same_digit(format: str) -> None:
+    printed = prepared(drawing(0, 255, mode="RGB").convert("CMYK"), format=format)
+    assert difference(printed.pixels, prepared(drawing()).pixels) < 4
+
+
+@pytest.mark.parametrize("shade", [0, 60, 200, 255])
+def test_strokes_on_a_transparent_ground_are_seen_dark_or_light(shade: int) -> None:
+    ink = drawing()  # as the opacity
+    picture = Image.merge("LA", (Image.new("L", ink.size, shade), ink))
+    assert difference(prepared(picture).pixels, prepared(drawing()).pixels) < 4
+
+
+def test_a_palette_with_a_transparent_colour_is_seen() -> None:
+    image = drawing(0, 255).convert("P")
+    transparent = int(np.asarray(image)[0, 0])
+    result = prepared(image, transparency=transparent)
+    assert difference(result.pixels, prepared(drawing()).pixels) < 4
+
+
+def test_a_transparent_sheet_is_blank() -> None:
+    assert prepared(Image.new("RGBA", (100, 100), (0, 0, 0, 0))).blank
+
+
+# -- without looking for a digit
+
+
+def test_none_only_brings_the_image_to_size() -> None:
+    image = drawing(0, 255)
+    result = prepared(image, normalize="none")
+    resized = image.resize((28, 28), Image.Resampling.BILINEAR)
+    np.testing.assert_array_equal(result.pixels[:, :, 0], np.asarray(resized))
+    assert result.normalized == {"resized_from": [200, 160]}
+
+
+@pytest.mark.parametrize("normalize", ["auto", "none"])
+def test_the_plain_style_keeps_colours_and_changes_only_the_size(normalize: Literal["auto", "none"]) -> None:
+    image = Image.new("RGB", (96, 64), (200, 100, 0))
+    result = prepare(image, PLAIN, normalize)
+    assert result.pixels.shape == (32, 48, 3)
+    assert (result.pixels == (200, 100, 0)).all()
+    assert prepare(image.resize((48, 32)), PLAIN, normalize).normalized == {}

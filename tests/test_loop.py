@@ -1,0 +1,404 @@
+"""worker.loop: what becomes of a job, whatever becomes of its trainer. No trainer is started here."""
+
+import signal
+from collections.abc import Callable
+
+import pytest
+from sqlalchemy import update
+from sqlalchemy.exc import OperationalError
+
+import worker.loop
+from core import events, jobs
+from core.db import Database
+from core.errors import DatasetInvalid
+from core.jobs import Claim
+from core.settings import Settings
+from core.tables import Job, JobStatus, Worker
+from tests.conftest import NOW
+from tests.fakes import FakeLauncher, FakeProcess
+from worker.launch import EXIT_CLAIM_LOST, EXIT_INTERRUPTED, Process
+from worker.loop import WorkerLoop
+
+Enqueue = Callable[..., Job]
+Claimed = Callable[..., Claim]
+JobOf = Callable[[str], Job]
+KILLED = -signal.SIGKILL
+
+
+class Clock:
+    """Time that moves when it is told to."""
+
+    def __init__(self) -> None:
+        self.now = NOW
+
+    def __call__(self) -> float:
+        return self.now
+
+    def move(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@pytest.fixture(autouse=True)
+def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker.loop, "WATCH_S", 0)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def loop(settings: Settings, db: Database, clock: Clock) -> Callable[..., WorkerLoop]:
+    """A registered worker whose trainers are the given processes."""
+
+    def make(*processes: Process, launcher: FakeLauncher | None = None) -> WorkerLoop:
+        made = WorkerLoop(settings, db, launcher or FakeLauncher(processes), clock)
+        with db.write() as session:
+            jobs.register(session, Worker(id=made.id, host="here", pid=1, started_at=clock(), beat_at=clock()))
+        return made
+
+    return make
+
+
+def reasons(db: Database, job_id: str) -> list[str]:
+    with db.read() as session:
+        return [e.data.get("reason", "") for e in events.after(session, job_id, 0, 100, "status")]
+
+
+def test_a_waiting_job_is_claimed_and_its_trainer_started(
+    loop: Callable[..., WorkerLoop], enqueue: Enqueue, job_of: JobOf
+) -> None:
+    job = enqueue()
+    seen: list[JobStatus] = []
+    launcher = FakeLauncher([FakeProcess(alive=1, on_look=lambda: seen.append(job_of(job.id).status))])
+    it = loop(launcher=launcher)
+    assert it.step() == Claim(job.id, 1)
+    assert launcher.claims == [Claim(job.id, 1)]
+    assert seen == [JobStatus.RUNNING] * 2
+
+
+def test_with_nothing_to_do_nothing_is_started(loop: Callable[..., WorkerLoop]) -> None:
+    launcher = FakeLauncher([])
+    assert loop(launcher=launcher).step() is None
+    assert launcher.claims == []
+
+
+@pytest.mark.parametrize(("code", "reason"), [(KILLED, "killed"), (-signal.SIGSEGV, "killed"), (1, "internal")])
+def test_a_trainer_that_died_is_tried_again_and_then_its_job_fails(
+    loop: Callable[..., WorkerLoop], enqueue: Enqueue, job_of: JobOf, code: int, reason: str
+) -> None:
+    job_id = enqueue(max_attempts=2).id
+    it = loop(FakeProcess(code), FakeProcess(code))
+    it.step()
+    assert (job_of(job_id).status, job_of(job_id).failures) == (JobStatus.QUEUED, 1)
+    it.step()
+    job = job_of(job_id)
+    assert (job.status, job.attempt, job.failures) == (JobStatus.FAILED, 2, 2)
+    assert job.error is not None
+    assert job.error["code"] == reason
+
+
+@pytest.mark.parametrize(("code", "words"), [(KILLED, "SIGKILL"), (-signal.SIGTERM, "SIGTERM"), (7, "exit code 7")])
+def test_the_reason_says_how_the_trainer_ended(
+    loop: Callable[..., WorkerLoop], enqueue: Enqueue, job_of: JobOf, code: int, words: str
+) -> None:
+    job_id = enqueue(max_attempts=1).id
+    loop(FakeProcess(code)).step()
+    error = job_of(job_id).error
+    assert error is not None
+    assert words in error["message"]
+    assert error["hint"]
+
+
+def test_a_trainer_that_says_nothing_has_failed_even_with_exit_code_0(
+    loop: Callable[..., WorkerLoop], enqueue: Enqueue, job_of: JobOf
+) -> None:
+    job_id = enqueue(max_attempts=1).id
+    loop(FakeProcess(0)).step()
+    error = job_of(job_id).error
+    assert error is not None
+    assert error["code"] == "internal"
+
+
+def test_what_the_trainer_said_itself_stands(
+    loop: Callable[..., WorkerLoop], db: Database, enqueue: Enqueue, job_of: JobOf
+) -> None:
+    job_id = enqueue(max_attempts=5).id
+
+    def fail() -> None:
+        with db.write() as session:
+            jobs.fail(session, Claim(job_id, 1), jobs.describe(DatasetInvalid("broken")), NOW)
+
+    loop(FakeProcess(1, on_look=fail)).step()
+    job = job_of(job_id)
+    assert job.status is JobStatus.FAILED
+    assert job.error is not None
+    assert job.error["message"] == "broken"
+
+
+def test_a_job_that_has_succeeded_is_left_alone_however_its_trainer_ended(
+    loop: Callable[..., WorkerLoop], db: Database, enqueue: Enqueue, job_of: JobOf, publish_for: Callable[[Claim], None]
+) -> None:
+    job_id = enqueue(max_attempts=1).id
+    loop(FakeProcess(KILLED, on_look=lambda: publish_for(Claim(job_id, 1)))).step()
+    assert job_of(job_id).status is JobStatus.SUCCEEDED
+    assert job_of(job_id).failures == 0
+
+
+@pytest.fixture
+def publish_for(db: Database) -> Callable[[Claim], None]:
+    from core import models
+
+    def publish(claim: Claim) -> None:
+        with db.write() as session:
+            card = {"dataset": "digits", "metrics": {"test_accuracy": 0.9}}
+            models.publish(session, "model_1", claim.job_id, "models/model_1", card, NOW)
+            jobs.succeed(session, claim, "model_1", NOW)
+
+    return publish
+
+
+def test_a_cancelled_trainer_gets_its_time_and_no_more(
+    loop: Callable[..., WorkerLoop], db: Database, enqueue: Enqueue, job_of: JobOf, clock: Clock, settings: Settings
+) -> None:
+    job_id = enqueue().id
+    killed_at: list[float] = []
+
+    def look() -> None:
+        if process.signals:
+            killed_at.append(clock())
+        with db.write() as session:
+            if jobs.get(session, job_id).status is JobStatus.RUNNING:
+                jobs.cancel(session, job_id, clock())
+            elif not killed_at:
+                clock.move(1)
+
+    process = FakeProcess(alive=1000, on_look=look)
+    loop(process).step()
+    assert process.signals == [signal.SIGKILL]
+    assert killed_at == [NOW + settings.cancel_grace_s]
+    assert job_of(job_id).status is JobStatus.CANCELLED
+
+
+def test_a_cancelled_trainer_that_stops_by_itself_is_not_killed(
+    loop: Callable[..., WorkerLoop], db: Database, enqueue: Enqueue, job_of: JobOf
+) -> None:
+    job_id = enqueue().id
+
+    def cancel() -> None:
+        with db.write() as session:
+            jobs.cancel(session, job_id, NOW)
+
+    process = FakeProcess(EXIT_INTERRUPTED, alive=3, on_look=cancel)
+    loop(process).step()
+    assert process.signals == []
+    assert job_of(job_id).status is JobStatus.CANCELLED
+    assert job_of(job_id).failures == 0
+
+
+def test_a_trainer_that_no_longer_beats_is_killed_and_tried_again(
+    loop: Callable[..., WorkerLoop], enqueue: Enqueue, job_of: JobOf, clock: Clock, settings: Settings
+) -> None:
+    job_id = enqueue().id
+    process = FakeProcess(alive=1000, on_look=lambda: clock.move(settings.stall_s / 4))
+    loop(process).step()
+    assert process.signals == [signal.SIGKILL]
+    assert clock() > NOW + settings.stall_s
+    assert (job_of(job_id).status, job_of(job_id).failures) == (JobStatus.QUEUED, 1)
+
+
+def test_a_trainer_that_beats_may_take_as_long_as_it_likes(
+    loop: Callable[..., WorkerLoop], db: Database, enqueue: Enqueue, clock: Clock, settings: Settings
+) -> None:
+    job_id = enqueue().id
+
+    def work() -> None:
+        clock.move(settings.stall_s / 2)
+        with db.write() as session:
+            jobs.beat(session, Claim(job_id, 1), clock())
+
+    process = FakeProcess(alive=20, on_look=work)
+    loop(process).step()
+    assert process.signals == []
+
+
+def test_a_worker_told_to_stop_hands_its_job_back(
+    loop: Callable[..., WorkerLoop], enqueue: Enqueue, job_of: JobOf, db: Database
+) -> None:
+    job_id = enqueue(max_attempts=1).id
+    process = FakeProcess(EXIT_INTERRUPTED, alive=3, on_look=lambda: it.stop.set())
+    it = loop(process)
+    it.step()
+    assert process.signals == [signal.SIGTERM]
+    assert (job_of(job_id).status, job_of(job_id).failures) == (JobStatus.QUEUED, 0)
+    assert reasons(db, job_id)[-1] == "the worker was told to stop"
+
+
+def test_a_trainer_that_will_not_stop_is_killed_and_its_job_counts_no_failure(
+    loop: Callable[..., WorkerLoop], enqueue: Enqueue, job_of: JobOf, clock: Clock, settings: Settings
+) -> None:
+    job_id = enqueue(max_attempts=1).id
+
+    def look() -> None:
+        it.stop.set()
+        clock.move(1)
+
+    process = FakeProcess(alive=1000, on_look=look)
+    it = loop(process)
+    it.step()
+    assert process.signals == [signal.SIGTERM, signal.SIGKILL]
+    assert clock() >= NOW + settings.stop_grace_s
+    assert (job_of(job_id).status, job_of(job_id).failures) == (JobStatus.QUEUED, 0)
+
+
+@pytest.mark.parametrize("taken", [True, False], ids=["claimed by another", "back in the queue"])
+def test_a_trainer_whose_job_is_another_workers_is_killed_and_writes_nothing(
+    loop: Callable[..., WorkerLoop], db: Database, enqueue: Enqueue, claimed: Claimed, job_of: JobOf, taken: bool
+) -> None:
+    job_id = enqueue(at=NOW - 1).id
+
+    def lose() -> None:
+        with db.write() as session:
+            if jobs.get(session, job_id).attempt == 1 and jobs.get(session, job_id).status is JobStatus.RUNNING:
+                jobs.release(session, Claim(job_id, 1), "lost", NOW)
+        if taken and job_of(job_id).status is JobStatus.QUEUED:
+            claimed("worker_b")
+
+    process = FakeProcess(alive=1000, on_look=lose)
+    loop(process).step()
+    assert process.signals == [signal.SIGKILL]
+    job = job_of(job_id)
+    expected = (JobStatus.RUNNING, 2, "worker_b") if taken else (JobStatus.QUEUED, 1, None)
+    assert (job.status, job.attempt, job.worker_id) == expected
+    assert job.failures == 0
+
+
+def test_a_trainer_that_left_its_lost_job_changes_nothing(
+    loop: Callable[..., WorkerLoop], db: Database, enqueue: Enqueue, job_of: JobOf, claimed: Claimed
+) -> None:
+    job_id = enqueue(at=NOW - 1, max_attempts=1).id
+
+    def lose() -> None:
+        with db.write() as session:
+            jobs.release(session, Claim(job_id, 1), "lost", NOW)
+        claimed("worker_b")
+
+    loop(FakeProcess(EXIT_CLAIM_LOST, on_look=lose)).step()
+    assert (job_of(job_id).status, job_of(job_id).attempt) == (JobStatus.RUNNING, 2)
+
+
+def test_lost_jobs_of_others_are_looked_after_while_a_job_runs(
+    loop: Callable[..., WorkerLoop], enqueue: Enqueue, claimed: Claimed, job_of: JobOf, clock: Clock, settings: Settings
+) -> None:
+    theirs = claimed("worker_b").job_id
+    ours = enqueue().id
+    seen: list[JobStatus] = []
+
+    def look() -> None:
+        clock.move(settings.lease_s / 2)
+        seen.append(job_of(theirs).status)
+
+    loop(FakeProcess(alive=4, on_look=look)).step()
+    assert seen[0] is JobStatus.RUNNING
+    assert seen[-1] is JobStatus.QUEUED
+    assert job_of(ours).worker_id is None  # its own silence would have been worker_lost
+    assert job_of(ours).attempt == 1
+
+
+def test_a_worker_beats_while_its_trainer_runs(
+    loop: Callable[..., WorkerLoop], db: Database, enqueue: Enqueue, clock: Clock, settings: Settings
+) -> None:
+    enqueue()
+    it = loop(FakeProcess(alive=5, on_look=lambda: clock.move(settings.beat_s)))
+    it.step()
+    with db.read() as session:
+        assert jobs.live_workers(session, clock(), settings.beat_s) == 1
+
+
+def test_a_look_that_the_database_refuses_is_made_again(
+    loop: Callable[..., WorkerLoop], enqueue: Enqueue, job_of: JobOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = enqueue().id
+    it = loop(FakeProcess(KILLED, alive=3))
+    refuse(monkeypatch, it, "_deadline", times=2)
+    it.step()
+    assert job_of(job_id).status is JobStatus.QUEUED
+
+
+def test_the_end_of_a_trainer_is_recorded_once_the_database_is_back(
+    loop: Callable[..., WorkerLoop], enqueue: Enqueue, job_of: JobOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = enqueue().id
+    it = loop(FakeProcess(KILLED))
+    calls = refuse(monkeypatch, it, "_record_end", times=3)
+    it.step()
+    assert len(calls) == 4
+    assert (job_of(job_id).status, job_of(job_id).failures) == (JobStatus.QUEUED, 1)
+
+
+def test_a_worker_told_to_stop_does_not_wait_for_a_database(
+    loop: Callable[..., WorkerLoop], enqueue: Enqueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    enqueue()
+    it = loop(FakeProcess(EXIT_INTERRUPTED, alive=1, on_look=lambda: it.stop.set()))
+    refuse(monkeypatch, it, "_record_end", times=1000)
+    with pytest.raises(OperationalError):
+        it.step()
+
+
+def refuse(monkeypatch: pytest.MonkeyPatch, it: WorkerLoop, method: str, times: int) -> list[None]:
+    """Have the database away for the first calls of a method; the calls so far."""
+    calls: list[None] = []
+    real = getattr(it, method)
+
+    def answer(*arguments: object) -> object:
+        calls.append(None)
+        if len(calls) <= times:
+            raise OperationalError("BEGIN IMMEDIATE", {}, Exception("database is locked"))
+        return real(*arguments)
+
+    monkeypatch.setattr(it, method, answer)
+    return calls
+
+
+def test_a_worker_runs_until_told_to_stop_and_says_goodbye(
+    settings: Settings, db: Database, enqueue: Enqueue, job_of: JobOf, clock: Clock
+) -> None:
+    ids = [enqueue(max_attempts=1).id, enqueue(at=NOW + 1).id, enqueue(at=NOW + 2).id]
+    it = WorkerLoop(
+        settings, db, FakeLauncher([FakeProcess(KILLED), FakeProcess(on_look=lambda: it.stop.set())]), clock
+    )
+    it.run()
+    expected = [(JobStatus.FAILED, 1), (JobStatus.QUEUED, 1), (JobStatus.QUEUED, 0)]
+    assert [(job_of(job_id).status, job_of(job_id).attempt) for job_id in ids] == expected
+    with db.read() as session:
+        assert jobs.live_workers(session, clock(), settings.lease_s) == 0
+
+
+def test_a_worker_outlives_a_database_that_is_away(
+    settings: Settings, db: Database, enqueue: Enqueue, job_of: JobOf, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = enqueue().id
+    quick = settings.model_copy(update={"poll_s": 0.001})
+    it = WorkerLoop(quick, db, FakeLauncher([FakeProcess(0, on_look=lambda: it.stop.set())]), clock)
+    calls = refuse(monkeypatch, it, "step", times=2)
+    it.run()
+    assert len(calls) == 3
+    assert job_of(job_id).attempt == 1
+
+
+def test_a_worker_that_was_taken_for_lost_does_not_keep_its_job(
+    loop: Callable[..., WorkerLoop], db: Database, enqueue: Enqueue, clock: Clock, settings: Settings, job_of: JobOf
+) -> None:
+    job_id = enqueue().id
+
+    def sleep_through_the_lease() -> None:
+        with db.write() as session:
+            session.execute(update(Worker).values(beat_at=NOW - settings.lease_s - 1))
+            jobs.requeue_lost(session, clock(), settings.lease_s)
+
+    process = FakeProcess(alive=1000, on_look=sleep_through_the_lease)
+    loop(process).step()
+    assert process.signals == [signal.SIGKILL]
+    assert (job_of(job_id).status, job_of(job_id).failures) == (JobStatus.QUEUED, 1)

@@ -1,0 +1,87 @@
+"""service.predictor: a model on the CPU, by ONNX Runtime."""
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from PIL import Image
+
+from core.errors import Damaged, NotFound
+from core.images import Pixels, normalize_digit
+from core.store import LocalStore
+from core.tables import Model
+from service.predictor import OnnxPredictor, softmax, warm_up
+from tests.conftest import DIGIT_FILES
+from tests.fakes import DIGITS, FakePredictor
+
+Published = Callable[..., Model]
+
+
+def digits() -> Pixels:
+    images = [normalize_digit(np.asarray(Image.open(file).convert("L"))).pixels for file in DIGIT_FILES]
+    return np.stack(images)
+
+
+def test_the_graph_answers_for_each_image(published: Published, store: LocalStore) -> None:
+    predictor = OnnxPredictor(published(), store, threads=1)
+    probabilities = predictor.run(digits())
+    assert probabilities.argmax(1).tolist() == list(range(10))
+    np.testing.assert_allclose(probabilities.sum(1), 1, rtol=1e-5)
+
+
+def test_an_answer_does_not_depend_on_its_batch(published: Published, store: LocalStore) -> None:
+    predictor = OnnxPredictor(published(), store, threads=1)
+    together = predictor.run(digits())
+    for image, row in zip(digits(), together, strict=True):
+        np.testing.assert_allclose(predictor.run(image[None])[0], row, atol=1e-6)
+
+
+def test_the_answer_is_the_softmax_of_the_logits(
+    published: Published, store: LocalStore, digit_weights: npt.NDArray[np.float32]
+) -> None:
+    logits = digits().reshape(10, -1).astype(np.float64) @ digit_weights
+    exponentials = np.exp(logits)
+    wanted = exponentials / exponentials.sum(1, keepdims=True)
+    np.testing.assert_allclose(OnnxPredictor(published(), store, 1).run(digits()), wanted, rtol=1e-3)
+
+
+def test_what_the_card_says_is_known(published: Published, store: LocalStore) -> None:
+    model = published()
+    predictor = OnnxPredictor(model, store, threads=1)
+    assert (predictor.classes, predictor.model.id) == (DIGITS, model.id)
+    assert predictor.preparation.style == "digit"
+    assert predictor.engine == "onnxruntime-cpu"
+
+
+def test_a_changed_file_is_refused(published: Published, store: LocalStore) -> None:
+    model = published()
+    data = bytearray(store.fetch(f"{model.key}/model.onnx").read_bytes())
+    data[-1] ^= 1
+    store.put(f"{model.key}/model.onnx", bytes(data))
+    with pytest.raises(Damaged, match=r"model\.onnx"):
+        OnnxPredictor(model, store, threads=1)
+
+
+def test_a_model_without_its_files_is_not_found(published: Published, store: LocalStore) -> None:
+    model = published()
+    store.delete(model.key)
+    with pytest.raises(NotFound):
+        OnnxPredictor(model, store, threads=1)
+
+
+def test_a_file_that_is_no_graph_is_refused(published: Published, store: LocalStore) -> None:
+    with pytest.raises(Exception, match=r"(?i)protobuf"):
+        OnnxPredictor(published(onnx=b"this is no graph"), store, threads=1)
+
+
+def test_large_logits_do_not_overflow() -> None:
+    logits = np.array([[1e4, 0], [-1e4, 0], [88, 89]], np.float32)
+    np.testing.assert_allclose(softmax(logits)[:2], [[1, 0], [0, 1]])
+    np.testing.assert_allclose(softmax(logits).sum(1), 1, rtol=1e-6)
+
+
+def test_warming_up_runs_once_small_and_once_full() -> None:
+    predictor = FakePredictor()
+    warm_up(predictor, 32)
+    assert predictor.batches == [1, 32]

@@ -1,0 +1,138 @@
+"""core.recipe: what a body may say, and what a person reads who got it wrong."""
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+from torchvision import models
+
+from core.recipe import DATASETS, NETWORKS, Recipe, ResolvedRecipe
+
+
+def refused(**fields: Any) -> list[tuple[str, str]]:
+    """Field and message of everything that is wrong."""
+    with pytest.raises(ValidationError) as refusal:
+        Recipe(**fields)
+    return [(str(error["loc"][0]), error["msg"]) for error in refusal.value.errors()]
+
+
+def test_an_empty_recipe_is_valid_and_complete() -> None:
+    recipe = Recipe()
+    assert (recipe.dataset, recipe.network, recipe.weights) == ("mnist", "resnet50", "imagenet")
+    assert (recipe.epochs, recipe.batch_size, recipe.learning_rate, recipe.device) == ("auto",) * 4
+
+
+def test_a_recipe_survives_json() -> None:
+    recipe = Recipe(dataset="digits", epochs=3, learning_rate=0.1, metadata={"team": "a"})
+    assert Recipe.model_validate_json(recipe.model_dump_json()) == recipe
+
+
+@pytest.mark.parametrize(
+    ("field", "lowest", "highest"),
+    [
+        ("image_size", 16, 1024),
+        ("epochs", 1, 10_000),
+        ("batch_size", 1, 65_536),
+        ("seed", 0, 2**31 - 1),
+        ("max_attempts", 1, 100),
+    ],
+)
+def test_a_whole_number_has_bounds_and_both_belong_to_it(field: str, lowest: int, highest: int) -> None:
+    for value in (lowest, highest):
+        assert getattr(Recipe(**{field: value}), field) == value
+    for value in (lowest - 1, highest + 1):
+        assert {name for name, _ in refused(**{field: value})} == {field}
+
+
+@pytest.mark.parametrize(
+    ("field", "allowed", "too_much"),
+    [
+        ("learning_rate", (1e-9, 100), (0, -1, 100.1)),
+        ("momentum", (0, 0.999), (-0.1, 1)),
+        ("weight_decay", (0, 1), (-0.1, 1.1)),
+        ("warmup_fraction", (0, 1), (-0.1, 1.1)),
+        ("label_smoothing", (0, 0.999), (-0.1, 1)),
+        ("validation_fraction", (0, 0.5), (-0.1, 0.51)),
+        ("train_samples", (1, None), (0, -5)),
+        ("name", ("x" * 200, ""), ("x" * 201,)),
+        ("metadata", ({"k" * 64: "v" * 512}, {}), ({"k" * 65: ""}, {"k": "v" * 513}, {str(n): "" for n in range(17)})),
+    ],
+)
+def test_every_other_field_has_bounds(field: str, allowed: tuple[Any, ...], too_much: tuple[Any, ...]) -> None:
+    for value in allowed:
+        assert getattr(Recipe(**{field: value}), field) == value
+    for value in too_much:
+        assert {name for name, _ in refused(**{field: value})} == {field}
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("optimizer", "lion"),
+        ("schedule", "linear"),
+        ("precision", "int8"),
+        ("device", "tpu"),
+        ("device", "cuda:"),
+        ("device", "cuda:1000"),
+        ("device", "cpu\n"),
+        ("weights", "model_"),
+        ("weights", "model_../../etc"),
+        ("weights", "imagenet21k"),
+        ("dataset", "cifar10"),
+        ("network", "resnet51"),
+    ],
+)
+def test_a_word_that_is_not_known_is_refused(field: str, value: str) -> None:
+    assert {name for name, _ in refused(**{field: value})} == {field}
+
+
+@pytest.mark.parametrize("device", ["auto", "cpu", "mps", "cuda", "cuda:0", "cuda:15"])
+def test_devices_are_named_as_torch_names_them(device: str) -> None:
+    assert Recipe(device=device).device == device
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("field", ["learning_rate", "momentum", "weight_decay", "label_smoothing"])
+def test_numbers_that_json_cannot_show_are_refused(field: str, value: float) -> None:
+    assert {name for name, _ in refused(**{field: value})} == {field}
+
+
+@pytest.mark.parametrize("field", ["epochs", "batch_size", "image_size", "learning_rate"])
+def test_a_field_that_takes_a_number_or_auto_says_so(field: str) -> None:
+    assert any('"auto"' in message for _, message in refused(**{field: -1}))
+    assert any("'auto'" in message for _, message in refused(**{field: "many"}))
+
+
+def test_a_field_that_does_not_exist_is_named() -> None:
+    assert [name for name, _ in refused(epoch=3)] == ["epoch"]
+
+
+def test_every_wrong_field_is_told_at_once() -> None:
+    assert {name for name, _ in refused(dataset="x", seed=-1, momentum=2)} == {"dataset", "seed", "momentum"}
+
+
+def test_a_mistyped_network_is_answered_with_its_likeness() -> None:
+    ((_, message),) = refused(network="resnet5O")
+    assert "did you mean" in message
+    assert "resnet50" in message
+
+
+def test_an_unknown_dataset_is_answered_with_all_there_are() -> None:
+    ((_, message),) = refused(dataset="mnits")
+    assert all(name in message for name in DATASETS)
+
+
+def test_a_recipe_cannot_be_changed_later() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        setattr(Recipe(), "seed", 1)  # noqa: B010 - spelled so, since mypy refuses it too
+
+
+def test_what_truly_ran_has_no_auto_left() -> None:
+    with pytest.raises(ValidationError) as refusal:
+        ResolvedRecipe.model_validate(Recipe().model_dump())
+    undecided = {name for name, field in Recipe.model_fields.items() if field.default == "auto"}
+    assert {error["loc"][0] for error in refusal.value.errors()} == undecided - {"device"}  # any name of a device
+
+
+def test_the_networks_are_torchvisions_own() -> None:
+    assert list(NETWORKS) == models.list_models(module=models)

@@ -1,0 +1,90 @@
+"""GET /models and what belongs to it."""
+
+from collections.abc import Callable
+
+import httpx
+import numpy as np
+import numpy.typing as npt
+import pytest
+from safetensors.numpy import load
+
+from core.store import LocalStore
+from core.tables import Model
+
+Published = Callable[..., Model]
+
+
+async def test_without_models_the_list_is_empty(http: httpx.AsyncClient) -> None:
+    assert (await http.get("/models")).json() == {"data": [], "has_more": False, "next": None}
+
+
+async def test_a_model_says_where_it_comes_from_and_how_good_it_is(
+    http: httpx.AsyncClient, published: Published
+) -> None:
+    model = published(accuracy=0.75)
+    body = (await http.get(f"/models/{model.id}")).json()
+    assert (body["id"], body["version"], body["job_id"]) == (model.id, 1, model.job_id)
+    assert (body["dataset"], body["network"], body["test_accuracy"]) == ("digits", "resnet18", 0.75)
+    assert body["classes"] == list("0123456789")
+    assert body["created_at"] == "2027-01-15T08:00:00Z"
+    assert len(body["files"]["model.onnx"]["sha256"]) == 64
+
+
+async def test_models_are_found_by_their_names(http: httpx.AsyncClient, published: Published) -> None:
+    better, worse = published(accuracy=0.9), published(accuracy=0.8)
+    found = {name: (await http.get(f"/models/{name}")).json()["id"] for name in ("best", "latest", "serving")}
+    assert found == {"best": better.id, "latest": worse.id, "serving": worse.id}
+    assert (await http.get(f"/models/{worse.id}")).json()["aliases"] == ["latest", "serving"]
+
+
+async def test_the_list_is_newest_first_and_its_pages_meet(http: httpx.AsyncClient, published: Published) -> None:
+    made = [published().id for _ in range(5)]
+    seen: list[str] = []
+    page = {"next": None, "has_more": True}
+    while page["has_more"]:
+        after = {} if page["next"] is None else {"after": page["next"]}
+        page = (await http.get("/models", params={"limit": 2, **after})).json()
+        assert len(page["data"]) <= 2
+        seen += [model["id"] for model in page["data"]]
+    assert seen == made[::-1]
+
+
+@pytest.mark.parametrize("name", ["latest", "model_none"])
+@pytest.mark.parametrize("rest", ["", "/content"])
+async def test_what_is_not_there_is_not_found(http: httpx.AsyncClient, name: str, rest: str) -> None:
+    answer = await http.get(f"/models/{name}{rest}")
+    assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+    assert name in answer.json()["detail"]
+
+
+async def test_the_weights_can_be_downloaded(
+    http: httpx.AsyncClient, published: Published, digit_weights: npt.NDArray[np.float32]
+) -> None:
+    model = published()
+    answer = await http.get("/models/latest/content")
+    assert answer.headers["content-type"] == "application/octet-stream"
+    assert f'filename="{model.id}.safetensors"' in answer.headers["content-disposition"]
+    np.testing.assert_array_equal(load(answer.content)["weights"], digit_weights)
+
+
+async def test_the_graph_can_be_downloaded(http: httpx.AsyncClient, published: Published, store: LocalStore) -> None:
+    model = published()
+    answer = await http.get(f"/models/{model.id}/content", params={"format": "onnx"})
+    assert answer.content == store.fetch(f"{model.key}/model.onnx").read_bytes()
+    assert f'filename="{model.id}.onnx"' in answer.headers["content-disposition"]
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["/models?limit=0", "/models?limit=101", "/models?after=x", "/models?after=0", f"/models?after={10**30}"],
+)
+async def test_a_parameter_that_means_nothing_is_refused(http: httpx.AsyncClient, query: str) -> None:
+    answer = await http.get(query)
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["pointer"].startswith("query/")
+
+
+async def test_a_format_that_does_not_exist_is_refused(http: httpx.AsyncClient, published: Published) -> None:
+    published()
+    answer = await http.get("/models/latest/content", params={"format": "pickle"})
+    assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, "query/format")

@@ -1,0 +1,82 @@
+"""core.settings: every knob from the environment, frozen, and handed on to child processes."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from core.settings import Settings
+
+
+def test_without_an_environment_the_defaults_hold() -> None:
+    settings = Settings()
+    assert settings.data_dir == Path("tuneserve-data")
+    assert (settings.host, settings.port) == ("127.0.0.1", 8000)
+
+
+def test_a_variable_sets_its_field(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TUNESERVE_PREDICT_BATCH", "7")
+    monkeypatch.setenv("TUNESERVE_TRAIN_THREADS", "2")
+    assert Settings().predict_batch == 7
+    assert Settings().train_threads == 2
+
+
+def test_an_empty_variable_is_as_good_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TUNESERVE_PORT", "")
+    monkeypatch.setenv("TUNESERVE_DATABASE_URL", "")
+    assert Settings().port == 8000
+    assert Settings().database_url is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("PORT", "65536"),
+        ("PORT", "http"),
+        ("MAX_BODY_BYTES", "0"),
+        ("PREDICT_DEVICE", "tpu"),
+        ("PREDICT_THREADS", "0"),
+        ("LEASE_S", "-1"),
+        ("CANCEL_GRACE_S", "-0.1"),
+        ("KEEP_CHECKPOINTS", "0"),
+        ("TRAIN_NICENESS", "20"),
+    ],
+)
+def test_a_value_that_means_nothing_is_refused_by_name(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(f"TUNESERVE_{name}", value)
+    with pytest.raises(ValidationError, match=name.lower()):
+        Settings()
+
+
+def test_settings_cannot_be_changed_later(settings: Settings) -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        setattr(settings, "port", 1)  # noqa: B010 - spelled so, since mypy refuses it too
+
+
+def test_everything_lies_under_the_data_directory_unless_said_otherwise(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path)
+    assert settings.resolved_database_url == f"sqlite:///{tmp_path.resolve()}/tuneserve.db"
+    assert settings.resolved_datasets_dir == tmp_path / "datasets"
+    assert settings.resolved_weights_dir == tmp_path / "weights"
+    assert settings.log_path("job_1", 2) == tmp_path / "jobs" / "job_1" / "logs" / "attempt-002.log"
+
+
+def test_what_is_named_is_taken(tmp_path: Path) -> None:
+    settings = Settings(database_url="postgresql://db/x", datasets_dir=tmp_path / "sets", weights_dir=tmp_path / "w")
+    assert settings.resolved_database_url == "postgresql://db/x"
+    assert settings.resolved_datasets_dir == tmp_path / "sets"
+    assert settings.resolved_weights_dir == tmp_path / "w"
+
+
+def test_the_database_is_the_same_one_from_any_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert Settings().resolved_database_url == f"sqlite:///{tmp_path.resolve()}/tuneserve-data/tuneserve.db"
+
+
+def test_a_child_process_sees_exactly_these_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ours = Settings(data_dir=tmp_path, predict_threads=3, beat_s=0.25, train_threads=5, weights_mirror="http://m/w")
+    for name, value in ours.environment().items():
+        monkeypatch.setenv(name, value)
+    assert Settings() == ours

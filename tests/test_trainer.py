@@ -1,0 +1,339 @@
+"""worker.trainer: one attempt from the recipe to the published model, in this process and with a real network."""
+
+import itertools
+import logging
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+import worker.train
+from core import events, jobs, models
+from core.checkpoints import fetch_checked, of_job, read_manifest
+from core.db import Database
+from core.errors import ClaimLost, DatasetInvalid, DatasetUnavailable
+from core.jobs import Claim
+from core.recipe import Recipe
+from core.settings import Settings
+from core.store import LocalStore
+from core.tables import Event, Job, JobStatus, Model, Worker
+from tests.conftest import NOW
+from worker import trainer
+from worker.launch import EXIT_CLAIM_LOST, EXIT_INTERRUPTED
+from worker.report import Reporter
+from worker.train import Interrupted
+
+pytestmark = pytest.mark.xdist_group("trainer")  # one run of the slow fixture, whatever the number of processes
+RECIPE: dict[str, Any] = {
+    "dataset": "digits",
+    "network": "shufflenet_v2_x0_5",
+    "weights": "random",
+    "epochs": 2,
+    "batch_size": 32,
+    "train_samples": 64,
+    "precision": "fp32",
+    "device": "cpu",
+}
+SOON_EXPORTED = {"network": "squeezenet1_1"}
+Claimed = Callable[..., Claim]
+JobOf = Callable[[str], Job]
+
+
+@pytest.fixture
+def quick(settings: Settings) -> Settings:
+    return settings.model_copy(update={"train_threads": 1, "train_niceness": 0})
+
+
+@dataclass(frozen=True)
+class Outcome:
+    job: Job
+    model: Model
+    events: list[Event]
+    store: LocalStore
+
+
+@pytest.fixture(scope="module")
+def outcome(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
+    """One whole run, looked at by the tests below."""
+    folder = tmp_path_factory.mktemp("run")
+    settings = Settings(data_dir=folder, train_threads=1)
+    db, store = Database(settings.resolved_database_url), LocalStore(folder)
+    db.migrate()
+    with db.write() as session:
+        jobs.register(session, Worker(id="worker_a", host="here", pid=1, started_at=NOW, beat_at=NOW))
+        jobs.enqueue(session, Recipe(**RECIPE), NOW - 5, queue_limit=1)
+        claim = jobs.claim(session, "worker_a", NOW)
+    assert claim is not None
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(worker.train, "REPORT_EVERY_S", 0)
+        trainer.run(settings, db, store, Reporter(db, claim, 1.0))
+    with db.read() as session:
+        job = jobs.get(session, claim.job_id)
+        told = events.after(session, claim.job_id, 0, 1000)
+        result = Outcome(job, session.scalars(select(Model)).one(), told, store)
+    db.close()
+    return result
+
+
+def test_the_job_has_succeeded_with_a_model(outcome: Outcome) -> None:
+    assert outcome.job.status is JobStatus.SUCCEEDED
+    assert outcome.job.model_id == outcome.model.id
+    assert outcome.job.error is None
+    assert outcome.job.finished_at is not None
+
+
+def test_the_models_files_are_there_and_whole(outcome: Outcome) -> None:
+    files = read_manifest(outcome.store, outcome.model.key)["files"]
+    assert set(files) == {"weights.safetensors", "model.onnx", "model.json"}
+    for name in files:
+        fetch_checked(outcome.store, outcome.model.key, name)
+    assert outcome.model.card["files"] == files
+
+
+def test_the_card_says_what_the_model_is(outcome: Outcome) -> None:
+    card = outcome.model.card
+    assert (card["id"], card["job_id"]) == (outcome.model.id, outcome.job.id)
+    assert (card["network"], card["dataset"], len(card["classes"])) == ("shufflenet_v2_x0_5", "digits", 10)
+    assert card["best_epoch"] in (1, 2)
+    assert sum(map(sum, card["confusion"])) == 360
+    assert sum(row["images"] for row in card["per_class"]) == 360
+    assert outcome.model.test_accuracy == card["metrics"]["test_accuracy"]
+
+
+def test_the_job_shows_how_good_it_became(outcome: Outcome) -> None:
+    metrics = outcome.job.metrics
+    for name in ("train_loss", "validation_loss", "test_loss"):
+        assert metrics[name] > 0
+    for name in ("train_accuracy", "validation_accuracy", "test_accuracy"):
+        assert 0 <= metrics[name] <= 1
+    trace = sum(row[index] for index, row in enumerate(outcome.model.card["confusion"]))
+    assert metrics["test_accuracy"] == pytest.approx(trace / 360)
+
+
+def test_the_job_shows_where_its_time_went(outcome: Outcome) -> None:
+    timing = outcome.job.timing
+    assert timing["queued_s"] == pytest.approx(5)
+    parts = ("preparing_s", "train_s", "evaluate_s", "publish_s")
+    assert all(timing[part] > 0 for part in parts)
+    assert timing["total_s"] >= sum(timing[part] for part in parts)
+    assert timing["images_per_s"] > 0
+    assert set(timing["time_to_accuracy"]) == {"0.9", "0.97", "0.99"}
+    assert timing["peak_memory_bytes"] > 2**20
+
+
+def test_every_phase_was_gone_through_in_order(outcome: Outcome) -> None:
+    phases = outcome.job.phases
+    assert [entry["phase"] for entry in phases] == [
+        "starting",
+        "preparing_data",
+        "training",
+        "evaluating",
+        "publishing",
+    ]
+    assert all(before["ended_at"] == after["started_at"] for before, after in itertools.pairwise(phases))
+    assert phases[-1]["ended_at"] >= phases[-1]["started_at"]
+
+
+def test_its_events_are_numbered_without_gaps(outcome: Outcome) -> None:
+    assert [event.number for event in outcome.events] == list(range(1, outcome.job.last_event + 1))
+    assert [event.data["epoch"] for event in outcome.events if event.kind == "metrics"] == [1, 2]
+    assert [event.data["epoch"] for event in outcome.events if event.kind == "checkpoint"] == [1, 2]
+    assert outcome.events[-1].data == {"status": "succeeded"}
+
+
+def test_it_is_all_done(outcome: Outcome) -> None:
+    assert outcome.job.progress == {"epoch": 2, "epochs": 2, "step": 4, "steps": 4, "percent": 100.0}
+    assert outcome.job.estimated_finish is None
+
+
+def test_nothing_of_the_recipe_was_left_open(outcome: Outcome) -> None:
+    resolved = outcome.job.resolved_recipe
+    assert resolved is not None
+    assert "auto" not in resolved.values()
+    assert {name: resolved[name] for name in RECIPE} == RECIPE
+    assert outcome.job.device["type"] == "cpu"
+
+
+# -- attempts that do not get so far
+
+
+def attempt(db: Database, settings: Settings, claim: Claim) -> Reporter:
+    return Reporter(db, claim, settings.beat_s)
+
+
+def test_a_job_that_was_interrupted_goes_on_from_its_checkpoint(
+    quick: Settings,
+    db: Database,
+    store: LocalStore,
+    claimed: Claimed,
+    job_of: JobOf,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    claim = claimed(**RECIPE | SOON_EXPORTED)
+    report = attempt(db, quick, claim)
+    real = report.event
+
+    def stop_after_a_checkpoint(kind: str, *rest: Any, **columns: Any) -> None:
+        real(kind, *rest, **columns)
+        if kind == "checkpoint":
+            report.stop.set()
+
+    monkeypatch.setattr(report, "event", stop_after_a_checkpoint)
+    with pytest.raises(Interrupted):
+        trainer.run(quick, db, store, report)
+    assert job_of(claim.job_id).progress["percent"] == 50.0
+    with db.write() as session:
+        jobs.release(session, claim, "test", NOW)
+        again = jobs.claim(session, "worker_a", NOW)
+    assert again is not None
+    trainer.run(quick, db, store, attempt(db, quick, again))
+    job = job_of(claim.job_id)
+    assert (job.status, job.attempt) == (JobStatus.SUCCEEDED, 2)
+    with db.read() as session:
+        made = [(row.attempt, row.epoch) for row in of_job(session, claim.job_id)]
+    assert made == [(2, 2), (1, 1)]
+    assert job.resumed_from is not None
+
+
+def test_an_attempt_that_lost_its_job_publishes_nothing(
+    quick: Settings, db: Database, store: LocalStore, claimed: Claimed, job_of: JobOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claim = claimed(**RECIPE | {"epochs": 1})
+
+    def lose_meanwhile(*_: Any) -> dict[str, bytes]:
+        with db.write() as session:
+            jobs.release(session, claim, "test", NOW)
+        return {"model.json": b"{}"}
+
+    monkeypatch.setattr("worker.trainer.model_files", lose_meanwhile)
+    with pytest.raises(ClaimLost):
+        trainer.run(quick, db, store, attempt(db, quick, claim))
+    assert job_of(claim.job_id).status is JobStatus.QUEUED
+    with db.read() as session:
+        assert session.scalars(select(Model)).all() == []
+        assert models.aliases(session) == {}
+
+
+def test_progress_within_an_epoch_says_when_it_will_be_done(
+    quick: Settings, db: Database, store: LocalStore, claimed: Claimed, job_of: JobOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claim = claimed(**RECIPE)
+    seen: list[Job] = []
+    monkeypatch.setattr(worker.train, "REPORT_EVERY_S", 0)
+    show = trainer._show
+
+    def show_once(*rest: Any) -> None:
+        show(*rest)
+        seen.append(job_of(claim.job_id))
+        raise Interrupted
+
+    monkeypatch.setattr(trainer, "_show", show_once)
+    with pytest.raises(Interrupted):
+        trainer.run(quick, db, store, attempt(db, quick, claim))
+    (job,) = seen
+    assert job.progress == {"epoch": 1, "epochs": 2, "step": 1, "steps": 4, "percent": 25.0}
+    assert job.metrics["train_loss"] > 0
+    assert job.estimated_finish is not None
+    assert job.beat_at is not None
+    assert job.estimated_finish > job.beat_at
+
+
+def test_without_a_validation_part_the_last_epoch_is_published(
+    quick: Settings, db: Database, store: LocalStore, claimed: Claimed, job_of: JobOf
+) -> None:
+    claim = claimed(**RECIPE | SOON_EXPORTED | {"validation_fraction": 0.0, "epochs": 1})
+    trainer.run(quick, db, store, attempt(db, quick, claim))
+    job = job_of(claim.job_id)
+    assert job.status is JobStatus.SUCCEEDED
+    assert job.metrics["validation_accuracy"] is None
+    with db.read() as session:
+        assert models.find(session, models.LATEST).card["best_epoch"] == 1
+
+
+# -- the process's edge
+
+
+@pytest.fixture
+def main(quick: Settings, claimed: Claimed, monkeypatch: pytest.MonkeyPatch) -> Callable[[Exception | None], int]:
+    """``main()`` for a claimed job whose run ends so; what would change this process is left out."""
+    claim = claimed(**RECIPE)
+
+    def call(end: Exception | None) -> int:
+        def run(*_: object) -> None:
+            if end is not None:
+                raise end
+
+        for name, value in quick.environment().items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr(sys, "argv", ["trainer", claim.job_id, str(claim.attempt)])
+        monkeypatch.setattr(trainer, "run", run)
+        monkeypatch.setattr(trainer, "die_with_parent", lambda: None)
+        monkeypatch.setattr(Reporter, "start_beating", lambda _self: None)
+        monkeypatch.setattr(logging, "basicConfig", lambda **_: None)
+        monkeypatch.setattr("signal.signal", lambda *_: None)
+        monkeypatch.setattr(os, "nice", lambda _by: 0)
+        return trainer.main()
+
+    return call
+
+
+@pytest.mark.parametrize(
+    ("end", "code"), [(None, 0), (Interrupted(), EXIT_INTERRUPTED), (ClaimLost(), EXIT_CLAIM_LOST)]
+)
+def test_an_end_that_is_no_failure_is_told_by_the_exit_code(
+    main: Callable[[Exception | None], int], db: Database, end: Exception | None, code: int
+) -> None:
+    assert main(end) == code
+    with db.read() as session:
+        assert session.scalars(select(Job)).one().status is JobStatus.RUNNING  # the loop decides what becomes of it
+
+
+@pytest.mark.parametrize(
+    ("end", "code"), [(DatasetInvalid("broken"), "dataset_invalid"), (MemoryError("no more"), "out_of_memory")]
+)
+def test_a_failure_is_in_the_jobs_row_with_its_traceback(
+    main: Callable[[Exception | None], int], db: Database, end: Exception, code: str
+) -> None:
+    assert main(end) == 0
+    with db.read() as session:
+        job = session.scalars(select(Job)).one()
+    assert job.status is JobStatus.FAILED
+    assert job.error is not None
+    assert job.error["code"] == code
+    assert str(end) in job.error["message"]
+    assert "Traceback" in job.error["traceback_tail"]
+    assert "test_trainer.py" in job.error["traceback_tail"]
+
+
+def test_a_failure_of_a_job_that_is_anothers_is_not_written(db: Database, claimed: Claimed, job_of: JobOf) -> None:
+    claim = claimed()
+    with db.write() as session:
+        jobs.release(session, claim, "test", NOW)
+    trainer._record_failure(db, claim, DatasetInvalid("broken"))
+    job = job_of(claim.job_id)
+    assert (job.status, job.error) == (JobStatus.QUEUED, None)
+
+
+def test_only_the_end_of_a_long_traceback_is_kept(db: Database, claimed: Claimed, job_of: JobOf) -> None:
+    claim = claimed()
+    trainer._record_failure(db, claim, ValueError("x" * 10_000 + "the end"))
+    error = job_of(claim.job_id).error
+    assert error is not None
+    assert len(error["traceback_tail"]) == trainer.TRACEBACK_TAIL
+    assert error["traceback_tail"].endswith("the end\n")
+
+
+def test_data_that_cannot_be_had_is_found_out_before_any_step(
+    quick: Settings, db: Database, store: LocalStore, claimed: Claimed, tmp_path: Path
+) -> None:
+    claim = claimed(**RECIPE | {"dataset": "mnist"})
+    nowhere = quick.model_copy(update={"datasets_mirror": (tmp_path / "nowhere").as_uri()})
+    with pytest.raises(DatasetUnavailable):
+        trainer.run(nowhere, db, store, attempt(db, nowhere, claim))
+    with db.read() as session:
+        assert [event.kind for event in events.after(session, claim.job_id, 0, 100, "metrics")] == []

@@ -1,0 +1,36 @@
+"""The tools of CONTRIBUTING.md pass on the whole tree, and the README's file tree is true."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.mark.parametrize(
+    "command", [["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy"]], ids=" ".join
+)
+def test_the_tools_have_nothing_to_say(command: list[str]) -> None:
+    done = subprocess.run([sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_readme_names_every_file_of_the_packages_and_no_other() -> None:
+    tree = (ROOT / "README.md").read_text().split("```\ncore/ ")[1].split("```")[0]
+    told: set[str] = set()
+    folder = "core"
+    for line in ("core/ " + tree).splitlines():
+        if top := re.match(r"(\w+)/", line):
+            folder = top[1]
+        elif entry := re.match(r"  (\w+\.py) ", line):
+            told.add(f"{folder}/{entry[1]}")
+    there = {
+        str(path.relative_to(ROOT))
+        for package in ("core", "service", "worker", "client")
+        for path in (ROOT / package).glob("*.py")
+        if not path.name.startswith("__")
+    }
+    assert told == there
