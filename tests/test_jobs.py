@@ -105,6 +105,15 @@ def test_a_late_attempt_can_write_nothing(db: Database, claimed: Claimed, job_of
     assert job_of(late.job_id).progress == {}
 
 
+def test_a_late_attempt_cannot_end_a_job_that_waits_again(db: Database, claimed: Claimed, job_of: JobOf) -> None:
+    late = claimed()
+    with db.write() as session:
+        jobs.release(session, late, "test", NOW)
+    with pytest.raises(ClaimLost), db.write() as session:
+        jobs.fail(session, late, {"code": "internal"}, NOW)
+    assert job_of(late.job_id).status is JobStatus.QUEUED
+
+
 def test_a_waiting_job_is_cancelled_at_once(db: Database, enqueue: Enqueue) -> None:
     job = enqueue()
     with db.write() as session:

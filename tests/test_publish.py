@@ -16,7 +16,6 @@ from core.network import ServingGraph, build, from_arrays
 from worker import publish
 from worker.publish import OPSET, PARITY_TOLERANCE, export_onnx, model_files, parity
 
-pytestmark = pytest.mark.xdist_group("publish")  # one run of the slow fixture, whatever the number of processes
 PREPARATION = Preparation(
     style="digit", height=28, width=28, channels=1, image_size=32, mean=(0.1, 0.2, 0.3), std=(0.3, 0.4, 0.5)
 )

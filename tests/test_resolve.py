@@ -49,9 +49,31 @@ def test_digits_are_augmented_as_digits_and_nothing_else_is() -> None:
 # a small one of each family; the large ones shrink an image just as often
 @pytest.mark.parametrize(
     "network",
-    "alexnet convnext_tiny densenet121 efficientnet_b0 efficientnet_v2_s googlenet inception_v3 maxvit_t mnasnet0_5 "
-    "mobilenet_v2 mobilenet_v3_small resnet18 resnext50_32x4d shufflenet_v2_x0_5 squeezenet1_0 squeezenet1_1 swin_t "
-    "swin_v2_t vgg11 vgg11_bn vit_b_16 vit_b_32 wide_resnet50_2".split(),
+    [
+        "alexnet",
+        "convnext_tiny",
+        "densenet121",
+        "efficientnet_b0",
+        "efficientnet_v2_s",
+        "googlenet",
+        "inception_v3",
+        "maxvit_t",
+        "mnasnet0_5",
+        "mobilenet_v2",
+        "mobilenet_v3_small",
+        "resnet18",
+        "resnext50_32x4d",
+        "shufflenet_v2_x0_5",
+        "squeezenet1_0",
+        "squeezenet1_1",
+        "swin_t",
+        "swin_v2_t",
+        "vgg11",
+        "vgg11_bn",
+        "vit_b_16",
+        "vit_b_32",
+        "wide_resnet50_2",
+    ],
 )
 def test_a_network_gets_images_that_it_can_take(network: str) -> None:
     with torch.device("meta"):  # shapes without the arithmetic

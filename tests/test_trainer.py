@@ -28,7 +28,6 @@ from worker.launch import EXIT_CLAIM_LOST, EXIT_INTERRUPTED
 from worker.report import Reporter
 from worker.train import Interrupted
 
-pytestmark = pytest.mark.xdist_group("trainer")  # one run of the slow fixture, whatever the number of processes
 RECIPE: dict[str, Any] = {
     "dataset": "digits",
     "network": "shufflenet_v2_x0_5",

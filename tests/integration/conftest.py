@@ -146,10 +146,3 @@ def programs(tmp_path: Path) -> Iterator[Programs]:
 
 def kill(pid: int) -> None:
     os.kill(pid, signal.SIGKILL)
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """One process after the other runs these: each starts several of its own, and there may be two cores."""
-    for item in items:
-        if "integration" in item.path.parts:
-            item.add_marker(pytest.mark.xdist_group("processes"))

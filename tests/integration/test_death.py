@@ -84,7 +84,7 @@ def test_a_worker_told_to_stop_hands_its_job_back(programs: Programs) -> None:
 
 def test_a_trainer_that_hangs_is_killed_and_tried_again(programs: Programs) -> None:
     programs.start("service")
-    programs.start("worker", TUNESERVE_STALL_S="3")
+    programs.start("worker", TUNESERVE_STALL_S="15")
     job_id = programs.train(epochs=12)
     programs.training(job_id, epoch=1)
     os.kill(programs.trainer_pid(job_id), signal.SIGSTOP)
