@@ -16,6 +16,7 @@ TuneserveError
     ├── DatasetInvalid
     ├── WeightsUnavailable
     ├── DeviceUnavailable
+    ├── InvalidRecipe
     ├── LossNotFinite
     ├── OutOfMemory
     ├── DiskFull
@@ -129,6 +130,13 @@ class DeviceUnavailable(JobFailure):
 
     code = "device_unavailable"
     default_hint = 'Set "device": "auto".'
+
+
+class InvalidRecipe(JobFailure):
+    """Data set, network and recipe do not fit together."""
+
+    code = "invalid_recipe"
+    default_hint = "Change the field that the message names, then POST the job again."
 
 
 class LossNotFinite(JobFailure):

@@ -48,7 +48,7 @@ class _Shared(BaseModel):
     warmup_fraction: float = Field(0.2, ge=0, le=1, description="Share of the steps in which the rate rises.")
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     train_samples: int | None = Field(
-        None, ge=1, description="Train on a class-balanced subset of this many images; default: all."
+        None, ge=2, description="Train on a class-balanced subset of this many images; default: all."
     )
     validation_fraction: float = Field(
         0.1, ge=0, le=0.5, description="Share of the training images held back to choose the best epoch."
@@ -88,7 +88,7 @@ class Recipe(_Shared):
 
     image_size: int | Literal["auto"] = Field("auto", description="Side in pixels that the network sees; 16 to 1024.")
     epochs: int | Literal["auto"] = Field("auto", description="1 to 10,000.")
-    batch_size: int | Literal["auto"] = Field("auto", description="1 to 65,536.")
+    batch_size: int | Literal["auto"] = Field("auto", description="2 to 65,536.")
     learning_rate: float | Literal["auto"] = Field("auto", description="The schedule's peak; above 0, at most 100.")
     augmentation: Literal["auto", "none", "digits"] = Field(
         "auto", description="Random changes of training images. digits: small rotations, shifts and scales."
@@ -111,7 +111,7 @@ class Recipe(_Shared):
     @field_validator("batch_size")
     @classmethod
     def _batch_size_in_range(cls, value: int | str) -> int | str:
-        return _within(value, 1, 65_536)
+        return _within(value, 2, 65_536)
 
     @field_validator("learning_rate")
     @classmethod

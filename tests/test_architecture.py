@@ -44,7 +44,7 @@ HOMES = {
         "worker.loop",
         "worker.report",
     ),
-    "sqlalchemy.orm": ("core.*", "worker.report"),  # the type of a session
+    "sqlalchemy.orm": ("core.*", "worker.checkpointing", "worker.report"),  # the type of a session
     "starlette": ("service.*",),
     "torch": ("core.network", "service.torch_predictor", "worker.*"),
     "torchvision": ("core.network", "worker.*"),

@@ -86,7 +86,12 @@ def finish_epoch(training: Training, number: int, accuracy: float | None = 0.5, 
     with torch.no_grad():
         for parameter in training.network.parameters():
             parameter.fill_(number)
-    metrics: dict[str, Any] = {"epoch": number, "validation_accuracy": accuracy, "validation_loss": loss}
+    metrics: dict[str, Any] = {
+        "epoch": number,
+        "validation_images": 5000,
+        "validation_accuracy": accuracy,
+        "validation_loss": loss,
+    }
     training.history = [*training.history, metrics]
     momentum = {"0.momentum_buffer": np.full((2, 3), number, np.float32)}
     epoch = Epoch(number, number * 2, 1.0, 0.5, 0.1, seconds=1.0, images_per_s=8.0, optimizer=momentum)
@@ -116,9 +121,10 @@ def test_a_checkpoint_is_a_row_whose_bytes_are_there(training: MakeTraining, sto
 
 def test_its_event_and_the_jobs_columns_come_with_the_row(training: MakeTraining, job_of: Callable[[str], Job]) -> None:
     attempt = training()
-    attempt.history = [{"epoch": 1, "validation_accuracy": None}]
+    metrics = {"epoch": 1, "validation_accuracy": None}
+    attempt.history = [metrics]
     epoch = Epoch(1, 2, 1.0, 0.5, 0.1, seconds=1.0, images_per_s=8.0, optimizer={})
-    save(attempt, epoch, {"epoch": 1}, progress={"percent": 11.1})
+    save(attempt, epoch, metrics, progress={"percent": 11.1})
     (row,) = rows(attempt)
     with attempt.db.read() as session:
         last = events.after(session, attempt.report.claim.job_id, 0, 100)[-1]
@@ -151,7 +157,7 @@ def test_the_best_is_kept_however_old(training: MakeTraining, store: LocalStore)
     for number, accuracy in enumerate((0.5, 0.9, 0.6, 0.7, 0.8), start=1):
         finish_epoch(attempt, number, accuracy)
     assert [row.epoch for row in rows(attempt)] == [5, 4, 2]
-    assert load_best(attempt) == 2
+    assert load_best(attempt)["epoch"] == 2
     assert weights_of(attempt) == {2.0}
 
 
@@ -160,7 +166,7 @@ def test_the_best_may_be_what_is_in_the_network_already(training: MakeTraining, 
     for number in (1, 2):
         finish_epoch(attempt, number, accuracy=number / 10)
     store.delete(f"jobs/{attempt.report.claim.job_id}")  # nothing has to be read
-    assert load_best(attempt) == 2
+    assert load_best(attempt)["epoch"] == 2
     assert weights_of(attempt) == {2.0}
 
 
@@ -168,17 +174,18 @@ def test_the_best_may_be_what_is_in_the_network_already(training: MakeTraining, 
     ("results", "best"),
     [
         ([(0.5, 1.0), (0.9, 1.0), (0.7, 0.1)], 2),  # the highest accuracy
-        ([(0.9, 1.0), (0.9, 0.5), (0.9, 0.7)], 2),  # among equals the lowest loss
-        ([(0.9, 0.5), (0.9, 0.5)], 1),  # then the first
+        ([(0.9, 1.0), (0.9, 0.5), (0.9, 0.7)], 3),  # among equals the newest
+        ([(0.9, 0.4), (0.899, 0.5)], 2),  # five images of 5,000 are chance
+        ([(0.9, 0.4), (0.88, 0.3)], 1),  # a hundred are not
         ([(None, None), (None, None)], 2),  # nothing to choose by: the last
     ],
 )
 def test_the_best_epoch(results: list[tuple[float | None, float | None]], best: int) -> None:
     history = [
-        {"epoch": number, "validation_accuracy": accuracy, "validation_loss": loss}
+        {"epoch": number, "validation_images": 5000, "validation_accuracy": accuracy, "validation_loss": loss}
         for number, (accuracy, loss) in enumerate(results, start=1)
     ]
-    assert best_epoch(history) == best
+    assert best_epoch(history)["epoch"] == best
 
 
 def test_a_first_attempt_has_nothing_to_go_on_from(training: MakeTraining) -> None:
@@ -236,7 +243,7 @@ def test_an_epoch_that_was_done_twice_is_the_later_attempts(training: MakeTraini
     finish_epoch(attempt, 2, accuracy=0.9)
     finish_epoch(attempt, 3, accuracy=0.3)
     assert [(row.attempt, row.epoch) for row in rows(attempt)][:2] == [(2, 3), (2, 2)]
-    assert load_best(attempt) == 2
+    assert load_best(attempt)["epoch"] == 2
     assert weights_of(attempt) == {2.0}
 
 

@@ -32,7 +32,7 @@ def test_a_recipe_survives_json() -> None:
     [
         ("image_size", 16, 1024),
         ("epochs", 1, 10_000),
-        ("batch_size", 1, 65_536),
+        ("batch_size", 2, 65_536),
         ("seed", 0, 2**31 - 1),
         ("max_attempts", 1, 100),
     ],
@@ -53,7 +53,7 @@ def test_a_whole_number_has_bounds_and_both_belong_to_it(field: str, lowest: int
         ("warmup_fraction", (0, 1), (-0.1, 1.1)),
         ("label_smoothing", (0, 0.999), (-0.1, 1)),
         ("validation_fraction", (0, 0.5), (-0.1, 0.51)),
-        ("train_samples", (1, None), (0, -5)),
+        ("train_samples", (2, None), (1, 0, -5)),
         ("name", ("x" * 200, ""), ("x" * 201,)),
         ("metadata", ({"k" * 64: "v" * 512}, {}), ({"k" * 65: ""}, {"k": "v" * 513}, {str(n): "" for n in range(17)})),
     ],

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import torch
 
+from core.errors import DatasetInvalid, InvalidRecipe
 from core.network import build
 from core.recipe import Recipe, ResolvedRecipe
 from worker import devices
@@ -134,3 +135,13 @@ def test_the_precision_is_the_devices_best(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_the_device_is_the_one_chosen_and_not_the_one_asked_for() -> None:
     assert resolve(Recipe(device="cuda"), torch.device("cuda", 1), 100, 28, "plain").device == "cuda:1"
+
+
+def test_an_image_size_that_the_network_cannot_take_is_refused_by_name() -> None:
+    with pytest.raises(InvalidRecipe, match="image_size: vit_b_16 needs at least 224 pixels, not 32"):
+        resolved(network="vit_b_16", image_size=32)
+
+
+def test_one_image_is_not_enough_to_train_on() -> None:
+    with pytest.raises(DatasetInvalid, match="There are 1 images"):
+        resolved(train_samples=1)

@@ -4,6 +4,7 @@ import math
 
 import torch
 
+from core.errors import DatasetInvalid, InvalidRecipe
 from core.recipe import Recipe, ResolvedRecipe
 from worker import devices
 
@@ -12,15 +13,18 @@ PHOTO = 224
 SIZES = ((16, 24), (32, 32))
 # what families of networks need at least, by the start of their names; maxvit and vit are built for exactly that
 NEEDS = {"convnext": 32, "densenet": 32, "vgg": 32, "alexnet": 64, "inception": 96, "maxvit": PHOTO, "vit": PHOTO}
+SMALLEST = 2  # BatchNorm cannot take a batch of one
 EPOCH_IMAGES = 120_000  # a run sees about so many images, within the bounds below
 EPOCHS = (2, 6)
 
 
 def resolve(recipe: Recipe, device: torch.device, train_samples: int, detail: int, style: str) -> ResolvedRecipe:
     """``train_samples`` is what there is to train on; ``detail`` and ``style`` are the data set's."""
+    if train_samples < SMALLEST:
+        raise DatasetInvalid(f"There are {train_samples} images to train on; at least {SMALLEST} are needed.")
     batch_size = _batch_size(train_samples) if recipe.batch_size == "auto" else recipe.batch_size
     decided = {
-        "image_size": _image_size(recipe.network, detail) if recipe.image_size == "auto" else recipe.image_size,
+        "image_size": _image_size(recipe.network, recipe.image_size, detail),
         "epochs": _epochs(train_samples) if recipe.epochs == "auto" else recipe.epochs,
         "batch_size": min(batch_size, train_samples),
         "learning_rate": _learning_rate(recipe, batch_size) if recipe.learning_rate == "auto" else recipe.learning_rate,
@@ -31,9 +35,13 @@ def resolve(recipe: Recipe, device: torch.device, train_samples: int, detail: in
     return ResolvedRecipe.model_validate(recipe.model_dump() | decided)
 
 
-def _image_size(network: str, detail: int) -> int:
-    wanted = next((size for most, size in SIZES if detail <= most), PHOTO)
-    return max(wanted, *(size for family, size in NEEDS.items() if network.startswith(family)), 0)
+def _image_size(network: str, wanted: int | str, detail: int) -> int:
+    needed = next((size for family, size in NEEDS.items() if network.startswith(family)), 0)
+    if wanted == "auto":
+        return max(needed, next((size for most, size in SIZES if detail <= most), PHOTO))
+    if int(wanted) < needed:
+        raise InvalidRecipe(f"image_size: {network} needs at least {needed} pixels, not {wanted}.")
+    return int(wanted)
 
 
 def _augmentation(style: str) -> str:

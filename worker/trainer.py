@@ -65,8 +65,9 @@ def run(settings: Settings, db: Database, store: ArtifactStore, report: Reporter
     training = set_up(settings, db, store, report)
     checkpointing.resume(training)
     train(training)
-    evaluation = evaluate_best(training)
-    publish(training, evaluation)
+    best = choose_best(training)
+    evaluation = evaluate(training.network, training.prepare, training.splits.test, len(training.dataset.classes))
+    publish(training, best, evaluation)
 
 
 def train(training: Training) -> None:
@@ -87,24 +88,23 @@ def train(training: Training) -> None:
         _keep(training, epoch)
 
 
-def evaluate_best(training: Training) -> Evaluation:
-    """The one look at the test set, with the weights of the best epoch."""
+def choose_best(training: Training) -> dict[str, Any]:
+    """The network gets the weights of its best epoch, before the one look at the test set; that epoch's metrics."""
     training.report.phase(Phase.EVALUATING, f"{len(training.splits.test)} test images")
-    checkpointing.load_best(training)
-    return evaluate(training.network, training.prepare, training.splits.test, len(training.dataset.classes))
+    return checkpointing.load_best(training)
 
 
-def publish(training: Training, evaluation: Evaluation) -> None:
+def publish(training: Training, best: dict[str, Any], evaluation: Evaluation) -> None:
     """Bytes, then one transaction: the model's row, its aliases, and the end of the job."""
     report = training.report
     report.phase(Phase.PUBLISHING)
     model_id = f"model_{report.claim.job_id.removeprefix('job_')}_{report.claim.attempt}"
     timing = _timing(training)
-    metrics = training.history[-1] | {"test_loss": evaluation.loss, "test_accuracy": evaluation.accuracy}
+    metrics = best | {"test_loss": evaluation.loss, "test_accuracy": evaluation.accuracy}
     card = checkpointing.describe(training) | {
         "id": model_id,
         "network": training.recipe.network,
-        "best_epoch": checkpointing.best_epoch(training.history),
+        "best_epoch": best["epoch"],
         "metrics": metrics,
         "timing": timing,
         "confusion": evaluation.confusion,
@@ -157,6 +157,7 @@ def _keep(training: Training, epoch: Epoch) -> None:
         "epoch": epoch.number,
         "train_loss": epoch.loss,
         "train_accuracy": epoch.accuracy,
+        "validation_images": len(training.splits.validation),
         "validation_loss": validation.loss if validation else None,
         "validation_accuracy": validation.accuracy if validation else None,
         "learning_rate": epoch.learning_rate,
