@@ -46,6 +46,11 @@ class _Shared(BaseModel):
     weight_decay: float = Field(5e-4, ge=0, le=1)
     schedule: Literal["onecycle", "cosine", "step", "constant"] = "onecycle"
     warmup_fraction: float = Field(0.2, ge=0, le=1, description="Share of the steps in which the rate rises.")
+    freeze: str = Field(
+        "none",
+        pattern=r"^(none|backbone|until:[A-Za-z0-9_.]{1,64})$",
+        description='"none", "backbone" (train the head alone) or "until:<stage>", like "until:layer3".',
+    )
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     train_samples: int | None = Field(
         None, ge=2, description="Train on a class-balanced subset of this many images; default: all."

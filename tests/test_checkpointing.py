@@ -75,6 +75,7 @@ def training(settings: Settings, db: Database, store: LocalStore, claimed: Calla
             preparation=PREPARATION,
             prepare=Prepare(PREPARATION),
             network=nn.Linear(3, 2),
+            frozen=(),
             queued_s=0.0,
         )
 

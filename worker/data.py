@@ -60,6 +60,11 @@ def statistics(images: Tensor) -> tuple[tuple[float, float, float], tuple[float,
     return (red, green, blue), (red_std, green_std, blue_std)
 
 
+def channels_last(values: Tensor) -> Tensor:
+    """Images in the layout in which convolutions are fastest; features as they are."""
+    return values.contiguous(memory_format=torch.channels_last) if values.ndim == 4 else values
+
+
 def steps_per_epoch(samples: int, batch_size: int) -> int:
     return max(1, samples // batch_size)
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from core.errors import LossNotFinite
-from worker.data import Part
+from worker.data import Part, channels_last
 
 BATCH = 256
 
@@ -45,7 +45,7 @@ def evaluate(network: nn.Module, prepare: nn.Module, part: Part, classes: int) -
     loss = torch.zeros((), device=device, dtype=torch.float64)
     confusion = torch.zeros(classes * classes, device=device, dtype=torch.int64)
     for images, labels in zip(torch.split(part.images, BATCH), torch.split(part.labels, BATCH), strict=True):
-        logits = network(prepare(images).contiguous(memory_format=torch.channels_last))
+        logits = network(channels_last(prepare(images)))
         loss += nn.functional.cross_entropy(logits, labels, reduction="sum")
         confusion += torch.bincount(labels * classes + logits.argmax(1), minlength=classes * classes)
     if not math.isfinite(loss.item()):

@@ -6,17 +6,15 @@ Knows no data and no training.
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor, fx, nn
+from torch import fx, nn
+from torchvision import ops
 
 from core.errors import InvalidRecipe
-
-Activations = tuple[Tensor, ...]
 
 
 @dataclass(frozen=True)
 class Cut:
-    """A network in two: ``rest(*frozen(images))`` is what ``network(images)`` is. Both share its weights."""
+    """A network in two: ``rest(*frozen(images))`` is ``network(images)``. Both share its weights."""
 
     frozen: fx.GraphModule
     rest: fx.GraphModule
@@ -35,9 +33,8 @@ def freeze(network: nn.Module, what: str) -> list[str]:
     frozen = _backbone(network) if what == "backbone" else _until(network, what.removeprefix("until:"))
     for name in frozen:
         network.get_submodule(name).requires_grad_(False)
-    for name, parameter in network.named_parameters(recurse=False):  # a vision transformer's class token
-        if parameter.requires_grad and "." not in name:
-            parameter.requires_grad_(False)
+    for parameter in network.parameters(recurse=False):  # a vision transformer's class token
+        parameter.requires_grad_(False)
     return frozen
 
 
@@ -50,11 +47,11 @@ def train_mode(network: nn.Module, frozen: Iterable[str]) -> None:
 
 def cut(network: nn.Module, frozen: Iterable[str]) -> Cut:
     """The network split where the first thing follows that is not frozen."""
-    graph = fx.symbolic_trace(network).graph
+    graph = _Tracer().trace(network)
     prefixes = tuple(frozen)
     late: set[fx.Node] = set()  # what depends on something that is trained
     for node in graph.nodes:
-        trained = node.op == "call_module" and not _lies_in(str(node.target), prefixes)
+        trained = node.op in ("call_module", "get_attr") and not _is_frozen(network, str(node.target), prefixes)
         if node.op == "output" or trained or any(source in late for source in node.all_input_nodes):
             late.add(node)
     border = [
@@ -63,6 +60,13 @@ def cut(network: nn.Module, frozen: Iterable[str]) -> Cut:
         if node not in late and node.op != "get_attr" and any(user in late for user in node.users)
     ]
     return Cut(_first_half(network, graph, late, border), _second_half(network, graph, late, border))
+
+
+class _Tracer(fx.Tracer):
+    """Looks into networks, not into the layers that torchvision adds to torch's: some ask whether they train."""
+
+    def is_leaf_module(self, module: nn.Module, name: str) -> bool:
+        return isinstance(module, ops.StochasticDepth) or super().is_leaf_module(module, name)
 
 
 def _first_half(network: nn.Module, graph: fx.Graph, late: set[fx.Node], border: list[fx.Node]) -> fx.GraphModule:
@@ -86,9 +90,10 @@ def _second_half(network: nn.Module, graph: fx.Graph, late: set[fx.Node], border
 
 
 def _module(network: nn.Module, graph: fx.Graph) -> fx.GraphModule:
+    module = fx.GraphModule(network, graph)
     graph.eliminate_dead_code()
-    graph.lint()
-    return fx.GraphModule(network, graph)
+    module.recompile()
+    return module
 
 
 def _backbone(network: nn.Module) -> list[str]:
@@ -111,12 +116,7 @@ def _stages(network: nn.Module) -> list[str]:
     return stages
 
 
-def _lies_in(target: str, prefixes: tuple[str, ...]) -> bool:
-    return any(target == prefix or target.startswith(f"{prefix}.") for prefix in prefixes)
-
-
-@torch.inference_mode()
-def activations(frozen: nn.Module, images: Tensor) -> Activations:
-    """What the frozen part makes of prepared images."""
-    made: Activations = frozen(images)
-    return made
+def _is_frozen(network: nn.Module, target: str, frozen: tuple[str, ...]) -> bool:
+    """Whether a module lies in what is frozen; and so does a parameter of the network itself, like a class token."""
+    in_frozen = any(target == name or target.startswith(f"{name}.") for name in frozen)
+    return in_frozen or ("." not in target and isinstance(getattr(network, target), nn.Parameter))

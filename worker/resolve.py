@@ -28,7 +28,7 @@ def resolve(recipe: Recipe, device: torch.device, train_samples: int, detail: in
         "epochs": _epochs(train_samples) if recipe.epochs == "auto" else recipe.epochs,
         "batch_size": min(batch_size, train_samples),
         "learning_rate": _learning_rate(recipe, batch_size) if recipe.learning_rate == "auto" else recipe.learning_rate,
-        "augmentation": _augmentation(style) if recipe.augmentation == "auto" else recipe.augmentation,
+        "augmentation": _augmentation(style, recipe.freeze) if recipe.augmentation == "auto" else recipe.augmentation,
         "precision": devices.best_precision(device) if recipe.precision == "auto" else recipe.precision,
         "device": str(device),
     }
@@ -44,8 +44,9 @@ def _image_size(network: str, wanted: int | str, detail: int) -> int:
     return int(wanted)
 
 
-def _augmentation(style: str) -> str:
-    return "digits" if style == "digit" else "none"
+def _augmentation(style: str, freeze: str) -> str:
+    """None with a frozen part, since then its activations can be kept: tens of times the epochs in the same time."""
+    return "digits" if style == "digit" and freeze == "none" else "none"
 
 
 def _batch_size(train_samples: int) -> int:

@@ -18,6 +18,7 @@ from core.tables import Phase
 from worker import data, devices, weights
 from worker.datasets import load
 from worker.datasets.dataset import Dataset
+from worker.freeze import freeze
 from worker.report import Reporter
 from worker.resolve import resolve
 from worker.train import Arrays
@@ -38,6 +39,7 @@ class Training:
     preparation: Preparation
     prepare: Prepare
     network: nn.Module
+    frozen: tuple[str, ...]  # modules of the network
     queued_s: float
     history: list[dict[str, Any]] = field(default_factory=list)  # the metrics of each epoch done
     optimizer: Arrays | None = None
@@ -60,6 +62,7 @@ def set_up(settings: Settings, db: Database, store: ArtifactStore, report: Repor
     network = build(recipe.network, len(dataset.classes))
     if state is not None:
         weights.fill(network, recipe.network, state)
+    frozen = freeze(network, recipe.freeze) if recipe.freeze != "none" else []
     preparation = _preparation(dataset, recipe, splits)
     report.record(resolved_recipe=recipe.model_dump(mode="json"))
     return Training(
@@ -74,6 +77,7 @@ def set_up(settings: Settings, db: Database, store: ArtifactStore, report: Repor
         preparation=preparation,
         prepare=Prepare(preparation).to(device),
         network=network.to(device, memory_format=torch.channels_last),  # type: ignore[call-overload]
+        frozen=tuple(frozen),
         queued_s=(job.started_at or job.created_at) - job.created_at,
     )
 

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,8 @@ from core.errors import LossNotFinite
 from core.recipe import ResolvedRecipe
 from worker import augment as augmentation
 from worker.augment import Augment
-from worker.data import Part, batches, steps_per_epoch
+from worker.data import Part, batches, channels_last, steps_per_epoch
+from worker.freeze import train_mode
 from worker.schedule import learning_rate, parameter_groups
 
 Arrays = Mapping[str, npt.NDArray[Any]]
@@ -108,6 +109,7 @@ def fit(
     epochs_done: int = 0,
     optimizer: Arrays | None = None,
     augment: Augment = augmentation.none,
+    frozen: Sequence[str] = (),
     on_progress: Callable[[Progress], None] = lambda _progress: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Epoch]:
@@ -122,7 +124,7 @@ def fit(
     steps = per_epoch * recipe.epochs
     for epoch in range(epochs_done, recipe.epochs):
         torch.manual_seed(recipe.seed * 1_000_003 + epoch)  # dropout and the like
-        network.train()
+        train_mode(network, frozen)
         means = _Means(device)
         rate = 0.0
         for index, (images, labels) in enumerate(batches(train, recipe.batch_size, recipe.seed, epoch)):
@@ -131,7 +133,7 @@ def fit(
             step = epoch * per_epoch + index
             rate = learning_rate(recipe.schedule, recipe.learning_rate, step, steps, recipe.warmup_fraction)
             with torch.autocast(device.type, DTYPES[recipe.precision], enabled=recipe.precision != "fp32"):
-                logits = network(augment(prepare(images)).contiguous(memory_format=torch.channels_last))
+                logits = network(channels_last(augment(prepare(images))))
             loss = nn.functional.cross_entropy(logits.float(), labels, label_smoothing=recipe.label_smoothing)
             optimization.step(loss, rate)
             means.add(loss, logits, labels)

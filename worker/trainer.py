@@ -23,6 +23,7 @@ from core.tables import Phase
 from worker import augment, checkpointing, devices
 from worker.evaluate import Evaluation, evaluate
 from worker.failures import classify
+from worker.features import Work, keep_activations
 from worker.launch import EXIT_CLAIM_LOST, EXIT_INTERRUPTED
 from worker.parent import die_with_parent
 from worker.publish import model_files
@@ -71,21 +72,37 @@ def run(settings: Settings, db: Database, store: ArtifactStore, report: Reporter
 
 
 def train(training: Training) -> None:
+    work = _work(training)
     training.report.phase(Phase.TRAINING, training.recipe.network)
     epochs = fit(
-        training.network,
-        training.prepare,
-        training.splits.train,
+        work.network,
+        work.prepare,
+        work.train,
         training.recipe,
         training.device,
         epochs_done=len(training.history),
         optimizer=training.optimizer,
+        frozen=work.frozen,
         augment=augment.SETS[training.recipe.augmentation],
         on_progress=lambda progress: _show(training, progress),
         should_stop=training.report.stop.is_set,
     )
     for epoch in epochs:
-        _keep(training, epoch)
+        _keep(training, work, epoch)
+
+
+def _work(training: Training) -> Work:
+    """All of the network on images; or, where a frozen part allows it, the rest of it on kept activations."""
+    splits = training.splits
+    whole = Work(training.network, training.prepare, splits.train, splits.validation, training.frozen)
+    if not training.frozen or training.recipe.augmentation != "none":
+        return whole
+    kept = keep_activations(whole, training.settings.feature_cache_bytes)
+    if kept is None:
+        training.report.log("the activations of the frozen part are too large to keep: it runs for every image")
+        return whole
+    training.report.log(f"kept {kept.train.images.nbytes / 2**20:.0f} MiB of activations of the frozen part")
+    return kept
 
 
 def choose_best(training: Training) -> dict[str, Any]:
@@ -145,14 +162,12 @@ def _show(training: Training, progress: Progress) -> None:
     )
 
 
-def _keep(training: Training, epoch: Epoch) -> None:
+def _keep(training: Training, work: Work, epoch: Epoch) -> None:
     """After an epoch: validate, remember, checkpoint."""
     started = time.monotonic()
     validation = None
-    if len(training.splits.validation):
-        validation = evaluate(
-            training.network, training.prepare, training.splits.validation, len(training.dataset.classes)
-        )
+    if len(work.validation):
+        validation = evaluate(work.network, work.prepare, work.validation, len(training.dataset.classes))
     metrics = {
         "epoch": epoch.number,
         "train_loss": epoch.loss,
