@@ -1,5 +1,6 @@
 """A job, live, at the terminal: a bar that moves, or plain lines where there is no terminal."""
 
+import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
@@ -8,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 Job = dict[str, Any]
+LINE_EVERY_S = 3.0
 
 
 def show(jobs: Iterable[Job], console: Console) -> Job:
@@ -51,13 +53,14 @@ def _bar(jobs: Iterable[Job], console: Console) -> Job:
 
 
 def _lines(jobs: Iterable[Job], console: Console) -> Job:
+    """A line when something else is being done, and every few seconds while it trains."""
     job: Job = {}
-    shown, shown_at = "", 0.0
+    shown, doing, shown_at = "", ("", ""), 0.0
     for job in jobs:
-        text, now = line(job), datetime.now(UTC).timestamp()
-        if text.split("  step")[0] != shown or now - shown_at > 5:
+        text, now = line(job), time.monotonic()
+        if (job["status"], job["phase"]) != doing or (text != shown and now - shown_at > LINE_EVERY_S):
             console.print(text, soft_wrap=True, highlight=False)
-            shown, shown_at = text.split("  step")[0], now
+            shown, doing, shown_at = text, (job["status"], job["phase"]), now
     return job
 
 

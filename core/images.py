@@ -18,6 +18,7 @@ from core.errors import InvalidInput, NotAnImage, TooLarge
 
 Pixels = npt.NDArray[np.uint8]  # height x width x channels
 
+PHOTO_SIDE = 224  # of the canonical photo
 DIGIT_SIDE = 28  # MNIST's frame ...
 DIGIT_BOX = 20  # ... and the box in it that holds the ink
 INK_CONTRAST = 40  # grey levels between paper and ink under which there is no digit
@@ -30,7 +31,7 @@ class Preparation(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    style: Literal["digit", "plain"]  # digit: found, cropped and centred as MNIST's authors did
+    style: Literal["digit", "plain", "photo"]  # digit: cropped and centred as MNIST's; photo: cut to a square
     height: int  # of the canonical image
     width: int
     channels: Literal[1, 3]
@@ -84,23 +85,25 @@ def from_array(values: object) -> Image.Image:
 
 def prepare(image: Image.Image, preparation: Preparation, normalize: Literal["auto", "none"] = "auto") -> Prepared:
     """The canonical image. ``none`` only brings it to size; ``auto`` also does what the style asks for."""
-    try:
-        flat = _flatten(image, "L" if preparation.channels == 1 else "RGB")
-    except (
-        OSError,
-        ValueError,
-        SyntaxError,
-        EOFError,
-        MemoryError,
-        OverflowError,
-    ) as error:  # truncated files decode here
-        raise NotAnImage(f"The image cannot be read: {error}.") from error
+    flat = _flat(image, "L" if preparation.channels == 1 else "RGB")
     size = (preparation.width, preparation.height)
-    if preparation.style == "digit" and normalize == "auto":
+    if normalize == "auto" and preparation.style == "digit":
         return normalize_digit(np.asarray(flat))
-    resized = flat if flat.size == size else flat.resize(size, Image.Resampling.BILINEAR)
+    unchanged = flat.size == size
+    if normalize == "auto" and preparation.style == "photo" and not unchanged:
+        return Prepared(_square(flat, size), {"resized_from": list(flat.size), "cropped": "middle square"})
+    resized = flat if unchanged else flat.resize(size, Image.Resampling.BILINEAR)
     pixels = np.asarray(resized).reshape(preparation.height, preparation.width, preparation.channels)
-    return Prepared(pixels, {"resized_from": list(flat.size)} if flat.size != size else {})
+    return Prepared(pixels, {} if unchanged else {"resized_from": list(flat.size)})
+
+
+def fit_photo(image: Image.Image) -> Pixels:
+    """The largest square in the middle of a picture, as the canonical photo. NotAnImage if it cannot be read."""
+    return _square(_flat(image, "RGB"), (PHOTO_SIDE, PHOTO_SIDE))
+
+
+def _square(image: Image.Image, size: tuple[int, int]) -> Pixels:
+    return np.asarray(ImageOps.fit(image, size, Image.Resampling.BILINEAR))
 
 
 def normalize_digit(grey: Pixels) -> Prepared:
@@ -144,6 +147,14 @@ def centre_in_frame(ink: npt.NDArray[np.floating[Any]]) -> Pixels:
     frame = np.zeros((DIGIT_SIDE, DIGIT_SIDE, 1), np.uint8)
     frame[y : y + height, x : x + width, 0] = np.round(small * 255).astype(np.uint8)
     return frame
+
+
+def _flat(image: Image.Image, mode: str) -> Image.Image:
+    """The picture in that mode. A file is read to its end only here, so a truncated one is found out here."""
+    try:
+        return _flatten(image, mode)
+    except (OSError, ValueError, SyntaxError, EOFError, MemoryError, OverflowError) as error:
+        raise NotAnImage(f"The image cannot be read: {error}.") from error
 
 
 def _flatten(image: Image.Image, mode: str) -> Image.Image:

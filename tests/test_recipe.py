@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 from torchvision import models
 
-from core.recipe import DATASETS, NETWORKS, Recipe, ResolvedRecipe
+from core.recipe import NETWORKS, Recipe, ResolvedRecipe
 
 
 def refused(**fields: Any) -> list[tuple[str, str]]:
@@ -78,7 +78,7 @@ def test_every_other_field_has_bounds(field: str, allowed: tuple[Any, ...], too_
         ("weights", "model_"),
         ("weights", "model_../../etc"),
         ("weights", "imagenet21k"),
-        ("dataset", "cifar10"),
+        ("dataset", "../mnist"),
         ("network", "resnet51"),
     ],
 )
@@ -108,18 +108,13 @@ def test_a_field_that_does_not_exist_is_named() -> None:
 
 
 def test_every_wrong_field_is_told_at_once() -> None:
-    assert {name for name, _ in refused(dataset="x", seed=-1, momentum=2)} == {"dataset", "seed", "momentum"}
+    assert {name for name, _ in refused(dataset="X", seed=-1, momentum=2)} == {"dataset", "seed", "momentum"}
 
 
 def test_a_mistyped_network_is_answered_with_its_likeness() -> None:
     ((_, message),) = refused(network="resnet5O")
     assert "did you mean" in message
     assert "resnet50" in message
-
-
-def test_an_unknown_dataset_is_answered_with_all_there_are() -> None:
-    ((_, message),) = refused(dataset="mnits")
-    assert all(name in message for name in DATASETS)
 
 
 def test_a_recipe_cannot_be_changed_later() -> None:

@@ -6,6 +6,7 @@ import httpx
 import pytest
 
 from core.recipe import DATASETS, NETWORKS, Recipe
+from core.settings import Settings
 from service.routes.predict import PredictBody
 
 
@@ -66,3 +67,14 @@ async def test_every_route_is_described(http: httpx.AsyncClient) -> None:
     for entry in description["paths"].values():
         assert all(operation["summary"] and operation["tags"] for operation in entry.values())
     assert set(bodies(description)["/predict"]) >= {"multipart/form-data", "application/json", "image/png"}
+
+
+async def test_a_folder_of_images_is_a_data_set_that_a_job_can_name(
+    http: httpx.AsyncClient, settings: Settings
+) -> None:
+    answer = await http.post("/jobs", json={"dataset": "pets"})
+    assert answer.status_code == 422
+    assert answer.json()["errors"] == [{"pointer": "/dataset", "detail": answer.json()["detail"]}]
+    (settings.resolved_datasets_dir / "pets").mkdir(parents=True)
+    assert (await http.get("/datasets")).json()["data"] == [*DATASETS, "pets"]
+    assert (await http.post("/jobs", json={"dataset": "pets"})).status_code == 202

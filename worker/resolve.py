@@ -16,6 +16,8 @@ NEEDS = {"convnext": 32, "densenet": 32, "vgg": 32, "alexnet": 64, "inception": 
 SMALLEST = 2  # BatchNorm cannot take a batch of one
 EPOCH_IMAGES = 120_000  # a run sees about so many images, within the bounds below
 EPOCHS = (2, 6)
+STEPS, FROZEN_STEPS = 120, 600  # at least, as far as this many epochs reach:
+MOST_EPOCHS = 60
 
 
 def resolve(recipe: Recipe, device: torch.device, train_samples: int, detail: int, style: str) -> ResolvedRecipe:
@@ -25,7 +27,7 @@ def resolve(recipe: Recipe, device: torch.device, train_samples: int, detail: in
     batch_size = _batch_size(train_samples) if recipe.batch_size == "auto" else recipe.batch_size
     decided = {
         "image_size": _image_size(recipe.network, recipe.image_size, detail),
-        "epochs": _epochs(train_samples) if recipe.epochs == "auto" else recipe.epochs,
+        "epochs": _epochs(recipe, train_samples, batch_size) if recipe.epochs == "auto" else recipe.epochs,
         "batch_size": min(batch_size, train_samples),
         "learning_rate": _learning_rate(recipe, batch_size) if recipe.learning_rate == "auto" else recipe.learning_rate,
         "augmentation": _augmentation(style, recipe.freeze) if recipe.augmentation == "auto" else recipe.augmentation,
@@ -51,12 +53,15 @@ def _augmentation(style: str, freeze: str) -> str:
 
 def _batch_size(train_samples: int) -> int:
     """Small sets need the number of steps more than the speed of large batches."""
-    return 64 if train_samples < 20_000 else 128
+    return 32 if train_samples < 1_000 else 64 if train_samples < 20_000 else 128
 
 
-def _epochs(train_samples: int) -> int:
+def _epochs(recipe: Recipe, train_samples: int, batch_size: int) -> int:
+    """By images seen; but a few images still need some steps, and steps behind a frozen part cost next to nothing."""
     low, high = EPOCHS
-    return max(low, min(high, round(EPOCH_IMAGES / train_samples)))
+    by_images = max(low, min(high, round(EPOCH_IMAGES / train_samples)))
+    steps = STEPS if recipe.freeze == "none" else FROZEN_STEPS
+    return max(by_images, min(MOST_EPOCHS, math.ceil(steps / max(1, train_samples // batch_size))))
 
 
 def _learning_rate(recipe: Recipe, batch_size: int) -> float:

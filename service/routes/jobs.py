@@ -14,6 +14,7 @@ from core.errors import InvalidInput, NotFound
 from core.recipe import Recipe
 from core.tables import ENDED, JobStatus
 from service import streams
+from service.routes.catalogue import datasets
 from service.state import Service, State
 from service.views import (
     CheckpointView,
@@ -33,6 +34,9 @@ LOG_TAIL_BYTES = 2**20
 @router.post("", status_code=202, summary="Train a network")
 def create_job(recipe: Recipe, response: Response, service: Service) -> JobView:
     """Queue a training job. `{}` is a valid body: every field has a default. Poll the `Location`."""
+    known = datasets(service.settings)
+    if recipe.dataset not in known:
+        raise InvalidInput(f"There is no data set {recipe.dataset}; there are {', '.join(known)}.", "/dataset")
     with service.db.write() as session:
         job = jobs.enqueue(session, recipe, time.time(), service.settings.max_queued_jobs)
     response.headers["Location"] = f"/jobs/{job.id}"

@@ -2,17 +2,27 @@
 
 from collections.abc import Callable, Mapping
 
+from core.errors import DatasetUnavailable
 from core.settings import Settings
-from worker.datasets import digits, mnist
+from worker.datasets import digits, folder, mnist, usps
 from worker.datasets.dataset import Dataset
 
 LOADERS: Mapping[str, Callable[[Settings], Dataset]] = {
     "digits": digits.load,
     "mnist": mnist.load_mnist,
     "fashion_mnist": mnist.load_fashion_mnist,
+    "kmnist": mnist.load_kmnist,
+    "usps": usps.load,
 }
 
 
 def load(name: str, settings: Settings) -> Dataset:
-    """The data set of that name. DatasetUnavailable or DatasetInvalid says what is missing or wrong."""
-    return LOADERS[name](settings)
+    """The data set of that name, built in or a folder. DatasetUnavailable or DatasetInvalid says what is wrong."""
+    if name in LOADERS:
+        return LOADERS[name](settings)
+    if not (settings.resolved_datasets_dir / name).is_dir():
+        raise DatasetUnavailable(
+            f"There is no data set {name}.",
+            hint=f"Put its images into {settings.resolved_datasets_dir / name}/<class>/.",
+        )
+    return folder.load(name, settings)

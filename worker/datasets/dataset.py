@@ -17,7 +17,7 @@ Labels = npt.NDArray[np.int64]  # n, the class index
 @dataclass(frozen=True)
 class Dataset:
     name: str
-    style: Literal["digit", "plain"]  # see core.images.Preparation
+    style: Literal["digit", "plain", "photo"]  # see core.images.Preparation
     detail: int  # side in pixels of the images before they were made canonical: more shows nothing more
     classes: tuple[str, ...]  # by class index
     train_images: Images

@@ -1,4 +1,4 @@
-"""MNIST and Fashion-MNIST: found on disk in any of their known layouts, or downloaded as torchvision does."""
+"""MNIST and its relatives: found on disk in any of their known layouts, or downloaded as torchvision does."""
 
 from pathlib import Path
 from urllib.error import URLError
@@ -12,6 +12,7 @@ from worker.datasets.idx import read_idx
 from worker.download import fetch
 
 FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+CHARACTERS = ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo")
 GARMENTS = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
 
 
@@ -21,6 +22,10 @@ def load_mnist(settings: Settings) -> Dataset:
 
 def load_fashion_mnist(settings: Settings) -> Dataset:
     return _load("fashion_mnist", "FashionMNIST", GARMENTS, settings)
+
+
+def load_kmnist(settings: Settings) -> Dataset:
+    return _load("kmnist", "KMNIST", CHARACTERS, settings)
 
 
 def find(folder: Path, torchvision_name: str, file: str) -> Path | None:

@@ -1,0 +1,100 @@
+"""worker.datasets.folder: forgiving about layout, strict about content."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from core.errors import DatasetInvalid
+from core.settings import Settings
+from worker.datasets import folder, load
+
+Make = Callable[[str, int], None]
+
+
+@pytest.fixture
+def root(settings: Settings) -> Path:
+    return settings.resolved_datasets_dir / "pets"
+
+
+@pytest.fixture
+def make(root: Path) -> Make:
+    """So many pictures in a folder below the data set's, each of another grey."""
+
+    def write(where: str, count: int) -> None:
+        (root / where).mkdir(parents=True)
+        for number in range(count):
+            Image.new("RGB", (40, 30), (number * 5,) * 3).save(root / where / f"{number:02d}.png")
+
+    return write
+
+
+def test_train_and_test_folders_are_taken_as_they_are(settings: Settings, make: Make) -> None:
+    for where, count in (("train/cat", 3), ("train/dog", 2), ("val/cat", 1), ("val/dog", 2)):
+        make(where, count)
+    data = load("pets", settings)
+    assert data.classes == ("cat", "dog")
+    assert data.train_labels.tolist() == [0, 0, 0, 1, 1]
+    assert data.test_labels.tolist() == [0, 1, 1]
+    assert data.train_images.shape == (5, 224, 224, 3)
+
+
+def test_classes_alone_are_split_the_same_way_each_time(settings: Settings, make: Make) -> None:
+    make("cat", 10)
+    make("dog", 20)
+    first, second = load("pets", settings), load("pets", settings)
+    assert np.bincount(first.test_labels).tolist() == [2, 4]
+    assert len(first.train_labels) == 24
+    assert first.digest == second.digest
+
+
+def test_what_a_persons_system_left_there_is_no_problem(settings: Settings, make: Make, root: Path) -> None:
+    make("cat", 2)
+    make("dog", 2)
+    (root / ".DS_Store").write_bytes(b"x")
+    (root / "cat" / "Thumbs.db").write_bytes(b"x")
+    (root / "__MACOSX").mkdir()
+    assert load("pets", settings).classes == ("cat", "dog")
+
+
+def test_every_file_that_is_no_image_is_named(settings: Settings, make: Make, root: Path) -> None:
+    make("cat", 2)
+    make("dog", 2)
+    (root / "cat" / "notes.txt").write_text("meow")
+    (root / "dog" / "half.png").write_bytes((root / "dog" / "00.png").read_bytes()[:40])
+    with pytest.raises(DatasetInvalid) as refusal:
+        load("pets", settings)
+    assert "notes.txt" in str(refusal.value)
+    assert "half.png" in str(refusal.value)
+    assert "00.png" not in str(refusal.value)
+
+
+def test_an_empty_class_is_refused_by_name(settings: Settings, make: Make, root: Path) -> None:
+    make("train/cat", 2)
+    make("train/dog", 2)
+    make("val/cat", 2)
+    with pytest.raises(DatasetInvalid, match="val/dog holds no images"):
+        load("pets", settings)
+
+
+def test_one_class_is_not_enough(settings: Settings, make: Make) -> None:
+    make("cat", 2)
+    with pytest.raises(DatasetInvalid, match="1 class folders"):
+        load("pets", settings)
+
+
+def test_what_does_not_fit_in_memory_is_refused_before_it_is_read(settings: Settings, make: Make) -> None:
+    make("cat", 2)
+    make("dog", 2)
+    small = settings.model_copy(update={"dataset_bytes": 4 * 224 * 224 * 3 - 1})
+    with pytest.raises(DatasetInvalid, match="TUNESERVE_DATASET_BYTES"):
+        folder.load("pets", small)
+
+
+def test_the_real_ants_and_bees_are_read(settings: Settings, shared: Path) -> None:
+    data = load("ants_bees", settings.model_copy(update={"datasets_dir": shared / "data"}))
+    assert data.classes == ("ants", "bees")
+    assert (len(data.train_labels), len(data.test_labels)) == (180, 110)
+    assert data.train_images.std() > 40

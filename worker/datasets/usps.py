@@ -1,0 +1,77 @@
+"""USPS: 16x16 digits from envelopes, 7,291 + 2,007. Both forms in which they are spread: rows of text, or libsvm's."""
+
+import bz2
+import gzip
+import zlib
+from pathlib import Path
+from urllib.error import URLError
+
+import numpy as np
+
+from core.errors import DatasetInvalid, DatasetUnavailable
+from core.images import centre_in_frame
+from core.settings import Settings
+from worker.datasets.dataset import Dataset, Images, Labels
+from worker.download import fetch
+
+SIDE = 16
+ROWS = {"train": ("usps_zip.train.gz", "zip.train.gz"), "test": ("usps_zip.test.gz", "zip.test.gz")}
+LIBSVM = {"train": "usps.bz2", "test": "usps.t.bz2"}
+
+
+def load(settings: Settings) -> Dataset:
+    folder = settings.resolved_datasets_dir / "usps"
+    train_images, train_labels = _part(folder, "train", settings)
+    test_images, test_labels = _part(folder, "test", settings)
+    return Dataset(
+        name="usps",
+        style="digit",
+        detail=SIDE,
+        classes=tuple(str(digit) for digit in range(10)),
+        train_images=train_images,
+        train_labels=train_labels,
+        test_images=test_images,
+        test_labels=test_labels,
+    )
+
+
+def _part(folder: Path, part: str, settings: Settings) -> tuple[Images, Labels]:
+    rows = next((folder / name for name in ROWS[part] if (folder / name).is_file()), None)
+    if rows is None and not (folder / LIBSVM[part]).is_file():
+        _download(folder, part, settings)
+    path = rows or folder / LIBSVM[part]
+    try:
+        values = _read_rows(path) if rows else _read_libsvm(path)
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        raise DatasetInvalid(f"{path} cannot be read: {error}.") from error
+    if values.ndim != 2 or values.shape[1] != 1 + SIDE * SIDE:
+        raise DatasetInvalid(f"{path} should hold a label and {SIDE * SIDE} values in each row.")
+    ink = (values[:, 1:].reshape(-1, SIDE, SIDE) + 1) / 2  # from -1..1
+    return np.stack([centre_in_frame(image) for image in ink]), values[:, 0].astype(np.int64)
+
+
+def _read_rows(path: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+    """A label and 256 values in each row."""
+    return np.array([row.split() for row in gzip.decompress(path.read_bytes()).splitlines()], np.float64)
+
+
+def _read_libsvm(path: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+    """``label+1 1:value 2:value ...``, as torchvision downloads it."""
+    rows = [row.split() for row in bz2.decompress(path.read_bytes()).splitlines()]
+    values = [[float(row[0]) - 1, *(float(entry.split(b":")[1]) for entry in row[1:])] for row in rows]
+    return np.array(values, np.float64)
+
+
+def _download(folder: Path, part: str, settings: Settings) -> None:
+    from torchvision.datasets import USPS  # imports torch: only when there is something to download
+
+    url, file, md5 = USPS.split_list[part]
+    if settings.datasets_mirror:
+        url = f"{settings.datasets_mirror.rstrip('/')}/usps/{file}"
+    try:
+        fetch([url], folder / file, "md5", md5, settings.download_timeout_s)
+    except URLError as error:
+        raise DatasetUnavailable(
+            f"usps is not in {folder} and could not be downloaded: {error.reason}.",
+            hint=f"Put {ROWS['train'][0]} and {ROWS['test'][0]}, or {' and '.join(LIBSVM.values())}, into {folder}.",
+        ) from error
