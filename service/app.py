@@ -12,6 +12,7 @@ from pathlib import Path
 
 from fastapi import FastAPI
 from fastapi.responses import RedirectResponse
+from fastapi_offline import FastAPIOffline
 from sqlalchemy.exc import OperationalError
 from starlette.concurrency import run_in_threadpool
 
@@ -60,7 +61,7 @@ def create_app(settings: Settings) -> FastAPI:
                     await asyncio.gather(*tasks, return_exceptions=True)
         db.close()
 
-    app = FastAPI(title="tuneserve", version=version("tuneserve"), description=DESCRIPTION, lifespan=lifespan)
+    app = FastAPIOffline(title="tuneserve", version=version("tuneserve"), description=DESCRIPTION, lifespan=lifespan)
     problems.install(app)
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     app.add_middleware(RequestId)

@@ -25,6 +25,7 @@ CORE_ROWS = (
 HOMES = {
     "alembic": ("core.db", "core.migrations.*"),
     "fastapi": ("service.*",),
+    "fastapi_offline": ("service.app",),
     "httpx": ("client.*",),
     "numpy": ("core.*", "service.*", "worker.*"),
     "onnxruntime": ("service.predictor", "worker.publish", "worker.checkpointing"),

@@ -1,5 +1,6 @@
 """What a recipe can name, and the service's description of itself."""
 
+import re
 from typing import Any
 
 import httpx
@@ -78,3 +79,13 @@ async def test_a_folder_of_images_is_a_data_set_that_a_job_can_name(
     (settings.resolved_datasets_dir / "pets").mkdir(parents=True)
     assert (await http.get("/datasets")).json()["data"] == [*DATASETS, "pets"]
     assert (await http.post("/jobs", json={"dataset": "pets"})).status_code == 202
+
+
+@pytest.mark.parametrize("page", ["/docs", "/redoc"])
+async def test_the_documentation_needs_nothing_from_elsewhere(http: httpx.AsyncClient, page: str) -> None:
+    answer = await http.get(page)
+    needed = re.findall(r'(?:src|href)="([^"]+\.(?:js|css|png))"', answer.text)
+    assert needed
+    for path in needed:
+        assert path.startswith("/")
+        assert (await http.get(path)).status_code == 200
