@@ -29,7 +29,7 @@ HOMES = {
     "httpx": ("client.*",),
     "numpy": ("core.*", "service.*", "worker.*"),
     "onnxruntime": ("service.predictor", "worker.publish", "worker.checkpointing"),
-    "PIL": ("core.images", "service.routes.predict"),
+    "PIL": ("core.images", "service.inputs"),
     "pydantic": ("core.*", "service.*"),
     "pydantic_settings": ("core.settings",),
     "rich": ("client.*",),

@@ -8,7 +8,7 @@ import pytest
 
 from core.recipe import DATASETS, NETWORKS, Recipe
 from core.settings import Settings
-from service.routes.predict import PredictBody
+from service.inputs import PredictBody
 
 
 async def test_networks_and_datasets_are_those_that_a_recipe_takes(http: httpx.AsyncClient) -> None:

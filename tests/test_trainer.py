@@ -14,7 +14,7 @@ from sqlalchemy import select
 
 import worker.train
 from core import events, jobs, models
-from core.checkpoints import fetch_checked, of_job, read_manifest
+from core.checkpoints import fetch_checked, of_job, read_manifest, read_tensors
 from core.db import Database
 from core.errors import ClaimLost, DatasetInvalid, DatasetUnavailable
 from core.jobs import Claim
@@ -336,3 +336,23 @@ def test_data_that_cannot_be_had_is_found_out_before_any_step(
         trainer.run(nowhere, db, store, attempt(db, nowhere, claim))
     with db.read() as session:
         assert [event.kind for event in events.after(session, claim.job_id, 0, 100, "metrics")] == []
+
+
+def test_a_frozen_backbone_is_published_as_it_was_and_only_the_head_has_learned(
+    quick: Settings, db: Database, store: LocalStore, claimed: Claimed, job_of: JobOf
+) -> None:
+    first = claimed(**RECIPE | SOON_EXPORTED | {"epochs": 1})
+    trainer.run(quick, db, store, attempt(db, quick, first))
+    model_id = job_of(first.job_id).model_id
+    claim = claimed(**RECIPE | SOON_EXPORTED | {"weights": model_id, "freeze": "backbone", "epochs": 2})
+    trainer.run(quick, db, store, attempt(db, quick, claim))
+    with db.read() as session:
+        told = [event.data["message"] for event in events.after(session, claim.job_id, 0, 100, "log")]
+        before, after = (
+            read_tensors(store, models.find(session, str(name)).key, "weights.safetensors")
+            for name in (model_id, job_of(claim.job_id).model_id)
+        )
+    assert any(message.startswith("kept ") for message in told)
+    changed = {name for name, array in after.items() if not (array == before[name]).all()}
+    assert changed
+    assert all("classifier" in name or "fc" in name for name in changed)
