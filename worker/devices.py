@@ -38,9 +38,15 @@ def best_precision(device: torch.device) -> Precision:
 
 
 def describe(device: torch.device) -> dict[str, Any]:
-    """For the job's row: type, name, count."""
+    """For the job's row: type, name, count, and the most memory that the job has held on it so far."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name()
-    return {"type": device.type, "name": name, "count": 1, "threads": torch.get_num_threads()}
+    return {
+        "type": device.type,
+        "name": name,
+        "count": 1,
+        "threads": torch.get_num_threads(),
+        "peak_memory_bytes": peak_memory_bytes(device),
+    }
 
 
 def peak_memory_bytes(device: torch.device) -> int:

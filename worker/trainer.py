@@ -141,6 +141,7 @@ def publish(training: Training, best: dict[str, Any], evaluation: Evaluation) ->
             now,
             metrics=metrics,
             timing=timing,
+            device=devices.describe(training.device),
             phases=report.ended_phases(),
             estimated_finish=None,
         )
@@ -183,7 +184,10 @@ def _keep(training: Training, work: Work, epoch: Epoch) -> None:
     training.history = [*training.history, metrics]
     steps = epoch.step // epoch.number * training.recipe.epochs
     progress = _progress(training, epoch.number, epoch.step, steps)
-    training.report.event("metrics", metrics, metrics=metrics, progress=progress, timing=_timing(training))
+    device = devices.describe(training.device)
+    training.report.event(
+        "metrics", metrics, metrics=metrics, progress=progress, timing=_timing(training), device=device
+    )
     checkpointing.save(training, epoch, metrics)
     log.info("epoch %d of %d: %s", epoch.number, training.recipe.epochs, metrics)
 
@@ -215,7 +219,6 @@ def _timing(training: Training) -> dict[str, Any]:
         "evaluate_s": report.seconds_in(Phase.EVALUATING),
         "images_per_s": history[-1]["images_per_s"],
         "time_to_accuracy": reached,
-        "peak_memory_bytes": devices.peak_memory_bytes(training.device),
     }
 
 
