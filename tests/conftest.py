@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import os
 import threading
+import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ import numpy.typing as npt
 import pytest
 import uvicorn
 from PIL import Image
+from sqlalchemy import create_engine, make_url, text
 
 from core import jobs, models
 from core.checkpoints import from_tensors, write_folder
@@ -31,6 +33,7 @@ from tests.fakes import DIGITS, model_card, tiny_onnx, until
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # several test processes share the cores
 NOW = 1_800_000_000.0  # tests move time, they do not wait for it
 DIGIT_FILES = [Path(__file__).parents[1] / "client" / "digits" / f"{digit}.png" for digit in DIGITS]
+POSTGRES = "TEST_POSTGRES_URL"  # postgresql+psycopg://user@host/any; tests make databases of their own there
 SHARED = Path(os.environ.get("TUNESERVE_SHARED", Path(__file__).parents[2] / "shared"))
 
 
@@ -47,8 +50,35 @@ def settings(tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
-def db(settings: Settings) -> Iterator[Database]:
-    database = Database(settings.resolved_database_url)
+def database_url(settings: Settings) -> str:
+    return settings.resolved_database_url
+
+
+EACH_DATABASE = ("sqlite", pytest.param("postgresql", marks=pytest.mark.server))
+
+
+def url_of(kind: str, settings: Settings) -> Iterator[str]:
+    """The body of a module's own ``database_url`` fixture, where its tests hold on every database."""
+    if kind == "sqlite":
+        yield settings.resolved_database_url
+        return
+    server = os.environ.get(POSTGRES)
+    if not server:
+        if os.environ.get("CI"):
+            pytest.fail(f"{POSTGRES} names no server")
+        pytest.skip(f"{POSTGRES} names no server")
+    name = f"test_{uuid.uuid4().hex}"
+    admin = create_engine(server, isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+        yield make_url(server).set(database=name).render_as_string(hide_password=False)
+        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+    admin.dispose()
+
+
+@pytest.fixture
+def db(database_url: str) -> Iterator[Database]:
+    database = Database(database_url)
     database.migrate()
     yield database
     database.close()

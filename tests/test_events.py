@@ -1,7 +1,7 @@
 """core.events: the durable log of each job."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -9,11 +9,17 @@ from core import events, jobs
 from core.db import Database
 from core.errors import ClaimLost, NotFound
 from core.jobs import Claim
+from core.settings import Settings
 from core.tables import Job
-from tests.conftest import NOW
+from tests.conftest import EACH_DATABASE, NOW, url_of
 
 Enqueue = Callable[..., Job]
 Claimed = Callable[..., Claim]
+
+
+@pytest.fixture(params=EACH_DATABASE)
+def database_url(request: pytest.FixtureRequest, settings: Settings) -> Iterator[str]:
+    yield from url_of(request.param, settings)
 
 
 def numbers(db: Database, job_id: str) -> list[int]:

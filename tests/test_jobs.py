@@ -1,7 +1,7 @@
 """core.jobs: the queue, the fence, and what becomes of the lost."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 from sqlalchemy.exc import IntegrityError
@@ -11,12 +11,18 @@ from core.db import Database
 from core.errors import ClaimLost, Conflict, InvalidInput, Killed, NotFound, Overloaded
 from core.jobs import Claim
 from core.recipe import Recipe
+from core.settings import Settings
 from core.tables import ENDED, TRANSITIONS, Job, JobStatus, Worker
-from tests.conftest import NOW
+from tests.conftest import EACH_DATABASE, NOW, url_of
 
 Enqueue = Callable[..., Job]
 Claimed = Callable[..., Claim]
 JobOf = Callable[[str], Job]
+
+
+@pytest.fixture(params=EACH_DATABASE)
+def database_url(request: pytest.FixtureRequest, settings: Settings) -> Iterator[str]:
+    yield from url_of(request.param, settings)
 
 
 def statuses(db: Database, job_id: str) -> list[str]:

@@ -1,6 +1,6 @@
 """core.models: versions and movable names."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 from sqlalchemy.exc import IntegrityError
@@ -8,11 +8,17 @@ from sqlalchemy.exc import IntegrityError
 from core import models
 from core.db import Database
 from core.errors import NotFound
+from core.settings import Settings
 from core.tables import Model
-from tests.conftest import NOW
+from tests.conftest import EACH_DATABASE, NOW, url_of
 from tests.fakes import model_card
 
 Published = Callable[..., Model]
+
+
+@pytest.fixture(params=EACH_DATABASE)
+def database_url(request: pytest.FixtureRequest, settings: Settings) -> Iterator[str]:
+    yield from url_of(request.param, settings)
 
 
 def named(db: Database, name: str) -> str:
