@@ -8,6 +8,7 @@ from typing import Any
 from fastapi import Request
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 
@@ -86,7 +87,7 @@ async def _sources(request: Request, settings: Settings) -> list[Source]:
         except HTTPException as error:  # the parser's own: too many files, or no form at all
             raise InvalidInput(error.detail) from error
     if content_type == "application/json":
-        body = _parse(await request.body())
+        body = await run_in_threadpool(_parse, await request.body())  # a large one takes a while
         return [_from_input(entry, limit) for entry in body.images]
     # curl --data-binary names this type by itself; nobody means a form by it here
     if content_type.startswith("image/") or content_type in (
