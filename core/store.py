@@ -41,9 +41,8 @@ class LocalStore:
                 os.fsync(file.fileno())
             temporary.chmod(0o644)
             temporary.replace(target)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+        finally:
+            temporary.unlink(missing_ok=True)  # gone already where all went well
         _sync_directory(target.parent)
 
     def fetch(self, key: str) -> Path:

@@ -29,7 +29,7 @@ class RequestId:
         request_id = given if REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
         scope.setdefault("state", {})["request_id"] = request_id
         started = time.perf_counter()
-        status = 0
+        status = 500  # what becomes of an exception that is answered further out
 
         async def send_with_id(message: Message) -> None:
             nonlocal status
@@ -40,9 +40,6 @@ class RequestId:
 
         try:
             await self._app(scope, receive, send_with_id)
-        except BaseException:
-            status = status or 500  # answered further out
-            raise
         finally:
             took_ms = (time.perf_counter() - started) * 1000
             level = logging.DEBUG if scope["path"] in PROBES and status < 400 else logging.INFO

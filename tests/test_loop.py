@@ -198,7 +198,7 @@ def test_a_cancelled_trainer_that_stops_by_itself_is_not_killed(
 
 
 def test_a_trainer_that_no_longer_beats_is_killed_and_tried_again(
-    loop: Callable[..., WorkerLoop], enqueue: Enqueue, job_of: JobOf, clock: Clock, settings: Settings
+    loop: Callable[..., WorkerLoop], enqueue: Enqueue, job_of: JobOf, clock: Clock, settings: Settings, db: Database
 ) -> None:
     job_id = enqueue().id
     process = FakeProcess(alive=1000, on_look=lambda: clock.move(settings.stall_s / 4))
@@ -206,6 +206,7 @@ def test_a_trainer_that_no_longer_beats_is_killed_and_tried_again(
     assert process.signals == [signal.SIGKILL]
     assert clock() > NOW + settings.stall_s
     assert (job_of(job_id).status, job_of(job_id).failures) == (JobStatus.QUEUED, 1)
+    assert reasons(db, job_id)[-1].startswith("killed: No sign of life for ")
 
 
 def test_a_trainer_that_beats_may_take_as_long_as_it_likes(

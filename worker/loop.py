@@ -20,6 +20,7 @@ from core.tables import OWNED, JobStatus, Worker
 from worker.launch import EXIT_INTERRUPTED, Launcher, Process, start_trainer
 
 log = logging.getLogger(__name__)
+STALLED = "See the log for the last thing it did: GET /jobs/{id}/logs."
 WATCH_S = 0.2  # how often a running trainer is looked at
 
 
@@ -132,12 +133,18 @@ class WorkerLoop:
         now = self._clock()
         try:
             with self._db.write() as session:
-                if jobs.get(session, claim.job_id).status not in OWNED:
+                job = jobs.get(session, claim.job_id)
+                if job.status not in OWNED:
                     return
+                silent_s = now - (job.beat_at or now)
                 if self.stop.is_set() or code == EXIT_INTERRUPTED:
                     jobs.release(session, claim, "the worker was told to stop", now)
                 else:
-                    jobs.retry_or_fail(session, claim, _cause(code), now)
+                    stalled = code < 0 and silent_s > self._settings.stall_s
+                    cause = (
+                        Killed(f"No sign of life for {silent_s:.0f} s: killed.", STALLED) if stalled else _cause(code)
+                    )
+                    jobs.retry_or_fail(session, claim, cause, now)
         except ClaimLost:
             log.warning("%s belongs to another attempt by now", claim.job_id)
 
