@@ -10,8 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision import models
+from torchvision.models.vision_transformer import interpolate_embeddings
 
 from core.images import Preparation
+
+POSITIONS = "encoder.pos_embedding"  # of a vision transformer: one for each patch of the image, and one for its class
 
 
 class Prepare(nn.Module):
@@ -47,8 +50,8 @@ class ServingGraph(nn.Module):
         return logits
 
 
-def build(name: str, classes: int) -> nn.Module:
-    """A network with random weights and a head for that many classes.
+def build(name: str, classes: int, image_size: int = 224) -> nn.Module:
+    """A network with random weights and a head for that many classes. A few are made for images of one size.
 
     The last BatchNorm of each residual block starts at zero, so that a block starts as the identity: on short
     budgets worth several points (Goyal et al. 2017, 5.1).
@@ -56,6 +59,10 @@ def build(name: str, classes: int) -> nn.Module:
     options: dict[str, Any] = {}
     if name in ("googlenet", "inception_v3"):
         options = {"aux_logits": False, "init_weights": True}  # one output, like all the others
+    elif name.startswith("vit"):
+        options = {"image_size": image_size}
+    elif name.startswith("maxvit"):
+        options = {"input_size": (image_size, image_size)}
     network: nn.Module = models.get_model(name, weights=None, num_classes=classes, **options)
     for module in network.modules():
         if isinstance(module, (models.resnet.Bottleneck, models.resnet.BasicBlock)):
@@ -82,9 +89,17 @@ def load_matching(network: nn.Module, state: Mapping[str, Tensor]) -> list[str]:
     not have are given to it all the same: a vision transformer knows its old ones, which torchvision's files still use.
     """
     own = network.state_dict()
+    state = _at_its_size(network, state)
     fitting = _state_dict((name, t) for name, t in state.items() if name not in own or t.shape == own[name].shape)
     left = network.load_state_dict(fitting, strict=False).missing_keys
     return [name for name in left if not name.endswith("num_batches_tracked")]
+
+
+def _at_its_size(network: nn.Module, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """With the positions of a vision transformer for images of another size stretched to the network's own."""
+    if not isinstance(network, models.VisionTransformer) or POSITIONS not in state:
+        return state
+    return interpolate_embeddings(network.image_size, network.patch_size, OrderedDict(state))
 
 
 def _state_dict(tensors: Iterable[tuple[str, Tensor]]) -> dict[str, Tensor]:

@@ -3,28 +3,28 @@
 import difflib
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationInfo, field_validator
 
-DATASETS = ("digits", "mnist", "fashion_mnist", "kmnist", "usps")  # built in; others are folders of images
+from core.networks import NETWORKS, TOO_LARGE, Optimizer
 
-# torchvision's classification networks. Named here, since the service must know them without importing torch;
-# a test holds the list against torchvision's own.
-_NETWORKS = """
-    alexnet convnext_base convnext_large convnext_small convnext_tiny densenet121 densenet161 densenet169
-    densenet201 efficientnet_b0 efficientnet_b1 efficientnet_b2 efficientnet_b3 efficientnet_b4 efficientnet_b5
-    efficientnet_b6 efficientnet_b7 efficientnet_v2_l efficientnet_v2_m efficientnet_v2_s googlenet inception_v3
-    maxvit_t mnasnet0_5 mnasnet0_75 mnasnet1_0 mnasnet1_3 mobilenet_v2 mobilenet_v3_large mobilenet_v3_small
-    regnet_x_16gf regnet_x_1_6gf regnet_x_32gf regnet_x_3_2gf regnet_x_400mf regnet_x_800mf regnet_x_8gf
-    regnet_y_128gf regnet_y_16gf regnet_y_1_6gf regnet_y_32gf regnet_y_3_2gf regnet_y_400mf regnet_y_800mf
-    regnet_y_8gf resnet101 resnet152 resnet18 resnet34 resnet50 resnext101_32x8d resnext101_64x4d
-    resnext50_32x4d shufflenet_v2_x0_5 shufflenet_v2_x1_0 shufflenet_v2_x1_5 shufflenet_v2_x2_0 squeezenet1_0
-    squeezenet1_1 swin_b swin_s swin_t swin_v2_b swin_v2_s swin_v2_t vgg11 vgg11_bn vgg13 vgg13_bn vgg16
-    vgg16_bn vgg19 vgg19_bn vit_b_16 vit_b_32 vit_h_14 vit_l_16 vit_l_32 wide_resnet101_2 wide_resnet50_2
+# built in; others are folders of images
+_DATASETS = """
+    digits mnist fashion_mnist kmnist qmnist emnist_digits emnist_letters usps svhn cifar10 cifar100
+    imagenette eurosat country211 rendered_sst2
 """
-NETWORKS = tuple(_NETWORKS.split())
+DATASETS = tuple(_DATASETS.split())
 
 MODEL_ID = r"model_[0-9a-z_]{1,60}"
 Metadata = dict[Annotated[str, StringConstraints(max_length=64)], Annotated[str, StringConstraints(max_length=512)]]
+
+
+class EarlyStopping(BaseModel):
+    """When to end before the last epoch."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    patience: int = Field(3, ge=1, le=10_000, description="So many epochs in a row without a rise end the training.")
+    min_delta: float = Field(0.0, ge=0, lt=1, description="A rise of validation accuracy counts from this size on.")
 
 
 class _Shared(BaseModel):
@@ -37,7 +37,7 @@ class _Shared(BaseModel):
     dataset: str = Field(
         "mnist",
         pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$",
-        description=f"{', '.join(DATASETS)}, or the name of a folder of images; GET /datasets lists all.",
+        description='Built in, like "digits" or "cifar10", or the name of a folder of images; GET /datasets lists all.',
     )
     network: str = Field("resnet50", description="A classification network of torchvision.")
     weights: str = Field(
@@ -45,34 +45,64 @@ class _Shared(BaseModel):
         pattern=rf"^(imagenet|random|{MODEL_ID})$",
         description='"imagenet" (pre-trained), "random", or the id of one of our models to go on from.',
     )
-    optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
     momentum: float = Field(0.9, ge=0, lt=1, description="SGD only.")
-    weight_decay: float = Field(5e-4, ge=0, le=1)
     schedule: Literal["onecycle", "cosine", "step", "constant"] = "onecycle"
     warmup_fraction: float = Field(0.2, ge=0, le=1, description="Share of the steps in which the rate rises.")
     freeze: str = Field(
         "none",
         pattern=r"^(none|backbone|until:[A-Za-z0-9_.]{1,64})$",
-        description='"none", "backbone" (train the head alone) or "until:<stage>", like "until:layer3".',
+        description='"none", "backbone" (train the head alone) or "until:<stage>"; GET /networks/{name} lists them.',
+    )
+    unfreeze_after: int | None = Field(
+        None, ge=1, le=10_000, description="Train the frozen part too after this many epochs; default: never."
     )
     label_smoothing: float = Field(0.0, ge=0, lt=1)
+    class_weights: Literal["none", "balanced"] = Field(
+        "none", description='"balanced": each class counts the same in the loss, however many images it has.'
+    )
+    gradient_clipping: float | None = Field(None, gt=0, description="Largest norm of a step's gradient; default: none.")
     train_samples: int | None = Field(
         None, ge=2, description="Train on a class-balanced subset of this many images; default: all."
     )
     validation_fraction: float = Field(
         0.1, ge=0, le=0.5, description="Share of the training images held back to choose the best epoch."
     )
+    early_stopping: EarlyStopping | None = Field(None, description="End when validation accuracy no longer rises.")
     seed: int = Field(0, ge=0, lt=2**31)
     max_attempts: int = Field(3, ge=1, le=100, description="How often the job may be run if its process dies.")
     metadata: Metadata = Field(default_factory=dict, max_length=16, description="Up to 16 pairs of your own.")
 
+    @field_validator("unfreeze_after")
+    @classmethod
+    def _something_is_frozen(cls, value: int | None, info: ValidationInfo) -> int | None:
+        if value is not None and info.data.get("freeze") == "none":
+            raise ValueError('needs freeze to be "backbone" or "until:<stage>"')
+        return value
+
+    @field_validator("early_stopping")
+    @classmethod
+    def _something_is_held_back(cls, value: EarlyStopping | None, info: ValidationInfo) -> EarlyStopping | None:
+        if value is not None and info.data.get("validation_fraction") == 0:
+            raise ValueError("needs a validation_fraction above 0")
+        return value
+
     @field_validator("network")
     @classmethod
     def _known_network(cls, value: str) -> str:
+        if value in TOO_LARGE:
+            raise ValueError("has more than 2 GiB of weights, which no ONNX file can hold; GET /networks lists others")
         if value not in NETWORKS:
             alike = difflib.get_close_matches(value, NETWORKS)
             hint = f"did you mean {' or '.join(alike)}? " if alike else ""
             raise ValueError(f"is not a network that can be trained; {hint}GET /networks lists them")
+        return value
+
+    @field_validator("freeze")
+    @classmethod
+    def _known_stage(cls, value: str, info: ValidationInfo) -> str:
+        network = NETWORKS.get(info.data.get("network", ""))
+        if network and value.startswith("until:") and value.removeprefix("until:") not in network.stages:
+            raise ValueError(f"must name a stage of {network.name}: {', '.join(network.stages)}")
         return value
 
 
@@ -92,9 +122,17 @@ class Recipe(_Shared):
     epochs: int | Literal["auto"] = Field("auto", description="1 to 10,000.")
     batch_size: int | Literal["auto"] = Field("auto", description="2 to 65,536.")
     learning_rate: float | Literal["auto"] = Field("auto", description="The schedule's peak; above 0, at most 100.")
-    augmentation: Literal["auto", "none", "digits"] = Field(
-        "auto", description="Random changes of training images. digits: small rotations, shifts and scales."
+    optimizer: Literal["auto", "sgd", "adam", "adamw"] = Field("auto", description="auto: what suits the network.")
+    weight_decay: float | Literal["auto"] = Field("auto", description="0 to 1.")
+    augmentation: Literal["auto", "none", "digits", "photos"] = Field(
+        "auto",
+        description="Random changes of training images. digits: rotation, shift, scale, shear, stroke width; never a "
+        "flip. photos: crop, flip, colour.",
     )
+    ema: float | Literal["auto"] = Field(
+        "auto", description="Decay of the running mean of the weights, which is what gets published; 0: no such mean."
+    )
+    compile: bool | Literal["auto"] = Field("auto", description="Train the network as torch.compile makes it.")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     device: str = Field(
         "auto", pattern=r"^(auto|cpu|mps|cuda(:\d{1,3})?)$", description='"auto", "cpu", "mps", "cuda" or "cuda:1".'
@@ -102,8 +140,12 @@ class Recipe(_Shared):
 
     @field_validator("image_size")
     @classmethod
-    def _image_size_in_range(cls, value: int | str) -> int | str:
-        return _within(value, 16, 1024)
+    def _image_size_that_fits(cls, value: int | str, info: ValidationInfo) -> int | str:
+        side, network = _within(value, 16, 1024), NETWORKS.get(info.data.get("network", ""))
+        refusal = network.refusal(side) if network and not isinstance(side, str) else None
+        if refusal:
+            raise ValueError(refusal)
+        return side
 
     @field_validator("epochs")
     @classmethod
@@ -114,6 +156,20 @@ class Recipe(_Shared):
     @classmethod
     def _batch_size_in_range(cls, value: int | str) -> int | str:
         return _within(value, 2, 65_536)
+
+    @field_validator("ema")
+    @classmethod
+    def _ema_in_range(cls, value: float | str) -> float | str:
+        if not isinstance(value, str) and not 0 <= value < 1:
+            raise ValueError('must be at least 0 and less than 1, or "auto"')
+        return value
+
+    @field_validator("weight_decay")
+    @classmethod
+    def _weight_decay_in_range(cls, value: float | str) -> float | str:
+        if not isinstance(value, str) and not 0 <= value <= 1:
+            raise ValueError('must be 0 to 1, or "auto"')
+        return value
 
     @field_validator("learning_rate")
     @classmethod
@@ -130,7 +186,11 @@ class ResolvedRecipe(_Shared):
     epochs: int
     batch_size: int
     learning_rate: float
-    augmentation: Literal["none", "digits"]
+    optimizer: Optimizer = "sgd"
+    weight_decay: float = 5e-4
+    augmentation: Literal["none", "digits", "photos"]
+    ema: float = 0.0
+    compile: bool = False
     precision: Literal["fp32", "bf16", "fp16"]
     device: str  # "cpu", "mps" or "cuda:<index>"
 

@@ -5,12 +5,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import torchvision
 from torch import Tensor, nn
+from torchvision import models
 
 from core.images import Preparation
 from core.network import Prepare, ServingGraph, build, from_arrays, load_matching, to_arrays
-from core.recipe import NETWORKS
 
 
 def preparation(**changes: Any) -> Preparation:
@@ -22,10 +21,6 @@ def preparation(**changes: Any) -> Preparation:
 
 def images(*shape: int) -> Tensor:
     return torch.randint(0, 256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-
-
-def test_the_names_that_can_be_trained_are_torchvisions_own() -> None:
-    assert list(NETWORKS) == sorted(torchvision.models.list_models(module=torchvision.models))
 
 
 def test_bytes_become_fractions_of_one() -> None:
@@ -163,3 +158,24 @@ def test_a_vision_transformer_knows_the_old_names_of_its_parts() -> None:
     old = {f"mlp.{names[key[4]]}.{key[6:]}": tensor + 1 for key, tensor in network.state_dict().items()}
     assert load_matching(network, old) == []
     assert torch.equal(network.state_dict()["mlp.3.weight"], old["mlp.linear_2.weight"])
+
+
+def transformer(side: int) -> models.VisionTransformer:
+    """One thin layer, for images of that side, in patches of eight pixels."""
+    return models.VisionTransformer(side, 8, 1, 1, hidden_dim=12, mlp_dim=4, num_classes=2)
+
+
+def test_a_vision_transformer_is_built_for_its_image_size() -> None:
+    with torch.device("meta"):
+        assert build("vit_b_32", 3, 160)(torch.zeros(2, 3, 160, 160)).shape == (2, 3)
+
+
+def test_positions_are_stretched_to_images_of_another_size() -> None:
+    small, large = transformer(16), transformer(24)
+    assert load_matching(large, small.state_dict()) == []
+    class_token, *patches = large.encoder.pos_embedding[0]
+    own_token, *own_patches = small.encoder.pos_embedding[0]
+    assert torch.equal(class_token, own_token)
+    for corner, own in zip((0, 2, 6, 8), own_patches, strict=True):
+        torch.testing.assert_close(patches[corner], own)
+    torch.testing.assert_close(patches[4], torch.stack(own_patches).mean(0))

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 from pydantic import ValidationError
-from torchvision import models
 
-from core.recipe import NETWORKS, Recipe, ResolvedRecipe
+from core.networks import TOO_LARGE
+from core.recipe import Recipe, ResolvedRecipe
 
 
 def refused(**fields: Any) -> list[tuple[str, str]]:
@@ -129,5 +129,31 @@ def test_what_truly_ran_has_no_auto_left() -> None:
     assert {error["loc"][0] for error in refusal.value.errors()} == undecided - {"device"}  # any name of a device
 
 
-def test_the_networks_are_torchvisions_own() -> None:
-    assert list(NETWORKS) == models.list_models(module=models)
+@pytest.mark.parametrize("network", TOO_LARGE)
+def test_a_network_that_could_not_be_published_is_refused_before_it_is_trained(network: str) -> None:
+    ((field, message),) = refused(network=network)
+    assert field == "network"
+    assert "2 GiB" in message
+
+
+@pytest.mark.parametrize(
+    ("network", "side", "reason"),
+    [
+        ("vgg11", 24, "vgg11 needs at least 32 pixels, not 24"),
+        ("vit_b_32", 144, "vit_b_32 takes multiples of 32 pixels, not 144"),
+    ],
+)
+def test_an_image_size_that_the_network_cannot_take_is_refused(network: str, side: int, reason: str) -> None:
+    ((field, message),) = refused(network=network, image_size=side)
+    assert (field, message) == ("image_size", f"Value error, {reason}")
+
+
+def test_a_stage_that_the_network_does_not_have_is_answered_with_those_that_it_has() -> None:
+    assert Recipe(network="resnet18", freeze="until:layer3").freeze == "until:layer3"
+    ((field, message),) = refused(network="resnet18", freeze="until:layer9")
+    assert field == "freeze"
+    assert "conv1, bn1, relu, maxpool, layer1" in message
+
+
+def test_one_wrong_network_is_one_error_however_many_fields_depend_on_it() -> None:
+    assert [name for name, _ in refused(network="resnet51", freeze="until:layer9", image_size=16)] == ["network"]

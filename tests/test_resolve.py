@@ -30,7 +30,10 @@ def test_what_the_recipe_says_stands() -> None:
         "learning_rate": 0.5,
         "augmentation": "none",
         "precision": "fp16",
+        "ema": 0.5,
+        "compile": True,
         "optimizer": "adam",
+        "weight_decay": 0.1,
         "seed": 4,
         "metadata": {"who": "me"},
     }
@@ -78,9 +81,8 @@ def test_digits_are_augmented_as_digits_and_nothing_else_is() -> None:
 )
 def test_a_network_gets_images_that_it_can_take(network: str) -> None:
     with torch.device("meta"):  # shapes without the arithmetic
-        built = build(network, 10)
         for side in {resolved(network=network, detail=detail).image_size for detail in (8, 28)}:
-            assert built(torch.zeros(2, 3, side, side)).shape == (2, 10)
+            assert build(network, 10, side)(torch.zeros(2, 3, side, side)).shape == (2, 10)
 
 
 @pytest.mark.parametrize(
@@ -137,9 +139,11 @@ def test_the_device_is_the_one_chosen_and_not_the_one_asked_for() -> None:
     assert resolve(Recipe(device="cuda"), torch.device("cuda", 1), 100, 28, "plain").device == "cuda:1"
 
 
-def test_an_image_size_that_the_network_cannot_take_is_refused_by_name() -> None:
-    with pytest.raises(InvalidRecipe, match="image_size: vit_b_16 needs at least 224 pixels, not 32"):
-        resolved(network="vit_b_16", image_size=32)
+@pytest.mark.parametrize(("network", "optimizer", "decay"), [("resnet50", "sgd", 5e-4), ("swin_t", "adamw", 0.05)])
+def test_a_network_is_trained_with_what_suits_it(network: str, optimizer: str, decay: float) -> None:
+    recipe = resolved(network=network)
+    assert (recipe.optimizer, recipe.weight_decay) == (optimizer, decay)
+    assert resolved(network=network, optimizer="adam", weight_decay=0.3).weight_decay == 0.3
 
 
 def test_one_image_is_not_enough_to_train_on() -> None:

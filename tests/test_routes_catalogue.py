@@ -5,14 +5,32 @@ from typing import Any
 
 import httpx
 import pytest
+import torch
+from pydantic import ValidationError
 
-from core.recipe import DATASETS, NETWORKS, Recipe
+from core.networks import NETWORKS, TOO_LARGE
+from core.recipe import DATASETS, Recipe
 from core.settings import Settings
 from service.inputs import PredictBody
+from worker.resolve import resolve
+
+
+async def properties(http: httpx.AsyncClient, network: str) -> dict[str, Any]:
+    """The fields of the recipe's schema for that network."""
+    found: dict[str, Any] = (await http.get(f"/networks/{network}")).json()["properties"]
+    return found
 
 
 async def test_networks_and_datasets_are_those_that_a_recipe_takes(http: httpx.AsyncClient) -> None:
-    assert (await http.get("/networks")).json() == {"data": list(NETWORKS)}
+    networks = (await http.get("/networks")).json()["data"]
+    assert [network["name"] for network in networks] == list(NETWORKS)
+    assert networks[0] == {
+        "name": "alexnet",
+        "family": "alexnet",
+        "parameters": 61_100_840,
+        "smallest_image_size": 63,
+        "optimizer": "adamw",
+    }
     assert (await http.get("/datasets")).json() == {"data": list(DATASETS)}
 
 
@@ -20,6 +38,42 @@ async def test_a_network_shows_the_recipe_with_itself_as_default(http: httpx.Asy
     schema = (await http.get("/networks/vgg11")).json()
     assert schema["properties"]["network"]["default"] == "vgg11"
     assert set(schema["properties"]) == set(Recipe.model_fields)
+
+
+async def test_the_stages_of_a_network_are_those_that_a_recipe_can_freeze(http: httpx.AsyncClient) -> None:
+    choices = (await properties(http, "mobilenet_v2"))["freeze"]["enum"]
+    assert choices[:3] == ["none", "backbone", "until:features.0"]
+    assert [Recipe(network="mobilenet_v2", freeze=choice).freeze for choice in choices] == choices
+
+
+async def test_the_image_sizes_of_a_network_are_those_that_a_recipe_takes(http: httpx.AsyncClient) -> None:
+    number, _auto = (await properties(http, "vit_b_32"))["image_size"]["anyOf"]
+    assert (number["minimum"], number["multipleOf"]) == (128, 32)
+    assert Recipe(network="vit_b_32", image_size=number["minimum"]).image_size == 128
+    with pytest.raises(ValidationError, match="at least 128"):
+        Recipe(network="vit_b_32", image_size=number["minimum"] - number["multipleOf"])
+
+
+@pytest.mark.parametrize("weights", ["random", "imagenet"])
+@pytest.mark.parametrize("name", ["resnet50", "efficientnet_b3", "vit_b_16"])
+async def test_auto_means_what_the_catalogue_says(http: httpx.AsyncClient, name: str, weights: str) -> None:
+    said = {field: schema["x-auto"] for field, schema in (await properties(http, name)).items() if "x-auto" in schema}
+    small, _, photo = said["image_size"]
+    kind = "random" if weights == "random" else "pretrained"
+    recipe = Recipe(network=name, weights=weights, batch_size=said["learning_rate"]["batch_size"])
+    for detail, sizes in ((small["detail"], small), (1000, photo)):
+        done = resolve(recipe, torch.device("cpu"), 10_000, detail, "plain")
+        assert (done.image_size, done.learning_rate) == (sizes[kind], said["learning_rate"][kind])
+        assert (done.optimizer, done.weight_decay) == (said["optimizer"], said["weight_decay"])
+
+
+async def test_a_network_that_could_not_be_published_is_refused_at_once(http: httpx.AsyncClient) -> None:
+    answer = await http.post("/jobs", json={"network": TOO_LARGE[0]})
+    assert answer.status_code == 422
+    (entry,) = answer.json()["errors"]
+    assert entry["pointer"] == "/network"
+    assert "2 GiB" in entry["detail"]
+    assert (await http.get(f"/networks/{TOO_LARGE[0]}")).status_code == 404
 
 
 async def test_one_network_does_not_change_the_next(http: httpx.AsyncClient) -> None:

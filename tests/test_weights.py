@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torchvision import models
+from torchvision.transforms.functional import normalize
 
 from core import models as our_models
 from core.checkpoints import from_tensors, write_folder
@@ -21,7 +22,7 @@ from core.settings import Settings
 from core.store import LocalStore
 from tests.conftest import NOW
 from tests.webfolder import NOBODY, served
-from worker.weights import fill, find_state
+from worker.weights import fill, find_state, statistics
 
 NAME = "squeezenet1_1"
 FILE = "squeezenet1_1-b8a52dc0.pth"  # torchvision's name for it
@@ -122,8 +123,20 @@ def test_weights_that_cannot_be_had_come_with_a_way_out(find: Find, settings: Se
         assert words in refusal.value.hint
 
 
+@pytest.mark.parametrize("name", ["googlenet", "inception_v3", "efficientnet_v2_l", "resnet50"])
+def test_images_are_shown_to_pre_trained_weights_as_torchvision_shows_them(name: str) -> None:
+    published = models.get_model_weights(name)["DEFAULT"].transforms()
+    values = torch.rand(2, 3, 8, 8)
+    shown = normalize(values, published.mean, published.std)
+    if name in ("googlenet", "inception_v3"):
+        kind = models.GoogLeNet if name == "googlenet" else models.Inception3
+        shown = kind(2, aux_logits=False, transform_input=True, init_weights=False)._transform_input(shown)
+    mean, std = statistics(name)
+    torch.testing.assert_close(normalize(values, list(mean), list(std)), shown)
+
+
 def test_every_network_has_published_weights_with_a_digest_in_their_name() -> None:
-    from core.recipe import NETWORKS
+    from core.networks import NETWORKS
 
     urls = [models.get_model_weights(name)["DEFAULT"].url for name in NETWORKS]
     assert [url for url in urls if not re.search(r"-[0-9a-f]{8,}\.pth$", url)] == []

@@ -5,45 +5,51 @@ import math
 import torch
 
 from core.errors import DatasetInvalid, InvalidRecipe
+from core.networks import NETWORKS, WEIGHT_DECAY
 from core.recipe import Recipe, ResolvedRecipe
 from worker import devices
 
-PHOTO = 224
-# detail of the images in pixels, at most -> what the network sees: at 224 a digit costs 49 times the arithmetic of 32
-SIZES = ((16, 24), (32, 32))
-# what families of networks need at least, by the start of their names; maxvit and vit are built for exactly that
-NEEDS = {"convnext": 32, "densenet": 32, "vgg": 32, "alexnet": 64, "inception": 96, "maxvit": PHOTO, "vit": PHOTO}
 SMALLEST = 2  # BatchNorm cannot take a batch of one
-EPOCH_IMAGES = 120_000  # a run sees about so many images, within the bounds below
-EPOCHS = (2, 6)
+# a run sees about so many images, in so many epochs at least and at most; a GPU sees them in a minute
+IMAGES = {"cpu": (120_000, 2, 6), "cuda": (1_200_000, 6, 30)}
 STEPS, FROZEN_STEPS = 120, 600  # at least, as far as this many epochs reach:
 MOST_EPOCHS = 60
 
 
-def resolve(recipe: Recipe, device: torch.device, train_samples: int, detail: int, style: str) -> ResolvedRecipe:
-    """``train_samples`` is what there is to train on; ``detail`` and ``style`` are the data set's."""
+def resolve(
+    recipe: Recipe,
+    device: torch.device,
+    train_samples: int,
+    detail: int,
+    style: str,
+    best_batch: int | None = None,
+) -> ResolvedRecipe:
+    """``train_samples`` is what there is to train on; ``detail`` and ``style`` are the data set's; ``best_batch`` is
+    the batch size that was found by trying, if one was.
+    """
     if train_samples < SMALLEST:
         raise DatasetInvalid(f"There are {train_samples} images to train on; at least {SMALLEST} are needed.")
-    batch_size = _batch_size(train_samples) if recipe.batch_size == "auto" else recipe.batch_size
+    batch_size = (best_batch or _batch_size(train_samples)) if recipe.batch_size == "auto" else recipe.batch_size
+    epochs = _epochs(recipe, device, train_samples, batch_size) if recipe.epochs == "auto" else recipe.epochs
+    if recipe.unfreeze_after is not None and recipe.unfreeze_after >= epochs:
+        raise InvalidRecipe(f"unfreeze_after: there are {epochs} epochs; {recipe.unfreeze_after} leaves none after it.")
+    network, pretrained = NETWORKS[recipe.network], recipe.weights != "random"
+    optimizer = network.traits.optimizer if recipe.optimizer == "auto" else recipe.optimizer
+    rate = network.learning_rate(optimizer, pretrained, batch_size)
     decided = {
-        "image_size": _image_size(recipe.network, recipe.image_size, detail),
-        "epochs": _epochs(recipe, train_samples, batch_size) if recipe.epochs == "auto" else recipe.epochs,
+        "image_size": network.image_size(detail, pretrained) if recipe.image_size == "auto" else recipe.image_size,
+        "epochs": epochs,
         "batch_size": min(batch_size, train_samples),
-        "learning_rate": _learning_rate(recipe, batch_size) if recipe.learning_rate == "auto" else recipe.learning_rate,
+        "learning_rate": rate if recipe.learning_rate == "auto" else recipe.learning_rate,
+        "optimizer": optimizer,
+        "weight_decay": WEIGHT_DECAY[optimizer] if recipe.weight_decay == "auto" else recipe.weight_decay,
         "augmentation": _augmentation(style, recipe.freeze) if recipe.augmentation == "auto" else recipe.augmentation,
+        "ema": _ema(epochs * train_samples // batch_size) if recipe.ema == "auto" else recipe.ema,
+        "compile": False if recipe.compile == "auto" else recipe.compile,
         "precision": devices.best_precision(device) if recipe.precision == "auto" else recipe.precision,
         "device": str(device),
     }
     return ResolvedRecipe.model_validate(recipe.model_dump() | decided)
-
-
-def _image_size(network: str, wanted: int | str, detail: int) -> int:
-    needed = next((size for family, size in NEEDS.items() if network.startswith(family)), 0)
-    if wanted == "auto":
-        return max(needed, next((size for most, size in SIZES if detail <= most), PHOTO))
-    if int(wanted) < needed:
-        raise InvalidRecipe(f"image_size: {network} needs at least {needed} pixels, not {wanted}.")
-    return int(wanted)
 
 
 def _augmentation(style: str, freeze: str) -> str:
@@ -56,17 +62,15 @@ def _batch_size(train_samples: int) -> int:
     return 32 if train_samples < 1_000 else 64 if train_samples < 20_000 else 128
 
 
-def _epochs(recipe: Recipe, train_samples: int, batch_size: int) -> int:
+def _epochs(recipe: Recipe, device: torch.device, train_samples: int, batch_size: int) -> int:
     """By images seen; but a few images still need some steps, and steps behind a frozen part cost next to nothing."""
-    low, high = EPOCHS
-    by_images = max(low, min(high, round(EPOCH_IMAGES / train_samples)))
-    steps = STEPS if recipe.freeze == "none" else FROZEN_STEPS
-    return max(by_images, min(MOST_EPOCHS, math.ceil(steps / max(1, train_samples // batch_size))))
+    images, low, high = IMAGES["cpu" if device.type == "cpu" else "cuda"]
+    by_images = max(low, min(high, round(images / train_samples)))
+    steps = STEPS if recipe.freeze == "none" or recipe.unfreeze_after else FROZEN_STEPS
+    epochs = max(by_images, min(MOST_EPOCHS, math.ceil(steps / max(1, train_samples // batch_size))))
+    return epochs + (recipe.unfreeze_after or 0)
 
 
-def _learning_rate(recipe: Recipe, batch_size: int) -> float:
-    """Proportional to the batch (Goyal et al. 2017); lower where the weights are worth keeping."""
-    scratch = recipe.weights == "random"
-    if recipe.optimizer == "sgd":
-        return (0.1 if scratch else 0.02) * batch_size / 128
-    return (2e-3 if scratch else 3e-4) * math.sqrt(batch_size / 64)
+def _ema(steps: int) -> float:
+    """A mean over about the last fortieth of the run."""
+    return round(1 - min(1.0, 40 / max(steps, 400)), 6)

@@ -22,10 +22,10 @@ from core.store import ArtifactStore
 from worker.download import fetch
 
 State = Mapping[str, Tensor]
+Colour = tuple[float, float, float]
 # torchvision's densenet files still name a layer's parts norm.1, conv.2, ... (see its models/densenet.py)
 OLD_DENSENET_NAME = re.compile(r"^(.*denselayer\d+\.(?:norm|relu|conv))\.([12]\.\w+)$")
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
+HALF = (0.5, 0.5, 0.5)
 
 
 def find_state(name: str, weights: str, settings: Settings, db: Database, store: ArtifactStore) -> State | None:
@@ -33,6 +33,14 @@ def find_state(name: str, weights: str, settings: Settings, db: Database, store:
     if weights == "random":
         return None
     return _imagenet(name, settings) if weights == "imagenet" else _from_model(weights, db, store)
+
+
+def statistics(name: str) -> tuple[Colour, Colour]:
+    """Mean and standard deviation, of the values 0..1, of the images that a network's ImageNet weights have seen."""
+    if name in ("googlenet", "inception_v3"):  # torchvision gives these a ``transform_input`` that comes to the same
+        return HALF, HALF
+    published = models.get_model_weights(name)["DEFAULT"].transforms()
+    return tuple(published.mean), tuple(published.std)
 
 
 def fill(network: nn.Module, name: str, state: State) -> None:

@@ -1,28 +1,40 @@
 """What a recipe can name."""
 
+import math
 from typing import Any
 
 from fastapi import APIRouter
+from pydantic import BaseModel, Field
 
 from core.errors import NotFound
-from core.recipe import DATASETS, NETWORKS, Recipe
+from core.networks import NETWORKS, RATE_BATCH, SIDES, WEIGHT_DECAY, Network
+from core.recipe import DATASETS, Recipe
 from core.settings import Settings
 from service.state import Service
 
 router = APIRouter(tags=["catalogue"])
 
 
+class NetworkView(BaseModel):
+    name: str
+    family: str
+    parameters: int = Field(description="Of all weights, with a head for ImageNet's 1,000 classes")
+    smallest_image_size: int = Field(description="Side in pixels")
+    optimizer: str = Field(description='What "auto" means for it')
+
+
 @router.get("/networks", summary="Networks that can be trained")
-def list_networks() -> dict[str, list[str]]:
-    return {"data": list(NETWORKS)}
+def list_networks() -> dict[str, list[NetworkView]]:
+    return {"data": [_view(network) for network in NETWORKS.values()]}
 
 
-@router.get("/networks/{name}", summary="The recipe's JSON Schema")
+@router.get("/networks/{name}", summary="The recipe's JSON Schema, as it is for one network")
 def get_network(name: str) -> dict[str, Any]:
+    """With the network's own bounds and stages; `x-auto` says what "auto" will mean for it."""
     if name not in NETWORKS:
         raise NotFound(f"There is no network {name}.")
     schema = Recipe.model_json_schema()
-    schema["properties"]["network"]["default"] = name
+    _adapt(schema["properties"], NETWORKS[name])
     return schema
 
 
@@ -36,3 +48,42 @@ def datasets(settings: Settings) -> list[str]:
     root = settings.resolved_datasets_dir
     folders = sorted(entry.name for entry in root.iterdir() if entry.is_dir()) if root.is_dir() else []
     return [*DATASETS, *(name for name in folders if name not in DATASETS)]
+
+
+def _view(network: Network) -> NetworkView:
+    return NetworkView(
+        name=network.name,
+        family=network.family,
+        parameters=network.parameters,
+        smallest_image_size=network.traits.smallest,
+        optimizer=network.traits.optimizer,
+    )
+
+
+def _adapt(fields: dict[str, dict[str, Any]], network: Network) -> None:
+    """The properties of the recipe's schema, narrowed to what this network takes."""
+    optimizer = network.traits.optimizer
+    fields["network"]["default"] = network.name
+    del fields["freeze"]["pattern"]
+    fields["freeze"]["enum"] = ["none", "backbone", *(f"until:{stage}" for stage in network.stages)]
+    for kind in fields["image_size"]["anyOf"]:
+        if kind["type"] == "integer":
+            kind |= {"minimum": network.traits.smallest, "maximum": 1024, "multipleOf": network.traits.multiple}
+    fields["image_size"]["x-auto"] = [_image_sizes(network, most) for most in (*dict(SIDES), math.inf)]
+    fields["optimizer"]["x-auto"] = optimizer
+    fields["weight_decay"]["x-auto"] = WEIGHT_DECAY[optimizer]
+    fields["learning_rate"]["x-auto"] = {
+        "batch_size": RATE_BATCH,
+        "random": network.learning_rate(optimizer, pretrained=False, batch_size=RATE_BATCH),
+        "pretrained": network.learning_rate(optimizer, pretrained=True, batch_size=RATE_BATCH),
+        "proportional_to": "batch_size" if optimizer == "sgd" else "sqrt(batch_size)",
+    }
+
+
+def _image_sizes(network: Network, detail: float) -> dict[str, float | None]:
+    """For images that show at most that detail in pixels; null: for all that show more."""
+    return {
+        "detail": detail if math.isfinite(detail) else None,
+        "random": network.image_size(detail, pretrained=False),
+        "pretrained": network.image_size(detail, pretrained=True),
+    }

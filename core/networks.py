@@ -1,0 +1,197 @@
+"""torchvision's classification networks by name: what each of them takes, and what "auto" means for it. No torch.
+
+The service must know them without importing torch; tests/test_networks.py holds the tables against torchvision's own.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+Optimizer = Literal["sgd", "adam", "adamw"]
+
+PHOTO = 224  # side in pixels at which most networks see photos
+# detail of the images in pixels, at most -> what the network sees: at 224 a digit costs 49 times the arithmetic of 32
+SIDES = ((16, 24), (32, 32))
+MOST_BYTES = 2**31  # of weights in fp32: one ONNX file holds no more
+RATE_BATCH = 64
+# peak rates for a batch of RATE_BATCH: from random weights, and where the weights are worth keeping. The low ones are
+# for networks that BatchNorm does not keep in bounds: squeezenet learnt nothing of the digits with the high ones
+HIGH_RATES: Mapping[Optimizer, tuple[float, float]] = {"sgd": (5e-2, 1e-2), "adam": (2e-3, 3e-4), "adamw": (2e-3, 3e-4)}
+LOW_RATES: Mapping[Optimizer, tuple[float, float]] = {"sgd": (1e-2, 2e-3), "adam": (5e-4, 1e-4), "adamw": (5e-4, 1e-4)}
+WEIGHT_DECAY: Mapping[Optimizer, float] = {"sgd": 5e-4, "adam": 5e-4, "adamw": 0.05}
+
+
+@dataclass(frozen=True)
+class Traits:
+    """What the networks of a family have in common."""
+
+    stages: str = ""  # in order, after the numbered parts of ``features``
+    smallest: int = 16  # side in pixels of the smallest image that they take ...
+    multiple: int = 1  # ... and every other is a multiple of this
+    optimizer: Optimizer = "sgd"  # adamw: for those that have no BatchNorm, or attention
+
+
+@dataclass(frozen=True)
+class Network:
+    name: str
+    family: str
+    parameters: int  # with a head for ImageNet's 1,000 classes
+    photo: int  # side in pixels of the photos that its published weights are made for
+    stages: tuple[str, ...]  # what ``freeze`` can name, in order; see worker/freeze.py
+    traits: Traits
+
+    def refusal(self, side: int) -> str | None:
+        """Why it does not take images of that side; None where it does."""
+        if side < self.traits.smallest:
+            return f"{self.name} needs at least {self.traits.smallest} pixels, not {side}"
+        if side % self.traits.multiple:
+            return f"{self.name} takes multiples of {self.traits.multiple} pixels, not {side}"
+        return None
+
+    def image_size(self, detail: float, pretrained: bool) -> int:
+        """The side to train at, for images of that detail; photos as pre-trained weights know them."""
+        photo = self.photo if pretrained else PHOTO
+        side = max(self.traits.smallest, next((side for most, side in SIDES if detail <= most), photo))
+        return side + -side % self.traits.multiple
+
+    def learning_rate(self, optimizer: Optimizer, pretrained: bool, batch_size: int) -> float:
+        """SGD's is proportional to the batch (Goyal et al. 2017), Adam's to its root (Malladi et al. 2022)."""
+        rates = HIGH_RATES if self.traits.optimizer == "sgd" else LOW_RATES
+        larger = batch_size / RATE_BATCH
+        return rates[optimizer][pretrained] * (larger if optimizer == "sgd" else larger**0.5)
+
+
+# by the second column below; what stands behind a "_" tells apart those of one family
+_TRAITS: Mapping[str, Traits] = {
+    "alexnet": Traits("avgpool", smallest=63, optimizer="adamw"),
+    "convnext": Traits("avgpool", smallest=32, optimizer="adamw"),
+    "densenet": Traits(
+        "features.conv0 features.norm0 features.relu0 features.pool0 features.denseblock1 features.transition1 "
+        "features.denseblock2 features.transition2 features.denseblock3 features.transition3 features.denseblock4 "
+        "features.norm5",
+        smallest=29,
+    ),
+    "efficientnet": Traits("avgpool"),
+    "googlenet": Traits(
+        "conv1 maxpool1 conv2 conv3 maxpool2 inception3a inception3b maxpool3 inception4a inception4b inception4c "
+        "inception4d inception4e maxpool4 inception5a inception5b avgpool dropout"
+    ),
+    "inception": Traits(
+        "Conv2d_1a_3x3 Conv2d_2a_3x3 Conv2d_2b_3x3 maxpool1 Conv2d_3b_1x1 Conv2d_4a_3x3 maxpool2 Mixed_5b Mixed_5c "
+        "Mixed_5d Mixed_6a Mixed_6b Mixed_6c Mixed_6d Mixed_6e Mixed_7a Mixed_7b Mixed_7c avgpool dropout",
+        smallest=75,
+    ),
+    # its windows fill each of its four grids only so
+    "maxvit": Traits("stem blocks", smallest=224, multiple=224, optimizer="adamw"),
+    "mnasnet": Traits("layers"),
+    "mobilenet": Traits("avgpool"),
+    "mobilenet_v2": Traits(),
+    "regnet": Traits("stem trunk_output avgpool"),
+    "resnet": Traits("conv1 bn1 relu maxpool layer1 layer2 layer3 layer4 avgpool"),
+    "shufflenet": Traits("conv1 maxpool stage2 stage3 stage4 conv5"),
+    "squeezenet": Traits(smallest=21, optimizer="adamw"),
+    "swin": Traits("norm permute avgpool flatten", optimizer="adamw"),
+    "vgg": Traits("avgpool", smallest=32, optimizer="adamw"),
+    "vgg_bn": Traits("avgpool", smallest=32),
+    # patches of so many pixels a side; with fewer than four a side there is nothing to compare
+    "vit_14": Traits("conv_proj encoder", smallest=56, multiple=14, optimizer="adamw"),
+    "vit_16": Traits("conv_proj encoder", smallest=64, multiple=16, optimizer="adamw"),
+    "vit_32": Traits("conv_proj encoder", smallest=128, multiple=32, optimizer="adamw"),
+}
+
+# name, traits, parameters, photo, numbered parts of ``features``
+_ROWS = """
+alexnet            alexnet       61100840  224  13
+convnext_base      convnext      88591464  224   8
+convnext_large     convnext     197767336  224   8
+convnext_small     convnext      50223688  224   8
+convnext_tiny      convnext      28589128  224   8
+densenet121        densenet       7978856  224   0
+densenet161        densenet      28681000  224   0
+densenet169        densenet      14149480  224   0
+densenet201        densenet      20013928  224   0
+efficientnet_b0    efficientnet   5288548  224   9
+efficientnet_b1    efficientnet   7794184  240   9
+efficientnet_b2    efficientnet   9109994  288   9
+efficientnet_b3    efficientnet  12233232  300   9
+efficientnet_b4    efficientnet  19341616  380   9
+efficientnet_b5    efficientnet  30389784  456   9
+efficientnet_b6    efficientnet  43040704  528   9
+efficientnet_b7    efficientnet  66347960  600   9
+efficientnet_v2_l  efficientnet 118515272  480   9
+efficientnet_v2_m  efficientnet  54139356  480   9
+efficientnet_v2_s  efficientnet  21458488  384   8
+googlenet          googlenet      6624904  224   0
+inception_v3       inception     23834568  299   0
+maxvit_t           maxvit        30919624  224   0
+mnasnet0_5         mnasnet        2218512  224   0
+mnasnet0_75        mnasnet        3170208  224   0
+mnasnet1_0         mnasnet        4383312  224   0
+mnasnet1_3         mnasnet        6282256  224   0
+mobilenet_v2       mobilenet_v2   3504872  224  19
+mobilenet_v3_large mobilenet      5483032  224  17
+mobilenet_v3_small mobilenet      2542856  224  13
+regnet_x_16gf      regnet        54278536  224   0
+regnet_x_1_6gf     regnet         9190136  224   0
+regnet_x_32gf      regnet       107811560  224   0
+regnet_x_3_2gf     regnet        15296552  224   0
+regnet_x_400mf     regnet         5495976  224   0
+regnet_x_800mf     regnet         7259656  224   0
+regnet_x_8gf       regnet        39572648  224   0
+regnet_y_128gf     regnet       644812894  384   0
+regnet_y_16gf      regnet        83590140  224   0
+regnet_y_1_6gf     regnet        11202430  224   0
+regnet_y_32gf      regnet       145046770  224   0
+regnet_y_3_2gf     regnet        19436338  224   0
+regnet_y_400mf     regnet         4344144  224   0
+regnet_y_800mf     regnet         6432512  224   0
+regnet_y_8gf       regnet        39381472  224   0
+resnet101          resnet        44549160  224   0
+resnet152          resnet        60192808  224   0
+resnet18           resnet        11689512  224   0
+resnet34           resnet        21797672  224   0
+resnet50           resnet        25557032  224   0
+resnext101_32x8d   resnet        88791336  224   0
+resnext101_64x4d   resnet        83455272  224   0
+resnext50_32x4d    resnet        25028904  224   0
+shufflenet_v2_x0_5 shufflenet     1366792  224   0
+shufflenet_v2_x1_0 shufflenet     2278604  224   0
+shufflenet_v2_x1_5 shufflenet     3503624  224   0
+shufflenet_v2_x2_0 shufflenet     7393996  224   0
+squeezenet1_0      squeezenet     1248424  224  13
+squeezenet1_1      squeezenet     1235496  224  13
+swin_b             swin          87768224  224   8
+swin_s             swin          49606258  224   8
+swin_t             swin          28288354  224   8
+swin_v2_b          swin          87930848  256   8
+swin_v2_s          swin          49737442  256   8
+swin_v2_t          swin          28351570  256   8
+vgg11              vgg          132863336  224  21
+vgg11_bn           vgg_bn       132868840  224  29
+vgg13              vgg          133047848  224  25
+vgg13_bn           vgg_bn       133053736  224  35
+vgg16              vgg          138357544  224  31
+vgg16_bn           vgg_bn       138365992  224  44
+vgg19              vgg          143667240  224  37
+vgg19_bn           vgg_bn       143678248  224  53
+vit_b_16           vit_16        86567656  224   0
+vit_b_32           vit_32        88224232  224   0
+vit_h_14           vit_14       632045800  518   0
+vit_l_16           vit_16       304326632  224   0
+vit_l_32           vit_32       306535400  224   0
+wide_resnet101_2   resnet       126886696  224   0
+wide_resnet50_2    resnet        68883240  224   0
+"""
+
+
+def _networks() -> Iterator[Network]:
+    for row in _ROWS.strip().splitlines():
+        name, kind, parameters, photo, features = row.split()
+        traits = _TRAITS[kind]
+        stages = (*(f"features.{number}" for number in range(int(features))), *traits.stages.split())
+        yield Network(name, kind.split("_")[0], int(parameters), int(photo), stages, traits)
+
+
+_ALL = {network.name: network for network in _networks()}
+TOO_LARGE = tuple(name for name, network in _ALL.items() if network.parameters * 4 >= MOST_BYTES)
+NETWORKS: Mapping[str, Network] = {name: network for name, network in _ALL.items() if name not in TOO_LARGE}
