@@ -43,8 +43,10 @@ class Settings(BaseSettings):
     cancel_grace_s: float = Field(10.0, ge=0)  # what a trainer may take to stop by itself
     stop_grace_s: float = Field(5.0, ge=0)  # the same when the worker itself was told to stop
     stall_s: float = Field(120.0, gt=0)  # a trainer that has not beaten for so long is killed and tried again
-    dataset_bytes: int = Field(8 * 2**30, gt=0)  # most memory that the images of one data set may take
+    dataset_bytes: int = Field(8 * 2**30, gt=0)  # a folder whose images take more is decoded anew for every epoch
+    decode_processes: int = Field(default_factory=lambda: max(1, (os.cpu_count() or 1) - 1), gt=0)  # which do that
     feature_cache_bytes: int = Field(4 * 2**30, ge=0)  # for activations of a frozen part, on the device
+    feature_disk_bytes: int = Field(32 * 2**30, ge=0)  # else in data_dir; never more than half of what is free there
     keep_checkpoints: int = Field(2, ge=1)  # the newest ones; the best one is kept besides
     train_threads: int | None = Field(None, gt=0)  # default: every core
     train_niceness: int = Field(5, ge=0, le=19)  # predictions come first where both share a CPU

@@ -3,9 +3,31 @@
 import numpy as np
 import pytest
 import torch
+from torch import Tensor, nn
 
-from worker.data import VALIDATION_MOST, Part, Splits, batches, split, statistics, steps_per_epoch, to_device
+import worker.data
+from core.images import PHOTO_SIDE, Preparation
+from core.network import Prepare
+from core.recipe import ResolvedRecipe
+from core.settings import Settings
+from tests.photofiles import write_photos
+from worker.data import (
+    VALIDATION_MOST,
+    Part,
+    Splits,
+    batches,
+    in_order,
+    split,
+    statistics,
+    steps_per_epoch,
+    to_device,
+)
+from worker.datasets import load
 from worker.datasets.dataset import Dataset
+from worker.streaming import OnHost, Streamed
+from worker.train import fit
+
+CPU = torch.device("cpu")
 
 
 def dataset(count: int = 200, classes: int = 4, side: int = 2) -> Dataset:
@@ -24,7 +46,8 @@ def dataset(count: int = 200, classes: int = 4, side: int = 2) -> Dataset:
 
 
 def numbers(part: Part) -> list[int]:
-    return np.ascontiguousarray(part.images.numpy()).reshape(-1, 4).view(np.uint32).ravel().tolist()
+    images = part.some(range(len(part))).numpy()
+    return np.ascontiguousarray(images).reshape(-1, 4).view(np.uint32).ravel().tolist()
 
 
 def test_held_back_images_are_never_trained_on() -> None:
@@ -41,7 +64,7 @@ def test_every_image_keeps_its_label() -> None:
 def test_the_test_part_is_the_data_sets_own() -> None:
     data = dataset()
     test = split(data, 8, 0.5, seed=1).test
-    np.testing.assert_array_equal(test.images.numpy(), data.test_images)
+    np.testing.assert_array_equal(test.some(range(len(test))).numpy(), data.test_images)
     assert test.labels.tolist() == data.test_labels.tolist()
 
 
@@ -109,6 +132,19 @@ def test_an_epoch_has_whole_batches_and_one_at_least(samples: int, batch_size: i
     assert [len(labels) for _, labels in batches(part, batch_size, 0, 0)] == [min(samples, batch_size)] * steps
 
 
+@pytest.mark.parametrize("batch_size", [7, 50, 1000])
+def test_in_order_every_image_comes_once_with_its_label(batch_size: int) -> None:
+    part = split(dataset(), None, 0.0, seed=0).train
+    walked = list(in_order(part, batch_size))
+    assert torch.cat([labels for _, labels in walked]).tolist() == part.labels.tolist()
+    assert [number for batch in walked for number in numbers(Part(*batch))] == numbers(part)
+    assert max(len(labels) for _, labels in walked) == min(batch_size, 200)
+
+
+def test_a_part_without_images_has_no_batches() -> None:
+    assert list(in_order(split(dataset(), None, 0.0, seed=0).validation, 10)) == []
+
+
 def test_statistics_are_those_of_the_values_from_0_to_1() -> None:
     images = torch.randint(0, 256, (20, 5, 6, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     values = images.double().flatten(0, 2) / 255
@@ -130,4 +166,72 @@ def test_images_that_are_all_alike_can_still_be_divided_by() -> None:
 
 def test_a_part_moves_to_a_device_whole() -> None:
     part = to_device(split(dataset(), None, 0.0, seed=0).train, torch.device("meta"))
+    assert isinstance(part.images, Tensor)
     assert (part.images.device.type, part.labels.device.type, len(part)) == ("meta", "meta", 200)
+
+
+def test_what_is_too_large_for_the_device_stays_on_the_host_and_is_seen_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    part = split(dataset(), None, 0.0, seed=0).train
+    monkeypatch.setattr(worker.data, "_room", lambda _device: 799)
+    moved = to_device(part, CPU)
+    assert isinstance(moved.images, OnHost)
+    for (images, labels), (others, other_labels) in zip(batches(part, 32, 1, 2), batches(moved, 32, 1, 2), strict=True):
+        assert torch.equal(images, others)
+        assert torch.equal(labels, other_labels)
+    assert statistics(moved.images) == statistics(part.images)
+
+
+# -- images that stay in their files
+
+
+@pytest.fixture(scope="module")
+def resident_and_streamed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Splits, Splits]:
+    """The same folder, read with memory for it and with too little."""
+    folder = tmp_path_factory.mktemp("datasets")
+    for name in ("cat", "dog"):
+        write_photos(folder / "pets" / name, 30)
+    plenty = Settings(datasets_dir=folder, decode_processes=2)
+    little = plenty.model_copy(update={"dataset_bytes": 60 * PHOTO_SIDE**2 * 3 - 1})
+    resident, streamed = (split(load("pets", settings), 40, 0.1, seed=3) for settings in (plenty, little))
+    return resident, streamed
+
+
+def test_a_streamed_split_is_the_one_in_memory(resident_and_streamed: tuple[Splits, Splits]) -> None:
+    resident, streamed = resident_and_streamed
+    for name in ("train", "validation", "test"):
+        there, here = getattr(resident, name), getattr(streamed, name)
+        assert isinstance(there.images, Tensor)
+        assert isinstance(here.images, Streamed)
+        assert torch.equal(there.labels, here.labels)
+        assert torch.equal(there.images, here.some(range(len(here))))
+        assert statistics(there.images) == statistics(here.images)
+
+
+def trained(part: Part) -> tuple[dict[str, Tensor], list[float]]:
+    """A small network with chance in it, after two epochs on that part."""
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        nn.Conv2d(3, 4, 3, stride=4), nn.BatchNorm2d(4), nn.Flatten(), nn.Dropout(), nn.LazyLinear(2)
+    )
+    mean, std = statistics(part.images)
+    prepare = Prepare(Preparation(style="photo", height=224, width=224, channels=3, image_size=32, mean=mean, std=std))
+    network(prepare(part.some([0, 1])))
+    recipe = ResolvedRecipe(
+        dataset="pets",
+        image_size=32,
+        epochs=2,
+        batch_size=12,
+        learning_rate=0.05,
+        augmentation="none",
+        precision="fp32",
+        device="cpu",
+    )
+    epochs = list(fit(network, prepare, to_device(part, CPU), recipe, CPU))
+    return network.state_dict(), [epoch.loss for epoch in epochs]
+
+
+def test_training_on_a_stream_ends_in_the_same_bits(resident_and_streamed: tuple[Splits, Splits]) -> None:
+    (weights, losses), (others, other_losses) = (trained(splits.train) for splits in resident_and_streamed)
+    assert losses == other_losses
+    assert losses[0] != losses[1]
+    assert [name for name, tensor in weights.items() if not torch.equal(tensor, others[name])] == []

@@ -12,18 +12,19 @@ from core.settings import Settings
 from worker.datasets import LOADERS, load
 from worker.datasets.dataset import Dataset
 
+IMAGES = np.random.default_rng(0).integers(0, 256, (8, 4, 4, 1), np.uint8)
+
 
 @pytest.fixture
 def small() -> Dataset:
-    random = np.random.default_rng(0)
     return Dataset(
         name="small",
         style="plain",
         detail=4,
         classes=("cat", "dog"),
-        train_images=random.integers(0, 256, (6, 4, 4, 1), np.uint8),
+        train_images=IMAGES[:6],
         train_labels=np.array([0, 1, 0, 1, 0, 1]),
-        test_images=random.integers(0, 256, (2, 4, 4, 1), np.uint8),
+        test_images=IMAGES[6:],
         test_labels=np.array([0, 1]),
     )
 
@@ -55,17 +56,17 @@ def test_a_label_that_names_no_class_is_refused(small: Dataset, label: int) -> N
 
 
 def test_the_same_data_has_the_same_digest(small: Dataset) -> None:
-    assert small.digest == replace(small, name="other name", train_images=small.train_images.copy()).digest
+    assert small.digest == replace(small, name="other name", train_images=IMAGES[:6].copy()).digest
     assert len(small.digest) == 64
 
 
 def test_every_change_of_the_data_changes_the_digest(small: Dataset) -> None:
-    image = small.test_images.copy()
+    image = IMAGES[6:].copy()
     image[0, 0, 0, 0] ^= 1
     changed = (
         replace(small, test_images=image),
         replace(small, train_labels=small.train_labels[::-1].copy()),
         replace(small, classes=("dog", "cat")),
-        replace(small, train_images=small.train_images.reshape(6, 2, 8, 1)),
+        replace(small, train_images=IMAGES[:6].reshape(6, 2, 8, 1)),
     )
     assert len({small.digest, *(data.digest for data in changed)}) == 5

@@ -1,5 +1,8 @@
 """worker.features: training behind kept activations is the same training, on less."""
 
+import shutil
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,13 +11,17 @@ import torch
 from core.network import Prepare, build
 from core.recipe import ResolvedRecipe
 from tests.fakes import DIGIT_PREPARATION
+from tests.photofiles import photos_of, write_photos
 from worker.data import Part
 from worker.evaluate import evaluate
-from worker.features import Work, keep_activations
+from worker.features import Disk, Work, keep_activations
 from worker.freeze import freeze
+from worker.photos import Photos
+from worker.streaming import Streamed
 from worker.train import fit
 
 CPU = torch.device("cpu")
+BYTES = 512 * 4 * 12  # of resnet18's activations for twelve images
 RECIPE = ResolvedRecipe(
     dataset="digits",
     image_size=32,
@@ -74,9 +81,62 @@ def test_the_networks_own_head_is_what_is_trained() -> None:
 
 
 def test_what_is_too_large_is_not_kept() -> None:
-    bytes_needed = 512 * 4 * 12
-    assert keep_activations(work(), bytes_needed) is not None
-    assert keep_activations(work(), bytes_needed - 1) is None
+    assert keep_activations(work(), BYTES) is not None
+    assert keep_activations(work(), BYTES - 1) is None
+
+
+def test_what_is_too_large_for_the_memory_is_kept_on_the_disk(tmp_path: Path) -> None:
+    in_memory = keep_activations(work(), BYTES)
+    on_disk = keep_activations(work(), BYTES - 1, Disk(tmp_path, BYTES))
+    assert in_memory is not None
+    assert on_disk is not None
+    assert run(on_disk) == run(in_memory)
+    assert torch.equal(head(on_disk), head(in_memory))
+    for kept, there in ((on_disk.train, in_memory.train), (on_disk.validation, in_memory.validation)):
+        assert torch.equal(kept.some(range(len(kept))), there.some(range(len(there))))
+
+
+def test_the_activations_are_in_a_file_that_has_no_name(tmp_path: Path) -> None:
+    kept = keep_activations(work(), 0, Disk(tmp_path, BYTES))
+    assert kept is not None
+    mapped = [line for line in Path("/proc/self/maps").read_text().splitlines() if str(tmp_path) in line]
+    assert len(mapped) == 1
+    assert mapped[0].endswith("(deleted)")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_too_large_for_both_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert keep_activations(work(), BYTES - 1, Disk(tmp_path, BYTES - 1)) is None
+    free = shutil.disk_usage(tmp_path)._replace(free=2 * BYTES - 1)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _folder: free)
+    assert keep_activations(work(), BYTES - 1, Disk(tmp_path, 2**40)) is None
+
+
+def test_a_disk_without_the_room_says_so_at_once(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match=r"File too large|No space left"):
+        Disk(tmp_path, 2**60).empty((2**58,), torch.float32)
+
+
+def photo_work(photos: Photos, streamed: bool) -> Work:
+    side = photos.shape[1]
+    preparation = DIGIT_PREPARATION.model_copy(update={"style": "photo", "height": side, "width": side, "channels": 3})
+
+    def part(chosen: Photos) -> Part:
+        images, rows = Streamed(chosen, CPU), torch.arange(len(chosen))
+        return Part(images if streamed else images.some(rows), rows)
+
+    whole = work("squeezenet1_1")
+    return replace(whole, prepare=Prepare(preparation), train=part(photos[:8]), validation=part(photos[8:]))
+
+
+def test_the_activations_of_streamed_photos_are_kept_too(tmp_path: Path) -> None:
+    photos = photos_of(write_photos(tmp_path, 12), processes=2)
+    kept = keep_activations(photo_work(photos, streamed=True), 0, Disk(tmp_path, 2**30))
+    there = keep_activations(photo_work(photos, streamed=False), 2**30)
+    assert kept is not None
+    assert there is not None
+    assert torch.equal(kept.train.some(range(8)), there.train.some(range(8)))
+    assert torch.equal(kept.validation.some(range(4)), there.validation.some(range(4)))
 
 
 def test_the_frozen_part_learns_nothing() -> None:

@@ -1,6 +1,7 @@
-"""A data set as tensors on the device: uint8, resident, split; and the order in which they are seen."""
+"""A data set split in parts, uint8, on the device where it fits; and the order in which its images are seen."""
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,19 +9,27 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from worker.datasets.dataset import Dataset, Labels
+from worker.datasets.dataset import Dataset, Images, Labels
+from worker.photos import Photos
+from worker.streaming import OnHost, Streamed
 
 VALIDATION_MOST = 5_000  # enough to tell epochs apart to 0.2 points
+DEVICE_SHARE = 0.5  # of a GPU's free memory, for the images of one part: the network needs the rest
 Indices = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Part:
-    images: Tensor  # uint8, n x height x width x channels
-    labels: Tensor  # int64, n
+    images: Tensor | OnHost | Streamed  # uint8, n x height x width x channels; a tensor lies on the device
+    labels: Tensor  # int64, n; on the device
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def some(self, indices: Sequence[int]) -> Tensor:
+        """These few images, uint8 [n, h, w, c], on the device."""
+        rows = torch.as_tensor(indices, dtype=torch.int64)
+        return self.images[rows.to(self.labels.device)] if isinstance(self.images, Tensor) else self.images.some(rows)
 
 
 @dataclass(frozen=True)
@@ -40,21 +49,27 @@ def split(dataset: Dataset, train_samples: int | None, validation_fraction: floa
     return Splits(
         train=_part(dataset.train_images, dataset.train_labels, train),
         validation=_part(dataset.train_images, dataset.train_labels, validation),
-        test=Part(torch.tensor(dataset.test_images), torch.tensor(dataset.test_labels)),
+        test=_part(dataset.test_images, dataset.test_labels, np.arange(len(dataset.test_labels))),
     )
 
 
 def to_device(part: Part, device: torch.device) -> Part:
-    return Part(part.images.to(device), part.labels.to(device))
+    """Its images too, where the device has the memory; else they are brought there a batch at a time."""
+    images, labels = part.images, part.labels.to(device)
+    if isinstance(images, Tensor) and images.nbytes > _room(device):
+        return Part(OnHost(images, device), labels)
+    return Part(images.to(device), labels)
 
 
-def statistics(images: Tensor) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
-    """Mean and standard deviation of each channel, of the values 0..1; a grey image counts as three equal channels."""
-    grey_levels = torch.stack([torch.bincount(channel.flatten(), minlength=256) for channel in images.unbind(-1)])
-    share = grey_levels.double() / grey_levels.sum(1, keepdim=True)
-    levels = torch.arange(256, dtype=torch.float64) / 255
-    mean = share @ levels
-    std = ((share @ levels**2) - mean**2).clamp_min(1e-6).sqrt()
+def statistics(images: Tensor | OnHost | Streamed) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+    """Mean and standard deviation of each channel, of the values 0..1; a grey image counts as three equal channels.
+
+    The sums are whole numbers, so that they do not depend on whether the images are in memory.
+    """
+    count, moments = _moments(images)
+    first, second = (moments.double() / count).unbind()
+    mean = first / 255
+    std = (second / 255**2 - mean**2).clamp_min(1e-6).sqrt()
     red, green, blue = mean.expand(3).tolist()
     red_std, green_std, blue_std = std.expand(3).tolist()
     return (red, green, blue), (red_std, green_std, blue_std)
@@ -75,10 +90,38 @@ def batches(part: Part, batch_size: int, seed: int, epoch: int) -> Iterator[tupl
     What does not fill a last batch is left for another epoch: BatchNorm cannot take a batch of one.
     """
     order = torch.randperm(len(part), generator=torch.Generator().manual_seed(seed * 1_000_003 + epoch))
-    order = order.to(part.labels.device)
-    for step in range(steps_per_epoch(len(part), batch_size)):
-        chosen = order[step * batch_size : (step + 1) * batch_size]
-        yield part.images[chosen], part.labels[chosen]
+    return _along(part, order[: steps_per_epoch(len(part), batch_size) * batch_size], batch_size)
+
+
+def in_order(part: Part, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Every image once, in the part's own order; the last batch may be smaller."""
+    return _along(part, torch.arange(len(part)), batch_size)
+
+
+def _along(part: Part, order: Tensor, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    if not len(order):
+        return iter(())
+    rows = torch.split(order, batch_size)
+    here = torch.split(order.to(part.labels.device), batch_size)  # copied once: each copy waits for the device
+    images = part.images
+    taken = (images[chosen] for chosen in here) if isinstance(images, Tensor) else images.take(rows)
+    return zip(taken, (part.labels[chosen] for chosen in here), strict=True)
+
+
+def _room(device: torch.device) -> float:
+    """Bytes on the device for the images of one part."""
+    return DEVICE_SHARE * torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else math.inf
+
+
+def _moments(images: Tensor | OnHost | Streamed) -> tuple[int, Tensor]:
+    """How many values each channel has; and int64 [2, channels]: the sums of the values, and of their squares."""
+    if isinstance(images, Streamed):
+        photos = images.photos
+        return len(photos) * photos.shape[1] * photos.shape[2], torch.from_numpy(photos.moments.sum(0))
+    values = images.values if isinstance(images, OnHost) else images
+    counts = torch.stack([torch.bincount(channel.flatten(), minlength=256) for channel in values.unbind(-1)])
+    levels = torch.arange(256)
+    return values[..., 0].numel(), torch.stack([counts @ levels, counts @ levels**2])
 
 
 def _balanced(order: Indices, labels: Labels, count: int) -> Indices:
@@ -91,5 +134,7 @@ def _balanced(order: Indices, labels: Labels, count: int) -> Indices:
     return order[np.sort(np.argsort(rank, kind="stable")[:count])]
 
 
-def _part(images: npt.NDArray[np.uint8], labels: Labels, chosen: Indices) -> Part:
-    return Part(torch.from_numpy(images[chosen]), torch.from_numpy(labels[chosen]))
+def _part(images: Images | Photos, labels: Labels, chosen: Indices) -> Part:
+    kept = images[chosen]
+    source = Streamed(kept, torch.device("cpu")) if isinstance(kept, Photos) else torch.from_numpy(kept)
+    return Part(source, torch.from_numpy(labels[chosen]))

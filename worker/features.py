@@ -1,15 +1,22 @@
 """Activations of a frozen part, computed once: what is left to train then sees them instead of images."""
 
-from collections.abc import Iterator
+import mmap
+import os
+import shutil
+import sys
+import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from worker.data import Part, channels_last
+from worker.data import Part, channels_last, in_order
 from worker.freeze import cut
+from worker.streaming import OnHost
 
 BATCH = 256
+DISK_SHARE = 0.5  # of what is free: checkpoints need the rest
 
 
 @dataclass(frozen=True)
@@ -23,34 +30,60 @@ class Work:
     frozen: tuple[str, ...]  # of the network's modules
 
 
-def keep_activations(work: Work, most_bytes: int) -> Work | None:
-    """The same work behind the frozen part. None where that cannot be kept: too large, or more than one tensor.
+@dataclass(frozen=True)
+class Disk:
+    """Room for activations that do not fit into memory."""
 
-    Only without augmentation: an image that changes has no activations to keep.
+    folder: Path
+    most_bytes: int
+
+    def has_room(self, size: int) -> bool:
+        return size <= min(self.most_bytes, DISK_SHARE * shutil.disk_usage(self.folder).free)
+
+    def empty(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+        """A tensor mapped from a file without a name: however this process ends, nothing is left of it.
+
+        Raises OSError when the disk is full.
+        """
+        size = torch.empty(shape, dtype=dtype, device="meta").nbytes
+        with tempfile.TemporaryFile(dir=self.folder) as file:
+            if sys.platform == "linux":
+                os.posix_fallocate(file.fileno(), 0, size)  # found missing later, by a write, it would kill us
+            else:
+                file.truncate(size)
+            return torch.frombuffer(mmap.mmap(file.fileno(), size), dtype=dtype).view(shape)
+
+
+def keep_activations(work: Work, most_bytes: int, disk: Disk | None = None) -> Work | None:
+    """The same work behind the frozen part: its activations on the device or, beyond ``most_bytes``, on the disk.
+
+    None where they cannot be kept: too large for both, or more than one tensor. Only without augmentation: an image
+    that changes has no activations to keep.
     """
     halves = cut(work.network, work.frozen)
     halves.frozen.eval()
-    sample = halves.frozen(channels_last(work.prepare(work.train.images[:1])))
-    if len(sample) != 1 or not isinstance(sample[0], Tensor):
+    outputs = halves.frozen(channels_last(work.prepare(work.train.some([0]))))
+    if len(outputs) != 1 or not isinstance(outputs[0], Tensor):
         return None
-    count = len(work.train) + len(work.validation)
-    if sample[0].nbytes * count > most_bytes:
+    room = _room(outputs[0], len(work.train) + len(work.validation), most_bytes, disk)
+    if room is None:
         return None
-    train, validation = (
-        Part(_activations(halves.frozen, work.prepare, part, sample[0]), part.labels)
-        for part in (work.train, work.validation)
-    )
+    train = _behind(halves.frozen, work.prepare, work.train, room[: len(work.train)])
+    validation = _behind(halves.frozen, work.prepare, work.validation, room[len(work.train) :])
     return Work(halves.rest, nn.Identity(), train, validation, frozen=())
 
 
+def _room(sample: Tensor, count: int, most_bytes: int, disk: Disk | None) -> Tensor | None:
+    shape, size = (count, *sample.shape[1:]), sample.nbytes * count
+    if size <= most_bytes:
+        return sample.new_empty(shape)
+    return disk.empty(shape, sample.dtype) if disk is not None and disk.has_room(size) else None
+
+
 @torch.no_grad()
-def _activations(frozen: nn.Module, prepare: nn.Module, part: Part, sample: Tensor) -> Tensor:
-    kept = sample.new_empty((len(part), *sample.shape[1:]))
-    for start, images in _batches(part.images):
-        kept[start : start + len(images)] = frozen(channels_last(prepare(images)))[0]
-    return kept
-
-
-def _batches(images: Tensor) -> Iterator[tuple[int, Tensor]]:
-    for start in range(0, len(images), BATCH):
-        yield start, images[start : start + BATCH]
+def _behind(frozen: nn.Module, prepare: nn.Module, part: Part, rows: Tensor) -> Part:
+    """The part with the activations of its images, which ``rows`` has room for."""
+    for start, (images, _) in zip(range(0, len(part), BATCH), in_order(part, BATCH), strict=True):
+        rows[start : start + BATCH] = frozen(channels_last(prepare(images)))[0]
+    device = part.labels.device
+    return Part(rows if rows.device == device else OnHost(rows, device), part.labels)

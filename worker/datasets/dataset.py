@@ -1,4 +1,4 @@
-"""A data set in memory."""
+"""A data set, in memory or, where it is too large for that, in its files."""
 
 import hashlib
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from core.errors import DatasetInvalid
+from worker.photos import Photos, digest_of
 
 Images = npt.NDArray[np.uint8]  # n x height x width x channels, canonical
 Labels = npt.NDArray[np.int64]  # n, the class index
@@ -20,9 +21,9 @@ class Dataset:
     style: Literal["digit", "plain", "photo"]  # see core.images.Preparation
     detail: int  # side in pixels of the images before they were made canonical: more shows nothing more
     classes: tuple[str, ...]  # by class index
-    train_images: Images
+    train_images: Images | Photos
     train_labels: Labels
-    test_images: Images
+    test_images: Images | Photos
     test_labels: Labels
 
     def __post_init__(self) -> None:
@@ -37,8 +38,14 @@ class Dataset:
 
     @cached_property
     def digest(self) -> str:
-        """sha256 over all images and labels: two runs with the same digest saw the same data."""
+        """sha256 over all images and labels: two runs with the same digest saw the same data, in memory or not."""
         sha = hashlib.sha256("\0".join(self.classes).encode())
-        for array in (self.train_images, self.train_labels, self.test_images, self.test_labels):
-            sha.update(str(array.shape).encode() + np.ascontiguousarray(array).data)
+        for images, labels in ((self.train_images, self.train_labels), (self.test_images, self.test_labels)):
+            sha.update(str(images.shape).encode() + _digests(images))
+            sha.update(str(labels.shape).encode() + labels.tobytes())
         return sha.hexdigest()
+
+
+def _digests(images: Images | Photos) -> bytes:
+    """Of one image after the other, so that they need not be in memory together."""
+    return images.digests.tobytes() if isinstance(images, Photos) else b"".join(map(digest_of, images))

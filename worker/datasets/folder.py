@@ -1,23 +1,32 @@
-"""Photos in a folder for each class: ``train/<class>/*`` with ``val`` or ``test`` beside it, or the classes alone."""
+"""Photos in a folder for each class: ``train/<class>/*`` with ``val`` or ``test`` beside it, or the classes alone.
 
-from collections.abc import Sequence
+In memory where they fit into ``dataset_bytes``. Else each is decoded once, so that the first bad file is known before
+the training starts and not within it, and then anew for every epoch.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
-from core.errors import DatasetInvalid, InvalidInput
-from core.images import PHOTO_SIDE, Pixels, decode, fit_photo
+from core.errors import DatasetInvalid
+from core.images import PHOTO_SIDE
 from core.settings import Settings
-from worker.datasets.dataset import Dataset
+from worker import photos
+from worker.datasets.dataset import Dataset, Images
+from worker.photos import Photos
 
 TEST_PARTS = ("test", "val", "valid", "validation")  # the first that is there is the test part
 TEST_SHARE = 0.2  # of each class, where there is no such part
 SPLIT_SEED = 0
 NOT_DATA = ("__MACOSX", "Thumbs.db", "desktop.ini")
 PROBLEMS_SHOWN = 20
-DECODERS = 8
+BLOCK = 256  # photos in memory at a time that are looked at and not kept
 
+T = TypeVar("T")
 Labelled = list[tuple[Path, int]]
 
 
@@ -32,8 +41,7 @@ def load(name: str, settings: Settings) -> Dataset:
     train, test = _files(train_root, classes), _files(test_root, classes) if test_root else []
     if not test_root:
         train, test = _split(train, len(classes))
-    _check_size(name, len(train) + len(test), settings)
-    images = _decode_all(name, [path for path, _ in train + test], settings.max_image_pixels)
+    images = _load(name, [str(path) for path, _ in train + test], settings)
     labels = np.array([label for _, label in train + test], np.int64)
     return Dataset(
         name=name,
@@ -70,30 +78,41 @@ def _split(files: Labelled, classes: int) -> tuple[Labelled, Labelled]:
         own = [entry for entry in files if entry[1] == label]
         chosen = np.random.default_rng(SPLIT_SEED).permutation(len(own))[: max(1, round(TEST_SHARE * len(own)))]
         test += [own[index] for index in sorted(chosen)]
-    return [entry for entry in files if entry not in test], test
+    held_back = set(test)
+    return [entry for entry in files if entry not in held_back], test
 
 
-def _check_size(name: str, count: int, settings: Settings) -> None:
-    needed = count * PHOTO_SIDE * PHOTO_SIDE * 3
-    if needed > settings.dataset_bytes:
-        raise DatasetInvalid(
-            f"{name}: {count} images need {needed} bytes in memory, and TUNESERVE_DATASET_BYTES is "
-            f"{settings.dataset_bytes}.",
-            hint="Raise TUNESERVE_DATASET_BYTES if the machine has the memory, or take fewer images.",
-        )
+def _load(name: str, paths: Sequence[str], settings: Settings) -> Images | Photos:
+    """All of them in memory, or, where that is not enough for them, what has to be known of each."""
+    if len(paths) * photos.BYTES > settings.dataset_bytes:
+        return _examine_all(name, paths, settings)
+    images = np.empty((len(paths), *photos.SHAPE), np.uint8)
+    for index, image in enumerate(_each(name, paths, partial(photos.read, max_pixels=settings.max_image_pixels))):
+        images[index] = image
+    return images
 
 
-def _decode_all(name: str, paths: Sequence[Path], max_pixels: int) -> Pixels:
-    def read(path: Path) -> Pixels | str:
-        try:
-            return fit_photo(decode(path.read_bytes(), max_pixels))
-        except (InvalidInput, OSError) as error:
-            return f"{path}: {error}"
+def _examine_all(name: str, paths: Sequence[str], settings: Settings) -> Photos:
+    facts = list(_each(name, paths, partial(photos.examine, max_pixels=settings.max_image_pixels)))
+    return Photos(
+        paths=np.array(paths, dtype=object),
+        digests=np.stack([np.frombuffer(fact.digest, np.uint8) for fact in facts]),
+        moments=np.stack([fact.moments for fact in facts]),
+        max_pixels=settings.max_image_pixels,
+        processes=settings.decode_processes,
+    )
 
-    with ThreadPoolExecutor(DECODERS) as pool:
-        read_ones = list(pool.map(read, paths))
-    problems = [entry for entry in read_ones if isinstance(entry, str)]
+
+def _each(name: str, paths: Sequence[str], look: Callable[[str], T | str]) -> Iterator[T]:
+    """What ``look`` finds in each file, in their order. DatasetInvalid, at the end, names all that it cannot use."""
+    problems: list[str] = []
+    with ThreadPoolExecutor() as pool:  # decoding leaves Python to the others
+        for start in range(0, len(paths), BLOCK):
+            for found in pool.map(look, paths[start : start + BLOCK]):
+                if isinstance(found, str):
+                    problems.append(found)
+                else:
+                    yield found
     if problems:
         more = f" (and {len(problems) - PROBLEMS_SHOWN} more)" if len(problems) > PROBLEMS_SHOWN else ""
         raise DatasetInvalid(f"{name}: {'; '.join(problems[:PROBLEMS_SHOWN])}{more}")
-    return np.stack([entry for entry in read_ones if not isinstance(entry, str)])
