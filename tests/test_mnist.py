@@ -10,7 +10,7 @@ import pytest
 from core.errors import DatasetInvalid, DatasetUnavailable
 from core.settings import Settings
 from tests.webfolder import NOBODY, served
-from worker.datasets.mnist import FILES, find, load_fashion_mnist, load_mnist
+from worker.datasets.mnist import FILES, load_fashion_mnist, load_mnist
 
 DOTTED = [file.replace("-idx", ".idx") for file in FILES]
 LAYOUTS = {  # paths below <datasets_dir>/mnist, in the order of FILES, and whether the files are packed
@@ -88,20 +88,6 @@ def test_digits_are_drawn_and_garments_are_not(offline: Settings, shared: Path) 
     mnist = load_mnist(offline)
     assert (mnist.name, mnist.style) == ("mnist", "digit")
     assert mnist.classes == ("0", "1", "2", "3", "4", "5", "6", "7", "8", "9")
-
-
-def test_other_sets_files_are_not_taken_for_ours(tmp_path: Path) -> None:
-    (tmp_path / "FashionMNIST" / "raw").mkdir(parents=True)
-    (tmp_path / "FashionMNIST" / "raw" / FILES[0]).touch()
-    assert find(tmp_path, "MNIST", FILES[0]) is None
-    assert find(tmp_path, "FashionMNIST", FILES[0]) is not None
-
-
-def test_a_folder_of_the_files_name_is_not_the_file(tmp_path: Path) -> None:
-    (tmp_path / FILES[0]).mkdir()
-    assert find(tmp_path, "MNIST", FILES[0]) is None
-    (tmp_path / FILES[0] / FILES[0]).touch()
-    assert find(tmp_path, "MNIST", FILES[0]) == tmp_path / FILES[0] / FILES[0]
 
 
 @pytest.mark.parametrize("broken", FILES)

@@ -1,10 +1,11 @@
 """Data sets by name. Each loader gives canonical uint8 images, ready for the network's half of the preparation."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 from core.errors import DatasetUnavailable
 from core.settings import Settings
-from worker.datasets import digits, folder, mnist, usps
+from worker.datasets import cifar, digits, emnist, folder, mnist, photo_sets, qmnist, svhn, usps
 from worker.datasets.dataset import Dataset
 
 LOADERS: Mapping[str, Callable[[Settings], Dataset]] = {
@@ -12,7 +13,14 @@ LOADERS: Mapping[str, Callable[[Settings], Dataset]] = {
     "mnist": mnist.load_mnist,
     "fashion_mnist": mnist.load_fashion_mnist,
     "kmnist": mnist.load_kmnist,
+    "qmnist": qmnist.load,
+    "emnist_digits": emnist.load_digits,
+    "emnist_letters": emnist.load_letters,
     "usps": usps.load,
+    "svhn": svhn.load,
+    "cifar10": cifar.load_cifar10,
+    "cifar100": cifar.load_cifar100,
+    **{name: partial(photo_sets.load, name) for name in photo_sets.PHOTO_SETS},
 }
 
 

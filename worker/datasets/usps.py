@@ -4,15 +4,14 @@ import bz2
 import gzip
 import zlib
 from pathlib import Path
-from urllib.error import URLError
 
 import numpy as np
 
-from core.errors import DatasetInvalid, DatasetUnavailable
+from core.errors import DatasetInvalid
 from core.images import centre_in_frame
 from core.settings import Settings
 from worker.datasets.dataset import Dataset, Images, Labels
-from worker.download import fetch
+from worker.datasets.sources import download, find
 
 SIDE = 16
 ROWS = {"train": ("usps_zip.train.gz", "zip.train.gz"), "test": ("usps_zip.test.gz", "zip.test.gz")}
@@ -36,12 +35,9 @@ def load(settings: Settings) -> Dataset:
 
 
 def _part(folder: Path, part: str, settings: Settings) -> tuple[Images, Labels]:
-    rows = next((folder / name for name in ROWS[part] if (folder / name).is_file()), None)
-    if rows is None and not (folder / LIBSVM[part]).is_file():
-        _download(folder, part, settings)
-    path = rows or folder / LIBSVM[part]
+    path = find(folder, (*ROWS[part], LIBSVM[part])) or _download(part, settings)
     try:
-        values = _read_rows(path) if rows else _read_libsvm(path)
+        values = _read_libsvm(path) if path.name == LIBSVM[part] else _read_rows(path)
     except (OSError, EOFError, ValueError, zlib.error) as error:
         raise DatasetInvalid(f"{path} cannot be read: {error}.") from error
     if values.ndim != 2 or values.shape[1] != 1 + SIDE * SIDE:
@@ -62,16 +58,9 @@ def _read_libsvm(path: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]
     return np.array(values, np.float64)
 
 
-def _download(folder: Path, part: str, settings: Settings) -> None:
+def _download(part: str, settings: Settings) -> Path:
     from torchvision.datasets import USPS  # imports torch: only when there is something to download
 
-    url, file, md5 = USPS.split_list[part]
-    if settings.datasets_mirror:
-        url = f"{settings.datasets_mirror.rstrip('/')}/usps/{file}"
-    try:
-        fetch([url], folder / file, "md5", md5, settings.download_timeout_s)
-    except URLError as error:
-        raise DatasetUnavailable(
-            f"usps is not in {folder} and could not be downloaded: {error.reason}.",
-            hint=f"Put {ROWS['train'][0]} and {ROWS['test'][0]}, or {' and '.join(LIBSVM.values())}, into {folder}.",
-        ) from error
+    url, _, md5 = USPS.split_list[part]
+    wanted = f"{ROWS['train'][0]} and {ROWS['test'][0]}, or {' and '.join(LIBSVM.values())},"
+    return download("usps", [url], md5, wanted, settings)

@@ -1,0 +1,43 @@
+"""Files in which data sets come, of a few images and in their true formats."""
+
+import hashlib
+import io
+import struct
+import tarfile
+import zipfile
+from collections.abc import Mapping
+
+import numpy as np
+from PIL import Image
+
+
+def idx(values: np.ndarray, kind: int = 0x08) -> bytes:
+    return struct.pack(f">BBBB{values.ndim}I", 0, 0, kind, values.ndim, *values.shape) + values.tobytes()
+
+
+def tar_gz(files: Mapping[str, bytes]) -> bytes:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+        for name, data in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(data)
+            archive.addfile(entry, io.BytesIO(data))
+    return packed.getvalue()
+
+
+def zipped(files: Mapping[str, bytes]) -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return packed.getvalue()
+
+
+def png(grey: int) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (40, 30), (grey,) * 3).save(file, "PNG")
+    return file.getvalue()
+
+
+def md5(data: bytes) -> str:
+    return hashlib.md5(data).hexdigest()
