@@ -35,6 +35,7 @@ class OnnxPredictor:
         self.model = model
         self.preparation = Preparation.model_validate(model.card["preparation"])
         self.classes = tuple(model.card["classes"])
+        self._temperature = temperature_of(model)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
@@ -43,7 +44,15 @@ class OnnxPredictor:
 
     def run(self, images: Images) -> Probabilities:
         (logits,) = self._session.run(["logits"], {"images": images})
-        return softmax(logits)
+        return softmax(logits / self._temperature)
+
+
+def temperature_of(model: Model) -> float:
+    """What logits are divided by, so that probabilities are right as often as they say; 1: as the network gives them.
+
+    Fitted when the model was made (worker.calibrate). Models from before that have none.
+    """
+    return float(model.card.get("calibration", {}).get("temperature", 1.0))
 
 
 def softmax(logits: npt.NDArray[np.float32]) -> Probabilities:

@@ -7,7 +7,7 @@ from core.images import Preparation
 from core.network import ServingGraph, build, from_arrays
 from core.store import ArtifactStore
 from core.tables import Model
-from service.predictor import Images, Probabilities
+from service.predictor import Images, Probabilities, temperature_of
 
 
 def cuda_is_available() -> bool:
@@ -22,9 +22,10 @@ class TorchPredictor:
         self.preparation = Preparation.model_validate(model.card["preparation"])
         self.classes = tuple(model.card["classes"])
         self.engine = f"torch-{device}"
+        self._temperature = temperature_of(model)
         self._device = torch.device(device)
         self._dtype = torch.bfloat16 if device.startswith("cuda") and torch.cuda.is_bf16_supported() else torch.float32
-        network = build(model.card["network"], len(self.classes))
+        network = build(model.card["network"], len(self.classes), self.preparation.image_size)
         network.load_state_dict(from_arrays(read_tensors(store, model.key, "weights.safetensors")))
         graph = ServingGraph(self.preparation, network.to(memory_format=torch.channels_last))
         self._graph = graph.to(self._device).eval()
@@ -34,5 +35,5 @@ class TorchPredictor:
         batch = torch.from_numpy(images).to(self._device)
         with torch.autocast(self._device.type, self._dtype, enabled=self._dtype is not torch.float32):
             logits = self._graph(batch)
-        probabilities: Probabilities = logits.float().softmax(1).cpu().numpy()
+        probabilities: Probabilities = (logits.float() / self._temperature).softmax(1).cpu().numpy()
         return probabilities

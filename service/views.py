@@ -74,6 +74,9 @@ class ModelView(BaseModel):
     preparation: dict[str, Any]
     per_class: list[dict[str, Any]]
     confusion: list[list[int]] = Field(description="Row: the true class, column: the answer.")
+    calibration: dict[str, Any] | None = Field(
+        None, description="The temperature of /predict's probabilities, and how true these are on the test set."
+    )
     device: dict[str, Any]
     versions: dict[str, str]
     files: dict[str, dict[str, Any]] = Field(description="Size and sha256 of each.")

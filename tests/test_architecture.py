@@ -16,7 +16,7 @@ MAY_IMPORT = {"core": ("core",), "service": ("core", "service"), "worker": ("cor
 
 # inside core an arrow goes down or stays in its row
 CORE_ROWS = (
-    ("core", "core.settings", "core.errors", "core.ids"),
+    ("core", "core.settings", "core.errors", "core.ids", "core.networks"),
     ("core.recipe", "core.db", "core.store", "core.images", "core.network", "core.tables", "core.migrations*"),
     ("core.jobs", "core.events", "core.checkpoints", "core.models"),
 )
@@ -29,7 +29,7 @@ HOMES = {
     "httpx": ("client.*",),
     "numpy": ("core.*", "service.*", "worker.*"),
     "onnxruntime": ("service.predictor", "worker.publish", "worker.checkpointing"),
-    "PIL": ("core.images", "service.inputs"),
+    "PIL": ("core.images", "service.inputs", "worker.model_report"),
     "pydantic": ("core.*", "service.*"),
     "pydantic_settings": ("core.settings",),
     "rich": ("client.*",),

@@ -95,7 +95,7 @@ def finish_epoch(training: Training, number: int, accuracy: float | None = 0.5, 
     }
     training.history = [*training.history, metrics]
     momentum = {"0.momentum_buffer": np.full((2, 3), number, np.float32)}
-    epoch = Epoch(number, number * 2, 1.0, 0.5, 0.1, seconds=1.0, images_per_s=8.0, optimizer=momentum)
+    epoch = Epoch(number, number * 2, 1.0, 0.5, 0.1, seconds=1.0, images_per_s=8.0, data_wait_s=0.0, state=momentum)
     save(training, epoch, metrics)
 
 
@@ -124,7 +124,7 @@ def test_its_event_and_the_jobs_columns_come_with_the_row(training: MakeTraining
     attempt = training()
     metrics = {"epoch": 1, "validation_accuracy": None}
     attempt.history = [metrics]
-    epoch = Epoch(1, 2, 1.0, 0.5, 0.1, seconds=1.0, images_per_s=8.0, optimizer={})
+    epoch = Epoch(1, 2, 1.0, 0.5, 0.1, seconds=1.0, images_per_s=8.0, data_wait_s=0.0, state={})
     save(attempt, epoch, metrics, progress={"percent": 11.1})
     (row,) = rows(attempt)
     with attempt.db.read() as session:
@@ -194,7 +194,7 @@ def test_a_first_attempt_has_nothing_to_go_on_from(training: MakeTraining) -> No
     before = weights_of(attempt)
     assert resume(attempt) is None
     assert weights_of(attempt) == before
-    assert (attempt.history, attempt.optimizer) == ([], None)
+    assert (attempt.history, attempt.state) == ([], None)
 
 
 def test_the_next_attempt_goes_on_from_where_the_last_one_was(
@@ -208,8 +208,8 @@ def test_the_next_attempt_goes_on_from_where_the_last_one_was(
     assert resumed == rows(dead)[0].id
     assert weights_of(attempt) == {3.0}
     assert attempt.history == dead.history
-    assert attempt.optimizer is not None
-    np.testing.assert_array_equal(attempt.optimizer["0.momentum_buffer"], np.full((2, 3), 3.0))
+    assert attempt.state is not None
+    np.testing.assert_array_equal(attempt.state["0.momentum_buffer"], np.full((2, 3), 3.0))
     assert job_of(attempt.report.claim.job_id).resumed_from == resumed
 
 
@@ -227,7 +227,7 @@ def test_a_damaged_checkpoint_is_passed_over(training: MakeTraining, store: Loca
     for number in (1, 2):
         finish_epoch(dead, number)
     newest = rows(dead)[0]
-    store.fetch(f"{newest.key}/optimizer.safetensors").write_bytes(b"cut off")
+    store.fetch(f"{newest.key}/state.safetensors").write_bytes(b"cut off")
     attempt = training(2)
     assert resume(attempt) == rows(dead)[1].id
     assert weights_of(attempt) == {1.0}
@@ -254,7 +254,7 @@ def test_other_data_is_begun_anew_and_said_so(training: MakeTraining) -> None:
         finish_epoch(dead, number)
     attempt = training(2, dataset(first=1))
     assert resume(attempt) is None
-    assert (attempt.history, attempt.optimizer) == ([], None)
+    assert (attempt.history, attempt.state) == ([], None)
     with attempt.db.read() as session:
         last = events.after(session, attempt.report.claim.job_id, 0, 100)[-1]
     assert "other data" in last.data["message"]

@@ -7,13 +7,14 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
+from core.checkpoints import from_tensors, write_folder
 from core.errors import Damaged, NotFound
 from core.images import Pixels, normalize_digit
 from core.store import LocalStore
 from core.tables import Model
-from service.predictor import OnnxPredictor, softmax, warm_up
+from service.predictor import OnnxPredictor, softmax, temperature_of, warm_up
 from tests.conftest import DIGIT_FILES
-from tests.fakes import DIGITS, FakePredictor
+from tests.fakes import DIGITS, FakePredictor, model_card
 
 Published = Callable[..., Model]
 
@@ -44,6 +45,45 @@ def test_the_answer_is_the_softmax_of_the_logits(
     exponentials = np.exp(logits)
     wanted = exponentials / exponentials.sum(1, keepdims=True)
     np.testing.assert_allclose(OnnxPredictor(published(), store, 1).run(digits()), wanted, rtol=1e-3)
+
+
+def calibrated(model: Model, temperature: float) -> Model:
+    model.card = model.card | {"calibration": {"temperature": temperature}}
+    return model
+
+
+@pytest.mark.parametrize("temperature", [0.5, 3.0])
+def test_the_logits_are_divided_by_the_models_temperature(
+    published: Published, store: LocalStore, digit_weights: npt.NDArray[np.float32], temperature: float
+) -> None:
+    logits = digits().reshape(10, -1).astype(np.float64) @ digit_weights / temperature
+    wanted = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    answers = OnnxPredictor(calibrated(published(), temperature), store, 1).run(digits())
+    np.testing.assert_allclose(answers, wanted, rtol=1e-3)
+    assert answers.argmax(1).tolist() == list(range(10))
+    assert answers.dtype == np.float32
+
+
+def test_torch_divides_by_the_temperature_too(store: LocalStore) -> None:
+    """p at temperature 2 is the square root of p at 1, brought to the sum 1 again."""
+    import torch
+
+    from core.network import build, to_arrays
+    from service.torch_predictor import TorchPredictor
+
+    with torch.random.fork_rng():
+        network = build("squeezenet1_1", 10)
+    write_folder(store, "models/a", {"weights.safetensors": from_tensors(to_arrays(network))}, {})
+    model = Model(id="model_a", version=1, job_id="job_a", key="models/a", card=model_card(network="squeezenet1_1"))
+    plain = TorchPredictor(model, store, "cpu").run(digits())
+    roots = np.sqrt(plain) / np.sqrt(plain).sum(1, keepdims=True)
+    assert np.abs(roots - plain).max() > 1e-3
+    np.testing.assert_allclose(TorchPredictor(calibrated(model, 2.0), store, "cpu").run(digits()), roots, atol=1e-6)
+
+
+@pytest.mark.parametrize("card", [{}, {"calibration": {}}, {"calibration": {"temperature": 1.0}}])
+def test_a_model_without_a_temperature_answers_as_its_network_does(card: dict[str, object]) -> None:
+    assert temperature_of(Model(card=card)) == 1
 
 
 def test_what_the_card_says_is_known(published: Published, store: LocalStore) -> None:

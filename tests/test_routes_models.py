@@ -8,6 +8,9 @@ import numpy.typing as npt
 import pytest
 from safetensors.numpy import load
 
+from core import models
+from core.checkpoints import to_json
+from core.db import Database
 from core.store import LocalStore
 from core.tables import Model
 
@@ -50,7 +53,7 @@ async def test_the_list_is_newest_first_and_its_pages_meet(http: httpx.AsyncClie
 
 
 @pytest.mark.parametrize("name", ["latest", "model_none"])
-@pytest.mark.parametrize("rest", ["", "/content"])
+@pytest.mark.parametrize("rest", ["", "/content", "/report", "/report.json"])
 async def test_what_is_not_there_is_not_found(http: httpx.AsyncClient, name: str, rest: str) -> None:
     answer = await http.get(f"/models/{name}{rest}")
     assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
@@ -88,3 +91,43 @@ async def test_a_format_that_does_not_exist_is_refused(http: httpx.AsyncClient, 
     published()
     answer = await http.get("/models/latest/content", params={"format": "pickle"})
     assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, "query/format")
+
+
+CALIBRATION = {"temperature": 1.5, "ece_before": 0.04, "ece_after": 0.01}
+REPORT = {"id": "model_1", "mistakes": [{"index": 7, "loss": 2.5}]}
+
+
+@pytest.fixture
+def reported(published: Published, db: Database, store: LocalStore) -> Model:
+    """A model whose training wrote a report and a temperature too."""
+    made = published()
+    store.put(f"{made.key}/report.json", to_json(REPORT))
+    with db.write() as session:
+        model = models.find(session, made.id)
+        files = model.card["files"] | {"report.json": {"size_bytes": 1, "sha256": "0"}}
+        model.card = model.card | {"files": files, "calibration": CALIBRATION}
+    return made
+
+
+@pytest.mark.parametrize("path", ["report", "report.json"])
+@pytest.mark.parametrize("name", ["latest", "model_1"])
+async def test_the_report_is_json(http: httpx.AsyncClient, reported: Model, name: str, path: str) -> None:
+    answer = await http.get(f"/models/{name}/{path}")
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.json() == REPORT
+
+
+async def test_a_model_from_before_there_were_reports_has_none(http: httpx.AsyncClient, published: Published) -> None:
+    model = published()
+    answer = await http.get(f"/models/{model.id}/report")
+    assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+    assert answer.json()["detail"] == f"{model.id} has no report."
+
+
+async def test_a_model_shows_its_calibration(http: httpx.AsyncClient, reported: Model) -> None:
+    assert (await http.get("/models/latest")).json()["calibration"] == CALIBRATION
+
+
+async def test_a_model_that_was_not_calibrated_says_so(http: httpx.AsyncClient, published: Published) -> None:
+    published()
+    assert (await http.get("/models/latest")).json()["calibration"] is None

@@ -1,5 +1,7 @@
 """worker.train: fit() learns, repeats itself to the bit, and goes on as if it had never stopped."""
 
+import copy
+import shutil
 from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
@@ -20,7 +22,8 @@ from core.store import LocalStore
 from worker import augment
 from worker.data import Part, batches, split
 from worker.datasets.digits import load
-from worker.train import Arrays, Epoch, Interrupted, Optimization, Progress, fit
+from worker.optimization import Arrays, Optimization
+from worker.train import Epoch, Interrupted, Progress, fit
 
 CPU = torch.device("cpu")
 PREPARE = Prepare(
@@ -132,9 +135,9 @@ def test_a_resumed_run_ends_in_the_same_bits_as_one_that_was_never_stopped(
     run(whole, digits, optimizer=optimizer, learning_rate=0.01)
     *_, last = islice(fit(stopped, PREPARE, digits, recipe(optimizer=optimizer, learning_rate=0.01), CPU), done)
     resumed.load_state_dict(from_arrays(through_the_disk(tmp_path, "weights", to_arrays(stopped))))
-    state = through_the_disk(tmp_path, "optimizer", last.optimizer)
+    state = through_the_disk(tmp_path, "optimizer", last.state)
     again = recipe(optimizer=optimizer, learning_rate=0.01)
-    rest = list(fit(resumed, PREPARE, digits, again, CPU, epochs_done=done, optimizer=state))
+    rest = list(fit(resumed, PREPARE, digits, again, CPU, epochs_done=done, state=state))
     assert [epoch.number for epoch in rest] == list(range(done + 1, 4))
     assert_bit_identical(resumed, whole)
 
@@ -263,8 +266,60 @@ def test_chance_is_the_same_after_a_stop(digits: Part) -> None:
         recipe(epochs=2),
         CPU,
         epochs_done=1,
-        optimizer=first.optimizer,
+        state=first.state,
         augment=augment.digits,
     )
     list(rest)
     assert_bit_identical(resumed, whole)
+
+
+# -- the running mean of the weights
+
+
+@pytest.mark.parametrize("done", [1, 2])
+def test_a_resumed_run_keeps_the_running_mean_to_the_bit(digits: Part, tmp_path: Path, done: int) -> None:
+    whole, stopped, resumed = network(), network(), network()
+    run(whole, digits, ema=0.9)
+    *_, last = islice(fit(stopped, PREPARE, digits, recipe(ema=0.9), CPU), done)
+    resumed.load_state_dict(from_arrays(through_the_disk(tmp_path, "weights", to_arrays(stopped))))
+    state = through_the_disk(tmp_path, "state", last.state)
+    list(fit(resumed, PREPARE, digits, recipe(ema=0.9), CPU, epochs_done=done, state=state))
+    assert_bit_identical(resumed, whole)
+
+
+def test_the_network_holds_the_mean_while_an_epoch_is_out_and_trains_on_without_it(digits: Part) -> None:
+    plain, averaged = network(), network()
+    own = fit(plain, PREPARE, digits, recipe(), CPU)
+    mean = fit(averaged, PREPARE, digits, recipe(ema=0.9), CPU)
+    for _ in range(2):
+        one, other = next(own), next(mean)
+        assert one.loss == other.loss  # the same training
+        assert not torch.equal(plain.state_dict()["0.weight"], averaged.state_dict()["0.weight"])
+        assert (other.state["raw.0.weight"] == to_arrays(plain)["0.weight"]).all()
+
+
+def test_training_can_end_before_the_recipes_last_epoch(digits: Part) -> None:
+    epochs = list(fit(network(), PREPARE, digits, recipe(epochs=5), CPU, epochs_done=1, last_epoch=3))
+    assert [epoch.number for epoch in epochs] == [2, 3]
+
+
+def test_balanced_weights_make_rare_classes_heard(digits: Part) -> None:
+    weights = torch.ones(10)
+    weights[3] = 0.0  # not heard at all
+    deaf = network()
+    list(fit(deaf, PREPARE, digits, recipe(epochs=6), CPU, class_weights=weights))
+    answers = deaf.eval()(PREPARE(digits.images)).argmax(1)
+    assert (answers == 3).float().mean() < 0.02 < (digits.labels == 3).float().mean()
+
+
+def test_the_time_spent_waiting_for_images_is_part_of_the_epochs(digits: Part) -> None:
+    assert all(0 < epoch.data_wait_s < epoch.seconds for epoch in run(network(), digits))
+
+
+@pytest.mark.skipif(shutil.which("c++") is None, reason="torch.compile needs a compiler")
+def test_a_compiled_network_learns_the_same(digits: Part) -> None:
+    net = nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, 10))
+    again = copy.deepcopy(net)
+    (plain,) = run(net, digits, epochs=1, learning_rate=0.01)
+    (compiled,) = run(again, digits, epochs=1, learning_rate=0.01, compile=True)
+    assert compiled.loss == pytest.approx(plain.loss, rel=1e-4)

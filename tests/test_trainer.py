@@ -1,6 +1,9 @@
 """worker.trainer: one attempt from the recipe to the published model, in this process and with a real network."""
 
+import base64
+import io
 import itertools
+import json
 import logging
 import os
 import sys
@@ -9,23 +12,33 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
+from PIL import Image
 from sqlalchemy import select
+from torch import Tensor, nn
 
+import worker.evaluate
 import worker.train
 from core import events, jobs, models
 from core.checkpoints import fetch_checked, of_job, read_manifest, read_tensors
 from core.db import Database
-from core.errors import ClaimLost, DatasetInvalid, DatasetUnavailable
+from core.errors import ClaimLost, DatasetInvalid, DatasetUnavailable, LossNotFinite
 from core.jobs import Claim
 from core.recipe import Recipe
 from core.settings import Settings
 from core.store import LocalStore
 from core.tables import Event, Job, JobStatus, Model, Worker
+from service.predictor import OnnxPredictor
 from tests.conftest import NOW
-from worker import trainer
+from worker import checkpointing, trainer
+from worker.data import Part, channels_last
+from worker.evaluate import Answers
 from worker.launch import EXIT_CLAIM_LOST, EXIT_INTERRUPTED
+from worker.optimization import Optimization
 from worker.report import Reporter
+from worker.setup import Training, set_up
 from worker.train import Interrupted
 
 RECIPE: dict[str, Any] = {
@@ -88,7 +101,7 @@ def test_the_job_has_succeeded_with_a_model(outcome: Outcome) -> None:
 
 def test_the_models_files_are_there_and_whole(outcome: Outcome) -> None:
     files = read_manifest(outcome.store, outcome.model.key)["files"]
-    assert set(files) == {"weights.safetensors", "model.onnx", "model.json"}
+    assert set(files) == {"weights.safetensors", "model.onnx", "model.json", "report.json"}
     for name in files:
         fetch_checked(outcome.store, outcome.model.key, name)
     assert outcome.model.card["files"] == files
@@ -102,6 +115,51 @@ def test_the_card_says_what_the_model_is(outcome: Outcome) -> None:
     assert sum(map(sum, card["confusion"])) == 360
     assert sum(row["images"] for row in card["per_class"]) == 360
     assert outcome.model.test_accuracy == card["metrics"]["test_accuracy"]
+
+
+def test_the_report_tells_how_it_became_so_and_where_it_errs(outcome: Outcome) -> None:
+    card = outcome.model.card
+    report = json.loads(fetch_checked(outcome.store, outcome.model.key, "report.json").read_bytes())
+    told = ("id", "recipe", "metrics", "confusion", "per_class", "dataset_digest", "versions", "classes")
+    assert {name: report[name] for name in told} == {name: card[name] for name in told}
+    assert [epoch["epoch"] for epoch in report["history"]] == [1, 2]
+    assert report["images"] == {"train": 64, "validation": 144, "test": 360}
+    assert 0 < len(report["mistakes"]) <= 25
+    assert sum(one["count"] for one in report["calibration"]["bins_after"]) == 360
+
+
+def test_the_probabilities_are_calibrated_on_the_validation_part(outcome: Outcome) -> None:
+    told = outcome.model.card["calibration"]
+    assert told["fitted_on"].startswith("144 validation images")
+    assert told["nll_before"] == pytest.approx(outcome.model.card["metrics"]["test_loss"])
+    assert 0.05 <= told["temperature"] <= 20
+
+
+def test_the_service_answers_the_mistakes_as_the_report_says(outcome: Outcome) -> None:
+    mistakes = json.loads(outcome.store.fetch(f"{outcome.model.key}/report.json").read_bytes())["mistakes"]
+    pictures = [Image.open(io.BytesIO(base64.b64decode(mistake["png"]))) for mistake in mistakes]
+    images = np.stack([np.asarray(picture)[:, :, None] for picture in pictures])
+    answers = OnnxPredictor(outcome.model, outcome.store, threads=1).run(images)
+    for probabilities, mistake in zip(answers, mistakes, strict=True):
+        assert outcome.model.card["classes"][probabilities.argmax()] == mistake["answer"]["label"]
+        assert probabilities.max() == pytest.approx(mistake["answer"]["probability"], abs=1e-4)
+
+
+def test_the_test_set_is_looked_at_once(
+    quick: Settings, db: Database, store: LocalStore, claimed: Claimed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claim = claimed(**RECIPE | SOON_EXPORTED | {"epochs": 2})
+    seen: list[int] = []
+    real = worker.evaluate.ask
+
+    def ask(network: nn.Module, prepare: nn.Module, part: Part, classes: int) -> Answers:
+        seen.append(len(part))
+        return real(network, prepare, part, classes)
+
+    monkeypatch.setattr(worker.evaluate, "ask", ask)  # of the epochs' evaluations
+    monkeypatch.setattr(trainer, "ask", ask)
+    trainer.run(quick, db, store, attempt(db, quick, claim))
+    assert seen == [144, 144, 144, 360]
 
 
 def test_the_job_shows_how_good_it_became(outcome: Outcome) -> None:
@@ -121,6 +179,8 @@ def test_the_job_shows_where_its_time_went(outcome: Outcome) -> None:
     assert all(timing[part] > 0 for part in parts)
     assert timing["total_s"] >= sum(timing[part] for part in parts)
     assert timing["images_per_s"] > 0
+    assert timing["flop_per_s"] > 1e6
+    assert 0 < timing["data_wait_s"] < timing["train_s"]
     assert set(timing["time_to_accuracy"]) == {"0.9", "0.97", "0.99"}
     assert outcome.job.device["peak_memory_bytes"] > 2**20
 
@@ -251,7 +311,10 @@ def test_without_a_validation_part_the_last_epoch_is_published(
     assert job.status is JobStatus.SUCCEEDED
     assert job.metrics["validation_accuracy"] is None
     with db.read() as session:
-        assert models.find(session, models.LATEST).card["best_epoch"] == 1
+        card = models.find(session, models.LATEST).card
+    assert card["best_epoch"] == 1
+    assert card["calibration"]["temperature"] == 1
+    assert card["calibration"]["fitted_on"] == "nothing: 0 validation images are fewer than 50"
 
 
 # -- the process's edge
@@ -356,3 +419,138 @@ def test_a_frozen_backbone_is_published_as_it_was_and_only_the_head_has_learned(
     changed = {name for name, array in after.items() if not (array == before[name]).all()}
     assert changed
     assert all("classifier" in name or "fc" in name for name in changed)
+
+
+# -- ways through the training itself
+
+
+@pytest.fixture
+def prepared(quick: Settings, db: Database, store: LocalStore, claimed: Claimed) -> Callable[..., Training]:
+    def prepare(**recipe: Any) -> Training:
+        claim = claimed(**RECIPE | recipe)
+        return set_up(quick, db, store, attempt(db, quick, claim))
+
+    return prepare
+
+
+def told(training: Training) -> list[str]:
+    with training.db.read() as session:
+        found = events.after(session, training.report.claim.job_id, 0, 1000, "log")
+    return [event.data["message"] for event in found]
+
+
+def weights_of(training: Training) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in training.network.state_dict().items()}
+
+
+def test_training_ends_early_when_nothing_rises_any_more(prepared: Callable[..., Training]) -> None:
+    training = prepared(epochs=9, learning_rate=1e-9, early_stopping={"patience": 2, "min_delta": 0.5})
+    trainer.train(training)
+    assert len(training.history) in (2, 3)
+    assert told(training)[-1].startswith("ended after epoch")
+    trainer.train(training)  # a new attempt finds nothing to do
+    assert len(training.history) in (2, 3)
+
+
+def test_a_frozen_part_is_trained_too_when_its_time_has_come(prepared: Callable[..., Training]) -> None:
+    training = prepared(epochs=2, freeze="backbone", unfreeze_after=1)
+    first = weights_of(training)
+    changed: list[set[str]] = []
+    keep = checkpointing.save
+
+    def note(attempt: Training, *rest: Any) -> None:
+        now = weights_of(attempt)
+        changed.append({name for name in now if not torch.equal(now[name], first[name])})
+        keep(attempt, *rest)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checkpointing, "save", note)
+        trainer.train(training)
+    assert changed[0] == {"fc.weight", "fc.bias"}
+    assert "conv1.0.weight" in changed[1]
+    assert [metrics["epoch"] for metrics in training.history] == [1, 2]
+
+
+def test_a_batch_that_does_not_fit_the_memory_is_halved_and_told(
+    prepared: Callable[..., Training], job_of: JobOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training = prepared(epochs=1, batch_size=32, learning_rate=0.08)
+    small_memory(monkeypatch, largest=8)
+    trainer.train(training)
+    assert (training.recipe.batch_size, training.recipe.learning_rate) == (8, 0.02)
+    assert [message for message in told(training) if "out of memory" in message] == [
+        "out of memory: batch size 16, learning rate 0.04 from here on",
+        "out of memory: batch size 8, learning rate 0.02 from here on",
+    ]
+    resolved = job_of(training.report.claim.job_id).resolved_recipe
+    assert resolved is not None
+    assert resolved["batch_size"] == 8
+
+
+def test_what_was_learned_before_the_memory_ran_out_is_not_lost(
+    prepared: Callable[..., Training], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training = prepared(epochs=2, batch_size=32)
+    save = checkpointing.save
+
+    def then_less_memory(*rest: Any) -> None:
+        save(*rest)
+        small_memory(monkeypatch, largest=16)
+
+    monkeypatch.setattr(checkpointing, "save", then_less_memory)
+    trainer.train(training)
+    assert [metrics["epoch"] for metrics in training.history] == [1, 2]
+    assert training.recipe.batch_size == 16
+    assert any(message.startswith("resumed from") for message in told(training))
+
+
+def test_memory_that_is_too_small_for_any_batch_ends_the_job(
+    prepared: Callable[..., Training], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training = prepared(epochs=1, batch_size=4)
+    small_memory(monkeypatch, largest=0)
+    with pytest.raises(torch.OutOfMemoryError):
+        trainer.train(training)
+    assert training.recipe.batch_size == 2
+
+
+def test_an_error_that_is_not_about_memory_is_not_tried_again(
+    prepared: Callable[..., Training], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training = prepared(epochs=1)
+    monkeypatch.setattr(Optimization, "step", lambda *_: (_ for _ in ()).throw(RuntimeError("broken")))
+    with pytest.raises(RuntimeError, match="broken"):
+        trainer.train(training)
+    assert training.recipe.batch_size == 32
+
+
+def test_a_loss_that_is_no_number_leaves_the_last_good_checkpoint(
+    prepared: Callable[..., Training], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training = prepared(epochs=2)
+    save = checkpointing.save
+
+    def then_break(*rest: Any) -> None:
+        save(*rest)
+        with torch.no_grad():
+            next(training.network.parameters()).fill_(float("nan"))
+
+    monkeypatch.setattr(checkpointing, "save", then_break)
+    with pytest.raises(LossNotFinite):
+        trainer.train(training)
+    with training.db.read() as session:
+        (row,) = of_job(session, training.report.claim.job_id)
+    kept = read_tensors(training.store, row.key, checkpointing.WEIGHTS)
+    assert row.epoch == 1
+    assert all(np.isfinite(array).all() for array in kept.values())
+
+
+def small_memory(monkeypatch: pytest.MonkeyPatch, largest: int) -> None:
+    """From now on a step with more images than that fails as it does on a GPU that is full."""
+
+    def allocate(images: Tensor) -> Tensor:
+        if len(images) > largest:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
+        return channels_last(images)
+
+    monkeypatch.setattr(worker.train, "channels_last", allocate)

@@ -19,7 +19,7 @@ from worker import devices
 from worker.setup import Training
 from worker.train import Epoch
 
-WEIGHTS, OPTIMIZER = "weights.safetensors", "optimizer.safetensors"
+WEIGHTS, STATE = "weights.safetensors", "state.safetensors"
 
 
 def save(training: Training, epoch: Epoch, metrics: dict[str, Any], **columns: Any) -> None:
@@ -28,7 +28,7 @@ def save(training: Training, epoch: Epoch, metrics: dict[str, Any], **columns: A
     key = f"jobs/{claim.job_id}/checkpoints/{claim.attempt:03d}/{epoch.number:05d}"
     files = {
         WEIGHTS: from_tensors(to_arrays(training.network)),
-        OPTIMIZER: from_tensors(epoch.optimizer),
+        STATE: from_tensors(epoch.state),
     }
     write_folder(training.store, key, files, describe(training) | {"epoch": epoch.number, "metrics": metrics})
     size = sum(map(len, files.values()))
@@ -58,7 +58,7 @@ def resume(training: Training) -> str | None:
         training.report.log(f"{row.id} was made with other data: starting anew")
         return None
     training.network.load_state_dict(from_arrays(read_tensors(training.store, row.key, WEIGHTS)))
-    training.optimizer = read_tensors(training.store, row.key, OPTIMIZER)
+    training.state = read_tensors(training.store, row.key, STATE)
     training.history = manifest["history"]
     training.recipe = ResolvedRecipe.model_validate(manifest["recipe"] | {"device": str(training.device)})
     training.report.event("log", {"message": f"resumed from {row.id}, after epoch {row.epoch}"}, resumed_from=row.id)

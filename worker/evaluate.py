@@ -1,16 +1,27 @@
-"""How good a network is on a part of the data."""
+"""What a network answers on a part of the data, and how good that is."""
 
-import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from core.errors import LossNotFinite
-from worker.data import Part, channels_last
+from worker.data import Part, channels_last, in_order
 
 BATCH = 256
+
+
+@dataclass(frozen=True)
+class Answers:
+    """A network's logits for images whose classes are known; on the host."""
+
+    logits: Tensor  # float32, n x classes
+    labels: Tensor  # int64, n
+
+    def __len__(self) -> int:
+        return len(self.labels)
 
 
 @dataclass(frozen=True)
@@ -20,37 +31,59 @@ class Evaluation:
     confusion: list[list[int]]  # row: the true class, column: the answer
 
     def per_class(self, classes: tuple[str, ...]) -> list[dict[str, Any]]:
-        """Precision and recall of each class; None where nothing was answered or nothing was there."""
+        """Precision, recall and F1 of each class; None where nothing was answered, was there, or both."""
         table = torch.tensor(self.confusion)
         answered, present, right = table.sum(0).tolist(), table.sum(1).tolist(), table.diagonal().tolist()
         return [
             {
                 "label": label,
                 "images": present[index],
-                "precision": right[index] / answered[index] if answered[index] else None,
-                "recall": right[index] / present[index] if present[index] else None,
+                "precision": _ratio(right[index], answered[index]),
+                "recall": _ratio(right[index], present[index]),
+                "f1": _ratio(2 * right[index], answered[index] + present[index]),
             }
             for index, label in enumerate(classes)
         ]
 
 
+def macro(per_class: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """The means over the classes that have images. One that was never answered has precision 0 here."""
+    present = [row for row in per_class if row["images"]]
+    return {name: sum(row[name] or 0.0 for row in present) / len(present) for name in ("precision", "recall", "f1")}
+
+
 @torch.inference_mode()
-def evaluate(network: nn.Module, prepare: nn.Module, part: Part, classes: int) -> Evaluation:
-    """Loss, accuracy and confusion matrix, in fp32 whatever the network was trained in: as it will be served.
+def ask(network: nn.Module, prepare: nn.Module, part: Part, classes: int) -> Answers:
+    """One pass over the part, in fp32 whatever the network was trained in: as it will be served.
 
     Raises LossNotFinite: a network that has just diverged answers with no numbers.
     """
     network.eval()
-    device = part.labels.device
-    loss = torch.zeros((), device=device, dtype=torch.float64)
-    confusion = torch.zeros(classes * classes, device=device, dtype=torch.int64)
-    for images, labels in zip(torch.split(part.images, BATCH), torch.split(part.labels, BATCH), strict=True):
-        logits = network(channels_last(prepare(images)))
-        loss += nn.functional.cross_entropy(logits, labels, reduction="sum")
-        confusion += torch.bincount(labels * classes + logits.argmax(1), minlength=classes * classes)
-    if not math.isfinite(loss.item()):
-        raise LossNotFinite(f"The loss on {len(part)} images that were held back is {loss.item()}.")
-    table = confusion.view(classes, classes)
+    logits = torch.empty(len(part), classes, device=part.labels.device)  # stays there: the host waits once, at the end
+    for start, (images, _) in zip(range(0, len(part), BATCH), in_order(part, BATCH), strict=True):
+        logits[start : start + BATCH] = network(channels_last(prepare(images)))
+    answers = Answers(logits.cpu(), part.labels.cpu())
+    if not answers.logits.isfinite().all():
+        raise LossNotFinite(f"Some logits for {len(part)} images that were held back are infinite or not a number.")
+    return answers
+
+
+def score(answers: Answers) -> Evaluation:
+    logits, labels = answers.logits.double(), answers.labels
+    classes = logits.shape[1]
+    pairs = torch.bincount(labels * classes + logits.argmax(1), minlength=classes * classes)
+    confusion = pairs.view(classes, classes)
     return Evaluation(
-        loss=loss.item() / len(part), accuracy=table.trace().item() / len(part), confusion=table.cpu().tolist()
+        loss=nn.functional.cross_entropy(logits, labels).item(),
+        accuracy=confusion.trace().item() / len(answers),
+        confusion=confusion.tolist(),
     )
+
+
+def evaluate(network: nn.Module, prepare: nn.Module, part: Part, classes: int) -> Evaluation:
+    """Loss, accuracy and confusion matrix; see ``ask``."""
+    return score(ask(network, prepare, part, classes))
+
+
+def _ratio(some: int, of_all: int) -> float | None:
+    return some / of_all if of_all else None

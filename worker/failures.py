@@ -15,7 +15,7 @@ def classify(error: BaseException) -> JobFailure:
     if isinstance(error, JobFailure):
         return error
     failure: JobFailure
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or _names_the_allocator(error):
+    if is_out_of_memory(error):
         failure = OutOfMemory(f"Out of memory: {error}")
     elif isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         failure = DiskFull(f"No space is left: {error}")
@@ -27,5 +27,7 @@ def classify(error: BaseException) -> JobFailure:
     return failure
 
 
-def _names_the_allocator(error: BaseException) -> bool:
-    return isinstance(error, RuntimeError) and any(text in str(error) for text in ALLOCATOR_MESSAGES)
+def is_out_of_memory(error: BaseException) -> bool:
+    """Of the host or of a device."""
+    named = isinstance(error, RuntimeError) and any(text in str(error) for text in ALLOCATOR_MESSAGES)
+    return named or isinstance(error, (MemoryError, torch.OutOfMemoryError))

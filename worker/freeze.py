@@ -38,6 +38,10 @@ def freeze(network: nn.Module, what: str) -> list[str]:
     return frozen
 
 
+def unfreeze(network: nn.Module) -> None:
+    network.requires_grad_(True)
+
+
 def train_mode(network: nn.Module, frozen: Iterable[str]) -> None:
     """Training, but for what is frozen: its BatchNorm keeps the statistics that its weights were made for."""
     network.train()

@@ -15,18 +15,19 @@ from core.recipe import Recipe, ResolvedRecipe
 from core.settings import Settings
 from core.store import ArtifactStore
 from core.tables import Phase
-from worker import data, devices, weights
+from worker import batch_size, data, devices, weights
 from worker.datasets import load
 from worker.datasets.dataset import Dataset
 from worker.freeze import freeze
+from worker.optimization import Arrays
+from worker.photos import Photos
 from worker.report import Reporter
 from worker.resolve import resolve
-from worker.train import Arrays
 
 
 @dataclass
 class Training:
-    """What one attempt works with. ``history`` and ``optimizer`` are replaced when it goes on from a checkpoint."""
+    """What one attempt works with. ``history`` and ``state`` are replaced when it goes on from a checkpoint."""
 
     settings: Settings
     db: Database
@@ -42,7 +43,7 @@ class Training:
     frozen: tuple[str, ...]  # modules of the network
     queued_s: float
     history: list[dict[str, Any]] = field(default_factory=list)  # the metrics of each epoch done
-    optimizer: Arrays | None = None
+    state: Arrays | None = None  # of optimizer and running mean, from a checkpoint
 
 
 def set_up(settings: Settings, db: Database, store: ArtifactStore, report: Reporter) -> Training:
@@ -56,16 +57,13 @@ def set_up(settings: Settings, db: Database, store: ArtifactStore, report: Repor
     report.phase(Phase.PREPARING_DATA, f"data set {asked.dataset}")
     state = weights.find_state(asked.network, asked.weights, settings, db, store)
     dataset = load(asked.dataset, settings)
+    if isinstance(dataset.train_images, Photos):
+        report.log("the images do not fit into TUNESERVE_DATASET_BYTES: they are decoded anew for every epoch")
     splits = data.split(dataset, asked.train_samples, asked.validation_fraction, asked.seed)
     recipe = resolve(asked, device, len(splits.train), dataset.detail, dataset.style)
-    torch.manual_seed(recipe.seed)
-    network = build(recipe.network, len(dataset.classes))
-    if state is not None:
-        weights.fill(network, recipe.network, state)
-    frozen = freeze(network, recipe.freeze) if recipe.freeze != "none" else []
+    network, frozen = first_network(recipe, len(dataset.classes), state, device)
     preparation = _preparation(dataset, recipe, splits)
-    report.record(resolved_recipe=recipe.model_dump(mode="json"))
-    return Training(
+    training = Training(
         settings=settings,
         db=db,
         store=store,
@@ -76,17 +74,42 @@ def set_up(settings: Settings, db: Database, store: ArtifactStore, report: Repor
         splits=data.Splits(*(data.to_device(part, device) for part in (splits.train, splits.validation, splits.test))),
         preparation=preparation,
         prepare=Prepare(preparation).to(device),
-        network=network.to(device, memory_format=torch.channels_last),  # type: ignore[call-overload]
-        frozen=tuple(frozen),
+        network=network,
+        frozen=frozen,
         queued_s=(job.started_at or job.created_at) - job.created_at,
     )
+    if asked.batch_size == "auto" and device.type != "cpu" and not frozen:
+        best = _try_batch_sizes(training)
+        training.recipe = resolve(asked, device, len(splits.train), dataset.detail, dataset.style, best)
+    report.record(resolved_recipe=training.recipe.model_dump(mode="json"))
+    return training
+
+
+def first_network(
+    recipe: ResolvedRecipe, classes: int, state: weights.State | None, device: torch.device
+) -> tuple[nn.Module, tuple[str, ...]]:
+    """The network as it is before its first step, on the device, and the names of its frozen modules."""
+    torch.manual_seed(recipe.seed)
+    network = build(recipe.network, classes, recipe.image_size)
+    if state is not None:
+        weights.fill(network, recipe.network, state)
+    frozen = freeze(network, recipe.freeze) if recipe.freeze != "none" else []
+    return network.to(device, memory_format=torch.channels_last), tuple(frozen)  # type: ignore[call-overload]
+
+
+def _try_batch_sizes(training: Training) -> int:
+    train = training.splits.train
+    seconds = batch_size.time_steps(training.network, training.prepare, train, training.recipe, training.device)
+    best = batch_size.largest_that_helps(seconds, training.recipe.batch_size, batch_size.most_for(len(train)))
+    training.report.log(f"batch size {best}: found by trying")
+    return best
 
 
 def _preparation(dataset: Dataset, recipe: ResolvedRecipe, splits: data.Splits) -> Preparation:
     """Pre-trained weights expect the statistics of the data they have seen; others suit the data at hand."""
     _, height, width, channels = dataset.train_images.shape
     if recipe.weights == "imagenet":
-        mean, std = weights.IMAGENET_MEAN, weights.IMAGENET_STD
+        mean, std = weights.statistics(recipe.network)
     else:
         mean, std = data.statistics(splits.train.images)
     return Preparation(

@@ -2,25 +2,22 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
-from torch.amp.grad_scaler import GradScaler
 
 from core.errors import LossNotFinite
 from core.recipe import ResolvedRecipe
 from worker import augment as augmentation
 from worker.augment import Augment
+from worker.averaging import WeightMean
 from worker.data import Part, batches, channels_last, steps_per_epoch
 from worker.freeze import train_mode
-from worker.schedule import learning_rate, parameter_groups
+from worker.optimization import Arrays, Optimization
+from worker.schedule import learning_rate
 
-Arrays = Mapping[str, npt.NDArray[Any]]
 REPORT_EVERY_S = 0.5
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -51,52 +48,8 @@ class Epoch:
     learning_rate: float  # of its last step
     seconds: float
     images_per_s: float
-    optimizer: Arrays  # with the weights, all that resuming needs
-
-
-class Optimization:
-    """Optimizer and loss scaling: what changes with every step besides the network."""
-
-    def __init__(self, network: nn.Module, recipe: ResolvedRecipe, device: torch.device) -> None:
-        self.optimizer = _optimizer(network, recipe)
-        self.scaler = GradScaler(device.type, enabled=recipe.precision == "fp16")
-
-    def step(self, loss: Tensor, rate: float) -> None:
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        self.optimizer.zero_grad(set_to_none=True)
-        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-
-    def to_arrays(self) -> Arrays:
-        """Every tensor of the state as ``<parameter's index>.<name>``."""
-        state = self.optimizer.state_dict()["state"]
-        arrays = {
-            f"{index}.{name}": np.asarray(tensor.detach().cpu() if isinstance(tensor, Tensor) else tensor)
-            for index, tensors in state.items()
-            for name, tensor in tensors.items()
-            if tensor is not None
-        }
-        return arrays | {f"scaler.{name}": np.asarray(value) for name, value in self.scaler.state_dict().items()}
-
-    def from_arrays(self, arrays: Arrays) -> None:
-        state: dict[int, dict[str, Tensor]] = {}
-        scaling: dict[str, Any] = {}
-        for key, array in arrays.items():
-            owner, name = key.split(".", 1)
-            if owner == "scaler":
-                scaling[name] = array.item()
-            else:
-                state.setdefault(int(owner), {})[name] = torch.from_numpy(np.array(array))
-        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state})
-        for parameter, tensors in self.optimizer.state.items():
-            for name, tensor in tensors.items():
-                if isinstance(tensor, Tensor) and tensor.shape == parameter.shape:
-                    # the fused kernels walk memory: in another layout they would pair the wrong elements
-                    tensors[name] = torch.empty_like(parameter).copy_(tensor)
-        if scaling:
-            self.scaler.load_state_dict(scaling)
+    data_wait_s: float  # of ``seconds``: how long the steps waited for their images
+    state: Arrays  # with the weights, all that resuming needs
 
 
 def fit(
@@ -107,50 +60,81 @@ def fit(
     device: torch.device,
     *,
     epochs_done: int = 0,
-    optimizer: Arrays | None = None,
+    last_epoch: int | None = None,
+    state: Arrays | None = None,
     augment: Augment = augmentation.none,
     frozen: Sequence[str] = (),
+    class_weights: Tensor | None = None,
     on_progress: Callable[[Progress], None] = lambda _progress: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Epoch]:
-    """Train from epoch ``epochs_done`` on. Data order, rates and chance depend on seed and epoch alone.
+    """Train from epoch ``epochs_done`` to ``last_epoch`` (default: the recipe's). Data order, rates and chance depend
+    on seed and epoch alone. While an epoch is given out, the network holds the weights to use: their running mean
+    where the recipe asks for one.
 
     Raises Interrupted when ``should_stop`` says so, and LossNotFinite before an epoch with such a loss is given out.
     """
-    optimization = Optimization(network, recipe, device)
-    if optimizer:
-        optimization.from_arrays(optimizer)
+    optimization, mean = Optimization(network, recipe, device), WeightMean(network, recipe.ema)
+    if state:
+        optimization.from_arrays(state)
+        mean.from_arrays(state)
+        mean.swap()
+    forward = torch.compile(network) if recipe.compile else network
+    criterion = nn.CrossEntropyLoss(weight=class_weights, label_smoothing=recipe.label_smoothing)
     per_epoch = steps_per_epoch(len(train), recipe.batch_size)
     steps = per_epoch * recipe.epochs
-    for epoch in range(epochs_done, recipe.epochs):
+    last = recipe.epochs if last_epoch is None else last_epoch
+    for epoch in range(epochs_done, last):
         torch.manual_seed(recipe.seed * 1_000_003 + epoch)  # dropout and the like
         train_mode(network, frozen)
-        means = _Means(device)
+        means, waiting = _Means(device), _Waiting(batches(train, recipe.batch_size, recipe.seed, epoch))
         rate = 0.0
-        for index, (images, labels) in enumerate(batches(train, recipe.batch_size, recipe.seed, epoch)):
+        for step, (images, labels) in enumerate(waiting, start=epoch * per_epoch):
             if should_stop():
                 raise Interrupted
-            step = epoch * per_epoch + index
             rate = learning_rate(recipe.schedule, recipe.learning_rate, step, steps, recipe.warmup_fraction)
             with torch.autocast(device.type, DTYPES[recipe.precision], enabled=recipe.precision != "fp32"):
-                logits = network(channels_last(augment(prepare(images))))
-            loss = nn.functional.cross_entropy(logits.float(), labels, label_smoothing=recipe.label_smoothing)
+                logits = forward(channels_last(augment(prepare(images))))
+            loss = criterion(logits.float(), labels)
             optimization.step(loss, rate)
+            mean.update(step + 1)
             means.add(loss, logits, labels)
             if means.due():
                 mean_loss, accuracy = means.read()
                 on_progress(Progress(epoch + 1, step + 1, steps, mean_loss, accuracy, rate, means.images_per_s()))
         mean_loss, accuracy = means.read()
+        seconds, images_per_s = means.seconds(), means.images_per_s()
+        mean.swap()
         yield Epoch(
             number=epoch + 1,
             step=(epoch + 1) * per_epoch,
             loss=mean_loss,
             accuracy=accuracy,
             learning_rate=rate,
-            seconds=means.seconds(),
-            images_per_s=means.images_per_s(),
-            optimizer=optimization.to_arrays(),
+            seconds=seconds,
+            images_per_s=images_per_s,
+            data_wait_s=waiting.seconds,
+            state={**optimization.to_arrays(), **mean.to_arrays()},
         )
+        if epoch + 1 < last:
+            mean.swap()
+
+
+class _Waiting:
+    """Batches, and the seconds that the steps have waited for them."""
+
+    def __init__(self, batches: Iterator[tuple[Tensor, Tensor]]) -> None:
+        self.seconds = 0.0
+        self._batches = batches
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        return self
+
+    def __next__(self) -> tuple[Tensor, Tensor]:
+        started = time.monotonic()
+        batch = next(self._batches)
+        self.seconds += time.monotonic() - started
+        return batch
 
 
 class _Means:
@@ -184,13 +168,3 @@ class _Means:
 
     def images_per_s(self) -> float:
         return self._images / self.seconds()
-
-
-def _optimizer(network: nn.Module, recipe: ResolvedRecipe) -> torch.optim.Optimizer:
-    groups = parameter_groups(network, recipe.weight_decay)
-    if recipe.optimizer == "sgd":
-        return torch.optim.SGD(
-            groups, lr=recipe.learning_rate, momentum=recipe.momentum, nesterov=recipe.momentum > 0, fused=True
-        )
-    kind = torch.optim.AdamW if recipe.optimizer == "adamw" else torch.optim.Adam
-    return kind(groups, lr=recipe.learning_rate, fused=True)

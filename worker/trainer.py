@@ -4,6 +4,7 @@ It reads the recipe, trains, writes checkpoints and events, publishes the model 
 worker's loop sees it; when the worker dies, the kernel kills it; when it has lost the job, its own beat ends it.
 """
 
+import itertools
 import logging
 import os
 import signal
@@ -13,20 +14,26 @@ import traceback
 from typing import Any
 
 from core import jobs, models
-from core.checkpoints import write_folder
+from core.checkpoints import to_json, write_folder
 from core.db import Database
 from core.errors import ClaimLost
 from core.jobs import Claim
 from core.settings import Settings
 from core.store import ArtifactStore, LocalStore
 from core.tables import Phase
-from worker import augment, checkpointing, devices
-from worker.evaluate import Evaluation, evaluate
-from worker.failures import classify
-from worker.features import Work, keep_activations
+from worker import augment, back_off, checkpointing, devices
+from worker.calibrate import Calibration, calibrate
+from worker.early_stopping import is_over
+from worker.evaluate import Answers, ask, evaluate, score
+from worker.failures import classify, is_out_of_memory
+from worker.features import Disk, Work, keep_activations
+from worker.flops import flop_per_image
+from worker.freeze import unfreeze
 from worker.launch import EXIT_CLAIM_LOST, EXIT_INTERRUPTED
+from worker.model_report import REPORT, model_report
+from worker.optimization import Arrays, balanced
 from worker.parent import die_with_parent
-from worker.publish import model_files
+from worker.publish import PARITY_IMAGES, model_files
 from worker.report import Reporter
 from worker.setup import Training, set_up
 from worker.train import Epoch, Interrupted, Progress, fit
@@ -67,28 +74,63 @@ def run(settings: Settings, db: Database, store: ArtifactStore, report: Reporter
     checkpointing.resume(training)
     train(training)
     best = choose_best(training)
-    evaluation = evaluate(training.network, training.prepare, training.splits.test, len(training.dataset.classes))
-    publish(training, best, evaluation)
+    validation, test = (
+        ask(training.network, training.prepare, part, len(training.dataset.classes))
+        for part in (training.splits.validation, training.splits.test)
+    )
+    publish(training, best, test, calibrate(validation, test))
 
 
 def train(training: Training) -> None:
-    work = _work(training)
+    """To the last epoch; what does not fit the memory is tried again with half the batch."""
     training.report.phase(Phase.TRAINING, training.recipe.network)
+    while True:
+        try:
+            return _train(training)
+        except (MemoryError, RuntimeError) as error:
+            if not (is_out_of_memory(error) and back_off.can_halve(training.recipe)):
+                raise
+            reason = str(error)
+        back_off.halve_batch(training, reason)
+
+
+def _train(training: Training) -> None:
+    """In one go; or behind a frozen part first, then, when its time has come, all of the network."""
+    recipe = training.recipe
+    for first, last in itertools.pairwise([0, *filter(None, [recipe.unfreeze_after]), recipe.epochs]):
+        done = len(training.history)
+        if done >= last or is_over(training.history, recipe.early_stopping):
+            continue
+        if first > 0:
+            unfreeze(training.network)
+            training.frozen = ()
+        _train_stage(training, done, last, training.state if done > first else None)
+
+
+def _train_stage(training: Training, done: int, last: int, state: Arrays | None) -> None:
+    work = _work(training)
+    labels, classes = work.train.labels, len(training.dataset.classes)
     epochs = fit(
         work.network,
         work.prepare,
         work.train,
         training.recipe,
         training.device,
-        epochs_done=len(training.history),
-        optimizer=training.optimizer,
+        epochs_done=done,
+        last_epoch=last,
+        state=state,
         frozen=work.frozen,
         augment=augment.SETS[training.recipe.augmentation],
+        class_weights=balanced(labels, classes) if training.recipe.class_weights == "balanced" else None,
         on_progress=lambda progress: _show(training, progress),
         should_stop=training.report.stop.is_set,
     )
+    flop = flop_per_image(work.network, work.prepare(work.train.some([0])))
     for epoch in epochs:
-        _keep(training, work, epoch)
+        _keep(training, work, epoch, flop)
+        if is_over(training.history, training.recipe.early_stopping):
+            training.report.log(f"ended after epoch {epoch.number}: validation accuracy no longer rises")
+            return
 
 
 def _work(training: Training) -> Work:
@@ -97,7 +139,8 @@ def _work(training: Training) -> Work:
     whole = Work(training.network, training.prepare, splits.train, splits.validation, training.frozen)
     if not training.frozen or training.recipe.augmentation != "none":
         return whole
-    kept = keep_activations(whole, training.settings.feature_cache_bytes)
+    disk = Disk(training.settings.data_dir, training.settings.feature_disk_bytes)
+    kept = keep_activations(whole, training.settings.feature_cache_bytes, disk)
     if kept is None:
         training.report.log("the activations of the frozen part are too large to keep: it runs for every image")
         return whole
@@ -111,8 +154,9 @@ def choose_best(training: Training) -> dict[str, Any]:
     return checkpointing.load_best(training)
 
 
-def publish(training: Training, best: dict[str, Any], evaluation: Evaluation) -> None:
+def publish(training: Training, best: dict[str, Any], test: Answers, calibration: Calibration) -> None:
     """Bytes, then one transaction: the model's row, its aliases, and the end of the job."""
+    evaluation = score(test)
     report = training.report
     report.phase(Phase.PUBLISHING)
     model_id = f"model_{report.claim.job_id.removeprefix('job_')}_{report.claim.attempt}"
@@ -126,8 +170,11 @@ def publish(training: Training, best: dict[str, Any], evaluation: Evaluation) ->
         "timing": timing,
         "confusion": evaluation.confusion,
         "per_class": evaluation.per_class(training.dataset.classes),
+        "calibration": calibration.summary(),
     }
-    files = model_files(training.network, training.preparation, card, training.splits.test.images)
+    checked = min(PARITY_IMAGES, len(training.splits.test))
+    files = model_files(training.network, training.preparation, card, training.splits.test.some(range(checked)))
+    files[REPORT] = to_json(model_report(card, calibration, test, training.splits))
     key = f"models/{model_id}"
     card["files"] = write_folder(training.store, key, files, {"id": model_id})
     timing |= {"publish_s": report.seconds_in(Phase.PUBLISHING), "total_s": time.time() - report.started_at}
@@ -163,7 +210,7 @@ def _show(training: Training, progress: Progress) -> None:
     )
 
 
-def _keep(training: Training, work: Work, epoch: Epoch) -> None:
+def _keep(training: Training, work: Work, epoch: Epoch, flop: float) -> None:
     """After an epoch: validate, remember, checkpoint."""
     started = time.monotonic()
     validation = None
@@ -178,6 +225,8 @@ def _keep(training: Training, work: Work, epoch: Epoch) -> None:
         "validation_accuracy": validation.accuracy if validation else None,
         "learning_rate": epoch.learning_rate,
         "images_per_s": epoch.images_per_s,
+        "flop_per_s": flop * epoch.images_per_s,
+        "data_wait_s": epoch.data_wait_s,
         "train_s": _train_s(training) + epoch.seconds,  # training alone, earlier attempts' kept epochs included
         "validation_s": time.monotonic() - started,
     }
@@ -217,7 +266,9 @@ def _timing(training: Training) -> dict[str, Any]:
         "preparing_s": report.seconds_in(Phase.STARTING) + report.seconds_in(Phase.PREPARING_DATA),
         "train_s": _train_s(training),
         "evaluate_s": report.seconds_in(Phase.EVALUATING),
+        "data_wait_s": sum(metrics["data_wait_s"] for metrics in history),
         "images_per_s": history[-1]["images_per_s"],
+        "flop_per_s": history[-1]["flop_per_s"],
         "time_to_accuracy": reached,
     }
 

@@ -12,6 +12,7 @@ from service.views import ModelPage, ModelView, model_view
 
 router = APIRouter(prefix="/models", tags=["models"])
 FORMATS = {"safetensors": "weights.safetensors", "onnx": "model.onnx"}
+REPORT = "report.json"
 
 
 @router.get("", summary="List models, newest first")
@@ -47,3 +48,14 @@ def get_content(
         raise NotFound(f"{model.id} has no file in the format {format}.")
     path = service.store.fetch(f"{model.key}/{FORMATS[format]}")
     return FileResponse(path, media_type="application/octet-stream", filename=f"{model.id}{path.suffix}")
+
+
+@router.get("/{name}/report", summary="A model's evaluation report")
+@router.get("/{name}/report.json", include_in_schema=False)
+def get_report(name: str, service: Service) -> FileResponse:
+    """The model and how it came to be, with calibration curve, worst mistakes and their images (PNG in base64)."""
+    with service.db.read() as session:
+        model = models.find(session, name)
+    if REPORT not in model.card["files"]:
+        raise NotFound(f"{model.id} has no report.")
+    return FileResponse(service.store.fetch(f"{model.key}/{REPORT}"), media_type="application/json")
