@@ -24,6 +24,9 @@ Port = Annotated[int | None, typer.Option(min=1, max=65535, help="Port to listen
 DataDir = Annotated[
     Path | None, typer.Option(help="Database, checkpoints and models [TUNESERVE_DATA_DIR, default tuneserve-data]")
 ]
+Processes = Annotated[
+    int | None, typer.Option(min=1, help="Processes that answer, each with the model [TUNESERVE_PROCESSES, default 1]")
+]
 Url = Annotated[str | None, typer.Option(help="The service [TUNESERVE_URL, default http://127.0.0.1:8000]")]
 Json = Annotated[bool, typer.Option("--json", help="Print the service's own answer")]
 
@@ -49,18 +52,18 @@ def demo(
 
 
 @app.command()
-def up(host: Host = None, port: Port = None, data_dir: DataDir = None) -> None:
+def up(host: Host = None, port: Port = None, data_dir: DataDir = None, processes: Processes = None) -> None:
     """Run service and worker together, until Ctrl-C."""
-    with Together(environment(host, port, data_dir), url_of(host, port)) as together:
+    with Together(environment(host, port, data_dir, processes), url_of(host, port)) as together:
         together.wait_until_alive()
         console.print(f"tuneserve is up at {together.url}", highlight=False)
         together.watch()
 
 
 @app.command()
-def serve(host: Host = None, port: Port = None, data_dir: DataDir = None) -> None:
+def serve(host: Host = None, port: Port = None, data_dir: DataDir = None, processes: Processes = None) -> None:
     """Run the service alone."""
-    _become("service", environment(host, port, data_dir))
+    _become("service", environment(host, port, data_dir, processes))
 
 
 @app.command()

@@ -91,9 +91,16 @@ class Together:
         )
 
 
-def environment(host: str | None, port: int | None, data_dir: Path | None) -> dict[str, str]:
+def environment(
+    host: str | None, port: int | None, data_dir: Path | None, processes: int | None = None
+) -> dict[str, str]:
     """The options of the command line as the settings of the programs; what is not given stays as it is."""
-    given = {"TUNESERVE_HOST": host, "TUNESERVE_PORT": port, "TUNESERVE_DATA_DIR": data_dir}
+    given = {
+        "TUNESERVE_HOST": host,
+        "TUNESERVE_PORT": port,
+        "TUNESERVE_DATA_DIR": data_dir,
+        "TUNESERVE_PROCESSES": processes,
+    }
     return {name: str(value) for name, value in given.items() if value is not None}
 
 

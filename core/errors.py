@@ -9,6 +9,8 @@ TuneserveError
 ├── Conflict                       the state of the thing does not allow it
 ├── Overloaded                     a bounded queue is full; try again
 ├── NotReady                       nothing to answer with yet
+├── DeadlineExceeded               the client did not want to wait so long
+├── ClientLeft                     nobody is there to hear the answer
 ├── ClaimLost                      somebody else owns the job now: stop, and write nothing
 ├── Damaged                        bytes are not what their manifest says
 └── JobFailure                     ends a job; carries the code and the hint that its row shows
@@ -83,6 +85,14 @@ class Overloaded(TuneserveError):
 
 class NotReady(TuneserveError):
     """No model can answer yet."""
+
+
+class DeadlineExceeded(TuneserveError):
+    """There was no answer in the time that the request gave."""
+
+
+class ClientLeft(TuneserveError):
+    """The client left before its answer was ready."""
 
 
 class ClaimLost(TuneserveError):

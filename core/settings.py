@@ -31,7 +31,8 @@ class Settings(BaseSettings):
     max_images_per_request: int = Field(256, gt=0)
     max_queued_jobs: int = Field(1000, gt=0)
     predict_device: Literal["auto", "cpu", "cuda"] = "auto"
-    predict_threads: int = Field(default_factory=lambda: os.cpu_count() or 1, gt=0)
+    processes: int = Field(1, ge=1, le=256)  # of the service; each answers by itself, on the same port
+    predict_threads: int | None = Field(None, gt=0)  # of each process; default: the cores, shared out among them
     predict_batch: int = Field(32, gt=0)  # most images that one run of the network takes
     predict_queue: int = Field(512, gt=0)  # images that may wait; one more is refused with 429
     reload_poll_s: float = Field(0.5, gt=0)  # how often the service looks for a new model
@@ -60,6 +61,10 @@ class Settings(BaseSettings):
     @property
     def resolved_database_url(self) -> str:
         return self.database_url or f"sqlite:///{self.data_dir.resolve() / 'tuneserve.db'}"
+
+    @property
+    def resolved_predict_threads(self) -> int:
+        return self.predict_threads or max(1, (os.cpu_count() or 1) // self.processes)
 
     @property
     def resolved_datasets_dir(self) -> Path:

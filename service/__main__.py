@@ -3,6 +3,7 @@
 import logging
 
 import uvicorn
+from fastapi import FastAPI
 
 from core.settings import Settings
 from service.app import create_app
@@ -11,14 +12,23 @@ from service.app import create_app
 def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     settings = Settings()
+    many = settings.processes > 1
     uvicorn.run(
-        create_app(settings),
+        "service.__main__:app_of_a_process" if many else create_app(settings),
+        factory=many,
+        workers=settings.processes,
         host=settings.host,
         port=settings.port,
         log_config=None,  # ours, above
         access_log=False,  # service.limits logs each request, with its id
         timeout_graceful_shutdown=5,
     )
+
+
+def app_of_a_process() -> FastAPI:
+    """One of several: uvicorn starts them, on one socket, and starts another in place of one that dies."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(process)d %(name)s: %(message)s")
+    return create_app(Settings())
 
 
 if __name__ == "__main__":

@@ -98,7 +98,7 @@ def _loader(settings: Settings, store: ArtifactStore) -> Load:
 
             predictor = TorchPredictor(model, store, "cuda")
         else:
-            predictor = OnnxPredictor(model, store, settings.predict_threads)
+            predictor = OnnxPredictor(model, store, settings.resolved_predict_threads)
         warm_up(predictor, settings.predict_batch)
         return predictor
 

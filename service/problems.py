@@ -10,7 +10,9 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from core.errors import (
+    ClientLeft,
     Conflict,
+    DeadlineExceeded,
     InvalidInput,
     NotFound,
     NotReady,
@@ -22,6 +24,7 @@ from core.errors import (
 
 log = logging.getLogger(__name__)
 MEDIA_TYPE = "application/problem+json"
+TITLES = {499: "Client Closed Request"}  # of no RFC, but what logs have called it since nginx
 
 # the first class that fits; the subclass stands before its base
 STATUS: tuple[tuple[type[TuneserveError], int, str], ...] = (
@@ -32,6 +35,8 @@ STATUS: tuple[tuple[type[TuneserveError], int, str], ...] = (
     (Conflict, 409, "conflict"),
     (Overloaded, 429, "overloaded"),
     (NotReady, 503, "not_ready"),
+    (DeadlineExceeded, 504, "deadline_exceeded"),
+    (ClientLeft, 499, "client_left"),
 )
 
 
@@ -39,7 +44,7 @@ def problem(request: Request, status: int, code: str, detail: str, **more: Any) 
     """The body. ``code`` is stable, ``detail`` is for people."""
     return {
         "type": "about:blank",
-        "title": http.HTTPStatus(status).phrase,
+        "title": TITLES.get(status) or http.HTTPStatus(status).phrase,
         "status": status,
         "detail": detail,
         "instance": request.url.path,

@@ -80,3 +80,9 @@ def test_a_child_process_sees_exactly_these_settings(tmp_path: Path, monkeypatch
     for name, value in ours.environment().items():
         monkeypatch.setenv(name, value)
     assert Settings() == ours
+
+
+def test_several_processes_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    assert [Settings(processes=count).resolved_predict_threads for count in (1, 3, 16)] == [8, 2, 1]
+    assert Settings(processes=4, predict_threads=6).resolved_predict_threads == 6
