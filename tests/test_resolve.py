@@ -45,9 +45,25 @@ def test_small_images_stay_small_and_photos_are_cut_to_size() -> None:
     assert resolved(detail=33).image_size == 224
 
 
-def test_digits_are_augmented_as_digits_and_nothing_else_is() -> None:
+def test_digits_are_augmented_as_digits_and_what_is_plain_not_at_all() -> None:
     assert resolved(style="digit").augmentation == "digits"
-    assert resolved(style="plain").augmentation == "none"
+    assert resolved(style="plain", dataset="fashion_mnist", epochs=100).augmentation == "none"
+
+
+@pytest.mark.parametrize("dataset", ["kmnist", "svhn"])
+def test_signs_are_changed_as_digits_are_and_so_never_mirrored(dataset: str) -> None:
+    assert resolved(style="plain", dataset=dataset, epochs=100).augmentation == "digits"
+
+
+def test_photos_are_augmented_once_they_are_seen_often_enough_to_be_known_by_heart() -> None:
+    assert [resolved(style="photo", epochs=epochs).augmentation for epochs in (7, 8)] == ["none", "photos"]
+    assert resolved(162, style="photo").augmentation == "photos"  # few photos, many epochs
+
+
+@pytest.mark.parametrize("style", ["digit", "photo"])
+def test_images_in_front_of_a_frozen_part_stay_as_they_are_unless_the_recipe_says_otherwise(style: str) -> None:
+    assert resolved(style=style, freeze="backbone", epochs=100).augmentation == "none"
+    assert resolved(style=style, freeze="backbone", augmentation="photos").augmentation == "photos"
 
 
 # a small one of each family; the large ones shrink an image just as often

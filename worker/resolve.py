@@ -14,6 +14,8 @@ SMALLEST = 2  # BatchNorm cannot take a batch of one
 IMAGES = {"cpu": (120_000, 2, 6), "cuda": (1_200_000, 6, 30)}
 STEPS, FROZEN_STEPS = 120, 600  # at least, as far as this many epochs reach:
 MOST_EPOCHS = 60
+PHOTO_EPOCHS = 8  # before these, other crops and lights of the photos cost more than they teach
+SIGNS = ("kmnist", "svhn")  # data sets that are plain, and yet are changed as digits are: a sign must not be mirrored
 
 
 def resolve(
@@ -43,7 +45,7 @@ def resolve(
         "learning_rate": rate if recipe.learning_rate == "auto" else recipe.learning_rate,
         "optimizer": optimizer,
         "weight_decay": WEIGHT_DECAY[optimizer] if recipe.weight_decay == "auto" else recipe.weight_decay,
-        "augmentation": _augmentation(style, recipe.freeze) if recipe.augmentation == "auto" else recipe.augmentation,
+        "augmentation": _augmentation(recipe, style, epochs) if recipe.augmentation == "auto" else recipe.augmentation,
         "ema": _ema(epochs * train_samples // batch_size) if recipe.ema == "auto" else recipe.ema,
         "compile": False if recipe.compile == "auto" else recipe.compile,
         "precision": devices.best_precision(device) if recipe.precision == "auto" else recipe.precision,
@@ -52,9 +54,16 @@ def resolve(
     return ResolvedRecipe.model_validate(recipe.model_dump() | decided)
 
 
-def _augmentation(style: str, freeze: str) -> str:
-    """None with a frozen part, since then its activations can be kept: tens of times the epochs in the same time."""
-    return "digits" if style == "digit" and freeze == "none" else "none"
+def _augmentation(recipe: Recipe, style: str, epochs: int) -> str:
+    """None with a frozen part, since then its activations can be kept: tens of times the epochs in the same time.
+
+    None for what is merely ``plain``: mirrored or cut, it might be something else.
+    """
+    if recipe.freeze != "none":
+        return "none"
+    if style == "photo":
+        return "photos" if epochs >= PHOTO_EPOCHS else "none"
+    return "digits" if style == "digit" or recipe.dataset in SIGNS else "none"
 
 
 def _batch_size(train_samples: int) -> int:
