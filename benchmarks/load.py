@@ -1,0 +1,105 @@
+"""A server as a process, and wrk as its clients."""
+
+import os
+import re
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+
+START_S = 120
+UNITS_MS = {"us": 1e-3, "ms": 1.0, "s": 1e3}
+
+
+@dataclass(frozen=True)
+class Load:
+    per_s: float  # answers with status 200
+    p50_ms: float
+    p99_ms: float
+    failed: int  # other answers, and none
+
+
+@dataclass
+class Server:
+    name: str
+    command: list[str]
+    environment: Mapping[str, str]
+    port_name: str = "BENCH_PORT"  # the environment variable that names the port
+    health: str = "/openapi.json"
+    body: str = "raw"
+    port_option: str | None = None  # where the port is an option of the command
+    port: int = field(default=0, init=False)
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        self.port = _free_port()
+        command = [*self.command, *([self.port_option, str(self.port)] if self.port_option else [])]
+        environment = os.environ | self.environment | {self.port_name: str(self.port)}
+        process = subprocess.Popen(
+            command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        )
+        try:
+            self._wait()
+            yield
+        finally:
+            process.terminate()
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+    def _wait(self) -> None:
+        until = time.monotonic() + START_S
+        while time.monotonic() < until:
+            try:
+                if httpx.get(f"http://127.0.0.1:{self.port}{self.health}").status_code < 500:
+                    return
+            except httpx.TransportError:
+                time.sleep(0.2)
+        raise SystemExit(f"{self.name} did not start.")
+
+
+def load(server: Server, script: Path, concurrency: int, seconds: float) -> Load:
+    """What that many connections get, each asking again as soon as it is answered; a second of warm-up before."""
+    url = f"http://127.0.0.1:{server.port}/predict"
+    for duration in (1, round(seconds)):
+        command = [
+            "wrk",
+            "-t1",
+            f"-c{concurrency}",
+            f"-d{duration}s",
+            "--timeout",
+            "30s",
+            "--latency",
+            "-s",
+            script,
+            url,
+        ]
+        out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return _parse(out, seconds)
+
+
+def _parse(out: str, seconds: float) -> Load:
+    requests = re.search(r"(\d+) requests in", out)
+    bad = re.search(r"Non-2xx or 3xx responses: (\d+)", out)
+    sockets = re.search(r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)", out)
+    failed = (int(bad[1]) if bad else 0) + (sum(map(int, sockets.groups())) if sockets else 0)
+    answered = int(requests[1]) if requests else 0
+    return Load((answered - (int(bad[1]) if bad else 0)) / seconds, _percentile(out, 50), _percentile(out, 99), failed)
+
+
+def _percentile(out: str, share: int) -> float:
+    found = re.search(rf"{share}%\s+([\d.]+)(us|ms|s)", out)
+    return float(found[1]) * UNITS_MS[found[2]] if found else float("nan")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

@@ -1,0 +1,178 @@
+"""Rows about what is learnt, and when: real data, the trainer's own setting-up, the real fit(), the real test set."""
+
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks import plain
+from benchmarks.timing import images_per_second
+from core import jobs
+from core.db import Database
+from core.recipe import Recipe
+from core.settings import Settings
+from core.store import LocalStore
+from core.tables import Worker
+from worker import augment
+from worker.data import Part, steps_per_epoch
+from worker.evaluate import evaluate
+from worker.features import Work, keep_activations
+from worker.report import Reporter
+from worker.setup import Training, set_up
+from worker.train import Epoch, fit
+
+MARKS = (0.97, 0.99, 0.994)
+SEEDS = 5
+STEPS = 5  # in an epoch, where a rate is measured
+QUICK: dict[str, Any] = {"train_samples": 256, "epochs": 1}
+QUICK_TEST = 512  # images
+MNIST: dict[str, Any] = {"dataset": "mnist", "weights": "random"}
+ANTS: dict[str, Any] = {"dataset": "ants_bees", "network": "mobilenet_v2"}
+
+
+@dataclass(frozen=True)
+class Bench:
+    settings: Settings
+    device: torch.device
+    seconds: float  # of a measured rate
+    minutes: tuple[float, ...]  # of training on MNIST
+    quick: bool  # a little of the data: shows that a row runs
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One whole training. Evaluation is in none of the seconds."""
+
+    images: int  # seen
+    curve: tuple[tuple[float, float], ...]  # after each epoch: seconds of training so far, test accuracy
+
+    @property
+    def seconds(self) -> float:
+        return self.curve[-1][0]
+
+    @property
+    def accuracy(self) -> float:
+        return self.curve[-1][1]
+
+    def reached(self, mark: float) -> float | None:
+        """Seconds of training until the test accuracy was first seen to be that high."""
+        return next((seconds for seconds, accuracy in self.curve if accuracy >= mark), None)
+
+
+def learn(bench: Bench, **recipe: Any) -> None:
+    """Print one training on a data set."""
+    trial = train(bench, **recipe)
+    marks = ", ".join(f"{mark:.1%} {_mean_reached([trial], mark)}" for mark in MARKS)
+    _row(_name(recipe), trial.images, trial.seconds, f"{trial.accuracy:.2%}", marks)
+
+
+def mnist_seeds(bench: Bench) -> None:
+    """The default recipe with several seeds, after a short training as warm-up."""
+    train(bench, **MNIST, train_samples=2000, epochs=1)
+    trials = [train(bench, **MNIST, seed=seed) for seed in range(1 if bench.quick else SEEDS)]
+    seconds = statistics.mean(trial.seconds for trial in trials)
+    accuracies = [trial.accuracy for trial in trials]
+    marks = ", ".join(f"{mark:.1%} {_mean_reached(trials, mark)}" for mark in MARKS)
+    accuracy = f"{statistics.mean(accuracies):.2%} ({min(accuracies):.2%}-{max(accuracies):.2%})"
+    _row(f"mnist, mean of {len(trials)} seeds", trials[0].images, seconds, accuracy, marks)
+
+
+def mnist_minutes(bench: Bench) -> None:
+    """Whole trainings that are made to fit so many minutes, and the time in which a tutorial's loop sees as much."""
+    rate, available = our_rate(bench)
+    for minutes in bench.minutes:
+        recipe = MNIST | fitting(rate * minutes * 60, available)
+        before = tutorial_rate(bench)
+        trial = train(bench, **recipe)
+        slow_s = trial.images / statistics.mean([before, tutorial_rate(bench)])
+        told = f"a tutorial's loop: {slow_s:,.0f} s, {slow_s / trial.seconds:.1f} times as long"
+        _row(f"mnist, planned for {minutes:g} min", trial.images, trial.seconds, f"{trial.accuracy:.2%}", told)
+
+
+def fitting(images: float, available: int) -> dict[str, int]:
+    """The epochs, and the size of the subset, in which that many images are seen, none much more often than others."""
+    epochs = max(1, -(-round(images) // available))
+    return {"epochs": epochs, "train_samples": max(2, min(available, round(images / epochs)))}
+
+
+def our_rate(bench: Bench) -> tuple[float, int]:
+    """Images per second of the default recipe on MNIST, and how many there are to train on."""
+    with prepared(bench, **MNIST) as training:
+        available, batch = len(training.splits.train), training.recipe.batch_size
+    with prepared(bench, **MNIST, train_samples=STEPS * batch, batch_size=batch, epochs=10_000) as training:
+        return images_per_second(epochs_of(training), STEPS * batch, bench.seconds), available
+
+
+def tutorial_rate(bench: Bench) -> float:
+    with prepared(bench, **MNIST, train_samples=2000, epochs=1) as training:
+        return plain.tutorial(training.splits.train, bench.device, bench.seconds)
+
+
+def train(bench: Bench, **recipe: Any) -> Trial:
+    with prepared(bench, **recipe) as training:
+        classes, test = len(training.dataset.classes), training.splits.test
+        if bench.quick:
+            test = Part(test.some(range(min(QUICK_TEST, len(test)))), test.labels[:QUICK_TEST])
+        per_epoch = steps_per_epoch(len(training.splits.train), training.recipe.batch_size) * training.recipe.batch_size
+        seconds, curve = 0.0, []
+        for epoch in epochs_of(training):
+            seconds += epoch.seconds
+            curve.append((seconds, evaluate(training.network, training.prepare, test, classes).accuracy))
+        return Trial(per_epoch * len(curve), tuple(curve))
+
+
+def epochs_of(training: Training) -> Iterator[Epoch]:
+    """As the trainer does it, without its checkpoints."""
+    work = Work(training.network, training.prepare, training.splits.train, training.splits.validation, training.frozen)
+    if training.frozen and training.recipe.augmentation == "none":
+        work = keep_activations(work, training.settings.feature_cache_bytes) or work
+    return fit(
+        work.network,
+        work.prepare,
+        work.train,
+        training.recipe,
+        training.device,
+        frozen=work.frozen,
+        augment=augment.SETS[training.recipe.augmentation],
+    )
+
+
+@contextmanager
+def prepared(bench: Bench, **recipe: Any) -> Iterator[Training]:
+    """What the trainer would work with, for a job of a database of its own."""
+    asked = Recipe(**{"device": str(bench.device)} | (QUICK if bench.quick else {}) | recipe)
+    with tempfile.TemporaryDirectory() as folder:
+        settings = bench.settings.model_copy(update={"data_dir": Path(folder), "database_url": None})
+        db = Database(settings.resolved_database_url)
+        db.migrate()
+        with db.write() as session:
+            session.add(Worker(id="worker_here", host="here", pid=0, started_at=0, beat_at=0))
+            jobs.enqueue(session, asked, time.time(), queue_limit=1)
+        with db.write() as session:
+            claim = jobs.claim(session, "worker_here", time.time())
+        assert claim is not None
+        yield set_up(settings, db, LocalStore(settings.data_dir), Reporter(db, claim, settings.beat_s))
+        db.close()
+
+
+def _row(name: str, images: int, seconds: float, accuracy: str, told: str) -> None:
+    print(f"| {name} | {images:,} | {seconds:,.1f} s | {accuracy} | {told} |", flush=True)
+
+
+def _name(recipe: dict[str, Any]) -> str:
+    said = ", ".join(f"{name} {value}" for name, value in recipe.items() if name != "dataset")
+    return f"{recipe['dataset']}, {said}"
+
+
+def _mean_reached(trials: list[Trial], mark: float) -> str:
+    reached = [seconds for trial in trials if (seconds := trial.reached(mark)) is not None]
+    if not reached:
+        return "never"
+    share = f" ({len(reached)} of {len(trials)})" if len(trials) > 1 else ""
+    return f"after {statistics.mean(reached):,.1f} s{share}"

@@ -1,0 +1,146 @@
+"""Rows about a training step: made-up images, ours beside the same work done plainly."""
+
+import torch
+
+from benchmarks import plain
+from benchmarks.timing import Effort, Rate, compare, images_per_second, per_second
+from core.images import Preparation
+from core.network import Prepare, build
+from core.recipe import ResolvedRecipe
+from worker import devices
+from worker.augment import SETS
+from worker.batch_size import MOST, largest_that_helps, time_steps
+from worker.data import Part, batches
+from worker.features import Work, keep_activations
+from worker.flops import flop_per_image
+from worker.freeze import freeze
+from worker.train import DTYPES, fit
+
+CPU_BATCH = 64
+STEPS = 10  # in an epoch
+
+
+def step(device: torch.device, side: int, effort: Effort) -> None:
+    batch = best_batch(device, side)
+    ours, theirs = _our_step(device, side, batch, effort.seconds), plain.step(device, side, batch, effort.seconds)
+    compare(f"ResNet-50 training step, {side} px, batch {batch}, images/s", ours, theirs, effort.pairs)
+
+
+def pipeline(device: torch.device, effort: Effort) -> None:
+    ours = _pipeline(device, CPU_BATCH, effort.seconds)
+    fed = _our_step(device, 32, CPU_BATCH, effort.seconds)
+    compare("input pipeline alone beside the step it feeds, 32 px, images/s", ours, fed, effort.pairs)
+
+
+def frozen(device: torch.device, effort: Effort) -> None:
+    kept, whole = _frozen_epochs(device)
+    compare("ResNet-50 behind a frozen backbone, 224 px, kept activations or none, images/s", kept, whole, effort.pairs)
+
+
+def flops(device: torch.device, side: int, effort: Effort) -> None:
+    """Arithmetic that training achieves beside the most that a matrix product of the same precision does."""
+    precision, batch = devices.best_precision(device), best_batch(device, side)
+    billions = flop_per_image(build("resnet50", 10), torch.empty(2, 3, side, side)) / 1e9
+    images = _our_step(device, side, batch, effort.seconds)
+    what = f"ResNet-50 training step, {side} px, batch {batch}, beside a matrix product, {precision}, GFLOP/s"
+    compare(what, lambda: billions * images(), _matmul(device, DTYPES[precision], effort.seconds), effort.pairs)
+
+
+def best_batch(device: torch.device, side: int) -> int:
+    """As ``batch_size: auto`` finds it, for a data set that does not limit it."""
+    if device.type == "cpu":
+        return CPU_BATCH
+    recipe = _recipe(device, side, CPU_BATCH)
+    network, prepare = _network(device), Prepare(_preparation(side)).to(device)
+    return largest_that_helps(time_steps(network, prepare, _digits(device, CPU_BATCH), recipe, device), CPU_BATCH, MOST)
+
+
+def _our_step(device: torch.device, side: int, batch: int, seconds: float) -> Rate:
+    """The real fit(), data and augmentation included: epochs of ten steps until the time is over."""
+
+    def run() -> float:
+        prepare, images = Prepare(_preparation(side)).to(device), _digits(device, STEPS * batch)
+        recipe = _recipe(device, side, batch)
+        epochs = fit(_network(device), prepare, images, recipe, device, augment=SETS[recipe.augmentation])
+        return images_per_second(epochs, STEPS * batch, seconds)
+
+    return run
+
+
+def _pipeline(device: torch.device, batch: int, seconds: float) -> Rate:
+    """Choosing, preparing and augmenting, without the network."""
+    part, prepare = _digits(device, 8192), Prepare(_preparation(32)).to(device)
+
+    def epoch() -> float:
+        for images, _ in batches(part, batch, seed=0, epoch=0):
+            SETS["digits"](prepare(images))
+        return len(part)
+
+    return lambda: per_second(epoch, device, seconds)
+
+
+def _frozen_epochs(device: torch.device) -> tuple[Rate, Rate]:
+    """Epochs of the head alone, on photos: with the activations kept, and with the backbone run for every image."""
+    network = build("resnet50", 10)
+    frozen = tuple(freeze(network, "backbone"))
+    count = 128
+    images = torch.randint(0, 256, (count, 224, 224, 3), dtype=torch.uint8, device=device)
+    part = Part(images, torch.randint(0, 10, (count,), device=device))
+    photo = Preparation(
+        style="photo", height=224, width=224, channels=3, image_size=224, mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2)
+    )
+    network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    whole = Work(network, Prepare(photo).to(device), part, Part(images[:1], part.labels[:1]), frozen)
+    kept = keep_activations(whole, 2**32)
+    assert kept is not None
+
+    def epochs_of(work: Work, count_of: int) -> Rate:
+        def run() -> float:
+            recipe = _recipe(device, 224, 32, "backbone", epochs=count_of)
+            epochs = list(fit(work.network, work.prepare, work.train, recipe, device, frozen=work.frozen))
+            return epochs[-1].images_per_s
+
+        return run
+
+    return epochs_of(kept, 20), epochs_of(whole, 1)
+
+
+def _matmul(device: torch.device, dtype: torch.dtype, seconds: float) -> Rate:
+    """Billions of operations per second in the product of two large matrices."""
+    side = 2048 if device.type == "cpu" else 8192
+    one, other = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
+
+    def product() -> float:
+        torch.mm(one, other)
+        return 2 * side**3 / 1e9
+
+    return lambda: per_second(product, device, seconds)
+
+
+def _network(device: torch.device) -> torch.nn.Module:
+    network = build("resnet50", 10)
+    return network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+
+def _digits(device: torch.device, count: int) -> Part:
+    images = torch.randint(0, 256, (count, 28, 28, 1), dtype=torch.uint8)
+    return Part(images.to(device), torch.randint(0, 10, (count,)).to(device))
+
+
+def _preparation(side: int) -> Preparation:
+    third = (0.3, 0.3, 0.3)
+    return Preparation(style="digit", height=28, width=28, channels=1, image_size=side, mean=third, std=third)
+
+
+def _recipe(device: torch.device, side: int, batch: int, freeze: str = "none", epochs: int = 10_000) -> ResolvedRecipe:
+    return ResolvedRecipe(
+        image_size=side,
+        epochs=epochs,
+        batch_size=batch,
+        learning_rate=0.01,
+        augmentation="digits" if freeze == "none" else "none",
+        ema=0.99,
+        freeze=freeze,
+        precision=devices.best_precision(device),
+        device=str(device),
+    )

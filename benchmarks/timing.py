@@ -1,0 +1,56 @@
+"""How the figures are taken: two things run in turn, the device's work waited for, warm-up left out."""
+
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+
+from worker.train import Epoch
+
+Rate = Callable[[], float]  # of one run: images, or operations, per second
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How long and how often to measure."""
+
+    pairs: int  # runs of each side of a comparison
+    seconds: float  # of each run
+
+
+def now(device: torch.device) -> float:
+    """Seconds, after all that was asked of the device is done."""
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
+    return time.perf_counter()
+
+
+def per_second(work: Callable[[], float], device: torch.device, seconds: float) -> float:
+    """What ``work`` says that it has done, per second, over that time; its first run is the warm-up."""
+    work()
+    started, done = now(device), 0.0
+    while time.perf_counter() - started < seconds:
+        done += work()
+        now(device)  # a queue on the device would outlast the clock
+    return done / (now(device) - started)
+
+
+def images_per_second(epochs: Iterator[Epoch], images: int, seconds: float) -> float:
+    """Over so many seconds of training, by fit()'s own clock; ``images`` in each epoch, the first is the warm-up."""
+    next(epochs)
+    spent, done = 0.0, 0
+    while spent < seconds:
+        spent += next(epochs).seconds
+        done += images
+    return done / spent
+
+
+def compare(what: str, ours: Rate, plain: Rate, pairs: int) -> None:
+    """Print a row: medians of both sides; median, least and largest of the ratios of the pairs."""
+    runs = [(ours(), plain()) for _ in range(pairs)]
+    ratios = [one / other for one, other in runs]
+    one, other = (statistics.median(side) for side in zip(*runs, strict=True))
+    print(f"| {what} | {one:,.0f} | {other:,.0f} | {statistics.median(ratios):.2f} ", end="")
+    print(f"({min(ratios):.2f}-{max(ratios):.2f}) |", flush=True)
