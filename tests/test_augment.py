@@ -160,12 +160,23 @@ def test_a_digit_is_never_mirrored(strokes: Tensor) -> None:
 
 
 @pytest.mark.usefixtures("hand_alone")
-def test_digits_are_turned_and_slanted_both_ways_by_no_more_than_is_written(places: Callable[[int], Tensor]) -> None:
+def test_digits_are_slanted_both_ways_by_no_more_than_is_written(places: Callable[[int], Tensor]) -> None:
     x, y = augment.digits(places(64)).unbind(1)
     slant = (x[:, 40, 32] - x[:, 24, 32]) / (y[:, 40, 32] - y[:, 24, 32])  # of what is upright now
     most = augment.SHEAR + torch.tensor(augment.ROTATION).tan() * (1 + augment.SHEAR**2)
     assert -most - 0.01 < slant.min() < -most / 2
     assert most / 2 < slant.max() < most + 0.01
+
+
+@pytest.mark.usefixtures("hand_alone")
+def test_digits_are_turned_both_ways_by_no_more_than_is_written(
+    places: Callable[[int], Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(augment, "SHEAR", 0.0)
+    x, y = augment.digits(places(64)).unbind(1)
+    angle = torch.atan2(y[:, 32, 40] - y[:, 32, 24], x[:, 32, 40] - x[:, 32, 24])
+    assert -augment.ROTATION - 1e-4 < angle.min() < -augment.ROTATION / 2
+    assert augment.ROTATION / 2 < angle.max() < augment.ROTATION + 1e-4
 
 
 @pytest.mark.usefixtures("hand_alone")

@@ -165,3 +165,9 @@ def test_a_network_is_trained_with_what_suits_it(network: str, optimizer: str, d
 def test_one_image_is_not_enough_to_train_on() -> None:
     with pytest.raises(DatasetInvalid, match="There are 1 images"):
         resolved(train_samples=1)
+
+
+def test_a_part_that_would_thaw_after_the_last_epoch_is_refused_by_name() -> None:
+    with pytest.raises(InvalidRecipe, match="unfreeze_after: there are 5 epochs; 5 leaves none"):
+        resolved(freeze="backbone", epochs=5, unfreeze_after=5)
+    assert resolved(freeze="backbone", epochs=5, unfreeze_after=4).unfreeze_after == 4
