@@ -33,6 +33,8 @@ class Together:
         self._stopping = threading.Event()
 
     def __enter__(self) -> Self:
+        # before watch() too, a SIGTERM must leave this block like an exception does, or the children would live on
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
         for module in ("service", "worker"):
             self._start(module)
         return self

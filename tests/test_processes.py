@@ -122,6 +122,20 @@ def test_what_does_not_stop_in_time_is_killed(monkeypatch: pytest.MonkeyPatch) -
     assert children["service"].returncode == 0
 
 
+def test_both_are_stopped_when_a_sigterm_comes_before_anyone_watches() -> None:
+    def told_to_end() -> None:
+        with together(SERVICE, WAITS) as both:
+            both.wait_until_alive()
+            wait_for("worker.ready")
+            signal.raise_signal(signal.SIGTERM)
+
+    with pytest.raises(SystemExit) as end:
+        told_to_end()
+    assert end.value.code == 143
+    assert Path("service.stopped").exists()
+    assert Path("worker.stopped").exists()
+
+
 def test_both_are_stopped_when_the_block_fails() -> None:
     def fail() -> None:
         with together(SERVICE, WAITS) as both:
