@@ -1,5 +1,6 @@
 """Rows about what is learnt, and when: real data, the trainer's own setting-up, the real fit(), the real test set."""
 
+import math
 import statistics
 import tempfile
 import time
@@ -29,6 +30,7 @@ from worker.train import Epoch, fit
 
 MARKS = (0.97, 0.99, 0.994)
 SEEDS = 5
+LOOKS = 24  # at the test set in one training, at most
 STEPS = 5  # in an epoch, where a rate is measured
 QUICK: dict[str, Any] = {"train_samples": 256, "epochs": 1}
 QUICK_TEST = 512  # images
@@ -50,7 +52,7 @@ class Trial:
     """One whole training. Evaluation is in none of the seconds."""
 
     images: int  # seen
-    curve: tuple[tuple[float, float], ...]  # after each epoch: seconds of training so far, test accuracy
+    curve: tuple[tuple[float, float], ...]  # at some epochs' ends: seconds of training so far, test accuracy
 
     @property
     def seconds(self) -> float:
@@ -116,15 +118,17 @@ def tutorial_rate(bench: Bench) -> float:
 
 def train(bench: Bench, **recipe: Any) -> Trial:
     with prepared(bench, **recipe) as training:
-        classes, test = len(training.dataset.classes), training.splits.test
+        test = training.splits.test
         if bench.quick:
             test = Part(test.some(range(min(QUICK_TEST, len(test)))), test.labels[:QUICK_TEST])
-        per_epoch = steps_per_epoch(len(training.splits.train), training.recipe.batch_size) * training.recipe.batch_size
-        seconds, curve = 0.0, []
+        epochs, seconds, curve = training.recipe.epochs, 0.0, []
         for epoch in epochs_of(training):
             seconds += epoch.seconds
-            curve.append((seconds, evaluate(training.network, training.prepare, test, classes).accuracy))
-        return Trial(per_epoch * len(curve), tuple(curve))
+            if (epochs - epoch.number) % math.ceil(epochs / LOOKS) == 0:
+                seen = evaluate(training.network, training.prepare, test, len(training.dataset.classes))
+                curve.append((seconds, seen.accuracy))
+        batch = training.recipe.batch_size
+        return Trial(epochs * batch * steps_per_epoch(len(training.splits.train), batch), tuple(curve))
 
 
 def epochs_of(training: Training) -> Iterator[Epoch]:

@@ -146,6 +146,16 @@ def test_weights_worth_keeping_are_changed_more_gently(optimizer: str) -> None:
     assert rates[0] == rates[1] < rates[2]
 
 
+def test_a_new_head_behind_a_frozen_backbone_learns_as_fast_as_random_weights() -> None:
+    rates = {
+        (weights, freeze): resolved(weights=weights, freeze=freeze, batch_size=64).learning_rate
+        for weights in ("imagenet", "model_1", "random")
+        for freeze in ("backbone", "until:layer3")
+    }
+    assert rates["imagenet", "backbone"] == rates["random", "backbone"] > rates["imagenet", "until:layer3"]
+    assert rates["model_1", "backbone"] == rates["imagenet", "until:layer3"]
+
+
 def test_the_precision_is_the_devices_best(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(devices, "best_precision", lambda device: "bf16" if device == CPU else "fp16")
     assert resolved().precision == "bf16"

@@ -123,6 +123,13 @@ def test_weights_that_cannot_be_had_come_with_a_way_out(find: Find, settings: Se
         assert words in refusal.value.hint
 
 
+def test_a_transformer_of_another_kind_is_not_taken() -> None:
+    network = models.VisionTransformer(16, 8, 1, 1, hidden_dim=12, mlp_dim=4)
+    another = dict(network.state_dict()) | {"encoder.pos_embedding": torch.zeros(1, 4, 12)}  # not a square of patches
+    with pytest.raises(WeightsUnavailable, match="not the weights of vit_b_16"):
+        fill(network, "vit_b_16", another)
+
+
 @pytest.mark.parametrize("name", ["googlenet", "inception_v3", "efficientnet_v2_l", "resnet50"])
 def test_images_are_shown_to_pre_trained_weights_as_torchvision_shows_them(name: str) -> None:
     published = models.get_model_weights(name)["DEFAULT"].transforms()

@@ -37,7 +37,7 @@ def resolve(
         raise InvalidRecipe(f"unfreeze_after: there are {epochs} epochs; {recipe.unfreeze_after} leaves none after it.")
     network, pretrained = NETWORKS[recipe.network], recipe.weights != "random"
     optimizer = network.traits.optimizer if recipe.optimizer == "auto" else recipe.optimizer
-    rate = network.learning_rate(optimizer, pretrained, batch_size)
+    rate = network.learning_rate(optimizer, pretrained and not _is_new_head_alone(recipe), batch_size)
     decided = {
         "image_size": network.image_size(detail, pretrained) if recipe.image_size == "auto" else recipe.image_size,
         "epochs": epochs,
@@ -52,6 +52,11 @@ def resolve(
         "device": str(device),
     }
     return ResolvedRecipe.model_validate(recipe.model_dump() | decided)
+
+
+def _is_new_head_alone(recipe: Recipe) -> bool:
+    """Whether nothing that is worth keeping is trained: low rates would only make it slow."""
+    return (recipe.weights, recipe.freeze, recipe.unfreeze_after) == ("imagenet", "backbone", None)
 
 
 def _augmentation(recipe: Recipe, style: str, epochs: int) -> str:

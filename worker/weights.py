@@ -50,7 +50,10 @@ def fill(network: nn.Module, name: str, state: State) -> None:
     hint = f"Name a state dict of torchvision's {name} in TUNESERVE_WEIGHTS_FILE."
     if len(state) > len(own) * 5 // 4:  # a deeper sister has all of our names, and more; googlenet's side heads are few
         raise WeightsUnavailable(f"These are not the weights of {name}: {len(state)} tensors, not {len(own)}.", hint)
-    left = load_matching(network, state)
+    try:
+        left = load_matching(network, state)
+    except ValueError as error:  # positions of a transformer of another kind
+        raise WeightsUnavailable(f"These are not the weights of {name}: {error}", hint) from error
     if len(left) > len(own) // 4:
         raise WeightsUnavailable(
             f"These are not the weights of {name}: {len(left)} of its {len(own)} tensors are missing, {left[0]} first.",

@@ -30,7 +30,10 @@ def list_networks() -> dict[str, list[NetworkView]]:
 
 @router.get("/networks/{name}", summary="The recipe's JSON Schema, as it is for one network")
 def get_network(name: str) -> dict[str, Any]:
-    """With the network's own bounds and stages; `x-auto` says what "auto" will mean for it."""
+    """With the network's own bounds and stages; `x-auto` says what "auto" will mean for it.
+
+    A new head behind a frozen backbone learns at the rate of random weights.
+    """
     if name not in NETWORKS:
         raise NotFound(f"There is no network {name}.")
     schema = Recipe.model_json_schema()
