@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from safetensors.numpy import load_file
 from safetensors.numpy import save as to_safetensors
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from core.errors import Damaged, NotFound
@@ -72,6 +72,11 @@ def newest_whole(session: Session, store: ArtifactStore, job_id: str) -> Checkpo
             continue
         return row
     return None
+
+
+def newest_at(session: Session) -> float | None:
+    """When the newest of all was written; None: there is none."""
+    return session.scalar(select(func.max(Checkpoint.created_at)))
 
 
 def of_job(session: Session, job_id: str) -> list[Checkpoint]:

@@ -66,6 +66,12 @@ def page(
     return found[:limit], len(found) > limit
 
 
+def count_by_status(session: Session) -> dict[JobStatus, int]:
+    """Every status, also those of no job."""
+    counted = session.execute(select(Job.status, func.count()).group_by(Job.status))
+    return dict.fromkeys(JobStatus, 0) | dict(counted.all())
+
+
 def cancel(session: Session, job_id: str, now: float) -> Job:
     """A waiting job is cancelled at once; a running one is asked to stop. Conflict when it has ended."""
     job = get(session, job_id)

@@ -70,6 +70,11 @@ class _Shared(BaseModel):
     early_stopping: EarlyStopping | None = Field(None, description="End when validation accuracy no longer rises.")
     seed: int = Field(0, ge=0, lt=2**31)
     max_attempts: int = Field(3, ge=1, le=100, description="How often the job may be run if its process dies.")
+    publish: Literal["always", "if_better", "manual"] = Field(
+        "always",
+        description="Whether /predict then answers with the new model. if_better: only with a higher test accuracy on "
+        "the same data set than the model that serves. manual: only after PUT /models/aliases/serving.",
+    )
     metadata: Metadata = Field(default_factory=dict, max_length=16, description="Up to 16 pairs of your own.")
 
     @field_validator("unfreeze_after")

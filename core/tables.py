@@ -140,7 +140,7 @@ class Checkpoint(Base):
 
 
 class Model(Base):
-    """A row here promises that the files under ``key`` are whole."""
+    """A row here promises that the files under ``key`` are whole, until they are deleted."""
 
     __tablename__ = "models"
 
@@ -153,6 +153,9 @@ class Model(Base):
     key: Mapped[str]
     card: Mapped[dict[str, Any]]  # what people and the predictor need to know of it, as in model.json
     created_at: Mapped[float]
+    served_at: Mapped[float | None]  # when it last began to answer as `serving`
+    files_deleted_at: Mapped[float | None]  # the row still tells of it; no alias points here
+    deleted_at: Mapped[float | None]  # hidden; the row stays, since its job points here
 
 
 class Alias(Base):

@@ -1,17 +1,29 @@
 """``python -m service``: the HTTP server, until SIGTERM or SIGINT."""
 
 import logging
+import os
+import tempfile
 
 import uvicorn
 from fastapi import FastAPI
 
 from core.settings import Settings
 from service.app import create_app
+from service.metrics import SHARED
 
 
 def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     settings = Settings()
+    if settings.processes == 1:
+        run(settings)
+    else:
+        with tempfile.TemporaryDirectory(prefix="tuneserve-") as folder:
+            os.environ[SHARED] = folder  # the processes count there together, and any of them can tell the sums
+            run(settings)
+
+
+def run(settings: Settings) -> None:
     many = settings.processes > 1
     uvicorn.run(
         "service.__main__:app_of_a_process" if many else create_app(settings),

@@ -24,14 +24,19 @@ from core.tables import Model
 from service import problems
 from service.batcher import Batcher
 from service.limits import BodyLimit, RequestId
+from service.metrics import Metrics, Observe
+from service.model_cache import Load, Loaded, ModelCache
 from service.predictor import OnnxPredictor, Predictor, warm_up
-from service.reloader import Load, Reloader
-from service.routes import catalogue, health, models, predict
+from service.reloader import Reloader
+from service.routes import aliases, catalogue, health, models, predict
 from service.routes import jobs as jobs_routes
+from service.routes import metrics as metrics_routes
+from service.self_test import self_test
 from service.state import State
 
 log = logging.getLogger(__name__)
 DECODER_THREADS = 4
+CPU_WARM_UP = 1  # image: a full batch of photos would take seconds there, and gains nothing
 DESCRIPTION = "POST a training job; minutes later, ask the new model. Every example below works when pasted."
 
 
@@ -43,30 +48,38 @@ def create_app(settings: Settings) -> FastAPI:
         db = Database(settings.resolved_database_url)
         await run_in_threadpool(db.migrate)
         store = LocalStore(settings.data_dir)
-        with ThreadPoolExecutor(1, "device") as device, ThreadPoolExecutor(DECODER_THREADS, "decode") as decoders:
-            load = _loader(settings, store)
-            with ThreadPoolExecutor(1, "load") as loading:
-                reloader = Reloader(db, load, loading, settings.reload_poll_s)
-                batcher = Batcher(device, settings.predict_batch, settings.predict_queue)
-                app.state.service = State(settings, db, store, reloader, batcher, decoders)
-                await reloader.check()  # a model that is there already answers the first request
-                tasks = [
-                    asyncio.create_task(run) for run in (reloader.run(), batcher.run(), _look_after_jobs(db, settings))
-                ]
-                try:
-                    yield
-                finally:
-                    for task in tasks:
-                        task.cancel()
-                    await asyncio.gather(*tasks, return_exceptions=True)
+        with (
+            ThreadPoolExecutor(1, "device") as device,
+            ThreadPoolExecutor(DECODER_THREADS, "decode") as decoders,
+            ThreadPoolExecutor(2, "load") as loading,
+        ):
+            load, batch = _loader(settings, store), settings.predict_batch
+            cache = ModelCache(load, loading, settings.predict_memory_bytes, batch, metrics.model_load_failures.inc)
+            reloader = Reloader(db, cache, settings.reload_poll_s)
+            batcher = Batcher(device, batch, settings.predict_queue, metrics.batch_images.observe)
+            app.state.service = State(settings, db, store, cache, reloader, batcher, decoders, metrics)
+            await reloader.check()  # a model that is there already answers the first request
+            tasks = [
+                asyncio.create_task(run) for run in (reloader.run(), batcher.run(), _look_after_jobs(db, settings))
+            ]
+            try:
+                yield
+            finally:
+                cache.close()
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
         db.close()
+
+    metrics = Metrics()
 
     app = FastAPIOffline(title="tuneserve", version=version("tuneserve"), description=DESCRIPTION, lifespan=lifespan)
     problems.install(app)
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     app.add_middleware(RequestId)
-    for router in (jobs_routes.router, models.router, predict.router, catalogue.router, health.router):
-        app.include_router(router)
+    app.add_middleware(Observe, metrics=metrics)
+    for routes in (jobs_routes, aliases, models, predict, catalogue, health, metrics_routes):
+        app.include_router(routes.router)
     app.add_api_route("/", lambda: RedirectResponse("/docs"), include_in_schema=False)
     return app
 
@@ -88,10 +101,10 @@ def _requeue_lost(db: Database, lease_s: float) -> None:
 
 
 def _loader(settings: Settings, store: ArtifactStore) -> Load:
-    """How a model becomes a predictor here, decided once: torch on a GPU, ONNX Runtime elsewhere."""
+    """How a model becomes a predictor here: loaded, warmed, tested. Torch on a GPU, ONNX Runtime elsewhere."""
     on_gpu = _wants_gpu(settings)
 
-    def load(model: Model) -> Predictor:
+    def load(model: Model) -> Loaded:
         predictor: Predictor
         if on_gpu:
             from service.torch_predictor import TorchPredictor  # imports torch: a CPU service must not
@@ -99,8 +112,8 @@ def _loader(settings: Settings, store: ArtifactStore) -> Load:
             predictor = TorchPredictor(model, store, "cuda")
         else:
             predictor = OnnxPredictor(model, store, settings.resolved_predict_threads)
-        warm_up(predictor, settings.predict_batch)
-        return predictor
+        warm_up(predictor, settings.predict_batch if on_gpu else CPU_WARM_UP)
+        return Loaded(predictor, self_test(predictor, store))
 
     return load
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections import deque
+from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
@@ -35,12 +35,24 @@ class Batcher:
     Images wait with the predictor for which they were prepared, so that a swap in between changes nothing for them.
     """
 
-    def __init__(self, executor: Executor, batch_limit: int, queue_limit: int) -> None:
+    def __init__(
+        self,
+        executor: Executor,
+        batch_limit: int,
+        queue_limit: int,
+        on_batch: Callable[[int], None] = lambda _images: None,
+    ) -> None:
         self._executor = executor  # of one thread: the device's
         self._batch_limit = batch_limit
         self._queue_limit = queue_limit
-        self._queue: deque[_Waiting] = deque()
+        self._on_batch = on_batch
+        self._queue: list[_Waiting] = []
         self._wake = asyncio.Event()
+
+    @property
+    def waiting(self) -> int:
+        """Images, without those that are being computed."""
+        return len(self._queue)
 
     async def submit(self, predictor: Predictor, images: list[Images]) -> list[Answer]:
         """The answers to canonical images, in their order. All wait or none does."""
@@ -72,19 +84,16 @@ class Batcher:
 
     def _next_batch(self) -> list[_Waiting]:
         """The oldest live request and what can go with it: the same predictor, up to the limit."""
-        batch: list[_Waiting] = []
-        while self._queue and len(batch) < self._batch_limit:
-            if self._queue[0].answer.done():
-                self._queue.popleft()
-            elif batch and self._queue[0].predictor is not batch[0].predictor:
-                break
-            else:
-                batch.append(self._queue.popleft())
+        live = [entry for entry in self._queue if not entry.answer.done()]
+        batch = [entry for entry in live if entry.predictor is live[0].predictor][: self._batch_limit]
+        taken = {id(entry) for entry in batch}
+        self._queue = [entry for entry in live if id(entry) not in taken]
         return batch
 
     async def _answer(self, batch: list[_Waiting]) -> None:
         predictor, started = batch[0].predictor, time.perf_counter()
         images = np.stack([entry.image for entry in batch])
+        self._on_batch(len(batch))
         try:
             probabilities = await asyncio.get_running_loop().run_in_executor(self._executor, predictor.run, images)
         except Exception as error:  # the edge of the device: whoever waits hears of it, and the next batch is tried

@@ -5,11 +5,17 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Depends, Request
+from starlette.concurrency import run_in_threadpool
 
 from core.db import Database
+from core.models import SERVING, find_whole
 from core.settings import Settings
 from core.store import ArtifactStore
+from core.tables import Model
 from service.batcher import Batcher
+from service.metrics import Metrics
+from service.model_cache import ModelCache
+from service.predictor import Predictor
 from service.reloader import Reloader
 
 
@@ -18,9 +24,24 @@ class State:
     settings: Settings
     db: Database
     store: ArtifactStore
+    cache: ModelCache
     reloader: Reloader
     batcher: Batcher
     decoders: Executor  # threads that turn bytes into images
+    metrics: Metrics
+
+    async def predictor(self, name: str | None) -> Predictor:
+        """Of the model with that id or alias; without a name, and for `serving`, of the one that serves.
+
+        NotFound, Conflict when its files were deleted, NotReady when it cannot be loaded.
+        """
+        if name is None or name == SERVING:
+            return self.reloader.current
+        return (await self.cache.get(await run_in_threadpool(self._find, name))).predictor
+
+    def _find(self, name: str) -> Model:
+        with self.db.read() as session:
+            return find_whole(session, name)
 
 
 def _state(request: Request) -> State:

@@ -5,6 +5,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from core.models import Target
 from core.tables import Checkpoint, Event, Job, JobStatus, Model, Phase
 
 
@@ -80,12 +81,26 @@ class ModelView(BaseModel):
     device: dict[str, Any]
     versions: dict[str, str]
     files: dict[str, dict[str, Any]] = Field(description="Size and sha256 of each.")
+    files_deleted_at: datetime | None = Field(description="Since then only this record is left.")
+    served_at: datetime | None = Field(description="When it last began to answer as `serving`.")
+    publication: dict[str, Any] | None = Field(
+        None, description="Whether `serving` moved to it when it was published, and why."
+    )
 
 
 class ModelPage(BaseModel):
     data: list[ModelView]
     has_more: bool
     next: int | None
+
+
+class AliasView(BaseModel):
+    model_config = ConfigDict(protected_namespaces=())
+
+    name: str
+    model_id: str
+    version: int
+    updated_at: datetime
 
 
 class EventView(BaseModel):
@@ -149,8 +164,15 @@ def model_view(model: Model, aliases: dict[str, list[str]]) -> ModelView:
         "aliases": aliases.get(model.id, []),
         "created_at": _time(model.created_at),
         "test_accuracy": model.test_accuracy,
+        "files_deleted_at": _time_or_none(model.files_deleted_at),
+        "served_at": _time_or_none(model.served_at),
     }
     return ModelView.model_validate(shown | own)
+
+
+def alias_view(name: str, target: Target) -> AliasView:
+    model = target.model
+    return AliasView(name=name, model_id=model.id, version=model.version, updated_at=_time(target.since))
 
 
 def event_view(event: Event) -> EventView:

@@ -5,9 +5,10 @@ import itertools
 import os
 import threading
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import httpx
@@ -152,12 +153,15 @@ def published(db: Database, store: LocalStore, digit_weights: npt.NDArray[np.flo
     """A published model with a small real graph: bytes first, then the row."""
     numbers = itertools.count(1)
 
-    def make(onnx: bytes | None = None, at: float = NOW, **card: Any) -> Model:
+    def make(
+        onnx: bytes | None = None, at: float = NOW, more: Mapping[str, bytes] = MappingProxyType({}), **card: Any
+    ) -> Model:
         number = next(numbers)
         key = f"models/model_{number}"
         files = {
             "weights.safetensors": from_tensors({"weights": digit_weights}),
             "model.onnx": tiny_onnx(digit_weights) if onnx is None else onnx,
+            **more,
         }
         listing = write_folder(store, key, files, {"id": f"model_{number}"})
         with db.write() as session:

@@ -112,15 +112,21 @@ def tiny_onnx(weights: npt.NDArray[np.float32]) -> bytes:
     return data
 
 
-def model_card(accuracy: float = 0.9, dataset: str = "digits", network: str = "resnet18") -> dict[str, Any]:
+def model_card(
+    accuracy: float = 0.9,
+    dataset: str = "digits",
+    network: str = "resnet18",
+    digest: str = "sha256:0",
+    publish: str = "always",
+) -> dict[str, Any]:
     """What training writes of a model, beside its files."""
     return {
         "network": network,
         "dataset": dataset,
-        "dataset_digest": "sha256:0",
+        "dataset_digest": digest,
         "classes": list(DIGITS),
         "preparation": DIGIT_PREPARATION.model_dump(mode="json"),
-        "recipe": {"dataset": dataset, "network": network},
+        "recipe": {"dataset": dataset, "network": network, "publish": publish},
         "metrics": {"test_accuracy": accuracy},
         "timing": {"train_s": 1.0},
         "best_epoch": 1,

@@ -7,14 +7,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError, OperationalError
 
 from core.db import Database
 from core.settings import Settings
-from core.tables import Base, Job, Worker
+from core.tables import Base, Job, Model, Worker
 from tests.conftest import NOW
 
 
@@ -143,6 +145,37 @@ def test_threads_that_migrate_at_once_all_find_it_done(tmp_path: Path) -> None:
     for db in databases:
         db.close()
     assert failures == []
+
+
+def test_models_from_before_their_new_columns_are_kept(tmp_path: Path) -> None:
+    db = Database(f"sqlite:///{tmp_path}/old.db")
+    move(db, command.upgrade, "0001")
+    with db.write() as session:
+        values = "('model_1', 1, 'job_1', 'digits', 0.5, 'models/1', '{}', 1.0)"
+        columns = "(id, version, job_id, dataset, test_accuracy, key, card, created_at)"
+        session.execute(text(f"INSERT INTO models {columns} VALUES {values}"))
+    db.migrate()
+    with db.read() as session:
+        model = session.get_one(Model, "model_1")
+        assert (model.test_accuracy, model.served_at, model.files_deleted_at) == (0.5, None, None)
+    db.close()
+
+
+def test_every_migration_can_be_undone(tmp_path: Path) -> None:
+    db = Database(f"sqlite:///{tmp_path}/new.db")
+    db.migrate()
+    move(db, command.downgrade, "0001")
+    db.migrate()
+    add_worker(db, "worker_a")
+    assert workers(db) == {"worker_a"}
+    db.close()
+
+
+def move(db: Database, how: Callable[[Config, str], None], revision: str) -> None:
+    with db._writer.begin() as connection:
+        config = Config(attributes={"connection": connection})
+        config.set_main_option("script_location", str(Path(__file__).parents[1] / "core" / "migrations"))
+        how(config, revision)
 
 
 def test_the_migrated_schema_is_that_of_the_tables(db: Database) -> None:

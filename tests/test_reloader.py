@@ -1,6 +1,7 @@
 """service.reloader: the served model is the one that its alias names, or the last one that could be loaded."""
 
 import asyncio
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -9,11 +10,13 @@ from sqlalchemy import text
 
 from core.db import Database
 from core.errors import NotReady
-from core.tables import Alias, Model
-from service.predictor import Predictor
-from service.reloader import Load, Reloader
+from core.models import find, set_alias
+from core.tables import Model
+from service.batcher import Batcher
+from service.model_cache import Load, Loaded, ModelCache
+from service.reloader import Reloader
 from tests.conftest import NOW
-from tests.fakes import FakePredictor, until
+from tests.fakes import FakePredictor, image_of, until
 
 Published = Callable[..., Model]
 
@@ -25,20 +28,48 @@ class Loader:
         self.loaded: list[str] = []
         self.refused: set[str] = set()
 
-    def __call__(self, model: Model) -> Predictor:
+    def __call__(self, model: Model) -> Loaded:
         self.loaded.append(model.id)
         if model.id in self.refused:
             raise RuntimeError("no such operator")
-        return FakePredictor(model.id, model.version)
+        return Loaded(FakePredictor(model.id, model.version), "passed")
+
+
+class Slow(Loader):
+    """Loads at once until it is held; then when it is released."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.released = threading.Event()
+        self.released.set()
+
+    def __call__(self, model: Model) -> Loaded:
+        loaded = super().__call__(model)
+        assert self.released.wait(10)
+        return loaded
 
 
 @pytest.fixture
 def make(db: Database) -> Iterator[Callable[[Load], Reloader]]:
-    with ThreadPoolExecutor(1, "load") as executor:
-        yield lambda load: Reloader(db, load, executor, poll_s=0.01)
+    with ThreadPoolExecutor(2, "load") as executor:
+        yield lambda load: Reloader(db, ModelCache(load, executor, 2**30, batch=1), poll_s=0.01, now=lambda: NOW)
 
 
 Make = Callable[[Load], Reloader]
+
+
+@pytest.fixture
+def point(db: Database) -> Callable[[str, float], None]:
+    """Moves ``serving`` to a model, so many seconds from now."""
+
+    def move(model_id: str, after: float) -> None:
+        with db.write() as session:
+            set_alias(session, "serving", model_id, NOW + after)
+
+    return move
+
+
+Point = Callable[[str, float], None]
 
 
 async def test_without_a_model_nothing_is_ready(make: Make) -> None:
@@ -66,35 +97,70 @@ async def test_a_newer_model_takes_its_place(make: Make, published: Published) -
     assert (reloader.current.model.id, reloader.current.model.version) == (newer.id, 2)
 
 
-async def test_moving_the_alias_back_is_a_rollback(make: Make, published: Published, db: Database) -> None:
-    older, _ = published(), published()
-    reloader = make(Loader())
+async def test_a_rollback_finds_the_model_before_still_in_memory(
+    make: Make, published: Published, point: Point
+) -> None:
+    older, load = published(), Loader()
+    reloader = make(load)
     await reloader.check()
-    with db.write() as session:
-        session.merge(Alias(name="serving", model_id=older.id, updated_at=NOW))
+    newer = published()
+    await reloader.check()
+    point(older.id, 1)
     await reloader.check()
     assert reloader.current.model.id == older.id
+    assert load.loaded == [older.id, newer.id]
+
+
+async def test_a_rollback_during_a_load_is_never_interrupted_by_what_was_loaded(
+    make: Make, published: Published, point: Point
+) -> None:
+    old, load = published(), Slow()
+    reloader = make(load)
+    await reloader.check()
+    load.released.clear()
+    newer = published()
+    seen: list[str] = []
+    reloader._swap = lambda loaded: seen.append(loaded.predictor.model.id)  # type: ignore[method-assign]
+    checking = asyncio.create_task(reloader.check())
+    await until(lambda: newer.id in load.loaded)
+    point(old.id, 1)
+    load.released.set()
+    await checking
+    assert seen == [old.id]
+
+
+async def test_a_request_in_flight_ends_on_the_old_model_while_the_next_takes_the_new(
+    make: Make, published: Published
+) -> None:
+    old, reloader = published(), make(Loader())
+    await reloader.check()
+    first = reloader.current
+    assert isinstance(first, FakePredictor)
+    first.released.clear()
+    with ThreadPoolExecutor(1, "device") as device:
+        batcher = Batcher(device, 8, 8)
+        running = asyncio.create_task(batcher.run())
+        in_flight = asyncio.create_task(batcher.submit(first, [image_of(1)]))
+        new = published()
+        await reloader.check()
+        after = asyncio.create_task(batcher.submit(reloader.current, [image_of(2)]))
+        first.released.set()
+        answers = [*await in_flight, *await after]
+        running.cancel()
+    assert [answer.predictor.model.id for answer in answers] == [old.id, new.id]
+    assert [int(answer.probabilities.argmax()) for answer in answers] == [1, 2]
 
 
 async def test_the_old_model_answers_while_the_new_one_loads(make: Make, published: Published) -> None:
-    old = published()
-    load = Loader()
+    old, load = published(), Slow()
     reloader = make(load)
     await reloader.check()
-    new = FakePredictor("slow")
-    new.released.clear()
-
-    def slow(model: Model) -> Predictor:
-        load.loaded.append(model.id)
-        assert new.released.wait(10)
-        return FakePredictor(model.id)
-
-    reloader._load = slow
+    load.released.clear()
     newer = published()
     checking = asyncio.create_task(reloader.check())
     await until(lambda: newer.id in load.loaded)
     assert reloader.current.model.id == old.id
-    new.released.set()
+    load.released.set()
     await checking
     assert reloader.current.model.id == newer.id
 
@@ -114,6 +180,88 @@ async def test_a_model_that_cannot_be_loaded_leaves_the_old_one_and_is_not_tried
     assert reloader.failure is not None
     assert broken.id in reloader.failure
     assert "no such operator" in reloader.failure
+    assert reloader.refused == broken.id
+
+
+async def test_pointing_at_the_refused_model_again_tries_it_again(
+    make: Make, published: Published, point: Point
+) -> None:
+    old, load = published(), Loader()
+    reloader = make(load)
+    await reloader.check()
+    broken = published()
+    load.refused.add(broken.id)
+    await reloader.check()
+    load.refused.clear()  # somebody mended what it needs
+    point(broken.id, 1)
+    await reloader.check()
+    assert load.loaded == [old.id, broken.id, broken.id]
+    assert (reloader.current.model.id, reloader.refused, reloader.failure) == (broken.id, None, None)
+
+
+async def test_pointing_back_at_the_model_that_serves_ends_the_refusal(
+    make: Make, published: Published, point: Point
+) -> None:
+    old, load = published(), Loader()
+    reloader = make(load)
+    await reloader.check()
+    load.refused.add(published().id)
+    await reloader.check()
+    point(old.id, 1)
+    await reloader.check()
+    assert (reloader.current.model.id, reloader.refused) == (old.id, None)
+
+
+async def test_a_service_that_starts_with_a_refused_model_answers_with_the_one_that_served_before(
+    make: Make, published: Published
+) -> None:
+    served = published()
+    await make(Loader()).check()
+    load, broken = Loader(), published()
+    load.refused.add(broken.id)
+    restarted = make(load)
+    await restarted.check()
+    assert (restarted.current.model.id, restarted.refused) == (served.id, broken.id)
+
+
+async def test_a_model_that_never_served_is_no_way_out(make: Make, published: Published) -> None:
+    published(publish="manual")
+    load, broken = Loader(), published()
+    load.refused.add(broken.id)
+    reloader = make(load)
+    await reloader.check()
+    assert not reloader.serves("model_1")
+    assert load.loaded == [broken.id]
+
+
+async def test_when_a_model_began_to_serve_is_written_down(make: Make, published: Published, db: Database) -> None:
+    model = published()
+    await make(Loader()).check()
+    with db.read() as session:
+        assert find(session, model.id).served_at == NOW
+
+
+async def test_a_service_that_cannot_write_it_down_serves_all_the_same(
+    make: Make, published: Published, db: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    model, reloader = published(), make(Loader())
+    with db.write() as session:
+        session.execute(text("CREATE TRIGGER fails BEFORE UPDATE ON models BEGIN SELECT * FROM away; END"))
+    await reloader.check()
+    assert reloader.serves(model.id)
+    assert "could not be written down" in caplog.text
+
+
+async def test_waking_it_is_sooner_than_its_next_look(published: Published, db: Database) -> None:
+    with ThreadPoolExecutor(2, "load") as executor:
+        reloader = Reloader(db, ModelCache(Loader(), executor, 2**30, batch=1), poll_s=3600)
+        first = published()
+        running = asyncio.create_task(reloader.run())
+        await until(lambda: reloader.serves(first.id))
+        second = published()
+        reloader.wake()
+        await until(lambda: reloader.serves(second.id))
+        running.cancel()
 
 
 async def test_a_good_model_after_a_broken_one_clears_the_failure(make: Make, published: Published) -> None:

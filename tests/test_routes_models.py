@@ -11,8 +11,12 @@ from safetensors.numpy import load
 from core import models
 from core.checkpoints import to_json
 from core.db import Database
+from core.errors import NotFound
+from core.settings import Settings
 from core.store import LocalStore
 from core.tables import Model
+from tests.conftest import running
+from tests.fakes import answered
 
 Published = Callable[..., Model]
 
@@ -131,3 +135,94 @@ async def test_a_model_shows_its_calibration(http: httpx.AsyncClient, reported: 
 async def test_a_model_that_was_not_calibrated_says_so(http: httpx.AsyncClient, published: Published) -> None:
     published()
     assert (await http.get("/models/latest")).json()["calibration"] is None
+
+
+# -- deletion
+
+
+async def test_a_model_that_an_alias_names_is_not_deleted(
+    http: httpx.AsyncClient, published: Published, store: LocalStore
+) -> None:
+    model = published()
+    for path in (f"/models/{model.id}", "/models/latest", f"/models/{model.id}?files_only=true"):
+        answer = await http.delete(path)
+        assert (answer.status_code, answer.json()["code"]) == (409, "conflict")
+        assert "best, latest, serving" in answer.json()["detail"]
+    assert store.fetch(f"{model.key}/model.onnx").is_file()
+
+
+async def test_a_deleted_model_and_its_files_are_gone(
+    http: httpx.AsyncClient, published: Published, store: LocalStore
+) -> None:
+    old, new = published(), published()
+    assert (await http.delete(f"/models/{old.id}")).status_code == 204
+    assert [model["id"] for model in (await http.get("/models")).json()["data"]] == [new.id]
+    for answer in (await http.get(f"/models/{old.id}"), await http.delete(f"/models/{old.id}")):
+        assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+    with pytest.raises(NotFound):
+        store.fetch(f"{old.key}/model.onnx")
+
+
+async def test_without_its_files_a_models_record_stays(
+    http: httpx.AsyncClient, published: Published, store: LocalStore
+) -> None:
+    old, _ = published(), published()
+    assert (await http.get(f"/models/{old.id}")).json()["files_deleted_at"] is None
+    for _ in range(2):  # the second time there is nothing left to do
+        assert (await http.delete(f"/models/{old.id}", params={"files_only": True})).status_code == 204
+    body = (await http.get(f"/models/{old.id}")).json()
+    assert (body["test_accuracy"], len(body["files"]["model.onnx"]["sha256"])) == (0.9, 64)
+    assert body["files_deleted_at"] is not None
+    with pytest.raises(NotFound):
+        store.fetch(f"{old.key}/model.onnx")
+
+
+@pytest.mark.parametrize("rest", ["content", "content?format=onnx", "report"])
+async def test_deleted_files_cannot_be_fetched(http: httpx.AsyncClient, published: Published, rest: str) -> None:
+    old, _ = published(), published()
+    await http.delete(f"/models/{old.id}", params={"files_only": True})
+    answer = await http.get(f"/models/{old.id}/{rest}")
+    assert (answer.status_code, answer.json()["code"]) == (409, "conflict")
+    assert "were deleted" in answer.json()["detail"]
+
+
+async def test_a_record_without_files_can_be_deleted_too(http: httpx.AsyncClient, published: Published) -> None:
+    old, _ = published(), published()
+    await http.delete(f"/models/{old.id}", params={"files_only": True})
+    assert (await http.delete(f"/models/{old.id}")).status_code == 204
+    assert (await http.get(f"/models/{old.id}")).status_code == 404
+
+
+async def test_the_model_that_answers_in_the_place_of_a_refused_one_is_not_deleted(
+    settings: Settings, published: Published, store: LocalStore
+) -> None:
+    old = published(accuracy=0.5)
+    async with running(settings) as http:
+        broken = published(onnx=b"this is no graph")
+
+        async def refused() -> bool:
+            return broken.id in (await http.get("/readyz")).text
+
+        await answered(refused)
+        answer = await http.delete(f"/models/{old.id}")
+    assert (answer.status_code, answer.json()["code"]) == (409, "conflict")
+    assert "answers /predict" in answer.json()["detail"]
+    assert store.fetch(f"{old.key}/model.onnx").is_file()
+
+
+async def test_a_model_tells_why_it_serves_or_not(http: httpx.AsyncClient, published: Published) -> None:
+    first, second = published(), published(publish="if_better")
+    told = [(await http.get(f"/models/{model.id}")).json()["publication"] for model in (first, second)]
+    assert [publication["serving"] for publication in told] == [True, False]
+    assert "0.9000 of model_1" in told[1]["reason"]
+
+
+async def test_a_model_tells_when_it_began_to_serve(http: httpx.AsyncClient, published: Published) -> None:
+    model = published(publish="manual")
+    assert (await http.get(f"/models/{model.id}")).json()["served_at"] is None
+    await http.put("/models/aliases/serving", json={"model": model.id})
+
+    async def serves() -> bool:
+        return (await http.get(f"/models/{model.id}")).json()["served_at"] is not None
+
+    await answered(serves)

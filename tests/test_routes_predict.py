@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import io
+import threading
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -12,9 +13,11 @@ import pytest
 from PIL import Image, ImageOps
 
 from core.settings import Settings
+from core.store import LocalStore
 from core.tables import Model
+from service.predictor import Images, OnnxPredictor, Probabilities
 from tests.conftest import DIGIT_FILES, running
-from tests.fakes import answered
+from tests.fakes import answered, until
 
 Published = Callable[..., Model]
 SEVEN = DIGIT_FILES[7].read_bytes()
@@ -269,6 +272,36 @@ async def test_many_people_at_once_each_get_their_own_answer(http: httpx.AsyncCl
     assert [labels(answer) for answer in answers] == [[str(digit)] for digit in wanted]
 
 
+async def test_who_waits_no_longer_is_told_so_and_not_worked_for(
+    http: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    released, worked_on = threading.Event(), []
+    run = OnnxPredictor.run
+
+    def held(predictor: OnnxPredictor, images: Images) -> Probabilities:
+        worked_on.append(len(images))
+        released.wait(30)
+        return run(predictor, images)
+
+    monkeypatch.setattr(OnnxPredictor, "run", held)
+    first = asyncio.create_task(raw(http, SEVEN))
+    await until(lambda: bool(worked_on))
+    late = await http.post("/predict", content=SEVEN, headers={"Content-Type": "image/png", "X-Timeout-Ms": "20"})
+    released.set()
+    assert (late.status_code, late.json()["code"]) == (504, "deadline_exceeded")
+    assert labels(await first) == ["7"]
+    assert labels(await raw(http, SEVEN)) == ["7"]
+    assert worked_on == [1, 1]  # nothing was run for the one that left
+
+
+@pytest.mark.parametrize("given", ["0", "-5", "soon"])
+async def test_a_deadline_that_is_none_is_refused_by_name(http: httpx.AsyncClient, given: str) -> None:
+    headers = {"Content-Type": "image/png", "X-Timeout-Ms": given}
+    answer = await http.post("/predict", content=SEVEN, headers=headers)
+    assert answer.status_code == 422
+    assert "x-timeout-ms" in answer.json()["errors"][0]["pointer"].lower()
+
+
 # -- models come and go
 
 
@@ -312,3 +345,82 @@ async def test_a_model_that_cannot_be_loaded_leaves_the_old_one_answering(
 
         await answered(swapped)
         assert broken.id not in (await http.get("/readyz")).text
+
+
+# -- other models, by name
+
+
+async def ask(http: httpx.AsyncClient, model: str) -> httpx.Response:
+    return await http.post("/predict", params={"model": model}, files=parts(SEVEN))
+
+
+async def test_a_model_is_asked_by_its_id_or_alias(settings: Settings, published: Published) -> None:
+    better, worse = published(accuracy=0.95), published(accuracy=0.9)
+    async with running(settings) as http:
+        wanted = {better.id: better, "best": better, worse.id: worse, "latest": worse, "serving": worse}
+        for name, model in wanted.items():
+            answer = await ask(http, name)
+            assert (labels(answer), answer.json()["model"]["id"]) == (["7"], model.id)
+
+
+async def test_many_people_may_ask_different_models_at_once(settings: Settings, published: Published) -> None:
+    made = [published().id for _ in range(3)]
+    async with running(settings) as http:
+        answers = await asyncio.gather(*(ask(http, made[number % 3]) for number in range(30)))
+    assert [answer.json()["model"]["id"] for answer in answers] == [made[number % 3] for number in range(30)]
+    assert all(labels(answer) == ["7"] for answer in answers)
+
+
+@pytest.mark.parametrize("name", ["model_none", "shop", "", "../model_1"])
+async def test_a_model_that_is_not_there_is_not_found(http: httpx.AsyncClient, name: str) -> None:
+    answer = await ask(http, name)
+    assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+
+
+async def test_a_model_that_cannot_be_loaded_says_why_and_the_others_answer(
+    settings: Settings, published: Published
+) -> None:
+    broken = published(onnx=b"this is no graph")
+    good = published()
+    async with running(settings) as http:
+        answer = await ask(http, broken.id)
+        assert (answer.status_code, answer.json()["code"]) == (503, "not_ready")
+        assert f"{broken.id} cannot be loaded" in answer.json()["detail"]
+        assert int(answer.headers["retry-after"]) > 0
+        assert (await raw(http, SEVEN)).json()["model"]["id"] == good.id
+        assert (await http.get("/readyz")).json()["checks"]["target"]["ok"]
+
+
+async def test_a_model_whose_file_was_changed_is_refused(
+    settings: Settings, published: Published, store: LocalStore
+) -> None:
+    damaged, _ = published(), published()
+    data = store.fetch(f"{damaged.key}/model.onnx").read_bytes()
+    store.put(f"{damaged.key}/model.onnx", data[:-1] + bytes([data[-1] ^ 1]))
+    async with running(settings) as http:
+        answer = await ask(http, damaged.id)
+    assert answer.status_code == 503
+    assert "its manifest says" in answer.json()["detail"]
+
+
+async def test_a_model_without_its_files_answers_no_more_even_if_it_was_loaded(
+    settings: Settings, published: Published
+) -> None:
+    old, _ = published(), published()
+    async with running(settings) as http:
+        assert labels(await ask(http, old.id)) == ["7"]
+        await http.delete(f"/models/{old.id}", params={"files_only": True})
+        answer = await ask(http, old.id)
+    assert (answer.status_code, answer.json()["code"]) == (409, "conflict")
+    assert "were deleted" in answer.json()["detail"]
+
+
+async def test_a_model_that_does_not_fit_beside_the_serving_one_is_refused(
+    settings: Settings, published: Published
+) -> None:
+    old, _ = published(), published()
+    async with running(settings.model_copy(update={"predict_memory_bytes": 1})) as http:
+        answer = await ask(http, old.id)
+        assert labels(await ask(http, "serving")) == ["7"]
+    assert answer.status_code == 503
+    assert "TUNESERVE_PREDICT_MEMORY_BYTES" in answer.json()["detail"]

@@ -31,6 +31,7 @@ from core.settings import Settings
 from core.store import LocalStore
 from core.tables import Event, Job, JobStatus, Model, Worker
 from service.predictor import OnnxPredictor
+from service.self_test import self_test
 from tests.conftest import NOW
 from worker import checkpointing, trainer
 from worker.data import Part, channels_last
@@ -101,10 +102,15 @@ def test_the_job_has_succeeded_with_a_model(outcome: Outcome) -> None:
 
 def test_the_models_files_are_there_and_whole(outcome: Outcome) -> None:
     files = read_manifest(outcome.store, outcome.model.key)["files"]
-    assert set(files) == {"weights.safetensors", "model.onnx", "model.json", "report.json"}
+    assert set(files) == {"weights.safetensors", "model.onnx", "model.json", "report.json", "probes.safetensors"}
     for name in files:
         fetch_checked(outcome.store, outcome.model.key, name)
     assert outcome.model.card["files"] == files
+
+
+def test_the_model_passes_the_test_that_the_service_puts_it_to(outcome: Outcome) -> None:
+    said = self_test(OnnxPredictor(outcome.model, outcome.store, threads=1), outcome.store)
+    assert said.startswith("passed: 4 probes")
 
 
 def test_the_card_says_what_the_model_is(outcome: Outcome) -> None:
@@ -267,9 +273,10 @@ def test_an_attempt_that_lost_its_job_publishes_nothing(
     def lose_meanwhile(*_: Any) -> dict[str, bytes]:
         with db.write() as session:
             jobs.release(session, claim, "test", NOW)
-        return {"model.json": b"{}"}
+        return {"model.json": b"{}", "model.onnx": b""}
 
     monkeypatch.setattr("worker.trainer.model_files", lose_meanwhile)
+    monkeypatch.setattr("worker.trainer.probes", lambda *_: b"")
     with pytest.raises(ClaimLost):
         trainer.run(quick, db, store, attempt(db, quick, claim))
     assert job_of(claim.job_id).status is JobStatus.QUEUED

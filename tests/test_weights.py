@@ -201,7 +201,7 @@ def ours(db: Database, store: LocalStore, state: dict[str, Tensor]) -> str:
     network = build(NAME, 10)
     network.load_state_dict(state)
     write_folder(store, "models/model_1", {"weights.safetensors": from_tensors(to_arrays(network))}, {})
-    card = {"dataset": "digits", "metrics": {"test_accuracy": 0.9}}
+    card = {"dataset": "digits", "metrics": {"test_accuracy": 0.9}, "recipe": {}}
     with db.write() as session:
         our_models.publish(session, "model_1", "job_1", "models/model_1", card, NOW)
     return "model_1"

@@ -33,6 +33,7 @@ from worker.launch import EXIT_CLAIM_LOST, EXIT_INTERRUPTED
 from worker.model_report import REPORT, model_report
 from worker.optimization import Arrays, balanced
 from worker.parent import die_with_parent
+from worker.probes import PROBES, probes, spread
 from worker.publish import PARITY_IMAGES, model_files
 from worker.report import Reporter
 from worker.setup import Training, set_up
@@ -174,6 +175,7 @@ def publish(training: Training, best: dict[str, Any], test: Answers, calibration
     }
     checked = min(PARITY_IMAGES, len(training.splits.test))
     files = model_files(training.network, training.preparation, card, training.splits.test.some(range(checked)))
+    files[PROBES] = probes(files["model.onnx"], spread(training.splits.test), calibration.temperature)
     files[REPORT] = to_json(model_report(card, calibration, test, training.splits))
     key = f"models/{model_id}"
     card["files"] = write_folder(training.store, key, files, {"id": model_id})

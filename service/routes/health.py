@@ -20,8 +20,15 @@ def livez() -> dict[str, str]:
 
 @router.get("/readyz", responses={503: {}}, summary="Predictions can be answered")
 def readyz(response: Response, service: Service) -> dict[str, Any]:
-    """503 when predictions cannot be answered, and every check by name. No worker: degraded, since those still can."""
-    checks = {"database": _database(service), "model": _model(service), "worker": _worker(service)}
+    """503 when predictions cannot be answered, and every check by name. Degraded, since those still can: no worker; or
+    the model that `serving` names (the target) was refused, and an older one goes on.
+    """
+    checks = {
+        "database": _database(service),
+        "model": _model(service),
+        "target": _target(service),
+        "worker": _worker(service),
+    }
     failing = [name for name, check in checks.items() if not check["ok"]]
     ready = checks["model"]["ok"]
     if not ready:
@@ -43,18 +50,22 @@ def _database(service: State) -> dict[str, Any]:
 
 
 def _model(service: State) -> dict[str, Any]:
-    """A model that cannot be loaded while an older one serves is told, but does not make us unready."""
     try:
-        predictor = service.reloader.current
+        loaded = service.reloader.loaded
     except NotReady as error:
         return {"ok": False, "detail": str(error)}
-    serving = {
+    return {
         "ok": True,
-        "model_id": predictor.model.id,
-        "version": predictor.model.version,
-        "engine": predictor.engine,
+        "model_id": loaded.predictor.model.id,
+        "version": loaded.predictor.model.version,
+        "engine": loaded.predictor.engine,
+        "self_test": loaded.self_test,
     }
-    return serving | ({"detail": service.reloader.failure} if service.reloader.failure else {})
+
+
+def _target(service: State) -> dict[str, Any]:
+    refused = service.reloader.refused
+    return {"ok": True} if refused is None else {"ok": False, "model_id": refused, "detail": service.reloader.failure}
 
 
 def _worker(service: State) -> dict[str, Any]:

@@ -1,13 +1,15 @@
 """Models: what training made."""
 
+import time
 from typing import Annotated
 
 from fastapi import APIRouter, Query
 from fastapi.responses import FileResponse
+from starlette.concurrency import run_in_threadpool
 
 from core import models
-from core.errors import NotFound
-from service.state import Service
+from core.errors import Conflict, NotFound
+from service.state import Service, State
 from service.views import ModelPage, ModelView, model_view
 
 router = APIRouter(prefix="/models", tags=["models"])
@@ -36,6 +38,35 @@ def get_model(name: str, service: Service) -> ModelView:
         return model_view(models.find(session, name), models.aliases(session))
 
 
+@router.delete("/{name}", status_code=204, summary="Delete a model, or its files alone")
+async def delete_model(
+    name: str,
+    service: Service,
+    files_only: Annotated[
+        bool, Query(description="Keep the record: free the disk, and answer 409 from then on")
+    ] = False,
+) -> None:
+    """409 while an alias points at it, or while it answers `/predict` in the place of a refused one."""
+    model_id = await run_in_threadpool(_delete_files, service, name)
+    service.cache.drop(model_id)
+    if not files_only:
+        await run_in_threadpool(_delete_record, service, model_id)
+
+
+def _delete_files(service: State, name: str) -> str:
+    with service.db.write() as session:
+        model = models.delete_files(session, name, time.time())
+        if service.reloader.serves(model.id):
+            raise Conflict(f"{model.id} answers /predict, since the model that serving names was refused.")
+    service.store.delete(model.key)
+    return model.id
+
+
+def _delete_record(service: State, model_id: str) -> None:
+    with service.db.write() as session:
+        models.delete(session, model_id, time.time())
+
+
 @router.get("/{name}/content", summary="A model's file")
 def get_content(
     name: str,
@@ -43,7 +74,7 @@ def get_content(
     format: Annotated[str, Query(pattern="^(safetensors|onnx)$", description="safetensors or onnx")] = "safetensors",
 ) -> FileResponse:
     with service.db.read() as session:
-        model = models.find(session, name)
+        model = models.find_whole(session, name)
     if FORMATS[format] not in model.card["files"]:
         raise NotFound(f"{model.id} has no file in the format {format}.")
     path = service.store.fetch(f"{model.key}/{FORMATS[format]}")
@@ -55,7 +86,7 @@ def get_content(
 def get_report(name: str, service: Service) -> FileResponse:
     """The model and how it came to be, with calibration curve, worst mistakes and their images (PNG in base64)."""
     with service.db.read() as session:
-        model = models.find(session, name)
+        model = models.find_whole(session, name)
     if REPORT not in model.card["files"]:
         raise NotFound(f"{model.id} has no report.")
     return FileResponse(service.store.fetch(f"{model.key}/{REPORT}"), media_type="application/json")

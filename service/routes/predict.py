@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Header, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from core import images
@@ -13,6 +13,8 @@ from core.errors import TuneserveError
 from core.images import Prepared
 from service.batcher import Answer
 from service.inputs import BODY, Source, read_sources
+from service.metrics import Metrics
+from service.patience import while_wanted
 from service.predictor import Predictor
 from service.problems import problem, status_of
 from service.state import Service, State
@@ -53,27 +55,40 @@ async def predict(
     service: Service,
     top_k: Annotated[int, Query(ge=1, le=100, description="How many classes to name, likeliest first")] = 3,
     normalize: Annotated[Normalize, Query(description="none: only bring the image to size")] = "auto",
+    model: Annotated[str | None, Query(description="A model's id or alias; default: the one that serves")] = None,
+    x_timeout_ms: Annotated[int | None, Header(ge=1, le=600_000, description="Give up after so long, with 504")] = None,
 ) -> Predictions:
     """`-F file=@seven.png`, once or often; or `--data-binary @seven.png` with an image's content type; or JSON."""
     started = time.perf_counter()
-    predictor = service.reloader.current
+    predictor = await service.predictor(model)
     sources = await read_sources(request, service.settings)
-    prepared = await _prepare_all(service, predictor, sources, normalize)
-    decoded = time.perf_counter()
-    if len(prepared) == 1 and isinstance(prepared[0], TuneserveError):
-        raise prepared[0]
-    readable = [entry.pixels for entry in prepared if isinstance(entry, Prepared) and not entry.blank]
-    answers = await service.batcher.submit(predictor, readable) if readable else []
+    working = _answer(service, predictor, sources, normalize)
+    prepared, answers, decode_ms = await while_wanted(request, working, x_timeout_ms)
     return Predictions(
         model={"id": predictor.model.id, "version": predictor.model.version, "job_id": predictor.model.job_id},
         predictions=_in_order(request, prepared, iter(answers), predictor.classes, top_k),
         timing_ms={
-            "decode": round((decoded - started) * 1000, 3),
+            "decode": round(decode_ms, 3),
             "queue": round(max((answer.queued_ms for answer in answers), default=0.0), 3),
             "inference": round(max((answer.inference_ms for answer in answers), default=0.0), 3),
             "total": round((time.perf_counter() - started) * 1000, 3),
         },
     )
+
+
+async def _answer(
+    service: State, predictor: Predictor, sources: Sequence[Source], normalize: Normalize
+) -> tuple[list[Prepared | TuneserveError], list[Answer], float]:
+    """Each image prepared, the answers to those that can be read, and how long decoding took in ms."""
+    started = time.perf_counter()
+    prepared = await _prepare_all(service, predictor, sources, normalize)
+    _count(service.metrics, prepared)
+    decode_ms = (time.perf_counter() - started) * 1000
+    if len(prepared) == 1 and isinstance(prepared[0], TuneserveError):
+        raise prepared[0]
+    readable = [entry.pixels for entry in prepared if isinstance(entry, Prepared) and not entry.blank]
+    answers = await service.batcher.submit(predictor, readable) if readable else []
+    return prepared, answers, decode_ms
 
 
 async def _prepare_all(
@@ -89,6 +104,12 @@ async def _prepare_all(
 
     loop = asyncio.get_running_loop()
     return list(await asyncio.gather(*(loop.run_in_executor(service.decoders, prepare, source) for source in sources)))
+
+
+def _count(metrics: Metrics, prepared: Sequence[Prepared | TuneserveError]) -> None:
+    for entry in prepared:
+        outcome = "refused" if isinstance(entry, TuneserveError) else "blank" if entry.blank else "read"
+        metrics.predict_images.labels(outcome).inc()
 
 
 def _in_order(

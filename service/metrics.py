@@ -1,0 +1,74 @@
+"""What the service counts, for Prometheus. Built by create_app. Every label takes a bounded number of values."""
+
+import os
+import time
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.multiprocess import MultiProcessCollector
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+SHARED = "PROMETHEUS_MULTIPROC_DIR"  # where several processes of the service count together; the library's own name
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+IMAGES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+
+
+class Metrics:
+    """The counters and histograms; what has a value at every moment is read at the scrape (routes.metrics)."""
+
+    def __init__(self) -> None:
+        own = CollectorRegistry()
+        self.requests = Counter(
+            "tuneserve_requests", "HTTP requests answered.", ("route", "method", "status"), registry=own
+        )
+        self.request_seconds = Histogram(
+            "tuneserve_request_seconds", "From request to the end of its answer.", ("route", "method"),
+            buckets=SECONDS, registry=own,
+        )  # fmt: skip
+        self.predict_images = Counter(
+            "tuneserve_predict_images", "Images of /predict: read, blank or refused.", ("outcome",), registry=own
+        )
+        self.batch_images = Histogram(
+            "tuneserve_batch_images", "Images in a run of the network.", buckets=IMAGES, registry=own
+        )
+        self.model_load_failures = Counter(
+            "tuneserve_model_load_failures", "Models that could not be loaded or failed their test.", registry=own
+        )
+        self._own = own
+
+    @property
+    def registry(self) -> CollectorRegistry:
+        """Of this process; or, where several share a folder, the sums over all of them."""
+        if SHARED not in os.environ:
+            return self._own
+        together = CollectorRegistry()
+        MultiProcessCollector(together)  # type: ignore[no-untyped-call]
+        return together
+
+
+class Observe:
+    """Counts and times every request by its route's template, never by its path."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self._app(scope, receive, send)
+        started = time.perf_counter()
+        status = 500  # what becomes of an exception that is answered further out
+
+        async def send_seen(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_seen)
+        finally:
+            route = getattr(scope.get("route"), "path", "none")  # set where the path is matched
+            method = scope["method"] if scope["method"] in METHODS else "other"
+            self._metrics.requests.labels(route, method, status).inc()
+            self._metrics.request_seconds.labels(route, method).observe(time.perf_counter() - started)

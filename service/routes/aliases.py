@@ -1,0 +1,59 @@
+"""Aliases: movable names of models. Promotion and rollback are the same call."""
+
+import time
+from typing import Annotated
+
+from fastapi import APIRouter, Path
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from starlette.concurrency import run_in_threadpool
+
+from core import models
+from core.models import Target
+from service.state import Service
+from service.views import AliasView, alias_view
+
+router = APIRouter(prefix="/models/aliases", tags=["models"])
+
+
+def _not_taken(alias: str) -> str:
+    if alias == "aliases" or alias.startswith("model_"):  # /models/aliases is this list; ids are looked for first
+        raise ValueError('must not be "aliases" or begin with "model_"')
+    return alias
+
+
+Alias = Annotated[str, Path(pattern=r"^[a-z0-9_-]{1,64}$"), AfterValidator(_not_taken)]
+
+
+class Aim(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    model: str = Field(description="A model's id, or another alias of it.", examples=["best"])
+
+
+@router.get("", summary="Every alias and the model it names")
+def list_aliases(service: Service) -> dict[str, list[AliasView]]:
+    with service.db.read() as session:
+        return {"data": [alias_view(name, target) for name, target in models.targets(session).items()]}
+
+
+@router.put("/{alias}", summary="Point an alias at a model")
+async def set_alias(alias: Alias, aim: Aim, service: Service) -> AliasView:
+    """`serving` is what `/predict` answers with: this promotes a model, or rolls back to one. The model is loaded and
+    tested first; until then, and if it fails, the old one goes on (see `/readyz`). The next job moves `serving` as its
+    recipe's `publish` says. `latest` and `best` move by themselves (409).
+    """
+
+    def move() -> Target:
+        with service.db.write() as session:
+            return models.set_alias(session, alias, aim.model, time.time())
+
+    target = await run_in_threadpool(move)
+    service.reloader.wake()
+    return alias_view(alias, target)
+
+
+@router.delete("/{alias}", status_code=204, summary="Forget an alias")
+def delete_alias(alias: Alias, service: Service) -> None:
+    """Not one of the service's own: `latest`, `best`, `serving` (409)."""
+    with service.db.write() as session:
+        models.delete_alias(session, alias)

@@ -1,0 +1,73 @@
+"""GET /metrics: what was counted, and what is so at this moment. Answers without a key."""
+
+import time
+from collections.abc import Iterator
+
+from fastapi import APIRouter, Response
+from prometheus_client import generate_latest
+from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from sqlalchemy.exc import SQLAlchemyError
+
+from core import checkpoints, jobs
+from core.errors import NotReady
+from service.state import Service, State
+
+router = APIRouter(tags=["health"])
+
+
+@router.get("/metrics", summary="For Prometheus", response_class=Response)
+def metrics(service: Service) -> Response:
+    """What was counted, by all processes of the service; queue and models of the one that answers; jobs and workers as
+    the database has them, left out when it does not answer.
+    """
+    counted, now = generate_latest(service.metrics.registry), generate_latest(_Now(service))
+    return Response(counted + now, media_type=CONTENT_TYPE_PLAIN_0_0_4)
+
+
+class _Now:
+    """In the shape of the library's collectors."""
+
+    def __init__(self, service: State) -> None:
+        self._service = service
+
+    def collect(self) -> Iterator[Metric]:
+        yield from _serving(self._service)
+        try:
+            found = list(_training(self._service))
+        except SQLAlchemyError:
+            found = []
+        yield GaugeMetricFamily("tuneserve_database_up", "1: the database answers.", value=bool(found))
+        yield from found
+
+
+def _serving(service: State) -> Iterator[Metric]:
+    reloader, cache = service.reloader, service.cache
+    yield GaugeMetricFamily("tuneserve_queue_images", "Images that wait for the device.", value=service.batcher.waiting)
+    yield GaugeMetricFamily("tuneserve_models_loaded", "Models in memory.", value=cache.count)
+    yield GaugeMetricFamily(
+        "tuneserve_serving_refused",
+        "1: the model that the alias serving names was refused, and another one serves or none.",
+        value=reloader.refused is not None,
+    )
+    try:
+        predictor = reloader.current
+    except NotReady:
+        return
+    about = {"id": predictor.model.id, "version": str(predictor.model.version), "engine": predictor.engine}
+    yield InfoMetricFamily("tuneserve_model", "The model that serves.", value=about)
+
+
+def _training(service: State) -> Iterator[Metric]:
+    with service.db.read() as session:
+        statuses = jobs.count_by_status(session)
+        workers = jobs.live_workers(session, time.time(), service.settings.lease_s)
+        checkpoint = checkpoints.newest_at(session)
+    by_status = GaugeMetricFamily("tuneserve_jobs", "Jobs by status.", labels=["status"])
+    for status, count in statuses.items():
+        by_status.add_metric([status], count)
+    yield by_status
+    yield GaugeMetricFamily("tuneserve_workers_alive", "Workers that beat within the lease.", value=workers)
+    if checkpoint is not None:
+        told = "When the newest checkpoint was written, in seconds since the epoch."
+        yield GaugeMetricFamily("tuneserve_newest_checkpoint_timestamp_seconds", told, value=checkpoint)

@@ -1,0 +1,56 @@
+"""worker.probes: what the trainer records is what the service then answers."""
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from PIL import Image
+from safetensors.numpy import load
+
+from core.images import normalize_digit
+from core.store import LocalStore
+from core.tables import Model
+from service.predictor import OnnxPredictor
+from service.self_test import PROBES as PROBES_OF_THE_SERVICE
+from service.self_test import self_test
+from tests.conftest import DIGIT_FILES
+from tests.fakes import tiny_onnx
+from worker.data import Part
+from worker.probes import COUNT, PROBES, probes, spread
+
+Published = Callable[..., Model]
+
+
+def digits() -> torch.Tensor:
+    found = [normalize_digit(np.asarray(Image.open(file).convert("L"))).pixels for file in DIGIT_FILES]
+    return torch.from_numpy(np.stack(found))
+
+
+def test_images_and_answers_are_recorded(digit_weights: npt.NDArray[np.float32]) -> None:
+    recorded = load(probes(tiny_onnx(digit_weights), digits(), temperature=1.0))
+    np.testing.assert_array_equal(recorded["images"], digits().numpy())
+    assert recorded["probabilities"].argmax(1).tolist() == list(range(10))
+    np.testing.assert_allclose(recorded["probabilities"].sum(1), 1, rtol=1e-5)
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.5])
+def test_the_service_answers_them_the_same(
+    published: Published, store: LocalStore, digit_weights: npt.NDArray[np.float32], temperature: float
+) -> None:
+    model = published(more={PROBES: probes(tiny_onnx(digit_weights), digits(), temperature)})
+    model.card = model.card | {"calibration": {"temperature": temperature}}
+    assert self_test(OnnxPredictor(model, store, threads=1), store).startswith("passed: 10 probes")
+
+
+def test_both_sides_mean_the_same_file() -> None:
+    assert PROBES == PROBES_OF_THE_SERVICE
+
+
+@pytest.mark.parametrize("images", [1, 3, 4, 5, 1000])
+def test_they_come_from_all_over_the_part_and_none_twice(images: int) -> None:
+    values = torch.arange(images).view(-1, 1, 1, 1)
+    chosen = spread(Part(values, torch.arange(images))).flatten().tolist()
+    assert len(set(chosen)) == min(images, COUNT)
+    assert (chosen[0], chosen[-1]) == (0, images - 1)

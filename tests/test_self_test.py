@@ -1,0 +1,98 @@
+"""service.self_test: a model answers its own probes before it answers people."""
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from core.checkpoints import from_tensors
+from core.errors import Damaged
+from core.store import LocalStore
+from core.tables import Model
+from service.predictor import OnnxPredictor, Probabilities
+from service.self_test import GPU_TOLERANCE, PROBES, TOLERANCE, self_test
+from tests.fakes import FakePredictor, image_of
+
+Published = Callable[..., Model]
+IMAGES = np.stack([image_of(digit) for digit in (1, 7)])
+RIGHT = FakePredictor().run(IMAGES)
+
+
+def probes(wanted: npt.NDArray[np.float32]) -> dict[str, bytes]:
+    return {PROBES: from_tensors({"images": IMAGES, "probabilities": wanted})}
+
+
+@pytest.fixture
+def tested(published: Published, store: LocalStore) -> Callable[..., str]:
+    """The test of a model that answers ``RIGHT`` and whose recorded answers are those given."""
+
+    def run(wanted: npt.NDArray[np.float32] | None, engine: str = "fake") -> str:
+        predictor = FakePredictor()
+        predictor.model = published(more={} if wanted is None else probes(wanted))
+        predictor.engine = engine
+        return self_test(predictor, store)
+
+    return run
+
+
+Tested = Callable[..., str]
+
+
+def test_a_model_that_answers_as_recorded_passes(tested: Tested) -> None:
+    assert tested(RIGHT) == "passed: 2 probes, largest difference 0"
+
+
+def test_a_model_from_before_there_were_probes_is_noted(tested: Tested) -> None:
+    assert tested(None).startswith("none: ")
+
+
+@pytest.mark.parametrize(
+    ("engine", "tolerance"),
+    [("onnxruntime-cpu", TOLERANCE), ("torch-cpu", TOLERANCE), ("torch-cuda", GPU_TOLERANCE)],
+)
+def test_a_difference_is_allowed_up_to_the_engines_tolerance(tested: Tested, engine: str, tolerance: float) -> None:
+    near, far = RIGHT.copy(), RIGHT.copy()
+    near[1, 3] += 0.9 * tolerance
+    far[1, 3] += 1.1 * tolerance
+    assert tested(near, engine).startswith("passed")
+    with pytest.raises(Damaged, match=rf"2 probes differ by up to {1.1 * tolerance:.2g} in a probability"):
+        tested(far, engine)
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+def test_answers_that_are_no_numbers_are_refused(published: Published, store: LocalStore, wrong: float) -> None:
+    class Broken(FakePredictor):
+        def run(self, images: npt.NDArray[np.uint8]) -> Probabilities:
+            return np.full((len(images), 10), wrong, np.float32)
+
+    predictor = Broken()
+    predictor.model = published(more=probes(RIGHT))
+    with pytest.raises(Damaged, match="differ by up to"):
+        self_test(predictor, store)
+
+
+def test_probes_for_other_classes_are_refused(tested: Tested) -> None:
+    with pytest.raises(Damaged, match="10 classes, and 9"):
+        tested(RIGHT[:, :9])
+
+
+def test_probes_that_were_changed_are_refused(published: Published, store: LocalStore) -> None:
+    predictor = FakePredictor()
+    predictor.model = published(more=probes(RIGHT))
+    store.put(f"{predictor.model.key}/{PROBES}", probes(RIGHT + 1)[PROBES])
+    with pytest.raises(Damaged, match="sha256"):
+        self_test(predictor, store)
+
+
+def test_a_real_graph_with_another_temperature_than_recorded_is_found_out(
+    published: Published, store: LocalStore
+) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (4, 28, 28, 1), dtype=np.uint8)
+    answers = OnnxPredictor(published(), store, threads=1).run(images)
+    recorded = from_tensors({"images": images, "probabilities": answers})
+    model = published(more={PROBES: recorded})
+    assert self_test(OnnxPredictor(model, store, threads=1), store).startswith("passed: 4 probes")
+    model.card = model.card | {"calibration": {"temperature": 3.0}}
+    with pytest.raises(Damaged, match="4 probes differ"):
+        self_test(OnnxPredictor(model, store, threads=1), store)
