@@ -179,3 +179,10 @@ def test_positions_are_stretched_to_images_of_another_size() -> None:
     for corner, own in zip((0, 2, 6, 8), own_patches, strict=True):
         torch.testing.assert_close(patches[corner], own)
     torch.testing.assert_close(patches[4], torch.stack(own_patches).mean(0))
+
+
+@pytest.mark.parametrize("name", ["mnasnet0_5", "mobilenet_v3_small", "resnet18"])
+def test_statistics_follow_the_data_within_a_short_training(name: str) -> None:
+    norms = [module for module in build(name, 3).modules() if isinstance(module, nn.BatchNorm2d)]
+    assert norms
+    assert all(norm.momentum == 0.1 for norm in norms)
