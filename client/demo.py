@@ -13,7 +13,14 @@ from client.processes import Together, environment
 from client.progress import result, show
 
 SWAP_S = 30.0
-RECIPE = {"name": "demo", "dataset": "digits", "network": "resnet50", "weights": "random", "label_smoothing": 0.1}
+RECIPE = {
+    "name": "demo",
+    "dataset": "digits",
+    "network": "resnet50",
+    "weights": "random",
+    "label_smoothing": 0.1,
+    "epochs": 8,  # six are too few since the digits are also slanted: 96.4 % of the test images
+}
 
 
 def run(host: str, port: int, data_dir: Path, stop: bool, console: Console) -> int:
