@@ -35,7 +35,7 @@ class Settings(BaseSettings):
     predict_threads: int | None = Field(None, gt=0)  # of each process; default: the cores, shared out among them
     predict_batch: int = Field(32, gt=0)  # most images that one run of the network takes
     predict_queue: int = Field(512, gt=0)  # images that may wait; one more is refused with 429
-    predict_memory_bytes: int = Field(2 * 2**30, gt=0)  # for models; least recently used ones go, `serving` never
+    predict_memory_bytes: int = Field(2 * 2**30, gt=0)  # of each process, for models; unused ones go
     reload_poll_s: float = Field(0.5, gt=0)  # how often the service looks for a new model
 
     # the worker

@@ -8,9 +8,9 @@ from core.store import ArtifactStore
 from service.predictor import Predictor
 
 PROBES = "probes.safetensors"  # images and the probabilities that the model's graph gave for them (worker.probes)
-TOLERANCE = 1e-3  # of a probability; ONNX Runtime's fp32 differs by 1e-6 from one machine to another
-# bf16, with its eight bits, moves an unsure answer far: resnet18 at 82 % accuracy, over 360 digits, by 0.02 in the
-# median and by 0.2 at most (torch 2.15 autocast, emulated on a CPU). Another model's answers differ by 0.5 and more.
+TOLERANCE = 1e-3  # of a probability, in fp32; ResNets differed by less than 1e-7, in torch on the CPU too
+# bf16, with its eight bits, moves an unsure answer far: those of a resnet18 that was right in 82 % of 360 digits moved
+# by 0.02 in the median and by 0.2 at most (torch 2.15 autocast on a CPU, November 2026)
 GPU_TOLERANCE = 0.3
 
 
