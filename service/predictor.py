@@ -11,6 +11,7 @@ from core.images import Preparation
 from core.store import ArtifactStore
 from core.tables import Model
 
+SERVING = "serving.onnx"  # the int8 graph of a model that has one
 Images = npt.NDArray[np.uint8]  # n x height x width x channels, canonical
 Probabilities = npt.NDArray[np.float32]  # n x classes
 
@@ -39,12 +40,17 @@ class OnnxPredictor:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
-        path = fetch_checked(store, model.key, "model.onnx")
+        path = fetch_checked(store, model.key, graph_of(model))
         self._session: Any = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
     def run(self, images: Images) -> Probabilities:
         (logits,) = self._session.run(["logits"], {"images": images})
         return softmax(logits / self._temperature)
+
+
+def graph_of(model: Model) -> str:
+    """The file that serves on a CPU (worker.serving). Models from before there was a choice have one graph."""
+    return str(model.card.get("serving", {}).get("file", "model.onnx"))
 
 
 def temperature_of(model: Model) -> float:

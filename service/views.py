@@ -78,6 +78,9 @@ class ModelView(BaseModel):
     calibration: dict[str, Any] | None = Field(
         None, description="The temperature of /predict's probabilities, and how true these are on the test set."
     )
+    serving: dict[str, Any] | None = Field(
+        None, description="Which graph answers on a CPU and why, and how long each takes for so many images."
+    )
     device: dict[str, Any]
     versions: dict[str, str]
     files: dict[str, dict[str, Any]] = Field(description="Size and sha256 of each.")

@@ -18,7 +18,7 @@ from service.self_test import self_test
 from tests.conftest import DIGIT_FILES
 from tests.fakes import tiny_onnx
 from worker.data import Part
-from worker.probes import COUNT, PROBES, probes, spread
+from worker.probes import COUNT, PROBES, probes
 
 Published = Callable[..., Model]
 
@@ -51,6 +51,6 @@ def test_both_sides_mean_the_same_file() -> None:
 @pytest.mark.parametrize("images", [1, 3, 4, 5, 1000])
 def test_they_come_from_all_over_the_part_and_none_twice(images: int) -> None:
     values = torch.arange(images).view(-1, 1, 1, 1)
-    chosen = spread(Part(values, torch.arange(images))).flatten().tolist()
+    chosen = Part(values, torch.arange(images)).spread(COUNT).flatten().tolist()
     assert len(set(chosen)) == min(images, COUNT)
     assert (chosen[0], chosen[-1]) == (0, images - 1)

@@ -38,6 +38,7 @@ from worker.data import Part, channels_last
 from worker.evaluate import Answers
 from worker.launch import EXIT_CLAIM_LOST, EXIT_INTERRUPTED
 from worker.optimization import Optimization
+from worker.probes import probes
 from worker.report import Reporter
 from worker.setup import Training, set_up
 from worker.train import Interrupted
@@ -102,7 +103,8 @@ def test_the_job_has_succeeded_with_a_model(outcome: Outcome) -> None:
 
 def test_the_models_files_are_there_and_whole(outcome: Outcome) -> None:
     files = read_manifest(outcome.store, outcome.model.key)["files"]
-    assert set(files) == {"weights.safetensors", "model.onnx", "model.json", "report.json", "probes.safetensors"}
+    always = {"weights.safetensors", "model.onnx", "model.json", "report.json", "probes.safetensors"}
+    assert set(files) == always | {outcome.model.card["serving"]["file"]}
     for name in files:
         fetch_checked(outcome.store, outcome.model.key, name)
     assert outcome.model.card["files"] == files
@@ -270,13 +272,12 @@ def test_an_attempt_that_lost_its_job_publishes_nothing(
 ) -> None:
     claim = claimed(**RECIPE | {"epochs": 1})
 
-    def lose_meanwhile(*_: Any) -> dict[str, bytes]:
+    def lose_meanwhile(*given: Any) -> bytes:
         with db.write() as session:
             jobs.release(session, claim, "test", NOW)
-        return {"model.json": b"{}", "model.onnx": b""}
+        return probes(*given)
 
-    monkeypatch.setattr("worker.trainer.model_files", lose_meanwhile)
-    monkeypatch.setattr("worker.trainer.probes", lambda *_: b"")
+    monkeypatch.setattr("worker.publish.probes", lose_meanwhile)
     with pytest.raises(ClaimLost):
         trainer.run(quick, db, store, attempt(db, quick, claim))
     assert job_of(claim.job_id).status is JobStatus.QUEUED

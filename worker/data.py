@@ -31,6 +31,10 @@ class Part:
         rows = torch.as_tensor(indices, dtype=torch.int64)
         return self.images[rows.to(self.labels.device)] if isinstance(self.images, Tensor) else self.images.some(rows)
 
+    def spread(self, count: int) -> Tensor:
+        """Up to that many from all over the part, as ``some``: where it is sorted by class, they are of several."""
+        return self.some(torch.linspace(0, len(self) - 1, min(count, len(self))).long().tolist())
+
 
 @dataclass(frozen=True)
 class Splits:

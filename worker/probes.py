@@ -5,7 +5,6 @@ import torch
 from torch import Tensor
 
 from core.checkpoints import from_tensors
-from worker.data import Part
 
 PROBES = "probes.safetensors"
 COUNT = 4  # a photo in a large network takes a CPU a while, and a new model should serve soon
@@ -17,8 +16,3 @@ def probes(onnx: bytes, images: Tensor, temperature: float) -> bytes:
     (logits,) = session.run(["logits"], {"images": images.cpu().numpy()})
     probabilities = (torch.from_numpy(logits) / temperature).softmax(1)
     return from_tensors({"images": images.cpu().numpy(), "probabilities": probabilities.numpy()})
-
-
-def spread(part: Part) -> Tensor:
-    """Up to COUNT images from all over a part: where it is sorted by class, they are of several."""
-    return part.some(torch.linspace(0, len(part) - 1, min(COUNT, len(part))).long().tolist())

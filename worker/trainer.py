@@ -13,8 +13,7 @@ import time
 import traceback
 from typing import Any
 
-from core import jobs, models
-from core.checkpoints import to_json, write_folder
+from core import jobs
 from core.db import Database
 from core.errors import ClaimLost
 from core.jobs import Claim
@@ -22,19 +21,16 @@ from core.settings import Settings
 from core.store import ArtifactStore, LocalStore
 from core.tables import Phase
 from worker import augment, back_off, checkpointing, devices
-from worker.calibrate import Calibration, calibrate
 from worker.early_stopping import is_over
-from worker.evaluate import Answers, ask, evaluate, score
+from worker.evaluate import ask, evaluate
 from worker.failures import classify, is_out_of_memory
 from worker.features import Disk, Work, keep_activations
 from worker.flops import flop_per_image
 from worker.freeze import unfreeze
 from worker.launch import EXIT_CLAIM_LOST, EXIT_INTERRUPTED
-from worker.model_report import REPORT, model_report
 from worker.optimization import Arrays, balanced
 from worker.parent import die_with_parent
-from worker.probes import PROBES, probes, spread
-from worker.publish import PARITY_IMAGES, model_files
+from worker.publish import publish
 from worker.report import Reporter
 from worker.setup import Training, set_up
 from worker.train import Epoch, Interrupted, Progress, fit
@@ -79,7 +75,7 @@ def run(settings: Settings, db: Database, store: ArtifactStore, report: Reporter
         ask(training.network, training.prepare, part, len(training.dataset.classes))
         for part in (training.splits.validation, training.splits.test)
     )
-    publish(training, best, test, calibrate(validation, test))
+    publish(training, best, _timing(training), validation, test)
 
 
 def train(training: Training) -> None:
@@ -153,48 +149,6 @@ def choose_best(training: Training) -> dict[str, Any]:
     """The network gets the weights of its best epoch, before the one look at the test set; that epoch's metrics."""
     training.report.phase(Phase.EVALUATING, f"{len(training.splits.test)} test images")
     return checkpointing.load_best(training)
-
-
-def publish(training: Training, best: dict[str, Any], test: Answers, calibration: Calibration) -> None:
-    """Bytes, then one transaction: the model's row, its aliases, and the end of the job."""
-    evaluation = score(test)
-    report = training.report
-    report.phase(Phase.PUBLISHING)
-    model_id = f"model_{report.claim.job_id.removeprefix('job_')}_{report.claim.attempt}"
-    timing = _timing(training)
-    metrics = best | {"test_loss": evaluation.loss, "test_accuracy": evaluation.accuracy}
-    card = checkpointing.describe(training) | {
-        "id": model_id,
-        "network": training.recipe.network,
-        "best_epoch": best["epoch"],
-        "metrics": metrics,
-        "timing": timing,
-        "confusion": evaluation.confusion,
-        "per_class": evaluation.per_class(training.dataset.classes),
-        "calibration": calibration.summary(),
-    }
-    checked = min(PARITY_IMAGES, len(training.splits.test))
-    files = model_files(training.network, training.preparation, card, training.splits.test.some(range(checked)))
-    files[PROBES] = probes(files["model.onnx"], spread(training.splits.test), calibration.temperature)
-    files[REPORT] = to_json(model_report(card, calibration, test, training.splits))
-    key = f"models/{model_id}"
-    card["files"] = write_folder(training.store, key, files, {"id": model_id})
-    timing |= {"publish_s": report.seconds_in(Phase.PUBLISHING), "total_s": time.time() - report.started_at}
-    now = time.time()
-    with training.db.write() as session:
-        models.publish(session, model_id, report.claim.job_id, key, card, now)
-        jobs.succeed(
-            session,
-            report.claim,
-            model_id,
-            now,
-            metrics=metrics,
-            timing=timing,
-            device=devices.describe(training.device),
-            phases=report.ended_phases(),
-            estimated_finish=None,
-        )
-    log.info("published %s: test accuracy %.4f", model_id, evaluation.accuracy)
 
 
 # -- what people see while it trains

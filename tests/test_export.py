@@ -1,25 +1,20 @@
-"""worker.publish: the files of a model, and the proof that they answer as the network does."""
-
-import json
-from typing import Any
+"""worker.export: the graph of a network, and the proof that it answers as the network does."""
 
 import numpy as np
 import onnxruntime
 import pytest
 import torch
-from safetensors.numpy import load
 from torch import Tensor, nn
 
+import worker.export
 from core.errors import InternalFailure
 from core.images import Preparation
-from core.network import ServingGraph, build, from_arrays
-from worker import publish
-from worker.publish import OPSET, PARITY_TOLERANCE, export_onnx, model_files, parity
+from core.network import ServingGraph, build
+from worker.export import OPSET, PARITY_TOLERANCE, export, export_onnx, parity
 
 PREPARATION = Preparation(
     style="digit", height=28, width=28, channels=1, image_size=32, mean=(0.1, 0.2, 0.3), std=(0.3, 0.4, 0.5)
 )
-CARD: dict[str, Any] = {"id": "model_1", "metrics": {"test_accuracy": 0.5}}
 
 
 @pytest.fixture(scope="module")
@@ -40,40 +35,34 @@ def network() -> nn.Module:
 
 
 @pytest.fixture(scope="module")
-def files(network: nn.Module, images: Tensor) -> dict[str, bytes]:
-    return model_files(network, PREPARATION, CARD, images)
+def exported(network: nn.Module, images: Tensor) -> tuple[bytes, dict[str, float]]:
+    return export(network, PREPARATION, images)
+
+
+@pytest.fixture(scope="module")
+def onnx_graph(exported: tuple[bytes, dict[str, float]]) -> bytes:
+    return exported[0]
 
 
 def graph_of(network: nn.Module) -> ServingGraph:
     return ServingGraph(PREPARATION, network).eval()
 
 
-def session_of(files: dict[str, bytes]) -> onnxruntime.InferenceSession:
-    return onnxruntime.InferenceSession(files["model.onnx"], providers=["CPUExecutionProvider"])
+def session_of(graph: bytes) -> onnxruntime.InferenceSession:
+    return onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
 
 
-def test_a_model_is_weights_graph_and_card(files: dict[str, bytes]) -> None:
-    assert set(files) == {"weights.safetensors", "model.onnx", "model.json"}
-
-
-def test_the_card_says_how_far_graph_and_network_differ(files: dict[str, bytes]) -> None:
-    card = json.loads(files["model.json"])
-    assert card["parity"]["images"] == 64
-    assert 0 <= card["parity"]["largest_difference"] < 1e-4
-    assert card | CARD == card
-
-
-def test_the_weights_are_the_networks_own(files: dict[str, bytes], network: nn.Module) -> None:
-    saved = from_arrays(load(files["weights.safetensors"]))
-    assert saved.keys() == network.state_dict().keys()
-    assert all(torch.equal(saved[name], tensor) for name, tensor in network.state_dict().items())
+def test_it_is_told_how_far_graph_and_network_differ(exported: tuple[bytes, dict[str, float]]) -> None:
+    found = exported[1]
+    assert found["images"] == 64
+    assert 0 <= found["largest_difference"] < 1e-4
 
 
 @pytest.mark.parametrize("batch", [1, 7, 70])
 def test_the_graph_answers_any_number_of_images(
-    files: dict[str, bytes], network: nn.Module, images: Tensor, batch: int
+    onnx_graph: bytes, network: nn.Module, images: Tensor, batch: int
 ) -> None:
-    logits = np.asarray(session_of(files).run(None, {"images": images[:batch].numpy()})[0])
+    logits = np.asarray(session_of(onnx_graph).run(None, {"images": images[:batch].numpy()})[0])
     assert logits.shape == (batch, 10)
     restored = build("resnet18", 10)
     restored.load_state_dict(network.state_dict())
@@ -81,22 +70,22 @@ def test_the_graph_answers_any_number_of_images(
         np.testing.assert_allclose(logits, graph_of(restored)(images[:batch]).numpy(), atol=1e-4)
 
 
-def test_the_graph_takes_bytes_and_names_its_ends(files: dict[str, bytes]) -> None:
-    session = session_of(files)
+def test_the_graph_takes_bytes_and_names_its_ends(onnx_graph: bytes) -> None:
+    session = session_of(onnx_graph)
     (asked,), (given,) = session.get_inputs(), session.get_outputs()
     assert (asked.name, asked.type, asked.shape[1:]) == ("images", "tensor(uint8)", [28, 28, 1])
     assert (given.name, given.type, given.shape[1:]) == ("logits", "tensor(float)", [10])
 
 
-def test_the_graph_has_no_weights_elsewhere_and_a_fixed_version(files: dict[str, bytes]) -> None:
+def test_the_graph_has_no_weights_elsewhere_and_a_fixed_version(onnx_graph: bytes) -> None:
     import onnx
 
-    model = onnx.load_from_string(files["model.onnx"])
+    model = onnx.load_from_string(onnx_graph)
     assert {entry.domain: entry.version for entry in model.opset_import}[""] == OPSET
     assert not any(tensor.external_data for tensor in model.graph.initializer)
 
 
-def test_the_network_is_left_as_it_was(files: dict[str, bytes], network: nn.Module) -> None:
+def test_the_network_is_left_as_it_was(onnx_graph: bytes, network: nn.Module) -> None:
     assert network.training
     kernel = network.get_parameter("conv1.weight")
     assert kernel.is_contiguous(memory_format=torch.channels_last)
@@ -126,13 +115,12 @@ def test_a_graph_that_answers_otherwise_is_not_published(images: Tensor, monkeyp
             layer.bias[3] -= 0.5
         return data
 
-    monkeypatch.setattr(publish, "export_onnx", tampered)
+    monkeypatch.setattr(worker.export, "export_onnx", tampered)
     network = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 10))
     with pytest.raises(InternalFailure, match="differs from the network"):
-        model_files(network, PREPARATION, CARD, images)
+        export(network, PREPARATION, images)
 
 
 def test_few_images_are_enough_to_compare_with(images: Tensor) -> None:
     network = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 10))
-    files = model_files(network, PREPARATION, CARD, images[:3])
-    assert json.loads(files["model.json"])["parity"]["images"] == 3
+    assert export(network, PREPARATION, images[:3])[1]["images"] == 3

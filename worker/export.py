@@ -1,0 +1,64 @@
+"""A trained network -> an ONNX graph that takes canonical images, and proof that it answers as the network does."""
+
+import copy
+import logging
+import warnings
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import torch
+from torch import Tensor, nn
+
+from core.errors import InternalFailure
+from core.images import Preparation
+from core.network import ServingGraph
+
+OPSET = 18
+PARITY_IMAGES = 64
+PARITY_TOLERANCE = 1e-3  # of a probability
+
+
+def export(network: nn.Module, preparation: Preparation, images: Tensor) -> tuple[bytes, dict[str, Any]]:
+    """The graph in fp32, and how far its answers to those canonical images are from the network's.
+
+    Raises InternalFailure when that is too far.
+    """
+    # on the CPU and in the plain layout, whatever it was trained in; a copy, since the caller's goes on being used
+    graph = ServingGraph(preparation, copy.deepcopy(network).cpu().to(memory_format=torch.contiguous_format)).eval()
+    sample = images[:PARITY_IMAGES].cpu()
+    onnx = export_onnx(graph, sample)
+    difference = parity(onnx, graph, sample)
+    if difference > PARITY_TOLERANCE:
+        raise InternalFailure(f"The exported graph differs from the network by {difference:.2g} in a probability.")
+    return onnx, {"images": len(sample), "largest_difference": difference}
+
+
+def export_onnx(graph: ServingGraph, sample: Tensor) -> bytes:
+    """The graph as ONNX: input ``images`` uint8 [n, h, w, c], output ``logits`` float [n, classes]."""
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with warnings.catch_warnings(), torch.inference_mode():
+        warnings.simplefilter("ignore")  # the exporter warns of its own deprecations
+        program = torch.onnx.export(
+            graph,
+            (sample[:2],),
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=["images"],
+            output_names=["logits"],
+            dynamic_shapes={"images": {0: torch.export.Dim.DYNAMIC}},
+            verbose=False,
+        )
+    if program is None:
+        raise InternalFailure("The exporter gave no program.")
+    data: bytes = program.model_proto.SerializeToString()
+    return data
+
+
+@torch.inference_mode()
+def parity(onnx: bytes, graph: ServingGraph, images: Tensor) -> float:
+    """The largest difference between two probabilities that network and exported graph give for the same image."""
+    session = onnxruntime.InferenceSession(onnx, providers=["CPUExecutionProvider"])
+    (served,) = session.run(["logits"], {"images": images.numpy()})
+    own = graph(images).softmax(1).numpy()
+    return float(np.abs(torch.from_numpy(served).softmax(1).numpy() - own).max())

@@ -1,0 +1,104 @@
+"""Which graph answers on a CPU: the int8 one where it is as right as the network and faster, else the one in fp32."""
+
+import statistics
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import onnxruntime
+import torch
+from torch import Tensor
+
+from core.images import Pixels
+from worker.data import Part
+from worker.evaluate import Answers
+from worker.quantize import NotQuantized, quantize
+
+MODEL, SERVING = "model.onnx", "serving.onnx"
+CALIBRATION = 128  # images: with 64 to 512 of them, a ResNet-50 on MNIST was as right as in fp32, to 4 images of 3,000
+LOSS = 0.001  # of the accuracy that int8 may cost
+FASTER = 0.95  # of the time in fp32 that it may take: less gain may be chance
+FEWEST = 100  # test images, to judge that by
+CHECK_FLOP = 3e13  # of the images it is judged by, as worker.flops counts: 20 s, or less, on two cores
+BATCHES = (1, 8, 32)  # of the latency table
+RUNS, LONGEST_S = 5, 2.0  # a batch that takes longer than this is not timed
+ANSWER_BATCH = 32
+
+
+@dataclass(frozen=True)
+class Serving:
+    """``graph``: beside model.onnx, if that is not what serves. ``record``: for the model's card."""
+
+    graph: bytes | None
+    record: dict[str, Any]
+
+
+def choose(onnx: bytes, train: Part, test: Part, answers: Answers, flop_per_image: float) -> Serving:
+    """``answers``: the network's own, to all of ``test``."""
+    image = test.some([0]).cpu().numpy()
+    record = {"file": MODEL, "precision": "fp32", "threads": torch.get_num_threads()}
+    fp32 = session(onnx)
+    try:
+        if len(test) < FEWEST:
+            raise NotQuantized(f"{len(test)} test images are too few to judge an int8 graph by")
+        graph = quantize(onnx, train.spread(CALIBRATION).cpu().numpy())
+    except NotQuantized as why:
+        return Serving(None, record | {"reason": str(why), "latency_ms": latencies({"fp32": fp32}, image)})
+    int8 = session(graph)
+    found = _compare(int8, test, answers, flop_per_image)
+    table = latencies({"fp32": fp32, "int8": int8}, image)
+    record |= {"checked": found, "latency_ms": table}
+    if found["int8"] < found["network"] - LOSS:
+        return Serving(None, record | {"reason": f"int8 costs more than {LOSS:.1%} of accuracy: {_words(found)}"})
+    if not all(table["int8"][batch] < FASTER * table["fp32"][batch] for batch in table["fp32"]):
+        return Serving(None, record | {"reason": "int8 is no faster here"})
+    reason = f"int8 is as accurate, {_words(found)}, and faster"
+    return Serving(graph, record | {"file": SERVING, "precision": "int8", "reason": reason})
+
+
+def latencies(graphs: Mapping[str, onnxruntime.InferenceSession], image: Pixels) -> dict[str, dict[str, float]]:
+    """Milliseconds of a batch of so many images, by graph: medians of runs in turn. ``image``: one, 1 x h x w x c."""
+    table: dict[str, dict[str, float]] = {name: {} for name in graphs}
+    longest_s = 0.0
+    for batch in BATCHES:
+        if longest_s * 4 > LONGEST_S:  # the next batch is four times as large, or more
+            break
+        images = image.repeat(batch, 0)
+        runs = [{name: _timed(graph, images) for name, graph in graphs.items()} for _ in range(1 + RUNS)]
+        for name in graphs:
+            table[name][str(batch)] = round(1000 * statistics.median(run[name] for run in runs[1:]), 3)
+        longest_s = max(table[name][str(batch)] for name in graphs) / 1000
+    return table
+
+
+def session(graph: bytes) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+
+
+def _compare(int8: onnxruntime.InferenceSession, test: Part, answers: Answers, flop_per_image: float) -> dict[str, Any]:
+    """Accuracy of network and int8 graph on the first batches of the same shuffled test images."""
+    count = min(len(test), max(FEWEST, int(CHECK_FLOP / flop_per_image)))
+    chosen = torch.randperm(len(test), generator=torch.Generator().manual_seed(0))[:count].sort().values
+    labels, own = answers.labels[chosen], answers.logits[chosen].argmax(1)
+    given = torch.cat([_labels(int8, test.some(part.tolist())) for part in torch.split(chosen, ANSWER_BATCH)])
+    right, same = (float((given == other).double().mean()) for other in (labels, own))
+    return {"images": count, "network": float((own == labels).double().mean()), "int8": right, "same_answer": same}
+
+
+def _labels(graph: onnxruntime.InferenceSession, images: Tensor) -> Tensor:
+    (logits,) = graph.run(["logits"], {"images": images.cpu().numpy()})
+    return torch.from_numpy(logits).argmax(1)
+
+
+def _timed(graph: onnxruntime.InferenceSession, images: Pixels) -> float:
+    started = time.perf_counter()
+    graph.run(["logits"], {"images": images})
+    return time.perf_counter() - started
+
+
+def _words(found: dict[str, Any]) -> str:
+    return f"{found['int8']:.4f} against {found['network']:.4f} on {found['images']} test images"
