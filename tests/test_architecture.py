@@ -60,7 +60,7 @@ HOMES = {
     "torch": ("core.network", "service.torch_predictor", "worker.*"),
     "torchvision": ("core.network", "worker.*"),
     "typer": ("client.*",),
-    "uvicorn": ("service.__main__",),
+    "uvicorn": ("service.server",),
 }
 TORCH = ("torch", "torchvision")
 HAVE_TORCH = ("core.network", "service.torch_predictor")  # besides the trainer's files
@@ -256,7 +256,7 @@ def test_every_named_home_is_used() -> None:
 
 def test_service_loop_and_command_line_start_without_torch() -> None:
     check = (
-        "import service.__main__, worker.__main__, client.cli, sys\n"
+        "import service.server, worker.__main__, client.cli, sys\n"
         "print([name for name in sys.modules if name.split('.')[0] in ('torch', 'torchvision')])"
     )
     ran = subprocess.run([sys.executable, "-c", check], cwd=ROOT, capture_output=True, text=True, timeout=120)

@@ -11,10 +11,11 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError, OperationalError
 
-from core.db import Database
+from core.db import MIGRATIONS, Database, newest_version
 from core.settings import Settings
 from core.tables import Base, Job, Model, Worker
 from tests.conftest import NOW
@@ -182,3 +183,14 @@ def test_the_migrated_schema_is_that_of_the_tables(db: Database) -> None:
     with db.read() as session:
         context = MigrationContext.configure(session.connection(), opts={"compare_type": True})
         assert compare_metadata(context, Base.metadata) == []
+
+
+def test_a_database_that_is_up_to_date_is_not_migrated(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("core.db._upgrade", lambda connection: pytest.fail("it was"))
+    db.migrate()
+
+
+def test_the_newest_version_is_the_one_that_alembic_would_come_to() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    assert newest_version() == ScriptDirectory.from_config(config).get_current_head()

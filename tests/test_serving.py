@@ -42,7 +42,9 @@ def answers_of(graph: bytes, part: Part) -> Answers:
 def chosen(graph: bytes, part: Part, monkeypatch: pytest.MonkeyPatch) -> Choose:
     """What is chosen when each graph takes so long; nothing else is pretended."""
 
-    def make(fp32: dict[str, float] = SLOW, int8: dict[str, float] = FAST, answers: Answers | None = None) -> object:
+    def make(
+        fp32: dict[str, float] = SLOW, int8: dict[str, float] = FAST, answers: Answers | None = None
+    ) -> serving.Serving:
         times = {"fp32": fp32, "int8": int8}
         monkeypatch.setattr(serving, "latencies", lambda graphs, _: {name: times[name] for name in graphs})
         return choose(graph, part, part, answers or answers_of(graph, part), flop_per_image=1e4)
