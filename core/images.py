@@ -14,15 +14,18 @@ import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 from pydantic import BaseModel, ConfigDict
 
+from core.digits.form import DIGIT_SIDE, draw_digit, has_digit_form
+from core.digits.ink import LEAST, find_ink, find_plain_ink
 from core.errors import InvalidInput, NotAnImage, TooLarge
 
 Pixels = npt.NDArray[np.uint8]  # height x width x channels
 
+Normalize = Literal["auto", "none", "invert", "center"]
+
 PHOTO_SIDE = 224  # of the canonical photo
-DIGIT_SIDE = 28  # MNIST's frame ...
-DIGIT_BOX = 20  # ... and the box in it that holds the ink
-INK_CONTRAST = 40  # grey levels between paper and ink under which there is no digit
-INK_SHARE = 0.25  # of the contrast: what counts as ink when cropping
+ENOUGH = 512  # pixels of each side that are read of a JPEG, at least
+WORKING_SIDE = 256  # at most, of the picture in which a digit is looked for
+READ_SMALLER = "tuneserve_read_smaller"  # in Image.info: by this factor
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP")  # Pillow's other readers fail in other ways, or run programs
 
 
@@ -55,6 +58,7 @@ def decode(data: bytes, max_pixels: int) -> Image.Image:
             image = Image.open(io.BytesIO(data), formats=FORMATS)
             if image.width * image.height > max_pixels:
                 raise TooLarge(f"The image is {image.width}x{image.height}; at most {max_pixels} pixels are allowed.")
+            image.info[READ_SMALLER] = _draft(image)
             return ImageOps.exif_transpose(image)
     except TooLarge:  # a ValueError too
         raise
@@ -64,6 +68,20 @@ def decode(data: bytes, max_pixels: int) -> Image.Image:
         raise NotAnImage("This is not an image in a known format (PNG, JPEG, GIF, BMP, TIFF, WebP).") from error
     except (OSError, ValueError, SyntaxError, EOFError, MemoryError, OverflowError) as error:
         raise NotAnImage(f"The image cannot be read: {error}.") from error
+
+
+def _draft(image: Image.Image) -> float:
+    """Let a large JPEG be read at a half, a quarter or an eighth of its size; how many times smaller it will be."""
+    width = image.width
+    image.draft(None, (ENOUGH, ENOUGH))
+    return width / image.width
+
+
+def encode_png(pixels: Pixels) -> bytes:
+    """The file of a canonical image."""
+    data = io.BytesIO()
+    Image.fromarray(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels).save(data, "PNG")
+    return data.getvalue()
 
 
 def from_array(values: object) -> Image.Image:
@@ -83,18 +101,51 @@ def from_array(values: object) -> Image.Image:
     return Image.fromarray(array.round().astype(np.uint8))
 
 
-def prepare(image: Image.Image, preparation: Preparation, normalize: Literal["auto", "none"] = "auto") -> Prepared:
-    """The canonical image. ``none`` only brings it to size; ``auto`` also does what the style asks for."""
+def prepare(image: Image.Image, preparation: Preparation, normalize: Normalize = "auto") -> Prepared:
+    """The canonical image.
+
+    ``auto`` does what the style asks for: of a digit it finds the ink, and brings it to MNIST's form. ``center`` does
+    no more than that with a digit whose strokes are right and whose paper is clean. ``none`` only brings the image to
+    size, and ``invert`` exchanges light and dark besides.
+    """
+    if preparation.style == "digit" and normalize in ("auto", "center"):
+        return _prepare_digit(image, clean=normalize == "auto")
     flat = _flat(image, "L" if preparation.channels == 1 else "RGB")
-    size = (preparation.width, preparation.height)
-    if normalize == "auto" and preparation.style == "digit":
-        return normalize_digit(np.asarray(flat))
-    unchanged = flat.size == size
-    if normalize == "auto" and preparation.style == "photo" and not unchanged:
-        return Prepared(_square(flat, size), {"resized_from": list(flat.size), "cropped": "middle square"})
-    resized = flat if unchanged else flat.resize(size, Image.Resampling.BILINEAR)
+    if normalize == "invert":
+        flat = ImageOps.invert(flat)
+    size, sent = (preparation.width, preparation.height), _sent_size(image)
+    done: dict[str, Any] = {"resized_from": sent} if sent != list(size) else {}
+    if preparation.style == "photo" and normalize == "auto" and done:
+        return Prepared(_square(flat, size), done | {"cropped": "middle square"})
+    resized = flat if flat.size == size else flat.resize(size, Image.Resampling.BILINEAR)
     pixels = np.asarray(resized).reshape(preparation.height, preparation.width, preparation.channels)
-    return Prepared(pixels, {} if unchanged else {"resized_from": list(flat.size)})
+    return Prepared(pixels, done | ({"inverted": True} if normalize == "invert" else {}))
+
+
+def _prepare_digit(image: Image.Image, clean: bool) -> Prepared:
+    flat = _flat(image, "RGB", WORKING_SIDE)
+    prepared = normalize_digit(np.asarray(flat.convert("L") if flat.size == (DIGIT_SIDE, DIGIT_SIDE) else flat), clean)
+    if "cropped" in prepared.normalized:
+        scale = max(_sent_size(image)) / max(flat.size)
+        prepared.normalized["cropped"] = [round(side * scale) for side in prepared.normalized["cropped"]]
+    return prepared
+
+
+def normalize_digit(picture: Pixels, clean: bool = True) -> Prepared:
+    """Bring a drawn or photographed digit to MNIST's form. An image that has the form already is not touched.
+
+    The picture is h x w or h x w x 3. With ``clean``, uneven light, ruling and dirt are taken away, and strokes that
+    are much wider or narrower than MNIST's are made like them.
+    """
+    if picture.ndim == 2:
+        for light, done in ((picture, {"unchanged": True}), (255 - picture, {"inverted": True})):
+            if has_digit_form(light):
+                return Prepared(light[:, :, None], done, blank=int(light.max()) - int(light.min()) < LEAST)
+    ink = find_ink(picture) if clean else find_plain_ink(picture)
+    if ink.values is None:
+        return Prepared(np.zeros((DIGIT_SIDE, DIGIT_SIDE, 1), np.uint8), ink.found, blank=True)
+    pixels, done = draw_digit(ink.values, strokes=clean)
+    return Prepared(pixels, ink.found | done)
 
 
 def fit_photo(image: Image.Image) -> Pixels:
@@ -106,91 +157,45 @@ def _square(image: Image.Image, size: tuple[int, int]) -> Pixels:
     return np.asarray(ImageOps.fit(image, size, Image.Resampling.BILINEAR))
 
 
-def normalize_digit(grey: Pixels) -> Prepared:
-    """Bring a drawn or photographed digit to MNIST's form: light ink on black, in a 20x20 box, centred by mass.
+def _flat(image: Image.Image, mode: str, longest: int | None = None) -> Image.Image:
+    """The picture in that mode, no side longer than ``longest``.
 
-    An image that has the form already is not touched. Source: LeCun's MNIST page, on how the set was made.
+    A file is read to its end only here, so a truncated one is found out here.
     """
-    if _has_training_form(grey):
-        return Prepared(grey[:, :, None], {"unchanged": True}, blank=_contrast(grey) < INK_CONTRAST)
-    paper = float(np.median(_border(grey)))
-    inverted = _ink_is_dark(grey, paper)
-    ink = np.clip((paper - grey) if inverted else (grey - paper), 0, 255)
-    if ink.max() < INK_CONTRAST:
-        return Prepared(np.zeros((DIGIT_SIDE, DIGIT_SIDE, 1), np.uint8), {"inverted": inverted}, blank=True)
-    ink = ink / ink.max()
-    ink[ink < INK_SHARE / 2] = 0
-    top, bottom, left, right = _bounds(ink > INK_SHARE)
-    return Prepared(
-        centre_in_frame(ink[top:bottom, left:right]),
-        {"inverted": inverted, "cropped": [left, top, right, bottom], "centred": True},
-    )
-
-
-def centre_in_frame(ink: npt.NDArray[np.floating[Any]]) -> Pixels:
-    """Scale ink (0..1) to fit the 20x20 box, keeping its aspect, and put its centre of mass at the frame's."""
-    scale = DIGIT_BOX / max(ink.shape)
-    height, width = (max(1, round(side * scale)) for side in ink.shape)
-    small = np.asarray(
-        Image.fromarray(ink.astype(np.float32)).resize(
-            (width, height), Image.Resampling.BOX if scale < 1 else Image.Resampling.BICUBIC
-        )
-    )
-    small = np.clip(small, 0, 1)
-    small = small / max(float(small.max()), 1e-6)
-    mass = max(float(small.sum()), 1e-6)
-    row = float((small.sum(1) @ np.arange(height)) / mass)
-    column = float((small.sum(0) @ np.arange(width)) / mass)
-    centre = (DIGIT_SIDE - 1) / 2
-    y = int(np.clip(round(centre - row), 0, DIGIT_SIDE - height))
-    x = int(np.clip(round(centre - column), 0, DIGIT_SIDE - width))
-    frame = np.zeros((DIGIT_SIDE, DIGIT_SIDE, 1), np.uint8)
-    frame[y : y + height, x : x + width, 0] = np.round(small * 255).astype(np.uint8)
-    return frame
-
-
-def _flat(image: Image.Image, mode: str) -> Image.Image:
-    """The picture in that mode. A file is read to its end only here, so a truncated one is found out here."""
     try:
-        return _flatten(image, mode)
+        return _opaque(_shrunk(_in_plain_mode(image), longest)).convert(mode)
     except (OSError, ValueError, SyntaxError, EOFError, MemoryError, OverflowError) as error:
         raise NotAnImage(f"The image cannot be read: {error}.") from error
 
 
-def _flatten(image: Image.Image, mode: str) -> Image.Image:
-    """One mode for all. Transparent places become paper: white under dark ink, black under light ink."""
+def _in_plain_mode(image: Image.Image) -> Image.Image:
+    """L, RGB or RGBA."""
     if image.mode.startswith("I;16") or image.mode in ("I", "F"):
         values = np.asarray(image, dtype=np.float64)
         span = max(float(values.max()) - float(values.min()), 1.0)
-        image = Image.fromarray(((values - values.min()) * (255 / span)).astype(np.uint8))
+        return Image.fromarray(((values - values.min()) * (255 / span)).astype(np.uint8))
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        layers = image.convert("RGBA")
-        grey, alpha = np.asarray(layers.convert("L"), np.float64), np.asarray(layers.getchannel("A"), np.float64)
-        shade = (grey * alpha).sum() / max(alpha.sum(), 1.0)
-        paper = Image.new("RGBA", layers.size, "white" if shade < 128 else "black")
-        image = Image.alpha_composite(paper, layers)
-    return image.convert(mode)
+        return image.convert("RGBA")
+    return image.convert("L" if image.mode in ("L", "1") else "RGB")
 
 
-def _has_training_form(grey: Pixels) -> bool:
-    """28x28 with a black edge. Not every MNIST image leaves its edge wholly black, hence the median."""
-    return grey.shape == (DIGIT_SIDE, DIGIT_SIDE) and float(np.median(_border(grey))) == 0
+def _shrunk(image: Image.Image, longest: int | None) -> Image.Image:
+    if longest is None or max(image.size) <= longest:
+        return image
+    size = [max(1, round(side * longest / max(image.size))) for side in image.size]
+    return image.resize((size[0], size[1]), Image.Resampling.BOX, reducing_gap=2)
 
 
-def _border(grey: Pixels) -> Pixels:
-    return np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
+def _opaque(image: Image.Image) -> Image.Image:
+    """Transparent places become paper: white under dark ink, black under light ink."""
+    if image.mode != "RGBA":
+        return image
+    grey, alpha = np.asarray(image.convert("L"), np.float64), np.asarray(image.getchannel("A"), np.float64)
+    shade = (grey * alpha).sum() / max(alpha.sum(), 1.0)
+    paper = Image.new("RGBA", image.size, "white" if shade < 128 else "black")
+    return Image.alpha_composite(paper, image)
 
 
-def _contrast(grey: Pixels) -> int:
-    return int(grey.max()) - int(grey.min())
-
-
-def _ink_is_dark(grey: Pixels, paper: float) -> bool:
-    """Ink is what lies farthest from the paper."""
-    return paper - float(grey.min()) > float(grey.max()) - paper
-
-
-def _bounds(mask: npt.NDArray[np.bool_]) -> tuple[int, int, int, int]:
-    """Top, bottom, left and right (ends excluded) of what is set."""
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    return int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
+def _sent_size(image: Image.Image) -> list[int]:
+    """Width and height before ``decode`` read it smaller."""
+    return [round(side * image.info.get(READ_SMALLER, 1)) for side in image.size]

@@ -16,8 +16,17 @@ MAY_IMPORT = {"core": ("core",), "service": ("core", "service"), "worker": ("cor
 
 # inside core an arrow goes down or stays in its row
 CORE_ROWS = (
-    ("core", "core.settings", "core.errors", "core.ids", "core.networks"),
-    ("core.recipe", "core.db", "core.store", "core.images", "core.network", "core.tables", "core.migrations*"),
+    ("core", "core.settings", "core.errors", "core.ids", "core.networks", "core.digits*"),
+    (
+        "core.recipe",
+        "core.db",
+        "core.store",
+        "core.images",
+        "core.familiarity",
+        "core.network",
+        "core.tables",
+        "core.migrations*",
+    ),
     ("core.jobs", "core.events", "core.checkpoints", "core.models"),
 )
 
@@ -37,7 +46,7 @@ HOMES = {
         "worker.quantize",
         "worker.serving",
     ),
-    "PIL": ("core.images", "service.inputs", "worker.model_report"),
+    "PIL": ("core.images", "core.digits.form", "service.inputs", "worker.model_report"),
     "prometheus_client": ("service.metrics", "service.routes.metrics"),
     "pydantic": ("core.*", "service.*"),
     "pydantic_settings": ("core.settings",),
@@ -57,13 +66,13 @@ HOMES = {
     ),
     "sqlalchemy.orm": ("core.*", "worker.checkpointing", "worker.report"),  # the type of a session
     "starlette": ("service.*",),
-    "torch": ("core.network", "service.torch_predictor", "worker.*"),
+    "torch": ("core.familiarity", "core.network", "service.torch_predictor", "worker.*"),
     "torchvision": ("core.network", "worker.*"),
     "typer": ("client.*",),
     "uvicorn": ("service.server",),
 }
 TORCH = ("torch", "torchvision")
-HAVE_TORCH = ("core.network", "service.torch_predictor")  # besides the trainer's files
+HAVE_TORCH = ("core.familiarity", "core.network", "service.torch_predictor")  # besides the trainer's files
 NOT_STATE = ("router", "log", "app", "console", "__all__")
 
 Sources = Mapping[str, str]  # module -> its text

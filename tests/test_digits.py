@@ -7,7 +7,7 @@ from core.settings import Settings
 from worker.datasets.dataset import Dataset
 from worker.datasets.digits import load
 
-DIGEST = "b2e19a048720bbdff867cf1e092cc6d44933968d688fc84f14999732c746740d"
+DIGEST = "a762acc66ba8782e11cb60117361d4e4f7dd283aaae95118812ac8b27c3e1f45"
 
 
 @pytest.fixture(scope="module")

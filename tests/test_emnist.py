@@ -16,7 +16,7 @@ from tests.webfolder import NOBODY, served
 from worker.datasets import load
 
 UPRIGHT = np.zeros((2, 28, 28), np.uint8)  # a "1" and a "7" that fill EMNIST's box of 24 pixels
-UPRIGHT[0, 2:26, 13:16] = 255
+UPRIGHT[0, 2:26, 12:16] = 255
 UPRIGHT[1, 2:26, 16:19] = 255
 UPRIGHT[1, 2:5, 8:16] = 255
 STORED = UPRIGHT.transpose(0, 2, 1)
@@ -54,7 +54,7 @@ def test_letters_stand_upright_and_count_from_a(settings: Settings, layout: str)
     lay_out(settings.resolved_datasets_dir / "emnist_letters", LAYOUTS[layout])
     data = load("emnist_letters", settings)
     seven = np.asarray(data.train_images)[1, ..., 0]
-    assert seven[6:8, 7:16].min() == 255  # the arm is above, to the left of the bar
+    assert seven[7:9, 8:17].min() == 255  # the arm is above, to the left of the bar
     np.testing.assert_array_equal(data.train_images, data.test_images)
     assert [data.classes[label] for label in data.train_labels] == ["a", "z"]
     assert (len(data.classes), data.style, data.detail) == (26, "digit", 28)
@@ -66,7 +66,7 @@ def test_they_have_the_form_that_a_drawing_is_given(settings: Settings, number: 
     image = np.asarray(load("emnist_letters", settings).train_images)[number, ..., 0]
     on_paper = 255 - np.pad(UPRIGHT[number].repeat(3, 0).repeat(3, 1), ((50, 10), (5, 70)))
     drawing = normalize_digit(on_paper).pixels[..., 0].astype(int)
-    assert np.abs(drawing - image).mean() < 6 < np.abs(drawing - UPRIGHT[number]).mean()  # grey levels
+    assert np.abs(drawing - image).mean() < 8 < np.abs(drawing - UPRIGHT[number]).mean()  # grey levels
     assert np.ptp(np.flatnonzero(image.any(1))) == 19
 
 

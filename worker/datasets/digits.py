@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from core.images import centre_in_frame
+from core.digits.form import centre_in_frame
 from core.settings import Settings
 from worker.datasets.dataset import Dataset
 

@@ -1,6 +1,6 @@
 """EMNIST's digits and letters: found on disk unpacked or in the zip that holds all of its splits, or downloaded.
 
-They come in another form than MNIST's, and are brought to it, since that is what `core.images` makes of a drawing:
+They come in another form than MNIST's, and are brought to it, since that is what `core.digits` makes of a drawing:
 rows and columns are exchanged, and the ink fills a box of 24 pixels in the middle of the frame, instead of one of 20
 around its centre of mass. Source: Cohen et al. 2017.
 """
@@ -12,8 +12,8 @@ from string import ascii_lowercase
 import numpy as np
 import numpy.typing as npt
 
+from core.digits.form import CENTRE, DIGIT_BOX, DIGIT_SIDE
 from core.errors import DatasetInvalid
-from core.images import DIGIT_BOX, DIGIT_SIDE
 from core.settings import Settings
 from worker.datasets.archive import read_files
 from worker.datasets.dataset import Dataset, Images
@@ -65,7 +65,7 @@ def _images(path: Path, data: bytes) -> Images:
 
 
 def _in_mnists_form(images: Images) -> Images:
-    """What `core.images.centre_in_frame` does to one image, n x 28 x 28 at once: EMNIST has 280,000 digits."""
+    """What `core.digits.form.centre_in_frame` does to one image, n x 28 x 28 at once: EMNIST has 280,000 digits."""
     edge, scale = (DIGIT_SIDE - BOX) // 2, _averages(BOX, DIGIT_BOX)
     ink = scale @ images[:, edge:-edge, edge:-edge].astype(np.float32) @ scale.T
     ink *= 255 / np.maximum(ink.max((1, 2), keepdims=True), 1)
@@ -84,9 +84,9 @@ def _averages(long: int, short: int) -> npt.NDArray[np.float32]:
 
 
 def _places(mass: npt.NDArray[np.float32]) -> npt.NDArray[np.intp]:
-    """n x 20: where along the frame the box's pixels go, so that their centre of mass lies in the frame's middle."""
+    """n x 20: where along the frame the box's pixels go, so that their centre of mass lies where MNIST's are."""
     centre = mass @ np.arange(DIGIT_BOX, dtype=np.float32) / np.maximum(mass.sum(1), 1)
-    first = ((DIGIT_SIDE - 1) / 2 - centre).round().clip(0, DIGIT_SIDE - DIGIT_BOX)
+    first = (CENTRE - centre).round().clip(0, DIGIT_SIDE - DIGIT_BOX)
     return np.asarray(first[:, None] + np.arange(DIGIT_BOX), np.intp)
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from core.digits.form import centre_in_frame
 from core.errors import DatasetInvalid
-from core.images import centre_in_frame
 from core.settings import Settings
 from worker.datasets.dataset import Dataset, Images, Labels
 from worker.datasets.sources import download, find
