@@ -1,4 +1,4 @@
-"""Networks of torchvision, and the half of the Preparation that runs in their graph. The only torch in core."""
+"""Networks of torchvision, and the graph that serves: with the torch half of the Preparation."""
 
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torchvision import models
 from torchvision.models.vision_transformer import interpolate_embeddings
 
+from core.familiarity import Familiarity
 from core.images import Preparation
 
 POSITIONS = "encoder.pos_embedding"  # of a vision transformer: one for each patch of the image, and one for its class
@@ -39,16 +40,28 @@ class Prepare(nn.Module):
 
 
 class ServingGraph(nn.Module):
-    """Canonical images -> logits: all that serving needs, in one graph."""
+    """Canonical images -> logits, float n x classes: all that serving needs, in one graph.
 
-    def __init__(self, preparation: Preparation, network: nn.Module) -> None:
+    With a familiarity, logits and strangeness, float n. It takes the head out of ``network`` then.
+    """
+
+    def __init__(self, preparation: Preparation, network: nn.Module, familiarity: Familiarity | None = None) -> None:
         super().__init__()
         self.prepare = Prepare(preparation)
+        self.head = take_head(network) if familiarity else None
         self.network = network
+        self.familiarity = familiarity
 
-    def forward(self, images: Tensor) -> Tensor:
-        logits: Tensor = self.network(self.prepare(images))
-        return logits
+    def forward(self, images: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        if self.familiarity is None:
+            return self.look(images)[0]
+        logits, features = self.look(images)  # first, so that the graph's first weights are the network's
+        return logits, self.familiarity(images, features, logits)
+
+    def look(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits and features; without a head of its own, logits twice."""
+        features: Tensor = self.network(self.prepare(images))
+        return features if self.head is None else self.head(features), features
 
 
 def build(name: str, classes: int, image_size: int = 224) -> nn.Module:
@@ -74,6 +87,19 @@ def build(name: str, classes: int, image_size: int = 224) -> nn.Module:
         if isinstance(module, nn.BatchNorm2d) and module.momentum is not None:
             module.momentum = max(module.momentum, BATCHNORM_MOMENTUM)
     return network
+
+
+def take_head(network: nn.Module) -> nn.Linear | None:
+    """The network's last layer, taken out of it: the network then gives the features that the layer made logits of.
+
+    None, and nothing changed, where that layer is not linear: squeezenet's classes are images until the very end.
+    """
+    name, head = [*network.named_modules()][-1]
+    if not isinstance(head, nn.Linear):
+        return None
+    parent, _, own = name.rpartition(".")
+    setattr(network.get_submodule(parent), own, nn.Identity())
+    return head
 
 
 def to_arrays(network: nn.Module) -> dict[str, npt.NDArray[Any]]:

@@ -16,6 +16,7 @@ from service.predictor import Images, Predictor
 @dataclass(frozen=True)
 class Answer:
     probabilities: npt.NDArray[np.float32]  # by class index
+    strangeness: float | None  # above 1 the model abstains; None: it has no such score
     predictor: Predictor  # the one that answered
     queued_ms: float
     inference_ms: float  # of the batch it was part of
@@ -95,13 +96,15 @@ class Batcher:
         images = np.stack([entry.image for entry in batch])
         self._on_batch(len(batch))
         try:
-            probabilities = await asyncio.get_running_loop().run_in_executor(self._executor, predictor.run, images)
+            outputs = await asyncio.get_running_loop().run_in_executor(self._executor, predictor.run, images)
         except Exception as error:  # the edge of the device: whoever waits hears of it, and the next batch is tried
             for entry in batch:
                 if not entry.answer.done():
                     entry.answer.set_exception(error)
             return
         inference_ms = (time.perf_counter() - started) * 1000
-        for entry, row in zip(batch, probabilities, strict=True):
+        strangeness = [None] * len(batch) if outputs.strangeness is None else outputs.strangeness.tolist()
+        for entry, row, strange in zip(batch, outputs.probabilities, strangeness, strict=True):
             if not entry.answer.done():
-                entry.answer.set_result(Answer(row, predictor, (started - entry.since) * 1000, inference_ms))
+                queued_ms = (started - entry.since) * 1000
+                entry.answer.set_result(Answer(row, strange, predictor, queued_ms, inference_ms))

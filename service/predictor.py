@@ -1,5 +1,6 @@
-"""A model on a device: ``run(images) -> probabilities``. On the CPU it is ONNX Runtime, and torch is not imported."""
+"""A model on a device: ``run(images) -> outputs``. On the CPU it is ONNX Runtime, and torch is not imported."""
 
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,6 +15,13 @@ from core.tables import Model
 SERVING = "serving.onnx"  # the int8 graph of a model that has one
 Images = npt.NDArray[np.uint8]  # n x height x width x channels, canonical
 Probabilities = npt.NDArray[np.float32]  # n x classes
+Strangeness = npt.NDArray[np.float32]  # n; about 0 for images like those of the training, above 1 the model abstains
+
+
+@dataclass(frozen=True)
+class Outputs:
+    probabilities: Probabilities
+    strangeness: Strangeness | None = None  # models from before it was fitted (worker.familiarity) have none
 
 
 class Predictor(Protocol):
@@ -24,7 +32,7 @@ class Predictor(Protocol):
     classes: tuple[str, ...]
     engine: str
 
-    def run(self, images: Images) -> Probabilities: ...
+    def run(self, images: Images) -> Outputs: ...
 
 
 class OnnxPredictor:
@@ -42,10 +50,13 @@ class OnnxPredictor:
         options.log_severity_level = 3
         path = fetch_checked(store, model.key, graph_of(model))
         self._session: Any = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        self._strange = float(model.card.get("serving", {}).get("strangeness_threshold", 1.0))
+        self._names = [output.name for output in self._session.get_outputs()]
 
-    def run(self, images: Images) -> Probabilities:
-        (logits,) = self._session.run(["logits"], {"images": images})
-        return softmax(logits / self._temperature)
+    def run(self, images: Images) -> Outputs:
+        found = dict(zip(self._names, self._session.run(self._names, {"images": images}), strict=True))
+        strangeness = found["strangeness"] / self._strange if "strangeness" in found else None
+        return Outputs(softmax(found["logits"] / self._temperature), strangeness)
 
 
 def graph_of(model: Model) -> str:

@@ -3,11 +3,14 @@
 import torch
 
 from core.checkpoints import read_tensors
+from core.familiarity import Familiarity, load_familiarity
 from core.images import Preparation
 from core.network import ServingGraph, build, from_arrays
 from core.store import ArtifactStore
 from core.tables import Model
-from service.predictor import Images, Probabilities, temperature_of
+from service.predictor import Images, Outputs, temperature_of
+
+STRANGENESS = "familiarity.safetensors"  # of the models that have one (worker.familiarity)
 
 
 def cuda_is_available() -> bool:
@@ -27,13 +30,22 @@ class TorchPredictor:
         self._dtype = torch.bfloat16 if device.startswith("cuda") and torch.cuda.is_bf16_supported() else torch.float32
         network = build(model.card["network"], len(self.classes), self.preparation.image_size)
         network.load_state_dict(from_arrays(read_tensors(store, model.key, "weights.safetensors")))
-        graph = ServingGraph(self.preparation, network.to(memory_format=torch.channels_last))
+        network = network.to(memory_format=torch.channels_last)
+        graph = ServingGraph(self.preparation, network, _familiarity(model, store))
         self._graph = graph.to(self._device).eval()
 
     @torch.inference_mode()
-    def run(self, images: Images) -> Probabilities:
+    def run(self, images: Images) -> Outputs:
         batch = torch.from_numpy(images).to(self._device)
         with torch.autocast(self._device.type, self._dtype, enabled=self._dtype is not torch.float32):
-            logits = self._graph(batch)
-        probabilities: Probabilities = (logits.float() / self._temperature).softmax(1).cpu().numpy()
-        return probabilities
+            logits, features = self._graph.look(batch)
+        probabilities = (logits.float() / self._temperature).softmax(1).cpu().numpy()
+        if self._graph.familiarity is None:
+            return Outputs(probabilities)
+        return Outputs(probabilities, self._graph.familiarity(batch, features, logits).cpu().numpy())  # in fp32
+
+
+def _familiarity(model: Model, store: ArtifactStore) -> Familiarity | None:
+    if STRANGENESS not in model.card.get("files", {}):
+        return None
+    return load_familiarity(from_arrays(read_tensors(store, model.key, STRANGENESS)))

@@ -14,7 +14,7 @@ from core.images import Preparation
 from core.jobs import Claim
 from core.settings import Settings
 from core.tables import Model
-from service.predictor import Images, Probabilities
+from service.predictor import Images, Outputs
 from worker.launch import Process
 
 DIGITS = tuple(str(digit) for digit in range(10))
@@ -77,8 +77,9 @@ class FakePredictor:
         self.released = threading.Event()
         self.released.set()
         self.error: Exception | None = None
+        self.strangeness: float | None = None
 
-    def run(self, images: Images) -> Probabilities:
+    def run(self, images: Images) -> Outputs:
         assert self.released.wait(10)
         if self.error is not None:
             raise self.error
@@ -86,7 +87,8 @@ class FakePredictor:
         probabilities = np.full((len(images), len(self.classes)), 0.01, np.float32)
         for row, image in zip(probabilities, images, strict=True):
             row[image.flat[0] % len(self.classes)] = 0.9
-        return probabilities
+        strange = None if self.strangeness is None else np.full(len(images), self.strangeness, np.float32)
+        return Outputs(probabilities, strange)
 
 
 def image_of(digit: int) -> npt.NDArray[np.uint8]:

@@ -10,7 +10,7 @@ import pytest
 
 from core.errors import NotReady, Overloaded
 from service.batcher import Answer, Batcher
-from service.predictor import Images, Probabilities
+from service.predictor import Images, Outputs
 from tests.fakes import FakePredictor, image_of, until
 
 
@@ -39,7 +39,7 @@ class Held(FakePredictor):
         self.released.clear()
         self.begun = 0
 
-    def run(self, images: Images) -> Probabilities:
+    def run(self, images: Images) -> Outputs:
         self.begun += 1
         return super().run(images)
 

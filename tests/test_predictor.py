@@ -26,16 +26,16 @@ def digits() -> Pixels:
 
 def test_the_graph_answers_for_each_image(published: Published, store: LocalStore) -> None:
     predictor = OnnxPredictor(published(), store, threads=1)
-    probabilities = predictor.run(digits())
+    probabilities = predictor.run(digits()).probabilities
     assert probabilities.argmax(1).tolist() == list(range(10))
     np.testing.assert_allclose(probabilities.sum(1), 1, rtol=1e-5)
 
 
 def test_an_answer_does_not_depend_on_its_batch(published: Published, store: LocalStore) -> None:
     predictor = OnnxPredictor(published(), store, threads=1)
-    together = predictor.run(digits())
+    together = predictor.run(digits()).probabilities
     for image, row in zip(digits(), together, strict=True):
-        np.testing.assert_allclose(predictor.run(image[None])[0], row, atol=1e-6)
+        np.testing.assert_allclose(predictor.run(image[None]).probabilities[0], row, atol=1e-6)
 
 
 def test_the_answer_is_the_softmax_of_the_logits(
@@ -44,7 +44,7 @@ def test_the_answer_is_the_softmax_of_the_logits(
     logits = digits().reshape(10, -1).astype(np.float64) @ digit_weights
     exponentials = np.exp(logits)
     wanted = exponentials / exponentials.sum(1, keepdims=True)
-    np.testing.assert_allclose(OnnxPredictor(published(), store, 1).run(digits()), wanted, rtol=1e-3)
+    np.testing.assert_allclose(OnnxPredictor(published(), store, 1).run(digits()).probabilities, wanted, rtol=1e-3)
 
 
 def calibrated(model: Model, temperature: float) -> Model:
@@ -58,7 +58,7 @@ def test_the_logits_are_divided_by_the_models_temperature(
 ) -> None:
     logits = digits().reshape(10, -1).astype(np.float64) @ digit_weights / temperature
     wanted = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
-    answers = OnnxPredictor(calibrated(published(), temperature), store, 1).run(digits())
+    answers = OnnxPredictor(calibrated(published(), temperature), store, 1).run(digits()).probabilities
     np.testing.assert_allclose(answers, wanted, rtol=1e-3)
     assert answers.argmax(1).tolist() == list(range(10))
     assert answers.dtype == np.float32
@@ -75,10 +75,11 @@ def test_torch_divides_by_the_temperature_too(store: LocalStore) -> None:
         network = build("squeezenet1_1", 10)
     write_folder(store, "models/a", {"weights.safetensors": from_tensors(to_arrays(network))}, {})
     model = Model(id="model_a", version=1, job_id="job_a", key="models/a", card=model_card(network="squeezenet1_1"))
-    plain = TorchPredictor(model, store, "cpu").run(digits())
+    plain = TorchPredictor(model, store, "cpu").run(digits()).probabilities
     roots = np.sqrt(plain) / np.sqrt(plain).sum(1, keepdims=True)
     assert np.abs(roots - plain).max() > 1e-3
-    np.testing.assert_allclose(TorchPredictor(calibrated(model, 2.0), store, "cpu").run(digits()), roots, atol=1e-6)
+    halved = TorchPredictor(calibrated(model, 2.0), store, "cpu").run(digits()).probabilities
+    np.testing.assert_allclose(halved, roots, atol=1e-6)
 
 
 @pytest.mark.parametrize("card", [{}, {"calibration": {}}, {"calibration": {"temperature": 1.0}}])

@@ -10,13 +10,13 @@ from core.checkpoints import from_tensors
 from core.errors import Damaged
 from core.store import LocalStore
 from core.tables import Model
-from service.predictor import OnnxPredictor, Probabilities
+from service.predictor import OnnxPredictor, Outputs
 from service.self_test import GPU_TOLERANCE, PROBES, TOLERANCE, self_test
 from tests.fakes import FakePredictor, image_of
 
 Published = Callable[..., Model]
 IMAGES = np.stack([image_of(digit) for digit in (1, 7)])
-RIGHT = FakePredictor().run(IMAGES)
+RIGHT = FakePredictor().run(IMAGES).probabilities
 
 
 def probes(wanted: npt.NDArray[np.float32]) -> dict[str, bytes]:
@@ -63,8 +63,8 @@ def test_a_difference_is_allowed_up_to_the_engines_tolerance(tested: Tested, eng
 @pytest.mark.parametrize("wrong", [np.nan, np.inf])
 def test_answers_that_are_no_numbers_are_refused(published: Published, store: LocalStore, wrong: float) -> None:
     class Broken(FakePredictor):
-        def run(self, images: npt.NDArray[np.uint8]) -> Probabilities:
-            return np.full((len(images), 10), wrong, np.float32)
+        def run(self, images: npt.NDArray[np.uint8]) -> Outputs:
+            return Outputs(np.full((len(images), 10), wrong, np.float32))
 
     predictor = Broken()
     predictor.model = published(more=probes(RIGHT))
@@ -89,7 +89,7 @@ def test_a_real_graph_with_another_temperature_than_recorded_is_found_out(
     published: Published, store: LocalStore
 ) -> None:
     images = np.random.default_rng(0).integers(0, 256, (4, 28, 28, 1), dtype=np.uint8)
-    answers = OnnxPredictor(published(), store, threads=1).run(images)
+    answers = OnnxPredictor(published(), store, threads=1).run(images).probabilities
     recorded = from_tensors({"images": images, "probabilities": answers})
     model = published(more={PROBES: recorded})
     assert self_test(OnnxPredictor(model, store, threads=1), store).startswith("passed: 4 probes")

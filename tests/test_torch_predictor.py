@@ -39,7 +39,7 @@ def test_the_answers_are_those_of_the_network(
 ) -> None:
     with torch.inference_mode():
         wanted = ServingGraph(DIGIT_PREPARATION, network)(torch.from_numpy(images)).softmax(1).numpy()
-    answers = TorchPredictor(model, store, "cpu").run(images)
+    answers = TorchPredictor(model, store, "cpu").run(images).probabilities
     np.testing.assert_allclose(answers, wanted, atol=1e-5)
     np.testing.assert_allclose(answers.sum(1), 1, rtol=1e-5)
     assert answers.dtype == np.float32
@@ -47,7 +47,8 @@ def test_the_answers_are_those_of_the_network(
 
 def test_an_answer_does_not_depend_on_its_batch(store: LocalStore, model: Model, images: Pixels) -> None:
     predictor = TorchPredictor(model, store, "cpu")
-    np.testing.assert_allclose(predictor.run(images[2:3])[0], predictor.run(images)[2], atol=1e-5)
+    alone, together = predictor.run(images[2:3]).probabilities, predictor.run(images).probabilities
+    np.testing.assert_allclose(alone[0], together[2], atol=1e-5)
 
 
 def test_what_the_card_says_is_known(store: LocalStore, model: Model) -> None:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from core.errors import InternalFailure
+from core.familiarity import Familiarity
 from core.images import Preparation
 from core.network import ServingGraph
 
@@ -19,23 +20,32 @@ PARITY_IMAGES = 64
 PARITY_TOLERANCE = 1e-3  # of a probability
 
 
-def export(network: nn.Module, preparation: Preparation, images: Tensor) -> tuple[bytes, dict[str, Any]]:
+def export(
+    network: nn.Module, preparation: Preparation, images: Tensor, familiarity: Familiarity | None = None
+) -> tuple[bytes, dict[str, Any]]:
     """The graph in fp32, and how far its answers to those canonical images are from the network's.
 
     Raises InternalFailure when that is too far.
     """
     # on the CPU and in the plain layout, whatever it was trained in; a copy, since the caller's goes on being used
-    graph = ServingGraph(preparation, copy.deepcopy(network).cpu().to(memory_format=torch.contiguous_format)).eval()
+    plain = copy.deepcopy(network).cpu().to(memory_format=torch.contiguous_format)
+    graph = ServingGraph(preparation, plain, familiarity).eval()
     sample = images[:PARITY_IMAGES].cpu()
     onnx = export_onnx(graph, sample)
     difference = parity(onnx, graph, sample)
     if difference > PARITY_TOLERANCE:
         raise InternalFailure(f"The exported graph differs from the network by {difference:.2g} in a probability.")
-    return onnx, {"images": len(sample), "largest_difference": difference}
+    record = {"images": len(sample), "largest_difference": difference}
+    if familiarity is None:
+        return onnx, record
+    return onnx, record | {"strangeness_largest_difference": strangeness_parity(onnx, graph, sample)}
 
 
 def export_onnx(graph: ServingGraph, sample: Tensor) -> bytes:
-    """The graph as ONNX: input ``images`` uint8 [n, h, w, c], output ``logits`` float [n, classes]."""
+    """The graph as ONNX: input ``images`` uint8 [n, h, w, c], output ``logits`` float [n, classes].
+
+    With a familiarity, the output ``strangeness`` float [n] too.
+    """
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings(), torch.inference_mode():
         warnings.simplefilter("ignore")  # the exporter warns of its own deprecations
@@ -45,7 +55,7 @@ def export_onnx(graph: ServingGraph, sample: Tensor) -> bytes:
             dynamo=True,
             opset_version=OPSET,
             input_names=["images"],
-            output_names=["logits"],
+            output_names=["logits"] if graph.familiarity is None else ["logits", "strangeness"],
             dynamic_shapes={"images": {0: torch.export.Dim.DYNAMIC}},
             verbose=False,
         )
@@ -60,5 +70,14 @@ def parity(onnx: bytes, graph: ServingGraph, images: Tensor) -> float:
     """The largest difference between two probabilities that network and exported graph give for the same image."""
     session = onnxruntime.InferenceSession(onnx, providers=["CPUExecutionProvider"])
     (served,) = session.run(["logits"], {"images": images.numpy()})
-    own = graph(images).softmax(1).numpy()
+    own = graph.look(images)[0].softmax(1).numpy()
     return float(np.abs(torch.from_numpy(served).softmax(1).numpy() - own).max())
+
+
+@torch.inference_mode()
+def strangeness_parity(onnx: bytes, graph: ServingGraph, images: Tensor) -> float:
+    """The same of strangeness, as a share of it where it is above 1."""
+    session = onnxruntime.InferenceSession(onnx, providers=["CPUExecutionProvider"])
+    (served,) = session.run(["strangeness"], {"images": images.numpy()})
+    _, own = graph(images)
+    return float((np.abs(served - own.numpy()) / np.abs(own.numpy()).clip(1)).max())

@@ -8,10 +8,11 @@ from core import jobs, models
 from core.checkpoints import from_tensors, to_json, write_folder
 from core.network import to_arrays
 from core.tables import Phase
-from worker import checkpointing, devices, serving
+from worker import checkpointing, devices, familiarity, serving
 from worker.calibrate import Calibration, calibrate
 from worker.evaluate import Answers, score
 from worker.export import PARITY_IMAGES, export
+from worker.familiarity import STRANGENESS, Fitted
 from worker.flops import flop_per_image
 from worker.model_report import REPORT, model_report
 from worker.probes import COUNT, PROBES, probes
@@ -20,6 +21,7 @@ from worker.setup import Training
 
 log = logging.getLogger(__name__)
 WEIGHTS, CARD = "weights.safetensors", "model.json"
+STRANGENESS_TOLERANCE = 0.05  # a share of the threshold, or of the strangeness where that is more
 
 
 def publish(
@@ -32,12 +34,17 @@ def publish(
     report = training.report
     report.phase(Phase.PUBLISHING)
     calibration = calibrate(validation, test)
-    onnx, parity = export(training.network, training.preparation, training.splits.test.some(_first(training)))
-    chosen = _serving(training, onnx, test)
+    flop = flop_per_image(training.network, training.prepare(training.splits.test.some([0])))
+    onnx, parity, fitted = _graph(training, flop)
+    chosen = _serving(training, onnx, test, fitted, flop)
     model_id = f"model_{report.claim.job_id.removeprefix('job_')}_{report.claim.attempt}"
-    card = _card(training, model_id, best, timing, calibration, test) | {"parity": parity, "serving": chosen.record}
+    card = _card(training, model_id, best, timing, calibration, test) | {
+        "parity": parity,
+        "serving": chosen.record,
+        "familiarity": fitted.record,
+    }
     key = f"models/{model_id}"
-    files = _files(training, onnx, chosen, card, calibration, test)
+    files = _files(training, onnx, chosen, card, calibration, test) | _strangeness(fitted)
     card["files"] = write_folder(training.store, key, files, {"id": model_id})
     timing |= {"publish_s": report.seconds_in(Phase.PUBLISHING), "total_s": time.time() - report.started_at}
     now = time.time()
@@ -78,10 +85,25 @@ def _card(
     }
 
 
-def _serving(training: Training, onnx: bytes, test: Answers) -> Serving:
+def _graph(training: Training, flop: float) -> tuple[bytes, dict[str, Any], Fitted]:
+    """In fp32; it tells strangeness where that could be fitted and exported."""
+    fitted = familiarity.fit(training.network, training.prepare, training.splits, flop)
+    images = training.splits.test.some(range(min(PARITY_IMAGES, len(training.splits.test))))
+    onnx, parity = export(training.network, training.preparation, images, fitted.familiarity)
+    difference = parity.get("strangeness_largest_difference", 0.0)
+    if difference <= STRANGENESS_TOLERANCE:
+        return onnx, parity, fitted
+    onnx, parity = export(training.network, training.preparation, images)
+    return onnx, parity, familiarity.unfitted(f"the exported graph differs from the network by {difference:.2g} in it")
+
+
+def _serving(training: Training, onnx: bytes, test: Answers, fitted: Fitted, flop: float) -> Serving:
     splits = training.splits
-    flop = flop_per_image(training.network, training.prepare(splits.test.some([0])))
     chosen = serving.choose(onnx, splits.train, splits.test, test, flop)
+    if chosen.graph and fitted.familiarity:  # in int8 all images look somewhat stranger
+        most = familiarity.images_to_look_at(flop)
+        scores = serving.strangeness(chosen.graph, splits.validation.spread(most))
+        chosen.record["strangeness_threshold"] = familiarity.threshold(scores)
     training.report.log(f"serves in {chosen.record['precision']} on a CPU: {chosen.record['reason']}")
     return chosen
 
@@ -100,5 +122,5 @@ def _files(
     }
 
 
-def _first(training: Training) -> range:
-    return range(min(PARITY_IMAGES, len(training.splits.test)))
+def _strangeness(fitted: Fitted) -> dict[str, bytes]:
+    return {STRANGENESS: from_tensors(to_arrays(fitted.familiarity))} if fitted.familiarity else {}

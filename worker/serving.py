@@ -79,6 +79,13 @@ def session(graph: bytes) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
 
 
+def strangeness(graph: bytes, images: Tensor) -> Tensor:
+    """What the graph says of canonical images."""
+    ran, batches = session(graph), torch.split(images.cpu(), ANSWER_BATCH)
+    found = [ran.run(["strangeness"], {"images": batch.numpy()})[0] for batch in batches]
+    return torch.cat([torch.from_numpy(scores) for scores in found])
+
+
 def _compare(int8: onnxruntime.InferenceSession, test: Part, answers: Answers, flop_per_image: float) -> dict[str, Any]:
     """Accuracy of network and int8 graph on the first batches of the same shuffled test images."""
     count = min(len(test), max(FEWEST, int(CHECK_FLOP / flop_per_image)))

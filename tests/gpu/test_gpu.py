@@ -39,5 +39,6 @@ def test_a_job_trains_on_the_gpu_and_both_predictors_answer_alike(
     assert job.device["peak_memory_bytes"] > 0
     assert job.metrics["test_accuracy"] > 0.97
     images = np.random.default_rng(0).integers(0, 256, (8, 28, 28, 1), np.uint8)
-    on_gpu, on_cpu = TorchPredictor(model, store, "cuda").run(images), OnnxPredictor(model, store, 1).run(images)
+    on_gpu = TorchPredictor(model, store, "cuda").run(images).probabilities
+    on_cpu = OnnxPredictor(model, store, 1).run(images).probabilities
     np.testing.assert_allclose(on_gpu, on_cpu, atol=0.05)  # bf16 has eight bits of mantissa

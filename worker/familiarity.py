@@ -1,0 +1,154 @@
+"""Fits core.familiarity: what the training images look like to the network, and from where on to abstain.
+
+No strange image is needed: the threshold lets a small share of the validation images go. Sources: core.familiarity,
+and for a covariance of few images Chen et al. 2010, "Shrinkage Algorithms for MMSE Covariance Estimation".
+"""
+
+import copy
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from core.familiarity import TINY, Distance, Familiarity, Texture
+from core.network import take_head
+from worker.data import Part, Splits, channels_last
+
+STRANGENESS = "familiarity.safetensors"
+MOST = 3_000  # images of a part that are looked at
+LOOK_FLOP = 3e13  # of those of a part, as worker.flops counts: 20 s, or less, on two cores
+BATCH = 128
+AXES = 256  # directions that have a spread of their own: the score shall not make the graph much larger
+ABSTAINED = 0.0075  # of the validation images
+NORMAL = 2.432  # standard deviations above the mean in which a normal distribution has that share
+ENOUGH = 200  # validation images, to count that share
+FEWEST = 10  # to estimate it
+WEIGHTS = (2.0, 1.0, 1.0)  # energy, features, texture: what the network answers counts as much as what it saw
+METHOD = "energy of the logits + Mahalanobis distances of features and texture"
+
+
+@dataclass(frozen=True)
+class Fitted:
+    familiarity: Familiarity | None
+    record: dict[str, Any]  # for the model's card
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the network makes of some images; on the host."""
+
+    texture: Tensor  # float n x t
+    features: Tensor  # float n x d
+    logits: Tensor  # float n x classes
+    labels: Tensor
+
+
+def fit(network: nn.Module, prepare: nn.Module, splits: Splits, flop_per_image: float) -> Fitted:
+    """Fitted on the training part; its threshold on the validation part; the share of the test set that it costs."""
+    if len(splits.validation) < FEWEST:
+        return unfitted(f"{len(splits.validation)} validation images are fewer than {FEWEST}")
+    network = copy.deepcopy(network).eval()
+    head = take_head(network)
+    if head is None:
+        return unfitted("the network's head is not linear: there are no features")
+    most = images_to_look_at(flop_per_image)
+    train, validation, test = (
+        look(network, head, prepare, part, most) for part in (splits.train, splits.validation, splits.test)
+    )
+    familiarity = fit_seen(train, validation)
+    return Fitted(
+        familiarity,
+        {
+            "method": METHOD,
+            "threshold": 1.0,
+            "fitted_on": f"{len(train.labels)} training and {len(validation.labels)} validation images",
+            "validation_abstained": _abstained(familiarity, validation),
+            "test_abstained": _abstained(familiarity, test),
+        },
+    )
+
+
+def images_to_look_at(flop_per_image: float) -> int:
+    """Of a part, at most."""
+    return min(MOST, max(ENOUGH, int(LOOK_FLOP / flop_per_image)))
+
+
+@torch.inference_mode()
+def look(network: nn.Module, head: nn.Module, prepare: nn.Module, part: Part, most: int) -> Seen:
+    """Up to that many images, from all over the part. ``network``: without its head."""
+    rows = torch.linspace(0, len(part) - 1, min(most, len(part))).long()
+    texture = Texture().to(part.labels.device)
+    textures, features, logits = [], [], []
+    for chosen in torch.split(rows, BATCH):
+        images = part.some(chosen.tolist())
+        found = network(channels_last(prepare(images)))
+        textures.append(texture(images).cpu())
+        features.append(found.float().cpu())
+        logits.append(head(found).float().cpu())
+    labels = part.labels.cpu()[rows]
+    return Seen(torch.cat(textures), torch.cat(features), torch.cat(logits), labels)
+
+
+@torch.inference_mode()
+def fit_seen(train: Seen, validation: Seen) -> Familiarity:
+    """Each term is measured in deviations of the validation images; the sum of them in thresholds."""
+    features, texture = (distance(values, train.labels) for values in (train.features, train.texture))
+    familiarity = Familiarity(features, texture, torch.zeros(3), torch.tensor(WEIGHTS))
+    terms = _terms(familiarity, validation)
+    familiarity.usual = terms.mean(0)
+    weights = familiarity.weights / terms.std(0).clamp_min(1e-6)
+    familiarity.weights = weights / threshold((terms - familiarity.usual) @ weights)
+    return familiarity
+
+
+def threshold(scores: Tensor) -> float:
+    """Above which ABSTAINED of such scores lie: counted where there are many; else no less than any of them, and than
+    what a normal distribution predicts for the next one (by Student's t, expanded for that many images).
+    """
+    count = len(scores)
+    if count >= ENOUGH:
+        return max(scores.quantile(1 - ABSTAINED).item(), TINY)
+    student = NORMAL + (NORMAL**3 + NORMAL) / (4 * (count - 1))
+    predicted = scores.mean() + student * scores.std() * math.sqrt(1 + 1 / count)
+    return max(scores.max().item(), predicted.item(), TINY)
+
+
+def distance(values: Tensor, labels: Tensor) -> Distance:
+    """From the classes' centres, in units of the spread that they share. Float64 inside, float32 in the result."""
+    values = values.double()
+    classes, members = torch.unique(labels, return_inverse=True)
+    centres = torch.stack([values[members == number].mean(0) for number in range(len(classes))])
+    within = values - centres[members]
+    covariance = shrunk(within.T @ within / len(values), len(values))
+    spreads, axes = torch.linalg.eigh(covariance)
+    spreads = spreads.clamp_min(max(1e-6 * spreads.mean().item(), TINY))
+    count = min(AXES, len(spreads))
+    beside = spreads[:-count] if count < len(spreads) else spreads[:1]
+    parts = (values.mean(0), axes[:, -count:], spreads[-count:].sqrt(), beside.mean().sqrt(), centres)
+    return Distance(*(part.float().contiguous() for part in parts))
+
+
+def shrunk(covariance: Tensor, count: int) -> Tensor:
+    """Moved towards a multiple of the identity, the more the fewer images it is of (Chen et al., OAS)."""
+    size = len(covariance)
+    trace, squares = covariance.trace(), covariance.square().sum()
+    lost = (count + 1 - 2 / size) * (squares - trace**2 / size)
+    share = (((1 - 2 / size) * squares + trace**2) / lost.clamp_min(TINY)).clamp(0, 1)
+    return (1 - share) * covariance + share * trace / size * torch.eye(size, dtype=covariance.dtype)
+
+
+def _terms(familiarity: Familiarity, seen: Seen) -> Tensor:
+    energy = -seen.logits.logsumexp(1)
+    return torch.stack([energy, familiarity.features(seen.features), familiarity.texture(seen.texture)], 1)
+
+
+def _abstained(familiarity: Familiarity, seen: Seen) -> float:
+    strangeness = (_terms(familiarity, seen) - familiarity.usual) @ familiarity.weights
+    return float((strangeness > 1).double().mean())
+
+
+def unfitted(reason: str) -> Fitted:
+    """There is no such score, and why."""
+    return Fitted(None, {"method": None, "reason": reason})
