@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 
 from core.errors import Damaged, NotFound
 from core.store import ArtifactStore
-from core.tables import Checkpoint
+from core.tables import Checkpoint, Job
 
 Tensors = Mapping[str, npt.NDArray[Any]]
 Listing = dict[str, dict[str, Any]]  # file name -> size_bytes, sha256
@@ -62,16 +62,21 @@ def read_tensors(store: ArtifactStore, key: str, name: str) -> dict[str, npt.NDA
     return load_file(fetch_checked(store, key, name))
 
 
-def newest_whole(session: Session, store: ArtifactStore, job_id: str) -> Checkpoint | None:
-    """The newest checkpoint of a job whose files are all there and undamaged."""
-    for row in of_job(session, job_id):
-        try:
-            for name in read_manifest(store, row.key)["files"]:
-                fetch_checked(store, row.key, name)
-        except (NotFound, Damaged):
-            continue
-        return row
-    return None
+def newest_whole(
+    session: Session, store: ArtifactStore, job_id: str, after_an_epoch: bool = False
+) -> Checkpoint | None:
+    """The newest checkpoint to go on from whose files are all there and undamaged."""
+    rows = (row for row in of_run(session, job_id) if row.metrics or not after_an_epoch)
+    return next((row for row in rows if is_whole(store, row)), None)
+
+
+def is_whole(store: ArtifactStore, row: Checkpoint) -> bool:
+    try:
+        for name in read_manifest(store, row.key)["files"]:
+            fetch_checked(store, row.key, name)
+    except (NotFound, Damaged):
+        return False
+    return True
 
 
 def newest_at(session: Session) -> float | None:
@@ -79,10 +84,20 @@ def newest_at(session: Session) -> float | None:
     return session.scalar(select(func.max(Checkpoint.created_at)))
 
 
+def of_run(session: Session, job_id: str) -> list[Checkpoint]:
+    """A job's checkpoints, newest first, and behind them those of the job that it retries, and so on."""
+    found: list[Checkpoint] = []
+    while job_id:
+        found += of_job(session, job_id)
+        job = session.get(Job, job_id)
+        job_id = (job and job.retry_of) or ""
+    return found
+
+
 def of_job(session: Session, job_id: str) -> list[Checkpoint]:
     """A job's checkpoints, newest first: a later attempt's come after all that an earlier one left."""
-    rows = select(Checkpoint).where(Checkpoint.job_id == job_id)
-    return list(session.scalars(rows.order_by(Checkpoint.attempt.desc(), Checkpoint.epoch.desc())))
+    newest_first = (Checkpoint.attempt.desc(), Checkpoint.epoch.desc(), Checkpoint.step.desc())
+    return list(session.scalars(select(Checkpoint).where(Checkpoint.job_id == job_id).order_by(*newest_first)))
 
 
 def to_json(value: object) -> bytes:

@@ -4,11 +4,17 @@ TuneserveError
 ├── InvalidInput (ValueError)      the user can mend it; names the field
 │   ├── NotAnImage
 │   ├── UnsupportedType
-│   └── TooLarge
+│   ├── TooLarge
+│   ├── KeyReused
+│   └── Unreachable
+├── Unauthorized                   no API key, or none that is known
+├── Forbidden                      the API key may not do this
 ├── NotFound
 ├── Conflict                       the state of the thing does not allow it
 ├── Overloaded                     a bounded queue is full; try again
+│   └── RateLimited
 ├── NotReady                       nothing to answer with yet
+│   └── NoSpace
 ├── DeadlineExceeded               the client did not want to wait so long
 ├── ClientLeft                     nobody is there to hear the answer
 ├── ClaimLost                      somebody else owns the job now: stop, and write nothing
@@ -17,6 +23,7 @@ TuneserveError
     ├── DatasetUnavailable
     ├── DatasetInvalid
     ├── WeightsUnavailable
+    ├── ModelUnavailable
     ├── DeviceUnavailable
     ├── InvalidRecipe
     ├── LossNotFinite
@@ -24,6 +31,7 @@ TuneserveError
     ├── DiskFull
     ├── Killed
     ├── WorkerLost
+    ├── TimedOut
     └── InternalFailure
 
 A class's docstring is its default message.
@@ -67,6 +75,26 @@ class TooLarge(InvalidInput):
     code = "too_large"
 
 
+class KeyReused(InvalidInput):
+    """This Idempotency-Key came with another body before; take a new key for a new request."""
+
+    code = "idempotency_key_reused"
+
+
+class Unreachable(InvalidInput):
+    """Nothing that can be used comes from this URL."""
+
+    code = "unreachable"
+
+
+class Unauthorized(TuneserveError):
+    """This needs an API key: send the header Authorization: Bearer <key>."""
+
+
+class Forbidden(TuneserveError):
+    """The API key may not do this."""
+
+
 class NotFound(TuneserveError):
     """There is no such thing."""
 
@@ -83,8 +111,16 @@ class Overloaded(TuneserveError):
         self.retry_after_s = retry_after_s
 
 
+class RateLimited(Overloaded):
+    """Too many requests in a short time."""
+
+
 class NotReady(TuneserveError):
     """No model can answer yet."""
+
+
+class NoSpace(NotReady):
+    """Too little space is left on the disk."""
 
 
 class DeadlineExceeded(TuneserveError):
@@ -135,6 +171,13 @@ class WeightsUnavailable(JobFailure):
     default_hint = 'Set "weights": "random", or name a file in TUNESERVE_WEIGHTS_FILE.'
 
 
+class ModelUnavailable(JobFailure):
+    """The model that was to answer is not there any more."""
+
+    code = "model_unavailable"
+    default_hint = "Send the images again, with a model of GET /models."
+
+
 class DeviceUnavailable(JobFailure):
     """The recipe asks for a device that this machine does not have."""
 
@@ -182,6 +225,13 @@ class WorkerLost(JobFailure):
 
     code = "worker_lost"
     default_hint = "Start a worker, then POST the job again."
+
+
+class TimedOut(JobFailure):
+    """The job ran for longer than its time limit."""
+
+    code = "timeout"
+    default_hint = "POST /jobs/{id}/retry goes on from the last checkpoint, with the same limit anew."
 
 
 class InternalFailure(JobFailure):

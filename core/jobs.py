@@ -9,6 +9,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
+from sqlalchemy import delete as sql_delete
 from sqlalchemy import exists, func, select, update
 from sqlalchemy.orm import Session
 
@@ -16,7 +17,7 @@ from core import events
 from core.errors import ClaimLost, Conflict, InvalidInput, JobFailure, NotFound, Overloaded, WorkerLost
 from core.ids import new_id
 from core.recipe import Recipe
-from core.tables import ENDED, OWNED, TRANSITIONS, Job, JobStatus, Model, Worker
+from core.tables import ENDED, OWNED, TRANSITIONS, Checkpoint, Job, JobStatus, Model, Worker
 
 
 @dataclass(frozen=True)
@@ -30,14 +31,24 @@ class Claim:
 # -- people's side
 
 
-def enqueue(session: Session, recipe: Recipe, now: float, queue_limit: int) -> Job:
-    """Write a queued job and its first event. Raises Overloaded when ``queue_limit`` jobs wait already."""
+def enqueue(session: Session, recipe: Recipe, now: float, queue_limit: int, retry_of: str | None = None) -> Job:
+    """Write a queued job and its first event. Raises Overloaded when ``queue_limit`` jobs wait already.
+
+    ``retry_of``: the job from whose checkpoints it goes on.
+    """
     waiting = session.scalar(select(func.count()).where(Job.status == JobStatus.QUEUED)) or 0
     if waiting >= queue_limit:
         raise Overloaded(f"{waiting} jobs are waiting already.", retry_after_s=60)
     if recipe.weights.startswith("model_") and session.get(Model, recipe.weights) is None:
         raise InvalidInput(f"There is no model {recipe.weights}.", pointer="/weights")
-    job = Job(id=new_id("job", now), status=JobStatus.QUEUED, recipe=recipe.model_dump(mode="json"), created_at=now)
+    job = Job(
+        id=new_id("job", now),
+        status=JobStatus.QUEUED,
+        recipe=recipe.model_dump(mode="json"),
+        priority=recipe.priority,
+        created_at=now,
+        retry_of=retry_of,
+    )
     session.add(job)
     session.flush()
     events.append(session, job.id, "status", {"status": JobStatus.QUEUED}, now)
@@ -72,15 +83,80 @@ def count_by_status(session: Session) -> dict[JobStatus, int]:
     return dict.fromkeys(JobStatus, 0) | dict(counted.all())
 
 
-def cancel(session: Session, job_id: str, now: float) -> Job:
-    """A waiting job is cancelled at once; a running one is asked to stop. Conflict when it has ended."""
+def cancel(session: Session, job_id: str, now: float, keep: bool = False) -> Job:
+    """A waiting job is cancelled at once; a running one is asked to stop. Conflict when it has ended.
+
+    ``keep``: a running one publishes its best epoch so far as a model first.
+    """
     job = get(session, job_id)
     if job.status is JobStatus.CANCELLING:
         return job
-    target = JobStatus.CANCELLING if job.status is JobStatus.RUNNING else JobStatus.CANCELLED
-    ended: dict[str, Any] = {"finished_at": now} if target in ENDED else {}
-    if job.status in ENDED or not _move(session, job_id, target, now, only_from={job.status}, **ended):
-        raise Conflict(f"The job has ended: it {_past(job.status)}.")
+    if keep and job.status in (JobStatus.QUEUED, JobStatus.PAUSED):
+        raise Conflict(f"A {job.status} job cannot publish what it has; cancel it with keep while it runs.")
+    running = job.status is JobStatus.RUNNING
+    target = JobStatus.CANCELLING if running else JobStatus.CANCELLED
+    columns: dict[str, Any] = {"wanted": "keep" if keep else None} if running else {"finished_at": now}
+    return _asked(session, job, target, now, **columns)
+
+
+def pause(session: Session, job_id: str, now: float) -> Job:
+    """A waiting job is paused at once; a running one when it has written a checkpoint. Conflict when it has ended."""
+    job = get(session, job_id)
+    if job.status is JobStatus.PAUSED:
+        return job
+    if job.status is not JobStatus.RUNNING:
+        return _asked(session, job, JobStatus.PAUSED, now)
+    return _wants(session, job, "pause")
+
+
+def resume(session: Session, job_id: str, now: float) -> Job:
+    """A paused job waits again, and goes on from its last checkpoint. Conflict for one that is not paused."""
+    job = get(session, job_id)
+    if job.status is JobStatus.RUNNING and job.wanted == "pause":  # it has not stopped yet, or will be queued at once
+        return _wants(session, job, None)
+    if job.status is not JobStatus.PAUSED:
+        raise Conflict(f"The job is not paused: it is {job.status}.")
+    return _asked(session, job, JobStatus.QUEUED, now)
+
+
+def retry(session: Session, job_id: str, now: float, queue_limit: int) -> Job:
+    """A new job with the same recipe, which goes on from the last checkpoint of a failed or cancelled one.
+
+    A new one, since an ended job stays as it ended.
+    """
+    job = get(session, job_id)
+    if job.status not in (JobStatus.FAILED, JobStatus.CANCELLED):
+        raise Conflict(f"Only a failed or cancelled job can be tried again; this one is {job.status}.")
+    return enqueue(session, Recipe.model_validate(job.recipe), now, queue_limit, retry_of=job.id)
+
+
+def forget_checkpoints(session: Session, job_id: str) -> Job:
+    """Of an ended job, whose files may go when this is committed; then ``delete``. Conflict while it has not ended."""
+    job = get(session, job_id)
+    if job.status not in ENDED:
+        raise Conflict(f"The job is {job.status}: cancel it first.")
+    session.execute(sql_delete(Checkpoint).where(Checkpoint.job_id == job_id))
+    return job
+
+
+def delete(session: Session, job_id: str) -> None:
+    """The row of an ended job, and its events."""
+    session.execute(sql_delete(Job).where(Job.id == job_id, Job.status.in_(ENDED)))
+
+
+def _asked(session: Session, job: Job, to: JobStatus, now: float, **columns: Any) -> Job:
+    """Move a job as a person asks; Conflict where that is not possible, or is no longer."""
+    if not _move(session, job.id, to, now, only_from={job.status}, **columns):
+        raise Conflict(f"The job cannot become {to}: it {_past(job.status)}.")
+    session.refresh(job)
+    return job
+
+
+def _wants(session: Session, job: Job, wanted: str | None) -> Job:
+    """Leave word for the trainer of a running job, which hears of it at its next beat."""
+    running = update(Job).where(Job.id == job.id, Job.status == JobStatus.RUNNING)
+    if session.execute(running.values(wanted=wanted).returning(Job.id)).scalar_one_or_none() is None:
+        raise Conflict("The job has just stopped running; look at it again.")
     session.refresh(job)
     return job
 
@@ -89,11 +165,11 @@ def cancel(session: Session, job_id: str, now: float) -> Job:
 
 
 def claim(session: Session, worker_id: str, now: float) -> Claim | None:
-    """Take the oldest waiting job, or None. Two workers never get the same one."""
+    """Take the oldest of the waiting jobs with the highest priority, or None. Two workers never get the same one."""
     oldest = (
         select(Job.id)
         .where(Job.status == JobStatus.QUEUED)
-        .order_by(Job.created_at, Job.id)
+        .order_by(Job.priority.desc(), Job.created_at, Job.id)
         .limit(1)
         .with_for_update(skip_locked=True)
         .scalar_subquery()
@@ -106,7 +182,9 @@ def claim(session: Session, worker_id: str, now: float) -> Claim | None:
             worker_id=worker_id,
             attempt=Job.attempt + 1,
             started_at=func.coalesce(Job.started_at, now),
+            claimed_at=now,
             beat_at=now,
+            wanted=None,
             phase=None,
             phases=[],
             progress={},
@@ -121,18 +199,24 @@ def claim(session: Session, worker_id: str, now: float) -> Claim | None:
     return Claim(taken.id, taken.attempt)
 
 
-def beat(session: Session, claim: Claim, now: float) -> JobStatus:
-    """The trainer lives; the answer is RUNNING, or CANCELLING when it has to stop. ClaimLost: stop, write nothing."""
+def beat(session: Session, claim: Claim, now: float) -> Job:
+    """The trainer lives; the job as it is now, which may want it to stop. ClaimLost: stop, write nothing."""
     return _owned(session, claim, beat_at=now)
 
 
-def record(session: Session, claim: Claim, **columns: Any) -> JobStatus:
+def record(session: Session, claim: Claim, **columns: Any) -> None:
     """Set columns of a job that is still ours."""
-    return _owned(session, claim, **columns)
+    _owned(session, claim, **columns)
 
 
 def succeed(session: Session, claim: Claim, model_id: str, now: float, **columns: Any) -> None:
-    _finish(session, claim, JobStatus.SUCCEEDED, now, model_id=model_id, **columns)
+    """End the job with a model. One that was asked to stop and keep what it has ends as cancelled, with its model."""
+    done = {"model_id": model_id, "finished_at": now, **columns}
+    if _move(session, claim.job_id, JobStatus.SUCCEEDED, now, claim=claim, **done):
+        return
+    keeps = _owned(session, claim).wanted == "keep"
+    if not (keeps and _move(session, claim.job_id, JobStatus.CANCELLED, now, claim=claim, **done)):
+        raise ClaimLost(f"Attempt {claim.attempt} came too late to end {claim.job_id} with a model.")
 
 
 def fail(session: Session, claim: Claim, error: dict[str, Any], now: float) -> None:
@@ -148,27 +232,35 @@ def cancelled(session: Session, claim: Claim, now: float) -> None:
 
 
 def release(session: Session, claim: Claim, reason: str, now: float) -> None:
-    """Hand a running job back to the queue; it goes on from its last checkpoint. A cancelling one is cancelled."""
-    running = {JobStatus.RUNNING}
+    """Hand a running job back; it goes on from its last checkpoint. One that was to pause is paused then, and a
+    cancelling one is cancelled.
+    """
+    target = JobStatus.PAUSED if _owned(session, claim).wanted == "pause" else JobStatus.QUEUED
     if not _move(
         session,
         claim.job_id,
-        JobStatus.QUEUED,
+        target,
         now,
         claim=claim,
-        only_from=running,
+        only_from={JobStatus.RUNNING},
         detail={"reason": reason},
         worker_id=None,
+        wanted=None,
+        ran_s=Job.ran_s + now - func.coalesce(Job.claimed_at, now),
     ):
         cancelled(session, claim, now)
+
+
+def is_over_time(job: Job, now: float) -> bool:
+    """Whether a running job has run for longer than its recipe allows."""
+    limit = Recipe.model_validate(job.recipe).time_limit_s
+    return limit is not None and job.ran_s + now - (job.claimed_at or now) > limit
 
 
 def retry_or_fail(session: Session, claim: Claim, failure: JobFailure, now: float) -> None:
     """An attempt died. Queue the job again while attempts are left; else it fails with the reason."""
     error = describe(failure)
-    _owned(session, claim, failures=Job.failures + 1)
-    job = get(session, claim.job_id)
-    session.refresh(job)
+    job = _owned(session, claim, failures=Job.failures + 1)
     if job.failures < Recipe.model_validate(job.recipe).max_attempts:
         release(session, claim, f"{error['code']}: {error['message']}", now)
     else:
@@ -222,17 +314,18 @@ def live_workers(session: Session, now: float, lease_s: float, host: str | None 
 # -- the guarded statements
 
 
-def _owned(session: Session, claim: Claim, **columns: Any) -> JobStatus:
-    """Update a job that this claim still owns; its status, or ClaimLost."""
-    status = session.execute(
+def _owned(session: Session, claim: Claim, **columns: Any) -> Job:
+    """Update a job that this claim still owns; the job as it is then, or ClaimLost."""
+    job = session.execute(
         update(Job)
         .where(Job.id == claim.job_id, Job.attempt == claim.attempt, Job.status.in_(OWNED))
-        .values(**columns)
-        .returning(Job.status)
+        .values(attempt=Job.attempt, **columns)
+        .returning(Job)
+        .execution_options(populate_existing=True)
     ).scalar_one_or_none()
-    if status is None:
+    if job is None:
         raise ClaimLost(f"Attempt {claim.attempt} no longer owns {claim.job_id}.")
-    return status
+    return job
 
 
 def _finish(session: Session, claim: Claim, to: JobStatus, now: float, **columns: Any) -> None:

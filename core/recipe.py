@@ -1,11 +1,22 @@
 """Recipe: a training request, validated. It is the body of POST /jobs; ResolvedRecipe is what truly ran."""
 
+import base64
+import binascii
 import difflib
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationInfo, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from core.networks import NETWORKS, TOO_LARGE, Optimizer
+from core.urls import check_url
 
 # built in; others are folders of images
 _DATASETS = """
@@ -14,6 +25,7 @@ _DATASETS = """
 """
 DATASETS = tuple(_DATASETS.split())
 
+SECRET_PREFIX, SHORTEST_SECRET = "whsec_", 24  # bytes; Standard Webhooks
 MODEL_ID = r"model_[0-9a-z_]{1,60}"
 Metadata = dict[Annotated[str, StringConstraints(max_length=64)], Annotated[str, StringConstraints(max_length=512)]]
 
@@ -25,6 +37,49 @@ class EarlyStopping(BaseModel):
 
     patience: int = Field(3, ge=1, le=10_000, description="So many epochs in a row without a rise end the training.")
     min_delta: float = Field(0.0, ge=0, lt=1, description="A rise of validation accuracy counts from this size on.")
+
+
+class Webhook(BaseModel):
+    """Where the service posts what happens to the job, signed as https://www.standardwebhooks.com says."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    url: str = Field(description="http or https, on a public address; redirects are not followed.")
+    events: list[Literal["status", "metrics", "checkpoint", "done"]] = Field(
+        ["done"], min_length=1, description="What to tell; `done` is the job's end, whatever it is."
+    )
+    secret: str | None = Field(
+        None,
+        min_length=16,
+        max_length=512,
+        repr=False,  # nor is it shown by the API: service.views
+        description="Signs each delivery: whsec_ and 24 bytes or more in base64, or any text. Never shown again.",
+        json_schema_extra={"writeOnly": True},
+    )
+
+    @field_validator("url")
+    @classmethod
+    def _url_can_be_called(cls, value: str) -> str:
+        check_url(value)
+        return value
+
+    @field_validator("secret")
+    @classmethod
+    def _secret_is_what_it_seems(cls, value: str | None) -> str | None:
+        if value is not None and value.startswith(SECRET_PREFIX) and len(secret_bytes(value)) < SHORTEST_SECRET:
+            raise ValueError(f"must hold at least {SHORTEST_SECRET} bytes in base64 after {SECRET_PREFIX}")
+        return value
+
+
+def secret_bytes(secret: str) -> bytes:
+    """The key behind a webhook's secret; empty when it is not the base64 that its prefix announces."""
+    if not secret.startswith(SECRET_PREFIX):
+        return secret.encode()
+    text = secret.removeprefix(SECRET_PREFIX).rstrip("=")
+    try:
+        return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+    except (binascii.Error, ValueError):
+        return b""
 
 
 class _Shared(BaseModel):
@@ -69,6 +124,10 @@ class _Shared(BaseModel):
     )
     early_stopping: EarlyStopping | None = Field(None, description="End when validation accuracy no longer rises.")
     seed: int = Field(0, ge=0, lt=2**31)
+    priority: int = Field(0, ge=-100, le=100, description="Of the jobs that wait, the highest goes first.")
+    time_limit_s: float | None = Field(
+        None, ge=1, description="Fail with `timeout` after so many seconds of running; waiting and pauses do not count."
+    )
     max_attempts: int = Field(3, ge=1, le=100, description="How often the job may be run if its process dies.")
     publish: Literal["always", "if_better", "manual"] = Field(
         "always",
@@ -143,6 +202,8 @@ class Recipe(_Shared):
         "auto", pattern=r"^(auto|cpu|mps|cuda(:\d{1,3})?)$", description='"auto", "cpu", "mps", "cuda" or "cuda:1".'
     )
 
+    webhook: Webhook | None = Field(None, description="Tell another server of the job.")
+
     @field_validator("image_size")
     @classmethod
     def _image_size_that_fits(cls, value: int | str, info: ValidationInfo) -> int | str:
@@ -198,6 +259,12 @@ class ResolvedRecipe(_Shared):
     compile: bool = False
     precision: Literal["fp32", "bf16", "fp16"]
     device: str  # "cpu", "mps" or "cuda:<index>"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_webhook(cls, fields: Any) -> Any:
+        """It is nothing of the training, and its secret must not lie beside checkpoints and models."""
+        return {name: value for name, value in fields.items() if name != "webhook"}
 
 
 def _within(value: int | str, low: int, high: int) -> int | str:

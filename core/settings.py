@@ -1,17 +1,28 @@
 """Every knob, with its unit and default. Read once from the environment, then frozen and passed down."""
 
 import os
+import re
+from ipaddress import ip_address
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from core.scopes import GivenKey, parse_keys
+
+ORIGIN = r"https?://[^/\s]+|\*"
 
 
 class Settings(BaseSettings):
     """Each field is also an environment variable: ``TUNESERVE_`` and the field's name in capitals."""
 
-    model_config = SettingsConfigDict(env_prefix="TUNESERVE_", frozen=True, env_ignore_empty=True)
+    model_config = SettingsConfigDict(
+        env_prefix="TUNESERVE_",
+        frozen=True,
+        env_ignore_empty=True,
+        hide_input_in_errors=True,  # an error shows all fields, and one of them is secret
+    )
 
     # where things are
     data_dir: Path = Path("tuneserve-data")  # database, checkpoints, models, logs
@@ -26,16 +37,26 @@ class Settings(BaseSettings):
     # the service
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=0, le=65535)
+    api_keys: SecretStr = SecretStr("")  # name:scope+scope:key, parted by commas or spaces; more come by POST /keys
+    allow_without_keys: bool = False  # listen beyond the loopback though nobody needs a key
+    rate_limit_per_s: float | None = Field(None, gt=0)  # requests of one key, else of one address; in each process
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = ()  # whose pages may call from a browser; * is any
+    min_free_bytes: int = Field(256 * 2**20, ge=0)  # less on the disk of data_dir: no new jobs
     max_body_bytes: int = Field(32 * 2**20, gt=0)
     max_image_pixels: int = Field(50_000_000, gt=0)  # before decoding: a small file can hold a huge picture
     max_images_per_request: int = Field(256, gt=0)
     max_queued_jobs: int = Field(1000, gt=0)
+    max_batch_bytes: int = Field(2**30, gt=0)  # of the body of POST /predictions; each image within max_body_bytes
+    max_batch_images: int = Field(1_000_000, gt=0)
+    max_queued_batches: int = Field(100, gt=0)
     predict_device: Literal["auto", "cpu", "cuda"] = "auto"
     processes: int = Field(1, ge=1, le=256)  # of the service; each answers by itself, on the same port
     predict_threads: int | None = Field(None, gt=0)  # of each process; default: the cores, shared out among them
     predict_batch: int = Field(32, gt=0)  # most images that one run of the network takes
     predict_queue: int = Field(512, gt=0)  # images that may wait; one more is refused with 429
     predict_memory_bytes: int = Field(2 * 2**30, gt=0)  # of each process, for models; unused ones go
+    fetch_urls: bool = False  # images of /predict by URL, from public addresses alone
+    webhook_allow_private: bool = False  # webhooks may go into the own network too
     reload_poll_s: float = Field(0.5, gt=0)  # how often the service looks for a new model
 
     # the worker
@@ -43,7 +64,8 @@ class Settings(BaseSettings):
     lease_s: float = Field(10.0, gt=0)  # a worker silent for so long is lost, and its job goes to another
     poll_s: float = Field(0.5, gt=0)  # how often an idle worker looks for a job
     cancel_grace_s: float = Field(10.0, ge=0)  # what a trainer may take to stop by itself
-    stop_grace_s: float = Field(5.0, ge=0)  # the same when the worker itself was told to stop
+    stop_grace_s: float = Field(20.0, ge=0)  # the same when the worker itself was told to stop
+    checkpoint_s: float = Field(300.0, gt=0)  # an epoch that takes longer has checkpoints within it
     stall_s: float = Field(120.0, gt=0)  # a trainer that has not beaten for so long is killed and tried again
     dataset_bytes: int = Field(8 * 2**30, gt=0)  # a folder whose images take more is decoded anew for every epoch
     decode_processes: int = Field(default_factory=lambda: max(1, (os.cpu_count() or 1) - 1), gt=0)  # which do that
@@ -58,6 +80,43 @@ class Settings(BaseSettings):
         if self.predict_queue < self.max_images_per_request:
             raise ValueError("predict_queue must be at least max_images_per_request: trying again would never help")
         return self
+
+    @field_validator("api_keys")
+    @classmethod
+    def _keys_can_be_read(cls, keys: SecretStr) -> SecretStr:
+        if keys.get_secret_value():
+            parse_keys(keys.get_secret_value())
+        return keys
+
+    @field_validator("cors_origins", mode="before")
+    @classmethod
+    def _origins_are_parted(cls, origins: Any) -> Any:
+        return re.findall(r"[^,\s]+", origins) if isinstance(origins, str) else origins
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _origins_are_origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        if wrong := [origin for origin in origins if not re.fullmatch(ORIGIN, origin)]:
+            raise ValueError(f"{wrong[0]!r} is no origin: write https://host or https://host:port, without a path")
+        return origins
+
+    @property
+    def given_keys(self) -> tuple[GivenKey, ...]:
+        text = self.api_keys.get_secret_value()
+        return parse_keys(text) if text else ()
+
+    @property
+    def on_loopback(self) -> bool:
+        """Whether the service is reached from this machine alone."""
+        try:
+            return self.host == "localhost" or ip_address(self.host).is_loopback
+        except ValueError:
+            return False  # any other name
+
+    @property
+    def keys_required(self) -> bool:
+        """Whether there must be keys, since others than this machine can ask."""
+        return not (self.on_loopback or self.allow_without_keys)
 
     @property
     def resolved_database_url(self) -> str:
@@ -80,6 +139,12 @@ class Settings(BaseSettings):
         return self.data_dir / "jobs" / job_id / "logs" / f"attempt-{attempt:03d}.log"
 
     def environment(self) -> dict[str, str]:
-        """These settings as the environment of a child process, so that it sees exactly the same ones."""
-        set_fields = self.model_dump(mode="json", exclude_none=True)
-        return {f"TUNESERVE_{name.upper()}": str(value) for name, value in set_fields.items()}
+        """These settings as the environment of a child process, so that it sees exactly the same ones.
+
+        But no API keys: a trainer needs none, and the empty variable hides ours from it.
+        """
+        set_fields = self.model_dump(mode="json", exclude_none=True) | {"api_keys": ""}
+        return {
+            f"TUNESERVE_{name.upper()}": " ".join(value) if isinstance(value, list) else str(value)
+            for name, value in set_fields.items()
+        }

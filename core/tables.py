@@ -82,7 +82,8 @@ class Job(Base):
         CheckConstraint("status NOT IN ('running', 'cancelling') OR worker_id IS NOT NULL", name="owned_by_a_worker"),
         CheckConstraint("status <> 'succeeded' OR model_id IS NOT NULL", name="success_has_a_model"),
         CheckConstraint("status <> 'failed' OR error IS NOT NULL", name="failure_has_a_reason"),
-        Index(None, "status", "created_at"),
+        CheckConstraint("wanted IN ('pause', 'keep')", name="wanted"),
+        Index(None, "status", "priority", "created_at"),
     )
 
     id: Mapped[str] = mapped_column(primary_key=True)
@@ -96,8 +97,15 @@ class Job(Base):
     started_at: Mapped[float | None]  # of the first attempt
     finished_at: Mapped[float | None]
     estimated_finish: Mapped[float | None]
+    priority: Mapped[int] = mapped_column(default=0)  # of those that wait, the highest goes first
+    wanted: Mapped[str | None] = mapped_column(
+        String(16)
+    )  # of its trainer: to pause; of a cancelling one: to keep a model
     worker_id: Mapped[str | None] = mapped_column(ForeignKey("workers.id"))
     attempt: Mapped[int] = mapped_column(default=0)  # the fence: every claim raises it
+    claimed_at: Mapped[float | None]  # start of this attempt
+    ran_s: Mapped[float] = mapped_column(default=0.0)  # of the attempts before; compared with time_limit_s
+    retry_of: Mapped[str | None]  # the job from whose checkpoints this one goes on; it may be deleted since
     failures: Mapped[int] = mapped_column(default=0)  # attempts that died; compared with max_attempts
     beat_at: Mapped[float | None]  # the trainer's last sign of life
     last_event: Mapped[int] = mapped_column(default=0)
@@ -127,12 +135,13 @@ class Checkpoint(Base):
     """A row here promises that the files under ``key`` are whole."""
 
     __tablename__ = "checkpoints"
-    __table_args__ = (UniqueConstraint("job_id", "attempt", "epoch"),)
+    __table_args__ = (UniqueConstraint("job_id", "attempt", "step"),)
 
     id: Mapped[str] = mapped_column(primary_key=True)
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
     attempt: Mapped[int]
-    epoch: Mapped[int]  # epochs done, from 1
+    epoch: Mapped[int]  # whole epochs done
+    step: Mapped[int]  # steps done in the whole run; of a checkpoint within an epoch more than those epochs have
     key: Mapped[str]  # the folder in the store
     metrics: Mapped[dict[str, Any]]
     size_bytes: Mapped[int]
@@ -164,3 +173,84 @@ class Alias(Base):
     name: Mapped[str] = mapped_column(primary_key=True)
     model_id: Mapped[str] = mapped_column(ForeignKey("models.id"))
     updated_at: Mapped[float]
+
+
+class Key(Base):
+    """An API key. The key itself is shown once, when it is made."""
+
+    __tablename__ = "keys"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    digest: Mapped[str] = mapped_column(String(64), unique=True)  # sha256, hex
+    scopes: Mapped[list[Any]]
+    created_at: Mapped[float]
+    revoked_at: Mapped[float | None]
+
+
+class Creation(Base):
+    """What a request with an Idempotency-Key was answered, for when it is sent again."""
+
+    __tablename__ = "creations"
+
+    path: Mapped[str] = mapped_column(primary_key=True)
+    owner: Mapped[str] = mapped_column(primary_key=True)  # id of the API key, "" without keys
+    idempotency_key: Mapped[str] = mapped_column(primary_key=True)
+    body_digest: Mapped[str] = mapped_column(String(64))  # sha256, hex
+    status: Mapped[int | None]  # None: still being answered
+    headers: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    body: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    created_at: Mapped[float]
+
+
+class Delivery(Base):
+    """A webhook to be delivered, written in the transaction of the event that it tells of."""
+
+    __tablename__ = "deliveries"
+    __table_args__ = (Index(None, "done_at", "due_at"),)
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
+    payload: Mapped[dict[str, Any]]
+    created_at: Mapped[float]
+    tries: Mapped[int] = mapped_column(default=0)
+    due_at: Mapped[float]  # of the next try
+    done_at: Mapped[float | None]  # delivered, or given up
+    error: Mapped[str | None] = mapped_column(String(1000))  # of the last try
+
+
+class BatchStatus(StrEnum):
+    """A batch of predictions moves down this list, and ends once."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class Batch(Base):
+    """Predictions for many images, made by a worker. The images lie under ``key``, and so do the answers."""
+
+    __tablename__ = "batches"
+    __table_args__ = (
+        CheckConstraint(f"status IN ({_values(BatchStatus)})", name="status"),
+        CheckConstraint("status <> 'failed' OR error IS NOT NULL", name="failure_has_a_reason"),
+        Index(None, "status", "created_at"),
+    )
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    status: Mapped[BatchStatus] = mapped_column(_enum(BatchStatus))
+    options: Mapped[dict[str, Any]]  # model, top_k, normalize: as they were asked for
+    key: Mapped[str]  # the folder in the store
+    model_id: Mapped[str | None] = mapped_column(ForeignKey("models.id"))  # that answers; chosen when it starts
+    worker_id: Mapped[str | None] = mapped_column(ForeignKey("workers.id"))
+    attempt: Mapped[int] = mapped_column(default=0)  # the fence, as of a job
+    beat_at: Mapped[float | None]
+    total: Mapped[int | None]  # images, once they are counted
+    done: Mapped[int] = mapped_column(default=0)  # of them answered, and stored
+    errors: Mapped[int] = mapped_column(default=0)  # of those done, not readable
+    error: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))  # why the batch failed
+    created_at: Mapped[float]
+    started_at: Mapped[float | None]
+    finished_at: Mapped[float | None]

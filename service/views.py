@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from core.models import Target
-from core.tables import Checkpoint, Event, Job, JobStatus, Model, Phase
+from core.tables import Batch, BatchStatus, Checkpoint, Delivery, Event, Job, JobStatus, Model, Phase
 
 
 class PhaseView(BaseModel):
@@ -30,7 +30,7 @@ class JobView(BaseModel):
     name: str | None
     status: JobStatus
     phase: Phase | None = Field(description="What a running job is doing, or what an ended one did last.")
-    recipe: dict[str, Any] = Field(description="As POSTed, with defaults.")
+    recipe: dict[str, Any] = Field(description='As POSTed, with defaults; a webhook\'s secret is "***".')
     resolved_recipe: dict[str, Any] | None = Field(description='What truly ran: every "auto" decided.')
     created_at: datetime
     started_at: datetime | None
@@ -122,10 +122,53 @@ class EventPage(BaseModel):
 class CheckpointView(BaseModel):
     id: str
     attempt: int
-    epoch: int
+    epoch: int = Field(description="Whole epochs done.")
+    step: int = Field(description="Steps done; of a checkpoint within an epoch more than its epochs have.")
     metrics: dict[str, Any]
     size_bytes: int
     created_at: datetime
+
+
+class DeliveryView(BaseModel):
+    id: str = Field(description="The header `webhook-id` of each try.")
+    type: str = Field(description="job.status, job.metrics, job.checkpoint or job.done")
+    created_at: datetime
+    tries: int
+    due_at: datetime | None = Field(description="When it is tried next; null once it is done.")
+    done_at: datetime | None = Field(description="Delivered; or given up, when there is an error.")
+    error: str | None = Field(description="Of the last try.")
+
+
+class DeliveryPage(BaseModel):
+    data: list[DeliveryView]
+    has_more: bool
+    next: str | None
+
+
+class BatchView(BaseModel):
+    model_config = ConfigDict(protected_namespaces=())
+
+    id: str
+    status: BatchStatus
+    model: str | None = Field(description="As it was asked for.")
+    top_k: int
+    normalize: str
+    model_id: str | None = Field(description="Of the model that answers all of them; chosen when the batch starts.")
+    total: int | None = Field(description="Images, readable or not.")
+    done: int = Field(description="Of them with a line in the results.")
+    errors: int = Field(description="Of those done, the lines that are errors.")
+    attempt: int
+    error: JobError | None = Field(description="Why the batch failed, or its last attempt died.")
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    links: dict[str, str]
+
+
+class BatchPage(BaseModel):
+    data: list[BatchView]
+    has_more: bool
+    next: str | None = Field(description="Give it as `after` to get the next page.")
 
 
 def job_view(job: Job) -> JobView:
@@ -133,12 +176,16 @@ def job_view(job: Job) -> JobView:
     links = {"self": path, "events": f"{path}/events", "logs": f"{path}/logs", "checkpoints": f"{path}/checkpoints"}
     if job.model_id:
         links["model"] = f"/models/{job.model_id}"
+    if job.recipe.get("webhook"):
+        links["deliveries"] = f"{path}/deliveries"
+    if job.retry_of:
+        links["retry_of"] = f"/jobs/{job.retry_of}"
     return JobView(
         id=job.id,
         name=job.recipe["name"],
         status=job.status,
         phase=job.phase,
-        recipe=job.recipe,
+        recipe=_without_secret(job.recipe),
         resolved_recipe=job.resolved_recipe,
         created_at=_time(job.created_at),
         started_at=_time_or_none(job.started_at),
@@ -187,9 +234,46 @@ def checkpoint_view(row: Checkpoint) -> CheckpointView:
         id=row.id,
         attempt=row.attempt,
         epoch=row.epoch,
+        step=row.step,
         metrics=row.metrics,
         size_bytes=row.size_bytes,
         created_at=_time(row.created_at),
+    )
+
+
+def delivery_view(row: Delivery) -> DeliveryView:
+    return DeliveryView(
+        id=row.id,
+        type=row.payload["type"],
+        created_at=_time(row.created_at),
+        tries=row.tries,
+        due_at=_time(row.due_at) if row.done_at is None else None,
+        done_at=_time_or_none(row.done_at),
+        error=row.error,
+    )
+
+
+def _without_secret(recipe: dict[str, Any]) -> dict[str, Any]:
+    webhook = recipe.get("webhook")
+    return recipe | {"webhook": webhook | {"secret": "***"}} if webhook and webhook["secret"] else recipe
+
+
+def batch_view(batch: Batch) -> BatchView:
+    path = f"/predictions/{batch.id}"
+    return BatchView(
+        id=batch.id,
+        status=batch.status,
+        **batch.options,
+        model_id=batch.model_id,
+        total=batch.total,
+        done=batch.done,
+        errors=batch.errors,
+        attempt=batch.attempt,
+        error=JobError(**batch.error) if batch.error else None,
+        created_at=_time(batch.created_at),
+        started_at=_time_or_none(batch.started_at),
+        finished_at=_time_or_none(batch.finished_at),
+        links={"self": path, "results": f"{path}/results"},
     )
 
 

@@ -22,9 +22,10 @@ from core.store import LocalStore
 from core.tables import Checkpoint, Job
 from tests.conftest import NOW
 from worker import checkpointing
-from worker.checkpointing import best_epoch, load_best, resume, save
+from worker.checkpointing import best_epoch, load_best, resume, save, save_midway
 from worker.data import split
 from worker.datasets.dataset import Dataset
+from worker.midway import Midway, step_of
 from worker.report import Reporter
 from worker.setup import Training
 from worker.train import Epoch
@@ -115,7 +116,7 @@ def test_a_checkpoint_is_a_row_whose_bytes_are_there(training: MakeTraining, sto
     assert (row.epoch, row.attempt, row.metrics["validation_accuracy"]) == (1, 1, 0.75)
     files = read_manifest(store, row.key)["files"]
     assert row.size_bytes == sum(file["size_bytes"] for file in files.values()) > 0
-    assert row.key == f"jobs/{attempt.report.claim.job_id}/checkpoints/001/00001"
+    assert row.key == f"jobs/{attempt.report.claim.job_id}/checkpoints/001/00000002"
     for name in files:
         checkpoints.fetch_checked(store, row.key, name)
 
@@ -129,7 +130,7 @@ def test_its_event_and_the_jobs_columns_come_with_the_row(training: MakeTraining
     (row,) = rows(attempt)
     with attempt.db.read() as session:
         last = events.after(session, attempt.report.claim.job_id, 0, 100)[-1]
-    assert (last.kind, last.data) == ("checkpoint", {"id": row.id, "epoch": 1, "size_bytes": row.size_bytes})
+    assert (last.kind, last.data) == ("checkpoint", {"id": row.id, "epoch": 1, "step": 2, "size_bytes": row.size_bytes})
     assert job_of(attempt.report.claim.job_id).progress == {"percent": 11.1}
 
 
@@ -150,7 +151,7 @@ def test_the_newest_are_kept_and_the_rest_goes_with_its_bytes(training: MakeTrai
         finish_epoch(attempt, number, accuracy=number / 10)  # ever better
     assert [row.epoch for row in rows(attempt)] == [5, 4]
     folders = settings.data_dir.glob("jobs/*/checkpoints/001/*")
-    assert sorted(folder.name for folder in folders) == ["00004", "00005"]
+    assert sorted(folder.name for folder in folders) == ["00000008", "00000010"]
 
 
 def test_the_best_is_kept_however_old(training: MakeTraining, store: LocalStore) -> None:
@@ -288,3 +289,66 @@ def test_a_late_attempt_throws_nothing_away(training: MakeTraining, settings: Se
     with pytest.raises(ClaimLost):
         checkpointing._thin(replace(late, settings=settings.model_copy(update={"keep_checkpoints": 1})))
     assert [row.id for row in rows(now)] == [row.id for row in kept]
+
+
+def stop_midway(training: Training, step: int) -> None:
+    """As the trainer does within an epoch."""
+    with torch.no_grad():
+        for parameter in training.network.parameters():
+            parameter.fill_(step / 10)
+    save_midway(training, Midway(step, {"midway.step": np.asarray(step)}))
+
+
+def test_of_checkpoints_within_an_epoch_there_is_one(training: MakeTraining) -> None:
+    attempt = training()
+    finish_epoch(attempt, 1)
+    stop_midway(attempt, 3)
+    assert next((row.epoch, row.step, row.metrics) for row in rows(attempt)) == (1, 3, {})
+    finish_epoch(attempt, 2)
+    stop_midway(attempt, 5)
+    assert [(row.epoch, row.step) for row in rows(attempt)] == [(2, 5), (2, 4), (1, 2)]
+
+
+def test_a_run_goes_on_from_within_an_epoch_where_that_is_newest(training: MakeTraining) -> None:
+    first = training()
+    finish_epoch(first, 1)
+    stop_midway(first, 3)
+    second = training(2)
+    resume(second)
+    assert sorted(weights_of(second)) == pytest.approx([0.3])
+    assert (len(second.history), step_of(second.state)) == (1, 3)
+
+
+def test_with_another_batch_size_it_goes_on_from_a_whole_epoch(training: MakeTraining) -> None:
+    first = training()
+    finish_epoch(first, 1)
+    stop_midway(first, 3)
+    second = training(2)
+    resume(second, after_an_epoch=True)
+    assert (weights_of(second), step_of(second.state)) == ({1.0}, None)
+
+
+def test_what_an_interrupted_run_keeps_is_its_best_whole_epoch(training: MakeTraining) -> None:
+    attempt = training()
+    finish_epoch(attempt, 1)
+    stop_midway(attempt, 3)
+    assert load_best(attempt, interrupted=True)["epoch"] == 1
+    assert weights_of(attempt) == {1.0}
+
+
+def test_a_retry_goes_on_from_the_checkpoints_of_the_job_that_it_retries(
+    training: MakeTraining, db: Database, claimed: Callable[..., Claim]
+) -> None:
+    old = training()
+    finish_epoch(old, 1, accuracy=0.9)
+    finish_epoch(old, 2, accuracy=0.1)
+    new = training()
+    new.report.claim = claimed("worker_b")
+    with db.write() as session:
+        jobs.get(session, new.report.claim.job_id).retry_of = old.report.claim.job_id
+    resume(new)
+    assert weights_of(new) == {2.0}
+    finish_epoch(new, 3, accuracy=0.2)
+    assert load_best(new)["epoch"] == 1
+    assert weights_of(new) == {1.0}
+    assert [row.epoch for row in rows(old)] == [2, 1]

@@ -28,6 +28,7 @@ def save(db: Database, store: LocalStore, claim: Claim, epoch: int, attempt: int
         job_id=claim.job_id,
         attempt=attempt,
         epoch=epoch,
+        step=10 * epoch,
         key=key,
         metrics={},
         size_bytes=3,

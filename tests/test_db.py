@@ -17,7 +17,7 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 
 from core.db import MIGRATIONS, Database, newest_version
 from core.settings import Settings
-from core.tables import Base, Job, Model, Worker
+from core.tables import Base, Checkpoint, Job, Model, Worker
 from tests.conftest import NOW
 
 
@@ -159,6 +159,28 @@ def test_models_from_before_their_new_columns_are_kept(tmp_path: Path) -> None:
     with db.read() as session:
         model = session.get_one(Model, "model_1")
         assert (model.test_accuracy, model.served_at, model.files_deleted_at) == (0.5, None, None)
+    db.close()
+
+
+def test_jobs_from_before_priorities_keep_their_events_and_checkpoints(tmp_path: Path) -> None:
+    db = Database(f"sqlite:///{tmp_path}/old.db")
+    move(db, command.upgrade, "0002")
+    rows = {
+        "jobs": "(id, status, recipe, created_at, attempt, failures, last_event, phases, progress, metrics, timing, "
+        "device) VALUES ('job_1', 'queued', '{}', 1.0, 1, 0, 1, '[]', '{}', '{}', '{}', '{}')",
+        "events": "VALUES ('job_1', 1, 1.0, 'status', '{}')",
+        "checkpoints": "VALUES ('ckpt_1', 'job_1', 1, 3, 'jobs/1', '{}', 5, 1.0)",
+    }
+    with db.write() as session:
+        for table, values in rows.items():
+            session.execute(text(f"INSERT INTO {table} {values}"))
+    db.migrate()
+    move(db, command.downgrade, "0002")
+    db.migrate()
+    with db.read() as session:
+        job, checkpoint = session.get_one(Job, "job_1"), session.get_one(Checkpoint, "ckpt_1")
+        assert (job.priority, job.wanted, checkpoint.epoch, checkpoint.step) == (0, None, 3, 3)
+        assert session.scalar(text("SELECT count(*) FROM events")) == 1
     db.close()
 
 

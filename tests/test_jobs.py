@@ -87,9 +87,9 @@ def test_two_workers_never_claim_the_same_job(db: Database, enqueue: Enqueue) ->
 def test_a_beat_tells_a_cancelled_job_to_stop(db: Database, claimed: Claimed) -> None:
     claim = claimed()
     with db.write() as session:
-        assert jobs.beat(session, claim, NOW + 1) is JobStatus.RUNNING
+        assert jobs.beat(session, claim, NOW + 1).status is JobStatus.RUNNING
         jobs.cancel(session, claim.job_id, NOW + 2)
-        assert jobs.beat(session, claim, NOW + 3) is JobStatus.CANCELLING
+        assert jobs.beat(session, claim, NOW + 3).status is JobStatus.CANCELLING
 
 
 def test_a_late_attempt_can_write_nothing(db: Database, claimed: Claimed, job_of: JobOf) -> None:

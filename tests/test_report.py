@@ -102,7 +102,15 @@ def test_what_is_recorded_is_a_sign_of_life_too(report: Reporter, clock: Clock, 
 
 def test_an_event_its_rows_and_columns_come_together(report: Reporter, db: Database, job_of: JobOf) -> None:
     row = Checkpoint(
-        id="ckpt_1", job_id=report.claim.job_id, attempt=1, epoch=1, key="k", metrics={}, size_bytes=1, created_at=NOW
+        id="ckpt_1",
+        job_id=report.claim.job_id,
+        attempt=1,
+        epoch=1,
+        step=1,
+        key="k",
+        metrics={},
+        size_bytes=1,
+        created_at=NOW,
     )
     report.event("checkpoint", {"id": "ckpt_1"}, row, metrics={"epoch": 1})
     assert logged(db, report.claim.job_id)[-1].data == {"id": "ckpt_1"}
@@ -123,7 +131,15 @@ def test_an_attempt_that_has_lost_the_job_can_say_nothing(
     lose()
     before = (len(logged(db, report.claim.job_id)), job_of(report.claim.job_id).beat_at)
     row = Checkpoint(
-        id="ckpt_1", job_id=report.claim.job_id, attempt=1, epoch=1, key="k", metrics={}, size_bytes=1, created_at=NOW
+        id="ckpt_1",
+        job_id=report.claim.job_id,
+        attempt=1,
+        epoch=1,
+        step=1,
+        key="k",
+        metrics={},
+        size_bytes=1,
+        created_at=NOW,
     )
     sayings: tuple[Callable[[], None], ...] = (
         lambda: report.phase(Phase.TRAINING),

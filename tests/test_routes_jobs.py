@@ -342,7 +342,7 @@ async def test_checkpoints_can_be_listed_and_downloaded(
     job_id = claimed().job_id
     for epoch in (1, 2):
         write_folder(store, f"checkpoints/{epoch}", {"weights.safetensors": b"w%d" % epoch}, {})
-        about = {"metrics": {"train_loss": 0.5}, "size_bytes": 2, "created_at": NOW, "attempt": 1}
+        about = {"metrics": {"train_loss": 0.5}, "size_bytes": 2, "created_at": NOW, "attempt": 1, "step": epoch}
         with db.write() as session:
             session.add(Checkpoint(id=f"ckpt_{epoch}", job_id=job_id, epoch=epoch, key=f"checkpoints/{epoch}", **about))
     listed = (await http.get(f"/jobs/{job_id}/checkpoints")).json()
@@ -362,6 +362,6 @@ async def test_a_checkpoint_of_another_job_is_not_found(
     write_folder(store, "checkpoints/1", {"weights.safetensors": b"w"}, {})
     row = {"metrics": {}, "size_bytes": 1, "created_at": NOW, "attempt": 1, "epoch": 1, "key": "checkpoints/1"}
     with db.write() as session:
-        session.add(Checkpoint(id="ckpt_1", job_id=other.id, **row))
+        session.add(Checkpoint(id="ckpt_1", job_id=other.id, step=1, **row))
     assert (await http.get(f"/jobs/{mine.id}/checkpoints/ckpt_1/content")).status_code == 404
     assert (await http.get(f"/jobs/{other.id}/checkpoints/ckpt_1/content")).status_code == 200

@@ -22,6 +22,7 @@ from core.store import LocalStore
 from worker import augment
 from worker.data import Part, batches, split
 from worker.datasets.digits import load
+from worker.midway import Midway
 from worker.optimization import Arrays, Optimization
 from worker.train import Epoch, Interrupted, Progress, fit
 
@@ -140,6 +141,65 @@ def test_a_resumed_run_ends_in_the_same_bits_as_one_that_was_never_stopped(
     rest = list(fit(resumed, PREPARE, digits, again, CPU, epochs_done=done, state=state))
     assert [epoch.number for epoch in rest] == list(range(done + 1, 4))
     assert_bit_identical(resumed, whole)
+
+
+@pytest.mark.parametrize("fields", [{}, {"optimizer": "adam"}, {"ema": 0.9}, {"schedule": "step"}])
+@pytest.mark.parametrize("steps", [1, 6])
+def test_a_run_stopped_within_an_epoch_goes_on_to_the_same_bits_and_figures(
+    digits: Part, tmp_path: Path, fields: dict[str, Any], steps: int
+) -> None:
+    whole, stopped, resumed = network(), network(), network()
+    wanted = list(fit(whole, PREPARE, digits, recipe(**fields), CPU, augment=augment.digits))
+    kept: list[tuple[int, Arrays, Arrays]] = []
+
+    def keep(midway: Midway) -> None:  # at once, as the trainer does: what it holds goes on changing
+        weights = through_the_disk(tmp_path, "weights", to_arrays(stopped))
+        kept.append((midway.step, weights, through_the_disk(tmp_path, "state", midway.state)))
+
+    answers = iter([False] * steps + [True])
+    with pytest.raises(Interrupted):
+        list(
+            fit(
+                stopped,
+                PREPARE,
+                digits,
+                recipe(**fields),
+                CPU,
+                on_midway=keep,
+                should_stop=lambda: next(answers),
+                augment=augment.digits,
+            )
+        )
+    ((step, weights, state),) = kept
+    assert step == steps
+    resumed.load_state_dict(from_arrays(weights))
+    torch.rand(7)
+    done = steps // 4
+    again = recipe(**fields)
+    rest = list(fit(resumed, PREPARE, digits, again, CPU, epochs_done=done, state=state, augment=augment.digits))
+    assert [epoch.loss for epoch in rest] == [epoch.loss for epoch in wanted[done:]]
+    assert [epoch.accuracy for epoch in rest] == [epoch.accuracy for epoch in wanted[done:]]
+    assert rest[0].seconds > state["midway.seconds"]
+    assert_bit_identical(resumed, whole)
+
+
+def test_a_long_epoch_gives_out_places_within_it_and_is_not_changed_by_that(digits: Part) -> None:
+    whole, watched = network(), network()
+    run(whole, digits, epochs=1, ema=0.9)
+    steps: list[int] = []
+    list(
+        fit(
+            watched,
+            PREPARE,
+            digits,
+            recipe(epochs=1, ema=0.9),
+            CPU,
+            on_midway=lambda midway: steps.append(midway.step),
+            midway_every_s=0,
+        )
+    )
+    assert steps == [1, 2, 3]
+    assert_bit_identical(watched, whole)
 
 
 def test_resuming_without_the_optimizers_state_would_be_another_run(digits: Part) -> None:

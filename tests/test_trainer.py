@@ -26,16 +26,18 @@ from core.checkpoints import fetch_checked, of_job, read_manifest, read_tensors
 from core.db import Database
 from core.errors import ClaimLost, DatasetInvalid, DatasetUnavailable, LossNotFinite
 from core.jobs import Claim
+from core.predictor import OnnxPredictor
 from core.recipe import Recipe
 from core.settings import Settings
 from core.store import LocalStore
 from core.tables import Event, Job, JobStatus, Model, Worker
-from service.predictor import OnnxPredictor
 from service.self_test import self_test
+from service.torch_predictor import TorchPredictor
 from tests.conftest import NOW
 from worker import checkpointing, trainer
 from worker.data import Part, channels_last
 from worker.evaluate import Answers
+from worker.familiarity import STRANGENESS
 from worker.launch import EXIT_CLAIM_LOST, EXIT_INTERRUPTED
 from worker.optimization import Optimization
 from worker.probes import probes
@@ -103,7 +105,7 @@ def test_the_job_has_succeeded_with_a_model(outcome: Outcome) -> None:
 
 def test_the_models_files_are_there_and_whole(outcome: Outcome) -> None:
     files = read_manifest(outcome.store, outcome.model.key)["files"]
-    always = {"weights.safetensors", "model.onnx", "model.json", "report.json", "probes.safetensors"}
+    always = {"weights.safetensors", "model.onnx", "model.json", "report.json", "probes.safetensors", STRANGENESS}
     assert set(files) == always | {outcome.model.card["serving"]["file"]}
     for name in files:
         fetch_checked(outcome.store, outcome.model.key, name)
@@ -143,11 +145,27 @@ def test_the_probabilities_are_calibrated_on_the_validation_part(outcome: Outcom
     assert 0.05 <= told["temperature"] <= 20
 
 
+def in_full_precision(model: Model) -> Model:
+    """The same one, served by its graph in fp32 whatever was chosen."""
+    return Model(id=model.id, key=model.key, card=model.card | {"serving": {"file": "model.onnx"}})
+
+
+def test_noise_is_strange_and_as_strange_to_either_engine(outcome: Outcome) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (8, 28, 28, 1), np.uint8)
+    served = OnnxPredictor(in_full_precision(outcome.model), outcome.store, threads=1).run(noise).strangeness
+    own = TorchPredictor(outcome.model, outcome.store, "cpu").run(noise).strangeness
+    assert served is not None
+    assert own is not None
+    assert served.min() > 1
+    np.testing.assert_allclose(served, own, rtol=0.01)
+    assert outcome.model.card["familiarity"]["validation_abstained"] <= 0.02
+
+
 def test_the_service_answers_the_mistakes_as_the_report_says(outcome: Outcome) -> None:
     mistakes = json.loads(outcome.store.fetch(f"{outcome.model.key}/report.json").read_bytes())["mistakes"]
     pictures = [Image.open(io.BytesIO(base64.b64decode(mistake["png"]))) for mistake in mistakes]
     images = np.stack([np.asarray(picture)[:, :, None] for picture in pictures])
-    answers = OnnxPredictor(outcome.model, outcome.store, threads=1).run(images)
+    answers = OnnxPredictor(in_full_precision(outcome.model), outcome.store, threads=1).run(images).probabilities
     for probabilities, mistake in zip(answers, mistakes, strict=True):
         assert outcome.model.card["classes"][probabilities.argmax()] == mistake["answer"]["label"]
         assert probabilities.max() == pytest.approx(mistake["answer"]["probability"], abs=1e-4)

@@ -32,7 +32,7 @@ def halve_batch(training: Training, reason: str) -> None:
     training.network, training.frozen = setup.first_network(
         recipe, len(training.dataset.classes), first, training.device
     )
-    checkpointing.resume(training)
+    checkpointing.resume(training, after_an_epoch=True)
     training.recipe = recipe
     message = f"out of memory: batch size {recipe.batch_size}, learning rate {recipe.learning_rate:g} from here on"
     training.report.event("log", {"message": message, "reason": reason}, resolved_recipe=recipe.model_dump(mode="json"))

@@ -16,6 +16,8 @@ from core.network import from_arrays, to_arrays
 from core.recipe import ResolvedRecipe
 from core.tables import Checkpoint
 from worker import devices
+from worker.midway import Midway
+from worker.optimization import Arrays
 from worker.setup import Training
 from worker.train import Epoch
 
@@ -24,33 +26,45 @@ WEIGHTS, STATE = "weights.safetensors", "state.safetensors"
 
 def save(training: Training, epoch: Epoch, metrics: dict[str, Any], **columns: Any) -> None:
     """Bytes, then the row, in one transaction with the event and whatever ``columns`` say of the job."""
+    _save(training, epoch.number, epoch.step, epoch.state, metrics, **columns)
+    _thin(training)
+
+
+def save_midway(training: Training, midway: Midway) -> None:
+    """The same within an epoch. There is one such checkpoint at a time, and only to go on from: it has no metrics."""
+    _save(training, len(training.history), midway.step, midway.state, {})
+    _thin(training)
+
+
+def _save(training: Training, epochs: int, step: int, state: Arrays, metrics: dict[str, Any], **columns: Any) -> None:
     claim, now = training.report.claim, time.time()
-    key = f"jobs/{claim.job_id}/checkpoints/{claim.attempt:03d}/{epoch.number:05d}"
-    files = {
-        WEIGHTS: from_tensors(to_arrays(training.network)),
-        STATE: from_tensors(epoch.state),
-    }
-    write_folder(training.store, key, files, describe(training) | {"epoch": epoch.number, "metrics": metrics})
+    key = f"jobs/{claim.job_id}/checkpoints/{claim.attempt:03d}/{step:08d}"
+    files = {WEIGHTS: from_tensors(to_arrays(training.network)), STATE: from_tensors(state)}
+    write_folder(training.store, key, files, describe(training) | {"epoch": epochs, "step": step, "metrics": metrics})
     size = sum(map(len, files.values()))
     row = Checkpoint(
-        id=f"ckpt_{claim.job_id.removeprefix('job_')}_{claim.attempt}_{epoch.number}",
+        id=f"ckpt_{claim.job_id.removeprefix('job_')}_{claim.attempt}_{step}",
         job_id=claim.job_id,
         attempt=claim.attempt,
-        epoch=epoch.number,
+        epoch=epochs,
+        step=step,
         key=key,
         metrics=metrics,
         size_bytes=size,
         created_at=now,
     )
-    training.report.event("checkpoint", {"id": row.id, "epoch": epoch.number, "size_bytes": size}, row, **columns)
-    _thin(training)
+    about = {"id": row.id, "epoch": epochs, "step": step, "size_bytes": size}
+    training.report.event("checkpoint", about, row, **columns)
 
 
-def resume(training: Training) -> str | None:
-    """Go on from the job's newest whole checkpoint; its id, or None where there is none."""
+def resume(training: Training, after_an_epoch: bool = False) -> str | None:
+    """Go on from the newest whole checkpoint of the job, or of the one that it retries; its id, or None.
+
+    ``after_an_epoch``: not from one within an epoch, whose steps are of a certain batch size.
+    """
     claim = training.report.claim
     with training.db.read() as session:
-        row = checkpoints.newest_whole(session, training.store, claim.job_id)
+        row = checkpoints.newest_whole(session, training.store, claim.job_id, after_an_epoch)
     if row is None:
         return None
     manifest = read_manifest(training.store, row.key)
@@ -61,16 +75,20 @@ def resume(training: Training) -> str | None:
     training.state = read_tensors(training.store, row.key, STATE)
     training.history = manifest["history"]
     training.recipe = ResolvedRecipe.model_validate(manifest["recipe"] | {"device": str(training.device)})
-    training.report.event("log", {"message": f"resumed from {row.id}, after epoch {row.epoch}"}, resumed_from=row.id)
+    training.report.event("log", {"message": f"resumed from {row.id}, after step {row.step}"}, resumed_from=row.id)
     return row.id
 
 
-def load_best(training: Training) -> dict[str, Any]:
-    """Give the network the weights of the best epoch that is still kept; that epoch's metrics."""
+def load_best(training: Training, interrupted: bool = False) -> dict[str, Any]:
+    """Give the network the weights of the best epoch that is still kept; that epoch's metrics.
+
+    ``interrupted``: the network has gone on since its last epoch.
+    """
     with training.db.read() as session:
         rows = _of_this_run(session, training)
-    best = best_epoch([row.metrics for row in rows])
-    if best["epoch"] != training.history[-1]["epoch"]:
+    last = training.history[-1]
+    best = best_epoch([row.metrics for row in rows] or [last])
+    if best["epoch"] != last["epoch"] or interrupted:
         row = next(row for row in rows if row.metrics == best)
         training.network.load_state_dict(from_arrays(read_tensors(training.store, row.key, WEIGHTS)))
     return best
@@ -114,12 +132,19 @@ def describe(training: Training) -> dict[str, Any]:
 
 
 def _thin(training: Training) -> None:
-    """Keep the newest checkpoints and the best one. Rows first: whoever sees a row can read its bytes."""
+    """Keep the newest checkpoints and the best one, and of those within an epoch one that is newer than all others.
+
+    Rows first: whoever sees a row can read its bytes.
+    """
     with training.db.write() as session:
         jobs.beat(session, training.report.claim, time.time())  # still ours
         rows = _of_this_run(session, training)
-        best = best_epoch([row.metrics for row in rows])
-        dropped = [row for row in rows[training.settings.keep_checkpoints :] if row.metrics != best]
+        kept = rows[: training.settings.keep_checkpoints]
+        if rows:
+            best = best_epoch([row.metrics for row in rows])
+            kept += [row for row in rows if row.metrics == best]
+        older = checkpoints.of_job(session, training.report.claim.job_id)[1:]  # its own alone, not those it retries
+        dropped = [row for row in older if row not in kept and (row in rows or not row.metrics)]
         for row in dropped:
             session.delete(row)
     for row in dropped:
@@ -128,5 +153,5 @@ def _thin(training: Training) -> None:
 
 def _of_this_run(session: Session, training: Training) -> list[Checkpoint]:
     """Newest first; without what an attempt left that this one did not go on from."""
-    rows = checkpoints.of_job(session, training.report.claim.job_id)
+    rows = checkpoints.of_run(session, training.report.claim.job_id)
     return [row for row in rows if row.metrics in training.history]

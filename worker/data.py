@@ -88,13 +88,14 @@ def steps_per_epoch(samples: int, batch_size: int) -> int:
     return max(1, samples // batch_size)
 
 
-def batches(part: Part, batch_size: int, seed: int, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """One epoch in an order that depends on seed and epoch alone, so that a resumed run sees what it would have seen.
+def batches(part: Part, batch_size: int, seed: int, epoch: int, skipped: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+    """One epoch in an order that depends on seed and epoch alone, so that a resumed run sees what it would have seen:
+    all that follows the first ``skipped`` batches.
 
     What does not fill a last batch is left for another epoch: BatchNorm cannot take a batch of one.
     """
     order = torch.randperm(len(part), generator=torch.Generator().manual_seed(seed * 1_000_003 + epoch))
-    return _along(part, order[: steps_per_epoch(len(part), batch_size) * batch_size], batch_size)
+    return _along(part, order[skipped * batch_size : steps_per_epoch(len(part), batch_size) * batch_size], batch_size)
 
 
 def in_order(part: Part, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:

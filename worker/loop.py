@@ -12,11 +12,12 @@ from sqlalchemy.exc import OperationalError
 
 from core import jobs
 from core.db import Database
-from core.errors import ClaimLost, InternalFailure, JobFailure, Killed
+from core.errors import ClaimLost, InternalFailure, JobFailure, Killed, TimedOut
 from core.ids import new_id
 from core.jobs import Claim
 from core.settings import Settings
-from core.tables import OWNED, JobStatus, Worker
+from core.tables import OWNED, Job, JobStatus, Worker
+from worker.batches import BatchSlot
 from worker.launch import EXIT_INTERRUPTED, Launcher, Process, start_trainer
 
 log = logging.getLogger(__name__)
@@ -37,6 +38,7 @@ class WorkerLoop:
         self._clock = clock
         self._beat_due = 0.0
         self.id = new_id("worker", clock())
+        self._batches = BatchSlot(settings, db, self.id, self.stop, clock)
 
     def run(self) -> None:
         """Until ``stop`` is set."""
@@ -49,6 +51,7 @@ class WorkerLoop:
                 claim = None
             if claim is None:
                 self.stop.wait(self._settings.poll_s)
+        self._batches.give_back()
         with self._db.write() as session:
             jobs.unregister(session, self.id)
 
@@ -61,6 +64,8 @@ class WorkerLoop:
         if claim is not None:
             log.info("claimed %s, attempt %d", claim.job_id, claim.attempt)
             self._watch(claim, self._launch(claim, self._settings))
+        else:
+            self._batches.tend()
         return claim
 
     def _register(self) -> None:
@@ -87,6 +92,7 @@ class WorkerLoop:
         while process.poll() is None:
             try:
                 self._beat()
+                self._batches.tend()
                 stop_by = stop_by or self._deadline(claim, process)
             except OperationalError:
                 log.warning("the database does not answer; watching on", exc_info=True)
@@ -121,8 +127,11 @@ class WorkerLoop:
             job = jobs.get(session, claim.job_id)
         if job.attempt != claim.attempt or job.worker_id != self.id:
             return now  # fenced: the job is another's
-        if job.status is JobStatus.CANCELLING:
+        if job.status is JobStatus.CANCELLING and job.wanted != "keep":
             return now + self._settings.cancel_grace_s  # the trainer's own beat tells it to stop
+        if job.status is JobStatus.RUNNING and jobs.is_over_time(job, now):
+            process.terminate()
+            return now + self._settings.cancel_grace_s
         if now - (job.beat_at or now) > self._settings.stall_s:
             log.warning("%s: no beat for %.0f s", claim.job_id, now - (job.beat_at or now))
             return now
@@ -137,8 +146,11 @@ class WorkerLoop:
                 if job.status not in OWNED:
                     return
                 silent_s = now - (job.beat_at or now)
-                if self.stop.is_set() or code == EXIT_INTERRUPTED:
-                    jobs.release(session, claim, "the worker was told to stop", now)
+                if not self.stop.is_set() and jobs.is_over_time(job, now):
+                    jobs.fail(session, claim, jobs.describe(TimedOut(_limit(job))), now)
+                elif self.stop.is_set() or code == EXIT_INTERRUPTED:
+                    reason = "a person asked for a pause" if job.wanted == "pause" else "the worker was told to stop"
+                    jobs.release(session, claim, reason, now)
                 else:
                     stalled = code < 0 and silent_s > self._settings.stall_s
                     cause = (
@@ -147,6 +159,10 @@ class WorkerLoop:
                     jobs.retry_or_fail(session, claim, cause, now)
         except ClaimLost:
             log.warning("%s belongs to another attempt by now", claim.job_id)
+
+
+def _limit(job: Job) -> str:
+    return f"It ran for longer than its time_limit_s of {job.recipe['time_limit_s']:g}."
 
 
 def _cause(code: int) -> JobFailure:

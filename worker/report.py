@@ -23,11 +23,14 @@ log = logging.getLogger(__name__)
 
 
 class Reporter:
-    """Speaks for one attempt of one job. ``stop`` is set when the training has to end early."""
+    """Speaks for one attempt of one job. ``stop`` is set when the training has to end early; ``keeps`` says whether it
+    shall publish what it has then.
+    """
 
     def __init__(self, db: Database, claim: Claim, beat_s: float, clock: Callable[[], float] = time.time) -> None:
         self.claim = claim
         self.stop = threading.Event()
+        self.keeps = False
         self._db = db
         self._beat_s = beat_s
         self._clock = clock
@@ -40,8 +43,9 @@ class Reporter:
     def beat(self) -> None:
         """Say that we live; the answer says whether to go on."""
         with self._db.write() as session:
-            status = jobs.beat(session, self.claim, self._clock())
-        if status is JobStatus.CANCELLING:
+            job = jobs.beat(session, self.claim, self._clock())
+        self.keeps = job.wanted == "keep"
+        if job.status is JobStatus.CANCELLING or job.wanted == "pause":
             self.stop.set()
 
     def phase(self, phase: Phase, message: str = "") -> None:

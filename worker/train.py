@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,10 +11,12 @@ from torch import Tensor, nn
 from core.errors import LossNotFinite
 from core.recipe import ResolvedRecipe
 from worker import augment as augmentation
+from worker import midway
 from worker.augment import Augment
 from worker.averaging import WeightMean
 from worker.data import Part, batches, channels_last, steps_per_epoch
 from worker.freeze import train_mode
+from worker.midway import Midway
 from worker.optimization import Arrays, Optimization
 from worker.schedule import learning_rate
 
@@ -23,7 +25,7 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Interrupted(Exception):
-    """Training was asked to stop between two steps."""
+    """Training was asked to stop between two steps. It can go on from the last Midway or Epoch that was given out."""
 
 
 @dataclass(frozen=True)
@@ -66,11 +68,13 @@ def fit(
     frozen: Sequence[str] = (),
     class_weights: Tensor | None = None,
     on_progress: Callable[[Progress], None] = lambda _progress: None,
+    on_midway: Callable[[Midway], None] = lambda _midway: None,
+    midway_every_s: float = math.inf,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Epoch]:
     """Train from epoch ``epochs_done`` to ``last_epoch`` (default: the recipe's). Data order, rates and chance depend
-    on seed and epoch alone. While an epoch is given out, the network holds the weights to use: their running mean
-    where the recipe asks for one.
+    on seed and epoch alone. While an epoch, or a place within it, is given out, the network holds the weights to use:
+    their running mean where the recipe asks for one. ``state``, of an Epoch or a Midway, belongs to those weights.
 
     Raises Interrupted when ``should_stop`` says so, and LossNotFinite before an epoch with such a loss is given out.
     """
@@ -87,10 +91,23 @@ def fit(
     for epoch in range(epochs_done, last):
         torch.manual_seed(recipe.seed * 1_000_003 + epoch)  # dropout and the like
         train_mode(network, frozen)
-        means, waiting = _Means(device), _Waiting(batches(train, recipe.batch_size, recipe.seed, epoch))
-        rate = 0.0
-        for step, (images, labels) in enumerate(waiting, start=epoch * per_epoch):
-            if should_stop():
+        means, first = _Means(device), epoch * per_epoch
+        if state and epoch == epochs_done and (done := midway.step_of(state)) is not None:
+            first = done
+            means.go_on(midway.from_arrays(state, device))
+        skipped = first - epoch * per_epoch
+        waiting = _Waiting(batches(train, recipe.batch_size, recipe.seed, epoch, skipped))
+        rate, kept_at = 0.0, time.monotonic()
+        for step, (images, labels) in enumerate(waiting, start=first):
+            stopping = should_stop()
+            if step > first and (stopping or time.monotonic() - kept_at >= midway_every_s):
+                sums = means.sums()
+                mean.swap()
+                arrays = midway.to_arrays(step, sums, device)
+                on_midway(Midway(step, {**optimization.to_arrays(), **mean.to_arrays(), **arrays}))
+                mean.swap()
+                kept_at = time.monotonic()
+            if stopping:
                 raise Interrupted
             rate = learning_rate(recipe.schedule, recipe.learning_rate, step, steps, recipe.warmup_fraction)
             with torch.autocast(device.type, DTYPES[recipe.precision], enabled=recipe.precision != "fp32"):
@@ -162,6 +179,22 @@ class _Means:
             raise LossNotFinite(f"The loss became {loss} within {self._images} images of this epoch.")
         self._read_at = time.monotonic()
         return loss, self._correct.item() / self._images
+
+    def sums(self) -> dict[str, float]:
+        """What ``go_on`` needs; LossNotFinite as ``read``."""
+        self.read()
+        return {
+            "loss": self._loss_sum.item(),
+            "correct": self._correct.item(),
+            "images": self._images,
+            "seconds": self.seconds(),
+        }
+
+    def go_on(self, sums: Mapping[str, float]) -> None:
+        self._loss_sum += sums["loss"]
+        self._correct += sums["correct"]
+        self._images += int(sums["images"])
+        self._started -= sums["seconds"]
 
     def seconds(self) -> float:
         return time.monotonic() - self._started

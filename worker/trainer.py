@@ -28,6 +28,7 @@ from worker.features import Disk, Work, keep_activations
 from worker.flops import flop_per_image
 from worker.freeze import unfreeze
 from worker.launch import EXIT_CLAIM_LOST, EXIT_INTERRUPTED
+from worker.midway import step_of
 from worker.optimization import Arrays, balanced
 from worker.parent import die_with_parent
 from worker.publish import publish
@@ -69,8 +70,14 @@ def run(settings: Settings, db: Database, store: ArtifactStore, report: Reporter
     report.phase(Phase.STARTING)
     training = set_up(settings, db, store, report)
     checkpointing.resume(training)
-    train(training)
-    best = choose_best(training)
+    interrupted = False
+    try:
+        train(training)
+    except Interrupted:
+        if not (report.keeps and training.history):
+            raise
+        interrupted = True
+    best = choose_best(training, interrupted)
     validation, test = (
         ask(training.network, training.prepare, part, len(training.dataset.classes))
         for part in (training.splits.validation, training.splits.test)
@@ -101,7 +108,8 @@ def _train(training: Training) -> None:
         if first > 0:
             unfreeze(training.network)
             training.frozen = ()
-        _train_stage(training, done, last, training.state if done > first else None)
+        here = done > first or step_of(training.state) is not None  # else the state is the stage's before
+        _train_stage(training, done, last, training.state if here else None)
 
 
 def _train_stage(training: Training, done: int, last: int, state: Arrays | None) -> None:
@@ -120,6 +128,8 @@ def _train_stage(training: Training, done: int, last: int, state: Arrays | None)
         augment=augment.SETS[training.recipe.augmentation],
         class_weights=balanced(labels, classes) if training.recipe.class_weights == "balanced" else None,
         on_progress=lambda progress: _show(training, progress),
+        on_midway=lambda midway: checkpointing.save_midway(training, midway),
+        midway_every_s=training.settings.checkpoint_s,
         should_stop=training.report.stop.is_set,
     )
     flop = flop_per_image(work.network, work.prepare(work.train.some([0])))
@@ -145,10 +155,10 @@ def _work(training: Training) -> Work:
     return kept
 
 
-def choose_best(training: Training) -> dict[str, Any]:
+def choose_best(training: Training, interrupted: bool) -> dict[str, Any]:
     """The network gets the weights of its best epoch, before the one look at the test set; that epoch's metrics."""
     training.report.phase(Phase.EVALUATING, f"{len(training.splits.test)} test images")
-    return checkpointing.load_best(training)
+    return checkpointing.load_best(training, interrupted)
 
 
 # -- what people see while it trains

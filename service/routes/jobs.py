@@ -4,17 +4,24 @@ import asyncio
 import time
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Query, Response
+from fastapi import APIRouter, Depends, Header, Query, Response
 from fastapi.responses import FileResponse, PlainTextResponse
 from fastapi.sse import EventSourceResponse
+from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
 from core import checkpoints, events, jobs
+from core.creations import Made
 from core.errors import InvalidInput, NotFound
 from core.recipe import Recipe
+from core.scopes import Scope
 from core.tables import ENDED, JobStatus
 from service import streams
+from service.access import Needs, Who
+from service.checks import require_space
+from service.creations import IdempotencyKey, create
 from service.routes.catalogue import datasets
+from service.routes.models import delete_model
 from service.state import Service, State
 from service.views import (
     CheckpointView,
@@ -26,22 +33,23 @@ from service.views import (
     job_view,
 )
 
-router = APIRouter(prefix="/jobs", tags=["jobs"])
+router = APIRouter(prefix="/jobs", tags=["jobs"], dependencies=[Depends(Needs(Scope.TRAIN))])
 WAIT_POLL_S = 0.25
 LOG_TAIL_BYTES = 2**20
 
 
-@router.post("", status_code=202, summary="Train a network")
-def create_job(recipe: Recipe, response: Response, service: Service) -> JobView:
+@router.post("", status_code=202, response_model=JobView, summary="Train a network")
+def create_job(recipe: Recipe, service: Service, caller: Who, idempotency_key: IdempotencyKey = None) -> Response:
     """Queue a training job. `{}` is a valid body: every field has a default. Poll the `Location`."""
-    known = datasets(service.settings)
-    if recipe.dataset not in known:
-        raise InvalidInput(f"There is no data set {recipe.dataset}; there are {', '.join(known)}.", "/dataset")
-    with service.db.write() as session:
+
+    def make(session: Session) -> Made:
+        _require_dataset(service, recipe.dataset)
+        require_space(service.settings)
         job = jobs.enqueue(session, recipe, time.time(), service.settings.max_queued_jobs)
-    response.headers["Location"] = f"/jobs/{job.id}"
-    response.headers["Retry-After"] = "2"
-    return job_view(job)
+        return Made(202, {"Location": f"/jobs/{job.id}", "Retry-After": "2"}, job_view(job).model_dump(mode="json"))
+
+    asked = recipe.model_dump(mode="json", exclude_unset=True)
+    return create(service, router.prefix, caller, idempotency_key, asked, make)
 
 
 @router.get("", summary="List jobs, newest first")
@@ -72,10 +80,50 @@ async def get_job(
 
 
 @router.post("/{job_id}/cancel", status_code=202, summary="Stop a job")
-def cancel_job(job_id: str, service: Service) -> JobView:
+def cancel_job(
+    job_id: str,
+    service: Service,
+    keep: Annotated[bool, Query(description="Publish the best epoch so far as a model first")] = False,
+) -> JobView:
     """A waiting job is cancelled at once; a running one stops within seconds, and is `cancelling` until then."""
     with service.db.write() as session:
-        return job_view(jobs.cancel(session, job_id, time.time()))
+        return job_view(jobs.cancel(session, job_id, time.time(), keep))
+
+
+@router.post("/{job_id}/pause", status_code=202, summary="Let a job rest")
+def pause_job(job_id: str, service: Service) -> JobView:
+    """A waiting job rests at once; a running one writes a checkpoint first, and is `running` until then."""
+    with service.db.write() as session:
+        return job_view(jobs.pause(session, job_id, time.time()))
+
+
+@router.post("/{job_id}/resume", status_code=202, summary="Let a paused job go on")
+def resume_job(job_id: str, service: Service) -> JobView:
+    """It waits for a worker again, and goes on from its last checkpoint."""
+    with service.db.write() as session:
+        return job_view(jobs.resume(session, job_id, time.time()))
+
+
+@router.post("/{job_id}/retry", status_code=202, summary="Try a failed or cancelled job again")
+def retry_job(job_id: str, response: Response, service: Service) -> JobView:
+    """A new job with the same recipe, at the `Location`; it goes on from the old one's last checkpoint."""
+    with service.db.write() as session:
+        job = jobs.retry(session, job_id, time.time(), service.settings.max_queued_jobs)
+    response.headers["Location"] = f"/jobs/{job.id}"
+    return job_view(job)
+
+
+@router.delete("/{job_id}", status_code=204, summary="Forget an ended job")
+async def delete_job(
+    job_id: str,
+    service: Service,
+    models: Annotated[bool, Query(description="Its model too; 409 while an alias points at it")] = False,
+) -> None:
+    """Its row, events, checkpoints and logs. Its model stays."""
+    job = await run_in_threadpool(_job, service, job_id)
+    if models and job.model_id and job.status in ENDED:
+        await delete_model(job.model_id, service)
+    await run_in_threadpool(_delete, service, job_id)
 
 
 @router.get(
@@ -146,9 +194,24 @@ def get_checkpoint(job_id: str, checkpoint_id: str, service: Service) -> FileRes
     return FileResponse(path, media_type="application/octet-stream", filename=f"{row.id}.safetensors")
 
 
+def _require_dataset(service: State, dataset: str) -> None:
+    known = datasets(service.settings)
+    if dataset not in known:
+        raise InvalidInput(f"There is no data set {dataset}; there are {', '.join(known)}.", "/dataset")
+
+
 def _job(service: State, job_id: str) -> JobView:
     with service.db.read() as session:
         return job_view(jobs.get(session, job_id))
+
+
+def _delete(service: State, job_id: str) -> None:
+    """The checkpoints' rows, then the bytes, then the job: after a crash in between it can be deleted again."""
+    with service.db.write() as session:
+        jobs.forget_checkpoints(session, job_id)
+    service.store.delete(f"jobs/{job_id}")
+    with service.db.write() as session:
+        jobs.delete(session, job_id)
 
 
 def _number(last_event_id: str) -> int:

@@ -1,0 +1,49 @@
+"""Pause, resume, keep, a limit to its time: on a real service and worker."""
+
+import httpx
+
+from tests.integration.conftest import Programs, wait_for
+
+
+def ask(programs: Programs, job_id: str, verb: str) -> None:
+    answer = httpx.post(f"{programs.url}/jobs/{job_id}/{verb}")
+    assert answer.status_code == 202, answer.text
+
+
+def test_a_job_paused_within_an_epoch_goes_on_from_there(programs: Programs) -> None:
+    programs.start("service")
+    programs.start("worker")
+    job_id = programs.train(epochs=8)
+    programs.training(job_id, epoch=1)
+    ask(programs, job_id, "pause")
+    wait_for(lambda: programs.job(job_id)["status"] == "paused", "the job to rest")
+    newest = programs.checkpoints(job_id)[0]
+    ask(programs, job_id, "resume")
+    job = programs.ended(job_id)
+    assert (job["status"], job["attempt"], job["resumed_from"]) == ("succeeded", 2, newest["id"]), job["error"]
+    epochs = [event["data"]["epoch"] for event in programs.events(job_id) if event["event"] == "metrics"]
+    assert epochs == list(range(1, 9))
+
+
+def test_a_cancelled_job_keeps_its_best_epoch_as_a_model(programs: Programs) -> None:
+    programs.start("service")
+    programs.start("worker")
+    job_id = programs.train(epochs=500)
+    programs.training(job_id, epoch=1)
+    ask(programs, job_id, "cancel?keep=true")
+    job = programs.ended(job_id)
+    assert (job["status"], job["error"]) == ("cancelled", None)
+    programs.served(job["model_id"])
+
+
+def test_a_job_over_its_time_fails_with_timeout_and_a_retry_goes_on(programs: Programs) -> None:
+    programs.start("service")
+    programs.start("worker")
+    job_id = programs.train(epochs=500, time_limit_s=20)
+    job = programs.ended(job_id)
+    assert (job["status"], job["error"]["code"]) == ("failed", "timeout")
+    newest = programs.checkpoints(job_id)[0]
+    again = httpx.post(f"{programs.url}/jobs/{job_id}/retry").json()["id"]
+    wait_for(lambda: programs.job(again)["resumed_from"] == newest["id"], "the retry to go on")
+    ask(programs, again, "cancel")
+    assert programs.ended(again)["status"] == "cancelled"
