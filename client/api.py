@@ -2,10 +2,11 @@
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import quote
 
 import httpx
 
@@ -19,11 +20,14 @@ class ServiceError(Exception):
 
 
 class Client:
-    """A connection to one service. ``url``: default $TUNESERVE_URL, else the loopback."""
+    """A connection to one service. ``url``: default $TUNESERVE_URL, else the loopback. ``key``: $TUNESERVE_API_KEY."""
 
-    def __init__(self, url: str | None = None) -> None:
+    def __init__(self, url: str | None = None, key: str | None = None) -> None:
         self.url = (url or os.environ.get("TUNESERVE_URL") or DEFAULT_URL).rstrip("/")
-        self._http = httpx.Client(base_url=self.url, timeout=90)
+        key = key or os.environ.get("TUNESERVE_API_KEY")
+        self._http = httpx.Client(
+            base_url=self.url, timeout=90, headers={"Authorization": f"Bearer {key}"} if key else {}
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -60,35 +64,77 @@ class Client:
         parts = [("file", (file.name, file.read_bytes())) for file in files]
         return self._call("POST", "/predict", files=parts, params={"top_k": top_k})
 
+    def send_batch(self, file: Path, top_k: int = 3) -> dict[str, Any]:
+        """A zip, or lines of JSON by the file's name; it is not held in memory."""
+        kind = "application/x-ndjson" if file.suffix in (".ndjson", ".jsonl") else "application/zip"
+        with file.open("rb") as content:
+            options = {"params": {"top_k": top_k}, "headers": {"Content-Type": kind}}
+            return self._call("POST", "/predictions", content=content, **options)
+
+    def follow_batch(self, batch_id: str) -> Iterator[dict[str, Any]]:
+        """As ``follow``."""
+        return self._follow(lambda: self._call("GET", f"/predictions/{batch_id}"))
+
+    def results(self, batch_id: str) -> Iterator[bytes]:
+        """The answers so far, in pieces."""
+        try:
+            with self._http.stream("GET", f"/predictions/{batch_id}/results") as answer:
+                if answer.is_error:
+                    answer.read()
+                    raise ServiceError(_detail(answer))
+                yield from answer.iter_bytes()
+        except httpx.TransportError as error:
+            raise self._unreachable(error) from error
+
+    def add_key(self, name: str, scopes: Sequence[str]) -> dict[str, Any]:
+        """With the key itself, this once."""
+        return self._call("POST", "/keys", json={"name": name, "scopes": list(scopes)})
+
+    def keys(self) -> list[dict[str, Any]]:
+        return list(self._call("GET", "/keys")["data"])
+
+    def revoke_key(self, key_id: str) -> None:
+        self._accepted("DELETE", f"/keys/{quote(key_id, safe='')}")
+
     def follow(self, job_id: str) -> Iterator[dict[str, Any]]:
         """The job, again and again until it has ended. A service that restarts in between is waited for."""
+        return self._follow(lambda: self.job(job_id))
+
+    def _follow(self, look: Callable[[], dict[str, Any]]) -> Iterator[dict[str, Any]]:
         misses = 0
         while True:
             try:
-                job = self.job(job_id)
+                seen = look()
                 misses = 0
             except ServiceUnreachable:
                 misses += 1
                 if misses * POLL_S > 60:
                     raise
             else:
-                yield job
-                if job["status"] in ENDED:
+                yield seen
+                if seen["status"] in ENDED:
                     return
             time.sleep(POLL_S)
 
     def _call(self, method: str, path: str, **options: Any) -> dict[str, Any]:
+        body: dict[str, Any] = self._accepted(method, path, **options).json()
+        return body
+
+    def _accepted(self, method: str, path: str, **options: Any) -> httpx.Response:
         answer = self._request(method, path, **options)
         if answer.is_error:
-            raise ServiceError(_detail(answer))
-        body: dict[str, Any] = answer.json()
-        return body
+            hint = " The command line takes its key from TUNESERVE_API_KEY." if answer.status_code == 401 else ""
+            raise ServiceError(_detail(answer) + hint)
+        return answer
 
     def _request(self, method: str, path: str, **options: Any) -> httpx.Response:
         try:
             return self._http.request(method, path, **options)
         except httpx.TransportError as error:
-            raise ServiceUnreachable(f"No service answers at {self.url} ({error}). Start one: tuneserve up") from error
+            raise self._unreachable(error) from error
+
+    def _unreachable(self, error: httpx.TransportError) -> "ServiceUnreachable":
+        return ServiceUnreachable(f"No service answers at {self.url} ({error}). Start one: tuneserve up")
 
 
 class ServiceUnreachable(ServiceError):

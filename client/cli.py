@@ -12,11 +12,15 @@ from rich.markup import escape
 from rich.table import Table
 
 from client import demo as main_job
+from client import keys
 from client.api import Client, ServiceError
+from client.bulk import answer_all
+from client.options import Json, Url
 from client.processes import StartFailed, Together, environment, url_of
 from client.progress import line, result, show
 
 app = typer.Typer(no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False)
+app.add_typer(keys.app, name="keys")
 console = Console()
 
 Host = Annotated[str | None, typer.Option(help="Address to listen on [TUNESERVE_HOST, default 127.0.0.1]")]
@@ -27,8 +31,6 @@ DataDir = Annotated[
 Processes = Annotated[
     int | None, typer.Option(min=1, help="Processes that answer, each with the model [TUNESERVE_PROCESSES, default 1]")
 ]
-Url = Annotated[str | None, typer.Option(help="The service [TUNESERVE_URL, default http://127.0.0.1:8000]")]
-Json = Annotated[bool, typer.Option("--json", help="Print the service's own answer")]
 
 
 def main() -> None:
@@ -163,8 +165,12 @@ def models(url: Url = None, as_json: Json = False) -> None:
 
 @app.command()
 def predict(
-    images: Annotated[list[Path], typer.Argument(exists=True, dir_okay=False, help="Image files")],
+    images: Annotated[list[Path] | None, typer.Argument(exists=True, dir_okay=False, help="Image files")] = None,
     top_k: Annotated[int, typer.Option(min=1, max=100)] = 3,
+    bulk: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="A zip of images, or their manifest (.jsonl)")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Of --bulk: where the lines go; default: here")] = None,
     url: Url = None,
     as_json: Json = False,
 ) -> None:
@@ -172,6 +178,12 @@ def predict(
 
     Example: tuneserve predict client/digits/7.png
     """
+    if (bulk is None) == (not images):
+        raise typer.BadParameter("give image files, or --bulk with one file that holds them")
+    if bulk is not None:
+        with Client(url) as client:
+            raise typer.Exit(answer_all(client, bulk, out, top_k, Console(stderr=True)))
+    images = images or []
     with Client(url) as client:
         answer = client.predict(images, top_k)
     if as_json:

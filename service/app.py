@@ -9,33 +9,47 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 from fastapi.responses import RedirectResponse
 from fastapi_offline import FastAPIOffline
 from sqlalchemy.exc import OperationalError
 from starlette.concurrency import run_in_threadpool
+from starlette.middleware.cors import CORSMiddleware
 
-from core import jobs
+from core import batches, creations, jobs
 from core.db import Database
+from core.predictor import OnnxPredictor, Predictor, warm_up
 from core.settings import Settings
 from core.store import ArtifactStore, LocalStore
 from core.tables import Model
 from service import problems
+from service.access import Access
 from service.batcher import Batcher
+from service.checks import StoreCheck
+from service.gate import Gate
+from service.headers import SecurityHeaders
 from service.limits import BodyLimit, RequestId
 from service.metrics import Metrics, Observe
 from service.model_cache import Load, Loaded, ModelCache
-from service.predictor import OnnxPredictor, Predictor, warm_up
+from service.oip.statistics import Statistics
+from service.rate_limit import RateLimit
 from service.reloader import Reloader
-from service.routes import aliases, catalogue, health, models, predict
+from service.routes import aliases, catalogue, deliveries, health, models, oip, predict, predictions
 from service.routes import jobs as jobs_routes
+from service.routes import keys as keys_routes
 from service.routes import metrics as metrics_routes
 from service.self_test import self_test
 from service.state import State
 
+if TYPE_CHECKING:
+    from service.outbound import Outbound
+    from service.webhooks import Courier
+
 log = logging.getLogger(__name__)
 DECODER_THREADS = 4
+FORGET_EVERY_S = 600.0  # answers to requests with an Idempotency-Key
 CPU_WARM_UP = 1  # image: a full batch of photos would take seconds there, and gains nothing
 DESCRIPTION = "POST a training job; minutes later, ask the new model. Every example below works when pasted."
 
@@ -57,10 +71,32 @@ def create_app(settings: Settings) -> FastAPI:
             cache = ModelCache(load, loading, settings.predict_memory_bytes, batch, metrics.model_load_failures.inc)
             reloader = Reloader(db, cache, settings.reload_poll_s)
             batcher = Batcher(device, batch, settings.predict_queue, metrics.batch_images.observe)
-            app.state.service = State(settings, db, store, cache, reloader, batcher, decoders, metrics)
+            app.state.service = State(
+                settings,
+                db,
+                store,
+                cache,
+                reloader,
+                batcher,
+                decoders,
+                metrics,
+                access,
+                StoreCheck(store),
+                Statistics(),
+            )
+            await access.refresh(db)
+            if settings.fetch_urls:
+                app.state.outbound = await run_in_threadpool(_outbound)
             await reloader.check()  # a model that is there already answers the first request
             tasks = [
-                asyncio.create_task(run) for run in (reloader.run(), batcher.run(), _look_after_jobs(db, settings))
+                asyncio.create_task(run)
+                for run in (
+                    reloader.run(),
+                    batcher.run(),
+                    access.run(db),
+                    _look_after_jobs(db, settings),
+                    _deliver_webhooks(db, settings),
+                )
             ]
             try:
                 yield
@@ -72,24 +108,55 @@ def create_app(settings: Settings) -> FastAPI:
         db.close()
 
     metrics = Metrics()
+    access = Access(settings)
+    rate_limit = RateLimit(settings.rate_limit_per_s) if settings.rate_limit_per_s else None
 
     app = FastAPIOffline(title="tuneserve", version=version("tuneserve"), description=DESCRIPTION, lifespan=lifespan)
     problems.install(app)
-    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
+    app.add_middleware(
+        BodyLimit, max_bytes=settings.max_body_bytes, elsewhere={"/predictions": settings.max_batch_bytes}
+    )
+    app.add_middleware(Gate, access=access, rate_limit=rate_limit)
+    if settings.cors_origins:
+        _open_to_pages_of(app, settings.cors_origins)
+    app.add_middleware(SecurityHeaders)
     app.add_middleware(RequestId)
     app.add_middleware(Observe, metrics=metrics)
-    for routes in (jobs_routes, aliases, models, predict, catalogue, health, metrics_routes):
+    for routes in (
+        jobs_routes,
+        deliveries,
+        aliases,
+        models,
+        predict,
+        predictions,
+        oip,
+        catalogue,
+        keys_routes,
+        health,
+        metrics_routes,
+    ):
         app.include_router(routes.router)
     app.add_api_route("/", lambda: RedirectResponse("/docs"), include_in_schema=False)
     return app
 
 
+def _open_to_pages_of(app: FastAPI, origins: tuple[str, ...]) -> None:
+    told = ["Location", "Retry-After", "X-Request-Id", "Idempotent-Replayed"]
+    app.add_middleware(
+        CORSMiddleware, allow_origins=origins, allow_methods=["*"], allow_headers=["*"], expose_headers=told
+    )
+
+
 async def _look_after_jobs(db: Database, settings: Settings) -> None:
     """Without this, the job of the last worker that dies would stay "running" until another one starts."""
+    forget_at = 0.0
     while True:
         await asyncio.sleep(settings.beat_s)
         try:
             await run_in_threadpool(_requeue_lost, db, settings.lease_s)
+            if time.monotonic() >= forget_at:
+                await run_in_threadpool(_forget_answers, db)
+                forget_at = time.monotonic() + FORGET_EVERY_S
         except OperationalError:
             log.warning("the database does not answer", exc_info=True)
 
@@ -98,6 +165,30 @@ def _requeue_lost(db: Database, lease_s: float) -> None:
     with db.write() as session:
         for job_id in jobs.requeue_lost(session, time.time(), lease_s):
             log.warning("%s had lost its worker", job_id)
+        for batch_id in batches.requeue_lost(session, time.time(), lease_s):
+            log.warning("%s had lost its worker", batch_id)
+
+
+def _forget_answers(db: Database) -> None:
+    with db.write() as session:
+        creations.forget(session, time.time())
+
+
+async def _deliver_webhooks(db: Database, settings: Settings) -> None:
+    courier = await run_in_threadpool(_courier, db, settings)
+    await courier.run()
+
+
+def _courier(db: Database, settings: Settings) -> "Courier":
+    from service.webhooks import Courier
+
+    return Courier(db, _outbound(settings.webhook_allow_private))
+
+
+def _outbound(allow_private: bool = False) -> "Outbound":
+    from service.outbound import Outbound  # httpx and its certificates take a fifth of a second: be ready first
+
+    return Outbound(allow_private)
 
 
 def _loader(settings: Settings, store: ArtifactStore) -> Load:

@@ -13,17 +13,23 @@ from core.errors import (
     ClientLeft,
     Conflict,
     DeadlineExceeded,
+    Forbidden,
     InvalidInput,
+    NoSpace,
     NotFound,
     NotReady,
     Overloaded,
+    RateLimited,
     TooLarge,
     TuneserveError,
+    Unauthorized,
     UnsupportedType,
 )
+from service.headers import HEADERS
 
 log = logging.getLogger(__name__)
 MEDIA_TYPE = "application/problem+json"
+OIP = "/v2/"  # a protocol that has its own form of an error
 TITLES = {499: "Client Closed Request"}  # of no RFC, but what logs have called it since nginx
 
 # the first class that fits; the subclass stands before its base
@@ -31,9 +37,13 @@ STATUS: tuple[tuple[type[TuneserveError], int, str], ...] = (
     (TooLarge, 413, "too_large"),
     (UnsupportedType, 415, "unsupported_type"),
     (InvalidInput, 422, "invalid_input"),
+    (Unauthorized, 401, "unauthorized"),
+    (Forbidden, 403, "forbidden"),
     (NotFound, 404, "not_found"),
     (Conflict, 409, "conflict"),
+    (RateLimited, 429, "rate_limited"),
     (Overloaded, 429, "overloaded"),
+    (NoSpace, 503, "disk_full"),
     (NotReady, 503, "not_ready"),
     (DeadlineExceeded, 504, "deadline_exceeded"),
     (ClientLeft, 499, "client_left"),
@@ -56,7 +66,7 @@ def problem(request: Request, status: int, code: str, detail: str, **more: Any) 
 
 def install(app: FastAPI) -> None:
     """Answer every error that the framework or we can raise with a problem."""
-    app.add_exception_handler(TuneserveError, _ours)
+    app.add_exception_handler(TuneserveError, answer_to)
     app.add_exception_handler(RequestValidationError, _validation)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(Exception, _unexpected)
@@ -71,10 +81,13 @@ def status_of(error: TuneserveError) -> tuple[int, str]:
 
 
 def _answer(body: dict[str, Any], headers: dict[str, str] | None = None) -> JSONResponse:
+    if f"{body['instance']}/".startswith(OIP):
+        return JSONResponse({"error": body["detail"]}, body["status"], headers)
     return JSONResponse(body, body["status"], headers, MEDIA_TYPE)
 
 
-def _ours(request: Request, error: Exception) -> JSONResponse:
+def answer_to(request: Request, error: Exception) -> JSONResponse:
+    """The problem that one of our exceptions is."""
     assert isinstance(error, TuneserveError)
     status, code = status_of(error)
     if status == 500:
@@ -85,6 +98,8 @@ def _ours(request: Request, error: Exception) -> JSONResponse:
         headers["Retry-After"] = str(error.retry_after_s)
     if isinstance(error, NotReady):
         headers["Retry-After"] = "5"
+    if isinstance(error, Unauthorized):
+        headers["WWW-Authenticate"] = "Bearer"
     if isinstance(error, InvalidInput) and error.pointer:
         more["errors"] = [{"pointer": error.pointer, "detail": str(error)}]
     return _answer(problem(request, status, code, str(error), **more), headers)
@@ -106,7 +121,7 @@ def _validation(request: Request, error: Exception) -> JSONResponse:
 def _http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     if isinstance(error.__cause__, TuneserveError):  # FastAPI wraps what goes wrong while it reads a body
-        return _ours(request, error.__cause__)
+        return answer_to(request, error.__cause__)
     code = {400: "bad_request", 404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "http_error")
     return _answer(problem(request, error.status_code, code, str(error.detail)), dict(error.headers or {}))
 
@@ -114,7 +129,8 @@ def _http(request: Request, error: Exception) -> JSONResponse:
 def _unexpected(request: Request, _error: Exception) -> JSONResponse:
     """The process's edge: logged by the server with its traceback, told without it."""
     body = problem(request, 500, "internal", "Something failed that should not fail; it has been logged.")
-    return _answer(body, {"X-Request-Id": str(body["request_id"])})  # answered outside of service.limits.RequestId
+    # answered outside of all that adds headers
+    return _answer(body, {**HEADERS, "Cache-Control": "no-store", "X-Request-Id": str(body["request_id"])})
 
 
 def _pointer(entry: dict[str, Any]) -> str:

@@ -2,26 +2,49 @@
 
 import logging
 import os
+import sys
 import tempfile
 
 import uvicorn
 from fastapi import FastAPI
 
+from core import keys
+from core.db import Database
 from core.settings import Settings
 from service.app import create_app
 from service.metrics import SHARED
+
+NO_KEYS = (
+    "tuneserve does not listen on {host} without API keys, since anybody there could train and delete. Give keys in "
+    "TUNESERVE_API_KEYS (name:scope+scope:key), or make one while it listens on 127.0.0.1 (tuneserve keys add NAME "
+    "--scope admin); or set TUNESERVE_ALLOW_WITHOUT_KEYS=true where something else keeps others away."
+)
 
 
 def serve() -> None:
     """Until SIGTERM or SIGINT."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     settings = Settings()
+    if settings.keys_required and not _has_keys(settings):
+        sys.exit(NO_KEYS.format(host=settings.host))
     if settings.processes == 1:
         run(settings)
     else:
         with tempfile.TemporaryDirectory(prefix="tuneserve-") as folder:
             os.environ[SHARED] = folder  # the processes count there together, and any of them can tell the sums
             run(settings)
+
+
+def _has_keys(settings: Settings) -> bool:
+    if settings.given_keys:
+        return True
+    db = Database(settings.resolved_database_url)
+    try:
+        db.migrate()
+        with db.read() as session:
+            return bool(keys.stored(session))
+    finally:
+        db.close()
 
 
 def run(settings: Settings) -> None:

@@ -9,13 +9,16 @@ from starlette.concurrency import run_in_threadpool
 
 from core.db import Database
 from core.models import SERVING, find_whole
+from core.predictor import Predictor
 from core.settings import Settings
 from core.store import ArtifactStore
 from core.tables import Model
+from service.access import Access
 from service.batcher import Batcher
+from service.checks import StoreCheck
 from service.metrics import Metrics
 from service.model_cache import ModelCache
-from service.predictor import Predictor
+from service.oip.statistics import Statistics
 from service.reloader import Reloader
 
 
@@ -29,6 +32,9 @@ class State:
     batcher: Batcher
     decoders: Executor  # threads that turn bytes into images
     metrics: Metrics
+    access: Access
+    store_check: StoreCheck
+    statistics: Statistics
 
     async def predictor(self, name: str | None) -> Predictor:
         """Of the model with that id or alias; without a name, and for `serving`, of the one that serves.

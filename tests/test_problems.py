@@ -71,7 +71,16 @@ async def test_each_of_our_errors_has_a_status_and_a_code(kind: type[TuneserveEr
     assert body["detail"] == "told"
     assert body["status"] == answer.status_code
     assert body["title"]
-    users = issubclass(kind, InvalidInput | errors.NotFound | errors.Conflict | errors.ClientLeft | Overloaded)
+    users = issubclass(
+        kind,
+        InvalidInput
+        | errors.Unauthorized
+        | errors.Forbidden
+        | errors.NotFound
+        | errors.Conflict
+        | errors.ClientLeft
+        | Overloaded,
+    )
     assert (400 <= answer.status_code < 500) == users
 
 

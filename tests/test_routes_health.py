@@ -1,16 +1,24 @@
 """GET /livez and /readyz: probes that tell the truth."""
 
+import shutil
+import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import httpx
 import numpy as np
+import pytest
 
 from core import jobs
 from core.checkpoints import from_tensors
 from core.db import Database
+from core.errors import NoSpace
 from core.settings import Settings
+from core.store import LocalStore
 from core.tables import Model, Worker
+from service import checks
+from service.checks import StoreCheck
 from tests.conftest import running
 from tests.fakes import answered
 
@@ -122,3 +130,135 @@ async def test_with_only_a_refused_model_nothing_is_ready_and_the_reason_is_told
     assert (answer.status_code, answer.json()["status"]) == (503, "not ready")
     assert answer.json()["failing"] == ["model", "target", "worker"]
     assert broken.id in answer.json()["checks"]["model"]["detail"]
+
+
+# -- the store and its disk
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Recorder(LocalStore):
+    """The real store; counts what is put, and can be held back."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.puts = 0
+        self.entered = threading.Event()
+        self.released = threading.Event()
+        self.released.set()
+
+    def put(self, key: str, data: bytes) -> None:
+        self.puts += 1
+        self.entered.set()
+        assert self.released.wait(10)
+        super().put(key, data)
+
+
+@pytest.fixture
+def recorder(settings: Settings) -> Recorder:
+    return Recorder(settings.data_dir)
+
+
+def test_the_store_is_written_and_read_and_left_as_it_was(recorder: Recorder, settings: Settings) -> None:
+    assert StoreCheck(recorder).trouble() is None
+    assert recorder.puts == 1
+    assert [path for path in settings.data_dir.rglob("*") if path.is_file()] == []
+
+
+def test_the_store_is_tried_every_ten_seconds_however_often_one_asks(recorder: Recorder) -> None:
+    clock = Clock()
+    check = StoreCheck(recorder, clock)
+    puts = []
+    for _ in range(5):
+        check.trouble()
+        puts.append(recorder.puts)
+        clock.now += 4
+    assert puts == [1, 1, 1, 2, 2]
+
+
+def test_a_store_that_cannot_be_written_is_told_and_forgiven_when_it_can(settings: Settings) -> None:
+    clock = Clock()
+    check = StoreCheck(LocalStore(settings.data_dir), clock)
+    settings.data_dir.parent.mkdir(parents=True, exist_ok=True)
+    settings.data_dir.write_text("a file in the folder's place")
+    assert "The store fails: " in (check.trouble() or "")
+    settings.data_dir.unlink()
+    assert check.trouble() is not None
+    clock.now += 10
+    assert check.trouble() is None
+
+
+def test_a_store_that_gives_other_bytes_back_is_told(recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(LocalStore, "put", lambda store, key, data: write_other(store, key))
+    assert StoreCheck(recorder).trouble() == "The store gives back other bytes than it was given."
+
+
+def write_other(store: LocalStore, key: str) -> None:
+    path = store._path(key)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"other")
+
+
+def test_a_store_that_hangs_holds_up_one_thread_alone(recorder: Recorder) -> None:
+    clock = Clock()
+    check = StoreCheck(recorder, clock)
+    recorder.released.clear()
+    stuck = threading.Thread(target=check.trouble)
+    stuck.start()
+    assert recorder.entered.wait(10)
+    assert check.trouble() is None  # not known yet
+    clock.now += 6
+    assert check.trouble() == "The store has not answered for 6 s."
+    recorder.released.set()
+    stuck.join()
+    assert check.trouble() is None
+    assert recorder.puts == 1
+
+
+async def test_a_store_that_fails_degrades_but_predictions_go_on(
+    db: Database, settings: Settings, published: Published, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    published()
+    start_worker(db, time.time())
+    async with running(settings) as http:
+        shutil.rmtree(settings.data_dir / "health", ignore_errors=True)
+        (settings.data_dir / "health").write_text("a file in the folder's place")
+        answer = await http.get("/readyz")
+    assert (answer.status_code, answer.json()["status"], answer.json()["failing"]) == (200, "degraded", ["store"])
+    assert "The store fails" in answer.json()["checks"]["store"]["detail"]
+
+
+async def test_a_full_disk_degrades_and_takes_no_new_jobs(
+    db: Database, settings: Settings, published: Published
+) -> None:
+    published()
+    start_worker(db, time.time())
+    async with running(settings.model_copy(update={"min_free_bytes": 2**60})) as http:
+        answer = await http.get("/readyz")
+        refused = await http.post("/jobs", json={})
+        assert (await http.get("/jobs")).json()["data"] == []
+    assert (answer.status_code, answer.json()["failing"]) == (200, ["disk"])
+    assert (refused.status_code, refused.json()["code"]) == (503, "disk_full")
+    assert int(refused.headers["retry-after"]) > 0
+    for detail in (answer.json()["checks"]["disk"]["detail"], refused.json()["detail"]):
+        assert "MiB are free" in detail
+        assert "TUNESERVE_MIN_FREE_BYTES" in detail
+
+
+def test_as_much_space_as_must_be_is_enough(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    for free, lacks in ((settings.min_free_bytes, False), (settings.min_free_bytes - 1, True)):
+        monkeypatch.setattr(checks, "free_bytes", lambda _, free=free: free)
+        assert (checks.lack_of_space(settings) is not None) == lacks
+    with pytest.raises(NoSpace, match="256 must be"):
+        checks.require_space(settings)
+
+
+def test_the_space_is_known_before_the_folder_is_made(tmp_path: Path) -> None:
+    assert not (tmp_path / "not" / "yet").exists()
+    assert checks.free_bytes(tmp_path / "not" / "yet") == pytest.approx(shutil.disk_usage(tmp_path).free, rel=0.05)

@@ -3,16 +3,18 @@
 import time
 from typing import Annotated
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, Depends, Path
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
 from core import models
 from core.models import Target
+from core.scopes import Scope
+from service.access import Needs
 from service.state import Service
 from service.views import AliasView, alias_view
 
-router = APIRouter(prefix="/models/aliases", tags=["models"])
+router = APIRouter(prefix="/models/aliases", tags=["models"], dependencies=[Depends(Needs(Scope.TRAIN))])
 
 
 def _not_taken(alias: str) -> str:

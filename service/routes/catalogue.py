@@ -3,16 +3,18 @@
 import math
 from typing import Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends
 from pydantic import BaseModel, Field
 
 from core.errors import NotFound
 from core.networks import NETWORKS, RATE_BATCH, SIDES, WEIGHT_DECAY, Network
 from core.recipe import DATASETS, Recipe
+from core.scopes import Scope
 from core.settings import Settings
+from service.access import Needs
 from service.state import Service
 
-router = APIRouter(tags=["catalogue"])
+router = APIRouter(tags=["catalogue"], dependencies=[Depends(Needs(Scope.TRAIN))])
 
 
 class NetworkView(BaseModel):

@@ -8,6 +8,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from core import jobs
 from core.errors import NotReady
+from service.checks import lack_of_space
 from service.state import Service, State
 
 router = APIRouter(tags=["health"])
@@ -20,11 +21,14 @@ def livez() -> dict[str, str]:
 
 @router.get("/readyz", responses={503: {}}, summary="Predictions can be answered")
 def readyz(response: Response, service: Service) -> dict[str, Any]:
-    """503 when predictions cannot be answered, and every check by name. Degraded, since those still can: no worker; or
-    the model that `serving` names (the target) was refused, and an older one goes on.
+    """503 when predictions cannot be answered, and every check by name. Degraded, since those still can: no database,
+    no store, little space (no new jobs then), no worker; or the model that `serving` names (the target) was refused,
+    and an older one goes on.
     """
     checks = {
         "database": _database(service),
+        "store": _check(service.store_check.trouble()),
+        "disk": _check(lack_of_space(service.settings)),
         "model": _model(service),
         "target": _target(service),
         "worker": _worker(service),
@@ -39,6 +43,10 @@ def readyz(response: Response, service: Service) -> dict[str, Any]:
         "failing": failing,
         "checks": checks,
     }
+
+
+def _check(trouble: str | None) -> dict[str, Any]:
+    return {"ok": True} if trouble is None else {"ok": False, "detail": trouble}
 
 
 def _database(service: State) -> dict[str, Any]:

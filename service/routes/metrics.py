@@ -1,9 +1,9 @@
-"""GET /metrics: what was counted, and what is so at this moment. Answers without a key."""
+"""GET /metrics: what was counted, and what is so at this moment. Any key may read it."""
 
 import time
 from collections.abc import Iterator
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Depends, Response
 from prometheus_client import generate_latest
 from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
@@ -11,9 +11,11 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from core import checkpoints, jobs
 from core.errors import NotReady
+from core.scopes import Scope
+from service.access import Needs
 from service.state import Service, State
 
-router = APIRouter(tags=["health"])
+router = APIRouter(tags=["health"], dependencies=[Depends(Needs(Scope.ADMIN))])
 
 
 @router.get("/metrics", summary="For Prometheus", response_class=Response)

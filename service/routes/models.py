@@ -3,16 +3,18 @@
 import time
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Depends, Query
 from fastapi.responses import FileResponse
 from starlette.concurrency import run_in_threadpool
 
 from core import models
 from core.errors import Conflict, NotFound
+from core.scopes import Scope
+from service.access import Needs
 from service.state import Service, State
 from service.views import ModelPage, ModelView, model_view
 
-router = APIRouter(prefix="/models", tags=["models"])
+router = APIRouter(prefix="/models", tags=["models"], dependencies=[Depends(Needs(Scope.TRAIN))])
 FORMATS = {"safetensors": "weights.safetensors", "onnx": "model.onnx"}
 REPORT = "report.json"
 

@@ -1,0 +1,65 @@
+"""``tuneserve keys``: API keys, over HTTP. The command line's own key is in TUNESERVE_API_KEY."""
+
+import json
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from client.api import Client
+from client.options import Json, Url
+
+app = typer.Typer(no_args_is_help=True, help="Make, list and revoke API keys.")
+console = Console()
+
+
+class Scope(StrEnum):
+    """Any key may read; admin implies the others."""
+
+    PREDICT = "predict"
+    TRAIN = "train"
+    ADMIN = "admin"
+
+
+Scopes = Annotated[list[Scope], typer.Option("--scope", help="May be given more than once; admin implies the others")]
+
+
+@app.command()
+def add(
+    name: Annotated[str, typer.Argument(help="Whose key it is, or what for")],
+    scopes: Scopes,
+    url: Url = None,
+    as_json: Json = False,
+) -> None:
+    """Make a key and print it, this once.
+
+    The first key needs the scope admin; once it is there, the service answers nobody without a key.
+    """
+    with Client(url) as client:
+        made = client.add_key(name, [scope.value for scope in scopes])
+    print(json.dumps(made, indent=2) if as_json else made["key"])
+
+
+@app.command("list")
+def list_keys(url: Url = None, as_json: Json = False) -> None:
+    """List all keys, newest first, without the keys themselves."""
+    with Client(url) as client:
+        found = client.keys()
+    if as_json:
+        print(json.dumps(found, indent=2))
+        return
+    table = Table("id", "name", "scopes", "made", "revoked")
+    for key in found:
+        made = key["created_at"] or "from TUNESERVE_API_KEYS"
+        table.add_row(key["id"], key["name"], ", ".join(key["scopes"]), made, key["revoked_at"] or "")
+    console.print(table, markup=False)
+
+
+@app.command()
+def revoke(key_id: Annotated[str, typer.Argument(help="As `keys list` shows it")], url: Url = None) -> None:
+    """Make a key useless, within two seconds."""
+    with Client(url) as client:
+        client.revoke_key(key_id)
+    console.print("revoked")

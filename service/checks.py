@@ -1,0 +1,78 @@
+"""What /readyz and POST /jobs look at besides rows: the store, and the space on its disk."""
+
+import secrets
+import shutil
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from core.errors import NoSpace, TuneserveError
+from core.settings import Settings
+from core.store import ArtifactStore
+
+EVERY_S = 10.0  # how long what was found of the store holds
+SLOW_S = 5.0  # a store that takes longer counts as one that does not answer
+
+
+class StoreCheck:
+    """Writes a small object and reads it back, at most every ten seconds, whoever asks how often."""
+
+    def __init__(self, store: ArtifactStore, clock: Callable[[], float] = time.monotonic) -> None:
+        self._store = store
+        self._clock = clock
+        self._folder = f"health/{secrets.token_hex(4)}"  # of this process
+        self._lock = threading.Lock()
+        self._trying = False
+        self._began_at = -EVERY_S
+        self._trouble: str | None = None
+
+    def trouble(self) -> str | None:
+        """What is wrong with the store; None: nothing. One thread tries, the others are told what was found last."""
+        if not self._begins():
+            took_s = self._clock() - self._began_at if self._trying else 0.0
+            return f"The store has not answered for {took_s:.0f} s." if took_s > SLOW_S else self._trouble
+        try:
+            self._trouble = self._try()
+        finally:
+            self._trying = False
+        return self._trouble
+
+    def _begins(self) -> bool:
+        with self._lock:
+            begins = not self._trying and self._clock() - self._began_at >= EVERY_S
+            if begins:
+                self._trying, self._began_at = True, self._clock()
+        return begins
+
+    def _try(self) -> str | None:
+        data = secrets.token_bytes(16)
+        try:
+            self._store.put(f"{self._folder}/probe", data)
+            read = self._store.fetch(f"{self._folder}/probe").read_bytes()
+            self._store.delete(self._folder)
+        except (OSError, TuneserveError) as error:
+            return f"The store fails: {error}"
+        return None if read == data else "The store gives back other bytes than it was given."
+
+
+def free_bytes(path: Path) -> int:
+    """On the disk of that folder, or of where it will be made."""
+    there = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+    return shutil.disk_usage(there).free
+
+
+def lack_of_space(settings: Settings) -> str | None:
+    free, least = free_bytes(settings.data_dir), settings.min_free_bytes
+    if free >= least:
+        return None
+    return (
+        f"{free / 2**20:.0f} MiB are free on the disk of TUNESERVE_DATA_DIR, and {least / 2**20:.0f} must be: delete "
+        "models or checkpoints, or lower TUNESERVE_MIN_FREE_BYTES."
+    )
+
+
+def require_space(settings: Settings) -> None:
+    """NoSpace when a job would likely end with a full disk."""
+    if lack := lack_of_space(settings):
+        raise NoSpace(lack)

@@ -1,0 +1,31 @@
+"""Routes that create: once for each Idempotency-Key."""
+
+import time
+from typing import Annotated, Any
+
+from fastapi import Header
+from fastapi.responses import JSONResponse
+
+from core import creations
+from core.creations import Made, Make, Wanted
+from core.keys import Caller
+from service.state import State
+
+TOLD = "The same key and body again, within a day: the first answer again, and nothing is made anew"
+IdempotencyKey = Annotated[
+    str | None, Header(min_length=1, max_length=255, pattern=r"^[\x21-\x7e]+$", description=TOLD)
+]
+
+
+def create(service: State, path: str, caller: Caller | None, key: str | None, body: Any, make: Make) -> JSONResponse:
+    """Answer with what ``make`` makes, in one transaction with it; ``body`` is what was asked for, as JSON."""
+    made = _made(service, path, caller, key, body, make)
+    return JSONResponse(made.body, made.status, dict(made.headers))
+
+
+def _made(service: State, path: str, caller: Caller | None, key: str | None, body: Any, make: Make) -> Made:
+    if key is None:
+        with service.db.write() as session:
+            return make(session)
+    wanted = Wanted(path, caller.id if caller else "", key, creations.digest(body))
+    return creations.once(service.db, wanted, time.time(), make)

@@ -1,0 +1,68 @@
+"""Where a request is asked for its API key, and how often it comes, before anything of it is read."""
+
+from starlette.requests import Request
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from core.errors import TuneserveError
+from core.keys import Caller
+from service import problems
+from service.access import Access
+from service.rate_limit import RateLimit
+
+OPEN = frozenset(
+    {
+        "/livez",
+        "/readyz",
+        "/v2/health/live",
+        "/v2/health/ready",
+        "/",
+        "/docs",
+        "/docs/oauth2-redirect",
+        "/redoc",
+        "/openapi.json",
+    }
+)
+OPEN_FOLDERS = ("/static-offline-docs/",)  # what /docs consists of
+
+
+class Gate:
+    """Finds the caller; what is not open needs one. Paths that lead nowhere too, so that nothing is open by mistake."""
+
+    def __init__(self, app: ASGIApp, access: Access, rate_limit: RateLimit | None) -> None:
+        self._app = app
+        self._access = access
+        self._rate_limit = rate_limit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        app = self._app
+        if scope["type"] == "http":
+            try:
+                scope.setdefault("state", {})["caller"] = None if is_open(scope["path"]) else self._admit(scope)
+            except TuneserveError as error:
+                app = problems.answer_to(Request(scope), error)
+        await app(scope, receive, send)
+
+    def _admit(self, scope: Scope) -> Caller | None:
+        """Those without a good key count by their address, so that guessing is slow too."""
+        caller: Caller | None = None
+        try:
+            caller = self._access.identify(_authorization(scope))
+        finally:
+            if self._rate_limit is not None:
+                self._rate_limit.take(caller.id if caller else _address(scope))
+        return caller
+
+
+def is_open(path: str) -> bool:
+    return path in OPEN or path.startswith(OPEN_FOLDERS)
+
+
+def _authorization(scope: Scope) -> str:
+    for name, value in scope["headers"]:
+        if name == b"authorization":
+            return bytes(value).decode("latin-1")
+    return ""
+
+
+def _address(scope: Scope) -> str:
+    return str(scope["client"][0]) if scope.get("client") else "unknown"

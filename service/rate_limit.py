@@ -1,0 +1,36 @@
+"""How often one caller may ask: a token bucket each.
+
+In the memory of this process: of several processes each allows the rate, and a start forgets what was taken.
+"""
+
+import math
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+
+from core.errors import RateLimited
+
+BURST_S = 2.0  # a bucket holds what comes in within so long
+MOST_BUCKETS = 10_000  # the one that was not asked for longest goes first; it was most likely full again
+
+
+class RateLimit:
+    def __init__(self, per_s: float, clock: Callable[[], float] = time.monotonic, most: int = MOST_BUCKETS) -> None:
+        self._per_s = per_s
+        self._holds = max(1.0, per_s * BURST_S)
+        self._clock = clock
+        self._most = most
+        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()  # tokens, and when they were counted
+
+    def take(self, caller: str) -> None:
+        """One request. RateLimited says in how many seconds there will be room for one."""
+        now = self._clock()
+        tokens, counted_at = self._buckets.pop(caller, (self._holds, now))
+        tokens = min(self._holds, tokens + (now - counted_at) * self._per_s)
+        allowed = tokens >= 1
+        self._buckets[caller] = (tokens - 1 if allowed else tokens, now)
+        if len(self._buckets) > self._most:
+            self._buckets.popitem(last=False)
+        if not allowed:
+            wait_s = math.ceil((1 - tokens) / self._per_s)
+            raise RateLimited(f"More than {self._per_s:g} requests a second; try again in {wait_s} s.", wait_s)

@@ -1,0 +1,81 @@
+"""API keys: make, list and revoke them. Once there is one, every other route wants one."""
+
+import time
+from datetime import datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Depends
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.concurrency import run_in_threadpool
+
+from core import keys
+from core.keys import Caller
+from core.scopes import Scope
+from core.tables import Key
+from service.access import Needs
+from service.state import Service, State
+
+router = APIRouter(prefix="/keys", tags=["keys"], dependencies=[Depends(Needs(Scope.ADMIN, to_read=Scope.ADMIN))])
+
+
+class NewKey(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    name: Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$", examples=["laptop"])]
+    scopes: Annotated[set[Scope], Field(min_length=1, description="admin implies the others; any key may read.")]
+
+
+class KeyView(BaseModel):
+    id: str
+    name: str
+    scopes: list[Scope]
+    created_at: datetime | None = Field(description="null for a key of TUNESERVE_API_KEYS.")
+    revoked_at: datetime | None
+
+
+class MadeKey(KeyView):
+    key: str = Field(description="Shown this once.")
+
+
+@router.post("", status_code=201, summary="Make an API key")
+async def add_key(new: NewKey, service: Service) -> MadeKey:
+    """The first one needs the scope admin. From the next second on, every route but the probes and the page wants a key
+    in the header `Authorization: Bearer <key>`.
+    """
+    row, key = await run_in_threadpool(_add, service, new)
+    await service.access.refresh(service.db)
+    return MadeKey.model_validate({**_shown(row), "key": key})
+
+
+@router.get("", summary="Every API key, without the key itself")
+def list_keys(service: Service) -> dict[str, list[KeyView]]:
+    with service.db.read() as session:
+        rows = [_shown(row) for row in keys.listed(session)]
+    ours = [_given(caller) for caller in service.access.given.values()]
+    return {"data": [KeyView.model_validate(shown) for shown in rows + ours]}
+
+
+@router.delete("/{key_id}", status_code=204, summary="Revoke an API key")
+async def revoke_key(key_id: str, service: Service) -> None:
+    """409 for a key of the environment, and for the last one with the scope admin while there are others."""
+    await run_in_threadpool(_revoke, service, key_id)
+    await service.access.refresh(service.db)
+
+
+def _add(service: State, new: NewKey) -> tuple[Key, str]:
+    with service.db.write() as session:
+        return keys.add(session, new.name, new.scopes, time.time(), service.access.given)
+
+
+def _revoke(service: State, key_id: str) -> None:
+    with service.db.write() as session:
+        keys.revoke(session, key_id, time.time(), service.access.given)
+
+
+def _shown(row: Key) -> dict[str, object]:
+    return {name: getattr(row, name) for name in KeyView.model_fields}
+
+
+def _given(caller: Caller) -> dict[str, object]:
+    scopes = sorted(caller.scopes)
+    return {"id": caller.id, "name": caller.name, "scopes": scopes, "created_at": None, "revoked_at": None}

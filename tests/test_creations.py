@@ -1,0 +1,191 @@
+"""core.creations: a request with an Idempotency-Key makes one thing, however often it is sent."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import pytest
+from sqlalchemy.orm import Session
+
+from core import creations, jobs
+from core.creations import Made, Wanted
+from core.db import Database
+from core.errors import Conflict, KeyReused, Overloaded
+from core.recipe import Recipe
+from core.settings import Settings
+from core.tables import Creation
+from tests.conftest import EACH_DATABASE, NOW, running, url_of
+from tests.fakes import answered
+
+TWICE = {"Idempotency-Key": "order-66"}
+JSON = {"Content-Type": "application/json"}
+WANTED = Wanted("/jobs", "", "order-66", creations.digest({"epochs": 1}))
+
+
+@pytest.fixture(params=EACH_DATABASE)
+def database_url(request: pytest.FixtureRequest, settings: Settings) -> Iterator[str]:
+    yield from url_of(request.param, settings)
+
+
+@pytest.fixture
+async def http(
+    settings: Settings, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[httpx.AsyncClient]:
+    """Nothing in the background asks the database: psycopg warns of what is in use when the service ends."""
+    monkeypatch.setattr("service.access.REFRESH_S", 3600.0)
+    still = {"database_url": database_url, "beat_s": 3600.0, "reload_poll_s": 3600.0}
+    async with running(settings.model_copy(update=still)) as client:
+        yield client
+
+
+def make(session: Session) -> Made:
+    job = jobs.enqueue(session, Recipe(), NOW, queue_limit=100)
+    return Made(202, {"Location": f"/jobs/{job.id}"}, {"id": job.id})
+
+
+def count(db: Database) -> int:
+    with db.read() as session:
+        return sum(jobs.count_by_status(session).values())
+
+
+def test_the_second_time_gives_the_first_answer_and_says_so(db: Database) -> None:
+    first, second = (creations.once(db, WANTED, NOW, make) for _ in range(2))
+    assert count(db) == 1
+    assert (second.status, second.body) == (first.status, first.body)
+    assert second.headers == {**first.headers, "Idempotent-Replayed": "true"}
+
+
+def test_another_body_under_the_same_key_is_refused(db: Database) -> None:
+    creations.once(db, WANTED, NOW, make)
+    other = Wanted("/jobs", "", "order-66", creations.digest({"epochs": 2}))
+    with pytest.raises(KeyReused, match="another body") as refused:
+        creations.once(db, other, NOW, make)
+    assert refused.value.pointer == "header/idempotency-key"
+    assert count(db) == 1
+
+
+@pytest.mark.parametrize("other", [("/datasets", ""), ("/jobs", "key_1")], ids=str)
+def test_a_key_means_something_to_one_owner_at_one_path(db: Database, other: tuple[str, str]) -> None:
+    creations.once(db, WANTED, NOW, make)
+    creations.once(db, Wanted(*other, "order-66", WANTED.body_digest), NOW, make)
+    assert count(db) == 2
+
+
+def test_what_failed_is_not_kept(db: Database) -> None:
+    def fails(session: Session) -> Made:
+        make(session)
+        raise Overloaded
+
+    with pytest.raises(Overloaded):
+        creations.once(db, WANTED, NOW, fails)
+    assert count(db) == 0
+    assert creations.once(db, WANTED, NOW, make).headers.keys() == {"Location"}
+    assert count(db) == 1
+
+
+def test_a_first_request_that_is_not_answered_yet_is_told(db: Database) -> None:
+    with db.write() as session:
+        session.add(
+            Creation(path="/jobs", owner="", idempotency_key="order-66", body_digest=WANTED.body_digest, created_at=NOW)
+        )
+    with pytest.raises(Conflict, match="still being answered"):
+        creations.once(db, WANTED, NOW, make)
+
+
+def test_of_fifty_threads_one_makes_and_all_are_answered_alike(db: Database) -> None:
+    together = threading.Barrier(50)
+
+    def ask(_: int) -> Made:
+        together.wait()
+        return creations.once(db, WANTED, NOW, make)
+
+    with ThreadPoolExecutor(50) as threads:
+        made = list(threads.map(ask, range(50)))
+    assert count(db) == 1
+    assert len({answer.body["id"] for answer in made}) == 1
+    assert sum("Idempotent-Replayed" not in answer.headers for answer in made) == 1
+
+
+def test_after_a_day_the_answer_is_forgotten(db: Database) -> None:
+    creations.once(db, WANTED, NOW, make)
+    for later, kept in ((creations.KEPT_S - 1, 1), (creations.KEPT_S + 1, 0)):
+        with db.write() as session:
+            creations.forget(session, NOW + later)
+            assert session.query(Creation).count() == kept
+
+
+def test_the_same_json_written_otherwise_is_the_same_body() -> None:
+    assert creations.digest({"a": 1, "b": {"c": 2, "d": 3}}) == creations.digest({"b": {"d": 3, "c": 2}, "a": 1})
+    assert creations.digest({"a": 1}) != creations.digest({"a": 2})
+
+
+# -- over HTTP
+
+
+async def test_a_job_that_is_sent_twice_is_one_job(http: httpx.AsyncClient) -> None:
+    first = await http.post("/jobs", json={"epochs": 2, "name": "mine"}, headers=TWICE)
+    second = await http.post("/jobs", content=b'{"name": "mine",   "epochs": 2}', headers=TWICE | JSON)
+    assert (second.status_code, second.json()) == (first.status_code, first.json()) == (202, first.json())
+    assert second.headers["location"] == first.headers["location"] == f"/jobs/{first.json()['id']}"
+    assert (first.headers.get("idempotent-replayed"), second.headers["idempotent-replayed"]) == (None, "true")
+    assert len((await http.get("/jobs")).json()["data"]) == 1
+
+
+async def test_fifty_requests_at_once_make_one_job(http: httpx.AsyncClient) -> None:
+    answers = await asyncio.gather(*(http.post("/jobs", json={"epochs": 2}, headers=TWICE) for _ in range(50)))
+    assert {answer.status_code for answer in answers} == {202}
+    assert len({answer.text for answer in answers}) == 1
+    assert sum("idempotent-replayed" not in answer.headers for answer in answers) == 1
+    assert len((await http.get("/jobs")).json()["data"]) == 1
+
+
+async def test_the_same_key_with_another_job_is_refused(http: httpx.AsyncClient) -> None:
+    await http.post("/jobs", json={"epochs": 2}, headers=TWICE)
+    answer = await http.post("/jobs", json={"epochs": 3}, headers=TWICE)
+    assert (answer.status_code, answer.json()["code"]) == (422, "idempotency_key_reused")
+    assert answer.json()["errors"][0]["pointer"] == "header/idempotency-key"
+
+
+@pytest.mark.parametrize("key", ["", "x" * 256, "with space", "a\tb", "\xe4"])
+async def test_a_key_that_is_none_is_refused(http: httpx.AsyncClient, key: str) -> None:
+    answer = await http.post("/jobs", json={}, headers=[(b"Idempotency-Key", key.encode("latin-1"))])
+    assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, "header/idempotency-key")
+    assert (await http.get("/jobs")).json()["data"] == []
+
+
+async def test_a_key_of_255_characters_is_one(http: httpx.AsyncClient) -> None:
+    answers = [await http.post("/jobs", json={}, headers={"Idempotency-Key": "~" * 255}) for _ in range(2)]
+    assert answers[0].json() == answers[1].json()
+
+
+async def test_without_a_key_each_request_is_a_job(http: httpx.AsyncClient) -> None:
+    first, second = await http.post("/jobs", json={}), await http.post("/jobs", json={})
+    assert first.json()["id"] != second.json()["id"]
+
+
+async def test_a_refused_job_can_be_sent_again_under_its_key(http: httpx.AsyncClient) -> None:
+    assert (await http.post("/jobs", json={"weights": "model_gone"}, headers=TWICE)).status_code == 422
+    assert (await http.post("/jobs", json={}, headers=TWICE)).status_code == 202
+
+
+async def test_the_first_answer_is_given_again_whatever_has_changed(
+    http: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = await http.post("/jobs", json={}, headers=TWICE)
+    monkeypatch.setattr("service.checks.free_bytes", lambda _: 0)
+    assert (await http.post("/jobs", json={})).status_code == 503
+    assert (await http.post("/jobs", json={}, headers=TWICE)).json() == first.json()
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_the_service_forgets_old_answers_by_itself(settings: Settings, db: Database, database_url: str) -> None:
+    creations.once(db, WANTED, 0.0, make)
+
+    async def forgotten() -> bool:
+        with db.read() as session:
+            return session.query(Creation).count() == 0
+
+    async with running(settings.model_copy(update={"database_url": database_url, "beat_s": 0.01})):
+        await answered(forgotten)
