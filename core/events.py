@@ -5,6 +5,7 @@ from typing import Any
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
+from core import webhooks
 from core.errors import ClaimLost, NotFound
 from core.tables import OWNED, Event, Job
 
@@ -12,7 +13,7 @@ from core.tables import OWNED, Event, Job
 def append(
     session: Session, job_id: str, kind: str, data: dict[str, Any], now: float, attempt: int | None = None
 ) -> int:
-    """Write one event and return its number.
+    """Write one event, and what webhooks are to be told of it; return its number.
 
     With ``attempt`` the writer must own the job; otherwise ClaimLost is raised and nothing is written.
     """
@@ -22,8 +23,10 @@ def append(
     given = session.execute(number).scalar_one_or_none()
     if given is None:
         raise NotFound(f"There is no job {job_id}.") if attempt is None else ClaimLost()
-    session.add(Event(job_id=job_id, number=given, at=now, kind=kind, data=data))
+    event = Event(job_id=job_id, number=given, at=now, kind=kind, data=data)
+    session.add(event)
     session.flush()
+    webhooks.announce(session, event)
     return given
 
 

@@ -1,9 +1,10 @@
 """The bodies in which images come: a form, the bytes of one image, or JSON. Nothing is decoded here yet."""
 
+import asyncio
 import base64
 import binascii
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from fastapi import Request
 from PIL import Image
@@ -13,24 +14,31 @@ from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 
 from core import images
-from core.errors import InvalidInput, UnsupportedType
+from core.errors import InvalidInput, Unreachable, UnsupportedType
 from core.settings import Settings
+from core.urls import MOST_CHARACTERS
+from service.patience import while_wanted
 
+if TYPE_CHECKING:
+    from service.outbound import Outbound  # imports httpx: see service.app
+
+MOST_URLS = 8  # of one request
 Source = Callable[[], Image.Image]  # decodes when called, in a decoder's thread
 
 
 class ImageInput(BaseModel):
-    """One image: the bytes of a file in base64, or its pixels as nested lists."""
+    """One image: the bytes of a file in base64, its pixels as nested lists, or where to fetch it."""
 
     model_config = ConfigDict(extra="forbid")
 
     b64: str | None = None
     array: list[Any] | None = Field(None, description="[h][w] or [h][w][3], 0..255 or fractions 0..1")
+    url: str | None = Field(None, max_length=MOST_CHARACTERS, description="Only where the service fetches URLs.")
 
     @model_validator(mode="after")
     def _exactly_one(self) -> "ImageInput":
-        if (self.b64 is None) == (self.array is None):
-            raise ValueError('give exactly one of "b64" and "array"')
+        if [self.b64, self.array, self.url].count(None) != 2:
+            raise ValueError('give exactly one of "b64", "array" and "url"')
         return self
 
 
@@ -88,7 +96,7 @@ async def _sources(request: Request, settings: Settings) -> list[Source]:
             raise InvalidInput(error.detail) from error
     if content_type == "application/json":
         body = await run_in_threadpool(_parse, await request.body())  # a large one takes a while
-        return [_from_input(entry, limit) for entry in body.images]
+        return await _from_inputs(request, body.images, settings)
     # curl --data-binary names this type by itself; nobody means a form by it here
     if content_type.startswith("image/") or content_type in (
         "application/octet-stream",
@@ -115,6 +123,52 @@ def _parse(data: bytes) -> PredictBody:
 
 def _from_bytes(data: bytes, max_pixels: int) -> Source:
     return lambda: images.decode(data, max_pixels)
+
+
+async def _from_inputs(request: Request, entries: Sequence[ImageInput], settings: Settings) -> list[Source]:
+    """What is to be fetched is fetched here and not by a decoder, whose thread would wait with it."""
+    urls = {index: entry.url for index, entry in enumerate(entries) if entry.url is not None}
+    fetched = await _fetch_all(request, urls, settings) if urls else {}
+    return [fetched.get(index) or _from_input(entry, settings.max_image_pixels) for index, entry in enumerate(entries)]
+
+
+async def _fetch_all(request: Request, urls: dict[int, str], settings: Settings) -> dict[int, Source]:
+    """By the image's place in the request, while the client waits."""
+    _refuse_urls(list(urls), settings)
+    outbound: Outbound = request.app.state.outbound
+    most_bytes = settings.max_body_bytes // len(urls)  # together no more than a body may bring
+
+    async def fetch() -> list[Source]:
+        every = [_from_url(outbound, url, most_bytes, settings.max_image_pixels) for url in urls.values()]
+        return await asyncio.gather(*every)
+
+    given_ms = request.headers.get("x-timeout-ms")
+    sources = await while_wanted(request, fetch(), int(given_ms) if given_ms else None)
+    return dict(zip(urls, sources, strict=True))
+
+
+def _refuse_urls(places: Sequence[int], settings: Settings) -> None:
+    """Where they are switched off, and where they are too many."""
+    if not settings.fetch_urls:
+        reason = "This service fetches no images by URL (TUNESERVE_FETCH_URLS allows it): send the image itself."
+        raise InvalidInput(reason, f"/images/{places[0]}/url")
+    if len(places) > MOST_URLS:
+        reason = f"{len(places)} URLs in one request; at most {MOST_URLS}."
+        raise InvalidInput(reason, f"/images/{places[MOST_URLS]}/url")
+
+
+async def _from_url(outbound: "Outbound", url: str, most_bytes: int, max_pixels: int) -> Source:
+    try:
+        return _from_bytes(await outbound.get(url, most_bytes), max_pixels)
+    except Unreachable as error:
+        return _refusing(error)
+
+
+def _refusing(error: Unreachable) -> Source:
+    def refuse() -> Image.Image:
+        raise error
+
+    return refuse
 
 
 def _from_input(entry: ImageInput, max_pixels: int) -> Source:

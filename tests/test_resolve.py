@@ -37,7 +37,7 @@ def test_what_the_recipe_says_stands() -> None:
         "seed": 4,
         "metadata": {"who": "me"},
     }
-    assert resolved(**said).model_dump() == Recipe(**said).model_dump() | {"device": "cpu"}
+    assert resolved(**said).model_dump() == Recipe(**said).model_dump(exclude={"webhook"}) | {"device": "cpu"}
 
 
 def test_small_images_stay_small_and_photos_are_cut_to_size() -> None:

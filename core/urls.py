@@ -1,0 +1,28 @@
+"""Which URLs we call for others: their form. Whether the host may be reached, service.outbound finds out."""
+
+import string
+from urllib.parse import SplitResult, urlsplit
+
+MOST_CHARACTERS = 2048
+PORTS = {"http": 80, "https": 443}
+LOWEST_OTHER_PORT = 1024  # below it listen services that a stranger's request could harm: mail, ssh
+ALLOWED = frozenset(string.ascii_letters + string.digits + "-._~:/?#[]@!$&'()*+,;=%")  # RFC 3986; nothing to read twice
+
+
+def check_url(url: str) -> SplitResult:
+    """The parts of a URL that we may call, or a ValueError that says why not."""
+    if len(url) > MOST_CHARACTERS or not set(url) <= ALLOWED:
+        raise ValueError(f"must be at most {MOST_CHARACTERS} characters, all allowed in a URL (else: percent-encoded)")
+    parts = urlsplit(url)  # ValueError: brackets that hold no IPv6 address
+    if parts.scheme not in PORTS or not parts.hostname:
+        raise ValueError("must begin with http:// or https:// and name a host")
+    if "@" in parts.netloc:
+        raise ValueError("must hold no user name and password")
+    if port_of(parts) not in PORTS.values() and port_of(parts) < LOWEST_OTHER_PORT:
+        raise ValueError(f"must use port 80, 443 or one from {LOWEST_OTHER_PORT} on")
+    return parts
+
+
+def port_of(parts: SplitResult) -> int:
+    """Named or meant; ValueError when it is no number up to 65535."""
+    return PORTS[parts.scheme] if parts.port is None else parts.port
