@@ -16,18 +16,30 @@ MAY_IMPORT = {"core": ("core",), "service": ("core", "service"), "worker": ("cor
 
 # inside core an arrow goes down or stays in its row
 CORE_ROWS = (
-    ("core", "core.settings", "core.errors", "core.ids", "core.networks", "core.digits*"),
+    ("core", "core.settings", "core.errors", "core.ids", "core.scopes", "core.urls", "core.networks", "core.digits*"),
     (
         "core.recipe",
         "core.db",
         "core.store",
         "core.images",
         "core.familiarity",
+        "core.batch_files",
         "core.network",
+        "core.predictions",
         "core.tables",
         "core.migrations*",
     ),
-    ("core.jobs", "core.events", "core.checkpoints", "core.models"),
+    (
+        "core.jobs",
+        "core.batches",
+        "core.events",
+        "core.checkpoints",
+        "core.models",
+        "core.predictor",
+        "core.webhooks",
+        "core.keys",
+        "core.creations",
+    ),
 )
 
 # the one home of each library that is not Python's own, or of a part of it
@@ -35,18 +47,18 @@ HOMES = {
     "alembic": ("core.db", "core.migrations.*"),
     "fastapi": ("service.*",),
     "fastapi_offline": ("service.app",),
-    "httpx": ("client.*",),
+    "httpx": ("client.*", "service.outbound"),
     "numpy": ("core.*", "service.*", "worker.*"),
     "onnx": ("worker.quantize",),
     "onnxruntime": (
-        "service.predictor",
+        "core.predictor",
         "worker.checkpointing",
         "worker.export",
         "worker.probes",
         "worker.quantize",
         "worker.serving",
     ),
-    "PIL": ("core.images", "core.digits.form", "service.inputs", "worker.model_report"),
+    "PIL": ("core.images", "core.digits.form", "service.inputs", "worker.batch_images", "worker.model_report"),
     "prometheus_client": ("service.metrics", "service.routes.metrics"),
     "pydantic": ("core.*", "service.*"),
     "pydantic_settings": ("core.settings",),
@@ -56,15 +68,24 @@ HOMES = {
     "sqlalchemy": ("core.*",),  # every query; elsewhere only these two
     "sqlalchemy.exc": (  # a database that does not answer
         "core.*",
+        "service.access",
         "service.app",
         "service.reloader",
         "service.routes.health",
         "service.routes.metrics",
+        "service.webhooks",
         "worker.failures",
         "worker.loop",
         "worker.report",
     ),
-    "sqlalchemy.orm": ("core.*", "worker.checkpointing", "worker.report"),  # the type of a session
+    "sqlalchemy.orm": (  # the type of a session
+        "core.*",
+        "service.routes.jobs",
+        "service.routes.predictions",
+        "worker.checkpointing",
+        "worker.report",
+    ),
+    "standardwebhooks": ("service.webhooks",),
     "starlette": ("service.*",),
     "torch": ("core.familiarity", "core.network", "service.torch_predictor", "worker.*"),
     "torchvision": ("core.network", "worker.*"),

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
+from core.predictor import Images, OnnxPredictor, Outputs
 from core.settings import Settings
 from core.store import LocalStore
 from core.tables import Model
-from service.predictor import Images, OnnxPredictor, Probabilities
 from tests.conftest import DIGIT_FILES, running
 from tests.fakes import answered, until
 
@@ -210,11 +210,54 @@ async def test_without_normalizing_the_image_is_only_resized(http: httpx.AsyncCl
     assert resized["normalized"] == {"resized_from": size}
 
 
+async def test_who_asks_to_be_shown_gets_the_image_that_the_network_saw(http: httpx.AsyncClient) -> None:
+    blank = png(Image.new("L", (90, 90), 255))
+    answer = await http.post("/predict?show=true", files=parts(SEVEN, BAD, blank))
+    seven, bad, nothing = answer.json()["predictions"]
+    assert "image" not in bad
+    assert np.max(pixels(base64.b64decode(nothing["image"]))) == 0
+    again = await http.post("/predict?show=true", json={"images": [{"b64": seven["image"]}]})
+    (same,) = again.json()["predictions"]
+    assert (same["label"], same["image"], same["normalized"]) == ("7", seven["image"], {"unchanged": True})
+
+
+async def test_who_does_not_ask_gets_no_image(http: httpx.AsyncClient) -> None:
+    (seven,) = (await http.post("/predict", files=parts(SEVEN))).json()["predictions"]
+    assert "image" not in seven
+
+
+@pytest.mark.parametrize("normalize", ["auto", "center", "invert"])
+async def test_a_dark_digit_is_turned_light_in_each_way_to_normalize(http: httpx.AsyncClient, normalize: str) -> None:
+    answer = await http.post(f"/predict?normalize={normalize}", files=parts(SEVEN))
+    assert labels(answer) == ["7"]
+    assert answer.json()["predictions"][0]["normalized"]["inverted"]
+
+
 async def test_a_blank_image_is_no_digit(http: httpx.AsyncClient) -> None:
     answer = await http.post("/predict", files=parts(png(Image.new("L", (90, 90), 255)), SEVEN))
     blank, seven = answer.json()["predictions"]
     assert (blank["label"], blank["abstained"], "probability" in blank) == ("no_digit", True, False)
     assert (seven["label"], seven["abstained"]) == ("7", False)
+
+
+@pytest.mark.parametrize(("strange", "abstained"), [(0.99996, False), (1.23456, True), (-0.5, False)])
+async def test_an_image_unlike_the_training_images_is_answered_with_a_warning(
+    http: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, strange: float, abstained: bool
+) -> None:
+    run = OnnxPredictor.run
+
+    def odd(predictor: OnnxPredictor, images: Images) -> Outputs:
+        return Outputs(run(predictor, images).probabilities, np.full(len(images), strange, np.float32))
+
+    monkeypatch.setattr(OnnxPredictor, "run", odd)
+    (seven,) = (await raw(http, SEVEN)).json()["predictions"]
+    assert (seven["label"], seven["abstained"], seven["strangeness"]) == ("7", abstained, round(strange, 4))
+    assert seven.get("reason") == ("unlike the training images" if abstained else None)
+
+
+async def test_a_model_without_a_familiarity_never_abstains_by_it(http: httpx.AsyncClient) -> None:
+    (seven,) = (await raw(http, SEVEN)).json()["predictions"]
+    assert (seven["abstained"], "strangeness" in seven, "reason" in seven) == (False, False, False)
 
 
 async def test_the_answer_names_its_model_and_its_times(http: httpx.AsyncClient) -> None:
@@ -278,7 +321,7 @@ async def test_who_waits_no_longer_is_told_so_and_not_worked_for(
     released, worked_on = threading.Event(), []
     run = OnnxPredictor.run
 
-    def held(predictor: OnnxPredictor, images: Images) -> Probabilities:
+    def held(predictor: OnnxPredictor, images: Images) -> Outputs:
         worked_on.append(len(images))
         released.wait(30)
         return run(predictor, images)

@@ -1,44 +1,31 @@
 """POST /predict: images in, labels out. Each image stands for itself; one bad among many gets its own error."""
 
 import asyncio
+import base64
 import time
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Query, Request
+from fastapi import APIRouter, Depends, Header, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from core import images
-from core.errors import TuneserveError
-from core.images import Prepared
-from service.batcher import Answer
-from service.inputs import BODY, Source, read_sources
-from service.metrics import Metrics
+from core.errors import InvalidInput, TuneserveError
+from core.images import Normalize, Prepared
+from core.predictions import Prediction, of_answer, of_blank
+from core.scopes import Scope
+from service.access import Needs
+from service.answering import Answered, answer
+from service.inputs import BODY, read_sources
 from service.patience import while_wanted
-from service.predictor import Predictor
 from service.problems import problem, status_of
-from service.state import Service, State
+from service.state import Service
 
-router = APIRouter(tags=["predict"])
-Normalize = Literal["auto", "none"]
-NO_DIGIT = "no_digit"
-
-
-class Candidate(BaseModel):
-    label: str
-    probability: float
-
-
-class Prediction(BaseModel):
-    """An answer, or the error of this image alone."""
-
-    label: str | None = None
-    class_index: int | None = None
-    probability: float | None = None
-    top_k: list[Candidate] | None = None
-    abstained: bool = Field(False, description="There is nothing on the image to read; the label is `no_digit`.")
-    normalized: dict[str, Any] | None = Field(None, description="What was done to the image first.")
-    error: dict[str, Any] | None = Field(None, description="A problem; then all else is empty.")
+router = APIRouter(tags=["predict"], dependencies=[Depends(Needs(Scope.PREDICT))])
+MOST_EXPLAINED = 4  # images of a request: each takes the network as long as hundreds
+NORMALIZE = """What is done to an image first. auto: whatever makes it like those that the model was trained on; a \
+digit is found in uneven light, on ruled paper and beside dirt, and brought to MNIST's form. center: no more than that \
+form, for a digit on clean paper. none: only resized. invert: resized, with light and dark exchanged."""
 
 
 class Predictions(BaseModel):
@@ -54,7 +41,9 @@ async def predict(
     request: Request,
     service: Service,
     top_k: Annotated[int, Query(ge=1, le=100, description="How many classes to name, likeliest first")] = 3,
-    normalize: Annotated[Normalize, Query(description="none: only bring the image to size")] = "auto",
+    normalize: Annotated[Normalize, Query(description=NORMALIZE)] = "auto",
+    explain: Annotated[bool, Query(description="Add a heat map of what each answer rests on; takes long")] = False,
+    show: Annotated[bool, Query(description="Give back each image as the network saw it")] = False,
     model: Annotated[str | None, Query(description="A model's id or alias; default: the one that serves")] = None,
     x_timeout_ms: Annotated[int | None, Header(ge=1, le=600_000, description="Give up after so long, with 504")] = None,
 ) -> Predictions:
@@ -62,11 +51,18 @@ async def predict(
     started = time.perf_counter()
     predictor = await service.predictor(model)
     sources = await read_sources(request, service.settings)
-    working = _answer(service, predictor, sources, normalize)
+    if explain and len(sources) > MOST_EXPLAINED:
+        raise InvalidInput(f"{len(sources)} images to explain; at most {MOST_EXPLAINED}.", "query/explain")
+    working = answer(service, predictor, sources, normalize, explain)
     prepared, answers, decode_ms = await while_wanted(request, working, x_timeout_ms)
+    if len(prepared) == 1 and isinstance(prepared[0], TuneserveError):
+        raise prepared[0]
+    predictions = _in_order(request, prepared, iter(answers), predictor.classes, top_k)
+    if show:
+        await asyncio.get_running_loop().run_in_executor(service.decoders, _illustrate, predictions, prepared)
     return Predictions(
         model={"id": predictor.model.id, "version": predictor.model.version, "job_id": predictor.model.job_id},
-        predictions=_in_order(request, prepared, iter(answers), predictor.classes, top_k),
+        predictions=predictions,
         timing_ms={
             "decode": round(decode_ms, 3),
             "queue": round(max((answer.queued_ms for answer in answers), default=0.0), 3),
@@ -76,46 +72,10 @@ async def predict(
     )
 
 
-async def _answer(
-    service: State, predictor: Predictor, sources: Sequence[Source], normalize: Normalize
-) -> tuple[list[Prepared | TuneserveError], list[Answer], float]:
-    """Each image prepared, the answers to those that can be read, and how long decoding took in ms."""
-    started = time.perf_counter()
-    prepared = await _prepare_all(service, predictor, sources, normalize)
-    _count(service.metrics, prepared)
-    decode_ms = (time.perf_counter() - started) * 1000
-    if len(prepared) == 1 and isinstance(prepared[0], TuneserveError):
-        raise prepared[0]
-    readable = [entry.pixels for entry in prepared if isinstance(entry, Prepared) and not entry.blank]
-    answers = await service.batcher.submit(predictor, readable) if readable else []
-    return prepared, answers, decode_ms
-
-
-async def _prepare_all(
-    service: State, predictor: Predictor, sources: Sequence[Source], normalize: Normalize
-) -> list[Prepared | TuneserveError]:
-    """Each image prepared, or the error that stands in its place."""
-
-    def prepare(source: Source) -> Prepared | TuneserveError:
-        try:
-            return images.prepare(source(), predictor.preparation, normalize)
-        except TuneserveError as error:
-            return error
-
-    loop = asyncio.get_running_loop()
-    return list(await asyncio.gather(*(loop.run_in_executor(service.decoders, prepare, source) for source in sources)))
-
-
-def _count(metrics: Metrics, prepared: Sequence[Prepared | TuneserveError]) -> None:
-    for entry in prepared:
-        outcome = "refused" if isinstance(entry, TuneserveError) else "blank" if entry.blank else "read"
-        metrics.predict_images.labels(outcome).inc()
-
-
 def _in_order(
     request: Request,
     prepared: Sequence[Prepared | TuneserveError],
-    answers: Iterator[Answer],
+    answers: Iterator[Answered],
     classes: tuple[str, ...],
     top_k: int,
 ) -> list[Prediction]:
@@ -125,21 +85,16 @@ def _in_order(
             status, code = status_of(entry)
             predictions.append(Prediction(error=problem(request, status, code, str(entry))))
         elif entry.blank:
-            predictions.append(Prediction(label=NO_DIGIT, abstained=True, normalized=entry.normalized))
+            predictions.append(of_blank(entry))
         else:
-            predictions.append(_prediction(next(answers), entry, classes, top_k))
+            one = next(answers)
+            prediction = of_answer(one.probabilities, one.strangeness, entry, classes, top_k)
+            predictions.append(prediction.model_copy(update={"heat_map": one.heat_map}))
     return predictions
 
 
-def _prediction(answer: Answer, prepared: Prepared, classes: tuple[str, ...], top_k: int) -> Prediction:
-    likeliest = answer.probabilities.argsort()[::-1][:top_k]
-    candidates = [
-        Candidate(label=classes[index], probability=round(float(answer.probabilities[index]), 6)) for index in likeliest
-    ]
-    return Prediction(
-        label=candidates[0].label,
-        class_index=int(likeliest[0]),
-        probability=candidates[0].probability,
-        top_k=candidates,
-        normalized=prepared.normalized,
-    )
+def _illustrate(predictions: Sequence[Prediction], prepared: Sequence[Prepared | TuneserveError]) -> None:
+    """Add to each prediction the image that it is about."""
+    for prediction, entry in zip(predictions, prepared, strict=True):
+        if isinstance(entry, Prepared):
+            prediction.image = base64.b64encode(images.encode_png(entry.pixels)).decode()

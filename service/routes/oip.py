@@ -1,0 +1,166 @@
+"""The Open Inference Protocol, version 2: what tritonclient and KServe speak. A model is named by its id or alias."""
+
+import time
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Annotated, Any
+
+import numpy as np
+from fastapi import APIRouter, Depends, Header, Request, Response
+
+from core.errors import InvalidInput, NotFound, TuneserveError
+from core.images import Prepared
+from core.predictions import NO_DIGIT
+from core.predictor import Predictor
+from core.scopes import Scope
+from service.access import Needs
+from service.answering import Answered, answer
+from service.oip import messages
+from service.oip.messages import HEADER_LENGTH, InferRequest, RequestedOutput
+from service.oip.tensors import LABELS, PROBABILITIES, describe, sources_of
+from service.patience import while_wanted
+from service.state import Service, State
+
+router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"], dependencies=[Depends(Needs(Scope.PREDICT))])
+EXTENSIONS = ["binary_tensor_data", "classification", "statistics"]
+
+
+@router.get("", summary="The server")
+def server() -> dict[str, Any]:
+    return {"name": "tuneserve", "version": version("tuneserve"), "extensions": EXTENSIONS}
+
+
+@router.get("/health/live", summary="Whether the server runs")
+def live() -> dict[str, bool]:
+    return {"live": True}
+
+
+@router.get("/health/ready", summary="Whether a model answers")
+def ready(service: Service) -> dict[str, bool]:
+    _ = service.reloader.current  # NotReady
+    return {"ready": True}
+
+
+@router.get("/models/stats", summary="How often each model was asked, and how long it took")
+def statistics(service: Service) -> dict[str, Any]:
+    """Of this process of the service."""
+    return service.statistics.tell()
+
+
+@router.get("/models/{name}", summary="A model's inputs and outputs")
+@router.get("/models/{name}/versions/{number}", include_in_schema=False)
+async def metadata(name: str, service: Service, number: str | None = None) -> dict[str, Any]:
+    predictor = await _predictor(service, name, number)
+    return {
+        "name": name,
+        "versions": [str(predictor.model.version)],
+        "platform": predictor.engine,
+        **describe(predictor.preparation, len(predictor.classes)),
+    }
+
+
+@router.get("/models/{name}/ready", summary="Whether a model can answer")
+@router.get("/models/{name}/versions/{number}/ready", include_in_schema=False)
+async def model_ready(name: str, service: Service, number: str | None = None) -> dict[str, Any]:
+    await _predictor(service, name, number)
+    return {"name": name, "ready": True}
+
+
+@router.get("/models/{name}/stats", summary="How often a model was asked, and how long it took")
+@router.get("/models/{name}/versions/{number}/stats", include_in_schema=False)
+async def model_statistics(name: str, service: Service, number: str | None = None) -> dict[str, Any]:
+    """Of this process of the service; by the name that was asked for."""
+    await _predictor(service, name, number)
+    return service.statistics.tell(name)
+
+
+@router.post("/models/{name}/infer", summary="Ask a model about images")
+@router.post("/models/{name}/versions/{number}/infer", include_in_schema=False)
+async def infer(
+    request: Request,
+    name: str,
+    service: Service,
+    number: str | None = None,
+    header_length: Annotated[int | None, Header(alias=HEADER_LENGTH, ge=0)] = None,
+    x_timeout_ms: Annotated[int | None, Header(ge=1, le=600_000)] = None,
+) -> Response:
+    """One input, `images`: UINT8 or FP32, [n, h, w], [n, h, w, c] or [n, c, h, w], or BYTES, [n]: files, in base64
+    where they are in JSON. Outputs: `probabilities`, with `classification` the likeliest classes, and `labels`.
+    """
+    started = time.perf_counter()
+    predictor = await _predictor(service, name, number)
+    told = str(predictor.model.version)
+    try:
+        asked, tensors = messages.read_request(await request.body(), header_length)
+        sources = sources_of(asked, tensors, service.settings.max_image_pixels)
+        if len(sources) > service.settings.max_images_per_request:
+            most = service.settings.max_images_per_request
+            raise InvalidInput(f"{len(sources)} images in one request; at most {most}.")
+        working = answer(service, predictor, sources, asked.parameters.normalize)
+        prepared, answers, decode_ms = await while_wanted(request, working, x_timeout_ms)
+        for entry in prepared:
+            if isinstance(entry, TuneserveError):
+                raise entry  # the protocol has no errors of single images
+        body, length = _response(name, told, asked, prepared, answers, predictor.classes)
+    except TuneserveError:
+        service.statistics.failed(name, told, _ms_since(started))
+        raise
+    _count(service, name, told, answers, decode_ms, len(sources), _ms_since(started))
+    headers = {} if length is None else {HEADER_LENGTH: str(length)}
+    return Response(body, media_type="application/octet-stream" if length else "application/json", headers=headers)
+
+
+async def _predictor(service: State, name: str, number: str | None) -> Predictor:
+    predictor = await service.predictor(name)
+    if number is not None and number != str(predictor.model.version):
+        raise NotFound(f"{name} is version {predictor.model.version}; there is no version {number} of it.")
+    return predictor
+
+
+def _response(
+    name: str,
+    told: str,
+    asked: InferRequest,
+    prepared: Sequence[Prepared | TuneserveError],
+    answers: Sequence[Answered],
+    classes: tuple[str, ...],
+) -> tuple[bytes, int | None]:
+    """Blank images have no probabilities, and the label ``no_digit``."""
+    rows = iter(answers)
+    blank = np.zeros(len(classes), np.float32)
+    found = [blank if isinstance(e, Prepared) and e.blank else next(rows).probabilities for e in prepared]
+    probabilities = np.stack(found) if found else np.zeros((0, len(classes)), np.float32)
+    labels = [classes[row.argmax()] if row.any() else NO_DIGIT for row in probabilities]
+    response = messages.Response(name, told, asked)
+    for wanted in asked.outputs or [RequestedOutput(name=PROBABILITIES), RequestedOutput(name=LABELS)]:
+        if wanted.name == LABELS:
+            response.add(wanted, labels)
+        elif wanted.name != PROBABILITIES:
+            raise InvalidInput(f"There is no output {wanted.name}; there are {PROBABILITIES} and {LABELS}.")
+        elif count := wanted.parameters.classification:
+            response.add(wanted, [_classified(row, count, classes) for row in probabilities])
+        else:
+            response.add(wanted, probabilities)
+    return response.body()
+
+
+def _classified(row: Any, count: int, classes: tuple[str, ...]) -> list[str]:
+    """The likeliest classes, as the extension writes them: probability, index, label."""
+    likeliest = row.argsort()[::-1][:count]
+    return [f"{row[index]:f}:{index}:{classes[index]}" for index in likeliest]
+
+
+def _count(
+    service: State, name: str, told: str, answers: Sequence[Answered], decode_ms: float, images: int, total_ms: float
+) -> None:
+    queue = max((one.queued_ms for one in answers), default=0.0)
+    infer_ms = max((one.inference_ms for one in answers), default=0.0)
+    rest = max(total_ms - decode_ms - queue - infer_ms, 0.0)
+    service.statistics.succeeded(
+        name, told, images, success=total_ms, queue=queue, compute_input=decode_ms, compute_infer=infer_ms,
+        compute_output=rest,
+    )  # fmt: skip
+
+
+def _ms_since(started: float) -> float:
+    return (time.perf_counter() - started) * 1000
