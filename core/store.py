@@ -3,20 +3,24 @@
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path, PurePosixPath
-from typing import Protocol
+from typing import IO, Protocol
 
 from core.errors import NotFound
 
 
 class ArtifactStore(Protocol):
-    """Exactly what checkpoints and models need, so that any object store can stand in for the disk.
+    """Exactly what checkpoints, models and batches need, so that any object store can stand in for the disk.
 
     No rename, no append: what is not written whole is not there. ``fetch`` gives a local path, since safetensors
     and ONNX Runtime map files into memory.
     """
 
     def put(self, key: str, data: bytes) -> None: ...
+
+    def writing(self, key: str) -> AbstractContextManager[IO[bytes]]: ...
 
     def fetch(self, key: str) -> Path: ...
 
@@ -30,13 +34,19 @@ class LocalStore:
         self._root = root
 
     def put(self, key: str, data: bytes) -> None:
+        with self.writing(key) as file:
+            file.write(data)
+
+    @contextmanager
+    def writing(self, key: str) -> Iterator[IO[bytes]]:
+        """For what is too large to be held in memory: an object once the block has ended without an exception."""
         target = self._path(key)
         target.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=target.parent, prefix=".part-")
         temporary = Path(name)
         try:
             with os.fdopen(handle, "wb") as file:
-                file.write(data)
+                yield file
                 file.flush()
                 os.fsync(file.fileno())
             temporary.chmod(0o644)

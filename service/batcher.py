@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from core.errors import NotReady, Overloaded
-from service.predictor import Images, Predictor
+from core.predictor import Images, Predictor
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,8 @@ import logging
 import re
 import secrets
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from types import MappingProxyType
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -47,31 +48,38 @@ class RequestId:
 
 
 class BodyLimit:
-    """Raises TooLarge before an announced body is read, or while an unannounced one arrives."""
+    """Raises TooLarge before an announced body is read, or while an unannounced one arrives.
 
-    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+    ``elsewhere`` are the paths with a limit of their own.
+    """
+
+    def __init__(self, app: ASGIApp, max_bytes: int, elsewhere: Mapping[str, int] = MappingProxyType({})) -> None:
         self._app = app
         self._max_bytes = max_bytes
+        self._elsewhere = elsewhere
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            receive = self._bounded(Headers(scope=scope).get("content-length", ""), receive)
+            limit = self._elsewhere.get(scope["path"], self._max_bytes)
+            receive = _bounded(Headers(scope=scope).get("content-length", ""), receive, limit)
         await self._app(scope, receive, send)
 
-    def _bounded(self, announced: str, receive: Receive) -> Callable[[], Awaitable[Message]]:
-        received = 0
 
-        async def bounded() -> Message:
-            nonlocal received
-            if announced.isascii() and announced.isdigit() and int(announced) > self._max_bytes:
-                raise self._too_large()
-            message = await receive()
-            received += len(message.get("body", b""))
-            if received > self._max_bytes:
-                raise self._too_large()
-            return message
+def _bounded(announced: str, receive: Receive, limit: int) -> Callable[[], Awaitable[Message]]:
+    received = 0
 
-        return bounded
+    async def bounded() -> Message:
+        nonlocal received
+        if announced.isascii() and announced.isdigit() and int(announced) > limit:
+            raise _too_large(limit)
+        message = await receive()
+        received += len(message.get("body", b""))
+        if received > limit:
+            raise _too_large(limit)
+        return message
 
-    def _too_large(self) -> TooLarge:
-        return TooLarge(f"The body is larger than {self._max_bytes} bytes.")
+    return bounded
+
+
+def _too_large(limit: int) -> TooLarge:
+    return TooLarge(f"The body is larger than {limit} bytes.")

@@ -12,8 +12,8 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 
 from core.errors import NotReady
+from core.predictor import SERVING, Predictor, graph_of
 from core.tables import Model
-from service.predictor import SERVING, Predictor, graph_of
 
 log = logging.getLogger(__name__)
 MIB = 2**20

@@ -11,9 +11,9 @@ from sqlalchemy.exc import OperationalError
 from core.db import Database
 from core.errors import NotReady
 from core.models import SERVING, Target, mark_served, served_before, target
+from core.predictor import Predictor
 from core.tables import Model
 from service.model_cache import Loaded, ModelCache
-from service.predictor import Predictor
 
 log = logging.getLogger(__name__)
 NOTHING_SERVES = "No model serves yet: POST /jobs first, or PUT /models/aliases/serving."

@@ -4,8 +4,8 @@ import numpy as np
 
 from core.checkpoints import read_tensors
 from core.errors import Damaged
+from core.predictor import Predictor
 from core.store import ArtifactStore
-from service.predictor import Predictor
 
 PROBES = "probes.safetensors"  # images and the probabilities that the model's graph gave for them (worker.probes)
 TOLERANCE = 1e-3  # of a probability, in fp32; ResNets differed by less than 1e-7, in torch on the CPU too

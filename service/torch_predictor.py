@@ -6,9 +6,9 @@ from core.checkpoints import read_tensors
 from core.familiarity import Familiarity, load_familiarity
 from core.images import Preparation
 from core.network import ServingGraph, build, from_arrays
+from core.predictor import Images, Outputs, temperature_of
 from core.store import ArtifactStore
 from core.tables import Model
-from service.predictor import Images, Outputs, temperature_of
 
 STRANGENESS = "familiarity.safetensors"  # of the models that have one (worker.familiarity)
 

@@ -12,9 +12,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from core.images import Preparation
 from core.jobs import Claim
+from core.predictor import Images, Outputs
 from core.settings import Settings
 from core.tables import Model
-from service.predictor import Images, Outputs
 from worker.launch import Process
 
 DIGITS = tuple(str(digit) for digit in range(10))

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from core.errors import NotReady, Overloaded
+from core.predictor import Images, Outputs
 from service.batcher import Answer, Batcher
-from service.predictor import Images, Outputs
 from tests.fakes import FakePredictor, image_of, until
 
 

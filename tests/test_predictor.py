@@ -1,4 +1,4 @@
-"""service.predictor: a model on the CPU, by ONNX Runtime."""
+"""core.predictor: a model on the CPU, by ONNX Runtime."""
 
 from collections.abc import Callable
 
@@ -10,9 +10,9 @@ from PIL import Image
 from core.checkpoints import from_tensors, write_folder
 from core.errors import Damaged, NotFound
 from core.images import Pixels, normalize_digit
+from core.predictor import OnnxPredictor, softmax, temperature_of, warm_up
 from core.store import LocalStore
 from core.tables import Model
-from service.predictor import OnnxPredictor, softmax, temperature_of, warm_up
 from tests.conftest import DIGIT_FILES
 from tests.fakes import DIGITS, FakePredictor, model_card
 

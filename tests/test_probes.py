@@ -10,9 +10,9 @@ from PIL import Image
 from safetensors.numpy import load
 
 from core.images import normalize_digit
+from core.predictor import OnnxPredictor
 from core.store import LocalStore
 from core.tables import Model
-from service.predictor import OnnxPredictor
 from service.self_test import PROBES as PROBES_OF_THE_SERVICE
 from service.self_test import self_test
 from tests.conftest import DIGIT_FILES

@@ -8,9 +8,9 @@ import pytest
 
 from core.checkpoints import from_tensors
 from core.errors import Damaged
+from core.predictor import OnnxPredictor, Outputs
 from core.store import LocalStore
 from core.tables import Model
-from service.predictor import OnnxPredictor, Outputs
 from service.self_test import GPU_TOLERANCE, PROBES, TOLERANCE, self_test
 from tests.fakes import FakePredictor, image_of
 

@@ -50,6 +50,27 @@ def test_a_write_that_fails_leaves_the_old_object_and_no_rest(
     assert files_under(root) == ["models/a"]
 
 
+def test_an_object_written_in_pieces_is_there_when_its_block_has_ended(store: LocalStore, root: Path) -> None:
+    with store.writing("batches/a/0") as file:
+        for piece in (b"12", b"34"):
+            file.write(piece)
+        with pytest.raises(NotFound):
+            store.fetch("batches/a/0")
+    assert store.fetch("batches/a/0").read_bytes() == b"1234"
+    assert files_under(root) == ["batches/a/0"]
+
+
+def test_a_block_that_fails_leaves_nothing(store: LocalStore, root: Path) -> None:
+    def upload() -> None:
+        with store.writing("a") as file:
+            file.write(b"half")
+            raise ConnectionError
+
+    with pytest.raises(ConnectionError):
+        upload()
+    assert files_under(root) == []
+
+
 def test_an_open_object_stays_readable_while_it_is_replaced(store: LocalStore) -> None:
     store.put("a", b"old")
     with store.fetch("a").open("rb") as file:

@@ -3,14 +3,17 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Protocol
 
+from core import batches
 from core.jobs import Claim
 from core.settings import Settings
 from worker.parent import WORKER_PID
 
 EXIT_CLAIM_LOST = 3  # another attempt owns the job
 EXIT_INTERRUPTED = 75  # asked to stop; the loop decides what becomes of the job
+BATCH_LOG = "See the attempt's log beside the batch, in TUNESERVE_DATA_DIR/batches."
 
 
 class Process(Protocol):
@@ -32,10 +35,20 @@ class Launcher(Protocol):
 def start_trainer(claim: Claim, settings: Settings) -> Process:
     """A process of its own, in a session of its own: a Ctrl-C at the terminal is the loop's to handle."""
     log = settings.log_path(claim.job_id, claim.attempt)
+    return _start("worker.trainer", claim.job_id, claim.attempt, log, settings)
+
+
+def start_batch(claim: batches.Claim, settings: Settings) -> Process:
+    """The same for a batch of predictions; its log lies beside its images."""
+    log = settings.data_dir / batches.key_of(claim.batch_id) / "logs" / f"attempt-{claim.attempt:03d}.log"
+    return _start("worker.batch", claim.batch_id, claim.attempt, log, settings)
+
+
+def _start(module: str, of: str, attempt: int, log: Path, settings: Settings) -> Process:
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
         return subprocess.Popen(
-            [sys.executable, "-m", "worker.trainer", claim.job_id, str(claim.attempt)],
+            [sys.executable, "-m", module, of, str(attempt)],
             env=os.environ | settings.environment() | {WORKER_PID: str(os.getpid())},
             stdin=subprocess.DEVNULL,
             stdout=output,

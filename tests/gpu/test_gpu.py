@@ -10,10 +10,10 @@ import torch
 from core import jobs, models
 from core.db import Database
 from core.jobs import Claim
+from core.predictor import OnnxPredictor
 from core.settings import Settings
 from core.store import LocalStore
 from core.tables import JobStatus
-from service.predictor import OnnxPredictor
 from service.torch_predictor import TorchPredictor
 from worker import trainer
 from worker.report import Reporter

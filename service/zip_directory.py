@@ -1,0 +1,73 @@
+"""The names in a zip, read one after the other. Python's own reader makes objects of all of them first, and a
+gigabyte can name millions: what somebody sends is counted here before that reader sees it.
+
+Layout: PKWARE's APPNOTE.TXT, 4.3.12 (directory), 4.3.14 to 4.3.16 (its end, with the 64-bit form).
+"""
+
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from core.errors import InvalidInput
+
+ENTRY, END, END_64, LOCATOR_64 = b"PK\x01\x02", b"PK\x05\x06", b"PK\x06\x06", b"PK\x06\x07"  # signatures
+ENTRY_BYTES, END_BYTES, END_64_BYTES, LOCATOR_64_BYTES = 46, 22, 56, 20
+LONGEST_COMMENT = 2**16 - 1
+UTF_8 = 0x800  # an entry's flag
+
+
+def names(path: Path) -> Iterator[str]:
+    """Each name in the directory. InvalidInput: this is no zip, or a damaged one."""
+    with path.open("rb") as file:
+        start, end = _find(file, path.stat().st_size)
+        file.seek(start)
+        while file.tell() < end:
+            head = file.read(ENTRY_BYTES)
+            if len(head) < ENTRY_BYTES or not head.startswith(ENTRY):
+                raise _no_zip()
+            flags = struct.unpack_from("<H", head, 8)[0]
+            of_name, of_extra, of_comment = struct.unpack_from("<3H", head, 28)
+            yield file.read(of_name).decode("utf-8" if flags & UTF_8 else "cp437", "replace")
+            file.seek(of_extra + of_comment, 1)
+
+
+def _find(file: IO[bytes], size: int) -> tuple[int, int]:
+    """Where the directory starts and ends. It lies just before its end record, whatever stands before the zip."""
+    at = _end_record(file, size)
+    end, (length,) = at, _read(file, at + 12, "<I")
+    if at >= LOCATOR_64_BYTES + END_64_BYTES and _signature(file, at - LOCATOR_64_BYTES) == LOCATOR_64:
+        end = at - LOCATOR_64_BYTES - END_64_BYTES
+        if _signature(file, end) != END_64:
+            raise _no_zip()
+        (length,) = _read(file, end + 40, "<Q")
+    if length > end:
+        raise _no_zip()
+    return end - length, end
+
+
+def _end_record(file: IO[bytes], size: int) -> int:
+    """The position of the end record: the last bytes, but for a comment."""
+    tail_at = max(0, size - END_BYTES - LONGEST_COMMENT)
+    file.seek(tail_at)
+    tail = file.read()
+    if tail[-END_BYTES:].startswith(END) and tail.endswith(b"\0\0"):
+        return size - END_BYTES
+    found = tail.rfind(END)
+    if found < 0 or found + END_BYTES > len(tail):
+        raise _no_zip()
+    return tail_at + found
+
+
+def _signature(file: IO[bytes], at: int) -> bytes:
+    file.seek(at)
+    return file.read(4)
+
+
+def _read(file: IO[bytes], at: int, form: str) -> tuple[int, ...]:
+    file.seek(at)
+    return struct.unpack(form, file.read(struct.calcsize(form)))
+
+
+def _no_zip() -> InvalidInput:
+    return InvalidInput("This is not a zip, or a damaged one.")
