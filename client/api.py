@@ -1,6 +1,7 @@
 """The service over HTTP, one method a call."""
 
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -13,10 +14,14 @@ import httpx
 DEFAULT_URL = "http://127.0.0.1:8000"
 ENDED = ("succeeded", "failed", "cancelled")
 POLL_S = 0.5
+ARCHIVE = "application/octet-stream"  # the service sees which kind it is
+IMPORT_TIMEOUT_S = 3600.0
 
 
 class ServiceError(Exception):
     """The service said no, or could not be reached; the message is for people."""
+
+    errors: tuple[dict[str, Any], ...] = ()  # each wrong thing by itself, where the service names them
 
 
 class Client:
@@ -46,8 +51,22 @@ class Client:
     def jobs(self, limit: int = 20) -> list[dict[str, Any]]:
         return list(self._call("GET", "/jobs", params={"limit": limit})["data"])
 
+    def ask_job(self, job_id: str, verb: str, params: dict[str, Any] | None = None) -> dict[str, Any]:
+        """``verb``: cancel, pause, resume or retry."""
+        return self._call("POST", f"/jobs/{job_id}/{verb}", params=params or {})
+
     def cancel(self, job_id: str) -> dict[str, Any]:
-        return self._call("POST", f"/jobs/{job_id}/cancel")
+        return self.ask_job(job_id, "cancel")
+
+    def logs(self, job_id: str) -> str:
+        """The last megabyte of the newest attempt's; nothing where it has written none yet."""
+        answer = self._request("GET", f"/jobs/{job_id}/logs")
+        if answer.is_error and answer.status_code != httpx.codes.NOT_FOUND:
+            raise ServiceError(_detail(answer))
+        return answer.text if answer.is_success else ""
+
+    def set_alias(self, alias: str, model: str) -> dict[str, Any]:
+        return self._call("PUT", f"/models/aliases/{quote(alias, safe='')}", json={"model": model})
 
     def model(self, name: str = "latest") -> dict[str, Any]:
         return self._call("GET", f"/models/{name}")
@@ -61,7 +80,8 @@ class Client:
         return body
 
     def predict(self, files: Sequence[Path], top_k: int = 3) -> dict[str, Any]:
-        parts = [("file", (file.name, file.read_bytes())) for file in files]
+        read = [sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes() for file in files]
+        parts = [("file", (file.name, data)) for file, data in zip(files, read, strict=True)]
         return self._call("POST", "/predict", files=parts, params={"top_k": top_k})
 
     def send_batch(self, file: Path, top_k: int = 3) -> dict[str, Any]:
@@ -96,6 +116,18 @@ class Client:
     def revoke_key(self, key_id: str) -> None:
         self._accepted("DELETE", f"/keys/{quote(key_id, safe='')}")
 
+    def add_dataset(self, name: str, file: Path, replace: bool = False) -> dict[str, Any]:
+        """A zip or a tar; it is not held in memory. The service looks at every image before it answers."""
+        with file.open("rb") as content:
+            options = {"params": {"name": name, "replace": replace}, "headers": {"Content-Type": ARCHIVE}}
+            return self._call("POST", "/datasets", content=content, timeout=IMPORT_TIMEOUT_S, **options)
+
+    def datasets(self) -> list[dict[str, Any]]:
+        return list(self._call("GET", "/datasets")["data"])
+
+    def dataset(self, name: str) -> dict[str, Any]:
+        return self._call("GET", f"/datasets/{quote(name, safe='')}")
+
     def follow(self, job_id: str) -> Iterator[dict[str, Any]]:
         """The job, again and again until it has ended. A service that restarts in between is waited for."""
         return self._follow(lambda: self.job(job_id))
@@ -124,7 +156,9 @@ class Client:
         answer = self._request(method, path, **options)
         if answer.is_error:
             hint = " The command line takes its key from TUNESERVE_API_KEY." if answer.status_code == 401 else ""
-            raise ServiceError(_detail(answer) + hint)
+            refusal = ServiceError(_detail(answer) + hint)
+            refusal.errors = _errors(answer)
+            raise refusal
         return answer
 
     def _request(self, method: str, path: str, **options: Any) -> httpx.Response:
@@ -146,3 +180,10 @@ def _detail(answer: httpx.Response) -> str:
         return str(answer.json()["detail"])
     except (ValueError, KeyError, TypeError):
         return f"HTTP {answer.status_code}: {answer.text[:200]}"
+
+
+def _errors(answer: httpx.Response) -> tuple[dict[str, Any], ...]:
+    try:
+        return tuple(answer.json()["errors"])
+    except (ValueError, KeyError, TypeError):
+        return ()

@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from client import control, datasets, doctor, keys
 from client import demo as main_job
-from client import keys
 from client.api import Client, ServiceError
 from client.bulk import answer_all
 from client.options import Json, Url
@@ -20,7 +20,10 @@ from client.processes import StartFailed, Together, environment, url_of
 from client.progress import line, result, show
 
 app = typer.Typer(no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False)
+app.add_typer(control.app)
+app.add_typer(doctor.app)
 app.add_typer(keys.app, name="keys")
+app.add_typer(datasets.app, name="datasets")
 console = Console()
 
 Host = Annotated[str | None, typer.Option(help="Address to listen on [TUNESERVE_HOST, default 127.0.0.1]")]
@@ -142,13 +145,6 @@ def job(job_id: str, url: Url = None, as_json: Json = False) -> None:
 
 
 @app.command()
-def cancel(job_id: str, url: Url = None) -> None:
-    """Stop a job."""
-    with Client(url) as client:
-        console.print(client.cancel(job_id)["status"])
-
-
-@app.command()
 def models(url: Url = None, as_json: Json = False) -> None:
     """List models, newest first."""
     with Client(url) as client:
@@ -165,7 +161,7 @@ def models(url: Url = None, as_json: Json = False) -> None:
 
 @app.command()
 def predict(
-    images: Annotated[list[Path] | None, typer.Argument(exists=True, dir_okay=False, help="Image files")] = None,
+    images: Annotated[list[Path] | None, typer.Argument(help="Image files; - is stdin")] = None,
     top_k: Annotated[int, typer.Option(min=1, max=100)] = 3,
     bulk: Annotated[
         Path | None, typer.Option(exists=True, dir_okay=False, help="A zip of images, or their manifest (.jsonl)")
@@ -198,7 +194,7 @@ def _shown(prediction: dict[str, Any]) -> str:
     if "error" in prediction:
         return f"error: {prediction['error']['detail']}"
     if prediction["abstained"]:
-        return str(prediction["label"])
+        return f"{prediction['label']}  abstained: {prediction['reason']}"
     others = ", ".join(f"{other['label']} {other['probability']:.3f}" for other in prediction["top_k"][1:])
     return f"{prediction['label']} {prediction['probability']:.3f}" + (f"  ({others})" if others else "")
 

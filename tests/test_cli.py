@@ -2,7 +2,9 @@
 
 import json
 import os
+import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from client import cli
 from client.api import Client
 from core import jobs
 from core.db import Database
+from core.errors import Killed
 from core.jobs import Claim
 from core.settings import Settings
 from core.tables import Job, Model
@@ -56,7 +59,24 @@ def run_main(monkeypatch: pytest.MonkeyPatch, *words: str) -> int | str | None:
 
 def test_every_command_has_a_help() -> None:
     listed = typed("--help").output
-    for command in ("demo", "up", "serve", "worker", "train", "jobs", "job", "cancel", "models", "predict"):
+    for command in [
+        "demo",
+        "up",
+        "serve",
+        "worker",
+        "train",
+        "jobs",
+        "job",
+        "cancel",
+        "pause",
+        "resume",
+        "retry",
+        "logs",
+        "promote",
+        "models",
+        "predict",
+        "doctor",
+    ]:
         assert command in listed
         assert typed(command, "--help").exit_code == 0
 
@@ -188,10 +208,11 @@ def test_an_image_that_cannot_be_read_is_told_and_the_others_answered(
     assert ": 7 0." in seven
 
 
-def test_a_file_that_is_not_there_is_refused_before_anything_is_sent(tmp_path: Path) -> None:
-    result = typed("predict", tmp_path / "none.png", "--url", "http://127.0.0.1:1")
-    assert result.exit_code == 2
-    assert "does not exist" in result.output
+def test_a_file_that_is_not_there_is_refused_before_anything_is_sent(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_main(monkeypatch, "predict", "nothing.png", "--url", "http://127.0.0.1:1") == 1
+    assert "No such file or directory: 'nothing.png'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("command", "module"), [("serve", "service"), ("worker", "worker")])
@@ -205,3 +226,64 @@ def test_a_single_program_takes_the_place_of_the_command(
     assert words == [sys.executable, "-m", module]
     assert environment["TUNESERVE_DATA_DIR"] == str(tmp_path)
     assert environment["PATH"] == os.environ["PATH"]
+
+
+def test_a_job_is_paused_resumed_cancelled_and_tried_again(serve: Serve, enqueue: Enqueue) -> None:
+    job, url = enqueue(), serve()
+    said = [typed(verb, job.id, "--url", url).output.strip() for verb in ("pause", "resume", "cancel")]
+    assert said == ["paused", "queued", "cancelled"]
+    again = typed("retry", job.id, "--url", url).output.strip()
+    assert again.startswith("job_")
+    assert again != job.id
+
+
+def test_a_model_is_promoted_and_rolled_back(serve: Serve, published: Published) -> None:
+    first, second, url = published(), published(), serve()
+    assert typed("promote", first.id, "--url", url).output.strip() == f"serving is {first.id}, version 1"
+    assert typed("promote", "latest", "--url", url).output.strip() == f"serving is {second.id}, version 2"
+    assert typed("promote", "latest", "--alias", "mine", "--url", url).exit_code == 0
+
+
+def test_logs_are_followed_to_the_end_of_the_job(
+    serve: Serve, claimed: Claimed, settings: Settings, db: Database
+) -> None:
+    claim = claimed()
+    path = settings.log_path(claim.job_id, claim.attempt)
+    path.parent.mkdir(parents=True)
+    path.write_text("epoch 1\n")
+    url = serve()
+    assert typed("logs", claim.job_id, "--url", url).output == "epoch 1\n"
+
+    def go_on() -> None:
+        path.write_text("epoch 1\nepoch 2\n")
+        with db.write() as session:
+            jobs.fail(session, claim, jobs.describe(Killed("test")), NOW)
+
+    later = threading.Timer(1, go_on)
+    later.start()
+    assert typed("logs", "-f", claim.job_id, "--url", url).output == "epoch 1\nepoch 2\n"
+    later.join()
+
+
+def test_an_image_comes_from_stdin(serve: Serve, published: Published) -> None:
+    published()
+    words = ["predict", "-", "--url", serve()]
+    answer = CliRunner().invoke(cli.app, words, input=DIGIT_FILES[7].read_bytes())
+    assert answer.output.startswith("-: 7 ")
+
+
+def test_the_doctor_says_what_is_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TUNESERVE_DATA_DIR", str(tmp_path / "data"))
+    answer = subprocess.run([sys.executable, "-m", "client.cli", "doctor", "--json"], capture_output=True, text=True)
+    found = {one["check"]: one for one in map(json.loads, answer.stdout.splitlines())}
+    assert answer.returncode == 0, answer.stdout
+    assert {"torch", "device", "data directory", "disk", "database", "weights"} <= found.keys()
+    assert found["database"]["detail"].startswith("no jobs yet")
+
+
+def test_the_doctor_finds_a_directory_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("TUNESERVE_DATA_DIR", str(tmp_path / "file" / "data"))
+    answer = subprocess.run([sys.executable, "-m", "client.cli", "doctor"], capture_output=True, text=True)
+    assert answer.returncode == 1
+    assert "cannot be written" in answer.stdout

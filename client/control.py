@@ -1,0 +1,83 @@
+"""Commands about one job that is there already, and about which model serves."""
+
+import sys
+import time
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from client.api import ENDED, POLL_S, Client
+from client.options import Url
+
+app = typer.Typer()
+console = Console()
+
+
+@app.command()
+def cancel(
+    job_id: str,
+    keep: Annotated[bool, typer.Option("--keep", help="Publish the best epoch so far as a model first")] = False,
+    url: Url = None,
+) -> None:
+    """Stop a job."""
+    _ask("cancel", job_id, url, {"keep": keep})
+
+
+@app.command()
+def pause(job_id: str, url: Url = None) -> None:
+    """Let a job rest; a running one writes a checkpoint first."""
+    _ask("pause", job_id, url)
+
+
+@app.command()
+def resume(job_id: str, url: Url = None) -> None:
+    """Let a paused job go on from its last checkpoint."""
+    _ask("resume", job_id, url)
+
+
+@app.command()
+def retry(job_id: str, url: Url = None) -> None:
+    """Try a failed or cancelled job again, as a new job that goes on from its last checkpoint."""
+    with Client(url) as client:
+        console.print(client.ask_job(job_id, "retry")["id"], highlight=False)
+
+
+@app.command()
+def logs(
+    job_id: str,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Until the job ends")] = False,
+    url: Url = None,
+) -> None:
+    """Print what the trainer wrote.
+
+    Example: tuneserve logs -f JOB
+    """
+    with Client(url) as client:
+        shown = ""
+        while True:
+            ended = client.job(job_id)["status"] in ENDED  # asked first: nothing is written after the end
+            text = client.logs(job_id)
+            sys.stdout.write(text.removeprefix(shown))
+            sys.stdout.flush()
+            shown = text
+            if ended or not follow:
+                return
+            time.sleep(POLL_S)
+
+
+@app.command()
+def promote(
+    model: Annotated[str, typer.Argument(help="A model's id, or an alias such as latest or best")],
+    alias: Annotated[str, typer.Option(help="The name that shall point at it")] = "serving",
+    url: Url = None,
+) -> None:
+    """Let a model answer /predict; the same call rolls back."""
+    with Client(url) as client:
+        moved = client.set_alias(alias, model)
+    console.print(f"{moved['name']} is {moved['model_id']}, version {moved['version']}", highlight=False)
+
+
+def _ask(verb: str, job_id: str, url: str | None, params: dict[str, Any] | None = None) -> None:
+    with Client(url) as client:
+        console.print(client.ask_job(job_id, verb, params)["status"])

@@ -1,0 +1,108 @@
+"""``tuneserve datasets``: one's own data sets, over HTTP."""
+
+import json
+import os
+import tempfile
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from client.api import Client, ServiceError
+from client.options import Json, Url
+
+app = typer.Typer(no_args_is_help=True, help="Send, list and check data sets.")
+console = Console()
+errors = Console(stderr=True)
+
+
+@app.command()
+def add(
+    name: Annotated[str, typer.Argument(help="What recipes will call it")],
+    source: Annotated[Path, typer.Argument(exists=True, help="A zip, a tar, or a folder")],
+    replace: Annotated[bool, typer.Option("--replace", help="Take the place of the one of that name")] = False,
+    url: Url = None,
+    as_json: Json = False,
+) -> None:
+    """Send a folder of images for each class, images with a csv, or MNIST's four files.
+
+    Every problem is named, file by file. Example: tuneserve datasets add pets photos/
+    """
+    with _packed(source) as file, Client(url) as client:
+        try:
+            card = client.add_dataset(name, file, replace)
+        except ServiceError as error:
+            _print_problems({"file": entry["pointer"], "reason": entry["detail"], **entry} for entry in error.errors)
+            raise
+    _show(card, as_json)
+
+
+@app.command("list")
+def list_datasets(url: Url = None, as_json: Json = False) -> None:
+    """List what a recipe can name."""
+    with Client(url) as client:
+        found = client.datasets()
+    if as_json:
+        print(json.dumps(found, indent=2))
+        return
+    table = Table("name", "kind", "version", "classes", "images")
+    for entry in found:
+        numbers = ("" if entry[field] is None else str(entry[field]) for field in ("version", "classes", "images"))
+        table.add_row(entry["name"], entry["kind"].replace("_", " "), *numbers)
+    console.print(table, markup=False)
+
+
+@app.command()
+def check(
+    name: Annotated[str, typer.Argument(help="As `datasets list` shows it")], url: Url = None, as_json: Json = False
+) -> None:
+    """Show the classes of an uploaded data set, and the files that were left out of it."""
+    with Client(url) as client:
+        _show(client.dataset(name), as_json)
+
+
+@contextmanager
+def _packed(source: Path) -> Iterator[Path]:
+    """The file, or a zip of the folder while it is needed."""
+    if source.is_file():
+        yield source
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder) / "folder.zip"
+        with zipfile.ZipFile(target, "w", strict_timestamps=False) as archive:  # not packed: images are already
+            for path in _walk(source):
+                archive.write(path, path.relative_to(source))
+        yield target
+
+
+def _walk(source: Path) -> Iterator[Path]:
+    """Folders too, so that an empty class is known."""
+    for folder, folders, files in os.walk(source):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        if Path(folder) != source:
+            yield Path(folder)
+        yield from (Path(folder) / file for file in sorted(files))
+
+
+def _show(card: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(card, indent=2))
+        return
+    table = Table("class", "train", "test")
+    for label, count in card["classes"].items():
+        table.add_row(label, str(count["train"]), str(count["test"]))
+    console.print(table, markup=False)
+    _print_problems(card["problems"])
+    told = f"{card['name']} version {card['version']}: {card['images']} images, {card['problem_count']} problems"
+    console.print(told, markup=False, highlight=False, soft_wrap=True)
+
+
+def _print_problems(problems: Iterable[Mapping[str, Any]]) -> None:
+    for problem in problems:
+        line = f"{problem.get('severity', 'error')}: {problem['file']}: {problem['reason']}"
+        errors.print(line, markup=False, highlight=False, soft_wrap=True)
