@@ -16,7 +16,17 @@ MAY_IMPORT = {"core": ("core",), "service": ("core", "service"), "worker": ("cor
 
 # inside core an arrow goes down or stays in its row
 CORE_ROWS = (
-    ("core", "core.settings", "core.errors", "core.ids", "core.scopes", "core.urls", "core.networks", "core.digits*"),
+    (
+        "core",
+        "core.settings",
+        "core.errors",
+        "core.ids",
+        "core.idx",
+        "core.scopes",
+        "core.urls",
+        "core.networks",
+        "core.digits*",
+    ),
     (
         "core.recipe",
         "core.db",
@@ -61,6 +71,8 @@ HOMES = {
     "PIL": (
         "core.digits.form",
         "core.images",
+        "service.datasets.images",
+        "service.datasets.sheet",
         "service.explain",
         "service.inputs",
         "worker.batch_images",
@@ -68,6 +80,7 @@ HOMES = {
     ),
     "prometheus_client": ("service.metrics", "service.routes.metrics"),
     "pydantic": ("core.*", "service.*"),
+    "pygal": ("service.curves",),
     "pydantic_settings": ("core.settings",),
     "rich": ("client.*",),
     "safetensors": ("core.checkpoints", "worker.weights"),
@@ -84,9 +97,11 @@ HOMES = {
         "worker.failures",
         "worker.loop",
         "worker.report",
+        "worker.trainer",
     ),
     "sqlalchemy.orm": (  # the type of a session
         "core.*",
+        "service.routes.datasets",
         "service.routes.jobs",
         "service.routes.predictions",
         "worker.checkpointing",

@@ -16,7 +16,7 @@ from core.errors import InvalidInput, NotFound
 from core.recipe import Recipe
 from core.scopes import Scope
 from core.tables import ENDED, JobStatus
-from service import streams
+from service import curves, streams
 from service.access import Needs, Who
 from service.checks import require_space
 from service.creations import IdempotencyKey, create
@@ -107,6 +107,7 @@ def resume_job(job_id: str, service: Service) -> JobView:
 @router.post("/{job_id}/retry", status_code=202, summary="Try a failed or cancelled job again")
 def retry_job(job_id: str, response: Response, service: Service) -> JobView:
     """A new job with the same recipe, at the `Location`; it goes on from the old one's last checkpoint."""
+    require_space(service.settings)
     with service.db.write() as session:
         job = jobs.retry(session, job_id, time.time(), service.settings.max_queued_jobs)
     response.headers["Location"] = f"/jobs/{job.id}"
@@ -159,6 +160,19 @@ def get_metrics(job_id: str, service: Service) -> list[dict[str, float | int | N
         job = jobs.get(session, job_id)
         found = events.after(session, job_id, 0, job.last_event, kind="metrics")
     return list({event.data["epoch"]: event.data for event in found}.values())
+
+
+@router.get(
+    "/{job_id}/curves.svg",
+    response_class=Response,
+    responses={200: {"content": {"image/svg+xml": {}}}},
+    summary="Loss and accuracy as a picture",
+)
+def get_curves(job_id: str, service: Service) -> Response:
+    """An epoch a point; readable without colour."""
+    job = _job(service, job_id)
+    title = f"{job.name or job.id}: {job.recipe['network']} on {job.recipe['dataset']}"
+    return Response(curves.draw(title, get_metrics(job_id, service)), media_type="image/svg+xml")
 
 
 @router.get("/{job_id}/logs", response_class=PlainTextResponse, summary="The trainer's own output")
