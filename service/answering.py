@@ -32,7 +32,17 @@ class Answered:
 async def answer(
     service: State, predictor: Predictor, sources: Sequence[Source], normalize: Normalize, explain: bool = False
 ) -> tuple[list[Prepared | TuneserveError], list[Answered], float]:
-    """Each image prepared, or its error; the answers to those that can be read; how long decoding took in ms."""
+    """Each image prepared, or its error; the answers to those that can be read; how long decoding took in ms.
+
+    Overloaded before anything is decoded, when too much is in work.
+    """
+    with service.batcher.room_for(len(sources)):
+        return await _answer(service, predictor, sources, normalize, explain)
+
+
+async def _answer(
+    service: State, predictor: Predictor, sources: Sequence[Source], normalize: Normalize, explain: bool
+) -> tuple[list[Prepared | TuneserveError], list[Answered], float]:
     started = time.perf_counter()
     prepared = await _prepare_all(service, predictor, sources, normalize)
     _count(service.metrics, prepared)

@@ -2,8 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,12 +49,29 @@ class Batcher:
         self._queue_limit = queue_limit
         self._on_batch = on_batch
         self._queue: list[_Waiting] = []
+        self._admitted = 0  # images in work, decoding included
         self._wake = asyncio.Event()
 
     @property
     def waiting(self) -> int:
         """Images, without those that are being computed."""
         return len(self._queue)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether one image more would be refused."""
+        return self._admitted >= self._queue_limit
+
+    @contextmanager
+    def room_for(self, count: int) -> Iterator[None]:
+        """Hold places for images from before they are decoded until they are answered; Overloaded at once, else."""
+        if self._admitted + count > self._queue_limit:
+            raise Overloaded(f"{self._admitted} images are in work already.")
+        self._admitted += count
+        try:
+            yield
+        finally:
+            self._admitted -= count
 
     async def submit(self, predictor: Predictor, images: list[Images]) -> list[Answer]:
         """The answers to canonical images, in their order. All wait or none does."""
