@@ -26,12 +26,19 @@ MANIFEST = "manifest.json"
 
 
 def write_folder(store: ArtifactStore, key: str, files: Mapping[str, bytes], about: Mapping[str, Any]) -> Listing:
-    """Write ``files`` under ``key``, then the manifest that names each with size and sha256. Returns that listing."""
+    """Write ``files`` under ``key``, then the manifest that names each with size and sha256. Returns that listing.
+
+    What fails half-way leaves nothing: on a full disk no row would ever tell of those bytes.
+    """
     listing: Listing = {}
-    for name, data in files.items():
-        store.put(f"{key}/{name}", data)
-        listing[name] = {"size_bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-    store.put(f"{key}/{MANIFEST}", to_json({**about, "files": listing}))
+    try:
+        for name, data in files.items():
+            store.put(f"{key}/{name}", data)
+            listing[name] = {"size_bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+        store.put(f"{key}/{MANIFEST}", to_json({**about, "files": listing}))
+    except OSError:
+        store.delete(key)
+        raise
     return listing
 
 

@@ -6,6 +6,7 @@ TuneserveError
 │   ├── UnsupportedType
 │   ├── TooLarge
 │   ├── KeyReused
+│   ├── UnusableDataset
 │   └── Unreachable
 ├── Unauthorized                   no API key, or none that is known
 ├── Forbidden                      the API key may not do this
@@ -37,6 +38,7 @@ TuneserveError
 A class's docstring is its default message.
 """
 
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 
@@ -79,6 +81,16 @@ class KeyReused(InvalidInput):
     """This Idempotency-Key came with another body before; take a new key for a new request."""
 
     code = "idempotency_key_reused"
+
+
+class UnusableDataset(InvalidInput):
+    """These files cannot be made into a data set."""
+
+    code = "dataset_invalid"
+
+    def __init__(self, message: str | None = None, problems: Sequence[Mapping[str, str]] = ()) -> None:
+        super().__init__(message)
+        self.problems = problems  # a pointer and a detail each, and what else is known
 
 
 class Unreachable(InvalidInput):

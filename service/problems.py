@@ -2,6 +2,7 @@
 
 import http
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -24,6 +25,7 @@ from core.errors import (
     TuneserveError,
     Unauthorized,
     UnsupportedType,
+    UnusableDataset,
 )
 from service.headers import HEADERS
 
@@ -48,6 +50,36 @@ STATUS: tuple[tuple[type[TuneserveError], int, str], ...] = (
     (DeadlineExceeded, 504, "deadline_exceeded"),
     (ClientLeft, 499, "client_left"),
 )
+
+
+TEXT: Mapping[str, str] = {"type": "string"}
+FIELD_ERROR = {"type": "object", "required": ["pointer", "detail"], "properties": {"pointer": TEXT, "detail": TEXT}}
+PROBLEM = {
+    "title": "Problem",
+    "type": "object",
+    "required": ["type", "title", "status", "detail", "instance", "code", "request_id"],
+    "properties": {
+        **dict.fromkeys(("type", "title", "detail", "instance", "code"), TEXT),
+        "status": {"type": "integer"},
+        "request_id": {"type": ["string", "null"]},
+        "errors": {"type": "array", "items": FIELD_ERROR},
+    },
+}
+OIP_ERROR = {"title": "Error", "type": "object", "required": ["error"], "properties": {"error": TEXT}}
+Described = dict[int | str, dict[str, Any]]  # responses of a route, as FastAPI takes them
+
+
+def _described(media_type: str, schema: Mapping[str, Any]) -> Described:
+    """Every error that a route can answer, for the API's description of itself."""
+    content = {media_type: {"schema": schema}}
+    return {
+        "4XX": {"description": "The request cannot be answered as it is", "content": content},
+        "5XX": {"description": "The service cannot answer now", "content": content},
+    }
+
+
+DESCRIBED = _described(MEDIA_TYPE, PROBLEM)
+DESCRIBED_OIP = _described("application/json", OIP_ERROR)
 
 
 def problem(request: Request, status: int, code: str, detail: str, **more: Any) -> dict[str, Any]:
@@ -102,6 +134,8 @@ def answer_to(request: Request, error: Exception) -> JSONResponse:
         headers["WWW-Authenticate"] = "Bearer"
     if isinstance(error, InvalidInput) and error.pointer:
         more["errors"] = [{"pointer": error.pointer, "detail": str(error)}]
+    if isinstance(error, UnusableDataset):
+        more["errors"] = list(error.problems)
     return _answer(problem(request, status, code, str(error), **more), headers)
 
 

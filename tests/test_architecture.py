@@ -94,6 +94,7 @@ HOMES = {
         "service.routes.health",
         "service.routes.metrics",
         "service.webhooks",
+        "worker.doctor",
         "worker.failures",
         "worker.loop",
         "worker.report",

@@ -1,5 +1,6 @@
 """core.checkpoints: a folder of files is whole or does not exist."""
 
+import errno
 import json
 from collections.abc import Callable
 from typing import Any
@@ -57,10 +58,10 @@ def test_a_folder_that_was_never_finished_does_not_exist(settings: Settings, sto
     class PowerCut(LocalStore):
         def put(self, key: str, data: bytes) -> None:
             if key.endswith("/y"):
-                raise OSError("power cut")
+                raise RuntimeError("power cut")
             super().put(key, data)
 
-    with pytest.raises(OSError, match="power cut"):
+    with pytest.raises(RuntimeError, match="power cut"):
         checkpoints.write_folder(PowerCut(settings.data_dir), "models/a", {"x": b"1", "y": b"2"}, {})
     assert store.fetch("models/a/x").read_bytes() == b"1"
     with pytest.raises(NotFound):
@@ -113,6 +114,18 @@ def test_a_checkpoint_that_is_not_whole_is_passed_over(
     else:
         store.fetch(f"{broken.key}/{harm}").unlink()
     assert newest(db, store, claim) == "ckpt_1_1"
+
+
+def test_a_folder_that_the_disk_has_no_room_for_leaves_nothing(settings: Settings) -> None:
+    class Full(LocalStore):
+        def put(self, key: str, data: bytes) -> None:
+            if key.endswith("second"):
+                raise OSError(errno.ENOSPC, "No space left on device")
+            super().put(key, data)
+
+    with pytest.raises(OSError, match="No space left"):
+        checkpoints.write_folder(Full(settings.data_dir), "jobs/a/1", {"first": b"1", "second": b"2"}, {})
+    assert not (settings.data_dir / "jobs" / "a" / "1").exists()
 
 
 def test_json_has_no_numbers_that_others_cannot_read() -> None:

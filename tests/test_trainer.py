@@ -1,11 +1,13 @@
 """worker.trainer: one attempt from the recipe to the published model, in this process and with a real network."""
 
 import base64
+import errno
 import io
 import itertools
 import json
 import logging
 import os
+import sqlite3
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +19,7 @@ import pytest
 import torch
 from PIL import Image
 from sqlalchemy import select
+from sqlalchemy.exc import OperationalError
 from torch import Tensor, nn
 
 import worker.evaluate
@@ -405,6 +408,26 @@ def test_a_failure_of_a_job_that_is_anothers_is_not_written(db: Database, claime
     trainer._record_failure(db, claim, DatasetInvalid("broken"))
     job = job_of(claim.job_id)
     assert (job.status, job.error) == (JobStatus.QUEUED, None)
+
+
+def test_a_failure_is_told_though_the_database_has_no_room_at_first(
+    db: Database, claimed: Claimed, job_of: JobOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = iter([OperationalError("UPDATE jobs", {}, sqlite3.OperationalError("database or disk is full"))])
+    fail = jobs.fail
+
+    def fails_at_first(*told: Any) -> None:
+        for error in full:
+            raise error
+        fail(*told)
+
+    monkeypatch.setattr(jobs, "fail", fails_at_first)
+    monkeypatch.setattr(trainer, "RECORD_AGAIN_S", 0)
+    claim = claimed()
+    trainer._record_failure(db, claim, OSError(errno.ENOSPC, "No space left on device"))
+    error = job_of(claim.job_id).error
+    assert error is not None
+    assert error["code"] == "disk_full"
 
 
 def test_only_the_end_of_a_long_traceback_is_kept(db: Database, claimed: Claimed, job_of: JobOf) -> None:

@@ -13,6 +13,8 @@ import time
 import traceback
 from typing import Any
 
+from sqlalchemy.exc import OperationalError
+
 from core import jobs
 from core.db import Database
 from core.errors import ClaimLost
@@ -38,6 +40,7 @@ from worker.train import Epoch, Interrupted, Progress, fit
 
 log = logging.getLogger(__name__)
 TRACEBACK_TAIL = 4_000  # characters
+RECORD_AGAIN_S = 0.2
 ACCURACY_MARKS = (0.9, 0.97, 0.99)  # of time_to_accuracy, on the validation part
 
 
@@ -241,11 +244,15 @@ def _timing(training: Training) -> dict[str, Any]:
 
 def _record_failure(db: Database, claim: Claim, error: Exception) -> None:
     tail = "".join(traceback.format_exception(error))[-TRACEBACK_TAIL:]
-    try:
-        with db.write() as session:
-            jobs.fail(session, claim, jobs.describe(classify(error), tail), time.time())
-    except ClaimLost as lost:
-        log.warning("%s", lost)
+    while True:
+        try:
+            with db.write() as session:
+                return jobs.fail(session, claim, jobs.describe(classify(error), tail), time.time())
+        except ClaimLost as lost:
+            return log.warning("%s", lost)
+        except OperationalError:  # a full disk takes no row either; the worker ends us when that lasts
+            log.warning("the failure cannot be written; trying again", exc_info=True)
+            time.sleep(RECORD_AGAIN_S)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from core.images import Prepared
 from core.predictions import NO_DIGIT
 from core.predictor import Predictor
 from core.scopes import Scope
+from service import problems
 from service.access import Needs
 from service.answering import Answered, answer
 from service.oip import messages
@@ -21,7 +22,12 @@ from service.oip.tensors import LABELS, PROBABILITIES, describe, sources_of
 from service.patience import while_wanted
 from service.state import Service, State
 
-router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"], dependencies=[Depends(Needs(Scope.PREDICT))])
+router = APIRouter(
+    prefix="/v2",
+    tags=["Open Inference Protocol"],
+    dependencies=[Depends(Needs(Scope.PREDICT))],
+    responses=problems.DESCRIBED_OIP,
+)
 EXTENSIONS = ["binary_tensor_data", "classification", "statistics"]
 
 

@@ -22,6 +22,7 @@ TINY = {
     "epochs": 2,
     "precision": "fp32",
 }
+DIGITS = Path(__file__).parents[2] / "client" / "digits"
 T = TypeVar("T")
 PATIENCE_S = 120  # for a noisy machine; nothing waits so long unless it fails
 
@@ -82,6 +83,15 @@ class Programs:
         job: dict[str, Any] = httpx.get(f"{self.url}/jobs/{job_id}").json()
         return job
 
+    def jobs(self) -> list[dict[str, Any]]:
+        return list(httpx.get(f"{self.url}/jobs").json()["data"])
+
+    def predicting(self) -> str:
+        """The model that answers /predict."""
+        answer = httpx.post(f"{self.url}/predict", files={"file": (DIGITS / "7.png").read_bytes()})
+        assert answer.status_code == 200, answer.text
+        return str(answer.json()["model"]["id"])
+
     def ended(self, job_id: str) -> dict[str, Any]:
         """The job, once it has ended."""
         return wait_for(
@@ -110,7 +120,7 @@ class Programs:
 
     def trainer_pid(self, job_id: str) -> int:
         """The process that trains the job, found as the system knows it."""
-        found = wait_for(lambda: _processes_with(job_id), f"the trainer of {job_id}")
+        found = wait_for(lambda: processes_with(job_id), f"the trainer of {job_id}")
         return found[0]
 
     def stop(self) -> None:
@@ -124,7 +134,7 @@ class Programs:
                 child.wait()
 
 
-def _processes_with(argument: str) -> list[int]:
+def processes_with(argument: str) -> list[int]:
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():

@@ -1,0 +1,65 @@
+"""``python -m tests.chaos --blows 100 --seed 1``: the long storm, and its row for a table."""
+
+import argparse
+import logging
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from tests.chaos.books import Books, balance
+from tests.chaos.storm import Storm
+from tests.integration.conftest import Programs
+
+log = logging.getLogger("chaos")
+
+
+def main() -> int:
+    asked = _arguments()
+    logging.basicConfig(format="%(message)s", stream=sys.stdout)
+    log.setLevel(logging.INFO)
+    started = time.monotonic()
+    data_dir = asked.data_dir or Path(tempfile.mkdtemp(prefix="chaos-"))
+    storm = Storm(Programs(data_dir), asked.seed, asked.waiting)
+    try:
+        storm.blow(asked.blows)
+        books = balance(storm)
+    finally:
+        storm.programs.stop()
+    for name, found in books.wrong().items():
+        log.info("%s: %s", name, found)
+    log.info("logs and database: %s", data_dir)
+    log.info("%s", row(storm, books, time.monotonic() - started))
+    return 1 if books.wrong() else 0
+
+
+def row(storm: Storm, books: Books, took_s: float) -> str:
+    """A row of Markdown, below its head."""
+    blows = ", ".join(f"{count} {name}" for name, count in sorted(storm.blows.items()))
+    cells = {
+        "seed": storm.seed,
+        "blows": f"{storm.blows.total()}: {blows}",
+        "jobs": len(storm.posted),
+        "lost": len(books.lost),
+        "stuck": len(books.stuck),
+        "doubled": len(books.doubled) + len(books.uncalled),
+        "gaps in logs": len(books.gaps) + len(books.unheard),
+        "other": sum(map(len, books.wrong().values())),
+        "answers": storm.clients.answers,
+        "took": f"{took_s:.0f} s",
+    }
+    head, line = " | ".join(cells), " | ".join("---" for _ in cells)
+    return f"| {head} |\n| {line} |\n| {' | '.join(map(str, cells.values()))} |"
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos")
+    parser.add_argument("--blows", type=int, default=100)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--waiting", type=int, default=3, help="jobs that are kept waiting or running")
+    parser.add_argument("--data-dir", type=Path, help="kept; default: a new temporary folder")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,80 @@
+"""Who asks while the storm blows: one that polls and predicts, and for each job one that follows its events."""
+
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import httpx
+
+from tests.integration.conftest import PATIENCE_S
+from tests.listener import Listener
+
+DIGIT = (Path(__file__).parents[2] / "client" / "digits" / "7.png").read_bytes()
+ENDED = ("succeeded", "failed", "cancelled")
+POLL_S = 0.2
+STORM_S = 3600.0  # no storm lasts longer
+
+
+class Clients:
+    """``complaints``: what no client should ever see: a 5xx but "not ready", or an ended job with another end."""
+
+    def __init__(self, url: str) -> None:
+        self.complaints: list[str] = []
+        self.answers = 0
+        self.listeners: dict[str, Listener] = {}
+        self._url = url
+        self._ends: dict[str, str] = {}
+        self._leaving = threading.Event()
+        self._threads: list[threading.Thread] = []
+
+    def __enter__(self) -> Self:
+        self._start(threading.Thread(target=self._poll))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Those that follow a job stay until they have heard of its end."""
+        self._leaving.set()
+        until = time.monotonic() + PATIENCE_S
+        for thread in self._threads:
+            thread.join(max(0.0, until - time.monotonic()))
+
+    def follow(self, job_id: str) -> None:
+        listener = self.listeners[job_id] = Listener(self._url, job_id)
+        until = time.monotonic() + STORM_S
+        self._start(threading.Thread(target=listener.listen_through_everything, args=(until,), daemon=True))
+
+    def _start(self, thread: threading.Thread) -> None:
+        thread.start()
+        self._threads.append(thread)
+
+    def _poll(self) -> None:
+        while not self._leaving.wait(POLL_S):
+            try:
+                self._look()
+            except httpx.TransportError:
+                continue  # the service is down: that is the storm
+
+    def _look(self) -> None:
+        predicted = httpx.post(f"{self._url}/predict", content=DIGIT, headers={"Content-Type": "image/png"}, timeout=20)
+        self._check(predicted, {"not_ready"})
+        listed = httpx.get(f"{self._url}/jobs", params={"limit": 100}, timeout=20)
+        self._check(listed, set())
+        for job in listed.json()["data"] if listed.is_success else []:
+            self._remember(job)
+
+    def _check(self, answer: httpx.Response, excused: set[str]) -> None:
+        self.answers += 1
+        if answer.status_code >= 500 and answer.json().get("code") not in excused:
+            self.complaints.append(f"{answer.request.url.path}: {answer.status_code} {answer.text}")
+
+    def _remember(self, job: Mapping[str, str]) -> None:
+        job_id, status = job["id"], job["status"]
+        if self._ends.get(job_id, status) != status:
+            self.complaints.append(f"{job_id} was {self._ends[job_id]} and is {status}")
+        if status in ENDED:
+            self._ends[job_id] = status

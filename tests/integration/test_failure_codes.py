@@ -1,0 +1,88 @@
+"""Each way in which a job can fail is provoked for real, and told by its code. Those of data and weights that are
+nowhere are in test_main_job, killed in test_death, timeout in test_control, disk_full in test_full_disk.
+"""
+
+import resource
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.conftest import Programs, wait_for
+from tests.photofiles import write_photos
+
+# nothing of it is small: each activation takes hundreds of MB
+LARGE = {"network": "squeezenet1_1", "epochs": 1}
+SPARE_BYTES = 600 * 2**20
+
+
+@pytest.fixture
+def started(programs: Programs) -> Programs:
+    programs.start("service")
+    programs.start("worker")
+    return programs
+
+
+def leave_memory(pid: int, spare_bytes: int) -> None:
+    """From now on the process gets no more memory than so much."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[0])
+    resource.prlimit(pid, resource.RLIMIT_AS, (pages * resource.getpagesize() + spare_bytes, resource.RLIM_INFINITY))
+
+
+def in_little_memory(programs: Programs, **recipe: Any) -> str:
+    """A job whose trainer, once it has imported what it needs, has little memory left."""
+    job_id = programs.train(**LARGE, **recipe)
+    wait_for(lambda: programs.job(job_id)["phase"], f"{job_id} to start")
+    leave_memory(programs.trainer_pid(job_id), SPARE_BYTES)
+    return job_id
+
+
+def halvings(programs: Programs, job_id: str) -> list[str]:
+    messages = [event["data"].get("message", "") for event in programs.events(job_id) if event["event"] == "log"]
+    return [message for message in messages if message.startswith("out of memory: batch size")]
+
+
+def test_too_little_memory_of_the_host_halves_the_batch_and_the_job_succeeds(started: Programs) -> None:
+    job_id = in_little_memory(started, train_samples=512, batch_size=460, image_size=128)
+    told = wait_for(lambda: halvings(started, job_id), "the batch to be halved")
+    assert "batch size 230," in told[0]
+    leave_memory(started.trainer_pid(job_id), 2**40)
+    job = started.ended(job_id)
+    assert (job["status"], job["attempt"]) == ("succeeded", 1), job["error"]
+    assert job["resolved_recipe"]["batch_size"] == 460 // 2 ** len(halvings(started, job_id))
+
+
+def test_memory_that_is_too_small_for_any_batch_fails_with_out_of_memory(started: Programs) -> None:
+    error = started.ended(in_little_memory(started, batch_size=3, image_size=1024))["error"]
+    assert error["code"] == "out_of_memory"
+    assert "image_size" in error["hint"]
+    assert "Traceback" in error["traceback_tail"]
+
+
+def test_a_broken_image_fails_the_job_with_its_name(started: Programs) -> None:
+    folder = started.data_dir / "datasets" / "pets"
+    for name in ("cat", "dog"):
+        broken = Path(write_photos(folder / name, 8)[3])
+    broken.write_bytes(broken.read_bytes()[:40])
+    error = started.ended(started.train(dataset="pets", train_samples=None))["error"]
+    assert error["code"] == "dataset_invalid"
+    assert "dog/003.png" in error["message"]
+
+
+def test_a_rate_that_is_far_too_high_fails_with_loss_not_finite(started: Programs) -> None:
+    recipe = {"learning_rate": 100, "optimizer": "sgd", "schedule": "constant", "warmup_fraction": 0, "epochs": 50}
+    error = started.ended(started.train(network="squeezenet1_1", **recipe))["error"]
+    assert error["code"] == "loss_not_finite"
+    assert "learning_rate" in error["hint"]
+
+
+def test_a_job_whose_only_worker_is_killed_at_its_last_attempt_fails_with_worker_lost(programs: Programs) -> None:
+    programs.start("service")
+    worker = programs.start("worker")
+    job_id = programs.train(epochs=500, max_attempts=1)
+    wait_for(lambda: programs.job(job_id)["phase"] == "training", "the job to train")
+    worker.kill()
+    worker.wait()
+    error = programs.ended(job_id)["error"]
+    assert error["code"] == "worker_lost"
+    assert "last sign of life" in error["message"]

@@ -1,0 +1,82 @@
+"""A disk that fills up in the middle of a checkpoint and of a publish: a small one of memory, as the data directory."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.integration.conftest import Programs, wait_for
+
+DISK, LEAST = "64m", 8 * 2**20
+# what it writes: checkpoints of 3 + 8.5 MiB, models of 2.8 + 2.8 MiB
+RECIPE = {"network": "squeezenet1_1", "epochs": 1}
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK}", "tmpfs", folder], capture_output=True)
+    if mounted.returncode:
+        pytest.skip(f"no disk of its own without root: {mounted.stderr.decode().strip()}")
+    yield folder
+    subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+@pytest.fixture
+def serving(disk: Path) -> Iterator[Programs]:
+    """Service and worker on that disk, with a model that answers."""
+    programs = Programs(disk)
+    programs.environment |= {"TUNESERVE_MIN_FREE_BYTES": str(LEAST)}
+    programs.start("service")
+    programs.start("worker")
+    programs.served(programs.ended(programs.train(**RECIPE))["model_id"])
+    yield programs
+    programs.stop()
+
+
+def fill(disk: Path, spare_mib: float) -> Path:
+    """So much is free afterwards."""
+    filler = disk / "filler"
+    status = os.statvfs(disk)
+    with filler.open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, int(status.f_bavail * status.f_frsize - spare_mib * 2**20))
+    return filler
+
+
+def fails_and_is_retried(programs: Programs, disk: Path, job_id: str, filler: Path) -> None:
+    """It says why; what serves goes on; nothing is left of what was half written; with room again it succeeds."""
+    before = programs.predicting()
+    error = programs.ended(job_id)["error"]
+    assert error["code"] == "disk_full", error
+    assert "TUNESERVE_DATA_DIR" in error["hint"]
+    assert programs.predicting() == before
+    assert httpx.get(f"{programs.url}/readyz").json()["failing"] == ["disk"]
+    whole = {path.parent for path in disk.rglob("manifest.json")}
+    assert {path.parent for path in disk.rglob("*.safetensors")} == whole
+    assert httpx.post(f"{programs.url}/jobs/{job_id}/retry").json()["code"] == "disk_full"
+
+    filler.unlink()
+    again = httpx.post(f"{programs.url}/jobs/{job_id}/retry")
+    assert again.status_code == 202, again.text
+    job = programs.ended(again.json()["id"])
+    assert job["status"] == "succeeded", job["error"]
+    programs.served(job["model_id"])
+
+
+def test_a_disk_that_is_full_in_the_middle_of_a_checkpoint(serving: Programs, disk: Path) -> None:
+    job_id = serving.train(**RECIPE)
+    wait_for(lambda: serving.job(job_id)["phase"], "the job to start")
+    fails_and_is_retried(serving, disk, job_id, fill(disk, spare_mib=6))
+    assert serving.checkpoints(job_id) == []
+
+
+def test_a_disk_that_is_full_in_the_middle_of_publishing(serving: Programs, disk: Path) -> None:
+    job_id = serving.train(**RECIPE)
+    newest = serving.training(job_id) and serving.checkpoints(job_id)[0]["id"]
+    fails_and_is_retried(serving, disk, job_id, fill(disk, spare_mib=4))
+    (retried,) = [job for job in serving.jobs() if job["links"].get("retry_of") == f"/jobs/{job_id}"]
+    assert retried["resumed_from"] == newest

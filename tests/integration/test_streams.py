@@ -1,0 +1,21 @@
+"""The event stream of a running job, for a client whose connection drops all the time."""
+
+from tests.integration.conftest import Programs
+from tests.listener import Listener
+
+DROPS = 20
+
+
+def test_twenty_dropped_connections_lose_and_double_nothing(programs: Programs) -> None:
+    programs.start("service")
+    programs.start("worker")
+    job_id = programs.train(network="squeezenet1_1", train_samples=64, epochs=15)
+    listener = Listener(programs.url, job_id)
+    for drop in range(1, DROPS + 1):
+        listener.listen(at_most=1)
+        assert len(listener.seen) == drop
+        assert not listener.done
+    listener.listen()
+    assert listener.done
+    assert listener.seen == [event["id"] for event in programs.events(job_id)]
+    assert listener.seen == list(range(1, len(listener.seen) + 1))
