@@ -22,7 +22,7 @@ OPEN = frozenset(
         "/openapi.json",
     }
 )
-OPEN_FOLDERS = ("/static-offline-docs/",)  # what /docs consists of
+OPEN_FOLDERS = ("/page/", "/static-offline-docs/")  # what the page and /docs consist of
 
 
 class Gate:

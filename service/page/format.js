@@ -1,0 +1,34 @@
+// Numbers and times for people. A number and its unit stay on one line.
+
+const GAP = "\u00a0";
+
+export const percent = (share, digits = 2) => (share == null ? null : `${(100 * share).toFixed(digits)}${GAP}%`);
+
+export function seconds(value) {
+  if (value == null) return null;
+  if (value < 10) return `${value.toFixed(1)}${GAP}s`;
+  if (value < 60) return `${Math.round(value)}${GAP}s`;
+  const whole = Math.round(value);
+  if (whole < 3600) return `${Math.floor(whole / 60)} min ${whole % 60} s`;
+  return `${Math.floor(whole / 3600)} h ${Math.floor((whole % 3600) / 60)} min`;
+}
+
+export function bytes(value) {
+  if (value == null) return null;
+  const units = ["B", "kB", "MB", "GB", "TB"];
+  const power = value ? Math.min(units.length - 1, Math.floor(Math.log10(value) / 3)) : 0;
+  return `${(value / 1000 ** power).toFixed(power && value / 1000 ** power < 10 ? 1 : 0)}${GAP}${units[power]}`;
+}
+
+export const number = (value, digits = 0) =>
+  value == null ? null : value.toLocaleString("en", { maximumFractionDigits: digits });
+
+export const milliseconds = (value) => (value == null ? null : `${value.toFixed(value < 10 ? 2 : 0)}${GAP}ms`);
+
+export const words = (name) => name.replaceAll("_", " ");
+
+/** An ISO time as it is on the reader's clock. */
+export function when(iso) {
+  if (!iso) return null;
+  return new Date(iso).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "medium" });
+}

@@ -1,0 +1,67 @@
+// Puts the page together: which view the address names, the key, and how the service is.
+
+import { Api, told } from "./api.js";
+import { el } from "./dom.js";
+import { watchHealth } from "./health.js";
+import { compareView } from "./compare.js";
+import { jobView } from "./job.js";
+import { jobsView } from "./jobs.js";
+import { Keys } from "./keys.js";
+import { modelView } from "./model.js";
+import { modelsView } from "./models.js";
+import { trainView } from "./train.js";
+import { tryView } from "./try.js";
+
+// address behind the # -> view and title; {id} is given to the view
+const VIEWS = [
+  [/^\/(train)?$/, trainView, "Train", "train"],
+  [/^\/jobs$/, jobsView, "Jobs", "jobs"],
+  [/^\/jobs\/(?<id>[\w-]+)$/, jobView, "Job", "jobs"],
+  [/^\/models$/, modelsView, "Models", "models"],
+  [/^\/compare$/, compareView, "Compare models", "models"],
+  [/^\/models\/(?<id>[\w-]+)$/, modelView, "Model", "models"],
+  [/^\/try$/, tryView, "Try it", "try"],
+];
+
+const main = document.getElementById("main");
+const keys = new Keys(document.getElementById("sign-in"));
+const api = new Api(keys);
+let leaving = new AbortController(); // of the view that is shown
+
+async function show({ first = false } = {}) {
+  leaving.abort();
+  const { signal } = (leaving = new AbortController());
+  const [path, query] = location.hash.slice(1).split("?");
+  const [match, view, title, tab] = found(path || "/");
+  document.title = `${title} · tuneserve`;
+  for (const link of document.querySelectorAll("nav a")) {
+    link.toggleAttribute("aria-current", link.hash === `#/${tab}`);
+  }
+  const fail = (error) => signal.aborted || main.append(el("p", { role: "alert", class: "error" }, told(error)));
+  main.replaceChildren(el("p", { class: "hint" }, "Loading …"));
+  await view({ main, api, signal, fail, query: new URLSearchParams(query), ...match.groups }).catch(fail);
+  if (!first && !signal.aborted) main.focus({ preventScroll: true }); // what a screen reader reads next
+}
+
+function found(path) {
+  for (const [pattern, ...view] of VIEWS) {
+    const match = path.match(pattern);
+    if (match) return [match, ...view];
+  }
+  return [path.match(/^/), missingView, "Not found", ""];
+}
+
+async function missingView({ main: place }) {
+  place.replaceChildren(el("h1", {}, "Not found"), el("p", {}, "There is no such view."));
+}
+
+document.getElementById("key").addEventListener("click", async () => {
+  if (await keys.ask(keys.current(), "")) show();
+});
+document.getElementById("skip").addEventListener("click", (event) => {
+  event.preventDefault(); // the part behind # names the view
+  main.focus();
+});
+window.addEventListener("hashchange", show);
+show({ first: true });
+watchHealth(document.getElementById("health"));

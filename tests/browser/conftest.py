@@ -1,0 +1,55 @@
+"""A real Chromium before a real service. Absent on a laptop, these tests skip; in CI that is a failure."""
+
+import os
+import shutil
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
+
+from core.settings import Settings
+from tests.integration.conftest import Programs
+
+PATIENCE_MS = 90_000  # for a noisy machine; nothing waits so long unless it fails
+REFUSED = "Failed to load resource"  # the browser's own note on every answer that is an error
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    path = os.environ.get("TEST_CHROMIUM") or shutil.which("chromium")
+    if path is None:
+        if os.environ.get("CI"):
+            pytest.fail("there is no chromium, and TEST_CHROMIUM names none")
+        pytest.skip("there is no chromium, and TEST_CHROMIUM names none")
+    expect.set_options(timeout=PATIENCE_MS)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def programs(settings: Settings) -> Iterator[Programs]:
+    """On the database in which the tests publish models without training them."""
+    settings.data_dir.mkdir()
+    started = Programs(settings.data_dir)
+    yield started
+    started.stop()
+
+
+@pytest.fixture
+def page(chromium: Browser, programs: Programs) -> Iterator[Page]:
+    """An empty tab. In the end its scripts must have had nothing to complain of, the content policy neither."""
+    tab = chromium.new_page(base_url=programs.url)
+    tab.set_default_timeout(PATIENCE_MS)
+    complaints: list[str] = []
+
+    def listen(message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning") and not message.text.startswith(REFUSED):
+            complaints.append(message.text)
+
+    tab.on("console", listen)
+    tab.on("pageerror", lambda error: complaints.append(str(error)))
+    yield tab
+    tab.close()
+    assert complaints == []

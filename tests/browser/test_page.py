@@ -1,0 +1,298 @@
+"""The page as a person uses it: in a real browser, before a real service, with real models and a real worker."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from core.tables import Model
+from tests.conftest import DIGIT_FILES
+from tests.integration.conftest import Programs, wait_for
+
+pytestmark = pytest.mark.browser
+Published = Callable[..., Model]
+KEY = "ts_a_key_that_only_this_test_knows_of"
+SEVEN = ((0.3, 0.25), (0.7, 0.25), (0.45, 0.8))  # strokes on a sheet of side 1
+
+
+def fill_in(page: Page, **fields: str) -> None:
+    for name, value in fields.items():
+        field = page.locator(f"[name={name}]")
+        if field.evaluate("node => node.tagName") == "SELECT":
+            field.select_option(value)
+        else:
+            field.fill(value)
+
+
+def draw(page: Page, *places: tuple[float, float]) -> None:
+    box = page.locator("canvas").bounding_box()
+    assert box is not None
+    x, y, width, height = box["x"], box["y"], box["width"], box["height"]
+    page.mouse.move(x + places[0][0] * width, y + places[0][1] * height)
+    page.mouse.down()
+    for across, down in places[1:]:
+        page.mouse.move(x + across * width, y + down * height, steps=8)
+    page.mouse.up()
+
+
+def answer(page: Page) -> Locator:
+    return page.get_by_label("Answer", exact=True)
+
+
+def status(page: Page) -> Locator:
+    return page.locator("main h1 .badge")
+
+
+# -- jobs
+
+
+def test_the_form_starts_the_job_that_was_asked_for(page: Page, programs: Programs) -> None:
+    programs.start("service")
+    page.goto("/")
+    fill_in(page, dataset="digits", network="shufflenet_v2_x0_5", weights="random", epochs="2", seed="7")
+    page.get_by_text("Everything else").click()
+    page.get_by_label("as JSON").fill('{"batch_size": 64, "name": "from the page"}')
+    page.get_by_role("button", name="Start training").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("from the page queued")
+    recipe = programs.job(page.url.split("/")[-1])["recipe"]
+    asked = {"dataset": "digits", "network": "shufflenet_v2_x0_5", "epochs": 2, "seed": 7, "batch_size": 64}
+    assert {name: recipe[name] for name in asked} == asked
+
+
+def test_what_is_wrong_with_a_recipe_stands_beside_its_field(page: Page, programs: Programs) -> None:
+    programs.start("service")
+    page.goto("/#/train")
+    fill_in(page, epochs="0", train_samples="many")
+    page.get_by_text("Everything else").click()
+    page.get_by_label("as JSON").fill('{"batch_size": 1}')
+    page.get_by_role("button", name="Start training").click()
+    expect(page.locator("#epochs-error")).to_have_text('must be 1 to 10000, or "auto"')
+    expect(page.locator("#train_samples-error")).to_contain_text("valid integer")
+    expect(page.locator("#more-error")).to_have_text('/batch_size: must be 2 to 65536, or "auto"')
+    expect(page.get_by_label("epochs")).to_be_focused()
+    assert httpx.get(f"{programs.url}/jobs").json()["data"] == []
+
+
+def test_a_job_rests_goes_on_is_cancelled_and_tried_again(page: Page, programs: Programs) -> None:
+    programs.start("service")
+    job_id = programs.train()
+    page.goto(f"/#/jobs/{job_id}")
+    for press, becomes in (("Pause", "paused"), ("Resume", "queued"), ("Cancel", "cancelled")):
+        page.get_by_role("button", name=press).click()
+        expect(status(page)).to_have_text(becomes)
+    page.get_by_role("button", name="Retry").click()
+    expect(status(page)).to_have_text("queued")
+    assert page.url.split("/")[-1] != job_id
+
+
+def test_a_job_is_watched_from_the_queue_to_its_model(page: Page, programs: Programs) -> None:
+    programs.start("service")
+    page.goto(f"/#/jobs/{programs.train()}")
+    expect(page.locator(".story li")).to_have_count(1)
+    programs.start("worker")
+    expect(status(page)).to_have_text("succeeded")
+    expect(page.locator(".chart polyline")).to_have_count(8)  # two lines in each chart, and in its legend
+    expect(page.locator(".chart svg[role=img] circle")).to_have_count(8)  # of two epochs
+    expect(page.locator(".story li").last).to_have_text("done succeeded")
+    assert page.get_by_role("progressbar").evaluate("bar => bar.value") == 100
+    page.get_by_text("Log of the trainer").click()
+    expect(page.get_by_label("The trainer's output")).to_contain_text("epoch 2 of 2")
+    page.get_by_role("link", name=re.compile("^model_")).click()
+    check_model_page(page)
+
+
+def check_model_page(page: Page) -> None:
+    expect(page.get_by_role("heading", level=1)).to_contain_text("Version 1")
+    model: dict[str, Any] = httpx.get(re.sub(r"#.*", "models/latest", page.url)).json()
+    expect(page.locator(".confusion .cell")).to_have_count(100)
+    counts = [count for count in page.locator(".confusion .cell").all_text_contents() if count != "·"]
+    assert sum(map(int, counts)) == sum(map(sum, model["confusion"]))
+    expect(page.locator(".facts")).to_contain_text(f"{100 * model['test_accuracy']:.2f} %")
+    pictures = page.locator(".mistakes img")
+    expect(pictures.first).to_be_visible()
+    assert pictures.evaluate_all("all => all.every((one) => one.naturalWidth === 28)")
+
+
+def test_why_a_job_failed_and_what_to_do_is_told(page: Page, programs: Programs) -> None:
+    programs.start("service")
+    programs.start("worker")
+    page.goto(f"/#/jobs/{programs.train(learning_rate=100, optimizer='sgd', epochs=20)}")
+    expect(status(page)).to_have_text("failed")
+    why = page.get_by_role("alert").filter(has_text="Why it failed")
+    expect(why).to_contain_text("loss_not_finite")
+    expect(why).to_contain_text("Lower the learning_rate")
+
+
+def test_the_story_goes_on_after_a_restart_and_tells_nothing_twice(page: Page, programs: Programs) -> None:
+    service = programs.start("service")
+    job_id = programs.train()
+    page.goto(f"/#/jobs/{job_id}")
+    story = page.locator(".story li")
+    expect(story).to_have_text(["status queued"])
+    service.terminate()
+    service.wait(20)
+    programs.start("service")
+    httpx.post(f"{programs.url}/jobs/{job_id}/pause").raise_for_status()
+    expect(story).to_have_text(["status queued", "status paused"])
+
+
+def test_what_others_wrote_is_text_and_never_a_tag(page: Page, programs: Programs) -> None:
+    programs.start("service")
+    name = "<img src=x onerror=alert(1)>"
+    programs.train(name=name)
+    page.goto("/#/jobs")
+    page.get_by_role("link", name=name).click()
+    expect(page.get_by_role("heading", level=1)).to_have_text(f"{name} queued")
+    expect(page.locator("main img")).to_have_count(0)
+
+
+# -- models
+
+
+def test_a_model_is_promoted_and_rolled_back(page: Page, programs: Programs, published: Published) -> None:
+    first, second = published(), published()
+    programs.start("service")
+    programs.served(second.id)
+    page.goto("/#/models")
+    page.get_by_role("button", name="Serve version 1").click()
+    expect(page.get_by_role("button", name="Serve version 2")).to_be_visible()
+    programs.served(first.id)
+    page.get_by_role("button", name="Roll back to version 2").click()
+    expect(page.get_by_role("button", name="Serve version 1")).to_be_visible()
+    programs.served(second.id)
+
+
+def test_a_refused_model_is_told_of(page: Page, programs: Programs, published: Published) -> None:
+    published()
+    broken = published(onnx=b"this is no graph", publish="manual")
+    programs.start("service")
+    page.goto(f"/#/models/{broken.id}")
+    page.get_by_role("button", name="Serve this model").click()
+    expect(page.get_by_text("Version 2 was refused")).to_be_visible()
+
+
+def test_two_models_stand_side_by_side(page: Page, programs: Programs, published: Published) -> None:
+    published(accuracy=0.9, network="resnet18")
+    published(accuracy=0.95, network="resnet50")
+    programs.start("service")
+    page.goto("/#/models")
+    compare = page.get_by_role("button", name="Compare")
+    expect(compare).to_be_disabled()
+    for version in (1, 2):
+        page.get_by_label(f"Compare version {version}").check()
+    compare.click()
+    rows = page.get_by_role("row")
+    expect(rows.filter(has_text="network")).to_contain_text("resnet50")
+    expect(rows.filter(has_text="test accuracy")).to_have_text(re.compile("95.00.%.*90.00.%|90.00.%.*95.00.%"))
+
+
+# -- try it
+
+
+def test_a_drawn_seven_is_read(page: Page, programs: Programs, published: Published) -> None:
+    published()
+    programs.start("service")
+    page.goto("/#/try")
+    draw(page, *SEVEN)
+    expect(answer(page).locator(".label")).to_have_text("7")
+    expect(answer(page).get_by_role("listitem")).to_have_count(10)
+    expect(answer(page).get_by_role("link", name="Version 1")).to_be_visible()
+    expect(answer(page).get_by_alt_text("The image as the network saw it")).to_be_visible()
+    page.get_by_label("what it looks at").check()
+    expect(answer(page).get_by_alt_text("Heat map")).to_be_visible()
+
+
+def test_an_image_is_chosen_pasted_or_dropped(page: Page, programs: Programs, published: Published) -> None:
+    published()
+    programs.start("service")
+    page.goto("/#/try")
+    page.get_by_label("Choose an image").set_input_files(DIGIT_FILES[3])
+    expect(answer(page).locator(".label")).to_have_text("3")
+    for event, target, digit in (("paste", "body", 4), ("drop", ".drop", 5)):
+        give(page, event, target, digit)
+        expect(answer(page).locator(".label")).to_have_text(str(digit))
+
+
+def give(page: Page, event: str, target: str, digit: int) -> None:
+    """The event that brings an image, as the browser makes it."""
+    page.locator(target).evaluate(
+        """(node, [name, bytes]) => {
+            const transfer = new DataTransfer();
+            transfer.items.add(new File([new Uint8Array(bytes)], "digit.png", { type: "image/png" }));
+            const kinds = { paste: ["clipboardData", ClipboardEvent], drop: ["dataTransfer", DragEvent] };
+            const [field, Kind] = kinds[name];
+            node.dispatchEvent(new Kind(name, { [field]: transfer, bubbles: true, cancelable: true }));
+        }""",
+        [event, list(DIGIT_FILES[digit].read_bytes())],
+    )
+
+
+def test_an_empty_sheet_is_no_digit(page: Page, programs: Programs, published: Published) -> None:
+    published()
+    programs.start("service")
+    page.goto("/#/try")
+    page.locator("canvas").evaluate("sheet => sheet.dispatchEvent(new PointerEvent('pointerup'))")
+    expect(answer(page)).to_have_text("The answer comes here.")
+    draw(page, (0.5, 0.5))  # a dot
+    expect(answer(page).get_by_role("link", name="Version 1")).to_be_visible()
+
+
+# -- for everybody
+
+
+def test_a_key_opens_the_page_where_keys_are_set(page: Page, programs: Programs) -> None:
+    programs.start("service", TUNESERVE_API_KEYS=f"me:admin:{KEY}")
+    with httpx.Client(base_url=programs.url, headers={"Authorization": f"Bearer {KEY}"}) as http:
+        job_id = http.post("/jobs", json={}).raise_for_status().json()["id"]
+    page.goto(f"/#/jobs/{job_id}")
+    for key in ("ts_wrong", KEY):
+        page.get_by_label("Key", exact=True).fill(key)
+        page.get_by_role("button", name="Use this key").click()
+        if key != KEY:
+            expect(page.get_by_text("This API key is not known")).to_be_visible()
+    expect(status(page)).to_have_text("queued")
+    expect(page.locator(".story li")).to_have_text(["status queued"])  # the stream carries the key too
+    page.reload()
+    expect(status(page)).to_have_text("queued")
+
+
+@pytest.mark.parametrize("colours", ["light", "dark"])
+def test_every_view_fits_a_phone(page: Page, programs: Programs, published: Published, colours: Any) -> None:
+    model = published()
+    published()
+    programs.start("service")
+    page.set_viewport_size({"width": 360, "height": 740})
+    page.emulate_media(color_scheme=colours)
+    job, pair = programs.train(name="a job with a rather long name"), f"{model.id},model_2"
+    of_one = (f"jobs/{job}", f"models/{model.id}", f"compare?of={pair}")
+    for view in ("train", "jobs", "models", "try", "nothing", *of_one):
+        page.goto(f"/#/{view}")
+        expect(page.get_by_role("heading", level=1)).to_be_visible()
+        assert page.evaluate("document.documentElement.scrollWidth") == 360, view
+
+
+def test_the_keyboard_reaches_the_content_and_views_tell_that_they_came(page: Page, programs: Programs) -> None:
+    programs.start("service")
+    page.goto("/")
+    expect(page.get_by_role("heading", level=1)).to_be_visible()
+    page.keyboard.press("Tab")
+    expect(page.get_by_text("Skip to the content")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.locator("main")).to_be_focused()
+    page.get_by_role("link", name="Jobs").press("Enter")
+    expect(page.get_by_text("No job yet")).to_be_visible()
+    expect(page.locator("main")).to_be_focused()
+    expect(page).to_have_title("Jobs · tuneserve")
+
+
+def test_the_page_asks_nobody_but_the_service(page: Page, programs: Programs) -> None:
+    programs.start("service")
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto("/")
+    expect(page.get_by_role("heading", level=1)).to_be_visible()
+    wait_for(lambda: any(url.endswith("/readyz") for url in asked), "the page to ask how the service is")
+    assert [url for url in asked if not url.startswith(programs.url)] == []
