@@ -79,7 +79,9 @@ def worker(data_dir: DataDir = None) -> None:
 
 @app.command()
 def train(
-    dataset: Annotated[str | None, typer.Option(help="digits, mnist, fashion_mnist")] = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="digits, mnist, ..., or one of your own; `tuneserve datasets list`")
+    ] = None,
     network: Annotated[str | None, typer.Option(help="Any classification network of torchvision")] = None,
     weights: Annotated[str | None, typer.Option(help="imagenet, random, or a model's id")] = None,
     epochs: Annotated[int | None, typer.Option(min=1)] = None,

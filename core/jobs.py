@@ -77,6 +77,12 @@ def page(
     return found[:limit], len(found) > limit
 
 
+def on_dataset(session: Session, dataset: str, statuses: Collection[JobStatus]) -> list[str]:
+    """The ids of the jobs in these states that train on the data set."""
+    named = Job.recipe["dataset"].as_string() == dataset
+    return list(session.scalars(select(Job.id).where(named, Job.status.in_(statuses)).order_by(Job.id)))
+
+
 def count_by_status(session: Session) -> dict[JobStatus, int]:
     """Every status, also those of no job."""
     counted = session.execute(select(Job.status, func.count()).group_by(Job.status))

@@ -24,6 +24,7 @@ _DATASETS = """
     imagenette eurosat country211 rendered_sst2
 """
 DATASETS = tuple(_DATASETS.split())
+DATASET_NAME = r"^[a-z0-9][a-z0-9_-]{0,63}$"
 
 SECRET_PREFIX, SHORTEST_SECRET = "whsec_", 24  # bytes; Standard Webhooks
 MODEL_ID = r"model_[0-9a-z_]{1,60}"
@@ -91,7 +92,7 @@ class _Shared(BaseModel):
     name: str | None = Field(None, max_length=200, description="A name for people.")
     dataset: str = Field(
         "mnist",
-        pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$",
+        pattern=DATASET_NAME,
         description='Built in, like "digits" or "cifar10", or the name of a folder of images; GET /datasets lists all.',
     )
     network: str = Field("resnet50", description="A classification network of torchvision.")

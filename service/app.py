@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
-from fastapi.responses import RedirectResponse
 from fastapi_offline import FastAPIOffline
 from sqlalchemy.exc import OperationalError
 from starlette.concurrency import run_in_threadpool
@@ -36,11 +35,13 @@ from service.model_cache import Load, Loaded, ModelCache
 from service.oip.statistics import Statistics
 from service.rate_limit import RateLimit
 from service.reloader import Reloader
-from service.routes import aliases, catalogue, deliveries, health, models, oip, predict, predictions
+from service.routes import aliases, catalogue, datasets, deliveries, health, models, oip, page, predict, predictions
 from service.routes import jobs as jobs_routes
 from service.routes import keys as keys_routes
 from service.routes import metrics as metrics_routes
+from service.routes.page import PageFiles
 from service.self_test import self_test
+from service.shed import Shed
 from service.state import State
 
 if TYPE_CHECKING:
@@ -111,10 +112,18 @@ def create_app(settings: Settings) -> FastAPI:
     access = Access(settings)
     rate_limit = RateLimit(settings.rate_limit_per_s) if settings.rate_limit_per_s else None
 
-    app = FastAPIOffline(title="tuneserve", version=version("tuneserve"), description=DESCRIPTION, lifespan=lifespan)
+    app = FastAPIOffline(
+        title="tuneserve",
+        version=version("tuneserve"),
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        responses=problems.DESCRIBED,
+    )
     problems.install(app)
     app.add_middleware(
-        BodyLimit, max_bytes=settings.max_body_bytes, elsewhere={"/predictions": settings.max_batch_bytes}
+        BodyLimit,
+        max_bytes=settings.max_body_bytes,
+        elsewhere={"/predictions": settings.max_batch_bytes, "/datasets": settings.max_dataset_bytes},
     )
     app.add_middleware(Gate, access=access, rate_limit=rate_limit)
     if settings.cors_origins:
@@ -122,6 +131,8 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(SecurityHeaders)
     app.add_middleware(RequestId)
     app.add_middleware(Observe, metrics=metrics)
+    refused = metrics.requests.labels("/predict", "POST", 429)
+    app.add_middleware(Shed, is_full=lambda: app.state.service.batcher.is_full, on_refused=refused.inc)
     for routes in (
         jobs_routes,
         deliveries,
@@ -131,12 +142,14 @@ def create_app(settings: Settings) -> FastAPI:
         predictions,
         oip,
         catalogue,
+        datasets,
         keys_routes,
         health,
         metrics_routes,
+        page,
     ):
         app.include_router(routes.router)
-    app.add_api_route("/", lambda: RedirectResponse("/docs"), include_in_schema=False)
+    app.mount("/page", PageFiles())
     return app
 
 

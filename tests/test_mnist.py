@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from core.errors import DatasetInvalid, DatasetUnavailable
+from core.idx import FILES
 from core.settings import Settings
 from tests.webfolder import NOBODY, served
-from worker.datasets.mnist import FILES, load_fashion_mnist, load_mnist
+from worker.datasets.mnist import load_fashion_mnist, load_mnist
 
 DOTTED = [file.replace("-idx", ".idx") for file in FILES]
 LAYOUTS = {  # paths below <datasets_dir>/mnist, in the order of FILES, and whether the files are packed

@@ -1,7 +1,7 @@
 """What a recipe can name."""
 
 import math
-from typing import Any
+from typing import Any, Literal
 
 from fastapi import APIRouter, Depends
 from pydantic import BaseModel, Field
@@ -12,6 +12,7 @@ from core.recipe import DATASETS, Recipe
 from core.scopes import Scope
 from core.settings import Settings
 from service.access import Needs
+from service.datasets.shelf import Shelf
 from service.state import Service
 
 router = APIRouter(tags=["catalogue"], dependencies=[Depends(Needs(Scope.TRAIN))])
@@ -23,6 +24,14 @@ class NetworkView(BaseModel):
     parameters: int = Field(description="Of all weights, with a head for ImageNet's 1,000 classes")
     smallest_image_size: int = Field(description="Side in pixels")
     optimizer: str = Field(description='What "auto" means for it')
+
+
+class DatasetSummary(BaseModel):
+    name: str
+    kind: Literal["built_in", "uploaded", "folder"]
+    version: int | None = Field(None, description="Of an uploaded one, as the numbers are")
+    images: int | None = None
+    classes: int | None = None
 
 
 @router.get("/networks", summary="Networks that can be trained")
@@ -44,15 +53,26 @@ def get_network(name: str) -> dict[str, Any]:
 
 
 @router.get("/datasets", summary="Data sets that can be trained on")
-def list_datasets(service: Service) -> dict[str, list[str]]:
-    """The built-in ones, and the folders of images in the data sets' directory."""
-    return {"data": datasets(service.settings)}
+def list_datasets(service: Service) -> dict[str, list[DatasetSummary]]:
+    """The built-in ones, those that were uploaded, and the folders of images in the data sets' directory."""
+    shelf = Shelf(service.settings.resolved_datasets_dir)
+    return {"data": [_summary(name, shelf) for name in datasets(service.settings)]}
 
 
 def datasets(settings: Settings) -> list[str]:
-    root = settings.resolved_datasets_dir
-    folders = sorted(entry.name for entry in root.iterdir() if entry.is_dir()) if root.is_dir() else []
-    return [*DATASETS, *(name for name in folders if name not in DATASETS)]
+    return [*DATASETS, *(name for name in Shelf(settings.resolved_datasets_dir).names() if name not in DATASETS)]
+
+
+def _summary(name: str, shelf: Shelf) -> DatasetSummary:
+    if name in DATASETS:
+        return DatasetSummary(name=name, kind="built_in")
+    try:
+        card = shelf.card(name)
+    except NotFound:
+        return DatasetSummary(name=name, kind="folder")
+    return DatasetSummary(
+        name=name, kind="uploaded", version=card.version, images=card.images, classes=len(card.classes)
+    )
 
 
 def _view(network: Network) -> NetworkView:

@@ -5,7 +5,7 @@ from functools import partial
 
 from core.errors import DatasetUnavailable
 from core.settings import Settings
-from worker.datasets import cifar, digits, emnist, folder, mnist, photo_sets, qmnist, svhn, usps
+from worker.datasets import cifar, digits, emnist, folder, idx_folder, mnist, photo_sets, qmnist, svhn, usps
 from worker.datasets.dataset import Dataset
 
 LOADERS: Mapping[str, Callable[[Settings], Dataset]] = {
@@ -33,4 +33,4 @@ def load(name: str, settings: Settings) -> Dataset:
             f"There is no data set {name}.",
             hint=f"Put its images into {settings.resolved_datasets_dir / name}/<class>/.",
         )
-    return folder.load(name, settings)
+    return idx_folder.load(name, settings) if idx_folder.is_one(name, settings) else folder.load(name, settings)

@@ -35,7 +35,8 @@ def load(name: str, settings: Settings) -> Dataset:
     root = settings.resolved_datasets_dir / name
     train_root = root / "train" if (root / "train").is_dir() else root
     test_root = next((root / part for part in TEST_PARTS if (root / part).is_dir()), None)
-    classes = tuple(folder.name for folder in _entries(train_root) if folder.is_dir() and folder.name not in TEST_PARTS)
+    parts = TEST_PARTS if train_root == root else ()  # below train, a class may be called like one
+    classes = tuple(folder.name for folder in _entries(train_root) if folder.is_dir() and folder.name not in parts)
     if len(classes) < 2:
         raise DatasetInvalid(f"{name}: {train_root} holds {len(classes)} class folders; at least two are needed.")
     train, test = _files(train_root, classes), _files(test_root, classes) if test_root else []

@@ -7,15 +7,15 @@ import gzip
 import math
 import zlib
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from core.errors import DatasetInvalid
+from core.idx import INT32, UINT8, header_bytes, shape_of
 
 GZIP_MAGIC = b"\x1f\x8b"
-UINT8, INT32 = 0x08, 0x0C  # of the format's types, those that MNIST's relatives use
 
 Scalar = TypeVar("Scalar", bound=np.generic)
 
@@ -65,11 +65,10 @@ def read_idx_int32(path: Path, dimensions: int, data: bytes | None = None) -> np
 
 def _read(path: Path, dimensions: int, data: bytes | None, kind: int, dtype: np.dtype[Scalar]) -> npt.NDArray[Scalar]:
     data = _unpacked(path, path.read_bytes() if data is None else data)
-    header = 4 + 4 * dimensions
-    if len(data) < header or data[:4] != bytes([0, 0, kind, dimensions]):
+    header, shape = header_bytes(dimensions), shape_of(data, dimensions, kind)
+    if shape is None:
         what = "bytes" if kind == UINT8 else "32-bit integers"
         raise DatasetInvalid(f"{path} is not an IDX file of {what} with {dimensions} dimensions.")
-    shape: Any = np.frombuffer(data, ">u4", dimensions, offset=4).tolist()
     if len(data) != header + math.prod(shape) * dtype.itemsize:
         held = (len(data) - header) / dtype.itemsize
         raise DatasetInvalid(f"{path} should hold {math.prod(shape)} values and holds {held:g}.")

@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
+from core.idx import FILES
 from core.settings import Settings
 from worker.datasets.dataset import Dataset
 from worker.datasets.idx import find_idx, read_images, read_labels
 from worker.datasets.sources import download
 
-FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 DIGITS = tuple(str(digit) for digit in range(10))
 CHARACTERS = ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo")
 GARMENTS = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")

@@ -1,0 +1,17 @@
+"""The header of the IDX format, and the four files in which MNIST and its relatives come."""
+
+import struct
+
+FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+UINT8, INT32 = 0x08, 0x0C  # of the format's types, those that MNIST's relatives use
+
+
+def header_bytes(dimensions: int) -> int:
+    return 4 + 4 * dimensions
+
+
+def shape_of(header: bytes, dimensions: int, kind: int = UINT8) -> tuple[int, ...] | None:
+    """What the first bytes of a file announce; None: it is no IDX file of that kind."""
+    if len(header) < header_bytes(dimensions) or header[:4] != bytes([0, 0, kind, dimensions]):
+        return None
+    return struct.unpack_from(f">{dimensions}I", header, 4)

@@ -1,0 +1,160 @@
+"""What is in a file that was sent: the members of a zip or a tar, else the file itself."""
+
+import gzip
+import struct
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import IO, Any, Literal, cast
+
+from core.errors import InvalidInput, TooLarge
+from service import zip_directory
+from service.datasets.findings import Code
+
+ZIP_STARTS, GZIP_START = (b"PK\x03\x04", b"PK\x05\x06"), b"\x1f\x8b"
+GZIP_SUFFIX = ".gz"
+ENCRYPTED, UTF_8 = 0x1, 0x800  # an entry's flags
+METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # the others may take any memory to unpack
+LONGEST_READ = 16 * 2**20  # of a tar: longer ones are headers that lie, and would be held in memory
+# what the libraries raise for bytes that are not theirs
+DAMAGE = (
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    EOFError,
+    LookupError,
+    OSError,
+    OverflowError,
+    RuntimeError,
+    ValueError,
+)
+
+Trouble = tuple[Code, str]
+NO_FILE: Trouble = ("not_a_file", "It is a link or a device, and no file.")
+Open = Callable[[], AbstractContextManager[IO[bytes]]]
+
+
+@dataclass(frozen=True)
+class Member:
+    name: str
+    kind: Literal["file", "folder"]
+    open: Open  # before the next member is asked for
+    size: int = 0  # bytes, as the archive says
+    trouble: Trouble | None = None  # why it cannot be opened
+
+
+def members_of(name: str, file: Path, most: int) -> Iterator[Member]:
+    """InvalidInput: the body was to be an archive, and is none. TooLarge: a zip names more than ``most`` files."""
+    with file.open("rb") as content:
+        start = content.read(4)
+    if start in ZIP_STARTS:
+        return _in_zip(file, most)
+    if _is_tar(file, start):
+        return _in_tar(file, start)
+    if not name:
+        raise InvalidInput("The body is neither a zip nor a tar: send one, or a form with `-F file=@...`.")
+    return iter([_member(name, partial(_open, file), file.stat().st_size)])
+
+
+def _open(file: Path) -> IO[bytes]:
+    return file.open("rb")
+
+
+def _in_zip(file: Path, most: int) -> Iterator[Member]:
+    for count, _ in enumerate(zip_directory.names(file), 1):
+        if count > most:
+            raise TooLarge("There are more files than TUNESERVE_MAX_DATASET_FILES allows.")
+    with zipfile.ZipFile(file) as archive:
+        for info in archive.infolist():
+            name = _name(info)
+            if info.is_dir():
+                yield Member(name, "folder", partial(archive.open, info))
+            else:
+                yield _member(name, partial(archive.open, info), info.file_size, _trouble(info))
+
+
+def _name(info: zipfile.ZipInfo) -> str:
+    """Not all programs that write UTF-8 say so."""
+    if info.flag_bits & UTF_8:
+        return info.filename
+    try:
+        return info.filename.encode("cp437").decode()
+    except UnicodeError:
+        return info.filename
+
+
+def _trouble(info: zipfile.ZipInfo) -> Trouble | None:
+    if info.flag_bits & ENCRYPTED:
+        return "encrypted", "It is encrypted: send it without a password."
+    if info.compress_type not in METHODS:
+        return "damaged", "It is packed in an uncommon way: pack it with deflate, or not at all."
+    return None
+
+
+def _is_tar(file: Path, start: bytes) -> bool:
+    try:
+        with _tar(file, start):
+            return True
+    except DAMAGE:
+        return False
+
+
+def _in_tar(file: Path, start: bytes) -> Iterator[Member]:
+    with _tar(file, start) as archive:
+        while info := archive.next():
+            name = info.name.encode(errors="surrogateescape").decode(errors="replace")
+            opened = partial(_extract, archive, info)
+            if info.isdir():
+                yield Member(name, "folder", opened)
+            else:
+                yield _member(name, opened, info.size, None if info.isfile() else NO_FILE)
+            cast(Any, archive).members.clear()  # it keeps them all, and there may be a million
+
+
+@contextmanager
+def _tar(file: Path, start: bytes) -> Iterator[tarfile.TarFile]:
+    with _stream(file, start) as stream, tarfile.open(fileobj=cast(IO[bytes], _Bounded(stream)), mode="r:") as archive:
+        yield archive
+
+
+def _stream(file: Path, start: bytes) -> IO[bytes]:
+    return cast(IO[bytes], gzip.GzipFile(file)) if start.startswith(GZIP_START) else file.open("rb")
+
+
+class _Bounded:
+    """As much of a file as tarfile needs."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self.seek = stream.seek
+        self.tell = stream.tell
+        self._stream = stream
+
+    def read(self, size: int) -> bytes:
+        if size > LONGEST_READ:
+            raise tarfile.ReadError("a header is too long")
+        return self._stream.read(size)
+
+
+def _extract(archive: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:
+    content = archive.extractfile(info)
+    assert content is not None  # a file
+    return content
+
+
+def _member(name: str, opened: Open, size: int, trouble: Trouble | None = None) -> Member:
+    """A gzipped file among the others counts as what it holds: so MNIST's four files come."""
+    if name.lower().endswith(GZIP_SUFFIX):
+        return Member(name[: -len(GZIP_SUFFIX)], "file", partial(_unzipped, opened), size, trouble)
+    return Member(name, "file", opened, size, trouble)
+
+
+@contextmanager
+def _unzipped(opened: Open) -> Iterator[IO[bytes]]:
+    with opened() as packed, gzip.GzipFile(fileobj=packed) as content:
+        yield cast(IO[bytes], content)

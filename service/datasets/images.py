@@ -1,0 +1,130 @@
+"""Looks at every image before a training does, and keeps those that can be read as ``train/<class>/<file>``."""
+
+import hashlib
+import os
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import islice
+from pathlib import Path
+
+from PIL import UnidentifiedImageError
+
+from core.batch_files import JUNK
+from core.errors import NotAnImage, TooLarge
+from core.images import decode, fit_photo
+from core.settings import Settings
+from service.datasets.findings import Code, Findings
+from service.datasets.layout import Sample
+
+LONGEST_NAME = 200  # bytes of a file's or class's name; disks take 255
+BLOCK = 256  # images looked at between two looks at the results
+Found = str | tuple[Code, str]  # the sha256 of a file, or what is wrong with it
+Counts = dict[str, dict[str, int]]  # of the images of each class, by part
+
+
+def keep(samples: Sequence[Sample], folder: Path, settings: Settings, findings: Findings) -> tuple[Counts, str]:
+    """How many images each class has, and the digest of all. ``findings`` says what stands against a training."""
+    named = [sample for sample in samples if _has_good_name(sample, findings)]
+    _compare_names({sample.label for sample in named}, findings)
+    good = _examine_all(named, settings, findings)
+    counts = _count(named, [sample for sample, _ in good])
+    _judge(counts, findings)
+    return counts, _place(good, folder)
+
+
+def _has_good_name(sample: Sample, findings: Findings) -> bool:
+    label = sample.label
+    if label.startswith(".") or label in JUNK or "/" in label or not _fits_a_disk(label):
+        rule = f"no / or control character in it, no dot before it, and at most {LONGEST_NAME} bytes"
+        reason = f"{label!r} cannot be a class: {rule}."
+        findings.warn(sample.entry.path, "class_name", reason)
+        return False
+    return True
+
+
+def _compare_names(labels: Iterable[str], findings: Findings) -> None:
+    first: dict[str, str] = {}
+    for label in sorted(labels):
+        other = first.setdefault(unicodedata.normalize("NFC", label.casefold()), label)
+        if other != label:
+            findings.refuse(label, "class_case", f"Only case tells it from the class {other}: give both one name.")
+
+
+def _examine_all(samples: Sequence[Sample], settings: Settings, findings: Findings) -> list[tuple[Sample, str]]:
+    """Those that can be read, with the digest of each file."""
+    good = []
+    look, waiting = partial(_examine, settings=settings), iter(samples)
+    with ThreadPoolExecutor(max(1, (os.cpu_count() or 1) // 2), "examine") as pool:  # predictions go on beside it
+        while block := list(islice(waiting, BLOCK)):
+            for sample, found in zip(block, pool.map(look, block), strict=True):
+                if isinstance(found, str):
+                    good.append((sample, found))
+                else:
+                    findings.warn(sample.entry.path, *found)
+    return good
+
+
+def _examine(sample: Sample, settings: Settings) -> Found:
+    file = sample.entry.file
+    if file.stat().st_size > settings.max_body_bytes:
+        return "too_large", f"The file is larger than {settings.max_body_bytes} bytes."
+    data = file.read_bytes()
+    try:
+        fit_photo(decode(data, settings.max_image_pixels))
+    except TooLarge as error:
+        return "too_large", str(error)
+    except NotAnImage as error:
+        unknown = isinstance(error.__cause__, UnidentifiedImageError)
+        return "not_an_image" if unknown else "truncated", str(error)
+    return hashlib.sha256(data).hexdigest()
+
+
+def _count(sent: Iterable[Sample], good: Iterable[Sample]) -> Counts:
+    counted = Counter((sample.label, sample.part) for sample in good)
+    return {
+        label: {part: counted[label, part] for part in ("train", "test")}
+        for label in sorted({sample.label for sample in sent})
+    }
+
+
+def _judge(counts: Counts, findings: Findings) -> None:
+    has_test = any(count["test"] for count in counts.values())
+    if len(counts) < 2:
+        reason = f"At least two classes are needed, a folder each; found: {', '.join(counts) or 'none'}."
+        findings.refuse("classes", "too_few_classes", reason)
+    for label, count in counts.items():
+        if not sum(count.values()):
+            findings.refuse(label, "empty_class", "The class holds no image that can be read.")
+        elif has_test and not (count["train"] and count["test"]):
+            missing = "train" if count["test"] else "test"
+            findings.refuse(label, "too_few_images", f"The class has no image in the {missing} part.")
+        elif count["train"] < 2 and not has_test:
+            findings.refuse(label, "too_few_images", "The class has one image: one to learn from and one to test with.")
+
+
+def _place(good: Sequence[tuple[Sample, str]], folder: Path) -> str:
+    """Move each file to where it belongs; the digest of all by part, class, name and content."""
+    taken: set[Path] = set()
+    lines = []
+    for number, (sample, digest) in enumerate(good):
+        path = Path(sample.part, sample.label, _file_name(sample))
+        while path in taken:
+            path = path.with_name(f"{number}-{path.name}")
+        taken.add(path)
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        sample.entry.file.rename(folder / path)
+        lines.append(f"{path.as_posix()}\0{digest}\n")
+    return hashlib.sha256("".join(sorted(lines)).encode()).hexdigest()
+
+
+def _file_name(sample: Sample) -> str:
+    """As it was sent, where a disk takes that; the trainer passes over what begins with a dot."""
+    name = sample.entry.path.name
+    return name if _fits_a_disk(name) else hashlib.sha256(name.encode()).hexdigest()[:16]
+
+
+def _fits_a_disk(name: str) -> bool:
+    return len(name.encode()) <= LONGEST_NAME and all(unicodedata.category(character) != "Cc" for character in name)

@@ -1,0 +1,124 @@
+"""Data sets: send one's own, look at it, delete it."""
+
+from functools import partial
+from pathlib import Path as Folder
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from fastapi.concurrency import contextmanager_in_threadpool
+from sqlalchemy.orm import Session
+from starlette.concurrency import run_in_threadpool
+
+from core import jobs
+from core.creations import Made
+from core.errors import Conflict, InvalidInput, NotFound
+from core.recipe import DATASET_NAME, DATASETS
+from core.scopes import Scope
+from core.tables import ENDED, OWNED, JobStatus
+from service.access import Needs, Who
+from service.checks import require_space
+from service.creations import IdempotencyKey, create
+from service.datasets import sheet
+from service.datasets.building import Built, build
+from service.datasets.shelf import DatasetCard, Shelf
+from service.datasets.upload import BODY, digests, receive
+from service.state import Service, State
+
+router = APIRouter(prefix="/datasets", tags=["datasets"], dependencies=[Depends(Needs(Scope.TRAIN))])
+NOT_ENDED = frozenset(JobStatus) - ENDED
+Name = Annotated[str, Path(pattern=DATASET_NAME)]
+
+
+@router.post("", status_code=201, response_model=DatasetCard, openapi_extra=BODY, summary="Send a data set of your own")
+async def create_dataset(
+    request: Request,
+    service: Service,
+    caller: Who,
+    name: Annotated[str, Query(pattern=DATASET_NAME, description="What recipes will call it")],
+    replace: Annotated[bool, Query(description="Take the place of the one of that name")] = False,
+    idempotency_key: IdempotencyKey = None,
+) -> Response:
+    """A zip or a tar: a folder of images for each class, with or without `train/` and `test/` above them; or images
+    and a csv with columns `filename` and `label`; or MNIST's four IDX files. Every image is looked at before the
+    answer: who gets it knows that a training can start. 422 lists every file that is wrong.
+    """
+    shelf = _shelf(service)
+    await run_in_threadpool(_check, service, name)
+    if not (replace or idempotency_key):  # with a key, the name may be taken by the first of two same requests
+        _refuse_if_taken(shelf, name)
+    async with contextmanager_in_threadpool(shelf.aside()) as aside:
+        sent = await receive(request, aside, service.settings)
+
+        def answer() -> Response:
+            asked = {"name": name, "replace": replace, "files": digests(sent)} if idempotency_key else None
+            built = build(sent, aside / "built", service.settings)
+            make = partial(_place, service=service, built=built, folder=aside / "built", name=name, replace=replace)
+            return create(service, router.prefix, caller, idempotency_key, asked, make)
+
+        return await run_in_threadpool(answer)
+
+
+@router.get("/{name}", summary="An uploaded data set: its classes, and what was left out")
+def get_dataset(name: Name, service: Service) -> DatasetCard:
+    _must_be_uploaded(name)
+    return _shelf(service).card(name)
+
+
+@router.get(
+    "/{name}/samples.png",
+    response_class=Response,
+    responses={200: {"content": {"image/png": {}}}},
+    summary="Its first images, class by class",
+)
+def get_samples(name: Name, service: Service) -> Response:
+    """Up to eight of each of the first eight classes."""
+    shelf = _shelf(service)
+    card = get_dataset(name, service)
+    drawn = sheet.draw(card, shelf.folder(name), service.settings.max_image_pixels)
+    return Response(drawn, media_type="image/png", headers={"ETag": f'"{card.digest}"'})
+
+
+@router.delete("/{name}", status_code=204, summary="Delete an uploaded data set")
+def delete_dataset(name: Name, service: Service) -> None:
+    """Not while a job that has not ended trains on it (409). Models that were trained on it stay."""
+    shelf = _shelf(service)
+    get_dataset(name, service)
+    with shelf.aside() as aside, service.db.write() as session:  # no worker takes a job meanwhile
+        _refuse_if_used(session, name, NOT_ENDED)
+        shelf.remove(name, aside)
+
+
+def _shelf(service: State) -> Shelf:
+    return Shelf(service.settings.resolved_datasets_dir)
+
+
+def _check(service: State, name: str) -> None:
+    """Before the body is read: gigabytes are not sent for nothing."""
+    require_space(service.settings)
+    if name in DATASETS:
+        raise InvalidInput(f"{name} is built in: take another name.", "query/name")
+
+
+def _place(session: Session, service: State, built: Built, folder: Folder, name: str, replace: bool) -> Made:
+    """In a write transaction, so that no worker takes a job and no other upload takes the name meanwhile."""
+    shelf = _shelf(service)
+    if not replace:
+        _refuse_if_taken(shelf, name)
+    _refuse_if_used(session, name, OWNED)
+    card = shelf.place(built, folder, name)
+    return Made(201, {"Location": f"{router.prefix}/{name}"}, card.model_dump(mode="json"))
+
+
+def _refuse_if_taken(shelf: Shelf, name: str) -> None:
+    if shelf.has(name):
+        raise Conflict(f"There is a data set {name}: send it with ?replace=true to take its place.")
+
+
+def _refuse_if_used(session: Session, name: str, statuses: frozenset[JobStatus]) -> None:
+    if using := jobs.on_dataset(session, name, statuses):
+        raise Conflict(f"{name} is being used: wait for {', '.join(using[:3])}, or cancel it.")
+
+
+def _must_be_uploaded(name: str) -> None:
+    if name in DATASETS:
+        raise NotFound(f"{name} is built in: nothing is known of it before a job loads it.")

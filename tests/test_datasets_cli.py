@@ -1,0 +1,75 @@
+"""client.datasets: one's own photos, as a person sends them and reads what is wrong with them."""
+
+import json
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner, Result
+
+from client import cli, datasets
+from client.api import ServiceError
+from tests.datafiles import zipped
+from tests.setfiles import pets
+
+
+@pytest.fixture(autouse=True)
+def _wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(datasets, "console", Console(width=200))
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """A folder with two classes, an empty one, a hidden folder and a file that is no image."""
+    folder = tmp_path / "photos"
+    for name, data in pets("cat", "dog").items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data)
+    (folder / "fox").mkdir()
+    (folder / ".git").mkdir()
+    (folder / ".git" / "HEAD").write_text("main")
+    (folder / "cat" / "notes.txt").write_text("meow")
+    return folder
+
+
+def typed(*words: object) -> Result:
+    return CliRunner().invoke(cli.app, ["datasets", *(str(word) for word in words)])
+
+
+def test_a_folder_is_sent_and_every_problem_told(photos: Path, live: str) -> None:
+    answer = typed("add", "pets", photos, "--url", live)
+    assert answer.exit_code == 0, answer.output
+    assert "pets version 1: 6 images, 2 problems" in answer.output
+    assert {line.split(": ")[1] for line in answer.stderr.splitlines()} == {"cat/notes.txt", "fox"}
+
+
+def test_a_zip_is_sent_as_it_is_and_can_be_looked_at(tmp_path: Path, live: str) -> None:
+    (tmp_path / "pets.zip").write_bytes(zipped(pets("cat", "dog")))
+    sent = json.loads(typed("add", "pets", tmp_path / "pets.zip", "--json", "--url", live).stdout)
+    assert json.loads(typed("check", "pets", "--json", "--url", live).stdout) == sent
+    assert "dog" in typed("check", "pets", "--url", live).output
+
+
+def test_the_name_is_taken_until_it_may_be_replaced(photos: Path, live: str) -> None:
+    typed("add", "pets", photos, "--url", live)
+    refusal = typed("add", "pets", photos, "--url", live)
+    assert isinstance(refusal.exception, ServiceError)
+    assert "replace=true" in str(refusal.exception)
+    assert "version 2" in typed("add", "pets", photos, "--replace", "--url", live).output
+
+
+def test_what_cannot_be_used_is_told_file_by_file(photos: Path, live: str) -> None:
+    for file in (photos / "dog").iterdir():
+        file.write_bytes(b"none")
+    refusal = typed("add", "pets", photos, "--url", live)
+    assert refusal.exit_code == 1
+    assert "error: dog: The class holds no image" in refusal.stderr
+    assert "warning: dog/1.png: This is not an image" in refusal.stderr
+
+
+def test_all_that_a_recipe_can_name_is_listed(photos: Path, live: str) -> None:
+    typed("add", "pets", photos, "--url", live)
+    shown = typed("list", "--url", live).output
+    assert "built in" in shown
+    assert "pets" in shown
+    assert json.loads(typed("list", "--json", "--url", live).stdout)[-1]["images"] == 6
