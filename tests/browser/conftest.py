@@ -14,8 +14,9 @@ PATIENCE_MS = 90_000  # for a noisy machine; nothing waits so long unless it fai
 REFUSED = "Failed to load resource"  # the browser's own note on every answer that is an error
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
+    """Gone with its module: while Playwright runs, it holds an event loop that other tests need."""
     path = os.environ.get("TEST_CHROMIUM") or shutil.which("chromium")
     if path is None:
         if os.environ.get("CI"):
