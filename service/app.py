@@ -131,8 +131,11 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(SecurityHeaders)
     app.add_middleware(RequestId)
     app.add_middleware(Observe, metrics=metrics)
-    refused = metrics.requests.labels("/predict", "POST", 429)
-    app.add_middleware(Shed, is_full=lambda: app.state.service.batcher.is_full, on_refused=refused.inc)
+    app.add_middleware(
+        Shed,
+        is_full=lambda: app.state.service.batcher.is_full,
+        on_refused=lambda: metrics.requests.labels("/predict", "POST", 429).inc(),
+    )
     for routes in (
         jobs_routes,
         deliveries,

@@ -21,7 +21,7 @@ from core.tables import Model
 
 CHECKS = [status_code_conformance, content_type_conformance, response_schema_conformance]
 LATER = (503, 504)  # not ready yet; not within X-Timeout-Ms: answers, and no errors of ours
-EXAMPLES = 15  # of each operation, right ones and wrong ones each
+EXAMPLES = 8  # of each operation, right ones and wrong ones each
 PATIENCE_S = 70  # a valid ?wait= is up to 60
 TESTED = hypothesis.settings(
     max_examples=EXAMPLES,

@@ -16,7 +16,7 @@ from core.settings import Settings
 from core.tables import Event, Job, JobStatus, Worker
 
 PROCESSES = 16
-JOBS = int(os.environ.get("TEST_PRESSURE_JOBS", "2000"))
+JOBS = int(os.environ.get("TEST_PRESSURE_JOBS", "500"))
 DONE = {"code": "internal", "message": "done", "hint": "", "traceback_tail": ""}
 EVENTS = 3  # of each job: queued, running, failed
 

@@ -48,6 +48,7 @@ async def test_a_full_queue_refuses_at_once_and_answers_those_that_wait(
 ) -> None:
     published()
     async with running(tight) as http:
+        await http.post("/predict", files={"file": SEVEN})  # FastAPI builds what it needs for a route at its first use
         blocked.clear()
         waiting = [asyncio.create_task(http.post("/predict", files={"file": SEVEN})) for _ in range(2)]
         await until(lambda: batcher_of(http).is_full)

@@ -7,7 +7,7 @@ from tests.chaos.storm import Storm
 from tests.integration.conftest import Programs, programs
 
 __all__ = ["programs"]
-BLOWS = 8
+BLOWS = 5
 
 
 @pytest.mark.timeout(600)

@@ -18,7 +18,7 @@ from tests.integration.conftest import Programs, wait_for
 
 Published = Callable[..., Model]
 SEVEN = DIGIT_FILES[7].read_bytes()
-SWAPS = int(os.environ.get("TEST_SWAPS", "150"))  # with 500 it takes minutes, and holds as well
+SWAPS = int(os.environ.get("TEST_SWAPS", "60"))  # with 500 it takes minutes, and holds as well
 WARM = 20  # models after which memory is measured first
 
 
