@@ -47,6 +47,8 @@ class OnnxPredictor:
         self._temperature = temperature_of(model)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
+        # waiting threads that spin take the processor from decoding: 231 and 236 requests/s against 300 without
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3
         path = fetch_checked(store, model.key, graph_of(model))
         self._session: Any = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
