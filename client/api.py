@@ -55,9 +55,6 @@ class Client:
         """``verb``: cancel, pause, resume or retry."""
         return self._call("POST", f"/jobs/{job_id}/{verb}", params=params or {})
 
-    def cancel(self, job_id: str) -> dict[str, Any]:
-        return self.ask_job(job_id, "cancel")
-
     def logs(self, job_id: str) -> str:
         """The last megabyte of the newest attempt's; nothing where it has written none yet."""
         answer = self._request("GET", f"/jobs/{job_id}/logs")

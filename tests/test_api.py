@@ -66,7 +66,7 @@ def test_a_job_is_posted_listed_shown_and_cancelled(client: Client) -> None:
     job = client.train({"dataset": "digits"})
     assert client.job(job["id"]) == job
     assert [one["id"] for one in client.jobs()] == [job["id"]]
-    assert client.cancel(job["id"])["status"] == "cancelled"
+    assert client.ask_job(job["id"], "cancel")["status"] == "cancelled"
 
 
 def test_models_are_listed_and_found(client: Client, published: Published) -> None:

@@ -140,7 +140,7 @@ def test_following_a_job_ends_with_its_result_and_its_exit_code(
     serve: Serve, db: Database, published: Published, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def cancelled(client: Client, job_id: str) -> list[dict[str, object]]:
-        client.cancel(job_id)
+        client.ask_job(job_id, "cancel")
         return [client.job(job_id)]
 
     monkeypatch.setattr(Client, "follow", cancelled)

@@ -95,16 +95,14 @@ def fit(
         if state and epoch == epochs_done and (done := midway.step_of(state)) is not None:
             first = done
             means.go_on(midway.from_arrays(state, device))
-        skipped = first - epoch * per_epoch
-        waiting = _Waiting(batches(train, recipe.batch_size, recipe.seed, epoch, skipped))
+        waiting = _Waiting(batches(train, recipe.batch_size, recipe.seed, epoch, first - epoch * per_epoch))
         rate, kept_at = 0.0, time.monotonic()
         for step, (images, labels) in enumerate(waiting, start=first):
             stopping = should_stop()
             if step > first and (stopping or time.monotonic() - kept_at >= midway_every_s):
-                sums = means.sums()
+                here = midway.to_arrays(step, means.sums(), device)
                 mean.swap()
-                arrays = midway.to_arrays(step, sums, device)
-                on_midway(Midway(step, {**optimization.to_arrays(), **mean.to_arrays(), **arrays}))
+                on_midway(Midway(step, {**optimization.to_arrays(), **mean.to_arrays(), **here}))
                 mean.swap()
                 kept_at = time.monotonic()
             if stopping:
