@@ -9,15 +9,14 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import delete as sql_delete
 from sqlalchemy import exists, func, select, update
 from sqlalchemy.orm import Session
 
 from core import events
-from core.errors import ClaimLost, Conflict, InvalidInput, JobFailure, NotFound, Overloaded, WorkerLost
+from core.errors import ClaimLost, InvalidInput, JobFailure, NotFound, Overloaded, WorkerLost
 from core.ids import new_id
 from core.recipe import Recipe
-from core.tables import ENDED, OWNED, TRANSITIONS, Checkpoint, Job, JobStatus, Model, Worker
+from core.tables import OWNED, TRANSITIONS, Job, JobStatus, Model, Worker
 
 
 @dataclass(frozen=True)
@@ -89,84 +88,6 @@ def count_by_status(session: Session) -> dict[JobStatus, int]:
     return dict.fromkeys(JobStatus, 0) | dict(counted.all())
 
 
-def cancel(session: Session, job_id: str, now: float, keep: bool = False) -> Job:
-    """A waiting job is cancelled at once; a running one is asked to stop. Conflict when it has ended.
-
-    ``keep``: a running one publishes its best epoch so far as a model first.
-    """
-    job = get(session, job_id)
-    if job.status is JobStatus.CANCELLING:
-        return job
-    if keep and job.status in (JobStatus.QUEUED, JobStatus.PAUSED):
-        raise Conflict(f"A {job.status} job cannot publish what it has; cancel it with keep while it runs.")
-    running = job.status is JobStatus.RUNNING
-    target = JobStatus.CANCELLING if running else JobStatus.CANCELLED
-    columns: dict[str, Any] = {"wanted": "keep" if keep else None} if running else {"finished_at": now}
-    return _asked(session, job, target, now, **columns)
-
-
-def pause(session: Session, job_id: str, now: float) -> Job:
-    """A waiting job is paused at once; a running one when it has written a checkpoint. Conflict when it has ended."""
-    job = get(session, job_id)
-    if job.status is JobStatus.PAUSED:
-        return job
-    if job.status is not JobStatus.RUNNING:
-        return _asked(session, job, JobStatus.PAUSED, now)
-    return _wants(session, job, "pause")
-
-
-def resume(session: Session, job_id: str, now: float) -> Job:
-    """A paused job waits again, and goes on from its last checkpoint. Conflict for one that is not paused."""
-    job = get(session, job_id)
-    if job.status is JobStatus.RUNNING and job.wanted == "pause":  # it has not stopped yet, or will be queued at once
-        return _wants(session, job, None)
-    if job.status is not JobStatus.PAUSED:
-        raise Conflict(f"The job is not paused: it is {job.status}.")
-    return _asked(session, job, JobStatus.QUEUED, now)
-
-
-def retry(session: Session, job_id: str, now: float, queue_limit: int) -> Job:
-    """A new job with the same recipe, which goes on from the last checkpoint of a failed or cancelled one.
-
-    A new one, since an ended job stays as it ended.
-    """
-    job = get(session, job_id)
-    if job.status not in (JobStatus.FAILED, JobStatus.CANCELLED):
-        raise Conflict(f"Only a failed or cancelled job can be tried again; this one is {job.status}.")
-    return enqueue(session, Recipe.model_validate(job.recipe), now, queue_limit, retry_of=job.id)
-
-
-def forget_checkpoints(session: Session, job_id: str) -> Job:
-    """Of an ended job, whose files may go when this is committed; then ``delete``. Conflict while it has not ended."""
-    job = get(session, job_id)
-    if job.status not in ENDED:
-        raise Conflict(f"The job is {job.status}: cancel it first.")
-    session.execute(sql_delete(Checkpoint).where(Checkpoint.job_id == job_id))
-    return job
-
-
-def delete(session: Session, job_id: str) -> None:
-    """The row of an ended job, and its events."""
-    session.execute(sql_delete(Job).where(Job.id == job_id, Job.status.in_(ENDED)))
-
-
-def _asked(session: Session, job: Job, to: JobStatus, now: float, **columns: Any) -> Job:
-    """Move a job as a person asks; Conflict where that is not possible, or is no longer."""
-    if not _move(session, job.id, to, now, only_from={job.status}, **columns):
-        raise Conflict(f"The job cannot become {to}: it {_past(job.status)}.")
-    session.refresh(job)
-    return job
-
-
-def _wants(session: Session, job: Job, wanted: str | None) -> Job:
-    """Leave word for the trainer of a running job, which hears of it at its next beat."""
-    running = update(Job).where(Job.id == job.id, Job.status == JobStatus.RUNNING)
-    if session.execute(running.values(wanted=wanted).returning(Job.id)).scalar_one_or_none() is None:
-        raise Conflict("The job has just stopped running; look at it again.")
-    session.refresh(job)
-    return job
-
-
 # -- the worker's side
 
 
@@ -218,16 +139,16 @@ def record(session: Session, claim: Claim, **columns: Any) -> None:
 def succeed(session: Session, claim: Claim, model_id: str, now: float, **columns: Any) -> None:
     """End the job with a model. One that was asked to stop and keep what it has ends as cancelled, with its model."""
     done = {"model_id": model_id, "finished_at": now, **columns}
-    if _move(session, claim.job_id, JobStatus.SUCCEEDED, now, claim=claim, **done):
+    if move(session, claim.job_id, JobStatus.SUCCEEDED, now, claim=claim, **done):
         return
     keeps = _owned(session, claim).wanted == "keep"
-    if not (keeps and _move(session, claim.job_id, JobStatus.CANCELLED, now, claim=claim, **done)):
+    if not (keeps and move(session, claim.job_id, JobStatus.CANCELLED, now, claim=claim, **done)):
         raise ClaimLost(f"Attempt {claim.attempt} came too late to end {claim.job_id} with a model.")
 
 
 def fail(session: Session, claim: Claim, error: dict[str, Any], now: float) -> None:
     """End the job. One that a person has asked to stop counts as cancelled, whatever else went wrong."""
-    if not _move(
+    if not move(
         session, claim.job_id, JobStatus.FAILED, now, claim=claim, detail={"error": error}, error=error, finished_at=now
     ):
         cancelled(session, claim, now)
@@ -242,7 +163,7 @@ def release(session: Session, claim: Claim, reason: str, now: float) -> None:
     cancelling one is cancelled.
     """
     target = JobStatus.PAUSED if _owned(session, claim).wanted == "pause" else JobStatus.QUEUED
-    if not _move(
+    if not move(
         session,
         claim.job_id,
         target,
@@ -335,11 +256,11 @@ def _owned(session: Session, claim: Claim, **columns: Any) -> Job:
 
 
 def _finish(session: Session, claim: Claim, to: JobStatus, now: float, **columns: Any) -> None:
-    if not _move(session, claim.job_id, to, now, claim=claim, finished_at=now, **columns):
+    if not move(session, claim.job_id, to, now, claim=claim, finished_at=now, **columns):
         raise ClaimLost(f"Attempt {claim.attempt} came too late to end {claim.job_id} as {to}.")
 
 
-def _move(
+def move(
     session: Session,
     job_id: str,
     to: JobStatus,
@@ -360,7 +281,3 @@ def _move(
         return False
     events.append(session, job_id, "status", {"status": to, **(detail or {})}, now)
     return True
-
-
-def _past(status: JobStatus) -> str:
-    return f"was {status}" if status is JobStatus.CANCELLED else str(status)

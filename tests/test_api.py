@@ -11,7 +11,7 @@ import pytest
 
 from client import api
 from client.api import Client, ServiceError, ServiceUnreachable
-from core import jobs
+from core import control
 from core.db import Database
 from core.settings import Settings
 from core.tables import Job, Model
@@ -108,7 +108,7 @@ def test_following_shows_every_state_until_the_end(
         seen.append(state["status"])
         if len(seen) == 3:
             with db.write() as session:
-                jobs.cancel(session, job.id, NOW)
+                control.cancel(session, job.id, NOW)
     assert seen == ["queued", "queued", "queued", "cancelled"]
 
 
@@ -118,7 +118,7 @@ def test_a_service_that_restarts_meanwhile_is_waited_for(
     monkeypatch.setattr(api, "POLL_S", 0.001)
     job = enqueue()
     with db.write() as session:
-        jobs.cancel(session, job.id, NOW)
+        control.cancel(session, job.id, NOW)
     real, down = client.job, [True] * 5
 
     def sometimes(job_id: str, wait_s: float = 0) -> dict[str, object]:

@@ -40,6 +40,7 @@ CORE_ROWS = (
         "core.migrations*",
     ),
     (
+        "core.control",
         "core.jobs",
         "core.batches",
         "core.events",

@@ -6,7 +6,7 @@ import httpx
 import pytest
 from sqlalchemy import select
 
-from core import events, jobs
+from core import control, events, jobs
 from core.db import Database
 from core.errors import ClaimLost, Conflict, Killed, NotFound, WorkerLost
 from core.jobs import Claim
@@ -56,15 +56,15 @@ def test_a_higher_priority_goes_first_and_then_the_older(enqueue: Enqueue, claim
 
 def test_a_waiting_job_is_paused_at_once_and_no_worker_takes_it(db: Database, enqueue: Enqueue) -> None:
     job = enqueue()
-    assert do(db, jobs.pause, job.id, NOW).status is JobStatus.PAUSED
-    assert do(db, jobs.pause, job.id, NOW).status is JobStatus.PAUSED
+    assert do(db, control.pause, job.id, NOW).status is JobStatus.PAUSED
+    assert do(db, control.pause, job.id, NOW).status is JobStatus.PAUSED
     with db.write() as session:
         assert jobs.claim(session, "worker_a", NOW) is None
 
 
 def test_a_running_job_is_paused_when_its_trainer_has_stopped(db: Database, claimed: Claimed, job_of: JobOf) -> None:
     claim = claimed()
-    assert do(db, jobs.pause, claim.job_id, NOW).status is JobStatus.RUNNING
+    assert do(db, control.pause, claim.job_id, NOW).status is JobStatus.RUNNING
     assert do(db, jobs.beat, claim, NOW).wanted == "pause"
     do(db, jobs.release, claim, "a person asked for a pause", NOW + 5)
     job = job_of(claim.job_id)
@@ -75,26 +75,26 @@ def test_a_job_that_was_to_pause_is_paused_even_if_its_worker_dies(
     db: Database, claimed: Claimed, job_of: JobOf
 ) -> None:
     claim = claimed()
-    do(db, jobs.pause, claim.job_id, NOW)
+    do(db, control.pause, claim.job_id, NOW)
     do(db, jobs.retry_or_fail, claim, WorkerLost("gone"), NOW)
     assert status(job_of, claim.job_id) is JobStatus.PAUSED
 
 
 def test_a_paused_job_waits_again_when_resumed(db: Database, enqueue: Enqueue, claimed: Claimed) -> None:
     job = enqueue(at=NOW - 9)
-    do(db, jobs.pause, job.id, NOW)
-    assert do(db, jobs.resume, job.id, NOW).status is JobStatus.QUEUED
+    do(db, control.pause, job.id, NOW)
+    assert do(db, control.resume, job.id, NOW).status is JobStatus.QUEUED
     assert claimed().job_id == job.id
 
 
 def test_a_pause_is_taken_back_before_it_took_effect(db: Database, claimed: Claimed, job_of: JobOf) -> None:
     claim = claimed()
-    do(db, jobs.pause, claim.job_id, NOW)
-    assert do(db, jobs.resume, claim.job_id, NOW).status is JobStatus.RUNNING
+    do(db, control.pause, claim.job_id, NOW)
+    assert do(db, control.resume, claim.job_id, NOW).status is JobStatus.RUNNING
     assert do(db, jobs.beat, claim, NOW).wanted is None
 
 
-@pytest.mark.parametrize("verb", [jobs.pause, jobs.resume, jobs.cancel])
+@pytest.mark.parametrize("verb", [control.pause, control.resume, control.cancel])
 def test_an_ended_job_can_only_be_looked_at(db: Database, claimed: Claimed, verb: Callable[..., Job]) -> None:
     claim = claimed()
     do(db, jobs.fail, claim, {"code": "internal"}, NOW)
@@ -102,7 +102,7 @@ def test_an_ended_job_can_only_be_looked_at(db: Database, claimed: Claimed, verb
         do(db, verb, claim.job_id, NOW)
 
 
-@pytest.mark.parametrize("verb", [jobs.pause, jobs.resume, jobs.cancel])
+@pytest.mark.parametrize("verb", [control.pause, control.resume, control.cancel])
 def test_what_is_not_there_is_not_found(db: Database, verb: Callable[..., Job]) -> None:
     with pytest.raises(NotFound):
         do(db, verb, "job_none", NOW)
@@ -116,7 +116,7 @@ def test_a_cancelled_job_that_keeps_what_it_has_ends_as_cancelled_with_its_model
 ) -> None:
     model = published()
     claim = claimed()
-    assert do(db, jobs.cancel, claim.job_id, NOW, True).status is JobStatus.CANCELLING
+    assert do(db, control.cancel, claim.job_id, NOW, True).status is JobStatus.CANCELLING
     assert do(db, jobs.beat, claim, NOW).wanted == "keep"
     do(db, jobs.succeed, claim, model.id, NOW + 1)
     job = job_of(claim.job_id)
@@ -128,7 +128,7 @@ def test_a_cancelled_job_that_keeps_nothing_publishes_nothing(
 ) -> None:
     model = published()
     claim = claimed()
-    do(db, jobs.cancel, claim.job_id, NOW)
+    do(db, control.cancel, claim.job_id, NOW)
     with pytest.raises(ClaimLost):
         do(db, jobs.succeed, claim, model.id, NOW)
     assert job_of(claim.job_id).model_id is None
@@ -137,7 +137,7 @@ def test_a_cancelled_job_that_keeps_nothing_publishes_nothing(
 def test_a_job_that_does_not_run_has_nothing_to_keep(db: Database, enqueue: Enqueue, job_of: JobOf) -> None:
     job = enqueue()
     with pytest.raises(Conflict, match="while it runs"):
-        do(db, jobs.cancel, job.id, NOW, True)
+        do(db, control.cancel, job.id, NOW, True)
     assert status(job_of, job.id) is JobStatus.QUEUED
 
 
@@ -147,7 +147,7 @@ def test_a_job_that_does_not_run_has_nothing_to_keep(db: Database, enqueue: Enqu
 def test_a_retry_is_a_new_job_with_the_same_recipe(db: Database, claimed: Claimed, job_of: JobOf) -> None:
     claim = claimed(dataset="digits", epochs=3, priority=4)
     do(db, jobs.fail, claim, {"code": "internal"}, NOW)
-    again = do(db, jobs.retry, claim.job_id, NOW + 1, 10)
+    again = do(db, control.retry, claim.job_id, NOW + 1, 10)
     old = job_of(claim.job_id)
     assert (old.status, again.status) == (JobStatus.FAILED, JobStatus.QUEUED)
     assert (again.retry_of, again.recipe, again.priority) == (old.id, old.recipe, 4)
@@ -157,7 +157,7 @@ def test_a_retry_is_a_new_job_with_the_same_recipe(db: Database, claimed: Claime
 def test_a_job_that_has_not_ended_is_not_retried(db: Database, make: str, request: pytest.FixtureRequest) -> None:
     made = request.getfixturevalue(make)()
     with pytest.raises(Conflict, match="Only a failed or cancelled job"):
-        do(db, jobs.retry, made.id if make == "enqueue" else made.job_id, NOW, 10)
+        do(db, control.retry, made.id if make == "enqueue" else made.job_id, NOW, 10)
 
 
 # -- a limit to its time
@@ -232,7 +232,7 @@ async def test_a_call_that_the_state_does_not_allow_is_a_conflict(ended: str, ht
 
 def test_every_change_of_status_is_in_the_log(db: Database, enqueue: Enqueue) -> None:
     job = enqueue()
-    for verb in (jobs.pause, jobs.resume, jobs.cancel):
+    for verb in (control.pause, control.resume, control.cancel):
         do(db, verb, job.id, NOW)
     with db.read() as session:
         logged = [event.data["status"] for event in events.after(session, job.id, 0, 10)]

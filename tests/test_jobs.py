@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from sqlalchemy.exc import IntegrityError
 
-from core import events, jobs
+from core import control, events, jobs
 from core.db import Database
 from core.errors import ClaimLost, Conflict, InvalidInput, Killed, NotFound, Overloaded
 from core.jobs import Claim
@@ -88,7 +88,7 @@ def test_a_beat_tells_a_cancelled_job_to_stop(db: Database, claimed: Claimed) ->
     claim = claimed()
     with db.write() as session:
         assert jobs.beat(session, claim, NOW + 1).status is JobStatus.RUNNING
-        jobs.cancel(session, claim.job_id, NOW + 2)
+        control.cancel(session, claim.job_id, NOW + 2)
         assert jobs.beat(session, claim, NOW + 3).status is JobStatus.CANCELLING
 
 
@@ -123,7 +123,7 @@ def test_a_late_attempt_cannot_end_a_job_that_waits_again(db: Database, claimed:
 def test_a_waiting_job_is_cancelled_at_once(db: Database, enqueue: Enqueue) -> None:
     job = enqueue()
     with db.write() as session:
-        assert jobs.cancel(session, job.id, NOW).status is JobStatus.CANCELLED
+        assert control.cancel(session, job.id, NOW).status is JobStatus.CANCELLED
     assert statuses(db, job.id) == ["queued", "cancelled"]
 
 
@@ -131,22 +131,22 @@ def test_cancelling_twice_changes_nothing(db: Database, claimed: Claimed) -> Non
     claim = claimed()
     for _ in range(2):
         with db.write() as session:
-            assert jobs.cancel(session, claim.job_id, NOW).status is JobStatus.CANCELLING
+            assert control.cancel(session, claim.job_id, NOW).status is JobStatus.CANCELLING
     assert statuses(db, claim.job_id) == ["queued", "running", "cancelling"]
 
 
 def test_an_ended_job_cannot_be_cancelled(db: Database, enqueue: Enqueue) -> None:
     job = enqueue()
     with db.write() as session:
-        jobs.cancel(session, job.id, NOW)
+        control.cancel(session, job.id, NOW)
         with pytest.raises(Conflict, match="cancelled"):
-            jobs.cancel(session, job.id, NOW)
+            control.cancel(session, job.id, NOW)
 
 
 def test_a_failure_while_cancelling_counts_as_cancelled(db: Database, claimed: Claimed, job_of: JobOf) -> None:
     claim = claimed()
     with db.write() as session:
-        jobs.cancel(session, claim.job_id, NOW)
+        control.cancel(session, claim.job_id, NOW)
         jobs.fail(session, claim, {"code": "internal"}, NOW)
     assert job_of(claim.job_id).status is JobStatus.CANCELLED
 
@@ -202,7 +202,7 @@ def test_the_reason_of_a_lost_worker_carries_its_last_sign_of_life(
 def test_a_lost_cancelling_job_ends_as_cancelled(db: Database, claimed: Claimed, job_of: JobOf) -> None:
     claim = claimed()
     with db.write() as session:
-        jobs.cancel(session, claim.job_id, NOW)
+        control.cancel(session, claim.job_id, NOW)
         jobs.requeue_lost(session, NOW + 60, lease_s=10)
     assert job_of(claim.job_id).status is JobStatus.CANCELLED
 

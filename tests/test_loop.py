@@ -8,7 +8,7 @@ from sqlalchemy import update
 from sqlalchemy.exc import OperationalError
 
 import worker.loop
-from core import events, jobs
+from core import control, events, jobs
 from core.db import Database
 from core.errors import DatasetInvalid
 from core.jobs import Claim
@@ -170,7 +170,7 @@ def test_a_cancelled_trainer_gets_its_time_and_no_more(
             killed_at.append(clock())
         with db.write() as session:
             if jobs.get(session, job_id).status is JobStatus.RUNNING:
-                jobs.cancel(session, job_id, clock())
+                control.cancel(session, job_id, clock())
             elif not killed_at:
                 clock.move(1)
 
@@ -188,7 +188,7 @@ def test_a_cancelled_trainer_that_stops_by_itself_is_not_killed(
 
     def cancel() -> None:
         with db.write() as session:
-            jobs.cancel(session, job_id, NOW)
+            control.cancel(session, job_id, NOW)
 
     process = FakeProcess(EXIT_INTERRUPTED, alive=3, on_look=cancel)
     loop(process).step()

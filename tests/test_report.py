@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from core import events, jobs
+from core import control, events, jobs
 from core.db import Database
 from core.errors import ClaimLost
 from core.jobs import Claim
@@ -166,14 +166,14 @@ def test_a_beat_is_a_sign_of_life_and_goes_on(report: Reporter, clock: Clock, jo
 
 def test_the_beat_of_a_cancelled_job_says_stop(report: Reporter, db: Database) -> None:
     with db.write() as session:
-        jobs.cancel(session, report.claim.job_id, NOW)
+        control.cancel(session, report.claim.job_id, NOW)
     report.beat()
     assert report.stop.is_set()
 
 
 def test_the_beating_thread_brings_the_word_to_stop(report: Reporter, db: Database, leave: threading.Event) -> None:
     with db.write() as session:
-        jobs.cancel(session, report.claim.job_id, NOW)
+        control.cancel(session, report.claim.job_id, NOW)
     report.start_beating()
     assert report.stop.wait(10)
     with db.write() as session:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from core import events, jobs
+from core import control, events, jobs
 from core.db import Database
 from core.jobs import Claim
 from core.tables import Job
@@ -61,7 +61,7 @@ def write(db: Database, job_id: str, kind: str = "log", **data: Any) -> None:
 
 def cancel(db: Database, job_id: str) -> None:
     with db.write() as session:
-        jobs.cancel(session, job_id, NOW)
+        control.cancel(session, job_id, NOW)
 
 
 async def test_an_ended_job_is_replayed_to_done(db: Database, enqueue: Enqueue) -> None:

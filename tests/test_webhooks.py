@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from sqlalchemy import update
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from core import events, jobs, webhooks
+from core import control, events, jobs, webhooks
 from core.db import Database
 from core.jobs import Claim
 from core.recipe import Recipe, ResolvedRecipe
@@ -74,7 +74,7 @@ def told(db: Database, enqueue: Enqueue) -> Callable[..., str]:
     def make(url: str, at: float = NOW, **more: Any) -> str:
         job = enqueue(at, webhook={"url": url, **more})
         with db.write() as session:
-            jobs.cancel(session, job.id, at)
+            control.cancel(session, job.id, at)
         return job.id
 
     return make
@@ -176,7 +176,7 @@ def test_a_job_without_a_webhook_tells_nobody(db: Database, enqueue: Enqueue) ->
     with db.write() as session:
         before_webhooks = {name: value for name, value in job.recipe.items() if name != "webhook"}
         session.execute(update(Job).where(Job.id == job.id).values(recipe=before_webhooks))
-        jobs.cancel(session, job.id, NOW)
+        control.cancel(session, job.id, NOW)
         assert not webhooks.any_due(session, NOW)
 
 
@@ -185,7 +185,7 @@ def test_what_was_rolled_back_is_told_to_nobody(db: Database, enqueue: Enqueue) 
 
     def cancel_and_fail() -> None:
         with db.write() as session:
-            jobs.cancel(session, job.id, NOW)
+            control.cancel(session, job.id, NOW)
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):

@@ -10,7 +10,7 @@ from fastapi.sse import EventSourceResponse
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
-from core import checkpoints, events, jobs
+from core import checkpoints, control, events, jobs
 from core.creations import Made
 from core.errors import InvalidInput, NotFound
 from core.recipe import Recipe
@@ -87,21 +87,21 @@ def cancel_job(
 ) -> JobView:
     """A waiting job is cancelled at once; a running one stops within seconds, and is `cancelling` until then."""
     with service.db.write() as session:
-        return job_view(jobs.cancel(session, job_id, time.time(), keep))
+        return job_view(control.cancel(session, job_id, time.time(), keep))
 
 
 @router.post("/{job_id}/pause", status_code=202, summary="Let a job rest")
 def pause_job(job_id: str, service: Service) -> JobView:
     """A waiting job rests at once; a running one writes a checkpoint first, and is `running` until then."""
     with service.db.write() as session:
-        return job_view(jobs.pause(session, job_id, time.time()))
+        return job_view(control.pause(session, job_id, time.time()))
 
 
 @router.post("/{job_id}/resume", status_code=202, summary="Let a paused job go on")
 def resume_job(job_id: str, service: Service) -> JobView:
     """It waits for a worker again, and goes on from its last checkpoint."""
     with service.db.write() as session:
-        return job_view(jobs.resume(session, job_id, time.time()))
+        return job_view(control.resume(session, job_id, time.time()))
 
 
 @router.post("/{job_id}/retry", status_code=202, summary="Try a failed or cancelled job again")
@@ -109,7 +109,7 @@ def retry_job(job_id: str, response: Response, service: Service) -> JobView:
     """A new job with the same recipe, at the `Location`; it goes on from the old one's last checkpoint."""
     require_space(service.settings)
     with service.db.write() as session:
-        job = jobs.retry(session, job_id, time.time(), service.settings.max_queued_jobs)
+        job = control.retry(session, job_id, time.time(), service.settings.max_queued_jobs)
     response.headers["Location"] = f"/jobs/{job.id}"
     return job_view(job)
 
@@ -222,10 +222,10 @@ def _job(service: State, job_id: str) -> JobView:
 def _delete(service: State, job_id: str) -> None:
     """The checkpoints' rows, then the bytes, then the job: after a crash in between it can be deleted again."""
     with service.db.write() as session:
-        jobs.forget_checkpoints(session, job_id)
+        control.forget_checkpoints(session, job_id)
     service.store.delete(f"jobs/{job_id}")
     with service.db.write() as session:
-        jobs.delete(session, job_id)
+        control.delete(session, job_id)
 
 
 def _number(last_event_id: str) -> int:
