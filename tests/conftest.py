@@ -182,8 +182,8 @@ async def running(settings: Settings, raise_errors: bool = True) -> AsyncIterato
 
 
 @pytest.fixture
-async def http(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
-    async with running(settings) as client:
+async def http(settings: Settings, database_url: str) -> AsyncIterator[httpx.AsyncClient]:
+    async with running(settings.model_copy(update={"database_url": database_url})) as client:
         yield client
 
 
