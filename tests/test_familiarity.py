@@ -2,15 +2,17 @@
 
 import dataclasses
 
+import numpy as np
 import onnxruntime
 import pytest
 import torch
 from torch import Tensor, nn
 
 from core.familiarity import Familiarity, load_familiarity
-from core.images import Preparation
+from core.images import Preparation, decode, prepare
 from core.network import Prepare, ServingGraph, build, take_head
 from core.settings import Settings
+from tests.conftest import DIGIT_FILES
 from worker.data import Part, Splits, split
 from worker.datasets import load
 from worker.export import export
@@ -66,6 +68,18 @@ def strangeness(network: nn.Sequential, familiarity: Familiarity, images: Tensor
 def test_new_digits_are_familiar(network: nn.Sequential, familiarity: Familiarity, splits: Splits) -> None:
     digits = splits.test.some(range(len(splits.test)))
     assert (strangeness(network, familiarity, digits) > 1).double().mean() < 0.03
+
+
+def test_people_s_sharper_digits_are_familiar_to_a_network_of_enlarged_ones(
+    network: nn.Sequential, familiarity: Familiarity, splits: Splits, noise: Tensor
+) -> None:
+    drawn = [prepare(decode(file.read_bytes(), 10**6), PREPARATION).pixels for file in DIGIT_FILES]
+    digits = torch.from_numpy(np.stack(drawn))
+    without_texture = fit(network, Prepare(PREPARATION), splits, 1e6, enlarged=True).familiarity
+    assert without_texture is not None
+    assert (strangeness(network, without_texture, digits) > 1).sum() <= 1
+    assert (strangeness(network, familiarity, digits) > 1).sum() >= 5
+    assert (strangeness(network, without_texture, noise) > 1).double().mean() > 0.9
 
 
 def test_noise_inverted_digits_and_digits_in_pieces_are_strange(

@@ -27,6 +27,9 @@ ENOUGH = 200  # validation images, to count that share
 FEWEST = 10  # to estimate it
 WEIGHTS = (2.0, 1.0, 1.0)  # energy, features, texture: what the network answers counts as much as what it saw
 METHOD = "energy of the logits + Mahalanobis distances of features and texture"
+# Enlarged training images are smooth; every picture that a person sends is sharper, and as good.
+WEIGHTS_OF_ENLARGED = (2.0, 1.0, 0.0)
+METHOD_OF_ENLARGED = "energy of the logits + Mahalanobis distance of features; the images are enlarged: no texture"
 
 
 @dataclass(frozen=True)
@@ -45,8 +48,13 @@ class Seen:
     labels: Tensor
 
 
-def fit(network: nn.Module, prepare: nn.Module, splits: Splits, flop_per_image: float) -> Fitted:
-    """Fitted on the training part; its threshold on the validation part; the share of the test set that it costs."""
+def fit(
+    network: nn.Module, prepare: nn.Module, splits: Splits, flop_per_image: float, enlarged: bool = False
+) -> Fitted:
+    """Fitted on the training part; its threshold on the validation part; the share of the test set that it costs.
+
+    ``enlarged``: the images were smaller before they were made canonical.
+    """
     if len(splits.validation) < FEWEST:
         return unfitted(f"{len(splits.validation)} validation images are fewer than {FEWEST}")
     network = copy.deepcopy(network).eval()
@@ -57,11 +65,11 @@ def fit(network: nn.Module, prepare: nn.Module, splits: Splits, flop_per_image: 
     train, validation, test = (
         look(network, head, prepare, part, most) for part in (splits.train, splits.validation, splits.test)
     )
-    familiarity = fit_seen(train, validation)
+    familiarity = fit_seen(train, validation, WEIGHTS_OF_ENLARGED if enlarged else WEIGHTS)
     return Fitted(
         familiarity,
         {
-            "method": METHOD,
+            "method": METHOD_OF_ENLARGED if enlarged else METHOD,
             "threshold": 1.0,
             "fitted_on": f"{len(train.labels)} training and {len(validation.labels)} validation images",
             "validation_abstained": _abstained(familiarity, validation),
@@ -92,14 +100,14 @@ def look(network: nn.Module, head: nn.Module, prepare: nn.Module, part: Part, mo
 
 
 @torch.inference_mode()
-def fit_seen(train: Seen, validation: Seen) -> Familiarity:
-    """Each term is measured in deviations of the validation images; the sum of them in thresholds."""
+def fit_seen(train: Seen, validation: Seen, weights: tuple[float, float, float] = WEIGHTS) -> Familiarity:
+    """``weights``: of the terms. Each is measured in deviations of the validation images; the sum of them in thresholds."""
     features, texture = (distance(values, train.labels) for values in (train.features, train.texture))
-    familiarity = Familiarity(features, texture, torch.zeros(3), torch.tensor(WEIGHTS))
+    familiarity = Familiarity(features, texture, torch.zeros(3), torch.tensor(weights))
     terms = _terms(familiarity, validation)
     familiarity.usual = terms.mean(0)
-    weights = familiarity.weights / terms.std(0).clamp_min(1e-6)
-    familiarity.weights = weights / threshold((terms - familiarity.usual) @ weights)
+    scaled = familiarity.weights / terms.std(0).clamp_min(1e-6)
+    familiarity.weights = scaled / threshold((terms - familiarity.usual) @ scaled)
     return familiarity
 
 

@@ -87,7 +87,8 @@ def _card(
 
 def _graph(training: Training, flop: float) -> tuple[bytes, dict[str, Any], Fitted]:
     """In fp32; it tells strangeness where that could be fitted and exported."""
-    fitted = familiarity.fit(training.network, training.prepare, training.splits, flop)
+    enlarged = training.dataset.detail < training.preparation.height
+    fitted = familiarity.fit(training.network, training.prepare, training.splits, flop, enlarged)
     images = training.splits.test.some(range(min(PARITY_IMAGES, len(training.splits.test))))
     onnx, parity = export(training.network, training.preparation, images, fitted.familiarity)
     difference = parity.get("strangeness_largest_difference", 0.0)
