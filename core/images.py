@@ -59,7 +59,9 @@ def decode(data: bytes, max_pixels: int) -> Image.Image:
             if image.width * image.height > max_pixels:
                 raise TooLarge(f"The image is {image.width}x{image.height}; at most {max_pixels} pixels are allowed.")
             image.info[READ_SMALLER] = _draft(image)
-            return ImageOps.exif_transpose(image)
+            image.load()
+            ImageOps.exif_transpose(image, in_place=True)
+            return image
     except TooLarge:  # a ValueError too
         raise
     except Image.DecompressionBombError as error:
@@ -123,7 +125,7 @@ def prepare(image: Image.Image, preparation: Preparation, normalize: Normalize =
 
 
 def _prepare_digit(image: Image.Image, clean: bool) -> Prepared:
-    flat = _flat(image, "RGB", WORKING_SIDE)
+    flat = _flat(image, None, WORKING_SIDE)
     prepared = normalize_digit(np.asarray(flat.convert("L") if flat.size == (DIGIT_SIDE, DIGIT_SIDE) else flat), clean)
     if "cropped" in prepared.normalized:
         scale = max(_sent_size(image)) / max(flat.size)
@@ -157,13 +159,11 @@ def _square(image: Image.Image, size: tuple[int, int]) -> Pixels:
     return np.asarray(ImageOps.fit(image, size, Image.Resampling.BILINEAR))
 
 
-def _flat(image: Image.Image, mode: str, longest: int | None = None) -> Image.Image:
-    """The picture in that mode, no side longer than ``longest``.
-
-    A file is read to its end only here, so a truncated one is found out here.
-    """
+def _flat(image: Image.Image, mode: str | None, longest: int | None = None) -> Image.Image:
+    """The picture in that mode, or in L or RGB as it is; no side longer than ``longest``."""
     try:
-        return _opaque(_shrunk(_in_plain_mode(image), longest)).convert(mode)
+        flat = _opaque(_shrunk(_in_plain_mode(image), longest))
+        return flat if mode is None else flat.convert(mode)
     except (OSError, ValueError, SyntaxError, EOFError, MemoryError, OverflowError) as error:
         raise NotAnImage(f"The image cannot be read: {error}.") from error
 
@@ -175,7 +175,8 @@ def _in_plain_mode(image: Image.Image) -> Image.Image:
         span = max(float(values.max()) - float(values.min()), 1.0)
         return Image.fromarray(((values - values.min()) * (255 / span)).astype(np.uint8))
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        return image.convert("RGBA")
+        image = image if image.mode == "RGBA" else image.convert("RGBA")
+        return image.convert("RGB") if image.getchannel("A").getextrema() == (255, 255) else image
     return image.convert("L" if image.mode in ("L", "1") else "RGB")
 
 
@@ -193,7 +194,7 @@ def _opaque(image: Image.Image) -> Image.Image:
     grey, alpha = np.asarray(image.convert("L"), np.float64), np.asarray(image.getchannel("A"), np.float64)
     shade = (grey * alpha).sum() / max(alpha.sum(), 1.0)
     paper = Image.new("RGBA", image.size, "white" if shade < 128 else "black")
-    return Image.alpha_composite(paper, image)
+    return Image.alpha_composite(paper, image).convert("RGB")
 
 
 def _sent_size(image: Image.Image) -> list[int]:

@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from core.digits.marks import digit_among, find_marks, number_marks
+from core.digits.marks import digit_among, find_marks, find_runs, number_marks
 
 Mask = npt.NDArray[np.bool_]
 SIDE = 100
@@ -24,6 +24,10 @@ def digit(mask: Mask, values: npt.NDArray[np.float32] | None = None) -> tuple[Ma
     return digit_among(mask, dark, strong=50, ruling=np.zeros_like(mask))
 
 
+def numbers(mask: Mask) -> npt.NDArray[np.intp]:
+    return number_marks(find_runs(mask), mask.shape[1])
+
+
 def colours(mask: Mask) -> int:
     """Marks, counted by filling them one after the other."""
     left, count = {(int(row), int(column)) for row, column in np.argwhere(mask)}, 0
@@ -41,14 +45,21 @@ def colours(mask: Mask) -> int:
 def test_marks_are_numbered_as_by_filling_them(share: float) -> None:
     for seed in range(5):
         mask = np.random.default_rng(seed).random((20, 31)) < share
-        assert number_marks(mask).max() + 1 == colours(mask)
+        assert numbers(mask).max() + 1 == colours(mask)
 
 
 def test_a_spiral_is_one_mark_and_two_rows_ends_are_two() -> None:
     spiral = sheet((10, 90, 10, 12), (88, 90, 10, 90), (20, 90, 88, 90), (20, 22, 20, 90), (20, 80, 20, 22))
-    assert set(number_marks(spiral)) == {0}
+    assert set(numbers(spiral)) == {0}
     ends = sheet((10, 11, 90, 100), (11, 12, 0, 10))
-    assert set(number_marks(ends)) == {0, 1}
+    assert set(numbers(ends)) == {0, 1}
+
+
+def test_runs_end_with_their_rows() -> None:
+    runs = find_runs(np.array([[1, 1, 0], [0, 0, 1], [1, 0, 1]], np.bool_))
+    assert runs.row.tolist() == [0, 1, 2, 2]
+    assert runs.left.tolist() == [0, 2, 0, 2]
+    assert runs.length.tolist() == [2, 1, 1, 1]
 
 
 def test_each_mark_is_measured() -> None:

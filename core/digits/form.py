@@ -75,12 +75,11 @@ def _steps_to_usual(width: float) -> int:
 def _grown(ink: Ink, steps: int) -> Ink:
     """Strokes wider by two pixels a step, or narrower for negative steps; in turn by four and eight neighbours."""
     pick = np.maximum if steps > 0 else np.minimum
-    ink = np.pad(ink, abs(steps) + 1)
+    ink = np.pad(ink, 2 * abs(steps) + 1)
     for step in range(abs(steps)):
         beside = pick(pick(ink[:, :-2], ink[:, 2:]), ink[:, 1:-1])
         middle = beside if step % 2 else ink[:, 1:-1]
-        grown = pick(pick(middle[:-2], middle[2:]), beside[1:-1])
-        ink = np.pad(grown, 1)
+        ink = pick(pick(middle[:-2], middle[2:]), beside[1:-1])
     return ink
 
 

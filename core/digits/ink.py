@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from core.digits.marks import digit_among
-from core.digits.paper import Mask, Plane, from_edge, measure
+from core.digits.paper import Mask, Plane, from_edge, measure, median
 from core.digits.ruling import find_ruling
 
 LEAST = 30.0  # grey levels between paper and ink under which there is no digit
@@ -53,9 +53,10 @@ def find_ink(picture: npt.NDArray[np.uint8]) -> Ink:
         return Ink(None, found)
     if digit[1]:
         found["marks_removed"] = digit[1]
-    start = max(floor, WEAK * level)
-    ink = _cropped(((values - start) / max(FULL * level - start, 1)).clip(0, 1) * digit[0], found)
-    return Ink(None, found) if ink.values is None or _fades((values * digit[0])[_box(digit[0])]) else ink
+    rows, columns = _box(digit[0])
+    start, here = max(floor, WEAK * level), values[rows, columns] * digit[0][rows, columns]
+    ink = _cropped(((here - start) / max(FULL * level - start, 1)).clip(0, 1), found, columns.start, rows.start)
+    return Ink(None, found) if ink.values is None or _fades(here) else ink
 
 
 def find_plain_ink(picture: npt.NDArray[np.uint8]) -> Ink:
@@ -72,17 +73,15 @@ def _planes(picture: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     """One plane where there is no colour."""
     if picture.ndim == 2:
         return picture[None].astype(np.float32)
-    red, green, blue = (picture[..., channel] for channel in range(3))
-    if np.array_equal(red, green) and np.array_equal(green, blue):
-        return red[None].astype(np.float32)
-    return np.stack([red, green, blue]).astype(np.float32)
+    planes = np.stack([picture[..., channel] for channel in range(3)])
+    return (planes[:1] if (planes[1:] == planes[:1]).all() else planes).astype(np.float32)
 
 
 def _floor(values: Plane) -> float:
     """Contrast under which nothing is ink. Only noise is lighter than paper, so its lower side tells its spread."""
     some = values[::2, ::2]
     lighter = -some[some < 0]
-    noise = 1.48 * float(np.median(lighter)) if len(lighter) > max(50, GRAINY * some.size) else 0.0
+    noise = 1.48 * float(median(lighter)) if len(lighter) > max(50, GRAINY * some.size) else 0.0
     return max(NOISE * noise, LEAST / 2)
 
 
@@ -112,11 +111,13 @@ def _fades(ink: Plane) -> bool:
     return long >= TELLING and bool(full / inked < max(BLURRED, solid - SLACK))
 
 
-def _cropped(ink: Plane, found: dict[str, Any]) -> Ink:
+def _cropped(ink: Plane, found: dict[str, Any], left: int = 0, top: int = 0) -> Ink:
+    """``left`` and ``top``: where it lies in the picture."""
     if not ink.any():
         return Ink(None, found)
     rows, columns = _box(ink)
-    return Ink(ink[rows, columns], found | {"cropped": [columns.start, rows.start, columns.stop, rows.stop]})
+    cropped = [left + columns.start, top + rows.start, left + columns.stop, top + rows.stop]
+    return Ink(ink[rows, columns], found | {"cropped": cropped})
 
 
 def _box(ink: Plane | Mask) -> tuple[slice, slice]:

@@ -1,6 +1,7 @@
 """Connected marks on the sheet, and which of them are the digit. Neighbours are all eight around a pixel."""
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -8,6 +9,7 @@ import numpy.typing as npt
 from core.digits.paper import Mask, Plane
 
 Integers = npt.NDArray[np.intp]
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 TINY = 4  # pixels: smaller marks are grain
 SHORT = 0.03  # of the sheet's longer side, which a digit exceeds
@@ -20,14 +22,26 @@ DISTRUST = 0.1  # in one along the edge
 
 
 @dataclass(frozen=True)
-class Marks:
-    """Arrays with one entry a mark, but for ``places`` and ``number``: one a pixel."""
+class Runs:
+    """Pixels beside each other in a row. Arrays with one entry a run, in the order of the mask's pixels."""
 
-    places: Integers  # in the flat mask
+    row: Integers
+    left: Integers
+    right: Integers  # last column
+
+    @property
+    def length(self) -> Integers:
+        return np.asarray(self.right - self.left + 1)
+
+
+@dataclass(frozen=True)
+class Marks:
+    """Arrays with one entry a mark, but for ``number``: one a pixel."""
+
     number: Integers  # of the pixel's mark
-    area: npt.NDArray[np.float64]
+    area: Integers
     contrast: npt.NDArray[np.float64]  # mean
-    weight: npt.NDArray[np.float64]  # sum of the squares of the contrasts
+    weight: npt.NDArray[np.float32]  # sum of the squares of the contrasts
     strongest: npt.NDArray[np.float32]
     on_ruling: npt.NDArray[np.float64]  # share of its pixels
     top: Integers
@@ -55,55 +69,63 @@ def digit_among(mask: Mask, values: Plane, strong: float, ruling: Mask) -> tuple
         return None
     foreign = along_edge | (edges > 1)
     kept = likely & _parts_of(marks, main) & (~foreign | foreign[main])
-    digit = np.zeros(mask.size, np.bool_)
-    digit[marks.places[kept[marks.number]]] = True
-    return digit.reshape(mask.shape), int(((marks.area >= TINY) & ~kept).sum())
+    digit = np.zeros_like(mask)
+    digit[mask] = kept[marks.number]
+    return digit, int(((marks.area >= TINY) & ~kept).sum())
 
 
 def find_marks(mask: Mask, values: Plane, ruling: Mask) -> Marks:
-    places, number = np.flatnonzero(mask), number_marks(mask)
+    """Pixels are summed up by runs, of which there are few, and these by marks."""
+    runs = find_runs(mask)
+    number = number_marks(runs, mask.shape[1])
     order = np.argsort(number, kind="stable")
     first = np.flatnonzero(np.diff(number[order], prepend=-1))
-    y, x = np.divmod(places[order], mask.shape[1])
-    dark = values.ravel()[places[order]]
-    on_edge = (y == 0) | (y == mask.shape[0] - 1) | (x == 0) | (x == mask.shape[1] - 1)
-    area = np.diff(np.append(first, len(order))).astype(np.float64)
+    first_pixel = np.cumsum(runs.length) - runs.length
+
+    def of_marks(of_runs: npt.NDArray[Scalar], join: np.ufunc = np.add) -> npt.NDArray[Scalar]:
+        return np.asarray(join.reduceat(of_runs[order], first))
+
+    dark, ruled = values[mask], ruling[mask]
+    area, whole_row = of_marks(runs.length), (runs.row == 0) | (runs.row == mask.shape[0] - 1)
+    ends = (runs.left == 0).astype(np.intp) + (runs.right == mask.shape[1] - 1)
     return Marks(
-        places=places,
-        number=number,
+        number=np.repeat(number, runs.length),
         area=area,
-        contrast=np.add.reduceat(dark, first) / area,
-        weight=np.add.reduceat(dark.astype(np.float64) ** 2, first),
-        strongest=np.maximum.reduceat(dark, first),
-        on_ruling=np.add.reduceat(ruling.ravel()[places[order]].astype(np.float64), first) / area,
-        top=np.minimum.reduceat(y, first),
-        bottom=np.maximum.reduceat(y, first),
-        left=np.minimum.reduceat(x, first),
-        right=np.maximum.reduceat(x, first),
-        on_edge=np.add.reduceat(on_edge.astype(np.intp), first),
+        contrast=of_marks(np.add.reduceat(dark, first_pixel)) / area,
+        weight=of_marks(np.add.reduceat(dark * dark, first_pixel)),
+        strongest=of_marks(np.maximum.reduceat(dark, first_pixel), np.maximum),
+        on_ruling=of_marks(np.add.reduceat(ruled, first_pixel, dtype=np.intp)) / area,
+        top=of_marks(runs.row, np.minimum),
+        bottom=of_marks(runs.row, np.maximum),
+        left=of_marks(runs.left, np.minimum),
+        right=of_marks(runs.right, np.maximum),
+        on_edge=of_marks(np.where(whole_row, runs.length, ends)),
     )
 
 
-def number_marks(mask: Mask) -> Integers:
-    """The number of each set pixel's mark, from 0, in the order of ``np.flatnonzero(mask)``."""
-    padded = np.pad(mask, 1)  # so that no row's end is a neighbour of the next one's start
-    places = np.flatnonzero(padded)
-    run = np.cumsum(np.diff(places, prepend=-2) > 1) - 1  # pixels beside each other in a row
-    runs = np.full(padded.size, -1)
-    runs[places] = run
-    above = np.concatenate([runs[places - padded.shape[1] + step] for step in (-1, 0, 1)])
-    joined = above >= 0
-    return np.asarray(_numbers(np.tile(run, 3)[joined], above[joined], int(run[-1]) + 1)[run], np.intp)
+def find_runs(mask: Mask) -> Runs:
+    padded = np.pad(mask, ((0, 0), (1, 1)))  # so that no run goes on in the next row
+    row, column = np.divmod(np.flatnonzero(np.diff(padded.ravel())), padded.shape[1])
+    return Runs(row[::2], column[::2], column[1::2] - 1)
+
+
+def number_marks(runs: Runs, width: int) -> Integers:
+    """The number of each run's mark, from 0."""
+    row = runs.row * (width + 2)  # wider than the mask: no row's end is a neighbour of the next one's start
+    left, right = row + runs.left, row + runs.right
+    first = np.searchsorted(right, left - width - 3)
+    count = np.searchsorted(left, right - width - 1, "right") - first  # of the runs above that touch it
+    one = np.repeat(np.arange(len(left)), count)
+    other = np.arange(len(one)) - np.repeat(np.cumsum(count) - count - first, count)
+    return _numbers(one, other, len(left))
 
 
 def _numbers(one: Integers, other: Integers, count: int) -> Integers:
     """Of ``count`` runs: the same number for all that the pairs (one, other) join, directly or through others."""
     leader = np.arange(count)
-    while not np.array_equal(
-        low := np.minimum(leader[one], leader[other]), high := np.maximum(leader[one], leader[other])
-    ):
+    while ((low := np.minimum(leader[one], leader[other])) != (high := np.maximum(leader[one], leader[other]))).any():
         np.minimum.at(leader, high, low)
-        while not np.array_equal(leader, leader[leader]):
+        while (leader != leader[leader]).any():
             leader = leader[leader]
     return np.unique(leader, return_inverse=True)[1]
 

@@ -32,7 +32,7 @@ def find_ruling(mask: Mask, values: Plane) -> tuple[int, Mask, Mask]:
     One line of the ink's own strength may be the bar of a digit that fills the picture, and is left alone unless
     what remains keeps clear of both edges beside it.
     """
-    across, down = lines_across(mask), [_turned(line) for line in lines_across(mask.T)]
+    across, down = lines_across(mask), [_turned(line) for line in lines_across(np.ascontiguousarray(mask.T))]
     rest = mask & ~_drawn([line.pixels for line in across + down], mask)
     strength = _strength(values[rest])
     found = []
@@ -46,6 +46,8 @@ def find_ruling(mask: Mask, values: Plane) -> tuple[int, Mask, Mask]:
 def lines_across(mask: Mask) -> list[Line]:
     """From the left edge to the right, or out at the top or the bottom. Found by a Hough transform of thin places."""
     height, width = mask.shape
+    if np.count_nonzero(mask.any(0)) < COVERED * width:  # as of most drawings: soon told
+        return []
     thickness = max(3, round(THICK * height))
     thin = mask & ~_thick(mask, thickness + 1)
     if np.count_nonzero(thin.any(0)) < COVERED * width:

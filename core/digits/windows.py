@@ -1,5 +1,6 @@
 """Minimum, maximum and mean over a window that slides along one axis. The picture goes on beyond its edge unchanged."""
 
+import functools
 from typing import TypeVar
 
 import numpy as np
@@ -13,10 +14,7 @@ def slide(values: npt.NDArray[Scalar], window: int, pick: np.ufunc, axis: int) -
 
     By doubling: each step joins two windows that are known already.
     """
-    before = window // 2
-    last = values.shape[axis] - 1
-    there = np.arange(-before, last + window - before).clip(0, last)
-    found, known = values.take(there, axis), 1
+    found, known = _continued(values, window // 2, window - 1 - window // 2, axis), 1
     while known < window:
         step = min(known, window - known)
         ends = found.shape[axis] - step
@@ -28,14 +26,17 @@ def slide(values: npt.NDArray[Scalar], window: int, pick: np.ufunc, axis: int) -
 def average(values: npt.NDArray[np.float32], reach: int) -> npt.NDArray[np.float32]:
     """The mean of the square around each pixel of the last two axes, of 2 x reach + 1 pixels a side."""
     for axis in (-1, -2):
-        last = values.shape[axis] - 1
-        there = np.arange(-reach - 1, last + reach + 1).clip(0, last)
-        sums = values.take(there, axis).cumsum(axis, dtype=np.float64)
-        window = 2 * reach + 1
-        ends = sums.shape[axis]
-        difference = _part(sums, window, ends, axis) - _part(sums, 0, ends - window, axis)
-        values = (difference / window).astype(np.float32)
+        there, length = _continued(values, reach, reach, axis), values.shape[axis]
+        parts = [_part(there, start, start + length, axis) for start in range(2 * reach + 1)]
+        values = functools.reduce(np.add, parts) / np.float32(len(parts))
     return values
+
+
+def _continued(values: npt.NDArray[Scalar], before: int, after: int, axis: int) -> npt.NDArray[Scalar]:
+    """By so many pixels like the first and the last one."""
+    length = values.shape[axis]
+    first, last = _part(values, 0, 1, axis), _part(values, length - 1, length, axis)
+    return np.concatenate([np.repeat(first, before, axis), values, np.repeat(last, after, axis)], axis)
 
 
 def _part(values: npt.NDArray[Scalar], start: int, end: int, axis: int) -> npt.NDArray[Scalar]:
