@@ -77,7 +77,7 @@ class Needs(HTTPBearer):
             raise Forbidden(f"The key {caller.name} lacks the scope {scope}.")
 
 
-def _caller(request: HTTPConnection) -> Caller | None:
+async def _caller(request: HTTPConnection) -> Caller | None:
     caller: Caller | None = request.scope["state"]["caller"]
     return caller
 

@@ -201,6 +201,21 @@ async def test_an_option_that_means_nothing_is_refused(http: httpx.AsyncClient, 
     assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, "query/" + query.split("=")[0])
 
 
+async def test_naming_what_is_meant_anyway_changes_nothing(http: httpx.AsyncClient) -> None:
+    answers = []
+    cases: list[tuple[str, dict[str, str]]] = [
+        ("", {}),
+        ("?top_k=3&normalize=auto", {}),
+        ("", {"X-Timeout-Ms": "60000"}),
+    ]
+    for query, headers in cases:
+        answer = await http.post(f"/predict{query}", content=SEVEN, headers={"Content-Type": "image/png"} | headers)
+        told = answer.json()
+        assert told.pop("timing_ms").keys() == {"decode", "queue", "inference", "total"}
+        answers.append((answer.status_code, answer.headers["content-type"], told))
+    assert answers[0] == answers[1] == answers[2]
+
+
 async def test_without_normalizing_the_image_is_only_resized(http: httpx.AsyncClient) -> None:
     with Image.open(DIGIT_FILES[7]) as image:
         size = list(image.size)

@@ -3,10 +3,11 @@
 import asyncio
 import base64
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Header, Query, Request
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field
 
 from core import images
@@ -19,13 +20,35 @@ from service.answering import Answered, answer
 from service.inputs import BODY, read_sources
 from service.patience import while_wanted
 from service.problems import problem, status_of
-from service.state import Service
+from service.state import Service, state_of
 
-router = APIRouter(tags=["predict"], dependencies=[Depends(Needs(Scope.PREDICT))])
+MAY = Needs(Scope.PREDICT)
+TIMEOUT = "x-timeout-ms"
 MOST_EXPLAINED = 4  # images of a request: each takes the network as long as hundreds
 NORMALIZE = """What is done to an image first. auto: whatever makes it like those that the model was trained on; a \
 digit is found in uneven light, on ruled paper and beside dirt, and brought to MNIST's form. center: no more than that \
 form, for a digit on clean paper. none: only resized. invert: resized, with light and dark exchanged."""
+
+
+class PredictRoute(APIRoute):
+    """Finding out what a request says of itself takes longer than reading its digit. One that says nothing is answered
+    without looking: 0.5 ms of the processor instead of 1.0.
+    """
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        usual = super().get_route_handler()
+
+        async def handle(request: Request) -> Response:
+            if request.scope["query_string"] or TIMEOUT in request.headers:
+                return await usual(request)
+            await MAY(request)
+            answered = await predict(request, await state_of(request))
+            return Response(answered.model_dump_json(exclude_none=True), media_type="application/json")
+
+        return handle
+
+
+router = APIRouter(tags=["predict"], dependencies=[Depends(MAY)], route_class=PredictRoute)
 
 
 class Predictions(BaseModel):
