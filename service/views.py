@@ -89,6 +89,7 @@ class ModelView(BaseModel):
     publication: dict[str, Any] | None = Field(
         None, description="Whether `serving` moved to it when it was published, and why."
     )
+    links: dict[str, str]
 
 
 class ModelPage(BaseModel):
@@ -216,8 +217,19 @@ def model_view(model: Model, aliases: dict[str, list[str]]) -> ModelView:
         "test_accuracy": model.test_accuracy,
         "files_deleted_at": _time_or_none(model.files_deleted_at),
         "served_at": _time_or_none(model.served_at),
+        "links": _links_of(model),
     }
     return ModelView.model_validate(shown | own)
+
+
+def _links_of(model: Model) -> dict[str, str]:
+    path = f"/models/{model.id}"
+    links = {"self": path, "job": f"/jobs/{model.job_id}"}
+    if model.files_deleted_at is None:
+        links["content"] = f"{path}/content"
+        if "report.json" in model.card["files"]:
+            links |= {"report": f"{path}/report", "report_page": f"{path}/report.html"}
+    return links
 
 
 def alias_view(name: str, target: Target) -> AliasView:

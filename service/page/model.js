@@ -5,6 +5,7 @@ import { bytes, milliseconds, percent, seconds, when } from "./format.js";
 import { confusion } from "./confusion.js";
 import { oneImage, servedSize } from "./models.js";
 import { serve } from "./promotion.js";
+import { report } from "./report.js";
 
 export async function modelView({ main, api, signal, fail, id }) {
   const model = await api.get(`models/${encodeURIComponent(id)}`, signal);
@@ -19,6 +20,7 @@ export async function modelView({ main, api, signal, fail, id }) {
       { class: "actions" },
       serves || model.files_deleted_at ? "" : button("Serve this model", promote, { class: "primary" }),
       model.files_deleted_at ? "" : el("a", { class: "button", href: `#/try?model=${model.id}` }, "Try it"),
+      report(api, signal, fail, model),
     ),
     facts(record(model)),
     section("Confusion matrix", confusion(model)),

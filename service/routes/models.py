@@ -1,16 +1,20 @@
 """Models: what training made."""
 
+import json
 import time
+from pathlib import Path
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
-from fastapi.responses import FileResponse
+from fastapi.responses import FileResponse, HTMLResponse
 from starlette.concurrency import run_in_threadpool
 
 from core import models
 from core.errors import Conflict, NotFound
 from core.scopes import Scope
+from core.tables import Model
 from service.access import Needs
+from service.report.page import POLICY, page
 from service.state import Service, State
 from service.views import ModelPage, ModelView, model_view
 
@@ -87,8 +91,19 @@ def get_content(
 @router.get("/{name}/report.json", include_in_schema=False)
 def get_report(name: str, service: Service) -> FileResponse:
     """The model and how it came to be, with calibration curve, worst mistakes and their images (PNG in base64)."""
+    return FileResponse(_report(service, name)[1], media_type="application/json")
+
+
+@router.get("/{name}/report.html", response_class=HTMLResponse, summary="The same as a page for people")
+def get_report_page(name: str, service: Service) -> HTMLResponse:
+    """One file with all its pictures in it, to keep or send on."""
+    model, path = _report(service, name)
+    return HTMLResponse(page(model.version, json.loads(path.read_bytes())), headers={"Content-Security-Policy": POLICY})
+
+
+def _report(service: State, name: str) -> tuple[Model, Path]:
     with service.db.read() as session:
         model = models.find_whole(session, name)
     if REPORT not in model.card["files"]:
         raise NotFound(f"{model.id} has no report.")
-    return FileResponse(service.store.fetch(f"{model.key}/{REPORT}"), media_type="application/json")
+    return model, service.store.fetch(f"{model.key}/{REPORT}")

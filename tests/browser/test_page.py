@@ -8,9 +8,11 @@ import httpx
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
+from core.checkpoints import to_json
 from core.tables import Model
 from tests.conftest import DIGIT_FILES
 from tests.integration.conftest import Programs, wait_for
+from tests.test_report_page import report_of
 
 pytestmark = pytest.mark.browser
 Published = Callable[..., Model]
@@ -187,6 +189,27 @@ def test_two_models_stand_side_by_side(page: Page, programs: Programs, published
     rows = page.get_by_role("row")
     expect(rows.filter(has_text="network")).to_contain_text("resnet50")
     expect(rows.filter(has_text="test accuracy")).to_have_text(re.compile("95.00.%.*90.00.%|90.00.%.*95.00.%"))
+
+
+def test_a_models_report_opens_beside_the_page_and_with_a_key_is_saved(
+    page: Page, programs: Programs, published: Published
+) -> None:
+    model = published(more={"report.json": to_json(report_of())})
+    programs.start("service")
+    page.goto(f"/#/models/{model.id}")
+    with page.expect_popup() as opened:
+        page.get_by_role("link", name="Report", exact=True).click()
+    report = opened.value
+    expect(report.get_by_role("heading", level=1)).to_have_text("Version 1: resnet18 on ants")
+    assert report.locator("main").evaluate("node => getComputedStyle(node).maxWidth") == "960px"  # its style is let in
+    shown = "all => all.map(image => image.complete && image.naturalWidth > 0)"
+    assert report.locator("img").evaluate_all(shown) == [True] * 4
+    page.evaluate("sessionStorage.setItem('tuneserve-api-key', 'any')")
+    page.reload()
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="Save the report").click()
+    assert saved.value.suggested_filename == f"{model.id}.html"
+    assert "Version 1: resnet18 on ants" in saved.value.path().read_text()
 
 
 # -- try it

@@ -1,0 +1,1 @@
+"""A model's evaluation report as one page for people, which needs nothing but itself."""
