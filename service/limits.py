@@ -10,6 +10,7 @@ from types import MappingProxyType
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from core import logs
 from core.errors import TooLarge
 
 log = logging.getLogger("service.access")
@@ -29,6 +30,7 @@ class RequestId:
         given = Headers(scope=scope).get("x-request-id", "")
         request_id = given if REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
         scope.setdefault("state", {})["request_id"] = request_id
+        logs.REQUEST_ID.set(request_id)  # never reset: the task is the request's, and the server logs what fails in it
         started = time.perf_counter()
         status = 500  # what becomes of an exception that is answered further out
 
@@ -44,7 +46,8 @@ class RequestId:
         finally:
             took_ms = (time.perf_counter() - started) * 1000
             level = logging.DEBUG if scope["path"] in PROBES and status < 400 else logging.INFO
-            log.log(level, "%s %s %d %.1f ms %s", scope["method"], scope["path"], status, took_ms, request_id)
+            told = logs.fields(method=scope["method"], path=scope["path"], status=status, took_ms=round(took_ms, 1))
+            log.log(level, "%s %s %d %.1f ms %s", *told["fields"].values(), request_id, extra=told)
 
 
 class BodyLimit:

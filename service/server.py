@@ -1,6 +1,5 @@
 """The HTTP server, in one process or in several."""
 
-import logging
 import os
 import sys
 import tempfile
@@ -8,7 +7,7 @@ import tempfile
 import uvicorn
 from fastapi import FastAPI
 
-from core import keys
+from core import keys, logs
 from core.db import Database
 from core.settings import Settings
 from service.app import create_app
@@ -23,8 +22,8 @@ NO_KEYS = (
 
 def serve() -> None:
     """Until SIGTERM or SIGINT."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     settings = Settings()
+    logs.set_up(settings.log_format)
     if settings.keys_required and not _has_keys(settings):
         sys.exit(NO_KEYS.format(host=settings.host))
     if settings.processes == 1:
@@ -64,5 +63,6 @@ def run(settings: Settings) -> None:
 
 def app_of_a_process() -> FastAPI:
     """One of several: uvicorn starts them, on one socket, and starts another in place of one that dies."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(process)d %(name)s: %(message)s")
-    return create_app(Settings())
+    settings = Settings()
+    logs.set_up(settings.log_format)
+    return create_app(settings)

@@ -1,22 +1,27 @@
 """``python -m worker``: one worker, until SIGTERM or SIGINT."""
 
-import logging
 import signal
 
+from core import logs
 from core.db import Database
 from core.settings import Settings
 from worker.loop import WorkerLoop
+from worker.spare import Spare
 
 
 def main() -> None:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     settings = Settings()
+    logs.set_up(settings.log_format)
     db = Database(settings.resolved_database_url)
     db.migrate()
-    loop = WorkerLoop(settings, db)
+    spare = Spare(settings)
+    loop = WorkerLoop(settings, db, spare.launch, while_idle=spare.warm_up)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: loop.stop.set())
-    loop.run()
+    try:
+        loop.run()
+    finally:
+        spare.close()
 
 
 if __name__ == "__main__":
