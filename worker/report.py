@@ -20,6 +20,7 @@ from core.tables import Base, JobStatus, Phase
 from worker.launch import EXIT_CLAIM_LOST
 
 log = logging.getLogger(__name__)
+Listener = Callable[[str, dict[str, Any]], None]  # told of metrics, checkpoints and log lines once they are written
 
 
 class Reporter:
@@ -36,6 +37,7 @@ class Reporter:
         self._clock = clock
         self.started_at = clock()
         self.phases: list[dict[str, Any]] = []
+        self.listeners: list[Listener] = []
 
     def start_beating(self) -> None:
         threading.Thread(target=self._beat_for_ever, name="beat", daemon=True).start()
@@ -79,6 +81,8 @@ class Reporter:
             jobs.record(session, self.claim, beat_at=self._clock(), **columns)
             session.add_all(rows)
             self._event(session, kind, data)
+        for listener in self.listeners:
+            listener(kind, data)
 
     def log(self, message: str) -> None:
         log.info(message)

@@ -12,9 +12,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from core import checkpoints, jobs
 from core.errors import NotReady
 from core.scopes import Scope
+from core.tables import JobStatus, Phase
 from service.access import Needs
 from service.state import Service, State
 
+MOST_JOBS = 100  # that run at the same time
 router = APIRouter(tags=["health"], dependencies=[Depends(Needs(Scope.ADMIN))])
 
 
@@ -63,12 +65,16 @@ def _serving(service: State) -> Iterator[Metric]:
 def _training(service: State) -> Iterator[Metric]:
     with service.db.read() as session:
         statuses = jobs.count_by_status(session)
+        running, _ = jobs.page(session, JobStatus.RUNNING, None, None, MOST_JOBS)
         workers = jobs.live_workers(session, time.time(), service.settings.lease_s)
         checkpoint = checkpoints.newest_at(session)
     by_status = GaugeMetricFamily("tuneserve_jobs", "Jobs by status.", labels=["status"])
     for status, count in statuses.items():
         by_status.add_metric([status], count)
     yield by_status
+    speed = sum(job.timing.get("images_per_s", 0) for job in running if job.phase is Phase.TRAINING)
+    told = "Images a second that the jobs in training take, together."
+    yield GaugeMetricFamily("tuneserve_training_images_per_second", told, value=speed)
     yield GaugeMetricFamily("tuneserve_workers_alive", "Workers that beat within the lease.", value=workers)
     if checkpoint is not None:
         told = "When the newest checkpoint was written, in seconds since the epoch."

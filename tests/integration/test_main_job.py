@@ -17,6 +17,7 @@ def test_a_posted_job_is_trained_and_its_model_answers_without_a_restart(program
     job = programs.ended(programs.train(name="first"))
     assert job["status"] == "succeeded", job["error"]
     assert job["progress"]["percent"] == 100
+    assert len(list(programs.data_dir.glob(f"jobs/{job['id']}/tensorboard/events.out.*"))) == 1
     assert {"train_loss", "validation_accuracy", "test_accuracy"} <= set(job["metrics"])
     assert {"queued_s", "preparing_s", "train_s", "evaluate_s", "publish_s", "total_s"} <= set(job["timing"])
     assert [phase["phase"] for phase in job["phases"]] == [

@@ -1,0 +1,82 @@
+"""worker.torch_export: a published model as a program that needs none of our code."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from core.checkpoints import from_tensors
+from core.network import ServingGraph, build, to_arrays
+from core.settings import Settings
+from core.store import LocalStore
+from core.tables import Model
+from tests.fakes import DIGIT_PREPARATION
+from worker import torch_export
+from worker.datasets.digits import load
+from worker.torch_export import main, parity
+
+Published = Callable[..., Model]
+
+
+@pytest.fixture(scope="module")
+def network() -> torch.nn.Module:
+    torch.manual_seed(0)
+    return build("squeezenet1_1", 10, DIGIT_PREPARATION.image_size).eval()
+
+
+@pytest.fixture(scope="module")
+def digits() -> torch.Tensor:
+    return torch.from_numpy(np.asarray(load(Settings()).test_images)[:7])
+
+
+@pytest.fixture
+def model(published: Published, network: torch.nn.Module, digits: torch.Tensor) -> Model:
+    files = {"probes.safetensors": from_tensors({"images": digits[:4].numpy()})}
+    weights = {"weights.safetensors": from_tensors(to_arrays(network))}
+    return published(network="squeezenet1_1", more=files | weights)
+
+
+def test_the_file_answers_as_the_network_does_and_says_of_what(
+    model: Model, settings: Settings, network: torch.nn.Module, digits: torch.Tensor, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    file, about = tmp_path / "digits.pt2", {"model.json": ""}
+    monkeypatch.setenv("TUNESERVE_DATA_DIR", str(settings.data_dir))
+    monkeypatch.setattr(sys, "argv", ["torch_export", "latest", str(file)])
+    assert main() == 0
+    assert "largest difference" in capsys.readouterr().out
+    program: Any = torch.export.load(file, extra_files=about).module()
+    with torch.inference_mode():
+        own = ServingGraph(DIGIT_PREPARATION, network)(digits)
+        for count in (1, 7):
+            np.testing.assert_allclose(program(digits[:count]), own[:count], atol=1e-4)
+    told = json.loads(about["model.json"])
+    assert (told["id"], told["classes"], told["temperature"]) == (model.id, model.card["classes"], 1.0)
+
+
+def test_a_program_that_answers_otherwise_is_found(network: torch.nn.Module, digits: torch.Tensor) -> None:
+    other = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 32 * 32, 10)).eval()
+    graphs = [ServingGraph(DIGIT_PREPARATION, one).eval() for one in (other, network)]
+    program = torch_export._program(graphs[0], digits, "{}")
+    assert parity(program, graphs[0], digits) < 1e-6
+    assert parity(program, graphs[1], digits) > 0.01
+
+
+def test_what_cannot_be_checked_is_not_written(
+    published: Published, settings: Settings, store: LocalStore, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    published()
+    monkeypatch.setenv("TUNESERVE_DATA_DIR", str(settings.data_dir))
+    monkeypatch.setattr(sys, "argv", ["torch_export", "latest", str(tmp_path / "m.pt2")])
+    assert main() == 1
+    assert "before models had probes" in capsys.readouterr().err
+    monkeypatch.setattr(sys, "argv", ["torch_export", "model_none"])
+    assert main() == 1
+    assert "model_none" in capsys.readouterr().err
+    assert list(tmp_path.glob("*.pt2")) == []
