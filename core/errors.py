@@ -10,6 +10,7 @@ TuneserveError
 │   └── Unreachable
 ├── Unauthorized                   no API key, or none that is known
 ├── Forbidden                      the API key may not do this
+├── Misdirected                    asked by a name that is not ours
 ├── NotFound
 ├── Conflict                       the state of the thing does not allow it
 ├── Overloaded                     a bounded queue is full; try again
@@ -105,6 +106,10 @@ class Unauthorized(TuneserveError):
 
 class Forbidden(TuneserveError):
     """The API key may not do this."""
+
+
+class Misdirected(TuneserveError):
+    """The service is not asked by this name."""
 
 
 class NotFound(TuneserveError):

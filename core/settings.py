@@ -12,6 +12,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from core.scopes import GivenKey, parse_keys
 
 ORIGIN = r"https?://[^/\s]+|\*"
+HOST = r"[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\]"
 
 
 class Settings(BaseSettings):
@@ -34,6 +35,8 @@ class Settings(BaseSettings):
     datasets_mirror: str | None = None  # URL of a folder with <name>/<file> for the built-in data sets
     download_timeout_s: float = Field(30.0, gt=0)  # a host that is silent for so long counts as unreachable
 
+    log_format: Literal["text", "json"] = "text"  # of service and worker; a job's own log is text, for people
+
     # the service
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=0, le=65535)
@@ -41,6 +44,7 @@ class Settings(BaseSettings):
     allow_without_keys: bool = False  # listen beyond the loopback though nobody needs a key
     rate_limit_per_s: float | None = Field(None, gt=0)  # requests of one key, else of one address; in each process
     cors_origins: Annotated[tuple[str, ...], NoDecode] = ()  # whose pages may call from a browser; * is any
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ()  # names by which it may be asked; see service.hosts
     min_free_bytes: int = Field(256 * 2**20, ge=0)  # less on the disk of data_dir: no new jobs
     max_body_bytes: int = Field(32 * 2**20, gt=0)
     max_image_pixels: int = Field(50_000_000, gt=0)  # before decoding: a small file can hold a huge picture
@@ -77,6 +81,7 @@ class Settings(BaseSettings):
     keep_checkpoints: int = Field(2, ge=1)  # the newest ones; the best one is kept besides
     train_threads: int | None = Field(None, gt=0)  # default: every core
     train_niceness: int = Field(5, ge=0, le=19)  # predictions come first where both share a CPU
+    warm_trainer: bool = True  # an idle worker keeps a trainer ready, in 0.45 GB that the next job would need anyway
 
     @model_validator(mode="after")
     def _one_request_fits_the_queue(self) -> Self:
@@ -91,10 +96,10 @@ class Settings(BaseSettings):
             parse_keys(keys.get_secret_value())
         return keys
 
-    @field_validator("cors_origins", mode="before")
+    @field_validator("cors_origins", "allowed_hosts", mode="before")
     @classmethod
-    def _origins_are_parted(cls, origins: Any) -> Any:
-        return re.findall(r"[^,\s]+", origins) if isinstance(origins, str) else origins
+    def _entries_are_parted(cls, entries: Any) -> Any:
+        return re.findall(r"[^,\s]+", entries) if isinstance(entries, str) else entries
 
     @field_validator("cors_origins")
     @classmethod
@@ -102,6 +107,13 @@ class Settings(BaseSettings):
         if wrong := [origin for origin in origins if not re.fullmatch(ORIGIN, origin)]:
             raise ValueError(f"{wrong[0]!r} is no origin: write https://host or https://host:port, without a path")
         return origins
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _hosts_are_hosts(cls, hosts: tuple[str, ...]) -> tuple[str, ...]:
+        if wrong := [host for host in hosts if not re.fullmatch(HOST, host)]:
+            raise ValueError(f"{wrong[0]!r} is no host: write a name, an address or [an IPv6 one], and no port")
+        return hosts
 
     @property
     def given_keys(self) -> tuple[GivenKey, ...]:

@@ -1,12 +1,13 @@
-"""Where a request is asked for its API key, and how often it comes, before anything of it is read."""
+"""Where a request is asked for its API key, by which name, and how often it comes, before anything of it is read."""
 
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from core.errors import TuneserveError
+from core.errors import InvalidInput, TuneserveError
 from core.keys import Caller
 from service import problems
 from service.access import Access
+from service.hosts import Hosts
 from service.rate_limit import RateLimit
 
 OPEN = frozenset(
@@ -28,9 +29,10 @@ OPEN_FOLDERS = ("/page/", "/static-offline-docs/")  # what the page and /docs co
 class Gate:
     """Finds the caller; what is not open needs one. Paths that lead nowhere too, so that nothing is open by mistake."""
 
-    def __init__(self, app: ASGIApp, access: Access, rate_limit: RateLimit | None) -> None:
+    def __init__(self, app: ASGIApp, access: Access, hosts: Hosts, rate_limit: RateLimit | None) -> None:
         self._app = app
         self._access = access
+        self._hosts = hosts
         self._rate_limit = rate_limit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -46,7 +48,9 @@ class Gate:
         """Those without a good key count by their address, so that guessing is slow too."""
         caller: Caller | None = None
         try:
-            caller = self._access.identify(_authorization(scope))
+            caller = self._access.identify(_header(scope, b"authorization"))
+            self._hosts.check(_header(scope, b"host"), has_key=caller is not None)
+            _refuse_nul(scope)
         finally:
             if self._rate_limit is not None:
                 self._rate_limit.take(caller.id if caller else _address(scope))
@@ -57,9 +61,15 @@ def is_open(path: str) -> bool:
     return path in OPEN or path.startswith(OPEN_FOLDERS)
 
 
-def _authorization(scope: Scope) -> str:
+def _refuse_nul(scope: Scope) -> None:
+    """No name has one, and PostgreSQL cannot even look for it."""
+    if "\0" in scope["path"] or b"%00" in scope["query_string"]:
+        raise InvalidInput("A path or a query cannot hold the character NUL (%00).")
+
+
+def _header(scope: Scope, wanted: bytes) -> str:
     for name, value in scope["headers"]:
-        if name == b"authorization":
+        if name == wanted:
             return bytes(value).decode("latin-1")
     return ""
 

@@ -177,7 +177,8 @@ async def running(settings: Settings, raise_errors: bool = True) -> AsyncIterato
     """The whole service with everything it starts, reached without a socket."""
     app = create_app(settings)
     transport = httpx.ASGITransport(app, raise_app_exceptions=raise_errors)
-    async with app.router.lifespan_context(app), httpx.AsyncClient(transport=transport, base_url="http://test") as http:
+    client = httpx.AsyncClient(transport=transport, base_url="http://localhost")
+    async with app.router.lifespan_context(app), client as http:
         yield http
 
 
