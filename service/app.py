@@ -29,6 +29,7 @@ from service.batcher import Batcher
 from service.checks import StoreCheck
 from service.gate import Gate
 from service.headers import SecurityHeaders
+from service.hosts import Hosts
 from service.limits import BodyLimit, RequestId
 from service.metrics import Metrics, Observe
 from service.model_cache import Load, Loaded, ModelCache
@@ -43,6 +44,7 @@ from service.routes.page import PageFiles
 from service.self_test import self_test
 from service.shed import Shed
 from service.state import State
+from service.stopping import told_by_signals
 
 if TYPE_CHECKING:
     from service.outbound import Outbound
@@ -67,6 +69,7 @@ def create_app(settings: Settings) -> FastAPI:
             ThreadPoolExecutor(1, "device") as device,
             ThreadPoolExecutor(DECODER_THREADS, "decode") as decoders,
             ThreadPoolExecutor(2, "load") as loading,
+            told_by_signals() as stopping,
         ):
             load, batch = _loader(settings, store), settings.predict_batch
             cache = ModelCache(load, loading, settings.predict_memory_bytes, batch, metrics.model_load_failures.inc)
@@ -84,6 +87,7 @@ def create_app(settings: Settings) -> FastAPI:
                 access,
                 StoreCheck(store),
                 Statistics(),
+                stopping,
             )
             await access.refresh(db)
             if settings.fetch_urls:
@@ -125,7 +129,7 @@ def create_app(settings: Settings) -> FastAPI:
         max_bytes=settings.max_body_bytes,
         elsewhere={"/predictions": settings.max_batch_bytes, "/datasets": settings.max_dataset_bytes},
     )
-    app.add_middleware(Gate, access=access, rate_limit=rate_limit)
+    app.add_middleware(Gate, access=access, hosts=Hosts(settings), rate_limit=rate_limit)
     if settings.cors_origins:
         _open_to_pages_of(app, settings.cors_origins)
     app.add_middleware(SecurityHeaders)
@@ -137,11 +141,11 @@ def create_app(settings: Settings) -> FastAPI:
         on_refused=lambda: metrics.requests.labels("/predict", "POST", 429).inc(),
     )
     for routes in (
+        predict,  # first: the routes are tried in this order
         jobs_routes,
         deliveries,
         aliases,
         models,
-        predict,
         predictions,
         oip,
         catalogue,
@@ -152,6 +156,7 @@ def create_app(settings: Settings) -> FastAPI:
         page,
     ):
         app.include_router(routes.router)
+    app.include_router(oip.probes)
     app.mount("/page", PageFiles())
     return app
 

@@ -1,5 +1,6 @@
 """What `create_app` built and the routes use, and how a route gets it."""
 
+import asyncio
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Annotated
@@ -35,6 +36,7 @@ class State:
     access: Access
     store_check: StoreCheck
     statistics: Statistics
+    stopping: asyncio.Event  # set when the server begins to stop
 
     async def predictor(self, name: str | None) -> Predictor:
         """Of the model with that id or alias; without a name, and for `serving`, of the one that serves.
@@ -50,9 +52,9 @@ class State:
             return find_whole(session, name)
 
 
-def _state(request: Request) -> State:
+async def state_of(request: Request) -> State:  # async: FastAPI would call anything else in a thread of its own
     state: State = request.app.state.service
     return state
 
 
-Service = Annotated[State, Depends(_state)]
+Service = Annotated[State, Depends(state_of)]

@@ -11,16 +11,20 @@ from starlette.concurrency import run_in_threadpool
 from core import events, jobs
 from core.db import Database
 from core.tables import ENDED, Event, JobStatus
+from service.stopping import pause
 
 POLL_S = 0.5
 HEARTBEAT_S = 15.0  # under the idle limits of common proxies
 PAGE = 500
 
 
-async def follow(db: Database, job_id: str, after: int) -> AsyncIterator[bytes]:
-    """Every event behind ``after``, each once and in order; then ``done`` and the end."""
+async def follow(db: Database, job_id: str, after: int, stopping: asyncio.Event) -> AsyncIterator[bytes]:
+    """Every event behind ``after``, each once and in order; then ``done`` and the end.
+
+    Without ``done`` it ends when the server stops: the listener comes back with ``Last-Event-ID`` and misses nothing.
+    """
     last_sent = time.monotonic()
-    while True:
+    while not stopping.is_set():
         found, status = await run_in_threadpool(_look, db, job_id, after)
         for event in found:
             yield format_sse_event(data_str=json.dumps(event.data), event=event.kind, id=str(event.number))
@@ -33,7 +37,7 @@ async def follow(db: Database, job_id: str, after: int) -> AsyncIterator[bytes]:
         if time.monotonic() - last_sent > HEARTBEAT_S:
             yield format_sse_event(comment="still here")
             last_sent = time.monotonic()
-        await asyncio.sleep(POLL_S)
+        await pause(stopping, POLL_S)
 
 
 def _look(db: Database, job_id: str, after: int) -> tuple[list[Event], JobStatus]:

@@ -179,6 +179,20 @@ async def test_the_first_answer_is_given_again_whatever_has_changed(
     assert (await http.post("/jobs", json={}, headers=TWICE)).json() == first.json()
 
 
+async def test_a_retry_that_is_sent_twice_is_one_new_job(http: httpx.AsyncClient) -> None:
+    old, other = [(await http.post("/jobs", json={})).json()["id"] for _ in range(2)]
+    assert (await http.post(f"/jobs/{old}/retry", headers=TWICE)).status_code == 409  # not ended; the key stays free
+    for job_id in (old, other):
+        await http.post(f"/jobs/{job_id}/cancel")
+    first, second = [await http.post(f"/jobs/{old}/retry", headers=TWICE) for _ in range(2)]
+    assert (second.status_code, second.json()) == (first.status_code, first.json()) == (202, first.json())
+    assert second.headers["location"] == first.headers["location"] == f"/jobs/{first.json()['id']}"
+    assert (first.headers.get("idempotent-replayed"), second.headers["idempotent-replayed"]) == (None, "true")
+    assert len((await http.get("/jobs")).json()["data"]) == 3
+    reused = await http.post(f"/jobs/{other}/retry", headers=TWICE)
+    assert (reused.status_code, reused.json()["code"]) == (422, "idempotency_key_reused")
+
+
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 async def test_the_service_forgets_old_answers_by_itself(settings: Settings, db: Database, database_url: str) -> None:
     creations.once(db, WANTED, 0.0, make)

@@ -16,7 +16,7 @@ from core.jobs import Claim
 from core.settings import Settings
 from core.store import LocalStore
 from core.tables import Checkpoint, Job, Model
-from service import streams
+from service import patience, streams
 from service.routes import jobs as jobs_routes
 from tests.conftest import NOW, running
 from tests.fakes import answered
@@ -35,7 +35,7 @@ def settings(settings: Settings) -> Settings:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(streams, "POLL_S", 0.005)
-    monkeypatch.setattr(jobs_routes, "WAIT_POLL_S", 0.005)
+    monkeypatch.setattr(patience, "POLL_S", 0.005)
 
 
 def end(db: Database, claim: Claim) -> None:

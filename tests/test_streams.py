@@ -68,7 +68,7 @@ async def test_an_ended_job_is_replayed_to_done(db: Database, enqueue: Enqueue) 
     job = enqueue()
     write(db, job.id, "metrics", epoch=1)
     cancel(db, job.id)
-    sent = await read(streams.follow(db, job.id, 0))
+    sent = await read(streams.follow(db, job.id, 0, asyncio.Event()))
     assert [(one.id, one.event) for one in sent] == [(1, "status"), (2, "metrics"), (3, "status"), (3, "done")]
     assert sent[1].data == {"epoch": 1}
     assert sent[-1].data == {"status": "cancelled"}
@@ -81,7 +81,7 @@ async def test_a_reader_that_was_cut_off_gets_only_what_it_missed(
     job = enqueue()
     write(db, job.id)
     cancel(db, job.id)
-    sent = await read(streams.follow(db, job.id, after))
+    sent = await read(streams.follow(db, job.id, after, asyncio.Event()))
     assert [one.id for one in sent if one.event != "done"] == ids
     assert sent[-1].event == "done"
 
@@ -94,7 +94,7 @@ async def test_a_long_log_is_sent_whole_and_in_order(
     for _ in range(7):
         write(db, job.id)
     cancel(db, job.id)
-    sent = await read(streams.follow(db, job.id, 0))
+    sent = await read(streams.follow(db, job.id, 0, asyncio.Event()))
     assert [one.id for one in sent] == [1, 2, 3, 4, 5, 6, 7, 8, 9, 9]
 
 
@@ -103,7 +103,7 @@ async def test_events_arrive_as_they_happen_until_the_job_ends(db: Database, cla
     seen: list[Sent] = []
 
     async def listen() -> None:
-        async for chunk in streams.follow(db, claim.job_id, 2):
+        async for chunk in streams.follow(db, claim.job_id, 2, asyncio.Event()):
             seen.append(parse(chunk))
 
     listening = asyncio.create_task(listen())
@@ -122,7 +122,7 @@ async def test_a_silent_job_sends_a_sign_of_life(
     db: Database, enqueue: Enqueue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(streams, "HEARTBEAT_S", 0.0)
-    stream = streams.follow(db, enqueue().id, after=1)
+    stream = streams.follow(db, enqueue().id, 1, asyncio.Event())
     signs = [parse(await anext(stream)) for _ in range(3)]
     assert [(sign.id, sign.data, bool(sign.comment)) for sign in signs] == [(None, None, True)] * 3
     await stream.aclose()  # type: ignore[attr-defined]
@@ -132,5 +132,20 @@ async def test_text_with_line_breaks_stays_one_event(db: Database, enqueue: Enqu
     job = enqueue()
     write(db, job.id, message="first\nsecond\r\nthird", other="ümläut")
     cancel(db, job.id)
-    sent = await read(streams.follow(db, job.id, 1))
+    sent = await read(streams.follow(db, job.id, 1, asyncio.Event()))
     assert sent[0].data == {"message": "first\nsecond\r\nthird", "other": "ümläut"}
+
+
+async def test_a_stream_ends_when_the_server_begins_to_stop(db: Database, enqueue: Enqueue) -> None:
+    stopping, seen = asyncio.Event(), list[Sent]()
+    job = enqueue()
+
+    async def listen() -> None:
+        async for chunk in streams.follow(db, job.id, 0, stopping):
+            seen.append(parse(chunk))
+
+    listening = asyncio.create_task(listen())
+    await until(lambda: len(seen) == 1)
+    stopping.set()
+    await listening
+    assert [one.event for one in seen] == ["status"]  # not done: the listener comes back

@@ -1,6 +1,5 @@
 """Jobs: POST one, watch it, stop it."""
 
-import asyncio
 import time
 from typing import Annotated
 
@@ -20,6 +19,7 @@ from service import curves, streams
 from service.access import Needs, Who
 from service.checks import require_space
 from service.creations import IdempotencyKey, create
+from service.patience import once
 from service.routes.catalogue import datasets
 from service.routes.models import delete_model
 from service.state import Service, State
@@ -34,7 +34,6 @@ from service.views import (
 )
 
 router = APIRouter(prefix="/jobs", tags=["jobs"], dependencies=[Depends(Needs(Scope.TRAIN))])
-WAIT_POLL_S = 0.25
 LOG_TAIL_BYTES = 2**20
 
 
@@ -71,12 +70,7 @@ async def get_job(
     service: Service,
     wait: Annotated[float, Query(ge=0, le=60, description="Answer when the job ends, or after so many seconds")] = 0,
 ) -> JobView:
-    until = time.monotonic() + wait
-    while True:
-        job = await run_in_threadpool(_job, service, job_id)
-        if job.status in ENDED or time.monotonic() >= until:
-            return job
-        await asyncio.sleep(WAIT_POLL_S)
+    return await once(lambda job: job.status in ENDED, lambda: _job(service, job_id), wait, service.stopping)
 
 
 @router.post("/{job_id}/cancel", status_code=202, summary="Stop a job")
@@ -104,14 +98,16 @@ def resume_job(job_id: str, service: Service) -> JobView:
         return job_view(control.resume(session, job_id, time.time()))
 
 
-@router.post("/{job_id}/retry", status_code=202, summary="Try a failed or cancelled job again")
-def retry_job(job_id: str, response: Response, service: Service) -> JobView:
+@router.post("/{job_id}/retry", status_code=202, response_model=JobView, summary="Try a failed or cancelled job again")
+def retry_job(job_id: str, service: Service, caller: Who, idempotency_key: IdempotencyKey = None) -> Response:
     """A new job with the same recipe, at the `Location`; it goes on from the old one's last checkpoint."""
-    require_space(service.settings)
-    with service.db.write() as session:
+
+    def make(session: Session) -> Made:
+        require_space(service.settings)
         job = control.retry(session, job_id, time.time(), service.settings.max_queued_jobs)
-    response.headers["Location"] = f"/jobs/{job.id}"
-    return job_view(job)
+        return Made(202, {"Location": f"/jobs/{job.id}"}, job_view(job).model_dump(mode="json"))
+
+    return create(service, f"{router.prefix}/retry", caller, idempotency_key, {"job": job_id}, make)
 
 
 @router.delete("/{job_id}", status_code=204, summary="Forget an ended job")
@@ -144,7 +140,7 @@ def get_events(
     """A page of JSON; with `Accept: text/event-stream` a live stream that ends after `done`."""
     if "text/event-stream" in accept:
         _job(service, job_id)  # 404 before the stream starts
-        stream = streams.follow(service.db, job_id, _number(last_event_id) or after)
+        stream = streams.follow(service.db, job_id, _number(last_event_id) or after, service.stopping)
         return EventSourceResponse(stream, headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"})
     with service.db.read() as session:
         jobs.get(session, job_id)

@@ -1,6 +1,5 @@
 """Bulk predictions: POST many images, and a worker answers them."""
 
-import asyncio
 import time
 from contextlib import ExitStack
 from functools import partial
@@ -24,12 +23,12 @@ from service.access import Needs, Who
 from service.batch_upload import BODY, Received, digests, receive
 from service.checks import require_space
 from service.creations import IdempotencyKey, create
+from service.patience import once
 from service.routes.predict import NORMALIZE
 from service.state import Service, State
 from service.views import BatchPage, BatchView, batch_view
 
 router = APIRouter(prefix="/predictions", tags=["predict"], dependencies=[Depends(Needs(Scope.PREDICT))])
-WAIT_POLL_S = 0.25
 NDJSON = "application/x-ndjson"
 
 
@@ -88,12 +87,8 @@ async def get_batch(
     service: Service,
     wait: Annotated[float, Query(ge=0, le=60, description="Answer when the batch ends, or after so many seconds")] = 0,
 ) -> BatchView:
-    until = time.monotonic() + wait
-    while True:
-        batch = await run_in_threadpool(_batch, service, batch_id)
-        if batch.status in batches.ENDED or time.monotonic() >= until:
-            return batch
-        await asyncio.sleep(WAIT_POLL_S)
+    ended = batches.ENDED
+    return await once(lambda batch: batch.status in ended, lambda: _batch(service, batch_id), wait, service.stopping)
 
 
 @router.get(

@@ -1,5 +1,7 @@
 """The event stream of a running job, for a client whose connection drops all the time."""
 
+import httpx
+
 from tests.integration.conftest import Programs
 from tests.listener import Listener
 
@@ -19,3 +21,16 @@ def test_twenty_dropped_connections_lose_and_double_nothing(programs: Programs) 
     assert listener.done
     assert listener.seen == [event["id"] for event in programs.events(job_id)]
     assert listener.seen == list(range(1, len(listener.seen) + 1))
+
+
+def test_a_service_that_is_told_to_stop_ends_its_streams_cleanly(programs: Programs) -> None:
+    service = programs.start("service")
+    url = f"{programs.url}/jobs/{programs.train()}/events"
+    with httpx.stream("GET", url, headers={"Accept": "text/event-stream"}, timeout=30) as answer:
+        lines = answer.iter_lines()
+        assert next(lines) == "event: status"
+        service.terminate()
+        rest = list(lines)  # a connection that is cut raises
+    assert "event: done" not in rest
+    service.wait(60)
+    assert "graceful shutdown exceeded" not in (programs.data_dir / "service.log").read_text()
