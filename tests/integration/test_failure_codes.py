@@ -6,6 +6,7 @@ import resource
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from tests.integration.conftest import Programs, wait_for
@@ -86,3 +87,38 @@ def test_a_job_whose_only_worker_is_killed_at_its_last_attempt_fails_with_worker
     error = programs.ended(job_id)["error"]
     assert error["code"] == "worker_lost"
     assert "last sign of life" in error["message"]
+
+
+def test_what_the_trainer_alone_can_refuse_fails_with_device_unavailable_or_invalid_recipe(started: Programs) -> None:
+    ids = started.train(device="cuda:99"), started.train(freeze="backbone", unfreeze_after=2, epochs=2)
+    device, recipe = (started.ended(job_id)["error"] for job_id in ids)
+    assert (device["code"], recipe["code"]) == ("device_unavailable", "invalid_recipe")
+    assert "no cuda:99" in device["message"]
+    assert '"device": "auto"' in device["hint"]
+    assert "unfreeze_after" in recipe["message"]
+    assert "POST the job again" in recipe["hint"]
+
+
+def test_a_trainer_that_meets_what_nobody_thought_of_fails_with_internal(programs: Programs) -> None:
+    programs.start("service")
+    job_id = programs.train(epochs=1, train_samples=16)
+    in_the_way = programs.data_dir / "jobs" / job_id / "checkpoints"
+    in_the_way.parent.mkdir(parents=True)
+    in_the_way.write_bytes(b"")  # where the checkpoints' folder is to be
+    programs.start("worker")
+    error = programs.ended(job_id)["error"]
+    assert error["code"] == "internal"
+    assert error["message"].startswith("NotADirectoryError")
+    assert "in save" in error["traceback_tail"]
+
+
+def test_a_trainer_that_cannot_even_start_fails_with_internal(programs: Programs, tmp_path: Path) -> None:
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "torch.py").write_text("raise ImportError('libtorch.so is not for this machine')")
+    programs.start("service")
+    programs.start("worker", PYTHONPATH=str(tmp_path / "broken"))
+    job_id = programs.train(max_attempts=1)
+    error = programs.ended(job_id)["error"]
+    assert (error["code"], "exit code 1" in error["message"]) == ("internal", True)
+    assert "/logs" in error["hint"]
+    assert "libtorch.so is not for this machine" in httpx.get(f"{programs.url}/jobs/{job_id}/logs").text

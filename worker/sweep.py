@@ -1,0 +1,76 @@
+"""Removes what a killed process has left in the data directory: model files whose row was never written, and half of a
+batch's images. Imports no torch.
+"""
+
+import logging
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from core.batch_files import LISTING
+from core.db import Database
+from core.settings import Settings
+from core.store import LocalStore
+from core.tables import OWNED, Batch, Job, Model
+
+log = logging.getLogger(__name__)
+EVERY_S = 3600.0
+QUIET_S = 3600.0  # between two pieces of a slow upload, or a model's bytes and its row, there are seconds
+
+
+class Sweep:
+    """``tend`` is called again and again by the loop, and sweeps once an hour.
+
+    What this database has never heard of stays, unless it is visibly half: the directory may have had another one.
+    """
+
+    def __init__(self, settings: Settings, db: Database, clock: Callable[[], float]) -> None:
+        self._root = settings.data_dir
+        self._store = LocalStore(settings.data_dir)
+        self._db = db
+        self._clock = clock
+        self._due = 0.0
+
+    def tend(self) -> None:
+        now = self._clock()
+        if now < self._due:
+            return
+        self._due = now + EVERY_S
+        for kind, is_left_over in (("models", self._is_model_left_over), ("batches", self._is_batch_left_over)):
+            for folder in _folders(self._root / kind):
+                if now - _last_change(folder) > QUIET_S and is_left_over(folder):
+                    log.warning("removing %s, which a killed process has left", folder)
+                    self._store.delete(f"{kind}/{folder.name}")
+
+    def _is_model_left_over(self, folder: Path) -> bool:
+        """Its attempt no longer owns the job, and will never again: nobody publishes it now."""
+        job_id, attempt = _made_by(folder.name)
+        with self._db.read() as session:
+            model, job = session.get(Model, folder.name), session.get(Job, job_id)
+        if model is not None:
+            return model.files_deleted_at is not None  # whoever deleted it was killed before the bytes had gone
+        return job is not None and not (job.status in OWNED and str(job.attempt) == attempt)
+
+    def _is_batch_left_over(self, folder: Path) -> bool:
+        """The listing is written behind the last image, and the row behind that."""
+        with self._db.read() as session:
+            return session.get(Batch, folder.name) is None and not (folder / LISTING).exists()
+
+
+def _made_by(model_id: str) -> tuple[str, str]:
+    """The job and its attempt, as worker.publish names a model after them."""
+    job, _, attempt = model_id.removeprefix("model_").rpartition("_")
+    return f"job_{job}", attempt
+
+
+def _folders(root: Path) -> Iterator[Path]:
+    if root.is_dir():
+        yield from (Path(entry) for entry in os.scandir(root) if entry.is_dir(follow_symlinks=False))
+
+
+def _last_change(folder: Path) -> float:
+    """Of anything in it; of a folder that another worker is just removing, never: it is left to that one."""
+    try:
+        return max(path.stat().st_mtime for path in (folder, *folder.rglob("*")))
+    except FileNotFoundError:
+        return float("inf")
