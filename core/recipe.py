@@ -28,7 +28,11 @@ DATASET_NAME = r"^[a-z0-9][a-z0-9_-]{0,63}$"
 
 SECRET_PREFIX, SHORTEST_SECRET = "whsec_", 24  # bytes; Standard Webhooks
 MODEL_ID = r"model_[0-9a-z_]{1,60}"
-Metadata = dict[Annotated[str, StringConstraints(max_length=64)], Annotated[str, StringConstraints(max_length=512)]]
+NO_NUL = r"^[^\x00]*$"  # PostgreSQL takes none, and then no longer reads any field of that recipe
+Metadata = dict[
+    Annotated[str, StringConstraints(max_length=64, pattern=NO_NUL)],
+    Annotated[str, StringConstraints(max_length=512, pattern=NO_NUL)],
+]
 
 
 class EarlyStopping(BaseModel):
@@ -53,6 +57,7 @@ class Webhook(BaseModel):
         None,
         min_length=16,
         max_length=512,
+        pattern=NO_NUL,
         repr=False,  # nor is it shown by the API: service.views
         description="Signs each delivery: whsec_ and 24 bytes or more in base64, or any text. Never shown again.",
         json_schema_extra={"writeOnly": True},
@@ -89,7 +94,7 @@ class _Shared(BaseModel):
     # floats that overflow to infinity are refused: no recipe means them, and JSON cannot show them again
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    name: str | None = Field(None, max_length=200, description="A name for people.")
+    name: str | None = Field(None, max_length=200, pattern=NO_NUL, description="A name for people.")
     dataset: str = Field(
         "mnist",
         pattern=DATASET_NAME,

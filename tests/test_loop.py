@@ -78,6 +78,22 @@ def test_a_waiting_job_is_claimed_and_its_trainer_started(
     assert seen == [JobStatus.RUNNING] * 2
 
 
+def test_only_an_idle_worker_makes_ready_for_the_next_job(
+    settings: Settings, db: Database, enqueue: Enqueue, clock: Clock
+) -> None:
+    enqueue(max_attempts=1)
+    seen: list[str] = []
+
+    def idle() -> None:
+        seen.append("idle")
+        it.stop.set()
+
+    launcher = FakeLauncher([FakeProcess(KILLED, alive=2, on_look=lambda: seen.append("trains"))])
+    it = WorkerLoop(settings, db, launcher, clock, while_idle=idle)
+    it.run()
+    assert seen == ["trains"] * 3 + ["idle"]
+
+
 def test_with_nothing_to_do_nothing_is_started(loop: Callable[..., WorkerLoop]) -> None:
     launcher = FakeLauncher([])
     assert loop(launcher=launcher).step() is None

@@ -157,3 +157,11 @@ def test_a_stage_that_the_network_does_not_have_is_answered_with_those_that_it_h
 
 def test_one_wrong_network_is_one_error_however_many_fields_depend_on_it() -> None:
     assert [name for name, _ in refused(network="resnet51", freeze="until:layer9", image_size=16)] == ["network"]
+
+
+@pytest.mark.parametrize(
+    "fields", [{"name": "a\0b"}, {"metadata": {"a": "\0"}}, {"metadata": {"\0": "a"}}, {"name": "\ud800"}], ids=str
+)
+def test_text_that_no_database_can_hold_is_refused(fields: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match=r"pattern|unicode"):
+        Recipe(**fields)

@@ -101,3 +101,9 @@ async def test_a_body_of_another_shape_is_pointed_at(http: httpx.AsyncClient, bo
     answer = await http.put("/models/aliases/shop", json=body)
     assert answer.status_code == 422
     assert pointer in [error["pointer"] for error in answer.json()["errors"]]
+
+
+@pytest.mark.parametrize("body", [b'{"model": "a\\u0000"}', b'{"model": "\\ud800"}', b'{"model": "%s"}' % (b"x" * 256)])
+async def test_what_is_no_name_at_all_is_refused_by_its_field(http: httpx.AsyncClient, body: bytes) -> None:
+    answer = await http.put("/models/aliases/mine", content=body, headers={"Content-Type": "application/json"})
+    assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, "/model")

@@ -162,6 +162,13 @@ async def test_openapi_shows_that_keys_exist(http: httpx.AsyncClient) -> None:
     assert "security" not in document["paths"]["/livez"]["get"]
 
 
+@pytest.mark.parametrize("path", ["/jobs/%00", "/models/a%00b", "/jobs?after=%00", "/jobs?dataset=a%00"])
+async def test_what_no_database_can_hold_is_not_looked_for(http: httpx.AsyncClient, path: str) -> None:
+    answer = await http.get(path)
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_input")
+    assert "%00" in answer.json()["detail"]
+
+
 # -- headers
 
 

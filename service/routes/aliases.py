@@ -9,6 +9,7 @@ from starlette.concurrency import run_in_threadpool
 
 from core import models
 from core.models import Target
+from core.recipe import NO_NUL
 from core.scopes import Scope
 from service.access import Needs
 from service.state import Service
@@ -29,7 +30,9 @@ Alias = Annotated[str, Path(pattern=r"^[a-z0-9_-]{1,64}$"), AfterValidator(_not_
 class Aim(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    model: str = Field(description="A model's id, or another alias of it.", examples=["best"])
+    model: str = Field(
+        max_length=255, pattern=NO_NUL, description="A model's id, or another alias of it.", examples=["best"]
+    )
 
 
 @router.get("", summary="Every alias and the model it names")

@@ -22,6 +22,7 @@ from service.oip.tensors import LABELS, PROBABILITIES, describe, sources_of
 from service.patience import while_wanted
 from service.state import Service, State
 
+probes = APIRouter(prefix="/v2", tags=["Open Inference Protocol"], responses=problems.DESCRIBED_OIP)  # need no key
 router = APIRouter(
     prefix="/v2",
     tags=["Open Inference Protocol"],
@@ -36,12 +37,12 @@ def server() -> dict[str, Any]:
     return {"name": "tuneserve", "version": version("tuneserve"), "extensions": EXTENSIONS}
 
 
-@router.get("/health/live", summary="Whether the server runs")
+@probes.get("/health/live", summary="Whether the server runs")
 def live() -> dict[str, bool]:
     return {"live": True}
 
 
-@router.get("/health/ready", summary="Whether a model answers")
+@probes.get("/health/ready", summary="Whether a model answers")
 def ready(service: Service) -> dict[str, bool]:
     _ = service.reloader.current  # NotReady
     return {"ready": True}

@@ -134,15 +134,16 @@ class Programs:
                 child.wait()
 
 
-def processes_with(argument: str) -> list[int]:
+def processes_with(of: str) -> list[int]:
+    """Those that print into the log of that job or batch; a trainer may have been started before it had one."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
-                arguments = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
+                output = (entry / "fd" / "1").readlink()
             except OSError:
                 continue
-            if argument in arguments:
+            if of in output.parts:
                 found.append(int(entry.name))
     return found
 

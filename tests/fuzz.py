@@ -1,0 +1,118 @@
+"""``python -m tests.fuzz --rounds 10000 --seed 1``: spoilt requests to the whole service, and what came of them."""
+
+import argparse
+import asyncio
+import logging
+import resource
+import statistics
+import sys
+import tempfile
+import time
+import traceback
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+
+import httpx
+import numpy as np
+
+from core import models
+from core.checkpoints import write_folder
+from core.db import Database
+from core.settings import Settings
+from core.store import LocalStore
+from tests.conftest import NOW, running
+from tests.fakes import model_card, tiny_onnx
+from tests.mutations import KINDS, Sent
+
+log = logging.getLogger("fuzz")
+WINDOW = 2_000  # rounds
+
+
+@dataclass
+class Figures:
+    answers: Counter[int] = field(default_factory=Counter)  # by status
+    failures: list[str] = field(default_factory=list)  # answers of 5xx, and exceptions
+    resident_mb: list[float] = field(default_factory=list)  # after each round
+
+    def memory_mb(self) -> list[float]:
+        """The median of each WINDOW rounds."""
+        windows = [self.resident_mb[first : first + WINDOW] for first in range(0, len(self.resident_mb), WINDOW)]
+        return [round(statistics.median(window), 1) for window in windows]
+
+
+async def fuzz(settings: Settings, seed: int, rounds: int) -> Figures:
+    """Of each kind of request a quarter. The same seed, the same requests."""
+    publish(settings)
+    chance, figures = Random(seed), Figures()
+    async with running(settings) as http:
+        for number in range(1, rounds + 1):
+            await _send(http, KINDS[number % len(KINDS)](chance), figures)
+            figures.resident_mb.append(_resident_mb())
+    return figures
+
+
+def publish(settings: Settings) -> None:
+    """A model that answers, whatever it says."""
+    db = Database(settings.resolved_database_url)
+    db.migrate()
+    graph = tiny_onnx(np.random.default_rng(0).normal(0, 0.01, (784, 10)).astype(np.float32))
+    listing = write_folder(LocalStore(settings.data_dir), "models/model_1", {"model.onnx": graph}, {"id": "model_1"})
+    with db.write() as session:
+        models.publish(session, "model_1", "job_1", "models/model_1", model_card() | {"files": listing}, NOW)
+    db.close()
+
+
+async def _send(http: httpx.AsyncClient, sent: Sent, figures: Figures) -> None:
+    told = f"{sent.method} {sent.path} {sent.headers} {sent.content[:200]!r}"
+    try:
+        request = http.build_request(sent.method, sent.path, content=sent.content, headers=sent.headers)
+    except (httpx.InvalidURL, UnicodeEncodeError):
+        return
+    try:
+        answer = await http.send(request)
+    except httpx.RemoteProtocolError:  # the client's own: it reads a redirect to the odd Host that it sent
+        return
+    except Exception:  # whatever it is that the service let through: it is what is looked for
+        figures.failures.append(f"{told}\n{traceback.format_exc()}")
+        return
+    figures.answers[answer.status_code] += 1
+    if answer.status_code >= 500:
+        figures.failures.append(f"{told}\n{answer.status_code} {answer.text}")
+
+
+def _resident_mb() -> float:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**20
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.fuzz")
+    parser.add_argument("--rounds", type=int, default=10_000)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--database-url", help="of an empty one; default: SQLite in a temporary folder")
+    asked = parser.parse_args()
+    logging.basicConfig(format="%(message)s", stream=sys.stdout, level=logging.ERROR)
+    log.setLevel(logging.INFO)
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
+        settings = Settings(
+            data_dir=Path(folder),
+            database_url=asked.database_url,
+            predict_threads=1,
+            min_free_bytes=0,
+            max_queued_jobs=100_000,
+        )
+        figures = asyncio.run(fuzz(settings, asked.seed, asked.rounds))
+    for failure in figures.failures:
+        log.info("%s\n", failure)
+    statuses = ", ".join(f"{count} of {status}" for status, count in sorted(figures.answers.items()))
+    log.info("%d answers in %.0f s: %s", figures.answers.total(), time.monotonic() - started, statuses)
+    log.info(
+        "%d failures; resident MB, the median of each %d rounds: %s", len(figures.failures), WINDOW, figures.memory_mb()
+    )
+    return 1 if figures.failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

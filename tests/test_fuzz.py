@@ -1,0 +1,22 @@
+"""Spoilt images, bodies, archives and headers are refused, not stumbled over. ``python -m tests.fuzz`` sends more."""
+
+from random import Random
+
+from core.settings import Settings
+from tests.fuzz import fuzz
+from tests.mutations import KINDS, spoilt
+
+ROUNDS = 300
+
+
+async def test_whatever_is_sent_the_service_does_not_fail(settings: Settings) -> None:
+    figures = await fuzz(settings, seed=1, rounds=ROUNDS)
+    assert figures.failures == []
+    assert figures.answers.total() > 0.9 * ROUNDS
+    assert {200, 202, 404, 415, 422} <= set(figures.answers)  # neither all is refused nor nothing
+
+
+def test_the_same_seed_spoils_in_the_same_way() -> None:
+    first, second = ([kind(Random(5)) for kind in KINDS] for _ in range(2))
+    assert first == second
+    assert sum(spoilt(Random(seed), b"x" * 100) != b"x" * 100 for seed in range(20)) > 15
