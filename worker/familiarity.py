@@ -101,7 +101,7 @@ def look(network: nn.Module, head: nn.Module, prepare: nn.Module, part: Part, mo
 
 @torch.inference_mode()
 def fit_seen(train: Seen, validation: Seen, weights: tuple[float, float, float] = WEIGHTS) -> Familiarity:
-    """``weights``: of the terms. Each is measured in deviations of the validation images; the sum of them in thresholds."""
+    """Each term is measured in deviations of the validation images, times its weight; their sum in thresholds."""
     features, texture = (distance(values, train.labels) for values in (train.features, train.texture))
     familiarity = Familiarity(features, texture, torch.zeros(3), torch.tensor(weights))
     terms = _terms(familiarity, validation)
