@@ -25,9 +25,10 @@ class Outputs:
 
 
 class Predictor(Protocol):
-    """One loaded model. ``run`` is called by one thread at a time and may block it."""
+    """One loaded model. ``run`` may block; so many threads as there are ``lanes`` may call it at a time."""
 
     model: Model
+    lanes: int
     preparation: Preparation
     classes: tuple[str, ...]
     engine: str
@@ -40,8 +41,10 @@ class OnnxPredictor:
 
     engine = "onnxruntime-cpu"
 
-    def __init__(self, model: Model, store: ArtifactStore, threads: int) -> None:
+    def __init__(self, model: Model, store: ArtifactStore, threads: int, lanes: int = 1) -> None:
+        """``threads`` work on each batch; ``lanes`` batches at a time."""
         self.model = model
+        self.lanes = lanes
         self.preparation = Preparation.model_validate(model.card["preparation"])
         self.classes = tuple(model.card["classes"])
         self._temperature = temperature_of(model)
@@ -80,8 +83,8 @@ def softmax(logits: npt.NDArray[np.float32]) -> Probabilities:
     return probabilities
 
 
-def warm_up(predictor: Predictor, batch: int) -> None:
-    """Run once small and once full, so that no person waits for the first allocation."""
+def warm_up(predictor: Predictor, *batches: int) -> None:
+    """Run with so many images each, so that no person waits for the first allocation."""
     shape = (predictor.preparation.height, predictor.preparation.width, predictor.preparation.channels)
-    for size in (1, batch):
+    for size in batches:
         predictor.run(np.zeros((size, *shape), np.uint8))

@@ -1,14 +1,12 @@
 """create_app(settings): the composition root. Everything the service is made of is built here, and only here."""
 
 import asyncio
-import importlib.util
 import logging
 import time
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from importlib.metadata import version
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
@@ -19,10 +17,8 @@ from starlette.middleware.cors import CORSMiddleware
 
 from core import batches, creations, jobs
 from core.db import Database
-from core.predictor import OnnxPredictor, Predictor, warm_up
 from core.settings import Settings
-from core.store import ArtifactStore, LocalStore
-from core.tables import Model
+from core.store import LocalStore
 from service import problems
 from service.access import Access
 from service.batcher import Batcher
@@ -31,8 +27,9 @@ from service.gate import Gate
 from service.headers import SecurityHeaders
 from service.hosts import Hosts
 from service.limits import BodyLimit, RequestId
+from service.loading import loader
 from service.metrics import Metrics, Observe
-from service.model_cache import Load, Loaded, ModelCache
+from service.model_cache import ModelCache
 from service.oip.statistics import Statistics
 from service.rate_limit import RateLimit
 from service.reloader import Reloader
@@ -41,7 +38,6 @@ from service.routes import jobs as jobs_routes
 from service.routes import keys as keys_routes
 from service.routes import metrics as metrics_routes
 from service.routes.page import PageFiles
-from service.self_test import self_test
 from service.shed import Shed
 from service.state import State
 from service.stopping import told_by_signals
@@ -53,7 +49,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 DECODER_THREADS = 4
 FORGET_EVERY_S = 600.0  # answers to requests with an Idempotency-Key
-CPU_WARM_UP = 1  # image: a full batch of photos would take seconds there, and gains nothing
 DESCRIPTION = "POST a training job; minutes later, ask the new model. Every example below works when pasted."
 
 
@@ -66,12 +61,12 @@ def create_app(settings: Settings) -> FastAPI:
         await run_in_threadpool(db.migrate)
         store = LocalStore(settings.data_dir)
         with (
-            ThreadPoolExecutor(1, "device") as device,
+            ThreadPoolExecutor(settings.resolved_predict_threads, "device") as device,
             ThreadPoolExecutor(DECODER_THREADS, "decode") as decoders,
             ThreadPoolExecutor(2, "load") as loading,
             told_by_signals() as stopping,
         ):
-            load, batch = _loader(settings, store), settings.predict_batch
+            load, batch = loader(settings, store), settings.predict_batch
             cache = ModelCache(load, loading, settings.predict_memory_bytes, batch, metrics.model_load_failures.inc)
             reloader = Reloader(db, cache, settings.reload_poll_s)
             batcher = Batcher(device, batch, settings.predict_queue, metrics.batch_images.observe)
@@ -127,7 +122,10 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(
         BodyLimit,
         max_bytes=settings.max_body_bytes,
-        elsewhere={"/predictions": settings.max_batch_bytes, "/datasets": settings.max_dataset_bytes},
+        elsewhere={
+            "/predictions": settings.max_batch_bytes,
+            "/datasets": settings.max_dataset_bytes,
+        },
     )
     app.add_middleware(Gate, access=access, hosts=Hosts(settings), rate_limit=rate_limit)
     if settings.cors_origins:
@@ -210,35 +208,3 @@ def _outbound(allow_private: bool = False) -> "Outbound":
     from service.outbound import Outbound  # httpx and its certificates take a fifth of a second: be ready first
 
     return Outbound(allow_private)
-
-
-def _loader(settings: Settings, store: ArtifactStore) -> Load:
-    """How a model becomes a predictor here: loaded, warmed, tested. Torch on a GPU, ONNX Runtime elsewhere."""
-    on_gpu = _wants_gpu(settings)
-
-    def load(model: Model) -> Loaded:
-        predictor: Predictor
-        if on_gpu:
-            from service.torch_predictor import TorchPredictor  # imports torch: a CPU service must not
-
-            predictor = TorchPredictor(model, store, "cuda")
-        else:
-            predictor = OnnxPredictor(model, store, settings.resolved_predict_threads)
-        warm_up(predictor, settings.predict_batch if on_gpu else CPU_WARM_UP)
-        return Loaded(predictor, self_test(predictor, store))
-
-    return load
-
-
-def _wants_gpu(settings: Settings) -> bool:
-    """Whether to predict on a GPU. Importing torch to find out that there is none would cost seconds and 600 MB."""
-    if settings.predict_device == "cpu":
-        return False
-    has_driver = Path("/proc/driver/nvidia/version").exists() or Path("/dev/nvidiactl").exists()
-    if settings.predict_device == "auto" and not (has_driver and importlib.util.find_spec("torch")):
-        return False
-    from service.torch_predictor import cuda_is_available
-
-    if settings.predict_device == "cuda" and not cuda_is_available():
-        raise RuntimeError("TUNESERVE_PREDICT_DEVICE is cuda, and torch sees no CUDA device.")
-    return cuda_is_available()

@@ -1,6 +1,7 @@
-"""Waiting images -> batches -> answers. No clock: a batch is what queued while the device worked on the last one."""
+"""Waiting images -> batches -> answers. No clock: a batch is what queued while the device worked on the one before."""
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
@@ -44,13 +45,14 @@ class Batcher:
         queue_limit: int,
         on_batch: Callable[[int], None] = lambda _images: None,
     ) -> None:
-        self._executor = executor  # of one thread: the device's
+        self._executor = executor  # of as many threads as any predictor has lanes
         self._batch_limit = batch_limit
         self._queue_limit = queue_limit
         self._on_batch = on_batch
         self._queue: list[_Waiting] = []
         self._admitted = 0  # images in work, decoding included
         self._wake = asyncio.Event()
+        self._running: set[asyncio.Task[None]] = set()  # a batch each
 
     @property
     def waiting(self) -> int:
@@ -89,24 +91,35 @@ class Batcher:
 
     async def run(self) -> None:
         """Until cancelled; then whoever still waits is told so."""
-        batch: list[_Waiting] = []
         try:
             while True:
                 await self._wake.wait()
                 self._wake.clear()
                 while batch := self._next_batch():
-                    await self._answer(batch)
+                    running = asyncio.create_task(self._answer(batch))
+                    self._running.add(running)
+                    running.add_done_callback(self._ended)
         finally:
-            for entry in (*batch, *self._queue):
-                if not entry.answer.done():
-                    entry.answer.set_exception(NotReady("The service is stopping."))
+            for running in self._running:
+                running.cancel()
+            for entry in self._queue:
+                _tell(entry, _stopping())
+
+    def _ended(self, running: asyncio.Task[None]) -> None:
+        self._running.discard(running)
+        self._wake.set()
 
     def _next_batch(self) -> list[_Waiting]:
-        """The oldest live request and what can go with it: the same predictor, up to the limit."""
-        live = [entry for entry in self._queue if not entry.answer.done()]
-        batch = [entry for entry in live if entry.predictor is live[0].predictor][: self._batch_limit]
+        """The oldest live request and what can go with it: the same predictor, up to the limit, and no more than its
+        share where the predictor takes several batches at a time. None while it takes no more.
+        """
+        self._queue = [entry for entry in self._queue if not entry.answer.done()]
+        if not self._queue or (free := self._queue[0].predictor.lanes - len(self._running)) <= 0:
+            return []
+        ready = [entry for entry in self._queue if entry.predictor is self._queue[0].predictor]
+        batch = ready[: min(self._batch_limit, math.ceil(len(ready) / free))]
         taken = {id(entry) for entry in batch}
-        self._queue = [entry for entry in live if id(entry) not in taken]
+        self._queue = [entry for entry in self._queue if id(entry) not in taken]
         return batch
 
     async def _answer(self, batch: list[_Waiting]) -> None:
@@ -115,10 +128,13 @@ class Batcher:
         self._on_batch(len(batch))
         try:
             outputs = await asyncio.get_running_loop().run_in_executor(self._executor, predictor.run, images)
+        except asyncio.CancelledError:
+            for entry in batch:
+                _tell(entry, _stopping())
+            raise
         except Exception as error:  # the edge of the device: whoever waits hears of it, and the next batch is tried
             for entry in batch:
-                if not entry.answer.done():
-                    entry.answer.set_exception(error)
+                _tell(entry, error)
             return
         inference_ms = (time.perf_counter() - started) * 1000
         strangeness = [None] * len(batch) if outputs.strangeness is None else outputs.strangeness.tolist()
@@ -126,3 +142,12 @@ class Batcher:
             if not entry.answer.done():
                 queued_ms = (started - entry.since) * 1000
                 entry.answer.set_result(Answer(row, strange, predictor, queued_ms, inference_ms))
+
+
+def _stopping() -> NotReady:
+    return NotReady("The service is stopping.")
+
+
+def _tell(entry: _Waiting, error: Exception) -> None:
+    if not entry.answer.done():
+        entry.answer.set_exception(error)

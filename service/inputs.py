@@ -4,6 +4,7 @@ import asyncio
 import base64
 import binascii
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from fastapi import Request
@@ -23,7 +24,14 @@ if TYPE_CHECKING:
     from service.outbound import Outbound  # imports httpx: see service.app
 
 MOST_URLS = 8  # of one request
-Source = Callable[[], Image.Image]  # decodes when called, in a decoder's thread
+
+
+@dataclass(frozen=True)
+class Source:
+    """An image that is not decoded yet. ``decode`` may take long; not where it is ``tiny``."""
+
+    decode: Callable[[], Image.Image]
+    tiny: bool = False
 
 
 class ImageInput(BaseModel):
@@ -122,7 +130,7 @@ def _parse(data: bytes) -> PredictBody:
 
 
 def _from_bytes(data: bytes, max_pixels: int) -> Source:
-    return lambda: images.decode(data, max_pixels)
+    return Source(lambda: images.decode(data, max_pixels), images.is_tiny(data))
 
 
 async def _from_inputs(request: Request, entries: Sequence[ImageInput], settings: Settings) -> list[Source]:
@@ -168,12 +176,12 @@ def _refusing(error: Unreachable) -> Source:
     def refuse() -> Image.Image:
         raise error
 
-    return refuse
+    return Source(refuse)
 
 
 def _from_input(entry: ImageInput, max_pixels: int) -> Source:
     if entry.array is not None:
-        return lambda: images.from_array(entry.array)
+        return Source(lambda: images.from_array(entry.array))
 
     def decode() -> Image.Image:
         try:
@@ -182,4 +190,4 @@ def _from_input(entry: ImageInput, max_pixels: int) -> Source:
             raise InvalidInput("b64 is not base64.") from error
         return images.decode(data, max_pixels)
 
-    return decode
+    return Source(decode)

@@ -20,6 +20,8 @@ def cuda_is_available() -> bool:
 class TorchPredictor:
     """bf16, channels_last; fp32 where the device has no bf16."""
 
+    lanes = 1  # the device is one
+
     def __init__(self, model: Model, store: ArtifactStore, device: str) -> None:
         self.model = model
         self.preparation = Preparation.model_validate(model.card["preparation"])

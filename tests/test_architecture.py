@@ -295,7 +295,7 @@ def test_every_module_is_read() -> None:
     sources = read_sources()
     assert {"core", "core.jobs", "service.routes.predict", "worker.__main__", "client.cli"} <= set(sources)
     assert Arrow("service.routes.jobs", "core.checkpoints", at_import=True) in arrows(sources)
-    assert Arrow("service.app", "service.torch_predictor", at_import=False) in arrows(sources)
+    assert Arrow("service.loading", "service.torch_predictor", at_import=False) in arrows(sources)
 
 
 def test_every_named_home_is_used() -> None:

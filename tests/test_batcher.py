@@ -75,6 +75,20 @@ async def test_what_comes_while_the_device_works_is_the_next_batch(device: Threa
     assert predictor.batches == [1, 3]
 
 
+async def test_a_predictor_with_two_lanes_works_on_two_batches_that_share_what_waits() -> None:
+    predictor, slow = Held(), Held("model_slow")
+    predictor.lanes = 2
+    with ThreadPoolExecutor(2, "device") as device:
+        async with running(device) as batcher:
+            requests = [await start(batcher, predictor, 0, 1, 2, 3, 4)]
+            await until(lambda: predictor.begun == 2)
+            requests += [await start(batcher, slow, 5), await start(batcher, predictor, 6)]
+            predictor.released.set()
+            slow.released.set()
+            assert [labels(await request) for request in requests] == [[0, 1, 2, 3, 4], [5], [6]]
+    assert (sorted(predictor.batches), slow.batches) == ([1, 2, 3], [1])
+
+
 async def test_no_batch_is_larger_than_the_limit(device: ThreadPoolExecutor) -> None:
     predictor = FakePredictor()
     async with running(device, batch=4) as batcher:

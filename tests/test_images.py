@@ -20,6 +20,7 @@ from core.images import (
     decode,
     encode_png,
     from_array,
+    is_tiny,
     normalize_digit,
     prepare,
 )
@@ -306,3 +307,12 @@ def test_the_plain_style_keeps_colours_and_changes_only_the_size(normalize: Norm
     assert result.pixels.shape == (32, 48, 3)
     assert (result.pixels == (200, 100, 0)).all()
     assert prepare(image.resize((48, 32)), PLAIN, normalize).normalized == {}
+
+
+def test_a_png_is_tiny_by_its_header() -> None:
+    def png(side: int) -> bytes:
+        return encode_png(np.zeros((side, side, 1), np.uint8))
+
+    assert is_tiny(png(28))
+    assert is_tiny(png(32))
+    assert not any(map(is_tiny, (png(33), png(28) + bytes(5000), png(28)[:10], b"", b"\xff\xd8\xff" + png(28))))

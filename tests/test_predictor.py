@@ -122,7 +122,7 @@ def test_large_logits_do_not_overflow() -> None:
     np.testing.assert_allclose(softmax(logits).sum(1), 1, rtol=1e-6)
 
 
-def test_warming_up_runs_once_small_and_once_full() -> None:
+def test_warming_up_runs_once_with_each_size() -> None:
     predictor = FakePredictor()
-    warm_up(predictor, 32)
+    warm_up(predictor, 1, 32)
     assert predictor.batches == [1, 32]

@@ -36,11 +36,11 @@ def _channels_last(tensor: Numbers) -> Numbers:
 
 
 def _of_file(data: bytes, max_pixels: int) -> Source:
-    return lambda: images.decode(data, max_pixels)
+    return Source(lambda: images.decode(data, max_pixels), images.is_tiny(data))
 
 
 def _of_array(array: Numbers) -> Source:
-    return lambda: images.from_array(array)
+    return Source(lambda: images.from_array(array))
 
 
 def describe(preparation: Preparation, classes: int) -> dict[str, Any]:
