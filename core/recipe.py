@@ -21,7 +21,7 @@ from core.urls import check_url
 # built in; others are folders of images
 _DATASETS = """
     digits mnist fashion_mnist kmnist qmnist emnist_digits emnist_letters usps svhn cifar10 cifar100
-    imagenette eurosat country211 rendered_sst2
+    imagenette eurosat country211 rendered_sst2 food101 dtd
 """
 DATASETS = tuple(_DATASETS.split())
 DATASET_NAME = r"^[a-z0-9][a-z0-9_-]{0,63}$"
@@ -207,6 +207,7 @@ class Recipe(_Shared):
     device: str = Field(
         "auto", pattern=r"^(auto|cpu|mps|cuda(:\d{1,3})?)$", description='"auto", "cpu", "mps", "cuda" or "cuda:1".'
     )
+    devices: Literal[1, "auto"] = Field(1, description="How many; a job trains on one, and further workers use others.")
 
     webhook: Webhook | None = Field(None, description="Tell another server of the job.")
 
@@ -218,6 +219,13 @@ class Recipe(_Shared):
         if refusal:
             raise ValueError(refusal)
         return side
+
+    @field_validator("devices", mode="before")
+    @classmethod
+    def _one_device(cls, value: Any) -> Any:
+        if isinstance(value, int) and value != 1:
+            raise ValueError('must be 1 or "auto": a job trains on one device; for more at a time, run more workers')
+        return value
 
     @field_validator("epochs")
     @classmethod
@@ -265,6 +273,7 @@ class ResolvedRecipe(_Shared):
     compile: bool = False
     precision: Literal["fp32", "bf16", "fp16"]
     device: str  # "cpu", "mps" or "cuda:<index>"
+    devices: int = 1
 
     @model_validator(mode="before")
     @classmethod

@@ -1,9 +1,11 @@
 """worker.datasets.photo_sets: an archive of class folders, fetched and unpacked once, read as one's own folder is."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torchvision
 
@@ -12,7 +14,9 @@ from core.settings import Settings
 from tests.datafiles import md5, png, tar_gz, zipped
 from tests.webfolder import NOBODY, served
 from worker.datasets import load
+from worker.datasets.dataset import Images
 from worker.datasets.photo_sets import PHOTO_SETS
+from worker.photos import Photos
 
 TENCH, CHURCH = "n01440764", "n03028079"
 
@@ -34,11 +38,34 @@ IMAGENETTE = folders("imagenette2-320/", {"train/": 3, "val/": 2}, (TENCH, CHURC
 EUROSAT = folders("2750/", {"": 5}, ("Forest", "River", "SeaLake"))
 COUNTRY211 = folders("country211/", {"train/": 2, "valid/": 1, "test/": 2}, ("AD", "ZW"))
 SENTENCES = folders("rendered-sst2/", {"train/": 2, "valid/": 1, "test/": 1}, ("negative", "positive"))
+FOOD = {
+    f"food-101/images/{name}/{number}.jpg": png(number * 9) for name in ("apple_pie", "waffles") for number in range(4)
+}
+FOOD_LISTS = {
+    f"food-101/meta/{part}.json": json.dumps(
+        {name: [f"{name}/{n}" for n in chosen] for name in ("waffles", "apple_pie")}
+    )
+    for part, chosen in {"train": (2, 0, 3), "test": (1,)}.items()
+}
+DTD = {f"dtd/images/{name}/{name}_{n}.jpg": png(n * 9) for name in ("banded", "woven") for n in range(3)}
+DTD_LISTS = {
+    f"dtd/labels/{part}{partition}.txt": "".join(
+        f"{name}/{name}_{(n + partition) % 3}.jpg\n" for name in ("banded", "woven")
+    )
+    for n, part in enumerate(("train", "val", "test"))
+    for partition in range(1, 11)
+}
+LISTED = {
+    "food101": FOOD | {name: text.encode() for name, text in FOOD_LISTS.items()},
+    "dtd": DTD | {"dtd/images/.directory": b"x"} | {name: text.encode() for name, text in DTD_LISTS.items()},
+}
 SETS = {  # name -> archive, its content, images for training and for the test, classes
     "imagenette": ("imagenette2-320.tgz", tar_gz(IMAGENETTE), 6, 4, ("tench", "church")),
     "eurosat": ("EuroSAT.zip", zipped(EUROSAT), 12, 3, ("Forest", "River", "SeaLake")),
     "country211": ("country211.tgz", tar_gz(COUNTRY211), 4, 4, ("AD", "ZW")),
     "rendered_sst2": ("rendered-sst2.tgz", tar_gz(SENTENCES), 4, 2, ("negative", "positive")),
+    "food101": ("food-101.tar.gz", tar_gz(LISTED["food101"]), 6, 2, ("apple_pie", "waffles")),
+    "dtd": ("dtd-r1.0.1.tar.gz", tar_gz(LISTED["dtd"]), 4, 2, ("banded", "woven")),
 }
 
 
@@ -112,6 +139,33 @@ def test_folders_of_ones_own_are_taken_as_they_are(offline: Settings) -> None:
     assert (len(data.train_labels), len(data.test_labels)) == (4, 2)
 
 
+def numbers(images: Images | Photos) -> list[int]:
+    """Of the pictures, in their order: each is all of one grey."""
+    assert isinstance(images, np.ndarray)
+    greys: list[int] = (images[:, 0, 0, 0] // 9).tolist()
+    return greys
+
+
+def test_the_sets_own_lists_say_what_is_for_the_test(offline: Settings) -> None:
+    for name, files in LISTED.items():
+        lay_out(offline.resolved_datasets_dir / name, files)
+    food, textures = load("food101", offline), load("dtd", offline)
+    assert food.train_labels.tolist() == [1, 1, 1, 0, 0, 0]  # in the order of the lists
+    assert numbers(food.train_images) == [2, 0, 3] * 2
+    assert numbers(food.test_images) == [1, 1]
+    assert numbers(textures.test_images) == [0, 0]  # of the first partition
+
+
+def test_a_list_that_names_no_photo_is_told(offline: Settings) -> None:
+    folder = offline.resolved_datasets_dir / "dtd"
+    lay_out(folder, LISTED["dtd"] | {"dtd/labels/test1.txt": b"banded/gone.jpg"})
+    with pytest.raises(DatasetInvalid, match=r"gone\.jpg"):
+        load("dtd", offline)
+    (folder / "dtd/labels/test1.txt").unlink()
+    with pytest.raises(DatasetInvalid, match=r"lists cannot be read: .*test1\.txt"):
+        load("dtd", offline)
+
+
 def test_a_smaller_edition_will_do(offline: Settings) -> None:
     edition = {name.replace("-320", "-160"): data for name, data in IMAGENETTE.items()}
     lay_out(offline.resolved_datasets_dir / "imagenette", {"imagenette2-160.tgz": tar_gz(edition)})
@@ -141,4 +195,6 @@ def test_sentences_are_neither_cut_nor_mirrored_and_photos_are(offline: Settings
         "eurosat": "photo",
         "country211": "photo",
         "rendered_sst2": "plain",
+        "food101": "photo",
+        "dtd": "photo",
     }

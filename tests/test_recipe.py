@@ -91,6 +91,12 @@ def test_devices_are_named_as_torch_names_them(device: str) -> None:
     assert Recipe(device=device).device == device
 
 
+@pytest.mark.parametrize("devices", [0, 2, "all", None])
+def test_a_job_has_one_device(devices: object) -> None:
+    ((name, message),) = refused(devices=devices)
+    assert (name, '"auto"' in message.replace("'", '"')) == ("devices", True)
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
 @pytest.mark.parametrize("field", ["learning_rate", "momentum", "weight_decay", "label_smoothing"])
 def test_numbers_that_json_cannot_show_are_refused(field: str, value: float) -> None:

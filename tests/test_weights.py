@@ -21,6 +21,7 @@ from core.network import build, to_arrays
 from core.settings import Settings
 from core.store import LocalStore
 from tests.conftest import NOW
+from tests.fakes import model_card
 from tests.webfolder import NOBODY, served
 from worker.weights import fill, find_state, statistics
 
@@ -131,14 +132,14 @@ def test_a_transformer_of_another_kind_is_not_taken() -> None:
 
 
 @pytest.mark.parametrize("name", ["googlenet", "inception_v3", "efficientnet_v2_l", "resnet50"])
-def test_images_are_shown_to_pre_trained_weights_as_torchvision_shows_them(name: str) -> None:
+def test_images_are_shown_to_pre_trained_weights_as_torchvision_shows_them(name: str, db: Database) -> None:
     published = models.get_model_weights(name)["DEFAULT"].transforms()
     values = torch.rand(2, 3, 8, 8)
     shown = normalize(values, published.mean, published.std)
     if name in ("googlenet", "inception_v3"):
         kind = models.GoogLeNet if name == "googlenet" else models.Inception3
         shown = kind(2, aux_logits=False, transform_input=True, init_weights=False)._transform_input(shown)
-    mean, std = statistics(name)
+    mean, std = statistics(name, "imagenet", db) or pytest.fail("there must be some")
     torch.testing.assert_close(normalize(values, list(mean), list(std)), shown)
 
 
@@ -201,7 +202,8 @@ def ours(db: Database, store: LocalStore, state: dict[str, Tensor]) -> str:
     network = build(NAME, 10)
     network.load_state_dict(state)
     write_folder(store, "models/model_1", {"weights.safetensors": from_tensors(to_arrays(network))}, {})
-    card = {"dataset": "digits", "metrics": {"test_accuracy": 0.9}, "recipe": {}}
+    card = model_card()
+    card["preparation"] |= {"mean": (0.1, 0.2, 0.3), "std": (0.4, 0.5, 0.6)}
     with db.write() as session:
         our_models.publish(session, "model_1", "job_1", "models/model_1", card, NOW)
     return "model_1"
@@ -209,6 +211,11 @@ def ours(db: Database, store: LocalStore, state: dict[str, Tensor]) -> str:
 
 def test_one_of_our_models_is_gone_on_from(find: Find, ours: str, state: dict[str, Tensor]) -> None:
     assert_same(find(ours), state)
+
+
+def test_images_are_shown_to_it_as_before_whatever_the_data(db: Database, ours: str) -> None:
+    assert statistics(NAME, ours, db) == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+    assert statistics(NAME, "random", db) is None
 
 
 def test_a_model_that_is_gone_is_unavailable(find: Find, ours: str, store: LocalStore) -> None:

@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from core import batches
 from core.jobs import Claim
@@ -44,12 +44,22 @@ def start_batch(claim: batches.Claim, settings: Settings) -> Process:
     return _start("worker.batch", claim.batch_id, claim.attempt, log, settings)
 
 
-def _start(module: str, of: str, attempt: int, log: Path, settings: Settings) -> Process:
+def open_log(log: Path) -> BinaryIO:
+    """To add to it, never to cut it."""
     log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("ab") as output:
+    return log.open("ab")
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """Of a process that sees exactly our settings, and dies with us."""
+    return os.environ | settings.environment() | {WORKER_PID: str(os.getpid())}
+
+
+def _start(module: str, of: str, attempt: int, log: Path, settings: Settings) -> Process:
+    with open_log(log) as output:
         return subprocess.Popen(
             [sys.executable, "-m", module, of, str(attempt)],
-            env=os.environ | settings.environment() | {WORKER_PID: str(os.getpid())},
+            env=environment(settings),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

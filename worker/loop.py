@@ -7,10 +7,11 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 from sqlalchemy.exc import OperationalError
 
-from core import jobs
+from core import jobs, logs
 from core.db import Database
 from core.errors import ClaimLost, InternalFailure, JobFailure, Killed, TimedOut
 from core.ids import new_id
@@ -19,6 +20,7 @@ from core.settings import Settings
 from core.tables import OWNED, Job, JobStatus, Worker
 from worker.batches import BatchSlot
 from worker.launch import EXIT_INTERRUPTED, Launcher, Process, start_trainer
+from worker.sweep import Sweep
 
 log = logging.getLogger(__name__)
 STALLED = "See the log for the last thing it did: GET /jobs/{id}/logs."
@@ -29,16 +31,23 @@ class WorkerLoop:
     """One worker: one job at a time. ``stop`` ends it; a job it holds goes back to the queue."""
 
     def __init__(
-        self, settings: Settings, db: Database, launch: Launcher = start_trainer, clock: Callable[[], float] = time.time
+        self,
+        settings: Settings,
+        db: Database,
+        launch: Launcher = start_trainer,
+        clock: Callable[[], float] = time.time,
+        while_idle: Callable[[], None] = lambda: None,
     ) -> None:
         self.stop = threading.Event()
         self._settings = settings
         self._db = db
         self._launch = launch
         self._clock = clock
+        self._while_idle = while_idle
         self._beat_due = 0.0
         self.id = new_id("worker", clock())
         self._batches = BatchSlot(settings, db, self.id, self.stop, clock)
+        self._sweep = Sweep(settings, db, clock)
 
     def run(self) -> None:
         """Until ``stop`` is set."""
@@ -62,10 +71,11 @@ class WorkerLoop:
         with self._db.write() as session:
             claim = jobs.claim(session, self.id, now)
         if claim is not None:
-            log.info("claimed %s, attempt %d", claim.job_id, claim.attempt)
+            log.info("claimed %s, attempt %d", claim.job_id, claim.attempt, extra=_about(claim))
             self._watch(claim, self._launch(claim, self._settings))
         else:
             self._batches.tend()
+            self._while_idle()
         return claim
 
     def _register(self) -> None:
@@ -84,7 +94,8 @@ class WorkerLoop:
         with self._db.write() as session:
             jobs.worker_beat(session, self.id, now)
             for job_id in jobs.requeue_lost(session, now, self._settings.lease_s):
-                log.warning("%s had lost its worker", job_id)
+                log.warning("%s had lost its worker", job_id, extra=logs.fields(job_id=job_id))
+        self._sweep.tend()
 
     def _watch(self, claim: Claim, process: Process) -> None:
         """Until the trainer has ended, one way or another; then make sure that the row says so."""
@@ -100,7 +111,7 @@ class WorkerLoop:
                 process.kill()
             self._pause()
         code = process.wait()
-        log.info("%s, attempt %d: the trainer ended with %d", claim.job_id, claim.attempt, code)
+        log.info("%s, attempt %d: the trainer ended with %d", claim.job_id, claim.attempt, code, extra=_about(claim))
         while True:
             try:
                 return self._record_end(claim, code)
@@ -133,7 +144,7 @@ class WorkerLoop:
             process.terminate()
             return now + self._settings.cancel_grace_s
         if now - (job.beat_at or now) > self._settings.stall_s:
-            log.warning("%s: no beat for %.0f s", claim.job_id, now - (job.beat_at or now))
+            log.warning("%s: no beat for %.0f s", claim.job_id, now - (job.beat_at or now), extra=_about(claim))
             return now
         return None
 
@@ -158,7 +169,11 @@ class WorkerLoop:
                     )
                     jobs.retry_or_fail(session, claim, cause, now)
         except ClaimLost:
-            log.warning("%s belongs to another attempt by now", claim.job_id)
+            log.warning("%s belongs to another attempt by now", claim.job_id, extra=_about(claim))
+
+
+def _about(claim: Claim) -> dict[str, dict[str, Any]]:
+    return logs.fields(job_id=claim.job_id, attempt=claim.attempt)
 
 
 def _limit(job: Job) -> str:

@@ -50,6 +50,7 @@ def resolve(
         "compile": False if recipe.compile == "auto" else recipe.compile,
         "precision": devices.best_precision(device) if recipe.precision == "auto" else recipe.precision,
         "device": str(device),
+        "devices": 1,
     }
     return ResolvedRecipe.model_validate(recipe.model_dump() | decided)
 

@@ -62,7 +62,8 @@ def set_up(settings: Settings, db: Database, store: ArtifactStore, report: Repor
     splits = data.split(dataset, asked.train_samples, asked.validation_fraction, asked.seed)
     recipe = resolve(asked, device, len(splits.train), dataset.detail, dataset.style)
     network, frozen = first_network(recipe, len(dataset.classes), state, device)
-    preparation = _preparation(dataset, recipe, splits)
+    expected = weights.statistics(recipe.network, recipe.weights, db)
+    preparation = _preparation(dataset, recipe, expected or data.statistics(splits.train.images))
     training = Training(
         settings=settings,
         db=db,
@@ -105,13 +106,12 @@ def _try_batch_sizes(training: Training) -> int:
     return best
 
 
-def _preparation(dataset: Dataset, recipe: ResolvedRecipe, splits: data.Splits) -> Preparation:
-    """Pre-trained weights expect the statistics of the data they have seen; others suit the data at hand."""
+def _preparation(
+    dataset: Dataset, recipe: ResolvedRecipe, statistics: tuple[weights.Colour, weights.Colour]
+) -> Preparation:
+    """``statistics``: mean and standard deviation; those that given weights expect, else those of the data at hand."""
     _, height, width, channels = dataset.train_images.shape
-    if recipe.weights == "imagenet":
-        mean, std = weights.statistics(recipe.network)
-    else:
-        mean, std = data.statistics(splits.train.images)
+    mean, std = statistics
     return Preparation(
         style=dataset.style,
         height=height,

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -78,13 +78,9 @@ def fit(
 
     Raises Interrupted when ``should_stop`` says so, and LossNotFinite before an epoch with such a loss is given out.
     """
-    optimization, mean = Optimization(network, recipe, device), WeightMean(network, recipe.ema)
+    run = _Run(network, prepare, recipe, device, augment, class_weights)
     if state:
-        optimization.from_arrays(state)
-        mean.from_arrays(state)
-        mean.swap()
-    forward = torch.compile(network) if recipe.compile else network
-    criterion = nn.CrossEntropyLoss(weight=class_weights, label_smoothing=recipe.label_smoothing)
+        run.resume(state)
     per_epoch = steps_per_epoch(len(train), recipe.batch_size)
     steps = per_epoch * recipe.epochs
     last = recipe.epochs if last_epoch is None else last_epoch
@@ -100,39 +96,63 @@ def fit(
         for step, (images, labels) in enumerate(waiting, start=first):
             stopping = should_stop()
             if step > first and (stopping or time.monotonic() - kept_at >= midway_every_s):
-                here = midway.to_arrays(step, means.sums(), device)
-                mean.swap()
-                on_midway(Midway(step, {**optimization.to_arrays(), **mean.to_arrays(), **here}))
-                mean.swap()
+                run.give_out(step, means, on_midway)
                 kept_at = time.monotonic()
             if stopping:
                 raise Interrupted
             rate = learning_rate(recipe.schedule, recipe.learning_rate, step, steps, recipe.warmup_fraction)
-            with torch.autocast(device.type, DTYPES[recipe.precision], enabled=recipe.precision != "fp32"):
-                logits = forward(channels_last(augment(prepare(images))))
-            loss = criterion(logits.float(), labels)
-            optimization.step(loss, rate)
-            mean.update(step + 1)
-            means.add(loss, logits, labels)
+            means.add(*run.step(step, images, labels, rate), labels)
             if means.due():
-                mean_loss, accuracy = means.read()
-                on_progress(Progress(epoch + 1, step + 1, steps, mean_loss, accuracy, rate, means.images_per_s()))
-        mean_loss, accuracy = means.read()
-        seconds, images_per_s = means.seconds(), means.images_per_s()
-        mean.swap()
-        yield Epoch(
-            number=epoch + 1,
-            step=(epoch + 1) * per_epoch,
-            loss=mean_loss,
-            accuracy=accuracy,
-            learning_rate=rate,
-            seconds=seconds,
-            images_per_s=images_per_s,
-            data_wait_s=waiting.seconds,
-            state={**optimization.to_arrays(), **mean.to_arrays()},
-        )
+                on_progress(Progress(epoch + 1, step + 1, steps, *means.read(), rate, means.images_per_s()))
+        result = means.epoch(epoch + 1, (epoch + 1) * per_epoch, rate, waiting.seconds)
+        run.mean.swap()
+        yield replace(result, state=run.to_arrays())
         if epoch + 1 < last:
-            mean.swap()
+            run.mean.swap()
+
+
+class _Run:
+    """What every step of a training works with."""
+
+    def __init__(
+        self,
+        network: nn.Module,
+        prepare: nn.Module,
+        recipe: ResolvedRecipe,
+        device: torch.device,
+        augment: Augment,
+        class_weights: Tensor | None,
+    ) -> None:
+        self.optimization = Optimization(network, recipe, device)
+        self.mean = WeightMean(network, recipe.ema)
+        self._forward = torch.compile(network) if recipe.compile else network
+        self._criterion = nn.CrossEntropyLoss(weight=class_weights, label_smoothing=recipe.label_smoothing)
+        self._prepare, self._augment = prepare, augment
+        self._recipe, self._device = recipe, device
+
+    def resume(self, state: Arrays) -> None:
+        self.optimization.from_arrays(state)
+        self.mean.from_arrays(state)
+        self.mean.swap()
+
+    def step(self, step: int, images: Tensor, labels: Tensor, rate: float) -> tuple[Tensor, Tensor]:
+        """Loss and logits, of the network as it was before."""
+        precision = self._recipe.precision
+        with torch.autocast(self._device.type, DTYPES[precision], enabled=precision != "fp32"):
+            logits = self._forward(channels_last(self._augment(self._prepare(images))))
+        loss: Tensor = self._criterion(logits.float(), labels)
+        self.optimization.step(loss, rate)
+        self.mean.update(step + 1)
+        return loss, logits
+
+    def give_out(self, step: int, means: "_Means", on_midway: Callable[[Midway], None]) -> None:
+        here = midway.to_arrays(step, means.sums(), self._device)
+        self.mean.swap()
+        on_midway(Midway(step, {**self.to_arrays(), **here}))
+        self.mean.swap()
+
+    def to_arrays(self) -> Arrays:
+        return {**self.optimization.to_arrays(), **self.mean.to_arrays()}
 
 
 class _Waiting:
@@ -177,6 +197,21 @@ class _Means:
             raise LossNotFinite(f"The loss became {loss} within {self._images} images of this epoch.")
         self._read_at = time.monotonic()
         return loss, self._correct.item() / self._images
+
+    def epoch(self, number: int, step: int, rate: float, data_wait_s: float) -> Epoch:
+        """The epoch that ends now, yet without its state; LossNotFinite as ``read``."""
+        loss, accuracy = self.read()
+        return Epoch(
+            number=number,
+            step=step,
+            loss=loss,
+            accuracy=accuracy,
+            learning_rate=rate,
+            seconds=self.seconds(),
+            images_per_s=self.images_per_s(),
+            data_wait_s=data_wait_s,
+            state={},
+        )
 
     def sums(self) -> dict[str, float]:
         """What ``go_on`` needs; LossNotFinite as ``read``."""

@@ -1,4 +1,5 @@
-"""The process that trains one attempt of one job: ``python -m worker.trainer <job id> <attempt>``.
+"""The process that trains one attempt of one job: ``python -m worker.trainer <job id> <attempt>``; without these it
+waits for them, see worker.spare.
 
 It reads the recipe, trains, writes checkpoints and events, publishes the model and ends the job. When it dies, the
 worker's loop sees it; when the worker dies, the kernel kills it; when it has lost the job, its own beat ends it.
@@ -22,7 +23,7 @@ from core.jobs import Claim
 from core.settings import Settings
 from core.store import ArtifactStore, LocalStore
 from core.tables import Phase
-from worker import augment, back_off, checkpointing, devices
+from worker import augment, back_off, checkpointing, devices, tensorboard
 from worker.early_stopping import is_over
 from worker.evaluate import ask, evaluate
 from worker.failures import classify, is_out_of_memory
@@ -36,6 +37,7 @@ from worker.parent import die_with_parent
 from worker.publish import publish
 from worker.report import Reporter
 from worker.setup import Training, set_up
+from worker.spare import wait_for_claim
 from worker.train import Epoch, Interrupted, Progress, fit
 
 log = logging.getLogger(__name__)
@@ -49,9 +51,13 @@ def main() -> int:
     settings = Settings()
     die_with_parent()
     os.nice(settings.train_niceness)
-    claim = Claim(sys.argv[1], int(sys.argv[2]))
+    claim = Claim(sys.argv[1], int(sys.argv[2])) if sys.argv[1:] else wait_for_claim(settings)
+    if claim is None:
+        return 0
     db = Database(settings.resolved_database_url)
     report = Reporter(db, claim, settings.beat_s)
+    if tensorboard.is_installed():
+        report.listeners.append(tensorboard.Board(settings.data_dir, claim.job_id))
     signal.signal(signal.SIGTERM, lambda *_: report.stop.set())
     report.start_beating()
     try:

@@ -15,6 +15,7 @@ from torchvision import models
 from core import checkpoints
 from core.db import Database
 from core.errors import Damaged, NotFound, WeightsUnavailable
+from core.images import Preparation
 from core.models import find as find_model
 from core.network import from_arrays, load_matching
 from core.settings import Settings
@@ -35,8 +36,21 @@ def find_state(name: str, weights: str, settings: Settings, db: Database, store:
     return _imagenet(name, settings) if weights == "imagenet" else _from_model(weights, db, store)
 
 
-def statistics(name: str) -> tuple[Colour, Colour]:
-    """Mean and standard deviation, of the values 0..1, of the images that a network's ImageNet weights have seen."""
+def statistics(name: str, weights: str, db: Database) -> tuple[Colour, Colour] | None:
+    """Mean and standard deviation, of the values 0..1, that these weights of the network expect; None: they are chance.
+
+    One of our models expects what it was trained with, whatever data it goes on with.
+    """
+    if weights == "random":
+        return None
+    if weights == "imagenet":
+        return _imagenet_statistics(name)
+    with db.read() as session:
+        preparation = Preparation.model_validate(find_model(session, weights).card["preparation"])
+    return preparation.mean, preparation.std
+
+
+def _imagenet_statistics(name: str) -> tuple[Colour, Colour]:
     if name in ("googlenet", "inception_v3"):  # torchvision gives these a ``transform_input`` that comes to the same
         return HALF, HALF
     published = models.get_model_weights(name)["DEFAULT"].transforms()

@@ -42,13 +42,18 @@ def load(name: str, settings: Settings) -> Dataset:
     train, test = _files(train_root, classes), _files(test_root, classes) if test_root else []
     if not test_root:
         train, test = _split(train, len(classes))
+    return of_files(name, classes, train, test, settings)
+
+
+def of_files(name: str, classes: Sequence[str], train: Labelled, test: Labelled, settings: Settings) -> Dataset:
+    """Of these photos, each with the number of its class. DatasetInvalid names every file that cannot be used."""
     images = _load(name, [str(path) for path, _ in train + test], settings)
     labels = np.array([label for _, label in train + test], np.int64)
     return Dataset(
         name=name,
         style="photo",
         detail=PHOTO_SIDE,
-        classes=classes,
+        classes=tuple(classes),
         train_images=images[: len(train)],
         train_labels=labels[: len(train)],
         test_images=images[len(train) :],

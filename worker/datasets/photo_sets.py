@@ -1,16 +1,22 @@
-"""Public sets of photos that come as an archive of class folders: unpacked once, then read as one's own folder is."""
+"""Public sets of photos that come as an archive of class folders: unpacked once, then read as one's own folder is, or
+along the lists that say which photos are for training and which for the test.
+"""
 
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from core.errors import DatasetInvalid
 from core.images import PHOTO_SIDE
 from core.settings import Settings
 from worker.datasets import folder
 from worker.datasets.archive import unpack
 from worker.datasets.dataset import Dataset
 from worker.datasets.sources import download, find
+
+Names = Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -22,6 +28,8 @@ class PhotoSet:
     class_names: Callable[[Any], Mapping[str, str]] = lambda _: {}  # for class folders whose names say little
     style: Literal["plain", "photo"] = "photo"
     detail: int = PHOTO_SIDE
+    lists: Callable[[Path], tuple[Names, Names]] | None = None  # for training and for the test: <class>/<file>
+    images: str = "images"  # where the lists' class folders are
 
 
 def load(name: str, settings: Settings) -> Dataset:
@@ -29,7 +37,7 @@ def load(name: str, settings: Settings) -> Dataset:
 
     photo_set = PHOTO_SETS[name]
     root = _root(name, photo_set, settings)
-    data = folder.load(root.name, settings.model_copy(update={"datasets_dir": root.parent}))
+    data = _read(root, photo_set, settings)
     names = photo_set.class_names(datasets)
     return replace(
         data,
@@ -38,6 +46,24 @@ def load(name: str, settings: Settings) -> Dataset:
         detail=photo_set.detail,
         classes=tuple(names.get(entry, entry) for entry in data.classes),
     )
+
+
+def _read(root: Path, photo_set: PhotoSet, settings: Settings) -> Dataset:
+    if photo_set.lists is None or not (root / photo_set.images).is_dir():  # a person's own folders have no lists
+        return folder.load(root.name, settings.model_copy(update={"datasets_dir": root.parent}))
+    try:
+        parts = photo_set.lists(root)
+    except (OSError, ValueError) as error:
+        raise DatasetInvalid(f"{root}: its lists cannot be read: {error}.") from error
+    classes = sorted({_class_of(name) for part in parts for name in part})
+    train, test = (
+        [(root / photo_set.images / name, classes.index(_class_of(name))) for name in part] for part in parts
+    )
+    return folder.of_files(root.name, classes, train, test, settings)
+
+
+def _class_of(name: str) -> str:
+    return name.split("/")[0]
 
 
 def _root(name: str, photo_set: PhotoSet, settings: Settings) -> Path:
@@ -72,6 +98,21 @@ def _eurosat(datasets: Any) -> tuple[str, str]:
     return url, md5
 
 
+def _food101(root: Path) -> tuple[Names, Names]:
+    train, test = (json.loads((root / "meta" / f"{part}.json").read_text()) for part in ("train", "test"))
+    return _pictures(train), _pictures(test)
+
+
+def _pictures(of_classes: Mapping[str, Names]) -> Names:
+    return [f"{name}.jpg" for names in of_classes.values() for name in names]
+
+
+def _dtd(root: Path) -> tuple[Names, Names]:
+    """The first of its ten partitions, as torchvision; we hold back a validation part by ourselves."""
+    train, val, test = ((root / "labels" / f"{part}1.txt").read_text().split() for part in ("train", "val", "test"))
+    return train + val, test
+
+
 PHOTO_SETS: Mapping[str, PhotoSet] = {
     "imagenette": PhotoSet(
         {f"{top}.tgz": top for top in ("imagenette2-320", "imagenette2-160", "imagenette2")},
@@ -87,4 +128,10 @@ PHOTO_SETS: Mapping[str, PhotoSet] = {
         lambda datasets: (datasets.RenderedSST2._URL, datasets.RenderedSST2._MD5),
         style="plain",  # sentences: nothing may be cut off or mirrored
     ),
+    "food101": PhotoSet(
+        {"food-101.tar.gz": "food-101"},
+        lambda datasets: (datasets.Food101._URL, datasets.Food101._MD5),
+        lists=_food101,
+    ),
+    "dtd": PhotoSet({"dtd-r1.0.1.tar.gz": "dtd"}, lambda datasets: (datasets.DTD._URL, datasets.DTD._MD5), lists=_dtd),
 }
