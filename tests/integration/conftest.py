@@ -55,6 +55,7 @@ class Programs:
             "TUNESERVE_TRAIN_THREADS": "1",
             "TUNESERVE_TRAIN_NICENESS": "0",
             "TUNESERVE_PREDICT_THREADS": "1",
+            "TUNESERVE_WARM_TRAINER": "false",  # most tests have one job: a second import of torch for nothing
         }
         self.children: list[subprocess.Popen[bytes]] = []
 

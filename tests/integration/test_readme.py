@@ -1,4 +1,6 @@
-"""The README's curl lines, pasted into a shell as they stand but for port, network and the command line's prefix."""
+"""The curl lines of the README and of docs/api.md, pasted into a shell as they stand but for port, network and the
+command line's prefix.
+"""
 
 import json
 import re
@@ -38,7 +40,7 @@ def paste(block: str, programs: Programs) -> str:
 
 def test_every_line_of_the_readme_works_when_pasted(programs: Programs) -> None:
     programs.start("service")
-    programs.start("worker")
+    programs.start("worker", TUNESERVE_WARM_TRAINER="true")
     post, watch, ask, command_line = blocks()
     assert json.loads(paste(post, programs))["status"] == "queued"
     watched = paste(watch, programs)
@@ -47,3 +49,7 @@ def test_every_line_of_the_readme_works_when_pasted(programs: Programs) -> None:
     programs.served(json.loads(paste(post.split("curl")[0] + ask.splitlines()[-1], programs))["id"])
     assert paste(ask, programs).count('"label"') >= 4
     assert "test accuracy" in paste(command_line, programs)
+    before = ""
+    for block in re.findall(r"```sh\n(.*?)```", (ROOT / "docs" / "api.md").read_text(), re.DOTALL):
+        paste(before + block, programs)
+        before = "".join(re.findall(r"^[A-Z]+=.*\n", block, re.MULTILINE))
