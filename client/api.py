@@ -15,12 +15,15 @@ DEFAULT_URL = "http://127.0.0.1:8000"
 ENDED = ("succeeded", "failed", "cancelled")
 POLL_S = 0.5
 ARCHIVE = "application/octet-stream"  # the service sees which kind it is
+TUS = {"Tus-Resumable": "1.0.0"}  # https://tus.io/protocols/resumable-upload
+PIECE = {"Content-Type": "application/offset+octet-stream"}
 IMPORT_TIMEOUT_S = 3600.0
 
 
 class ServiceError(Exception):
     """The service said no, or could not be reached; the message is for people."""
 
+    status = 0  # of the answer, where there was one
     errors: tuple[dict[str, Any], ...] = ()  # each wrong thing by itself, where the service names them
 
 
@@ -113,11 +116,34 @@ class Client:
     def revoke_key(self, key_id: str) -> None:
         self._accepted("DELETE", f"/keys/{quote(key_id, safe='')}")
 
-    def add_dataset(self, name: str, file: Path, replace: bool = False) -> dict[str, Any]:
-        """A zip or a tar; it is not held in memory. The service looks at every image before it answers."""
-        with file.open("rb") as content:
-            options = {"params": {"name": name, "replace": replace}, "headers": {"Content-Type": ARCHIVE}}
+    def add_dataset(self, name: str, source: Path | str, replace: bool = False) -> dict[str, Any]:
+        """A zip or a tar, which is not held in memory, or the id of an upload that is one. The service looks at every
+        image before it answers.
+        """
+        params = {"name": name, "replace": replace}
+        if isinstance(source, str):
+            params, once = params | {"upload": source}, {"Idempotency-Key": source}
+            return self._call("POST", "/datasets", params=params, headers=once, timeout=IMPORT_TIMEOUT_S)
+        with source.open("rb") as content:
+            options = {"params": params, "headers": {"Content-Type": ARCHIVE}}
             return self._call("POST", "/datasets", content=content, timeout=IMPORT_TIMEOUT_S, **options)
+
+    def begin_upload(self, length: int) -> str:
+        """Of so many bytes; its id."""
+        answer = self._accepted("POST", "/uploads", headers=TUS | {"Upload-Length": str(length)})
+        return str(answer.headers["location"]).rpartition("/")[2]
+
+    def send_piece(self, upload_id: str, offset: int, data: bytes) -> int:
+        """What comes behind ``offset``; how much has come then."""
+        headers = TUS | PIECE | {"Upload-Offset": str(offset)}
+        return _offset_in(self._accepted("PATCH", f"/uploads/{upload_id}", headers=headers, content=data))
+
+    def upload_offset(self, upload_id: str) -> int:
+        return _offset_in(self._accepted("HEAD", f"/uploads/{upload_id}", headers=TUS))
+
+    def end_upload(self, upload_id: str) -> None:
+        """Give it up."""
+        self._accepted("DELETE", f"/uploads/{upload_id}", headers=TUS)
 
     def datasets(self) -> list[dict[str, Any]]:
         return list(self._call("GET", "/datasets")["data"])
@@ -154,7 +180,7 @@ class Client:
         if answer.is_error:
             hint = " The command line takes its key from TUNESERVE_API_KEY." if answer.status_code == 401 else ""
             refusal = ServiceError(_detail(answer) + hint)
-            refusal.errors = _errors(answer)
+            refusal.status, refusal.errors = answer.status_code, _errors(answer)
             raise refusal
         return answer
 
@@ -177,6 +203,10 @@ def _detail(answer: httpx.Response) -> str:
         return str(answer.json()["detail"])
     except (ValueError, KeyError, TypeError):
         return f"HTTP {answer.status_code}: {answer.text[:200]}"
+
+
+def _offset_in(answer: httpx.Response) -> int:
+    return int(answer.headers["upload-offset"])
 
 
 def _errors(answer: httpx.Response) -> tuple[dict[str, Any], ...]:

@@ -11,14 +11,17 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.progress import Progress
 from rich.table import Table
 
+from client import upload
 from client.api import Client, ServiceError
 from client.options import Json, Url
 
 app = typer.Typer(no_args_is_help=True, help="Send, list and check data sets.")
 console = Console()
 errors = Console(stderr=True)
+AT_ONCE_BYTES = 16 * 2**20  # more goes in pieces
 
 
 @app.command()
@@ -31,11 +34,13 @@ def add(
 ) -> None:
     """Send a folder of images for each class, images with a csv, or MNIST's four files.
 
-    Every problem is named, file by file. Example: tuneserve datasets add pets photos/
+    Every problem is named, file by file. A large file goes on where it broke off.
+
+    Example: tuneserve datasets add pets photos/
     """
     with _packed(source) as file, Client(url) as client:
         try:
-            card = client.add_dataset(name, file, replace)
+            card = _send(client, name, file, replace)
         except ServiceError as error:
             _print_problems({"file": entry["pointer"], "reason": entry["detail"], **entry} for entry in error.errors)
             raise
@@ -44,7 +49,10 @@ def add(
 
 @app.command("list")
 def list_datasets(url: Url = None, as_json: Json = False) -> None:
-    """List what a recipe can name."""
+    """List what a recipe can name.
+
+    Example: tuneserve datasets list
+    """
     with Client(url) as client:
         found = client.datasets()
     if as_json:
@@ -61,9 +69,27 @@ def list_datasets(url: Url = None, as_json: Json = False) -> None:
 def check(
     name: Annotated[str, typer.Argument(help="As `datasets list` shows it")], url: Url = None, as_json: Json = False
 ) -> None:
-    """Show the classes of an uploaded data set, and the files that were left out of it."""
+    """Show the classes of an uploaded data set, and the files that were left out of it.
+
+    Example: tuneserve datasets check pets
+    """
     with Client(url) as client:
         _show(client.dataset(name), as_json)
+
+
+def _send(client: Client, name: str, file: Path, replace: bool) -> dict[str, Any]:
+    if file.stat().st_size <= AT_ONCE_BYTES:
+        return client.add_dataset(name, file, replace)
+    with Progress(console=errors, transient=True, disable=not errors.is_terminal) as bar:
+        task = bar.add_task("sending")
+        upload_id = upload.send(client, file, lambda come, of: bar.update(task, completed=come, total=of))
+        bar.update(task, description="looking at every image", total=None)
+        try:
+            return client.add_dataset(name, upload_id, replace)
+        except ServiceError as error:
+            if error.status:
+                client.end_upload(upload_id)
+            raise
 
 
 @contextmanager

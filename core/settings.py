@@ -56,6 +56,7 @@ class Settings(BaseSettings):
     max_dataset_bytes: int = Field(4 * 2**30, gt=0)  # of the body of POST /datasets; each image within max_body_bytes
     max_dataset_unpacked_bytes: int = Field(16 * 2**30, gt=0)
     max_dataset_files: int = Field(1_000_000, gt=0)
+    max_open_uploads: int = Field(100, gt=0)  # begun and not yet a data set; each within max_dataset_bytes
     predict_device: Literal["auto", "cpu", "cuda"] = "auto"
     processes: int = Field(1, ge=1, le=256)  # of the service; each answers by itself, on the same port
     predict_threads: int | None = Field(None, gt=0)  # of each process; default: the cores, shared out among them

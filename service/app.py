@@ -37,10 +37,12 @@ from service.routes import aliases, catalogue, datasets, deliveries, health, mod
 from service.routes import jobs as jobs_routes
 from service.routes import keys as keys_routes
 from service.routes import metrics as metrics_routes
+from service.routes import uploads as uploads_routes
 from service.routes.page import PageFiles
 from service.shed import Shed
 from service.state import State
 from service.stopping import told_by_signals
+from service.uploads import Uploads
 
 if TYPE_CHECKING:
     from service.outbound import Outbound
@@ -125,6 +127,7 @@ def create_app(settings: Settings) -> FastAPI:
         elsewhere={
             "/predictions": settings.max_batch_bytes,
             "/datasets": settings.max_dataset_bytes,
+            "/uploads": settings.max_dataset_bytes,
         },
     )
     app.add_middleware(Gate, access=access, hosts=Hosts(settings), rate_limit=rate_limit)
@@ -148,6 +151,7 @@ def create_app(settings: Settings) -> FastAPI:
         oip,
         catalogue,
         datasets,
+        uploads_routes,
         keys_routes,
         health,
         metrics_routes,
@@ -175,6 +179,7 @@ async def _look_after_jobs(db: Database, settings: Settings) -> None:
             await run_in_threadpool(_requeue_lost, db, settings.lease_s)
             if time.monotonic() >= forget_at:
                 await run_in_threadpool(_forget_answers, db)
+                await run_in_threadpool(Uploads(settings).sweep, time.time())
                 forget_at = time.monotonic() + FORGET_EVERY_S
         except OperationalError:
             log.warning("the database does not answer", exc_info=True)

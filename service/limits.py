@@ -53,7 +53,7 @@ class RequestId:
 class BodyLimit:
     """Raises TooLarge before an announced body is read, or while an unannounced one arrives.
 
-    ``elsewhere`` are the paths with a limit of their own.
+    ``elsewhere`` are the paths with a limit of their own, for all below them too.
     """
 
     def __init__(self, app: ASGIApp, max_bytes: int, elsewhere: Mapping[str, int] = MappingProxyType({})) -> None:
@@ -63,7 +63,7 @@ class BodyLimit:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            limit = self._elsewhere.get(scope["path"], self._max_bytes)
+            limit = self._elsewhere.get("/".join(scope["path"].split("/")[:2]), self._max_bytes)
             receive = _bounded(Headers(scope=scope).get("content-length", ""), receive, limit)
         await self._app(scope, receive, send)
 

@@ -9,6 +9,7 @@ from typer.testing import CliRunner, Result
 
 from client import cli, datasets
 from client.api import ServiceError
+from core.settings import Settings
 from tests.datafiles import zipped
 from tests.setfiles import pets
 
@@ -73,3 +74,12 @@ def test_all_that_a_recipe_can_name_is_listed(photos: Path, live: str) -> None:
     assert "built in" in shown
     assert "pets" in shown
     assert json.loads(typed("list", "--json", "--url", live).stdout)[-1]["images"] == 6
+
+
+def test_a_large_file_goes_in_pieces_and_leaves_no_upload(
+    photos: Path, live: str, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(datasets, "AT_ONCE_BYTES", 0)
+    assert "version 1: 6 images" in typed("add", "pets", photos, "--url", live).output
+    assert typed("add", "pets", photos, "--url", live).exit_code == 1  # the name is taken
+    assert list((settings.data_dir / "uploads").iterdir()) == []

@@ -18,12 +18,14 @@ from schemathesis.schemas import APIOperation, BaseSchema
 
 from core.settings import Settings
 from core.tables import Model
+from service.routes.uploads import PIECE
 
 LATER = {503: "not_ready", 504: "deadline_exceeded"}  # answers, and no errors of ours
 # no schema says which bytes are an image or a data set, nor which tensors, files and fields of a recipe fit together
-UNTOLD = ("/jobs", "/predict", "/predictions", "/datasets", "/v2/models/{name}/infer")
+UNTOLD = ("/jobs", "/predict", "/predictions", "/datasets", "/uploads", "/v2/models/{name}/infer")
 EXAMPLES = int(os.environ.get("EXAMPLES", "3"))  # of each operation, right ones and wrong ones each
 KEY = "b0ss-" * 4
+schemathesis.serializer.alias(PIECE, "application/octet-stream")  # a type that only tus has
 PATIENCE_S = 70  # a valid ?wait= is up to 60
 TESTED = hypothesis.settings(
     max_examples=EXAMPLES,
@@ -43,7 +45,14 @@ def has_keys(request: pytest.FixtureRequest) -> bool:
 @pytest.fixture
 def settings(settings: Settings, has_keys: bool) -> Settings:
     given = SecretStr(f"boss:admin:{KEY}") if has_keys else SecretStr("")
-    return settings.model_copy(update={"api_keys": given, "max_queued_jobs": 100_000, "max_queued_batches": 100_000})
+    return settings.model_copy(
+        update={
+            "api_keys": given,
+            "max_queued_jobs": 100_000,
+            "max_queued_batches": 100_000,
+            "max_open_uploads": 100_000,
+        }
+    )
 
 
 def load(url: str, needs_key: bool) -> BaseSchema:

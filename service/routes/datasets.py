@@ -1,8 +1,9 @@
 """Data sets: send one's own, look at it, delete it."""
 
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path as Folder
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from fastapi.concurrency import contextmanager_in_threadpool
@@ -10,8 +11,9 @@ from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
 from core import jobs
-from core.creations import Made
+from core.creations import Made, Make
 from core.errors import Conflict, InvalidInput, NotFound
+from core.keys import Caller
 from core.recipe import DATASET_NAME, DATASETS
 from core.scopes import Scope
 from core.tables import ENDED, OWNED, JobStatus
@@ -21,8 +23,10 @@ from service.creations import IdempotencyKey, create
 from service.datasets import sheet
 from service.datasets.building import Built, build
 from service.datasets.shelf import DatasetCard, Shelf
+from service.datasets.unpack import Sent
 from service.datasets.upload import BODY, digests, receive
 from service.state import Service, State
+from service.uploads import Uploads
 
 router = APIRouter(prefix="/datasets", tags=["datasets"], dependencies=[Depends(Needs(Scope.TRAIN))])
 NOT_ENDED = frozenset(JobStatus) - ENDED
@@ -36,26 +40,24 @@ async def create_dataset(
     caller: Who,
     name: Annotated[str, Query(pattern=DATASET_NAME, description="What recipes will call it")],
     replace: Annotated[bool, Query(description="Take the place of the one of that name")] = False,
+    upload: Annotated[str | None, Query(description="Take an upload of POST /uploads in place of a body")] = None,
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """A zip or a tar: a folder of images for each class, with or without `train/` and `test/` above them; or images
     and a csv with columns `filename` and `label`; or MNIST's four IDX files. Every image is looked at before the
-    answer: who gets it knows that a training can start. 422 lists every file that is wrong.
+    answer: who gets it knows that a training can start. 422 lists every file that is wrong. A large file comes by
+    `POST /uploads`, which may break off and go on.
     """
     shelf = _shelf(service)
     await run_in_threadpool(_check, service, name)
     if not (replace or idempotency_key):  # with a key, the name may be taken by the first of two same requests
         _refuse_if_taken(shelf, name)
+    wish = _Wish(service, caller, idempotency_key, name, replace)
     async with contextmanager_in_threadpool(shelf.aside()) as aside:
+        if upload is not None:
+            return await run_in_threadpool(wish.from_upload, upload, aside)
         sent = await receive(request, aside, service.settings)
-
-        def answer() -> Response:
-            asked = {"name": name, "replace": replace, "files": digests(sent)} if idempotency_key else None
-            built = build(sent, aside / "built", service.settings)
-            make = partial(_place, service=service, built=built, folder=aside / "built", name=name, replace=replace)
-            return create(service, router.prefix, caller, idempotency_key, asked, make)
-
-        return await run_in_threadpool(answer)
+        return await run_in_threadpool(wish.from_body, sent, aside)
 
 
 @router.get("/{name}", summary="An uploaded data set: its classes, and what was left out")
@@ -86,6 +88,43 @@ def delete_dataset(name: Name, service: Service) -> None:
     with shelf.aside() as aside, service.db.write() as session:  # no worker takes a job meanwhile
         _refuse_if_used(session, name, NOT_ENDED)
         shelf.remove(name, aside)
+
+
+@dataclass(frozen=True)
+class _Wish:
+    service: State
+    caller: Caller | None
+    idempotency_key: str | None
+    name: str
+    replace: bool
+
+    def from_body(self, sent: list[Sent], aside: Folder) -> Response:
+        return self._build(sent, aside, {"files": digests(sent)} if self.idempotency_key else {})
+
+    def from_upload(self, upload_id: str, aside: Folder) -> Response:
+        """Used up by the data set; while there is none, it can be tried again under another name."""
+        uploads, asked = Uploads(self.service.settings), {"upload": upload_id}
+        try:
+            with uploads.using(upload_id) as file:
+                answer = self._build([Sent("", file)], aside, asked)
+                uploads.remove(upload_id)
+        except NotFound as error:
+            return self._create(asked, partial(_raise, error))  # or the first answer again
+        return answer
+
+    def _build(self, sent: list[Sent], aside: Folder, asked: dict[str, Any]) -> Response:
+        folder = aside / "built"
+        built = build(sent, folder, self.service.settings)
+        make = partial(_place, service=self.service, built=built, folder=folder, name=self.name, replace=self.replace)
+        return self._create(asked, make)
+
+    def _create(self, asked: dict[str, Any], make: Make) -> Response:
+        body = {"name": self.name, "replace": self.replace, **asked}
+        return create(self.service, router.prefix, self.caller, self.idempotency_key, body, make)
+
+
+def _raise(error: NotFound, _session: Session) -> Made:
+    raise error
 
 
 def _shelf(service: State) -> Shelf:
