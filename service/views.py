@@ -29,6 +29,7 @@ class JobView(BaseModel):
     id: str
     name: str | None
     status: JobStatus
+    pausing: bool = Field(description="It runs, was asked to pause, and has yet to write its checkpoint.")
     phase: Phase | None = Field(description="What a running job is doing, or what an ended one did last.")
     recipe: dict[str, Any] = Field(description='As POSTed, with defaults; a webhook\'s secret is "***".')
     resolved_recipe: dict[str, Any] | None = Field(description='What truly ran: every "auto" decided.')
@@ -185,6 +186,7 @@ def job_view(job: Job) -> JobView:
         id=job.id,
         name=job.recipe["name"],
         status=job.status,
+        pausing=job.status is JobStatus.RUNNING and job.wanted == "pause",
         phase=job.phase,
         recipe=_without_secret(job.recipe),
         resolved_recipe=job.resolved_recipe,

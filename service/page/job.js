@@ -4,7 +4,7 @@ import { Curves } from "./curves.js";
 import { el, facts } from "./dom.js";
 import { bytes, number, percent, seconds, when, words } from "./format.js";
 import { JobButtons } from "./job_buttons.js";
-import { badge } from "./jobs.js";
+import { badge, state } from "./jobs.js";
 import { LogTail } from "./log_tail.js";
 import { Story } from "./story.js";
 import { follow } from "./stream.js";
@@ -24,7 +24,7 @@ export async function jobView({ main, api, signal, fail, id }) {
   const [progress, failure, details] = [el("div", {}), el("div", {}), el("div", {})];
 
   function update(now) {
-    title.replaceChildren(now.name || now.id, " ", badge(now.status));
+    title.replaceChildren(now.name || now.id, " ", badge(state(now)));
     showProgress(progress, now);
     buttons.update(now);
     showFailure(failure, now);
@@ -62,6 +62,7 @@ function showProgress(place, job) {
 
 function doing(job) {
   const { epoch, epochs } = job.progress;
+  if (job.pausing) return "Pauses once its checkpoint is written.";
   if (job.status === "queued") return "Waits for a worker.";
   if (job.status === "paused") return "Paused. Resume it to go on from its last checkpoint.";
   if (job.status === "cancelling") return "Stops within seconds.";

@@ -1,6 +1,7 @@
 // What can be done with a job in its state.
 
 import { button, el } from "./dom.js";
+import { state } from "./jobs.js";
 
 const CANCEL = ["Cancel", "cancel"];
 const KEEP = ["Cancel and keep the best", "cancel?keep=true"];
@@ -9,6 +10,7 @@ const POSSIBLE = {
   queued: [PAUSE, CANCEL],
   running: [PAUSE, CANCEL, KEEP],
   paused: [["Resume", "resume"], CANCEL],
+  pausing: [["Resume", "resume"], CANCEL],
   cancelling: [],
   failed: [["Retry", "retry"]],
   cancelled: [["Retry", "retry"]],
@@ -24,11 +26,11 @@ export class JobButtons {
 
   /** Drawn anew only in a new state, so that a button keeps the keyboard's focus. */
   update(job) {
-    if (job.status === this.shown) return;
-    this.shown = job.status;
+    if (state(job) === this.shown) return;
+    this.shown = state(job);
     const model = job.model_id && el("a", { class: "button primary", href: "#/try" }, "Try it");
     const press = ([text, action]) => button(text, ({ target }) => this.#act(action, target));
-    const buttons = POSSIBLE[job.status].map(press);
+    const buttons = POSSIBLE[this.shown].map(press);
     this.node.replaceChildren(...buttons, model || "");
   }
 

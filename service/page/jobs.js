@@ -37,7 +37,7 @@ function row(job) {
   const { test_accuracy: test, validation_accuracy: validation } = job.metrics;
   return [
     el("a", { href: `#/jobs/${job.id}` }, job.name || job.id),
-    badge(job.status),
+    badge(state(job)),
     el("span", { class: "number" }, job.progress.percent == null ? "–" : `${job.progress.percent} %`),
     job.recipe.dataset,
     job.recipe.network,
@@ -46,4 +46,5 @@ function row(job) {
   ];
 }
 
+export const state = (job) => (job.pausing ? "pausing" : job.status);
 export const badge = (status) => el("span", { class: `badge ${status}` }, status);

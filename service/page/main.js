@@ -4,6 +4,8 @@ import { Api, told } from "./api.js";
 import { el } from "./dom.js";
 import { watchHealth } from "./health.js";
 import { compareView } from "./compare.js";
+import { datasetView } from "./dataset.js";
+import { datasetsView } from "./datasets.js";
 import { jobView } from "./job.js";
 import { jobsView } from "./jobs.js";
 import { Keys } from "./keys.js";
@@ -20,6 +22,8 @@ const VIEWS = [
   [/^\/models$/, modelsView, "Models", "models"],
   [/^\/compare$/, compareView, "Compare models", "models"],
   [/^\/models\/(?<id>[\w-]+)$/, modelView, "Model", "models"],
+  [/^\/datasets$/, datasetsView, "Data sets", "datasets"],
+  [/^\/datasets\/(?<id>[\w-]+)$/, datasetView, "Data set", "datasets"],
   [/^\/try$/, tryView, "Try it", "try"],
 ];
 

@@ -9,9 +9,12 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from core.checkpoints import to_json
+from core.jobs import Claim
 from core.tables import Model
 from tests.conftest import DIGIT_FILES
+from tests.datafiles import zipped
 from tests.integration.conftest import Programs, wait_for
+from tests.setfiles import pets
 from tests.test_report_page import report_of
 
 pytestmark = pytest.mark.browser
@@ -55,25 +58,45 @@ def test_the_form_starts_the_job_that_was_asked_for(page: Page, programs: Progra
     programs.start("service")
     page.goto("/")
     fill_in(page, dataset="digits", network="shufflenet_v2_x0_5", weights="random", epochs="2", seed="7")
-    page.get_by_text("Everything else").click()
-    page.get_by_label("as JSON").fill('{"batch_size": 64, "name": "from the page"}')
+    page.get_by_text("More", exact=True).click()
+    fill_in(page, batch_size="64", name="7 from the page", compile="false", metadata="author: me\nfor: the test: all")
+    page.get_by_label("patience").fill("5")
     page.get_by_role("button", name="Start training").click()
-    expect(page.get_by_role("heading", level=1)).to_have_text("from the page queued")
+    expect(page.get_by_role("heading", level=1)).to_have_text("7 from the page queued")
     recipe = programs.job(page.url.split("/")[-1])["recipe"]
     asked = {"dataset": "digits", "network": "shufflenet_v2_x0_5", "epochs": 2, "seed": 7, "batch_size": 64}
-    assert {name: recipe[name] for name in asked} == asked
+    more = {"compile": False, "metadata": {"author": "me", "for": "the test: all"}, "webhook": None}
+    assert {name: recipe[name] for name in (*asked, *more)} == asked | more
+    assert recipe["early_stopping"] == {"patience": 5, "min_delta": 0}
+
+
+def test_every_entry_of_the_recipe_has_a_field_that_suits_the_network(page: Page, programs: Programs) -> None:
+    programs.start("service")
+    page.goto("/#/train?dataset=digits")
+    expect(page.get_by_label("Dataset")).to_have_value("digits")
+    schema = httpx.get(f"{programs.url}/networks/resnet50").json()["properties"]
+    names = set(page.locator("form [name]").evaluate_all("all => all.map(one => one.name.split('.')[0])"))
+    assert names == set(schema)
+    page.get_by_text("More", exact=True).click()
+    fill_in(page, freeze="until:layer3", momentum="0.5", network="vgg11")
+    freeze = page.get_by_label("freeze", exact=True)
+    expect(freeze.locator("option", has_text="layer3")).to_have_count(0)
+    expect(freeze).to_have_value("none")
+    expect(page.get_by_label("momentum")).to_have_value("0.5")
 
 
 def test_what_is_wrong_with_a_recipe_stands_beside_its_field(page: Page, programs: Programs) -> None:
     programs.start("service")
     page.goto("/#/train")
-    fill_in(page, epochs="0", train_samples="many")
-    page.get_by_text("Everything else").click()
-    page.get_by_label("as JSON").fill('{"batch_size": 1}')
+    page.get_by_text("More", exact=True).click()
+    fill_in(page, epochs="0", train_samples="many", batch_size="1", metadata=f"{'a' * 65}: b")
+    page.locator("[name='webhook.url']").fill("ftp://example.com")
     page.get_by_role("button", name="Start training").click()
     expect(page.locator("#epochs-error")).to_have_text('must be 1 to 10000, or "auto"')
     expect(page.locator("#train_samples-error")).to_contain_text("valid integer")
-    expect(page.locator("#more-error")).to_have_text('/batch_size: must be 2 to 65536, or "auto"')
+    expect(page.locator("#batch_size-error")).to_have_text('must be 2 to 65536, or "auto"')
+    expect(page.locator("#metadata-error")).to_contain_text("64 characters")
+    expect(page.locator("[id='webhook.url-error']")).not_to_be_empty()
     expect(page.get_by_label("epochs")).to_be_focused()
     assert httpx.get(f"{programs.url}/jobs").json()["data"] == []
 
@@ -88,6 +111,15 @@ def test_a_job_rests_goes_on_is_cancelled_and_tried_again(page: Page, programs: 
     page.get_by_role("button", name="Retry").click()
     expect(status(page)).to_have_text("queued")
     assert page.url.split("/")[-1] != job_id
+
+
+def test_a_running_job_that_shall_pause_says_so(page: Page, programs: Programs, claimed: Callable[..., Claim]) -> None:
+    claim = claimed()
+    programs.start("service")
+    page.goto(f"/#/jobs/{claim.job_id}")
+    for press, becomes in (("Pause", "pausing"), ("Resume", "running")):
+        page.get_by_role("button", name=press).click()
+        expect(status(page)).to_have_text(becomes)
 
 
 def test_a_job_is_watched_from_the_queue_to_its_model(page: Page, programs: Programs) -> None:
@@ -290,8 +322,10 @@ def test_every_view_fits_a_phone(page: Page, programs: Programs, published: Publ
     page.set_viewport_size({"width": 360, "height": 740})
     page.emulate_media(color_scheme=colours)
     job, pair = programs.train(name="a job with a rather long name"), f"{model.id},model_2"
-    of_one = (f"jobs/{job}", f"models/{model.id}", f"compare?of={pair}")
-    for view in ("train", "jobs", "models", "try", "nothing", *of_one):
+    sent = zipped(pets("a class with a rather long name", "dog"))
+    httpx.post(f"{programs.url}/datasets?name=pets", files={"file": sent}).raise_for_status()
+    of_one = ("datasets/pets", f"jobs/{job}", f"models/{model.id}", f"compare?of={pair}")
+    for view in ("train", "datasets", "jobs", "models", "try", "nothing", *of_one):
         page.goto(f"/#/{view}")
         expect(page.get_by_role("heading", level=1)).to_be_visible()
         assert page.evaluate("document.documentElement.scrollWidth") == 360, view

@@ -1,0 +1,62 @@
+// One uploaded data set: its classes, what was left out of it, and its contact sheet.
+
+import { button, el, facts, table } from "./dom.js";
+import { number, when } from "./format.js";
+import { deleted, trainOn } from "./datasets.js";
+import { problems } from "./send_dataset.js";
+
+export async function datasetView({ main, api, signal, fail, id }) {
+  const card = await api.get(`datasets/${encodeURIComponent(id)}`, signal);
+  const remove = () => deleted(api, id).then((is) => is && (location.hash = "#/datasets")).catch(fail);
+  const sheet = el("section", {}, el("h2", {}, "Samples"));
+  main.replaceChildren(
+    el("h1", {}, card.name),
+    el("p", { class: "actions" }, trainOn(card.name, { class: "button primary" }), button("Delete", remove)),
+    facts(record(card)),
+    el("section", {}, el("h2", {}, "Classes"), counts(card.classes)),
+    leftOut(card),
+    sheet,
+  );
+  sheet.append(await samples(api, signal, card));
+}
+
+function record(card) {
+  return [
+    ["images", number(card.images)],
+    ["classes", number(Object.keys(card.classes).length)],
+    ["version", String(card.version)],
+    ["sent", when(card.created_at)],
+    ["layout", card.layout],
+    ["digest", el("code", { title: card.digest }, card.digest.slice(0, 12))],
+  ];
+}
+
+function counts(classes) {
+  const rows = Object.entries(classes).map(([label, { train, test }]) => [label, number(train), number(test)]);
+  const held = rows.every(([, , test]) => test === "0");
+  return [
+    table("Images of each class", ["Class", "Train", "Test"], rows),
+    held && el("p", { class: "hint" }, "None was sent for testing: a job holds a fifth back for that."),
+  ].filter(Boolean);
+}
+
+function leftOut({ problems: found, problem_count: count }) {
+  if (!count) return "";
+  const more = count - found.length;
+  return el(
+    "section",
+    {},
+    el("h2", {}, "Left out"),
+    problems(found),
+    more > 0 && el("p", { class: "hint" }, `And ${number(more)} more.`),
+  );
+}
+
+/** A picture cannot send the key by itself. */
+async function samples(api, signal, card) {
+  const path = `datasets/${encodeURIComponent(card.name)}/samples.png`;
+  const address = URL.createObjectURL(await (await api.fetch(path, { signal })).blob());
+  signal.addEventListener("abort", () => URL.revokeObjectURL(address), { once: true });
+  const shown = Object.keys(card.classes).slice(0, 8).join(", ");
+  return el("img", { class: "contact-sheet", src: address, alt: `Images of ${shown}` });
+}

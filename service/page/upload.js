@@ -1,0 +1,58 @@
+// Sends a file in pieces, and goes on where it broke off: tus 1.0.0, https://tus.io/protocols/resumable-upload
+
+import { passes } from "./api.js";
+import { pause } from "./time.js";
+
+const PIECE_BYTES = 8 * 2 ** 20;
+const LONGEST_PAUSE_MS = 10_000;
+const VERSION = { "Tus-Resumable": "1.0.0" };
+
+export class Upload {
+  constructor(api, blob) {
+    Object.assign(this, { api, blob, path: null });
+  }
+
+  get id() {
+    return this.path.split("/").pop();
+  }
+
+  /** Resolves when all has come. May be called again: it then sends what is missing. `told`: the bytes so far. */
+  async send(signal, told) {
+    this.path ??= await this.#begin(signal);
+    let offset = await this.#offset(signal);
+    for (let tries = 0; offset < this.blob.size; ) {
+      told(offset);
+      try {
+        if (tries) offset = await this.#offset(signal);
+        [offset, tries] = [await this.#piece(offset, signal), 0];
+      } catch (error) {
+        if (signal.aborted || !(passes(error) || error.status === 409)) throw error;
+        await pause(Math.min(LONGEST_PAUSE_MS, 500 * 2 ** tries++), signal);
+      }
+    }
+    told(offset);
+  }
+
+  async end() {
+    await this.api.fetch(this.path, { method: "DELETE", headers: VERSION });
+    this.path = null;
+  }
+
+  async #begin(signal) {
+    const headers = { ...VERSION, "Upload-Length": this.blob.size };
+    const answer = await this.api.fetch("uploads", { method: "POST", headers, signal });
+    return answer.headers.get("Location").slice(1); // behind a proxy's prefix too
+  }
+
+  async #offset(signal) {
+    return offsetIn(await this.api.fetch(this.path, { method: "HEAD", headers: VERSION, signal }));
+  }
+
+  async #piece(offset, signal) {
+    const headers = { ...VERSION, "Upload-Offset": offset, "Content-Type": "application/offset+octet-stream" };
+    const body = this.blob.slice(offset, offset + PIECE_BYTES);
+    return offsetIn(await this.api.fetch(this.path, { method: "PATCH", headers, body, signal }));
+  }
+}
+
+const offsetIn = (answer) => Number(answer.headers.get("Upload-Offset"));

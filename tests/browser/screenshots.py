@@ -1,0 +1,103 @@
+"""The pictures of the page in docs/images, from a running service and worker: python -m tests.browser.screenshots
+
+Needs a Chromium, as the browser tests do, and takes about a minute.
+"""
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from tests.browser.test_page import SEVEN, draw
+from tests.integration.conftest import Programs
+from tests.setfiles import pets
+
+IMAGES = Path(__file__).parents[2] / "docs" / "images"
+PHOTOS = Path(os.environ.get("TUNESERVE_SHARED", IMAGES.parents[2] / "shared")) / "data" / "ants_bees"
+WIDTH, HEIGHT = 1100, 600
+PATIENCE_MS = 120_000
+
+
+def main() -> None:
+    expect.set_options(timeout=PATIENCE_MS)
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+        programs = Programs(Path(folder))
+        browser = playwright.chromium.launch(
+            executable_path=os.environ.get("TEST_CHROMIUM") or shutil.which("chromium")
+        )
+        try:
+            take(browser, programs)
+        finally:
+            browser.close()
+            programs.stop()
+
+
+def take(browser: Browser, programs: Programs) -> None:
+    programs.start("service")
+    programs.start("worker")
+    page = browser.new_page(base_url=programs.url, viewport={"width": WIDTH, "height": HEIGHT})
+    page.set_default_timeout(PATIENCE_MS)
+    show(page, "train")
+    expect(page.locator("#health")).to_contain_text("1 worker")
+    job = programs.train(name="digits", train_samples=None, epochs=8)
+    form(page)
+    datasets(page, programs)
+    model = programs.ended(job)["model_id"]
+    programs.served(model)
+    expect(page.locator("#health")).to_contain_text("version 1 serves")
+    show(page, f"jobs/{job}")
+    expect(page.locator(".chart polyline")).to_have_count(8)
+    shot(page, "job")
+    show(page, f"models/{model}")
+    expect(page.locator(".confusion .cell")).to_have_count(100)
+    shot(page, "model")
+    show(page, "try")
+    draw(page, *SEVEN)
+    expect(page.get_by_alt_text("The image as the network saw it")).to_be_visible()
+    shot(page, "try")
+
+
+def form(page: Page) -> None:
+    show(page, "train")
+    shot(page, "train")
+    page.get_by_text("More", exact=True).click()
+    shot(page, "train_more")
+
+
+def datasets(page: Page, programs: Programs) -> None:
+    show(page, "datasets")
+    page.get_by_label("Choose a folder").set_input_files(photos(programs.data_dir / "ants-and-bees"))
+    shot(page, "datasets")
+    page.get_by_role("button", name="Send it").click()
+    expect(page.get_by_alt_text("Images of")).to_be_visible()
+    shot(page, "dataset")
+
+
+def photos(into: Path) -> Path:
+    """A few real ones where they are at hand, and a file that is none."""
+    for path in sorted((PHOTOS / "train").glob("*/*.jpg")):
+        target = into / path.parent.name / path.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if len(list(target.parent.iterdir())) < 20:
+            shutil.copy(path, target)
+    if not into.exists():
+        for name, data in pets("cat", "dog", each=8).items():
+            (into / name).parent.mkdir(parents=True, exist_ok=True)
+            (into / name).write_bytes(data)
+    (next(iter(sorted(into.iterdir()))) / "notes.txt").write_text("seen in the garden")
+    return into
+
+
+def show(page: Page, view: str) -> None:
+    page.goto(f"/#/{view}")
+    expect(page.get_by_role("heading", level=1)).to_be_visible()
+
+
+def shot(page: Page, name: str) -> None:
+    page.screenshot(path=IMAGES / f"{name}.png", full_page=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,141 @@
+"""The page's view of data sets: sent, looked at, trained on and deleted, in a real browser."""
+
+from pathlib import Path
+from random import Random
+
+import httpx
+import pytest
+from playwright.sync_api import Page, Route, expect
+
+from tests.browser.test_page import fill_in
+from tests.datafiles import zipped
+from tests.integration.conftest import Programs
+from tests.setfiles import pets
+
+pytestmark = pytest.mark.browser
+LONG = "кот длиннейший " * 5  # in UTF-8 longer than a tar's field
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Path:
+    """Two classes, and a file that is no image."""
+    file = tmp_path / "My pets.zip"
+    file.write_bytes(zipped(pets("cat", "dog") | {"cat/notes.txt": b"meow"}))
+    return file
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    root = tmp_path / "Photos"
+    for name, data in pets("dog", LONG.strip()).items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(data)
+    return root
+
+
+def send(page: Page, file: Path | list[Path], kind: str = "file", **fields: str) -> None:
+    page.goto("/#/datasets")
+    page.get_by_label(f"Choose a {kind}").set_input_files(file)
+    fill_in(page, **fields)
+    page.get_by_role("button", name="Send it").click()
+
+
+def title(page: Page, text: str) -> None:
+    expect(page.get_by_role("heading", level=1)).to_have_text(text)
+
+
+def test_an_archive_is_sent_looked_at_and_trained_on(page: Page, programs: Programs, archive: Path) -> None:
+    programs.start("service")
+    send(page, archive)
+    title(page, "my-pets")
+    expect(page.get_by_label("Images of each class").get_by_role("row", name="dog")).to_have_text("dog30")
+    expect(page.get_by_label("What is wrong")).to_contain_text("cat/notes.txt")
+    sheet = page.get_by_alt_text("Images of cat, dog")
+    expect(sheet).to_be_visible()
+    assert sheet.evaluate("image => image.naturalWidth") > 1000
+    page.get_by_role("link", name="Train on it").click()
+    expect(page.get_by_label("Dataset")).to_have_value("my-pets")
+
+
+def test_a_folder_is_sent_as_it_lies_on_the_disk(page: Page, programs: Programs, folder: Path) -> None:
+    programs.start("service")
+    send(page, folder, "folder")
+    title(page, "photos")
+    classes = httpx.get(f"{programs.url}/datasets/photos").json()["classes"]
+    assert {label: count["train"] for label, count in classes.items()} == {"dog": 3, LONG.strip(): 3}
+
+
+def test_where_sending_breaks_off_it_goes_on(page: Page, programs: Programs, tmp_path: Path) -> None:
+    """The file has two pieces; before the second one, the network is away for a moment."""
+    programs.start("service")
+    file = tmp_path / "large.zip"
+    file.write_bytes(zipped(pets("cat", "dog") | {"cat/.noise": Random(0).randbytes(9 * 2**20)}))
+    offsets: list[str] = []
+
+    def cut(route: Route) -> None:
+        offsets.append(route.request.headers["upload-offset"])
+        if len(offsets) == 2:
+            route.abort()
+        else:
+            route.continue_()
+
+    page.route("**/uploads/*", lambda route: cut(route) if route.request.method == "PATCH" else route.continue_())
+    send(page, file)
+    title(page, "large")
+    assert offsets == ["0", "8388608", "8388608"]
+
+
+def test_a_name_that_is_taken_is_mended_and_nothing_sent_again(page: Page, programs: Programs, archive: Path) -> None:
+    programs.start("service")
+    sent: list[str] = []
+    page.on("request", lambda request: sent.append(request.method) if request.method == "PATCH" else None)
+    send(page, archive)
+    title(page, "my-pets")
+    send(page, archive)
+    expect(page.get_by_role("alert")).to_contain_text("There is a data set my-pets")
+    page.get_by_label("take the place").check()
+    page.get_by_role("button", name="Send it").click()
+    title(page, "my-pets")
+    expect(page.locator(".facts")).to_contain_text("version2")
+    assert len(sent) == 2
+
+
+def test_all_that_is_wrong_is_told_file_by_file(page: Page, programs: Programs, tmp_path: Path) -> None:
+    programs.start("service")
+    broken = tmp_path / "broken.zip"
+    broken.write_bytes(zipped({"cat/a.png": b"none", "../b.png": b"x"}))
+    send(page, broken)
+    wrong = page.get_by_label("What is wrong")
+    expect(wrong).to_contain_text("leads out of the archive")
+    expect(wrong.get_by_role("row", name="cat/a.png")).to_contain_text("not an image")
+    assert list((programs.data_dir / "uploads").iterdir()) == []
+
+
+def test_a_data_set_is_deleted_by_who_means_it(page: Page, programs: Programs, archive: Path) -> None:
+    programs.start("service")
+    httpx.post(f"{programs.url}/datasets?name=pets", files={"file": archive.read_bytes()}).raise_for_status()
+    page.goto("/#/datasets")
+    own = page.get_by_role("button", name="Delete pets")
+    page.once("dialog", lambda dialog: dialog.dismiss())
+    own.click()
+    expect(own).to_be_visible()
+    page.once("dialog", lambda dialog: dialog.accept())
+    own.click()
+    expect(own).to_have_count(0)
+    assert httpx.get(f"{programs.url}/datasets/pets").status_code == 404
+
+
+def test_a_dropped_file_is_taken(page: Page, programs: Programs, archive: Path) -> None:
+    programs.start("service")
+    page.goto("/#/datasets")
+    page.locator(".drop").evaluate(
+        """(node, bytes) => {
+            const transfer = new DataTransfer();
+            transfer.items.add(new File([new Uint8Array(bytes)], "dropped.zip"));
+            node.dispatchEvent(new DragEvent("drop", { dataTransfer: transfer, bubbles: true, cancelable: true }));
+        }""",
+        list(archive.read_bytes()),
+    )
+    expect(page.get_by_text("dropped.zip ·")).to_be_visible()
+    page.get_by_role("button", name="Send it").click()
+    title(page, "dropped")
