@@ -52,13 +52,19 @@ def demo(
     data_dir: Annotated[Path, typer.Option(help="Where everything is kept")] = Path("tuneserve-data"),
     stop: Annotated[bool, typer.Option("--stop", help="Stop the service at the end")] = False,
 ) -> None:
-    """Train on the embedded digits, ask the new model, and leave the service running."""
+    """Train on the embedded digits, ask the new model, and leave the service running.
+
+    Example: tuneserve demo
+    """
     raise typer.Exit(main_job.run(host, port, data_dir, stop, console))
 
 
 @app.command()
 def up(host: Host = None, port: Port = None, data_dir: DataDir = None, processes: Processes = None) -> None:
-    """Run service and worker together, until Ctrl-C."""
+    """Run service and worker together, until Ctrl-C.
+
+    Example: tuneserve up --port 9000
+    """
     with Together(environment(host, port, data_dir, processes), url_of(host, port)) as together:
         together.wait_until_alive()
         console.print(f"tuneserve is up at {together.url}", highlight=False)
@@ -67,13 +73,19 @@ def up(host: Host = None, port: Port = None, data_dir: DataDir = None, processes
 
 @app.command()
 def serve(host: Host = None, port: Port = None, data_dir: DataDir = None, processes: Processes = None) -> None:
-    """Run the service alone."""
+    """Run the service alone.
+
+    Example: tuneserve serve --host 0.0.0.0 --processes 4
+    """
     _become("service", environment(host, port, data_dir, processes))
 
 
 @app.command()
 def worker(data_dir: DataDir = None) -> None:
-    """Run one worker."""
+    """Run one worker.
+
+    Example: tuneserve worker --data-dir /srv/tuneserve
+    """
     _become("worker", environment(None, None, data_dir))
 
 
@@ -119,7 +131,10 @@ def train(
 
 @app.command()
 def jobs(url: Url = None, as_json: Json = False) -> None:
-    """List jobs, newest first."""
+    """List jobs, newest first.
+
+    Example: tuneserve jobs --json | jq -r '.[].id'
+    """
     with Client(url) as client:
         found = client.jobs()
     if as_json:
@@ -135,7 +150,10 @@ def jobs(url: Url = None, as_json: Json = False) -> None:
 
 @app.command()
 def job(job_id: str, url: Url = None, as_json: Json = False) -> None:
-    """Show one job."""
+    """Show one job.
+
+    Example: tuneserve job JOB
+    """
     with Client(url) as client:
         found = client.job(job_id)
     if as_json:
@@ -148,7 +166,10 @@ def job(job_id: str, url: Url = None, as_json: Json = False) -> None:
 
 @app.command()
 def models(url: Url = None, as_json: Json = False) -> None:
-    """List models, newest first."""
+    """List models, newest first.
+
+    Example: tuneserve models
+    """
     with Client(url) as client:
         found = client.models()
     if as_json:

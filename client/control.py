@@ -20,25 +20,37 @@ def cancel(
     keep: Annotated[bool, typer.Option("--keep", help="Publish the best epoch so far as a model first")] = False,
     url: Url = None,
 ) -> None:
-    """Stop a job."""
+    """Stop a job.
+
+    Example: tuneserve cancel JOB --keep
+    """
     _ask("cancel", job_id, url, {"keep": keep})
 
 
 @app.command()
 def pause(job_id: str, url: Url = None) -> None:
-    """Let a job rest; a running one writes a checkpoint first."""
+    """Let a job rest; a running one writes a checkpoint first.
+
+    Example: tuneserve pause JOB
+    """
     _ask("pause", job_id, url)
 
 
 @app.command()
 def resume(job_id: str, url: Url = None) -> None:
-    """Let a paused job go on from its last checkpoint."""
+    """Let a paused job go on from its last checkpoint.
+
+    Example: tuneserve resume JOB
+    """
     _ask("resume", job_id, url)
 
 
 @app.command()
 def retry(job_id: str, url: Url = None) -> None:
-    """Try a failed or cancelled job again, as a new job that goes on from its last checkpoint."""
+    """Try a failed or cancelled job again, as a new job that goes on from its last checkpoint.
+
+    Example: tuneserve retry JOB
+    """
     with Client(url) as client:
         console.print(client.ask_job(job_id, "retry")["id"], highlight=False)
 
@@ -72,7 +84,10 @@ def promote(
     alias: Annotated[str, typer.Option(help="The name that shall point at it")] = "serving",
     url: Url = None,
 ) -> None:
-    """Let a model answer /predict; the same call rolls back."""
+    """Let a model answer /predict; the same call rolls back.
+
+    Example: tuneserve promote best
+    """
     with Client(url) as client:
         moved = client.set_alias(alias, model)
     console.print(f"{moved['name']} is {moved['model_id']}, version {moved['version']}", highlight=False)

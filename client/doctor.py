@@ -16,7 +16,10 @@ SIGNS = {"ok": "[green]ok[/green]", "note": "[yellow]note[/yellow]", "wrong": "[
 
 @app.command()
 def doctor(as_json: Annotated[bool, typer.Option("--json", help="One object a line")] = False) -> None:
-    """Look at Python, torch, GPU, data directory, disk, database and weights. Exit code 1 if something is wrong."""
+    """Look at Python, torch, GPU, data directory, disk, database and weights. Exit code 1 if something is wrong.
+
+    Example: tuneserve doctor
+    """
     looked = subprocess.run([sys.executable, "-m", "worker.doctor"], stdout=subprocess.PIPE, text=True, check=False)
     if as_json:
         print(looked.stdout, end="")

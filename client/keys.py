@@ -36,6 +36,8 @@ def add(
     """Make a key and print it, this once.
 
     The first key needs the scope admin; once it is there, the service answers nobody without a key.
+
+    Example: tuneserve keys add me --scope admin
     """
     with Client(url) as client:
         made = client.add_key(name, [scope.value for scope in scopes])
@@ -44,7 +46,10 @@ def add(
 
 @app.command("list")
 def list_keys(url: Url = None, as_json: Json = False) -> None:
-    """List all keys, newest first, without the keys themselves."""
+    """List all keys, newest first, without the keys themselves.
+
+    Example: tuneserve keys list
+    """
     with Client(url) as client:
         found = client.keys()
     if as_json:
@@ -59,7 +64,10 @@ def list_keys(url: Url = None, as_json: Json = False) -> None:
 
 @app.command()
 def revoke(key_id: Annotated[str, typer.Argument(help="As `keys list` shows it")], url: Url = None) -> None:
-    """Make a key useless, within two seconds."""
+    """Make a key useless, within two seconds.
+
+    Example: tuneserve keys revoke KEY_ID
+    """
     with Client(url) as client:
         client.revoke_key(key_id)
     console.print("revoked")

@@ -5,10 +5,12 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 from rich.console import Console
 from typer.testing import CliRunner, Result
 
@@ -55,6 +57,20 @@ def run_main(monkeypatch: pytest.MonkeyPatch, *words: str) -> int | str | None:
     with pytest.raises(SystemExit) as leaving:
         cli.main()
     return leaving.value.code
+
+
+def leaves(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """The words of every command."""
+    for name, inner in getattr(command, "commands", {}).items():
+        yield from leaves(inner, (*path, name))
+    if not hasattr(command, "commands"):
+        yield path
+
+
+def test_every_help_has_an_example() -> None:
+    commands = list(leaves(typer.main.get_command(cli.app)))
+    assert ("datasets", "add") in commands
+    assert [words for words in commands if "Example: tuneserve" not in typed(*words, "--help").output] == []
 
 
 def test_every_command_has_a_help() -> None:
