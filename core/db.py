@@ -1,6 +1,7 @@
 """One database: SQLite in the data directory by default, PostgreSQL by URL. Sessions for reading and for writing."""
 
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,17 +31,19 @@ class Database:
             event.listen(self._engine, "connect", _set_pragmas)
             event.listen(self._engine, "begin", _begin)
         self._writer = self._engine.execution_options(immediate=True)
+        self._sessions = 0
+        self._ended = threading.Condition()
 
     @contextmanager
     def read(self) -> Iterator[Session]:
         """A session for one consistent look."""
-        with Session(self._engine) as session:
+        with self._counted(), Session(self._engine) as session:
             yield session
 
     @contextmanager
     def write(self) -> Iterator[Session]:
         """A session in one transaction: committed at the end, rolled back on an exception."""
-        with Session(self._writer, expire_on_commit=False) as session, session.begin():
+        with self._counted(), Session(self._writer, expire_on_commit=False) as session, session.begin():
             yield session
 
     def migrate(self) -> None:
@@ -52,7 +55,21 @@ class Database:
                 _upgrade(connection)
 
     def close(self) -> None:
+        """When the sessions of other threads have ended: theirs are connections that nobody would close later."""
+        with self._ended:
+            self._ended.wait_for(lambda: self._sessions == 0, BUSY_MS / 1000)
         self._engine.dispose()
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        with self._ended:
+            self._sessions += 1
+        try:
+            yield
+        finally:
+            with self._ended:
+                self._sessions -= 1
+                self._ended.notify_all()
 
 
 def newest_version() -> str:

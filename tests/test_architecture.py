@@ -27,6 +27,7 @@ CORE_ROWS = (
         "core.urls",
         "core.networks",
         "core.digits*",
+        "core.tracing",
     ),
     (
         "core.recipe",
@@ -61,6 +62,7 @@ HOMES = {
     "fastapi_offline": ("service.app",),
     "httpx": ("client.*", "service.outbound"),
     "numpy": ("core.*", "service.*", "worker.*"),
+    "mlflow": ("worker.mlflow_runs",),
     "onnx": ("worker.quantize",),
     "onnxruntime": (
         "core.predictor",
@@ -70,6 +72,7 @@ HOMES = {
         "worker.quantize",
         "worker.serving",
     ),
+    "opentelemetry": ("core.tracing", "service.tracing", "worker.tracing"),
     "PIL": (
         "core.digits.form",
         "core.images",
@@ -86,7 +89,6 @@ HOMES = {
     "pydantic_settings": ("core.settings",),
     "rich": ("client.*",),
     "safetensors": ("core.checkpoints", "worker.weights"),
-    "sklearn": ("worker.datasets.digits",),
     "sqlalchemy": ("core.*",),  # every query; elsewhere only these two
     "sqlalchemy.exc": (  # a database that does not answer
         "core.*",

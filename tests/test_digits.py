@@ -2,12 +2,15 @@
 
 import numpy as np
 import pytest
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
 
+from core.digits.form import centre_in_frame
 from core.settings import Settings
 from worker.datasets.dataset import Dataset
 from worker.datasets.digits import load
 
-DIGEST = "a762acc66ba8782e11cb60117361d4e4f7dd283aaae95118812ac8b27c3e1f45"
+DIGEST = "8d1ccfdcc8e5804619ae52074932177810e5a96cf2b6c47265cacc62c27f2412"
 
 
 @pytest.fixture(scope="module")
@@ -45,3 +48,13 @@ def test_the_digits_have_the_form_of_mnist(digits: Dataset) -> None:
 
 def test_they_are_the_same_ones_every_time(digits: Dataset) -> None:
     assert digits.digest == DIGEST
+
+
+def test_they_are_scikit_learns_own_split_alike_by_class(digits: Dataset) -> None:
+    source = load_digits()
+    parted = train_test_split(np.arange(1797), test_size=360, random_state=0, stratify=source.target)
+    train, test = map(np.sort, parted)
+    assert digits.test_labels.tolist() == source.target[test].tolist()
+    assert digits.train_labels.tolist() == source.target[train].tolist()
+    first = centre_in_frame(source.images[test[0]] / 16)
+    assert np.array_equal(np.asarray(digits.test_images)[0], first)

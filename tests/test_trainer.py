@@ -41,6 +41,7 @@ from service.torch_predictor import TorchPredictor
 from tests.conftest import NOW
 from worker import checkpointing, trainer
 from worker.data import Part, channels_last
+from worker.datasets import load
 from worker.evaluate import Answers
 from worker.familiarity import STRANGENESS
 from worker.launch import EXIT_CLAIM_LOST, EXIT_INTERRUPTED
@@ -60,6 +61,7 @@ RECIPE: dict[str, Any] = {
     "precision": "fp32",
     "device": "cpu",
 }
+LEARNING = RECIPE | {"train_samples": 256}  # with fewer, strangeness is too unsure to be exported
 SOON_EXPORTED = {"network": "squeezenet1_1"}
 Claimed = Callable[..., Claim]
 JobOf = Callable[[str], Job]
@@ -87,7 +89,7 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
     db.migrate()
     with db.write() as session:
         jobs.register(session, Worker(id="worker_a", host="here", pid=1, started_at=NOW, beat_at=NOW))
-        jobs.enqueue(session, Recipe(**RECIPE), NOW - 5, queue_limit=1)
+        jobs.enqueue(session, Recipe(**LEARNING), NOW - 5, queue_limit=1)
         claim = jobs.claim(session, "worker_a", NOW)
     assert claim is not None
     with pytest.MonkeyPatch.context() as patch:
@@ -138,7 +140,7 @@ def test_the_report_tells_how_it_became_so_and_where_it_errs(outcome: Outcome) -
     told = ("id", "recipe", "metrics", "confusion", "per_class", "dataset_digest", "versions", "classes")
     assert {name: report[name] for name in told} == {name: card[name] for name in told}
     assert [epoch["epoch"] for epoch in report["history"]] == [1, 2]
-    assert report["images"] == {"train": 64, "validation": 144, "test": 360}
+    assert report["images"] == {"train": 256, "validation": 144, "test": 360}
     assert 0 < len(report["mistakes"]) <= 25
     assert sum(one["count"] for one in report["calibration"]["bins_after"]) == 360
 
@@ -159,9 +161,12 @@ def test_noise_is_strange_and_as_strange_to_either_engine(outcome: Outcome) -> N
     noise = np.random.default_rng(0).integers(0, 256, (8, 28, 28, 1), np.uint8)
     served = OnnxPredictor(in_full_precision(outcome.model), outcome.store, threads=1).run(noise).strangeness
     own = TorchPredictor(outcome.model, outcome.store, "cpu").run(noise).strangeness
-    assert served is not None
+    assert served is not None, outcome.model.card["familiarity"]
     assert own is not None
-    assert served.min() > 0.5  # of 64 enlarged digits it has learnt little; their texture does not count
+    digits = np.asarray(load("digits", Settings()).test_images[:50])
+    usual = TorchPredictor(outcome.model, outcome.store, "cpu").run(digits).strangeness
+    assert usual is not None
+    assert served.mean() > usual.mean() + usual.std()  # of 256 enlarged digits it has learnt little
     np.testing.assert_allclose(served, own, rtol=0.01)
     assert outcome.model.card["familiarity"]["validation_abstained"] <= 0.02
 
@@ -255,7 +260,7 @@ def test_its_events_are_numbered_without_gaps(outcome: Outcome) -> None:
 
 
 def test_it_is_all_done(outcome: Outcome) -> None:
-    assert outcome.job.progress == {"epoch": 2, "epochs": 2, "step": 4, "steps": 4, "percent": 100.0}
+    assert outcome.job.progress == {"epoch": 2, "epochs": 2, "step": 16, "steps": 16, "percent": 100.0}
     assert outcome.job.estimated_finish is None
 
 
@@ -263,7 +268,7 @@ def test_nothing_of_the_recipe_was_left_open(outcome: Outcome) -> None:
     resolved = outcome.job.resolved_recipe
     assert resolved is not None
     assert "auto" not in resolved.values()
-    assert {name: resolved[name] for name in RECIPE} == RECIPE
+    assert {name: resolved[name] for name in LEARNING} == LEARNING
     assert outcome.job.device["type"] == "cpu"
 
 
