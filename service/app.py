@@ -15,7 +15,7 @@ from sqlalchemy.exc import OperationalError
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware.cors import CORSMiddleware
 
-from core import batches, creations, jobs
+from core import batches, creations, jobs, tracing
 from core.db import Database
 from core.settings import Settings
 from core.store import LocalStore
@@ -46,6 +46,7 @@ from service.uploads import Uploads
 
 if TYPE_CHECKING:
     from service.outbound import Outbound
+    from service.tracing import Tracing
     from service.webhooks import Courier
 
 log = logging.getLogger(__name__)
@@ -71,7 +72,7 @@ def create_app(settings: Settings) -> FastAPI:
             load, batch = loader(settings, store), settings.predict_batch
             cache = ModelCache(load, loading, settings.predict_memory_bytes, batch, metrics.model_load_failures.inc)
             reloader = Reloader(db, cache, settings.reload_poll_s)
-            batcher = Batcher(device, batch, settings.predict_queue, metrics.batch_images.observe)
+            batcher = Batcher(device, batch, settings.predict_queue, metrics.batch_images.observe, traces)
             app.state.service = State(
                 settings,
                 db,
@@ -107,8 +108,11 @@ def create_app(settings: Settings) -> FastAPI:
                 for task in tasks:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
+        if traces:
+            await run_in_threadpool(traces.close)
         db.close()
 
+    traces = _traces() if tracing.is_on() else None
     metrics = Metrics()
     access = Access(settings)
     rate_limit = RateLimit(settings.rate_limit_per_s) if settings.rate_limit_per_s else None
@@ -136,6 +140,8 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(SecurityHeaders)
     app.add_middleware(RequestId)
     app.add_middleware(Observe, metrics=metrics)
+    if traces:
+        app.add_middleware(traces.middleware)
     app.add_middleware(
         Shed,
         is_full=lambda: app.state.service.batcher.is_full,
@@ -168,6 +174,12 @@ def _open_to_pages_of(app: FastAPI, origins: tuple[str, ...]) -> None:
     app.add_middleware(
         CORSMiddleware, allow_origins=origins, allow_methods=["*"], allow_headers=["*"], expose_headers=told
     )
+
+
+def _traces() -> "Tracing":
+    from service.tracing import Tracing
+
+    return Tracing(tracing.provider("service"))
 
 
 async def _look_after_jobs(db: Database, settings: Settings) -> None:

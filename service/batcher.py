@@ -3,16 +3,17 @@
 import asyncio
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from core.errors import NotReady, Overloaded
-from core.predictor import Images, Predictor
+from core.predictor import Images, Outputs, Predictor
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,17 @@ class _Waiting:
     predictor: Predictor
     answer: asyncio.Future[Answer]
     since: float
+    request: Any  # as Watch calls it
+
+
+class Watch(Protocol):
+    """Sees which requests a batch answers, for traces."""
+
+    def request(self) -> Any:
+        """The one that submits images now."""
+
+    def batch(self, predictor: Predictor, requests: Sequence[Any]) -> Callable[[Images], Outputs]:
+        """The predictor's ``run`` for a batch that begins now. ``requests``: one for each image."""
 
 
 class Batcher:
@@ -44,11 +56,13 @@ class Batcher:
         batch_limit: int,
         queue_limit: int,
         on_batch: Callable[[int], None] = lambda _images: None,
+        watch: Watch | None = None,
     ) -> None:
         self._executor = executor  # of as many threads as any predictor has lanes
         self._batch_limit = batch_limit
         self._queue_limit = queue_limit
         self._on_batch = on_batch
+        self._watch = watch
         self._queue: list[_Waiting] = []
         self._admitted = 0  # images in work, decoding included
         self._wake = asyncio.Event()
@@ -80,7 +94,8 @@ class Batcher:
         if len(self._queue) + len(images) > self._queue_limit:
             raise Overloaded(f"{len(self._queue)} images are waiting already.")
         loop, now = asyncio.get_running_loop(), time.perf_counter()
-        waiting = [_Waiting(image, predictor, loop.create_future(), now) for image in images]
+        request = self._watch.request() if self._watch else None
+        waiting = [_Waiting(image, predictor, loop.create_future(), now, request) for image in images]
         self._queue.extend(waiting)
         self._wake.set()
         try:
@@ -127,7 +142,8 @@ class Batcher:
         images = np.stack([entry.image for entry in batch])
         self._on_batch(len(batch))
         try:
-            outputs = await asyncio.get_running_loop().run_in_executor(self._executor, predictor.run, images)
+            run = self._watch.batch(predictor, [entry.request for entry in batch]) if self._watch else predictor.run
+            outputs = await asyncio.get_running_loop().run_in_executor(self._executor, run, images)
         except asyncio.CancelledError:
             for entry in batch:
                 _tell(entry, _stopping())

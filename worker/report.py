@@ -14,13 +14,14 @@ from sqlalchemy.orm import Session
 
 from core import events, jobs
 from core.db import Database
-from core.errors import ClaimLost
+from core.errors import ClaimLost, NotFound
 from core.jobs import Claim
 from core.tables import Base, JobStatus, Phase
 from worker.launch import EXIT_CLAIM_LOST
 
 log = logging.getLogger(__name__)
-Listener = Callable[[str, dict[str, Any]], None]  # told of metrics, checkpoints and log lines once they are written
+Listener = Callable[[str, dict[str, Any]], None]  # told of events once they are written; of "recipe" and "ended" too
+LOST: dict[str, Any] = {"status": None, "metrics": {}, "model_id": None}
 
 
 class Reporter:
@@ -38,6 +39,7 @@ class Reporter:
         self.started_at = clock()
         self.phases: list[dict[str, Any]] = []
         self.listeners: list[Listener] = []
+        self._over = threading.Event()
 
     def start_beating(self) -> None:
         threading.Thread(target=self._beat_for_ever, name="beat", daemon=True).start()
@@ -55,10 +57,12 @@ class Reporter:
         now = self._clock()
         self._end_phase(now)
         self.phases.append({"phase": phase, "started_at": now, "ended_at": None, "message": message})
+        status = {"status": JobStatus.RUNNING, "phase": phase, "message": message}
         with self._db.write() as session:
             jobs.record(session, self.claim, phase=phase, phases=self.phases)
-            self._event(session, "status", {"status": JobStatus.RUNNING, "phase": phase, "message": message})
+            self._event(session, "status", status)
         log.info("%s %s", phase, message)
+        self._tell("status", status)
 
     def ended_phases(self) -> list[dict[str, Any]]:
         """The phases, the last one ended now: for the row of a job that succeeds."""
@@ -74,6 +78,7 @@ class Reporter:
     def record(self, **columns: Any) -> None:
         with self._db.write() as session:
             jobs.record(session, self.claim, beat_at=self._clock(), **columns)
+        self._tell_recipe(columns)
 
     def event(self, kind: str, data: dict[str, Any], *rows: Base, **columns: Any) -> None:
         """Log an event, add rows and set columns of the job with it, in one transaction."""
@@ -81,12 +86,39 @@ class Reporter:
             jobs.record(session, self.claim, beat_at=self._clock(), **columns)
             session.add_all(rows)
             self._event(session, kind, data)
-        for listener in self.listeners:
-            listener(kind, data)
+        self._tell_recipe(columns)
+        self._tell(kind, data)
 
     def log(self, message: str) -> None:
         log.info(message)
         self.event("log", {"message": message})
+
+    def ended(self) -> None:
+        """This attempt is over, whatever became of it. Whoever listens hears how the job stands: its ``status`` (None
+        once it is another attempt's), ``metrics`` and ``model_id``.
+        """
+        self._over.set()
+        if self.listeners:
+            self._tell("ended", self._standing())
+
+    def _standing(self) -> dict[str, Any]:
+        try:
+            with self._db.read() as session:
+                job = jobs.get(session, self.claim.job_id)
+        except (NotFound, SQLAlchemyError):
+            log.warning("how the job stands cannot be read", exc_info=True)
+            return LOST
+        if job.attempt != self.claim.attempt:
+            return LOST
+        return {"status": job.status, "metrics": job.metrics, "model_id": job.model_id}
+
+    def _tell_recipe(self, columns: dict[str, Any]) -> None:
+        if "resolved_recipe" in columns:
+            self._tell("recipe", columns["resolved_recipe"])
+
+    def _tell(self, kind: str, data: dict[str, Any]) -> None:
+        for listener in self.listeners:
+            listener(kind, data)
 
     def _event(self, session: Session, kind: str, data: dict[str, Any]) -> None:
         events.append(session, self.claim.job_id, kind, data, self._clock(), self.claim.attempt)
@@ -97,12 +129,14 @@ class Reporter:
 
     def _beat_for_ever(self) -> None:
         """Fenced: leave at once, since every write is refused."""
-        while True:
+        while not self._over.is_set():
             try:
                 self.beat()
             except ClaimLost:
+                if self._over.is_set():
+                    return
                 log.warning("attempt %d no longer owns %s: leaving", self.claim.attempt, self.claim.job_id)
                 os._exit(EXIT_CLAIM_LOST)
             except SQLAlchemyError:
                 log.warning("the beat could not be written; trying again", exc_info=True)
-            time.sleep(self._beat_s)  # a daemon thread of a process that ends by os._exit or by returning
+            self._over.wait(self._beat_s)  # a daemon thread: the process may end without it

@@ -12,18 +12,19 @@ import signal
 import sys
 import time
 import traceback
+from collections.abc import Iterator
 from typing import Any
 
 from sqlalchemy.exc import OperationalError
 
-from core import jobs
+from core import jobs, tracing
 from core.db import Database
 from core.errors import ClaimLost
 from core.jobs import Claim
 from core.settings import Settings
 from core.store import ArtifactStore, LocalStore
 from core.tables import Phase
-from worker import augment, back_off, checkpointing, devices, tensorboard
+from worker import augment, back_off, checkpointing, devices, mlflow_runs, tensorboard
 from worker.early_stopping import is_over
 from worker.evaluate import ask, evaluate
 from worker.failures import classify, is_out_of_memory
@@ -35,7 +36,7 @@ from worker.midway import step_of
 from worker.optimization import Arrays, balanced
 from worker.parent import die_with_parent
 from worker.publish import publish
-from worker.report import Reporter
+from worker.report import Listener, Reporter
 from worker.setup import Training, set_up
 from worker.spare import wait_for_claim
 from worker.train import Epoch, Interrupted, Progress, fit
@@ -56,10 +57,28 @@ def main() -> int:
         return 0
     db = Database(settings.resolved_database_url)
     report = Reporter(db, claim, settings.beat_s)
-    if tensorboard.is_installed():
-        report.listeners.append(tensorboard.Board(settings.data_dir, claim.job_id))
+    report.listeners.extend(listeners(settings, claim))
     signal.signal(signal.SIGTERM, lambda *_: report.stop.set())
     report.start_beating()
+    code = _attempt(settings, db, report)
+    report.ended()
+    return code
+
+
+def listeners(settings: Settings, claim: Claim) -> Iterator[Listener]:
+    """Who else is told of the job: what is installed and asked for."""
+    if tensorboard.is_installed():
+        yield tensorboard.Board(settings.data_dir, claim.job_id)
+    if mlflow_runs.is_on():
+        yield mlflow_runs.Runs(claim)
+    if tracing.is_on():
+        from worker.tracing import Ids, JobTrace
+
+        yield JobTrace(claim, tracing.provider("trainer", Ids(claim)))
+
+
+def _attempt(settings: Settings, db: Database, report: Reporter) -> int:
+    """The exit code; what the job's row can say, it says."""
     try:
         run(settings, db, LocalStore(settings.data_dir), report)
     except Interrupted:
@@ -70,7 +89,7 @@ def main() -> int:
         return EXIT_CLAIM_LOST
     except Exception as error:  # the process's edge: whatever it was, the job's row says it
         log.exception("the job failed")
-        _record_failure(db, claim, error)
+        _record_failure(db, report.claim, error)
     return 0
 
 
