@@ -13,17 +13,17 @@ BLANK, STRANGE = "nothing on the image to read", "unlike the training images"  #
 
 
 class Candidate(BaseModel):
-    label: str
-    probability: float
+    label: str = Field(description="Of the class.")
+    probability: float = Field(description="0 to 1, calibrated; those of all classes add up to 1.")
 
 
 class Prediction(BaseModel):
     """An answer, or the error of this image alone."""
 
-    label: str | None = None
-    class_index: int | None = None
-    probability: float | None = None
-    top_k: list[Candidate] | None = None
+    label: str | None = Field(None, description="Of the likeliest class.")
+    class_index: int | None = Field(None, description="Its place in the model's `classes`, from 0.")
+    probability: float | None = Field(None, description="That it is right: 0 to 1, calibrated.")
+    top_k: list[Candidate] | None = Field(None, description="The likeliest classes, the first of them again first.")
     abstained: bool = Field(False, description="The answer is not to be relied on; `reason` says why.")
     reason: str | None = Field(None, description="Of abstaining. Without anything to read, the label is `no_digit`.")
     strangeness: float | None = Field(None, description="About 0: like the training images. Above 1 it abstains.")

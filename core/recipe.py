@@ -107,7 +107,11 @@ class _Shared(BaseModel):
         description='"imagenet" (pre-trained), "random", or the id of one of our models to go on from.',
     )
     momentum: float = Field(0.9, ge=0, lt=1, description="SGD only.")
-    schedule: Literal["onecycle", "cosine", "step", "constant"] = "onecycle"
+    schedule: Literal["onecycle", "cosine", "step", "constant"] = Field(
+        "onecycle",
+        description="How the learning rate falls after its rise. onecycle: to a ten-thousandth; cosine: to 0; step: to "
+        "a tenth after a third of the steps that follow, and again after two thirds; constant: not at all.",
+    )
     warmup_fraction: float = Field(0.2, ge=0, le=1, description="Share of the steps in which the rate rises.")
     freeze: str = Field(
         "none",
@@ -117,7 +121,7 @@ class _Shared(BaseModel):
     unfreeze_after: int | None = Field(
         None, ge=1, le=10_000, description="Train the frozen part too after this many epochs; default: never."
     )
-    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    label_smoothing: float = Field(0.0, ge=0, lt=1, description="Share of each label spread over all classes.")
     class_weights: Literal["none", "balanced"] = Field(
         "none", description='"balanced": each class counts the same in the loss, however many images it has.'
     )
@@ -129,7 +133,9 @@ class _Shared(BaseModel):
         0.1, ge=0, le=0.5, description="Share of the training images held back to choose the best epoch."
     )
     early_stopping: EarlyStopping | None = Field(None, description="End when validation accuracy no longer rises.")
-    seed: int = Field(0, ge=0, lt=2**31)
+    seed: int = Field(
+        0, ge=0, lt=2**31, description="Of all chance: the first weights, the order of images, their changes."
+    )
     priority: int = Field(0, ge=-100, le=100, description="Of the jobs that wait, the highest goes first.")
     time_limit_s: float | None = Field(
         None, ge=1, description="Fail with `timeout` after so many seconds of running; waiting and pauses do not count."
@@ -203,7 +209,11 @@ class Recipe(_Shared):
         "auto", description="Decay of the running mean of the weights, which is what gets published; 0: no such mean."
     )
     compile: bool | Literal["auto"] = Field("auto", description="Train the network as torch.compile makes it.")
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        "auto",
+        description="Of the training's arithmetic. auto: bf16 where the device computes in it, "
+        "else fp16 on a GPU and fp32 elsewhere.",
+    )
     device: str = Field(
         "auto", pattern=r"^(auto|cpu|mps|cuda(:\d{1,3})?)$", description='"auto", "cpu", "mps", "cuda" or "cuda:1".'
     )

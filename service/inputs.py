@@ -39,7 +39,7 @@ class ImageInput(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    b64: str | None = None
+    b64: str | None = Field(None, description="The bytes of an image file.")
     array: list[Any] | None = Field(None, description="[h][w] or [h][w][3], 0..255 or fractions 0..1")
     url: str | None = Field(None, max_length=MOST_CHARACTERS, description="Only where the service fetches URLs.")
 
@@ -64,14 +64,27 @@ BODY = {
                 "schema": {
                     "type": "object",
                     "required": ["file"],
-                    "properties": {"file": {"type": "array", "items": {"type": "string", "format": "binary"}}},
+                    "properties": {
+                        "file": {
+                            "type": "array",
+                            "items": {"type": "string", "format": "binary"},
+                            "description": "Image files; each gets its own answer.",
+                        }
+                    },
                 }
             },
             "application/json": {
                 "schema": {
                     "type": "object",
                     "required": ["images"],
-                    "properties": {"images": {"type": "array", "minItems": 1, "items": {"type": "object"}}},
+                    "properties": {
+                        "images": {
+                            "type": "array",
+                            "minItems": 1,
+                            "items": ImageInput.model_json_schema(),
+                            "description": "Each gets its own answer, in this order.",
+                        }
+                    },
                 },
                 "example": {"images": [{"array": [[0, 0, 0, 0], [0, 255, 255, 0], [0, 0, 255, 0], [0, 0, 255, 0]]}]},
             },

@@ -3,11 +3,12 @@
 import http
 import logging
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
 from core.errors import (
@@ -29,6 +30,7 @@ from core.errors import (
     UnusableDataset,
 )
 from service.headers import HEADERS
+from service.openapi import SCHEMAS, complete
 
 log = logging.getLogger(__name__)
 MEDIA_TYPE = "application/problem+json"
@@ -54,21 +56,35 @@ STATUS: tuple[tuple[type[TuneserveError], int, str], ...] = (
 )
 
 
-TEXT: Mapping[str, str] = {"type": "string"}
-FIELD_ERROR = {"type": "object", "required": ["pointer", "detail"], "properties": {"pointer": TEXT, "detail": TEXT}}
-PROBLEM = {
-    "title": "Problem",
+OIP_ERROR = {
+    "title": "Error",
     "type": "object",
-    "required": ["type", "title", "status", "detail", "instance", "code", "request_id"],
-    "properties": {
-        **dict.fromkeys(("type", "title", "detail", "instance", "code"), TEXT),
-        "status": {"type": "integer"},
-        "request_id": {"type": ["string", "null"]},
-        "errors": {"type": "array", "items": FIELD_ERROR},
-    },
+    "required": ["error"],
+    "properties": {"error": {"type": "string", "description": "What is wrong, for people."}},
 }
-OIP_ERROR = {"title": "Error", "type": "object", "required": ["error"], "properties": {"error": TEXT}}
 Described = dict[int | str, dict[str, Any]]  # responses of a route, as FastAPI takes them
+
+
+class FieldError(BaseModel):
+    pointer: str = Field(description="A JSON pointer into the body, `query/<name>` and the like, or a file's name.")
+    detail: str = Field(description="What is wrong with it, for people.")
+    code: str | None = Field(None, description="Of a file of a data set: what is wrong with it; stable.")
+    severity: Literal["warning", "error"] | None = Field(
+        None, description="Of a file of a data set. warning: it would be left out; error: no training is possible."
+    )
+
+
+class ProblemDetails(BaseModel):
+    """The body of every error. Absent fields are not null, but left out."""
+
+    type: str = Field(description="Always `about:blank`: see `code`.")
+    title: str = Field(description="The status in words.")
+    status: int = Field(description="The HTTP status.")
+    detail: str = Field(description="What is wrong, and what to do about it, for people.")
+    instance: str = Field(description="The path that was asked for.")
+    code: str = Field(description="Which problem it is; stable.")
+    request_id: str | None = Field(description="As in the header `X-Request-Id`, and in the service's log.")
+    errors: list[FieldError] | None = Field(None, description="Every wrong field, or every file of a data set.")
 
 
 def _described(media_type: str, schema: Mapping[str, Any]) -> Described:
@@ -80,7 +96,7 @@ def _described(media_type: str, schema: Mapping[str, Any]) -> Described:
     }
 
 
-DESCRIBED = _described(MEDIA_TYPE, PROBLEM)
+DESCRIBED = _described(MEDIA_TYPE, {"$ref": SCHEMAS.format(model=ProblemDetails.__name__)})
 DESCRIBED_OIP = _described("application/json", OIP_ERROR)
 
 
@@ -104,6 +120,13 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _validation)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(Exception, _unexpected)
+    complete(app, _schemas())
+
+
+def _schemas() -> dict[str, Any]:
+    """The problem's, and those within it. Every route refers to it: else it would stand there a hundred times."""
+    schema = ProblemDetails.model_json_schema(ref_template=SCHEMAS)
+    return {**schema.pop("$defs"), schema["title"]: schema}
 
 
 def status_of(error: TuneserveError) -> tuple[int, str]:

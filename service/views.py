@@ -10,71 +10,73 @@ from core.tables import Batch, BatchStatus, Checkpoint, Delivery, Event, Job, Jo
 
 
 class PhaseView(BaseModel):
-    phase: Phase
-    started_at: datetime
-    ended_at: datetime | None
-    message: str
+    phase: Phase = Field(description="What the job was doing.")
+    started_at: datetime = Field(description="UTC.")
+    ended_at: datetime | None = Field(description="UTC; null while it lasts.")
+    message: str = Field(description="More about it, for people; often empty.")
 
 
 class JobError(BaseModel):
     code: str = Field(description="Stable; see the README's table.")
-    message: str
+    message: str = Field(description="What happened, for people.")
     hint: str = Field(description="What to do about it.")
-    traceback_tail: str
+    traceback_tail: str = Field(description="The last lines of Python's traceback; empty where none was left.")
 
 
 class JobView(BaseModel):
     model_config = ConfigDict(protected_namespaces=())
 
-    id: str
-    name: str | None
-    status: JobStatus
+    id: str = Field(description="`job_` and 21 hexadecimal digits; ids sort by age.")
+    name: str | None = Field(description="The recipe's; null: none was given.")
+    status: JobStatus = Field(description="Where it is on its way; succeeded, failed and cancelled are final.")
     pausing: bool = Field(description="It runs, was asked to pause, and has yet to write its checkpoint.")
     phase: Phase | None = Field(description="What a running job is doing, or what an ended one did last.")
     recipe: dict[str, Any] = Field(description='As POSTed, with defaults; a webhook\'s secret is "***".')
     resolved_recipe: dict[str, Any] | None = Field(description='What truly ran: every "auto" decided.')
-    created_at: datetime
-    started_at: datetime | None
-    finished_at: datetime | None
-    estimated_finish: datetime | None
+    created_at: datetime = Field(description="When it was POSTed, in UTC.")
+    started_at: datetime | None = Field(description="When its first attempt began, in UTC; null: none has yet.")
+    finished_at: datetime | None = Field(description="When it ended, in UTC; null until then.")
+    estimated_finish: datetime | None = Field(
+        description="When its training should be over, in UTC; null before it trains, and after success."
+    )
     progress: dict[str, Any] = Field(description="epoch, epochs, step, steps, percent")
     metrics: dict[str, Any] = Field(description="The latest losses and accuracies; test_accuracy once it is known.")
     timing: dict[str, Any] = Field(description="Seconds in each phase, images/s, seconds to an accuracy.")
-    device: dict[str, Any]
-    phases: list[PhaseView]
-    attempt: int
+    device: dict[str, Any] = Field(description="type, name, count, threads, peak_memory_bytes; empty before training.")
+    phases: list[PhaseView] = Field(description="Of this attempt, in order.")
+    attempt: int = Field(description="How often a worker has taken it; 0: it waits for the first.")
     resumed_from: str | None = Field(description="The checkpoint that this attempt went on from.")
-    model_id: str | None
-    error: JobError | None
-    metadata: dict[str, str]
-    links: dict[str, str]
+    model_id: str | None = Field(description="The model that it made; null: none yet, or never.")
+    error: JobError | None = Field(description="Why it failed; null for every other status.")
+    metadata: dict[str, str] = Field(description="The recipe's: pairs of your own.")
+    links: dict[str, str] = Field(description="Paths of what belongs to it, by what is there.")
 
 
 class JobPage(BaseModel):
-    data: list[JobView]
-    has_more: bool
-    next: str | None = Field(description="Give it as `after` to get the next page.")
+    data: list[JobView] = Field(description="Newest first.")
+    has_more: bool = Field(description="Older ones follow.")
+    next: str | None = Field(description="Give it as `after` to get the next page; null on the last one.")
 
 
 class ModelView(BaseModel):
     model_config = ConfigDict(protected_namespaces=())
 
-    id: str
-    version: int
-    job_id: str
-    aliases: list[str]
-    created_at: datetime
-    network: str
-    dataset: str
-    dataset_digest: str
-    classes: list[str]
-    test_accuracy: float
-    metrics: dict[str, Any]
-    timing: dict[str, Any]
-    best_epoch: int
-    recipe: dict[str, Any]
-    preparation: dict[str, Any]
-    per_class: list[dict[str, Any]]
+    id: str = Field(description="`model_`, the digits of its job's id, and the attempt that made it.")
+    version: int = Field(description="Counts 1, 2, 3, ... over all models, as they are published.")
+    job_id: str = Field(description="The job that made it; that may be deleted since.")
+    aliases: list[str] = Field(description="Names that point at it now.")
+    created_at: datetime = Field(description="When it was published, in UTC.")
+    network: str = Field(description="torchvision's name of it.")
+    dataset: str = Field(description="Name of the data set that it was trained on.")
+    dataset_digest: str = Field(description="sha256 of all images and labels: the same digest is the same data.")
+    classes: list[str] = Field(description="Labels in the order of the network's outputs.")
+    test_accuracy: float = Field(description="Share of the test set answered rightly, 0 to 1.")
+    metrics: dict[str, Any] = Field(description="Losses and accuracies of the best epoch, and on the test set.")
+    timing: dict[str, Any] = Field(description="Of its training: seconds in each phase, images/s.")
+    best_epoch: int = Field(description="The one whose weights it has, counted from 1.")
+    recipe: dict[str, Any] = Field(description='What it was trained by, with every "auto" decided.')
+    preparation: dict[str, Any] = Field(description="How an image becomes what the network sees; sizes in pixels.")
+    per_class: list[dict[str, Any]] = Field(description="Test images, precision, recall and F1 of each class.")
     confusion: list[list[int]] = Field(description="Row: the true class, column: the answer.")
     calibration: dict[str, Any] | None = Field(
         None, description="The temperature of /predict's probabilities, and how true these are on the test set."
@@ -82,95 +84,95 @@ class ModelView(BaseModel):
     serving: dict[str, Any] | None = Field(
         None, description="Which graph answers on a CPU and why, and how long each takes for so many images."
     )
-    device: dict[str, Any]
-    versions: dict[str, str]
+    device: dict[str, Any] = Field(description="That it was trained on; memory in bytes.")
+    versions: dict[str, str] = Field(description="Of the libraries that trained it.")
     files: dict[str, dict[str, Any]] = Field(description="Size and sha256 of each.")
     files_deleted_at: datetime | None = Field(description="Since then only this record is left.")
     served_at: datetime | None = Field(description="When it last began to answer as `serving`.")
     publication: dict[str, Any] | None = Field(
         None, description="Whether `serving` moved to it when it was published, and why."
     )
-    links: dict[str, str]
+    links: dict[str, str] = Field(description="Paths of what belongs to it, by what is there.")
 
 
 class ModelPage(BaseModel):
-    data: list[ModelView]
-    has_more: bool
-    next: int | None
+    data: list[ModelView] = Field(description="Newest first.")
+    has_more: bool = Field(description="Older ones follow.")
+    next: int | None = Field(description="Give it as `after` to get the next page; null on the last one.")
 
 
 class AliasView(BaseModel):
     model_config = ConfigDict(protected_namespaces=())
 
-    name: str
-    model_id: str
-    version: int
-    updated_at: datetime
+    name: str = Field(description="`latest` and `best` move by themselves, `serving` as recipes say, others by hand.")
+    model_id: str = Field(description="The model that it names.")
+    version: int = Field(description="Of that model.")
+    updated_at: datetime = Field(description="Since when it names that model, in UTC.")
 
 
 class EventView(BaseModel):
     id: int = Field(description="Counts 1, 2, 3, ... in each job.")
-    at: datetime
+    at: datetime = Field(description="UTC.")
     event: str = Field(description="status, metrics, checkpoint or log")
-    data: dict[str, Any]
+    data: dict[str, Any] = Field(description="What is new: for metrics the epoch's losses and accuracies.")
 
 
 class EventPage(BaseModel):
-    data: list[EventView]
-    has_more: bool
-    next: int | None
+    data: list[EventView] = Field(description="Oldest first.")
+    has_more: bool = Field(description="Later ones are there already.")
+    next: int | None = Field(description="Give it as `after` to get the next page; null on the last one.")
 
 
 class CheckpointView(BaseModel):
-    id: str
-    attempt: int
+    id: str = Field(description="Names it in the path of its weights, and in `resumed_from`.")
+    attempt: int = Field(description="The attempt of the job that wrote it.")
     epoch: int = Field(description="Whole epochs done.")
     step: int = Field(description="Steps done; of a checkpoint within an epoch more than its epochs have.")
-    metrics: dict[str, Any]
-    size_bytes: int
-    created_at: datetime
+    metrics: dict[str, Any] = Field(description="Losses and accuracies after its last whole epoch.")
+    size_bytes: int = Field(description="Of its weights and the state of its training.")
+    created_at: datetime = Field(description="UTC.")
 
 
 class DeliveryView(BaseModel):
     id: str = Field(description="The header `webhook-id` of each try.")
     type: str = Field(description="job.status, job.metrics, job.checkpoint or job.done")
-    created_at: datetime
-    tries: int
+    created_at: datetime = Field(description="When that happened to the job, in UTC.")
+    tries: int = Field(description="How often it was sent.")
     due_at: datetime | None = Field(description="When it is tried next; null once it is done.")
     done_at: datetime | None = Field(description="Delivered; or given up, when there is an error.")
     error: str | None = Field(description="Of the last try.")
 
 
 class DeliveryPage(BaseModel):
-    data: list[DeliveryView]
-    has_more: bool
-    next: str | None
+    data: list[DeliveryView] = Field(description="Newest first.")
+    has_more: bool = Field(description="Older ones follow.")
+    next: str | None = Field(description="Give it as `after` to get the next page; null on the last one.")
 
 
 class BatchView(BaseModel):
     model_config = ConfigDict(protected_namespaces=())
 
-    id: str
-    status: BatchStatus
-    model: str | None = Field(description="As it was asked for.")
-    top_k: int
-    normalize: str
+    id: str = Field(description="`batch_` and 21 hexadecimal digits; ids sort by age.")
+    status: BatchStatus = Field(description="Where it is on its way; succeeded, failed and cancelled are final.")
+    model: str | None = Field(description="As it was asked for; null: the one that serves.")
+    top_k: int = Field(description="How many classes each answer names, as it was asked for.")
+    normalize: str = Field(description="What is done to an image first, as it was asked for.")
     model_id: str | None = Field(description="Of the model that answers all of them; chosen when the batch starts.")
     total: int | None = Field(description="Images, readable or not.")
     done: int = Field(description="Of them with a line in the results.")
     errors: int = Field(description="Of those done, the lines that are errors.")
-    attempt: int
+    attempt: int = Field(description="How often a worker has taken it; 0: it waits for the first.")
     error: JobError | None = Field(description="Why the batch failed, or its last attempt died.")
-    created_at: datetime
-    started_at: datetime | None
-    finished_at: datetime | None
-    links: dict[str, str]
+    created_at: datetime = Field(description="When it was POSTed, in UTC.")
+    started_at: datetime | None = Field(description="When its first attempt began, in UTC; null: none has yet.")
+    finished_at: datetime | None = Field(description="When it ended, in UTC; null until then.")
+    links: dict[str, str] = Field(description="Paths of itself and of its results.")
 
 
 class BatchPage(BaseModel):
-    data: list[BatchView]
-    has_more: bool
-    next: str | None = Field(description="Give it as `after` to get the next page.")
+    data: list[BatchView] = Field(description="Newest first.")
+    has_more: bool = Field(description="Older ones follow.")
+    next: str | None = Field(description="Give it as `after` to get the next page; null on the last one.")
 
 
 def job_view(job: Job) -> JobView:

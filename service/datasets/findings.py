@@ -36,8 +36,8 @@ class Problem(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     file: str = Field(description="The file or the class, as it was sent")
-    code: Code
-    reason: str
+    code: Code = Field(description="Stable")
+    reason: str = Field(description="What is wrong, for people")
     severity: Literal["warning", "error"] = Field(description="warning: left out; error: no training is possible")
 
 

@@ -25,17 +25,19 @@ STALE_S = 24 * 3600.0  # what a killed service left aside is of no use to anybod
 class DatasetCard(BaseModel):
     """What is known of an uploaded data set; ``dataset.json`` in its folder."""
 
-    name: str
+    name: str = Field(description="What recipes call it")
     version: int = Field(description="Counts up when a data set of the same name replaces it")
-    created_at: datetime
-    layout: Layout
+    created_at: datetime = Field(description="When it was sent, in UTC")
+    layout: Layout = Field(
+        description="folders: one for each class; table: a csv names each image's; idx: MNIST's four files"
+    )
     digest: str = Field(description="sha256, of the files' names and bytes")
-    images: int
+    images: int = Field(description="How many were kept, for training and test together")
     classes: dict[str, dict[str, int]] = Field(
         description="Images of each class in train and test; without any in test, the trainer holds a fifth back"
     )
     problems: list[Problem] = Field(description="Files that were left out, the first thousand of them")
-    problem_count: int
+    problem_count: int = Field(description="How many they are, those beyond the first thousand too")
 
 
 class Shelf:

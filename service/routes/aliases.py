@@ -24,7 +24,11 @@ def _not_taken(alias: str) -> str:
     return alias
 
 
-Alias = Annotated[str, Path(pattern=r"^[a-z0-9_-]{1,64}$"), AfterValidator(_not_taken)]
+Alias = Annotated[
+    str,
+    Path(pattern=r"^[a-z0-9_-]{1,64}$", description="Not `aliases`, and nothing that begins as a model's id does"),
+    AfterValidator(_not_taken),
+]
 
 
 class Aim(BaseModel):

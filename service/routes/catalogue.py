@@ -1,9 +1,9 @@
 """What a recipe can name."""
 
 import math
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Path
 from pydantic import BaseModel, Field
 
 from core.errors import NotFound
@@ -19,19 +19,21 @@ router = APIRouter(tags=["catalogue"], dependencies=[Depends(Needs(Scope.TRAIN))
 
 
 class NetworkView(BaseModel):
-    name: str
-    family: str
+    name: str = Field(description="What a recipe calls it")
+    family: str = Field(description="Of networks that are built alike, and differ in size")
     parameters: int = Field(description="Of all weights, with a head for ImageNet's 1,000 classes")
     smallest_image_size: int = Field(description="Side in pixels")
     optimizer: str = Field(description='What "auto" means for it')
 
 
 class DatasetSummary(BaseModel):
-    name: str
-    kind: Literal["built_in", "uploaded", "folder"]
-    version: int | None = Field(None, description="Of an uploaded one, as the numbers are")
-    images: int | None = None
-    classes: int | None = None
+    name: str = Field(description="What a recipe calls it")
+    kind: Literal["built_in", "uploaded", "folder"] = Field(
+        description="built_in: the worker knows it; uploaded: by POST /datasets; folder: put there by hand"
+    )
+    version: int | None = Field(None, description="Of an uploaded one, as the numbers are; null for the others")
+    images: int | None = Field(None, description="How many, for training and test together")
+    classes: int | None = Field(None, description="How many")
 
 
 @router.get("/networks", summary="Networks that can be trained")
@@ -40,7 +42,7 @@ def list_networks() -> dict[str, list[NetworkView]]:
 
 
 @router.get("/networks/{name}", summary="The recipe's JSON Schema, as it is for one network")
-def get_network(name: str) -> dict[str, Any]:
+def get_network(name: Annotated[str, Path(description="As GET /networks lists it")]) -> dict[str, Any]:
     """With the network's own bounds and stages; `x-auto` says what "auto" will mean for it.
 
     A new head behind a frozen backbone learns at the rate of random weights.

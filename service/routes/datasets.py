@@ -30,7 +30,7 @@ from service.uploads import Uploads
 
 router = APIRouter(prefix="/datasets", tags=["datasets"], dependencies=[Depends(Needs(Scope.TRAIN))])
 NOT_ENDED = frozenset(JobStatus) - ENDED
-Name = Annotated[str, Path(pattern=DATASET_NAME)]
+Name = Annotated[str, Path(pattern=DATASET_NAME, description="What recipes call it")]
 
 
 @router.post("", status_code=201, response_model=DatasetCard, openapi_extra=BODY, summary="Send a data set of your own")

@@ -1,12 +1,11 @@
 """What a job's webhook was told, and what is still to be delivered."""
 
-from typing import Annotated
-
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends
 
 from core import jobs, webhooks
 from core.scopes import Scope
 from service.access import Needs
+from service.routes.parameters import After, JobId, Limit
 from service.state import Service
 from service.views import DeliveryPage, delivery_view
 
@@ -15,10 +14,10 @@ router = APIRouter(prefix="/jobs", tags=["jobs"], dependencies=[Depends(Needs(Sc
 
 @router.get("/{job_id}/deliveries", summary="What the job's webhook was told, newest first")
 def list_deliveries(
-    job_id: str,
+    job_id: JobId,
     service: Service,
-    after: Annotated[str | None, Query(max_length=64, description="`next` of the page before")] = None,
-    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    after: After = None,
+    limit: Limit = 20,
 ) -> DeliveryPage:
     """A delivery that is refused is tried again after 5 s, 30 s, 2 min, 10 min, 1 h and 6 h, then given up."""
     with service.db.read() as session:

@@ -22,6 +22,7 @@ from service.creations import IdempotencyKey, create
 from service.patience import once
 from service.routes.catalogue import datasets
 from service.routes.models import delete_model
+from service.routes.parameters import After, CheckpointId, JobId, Limit
 from service.state import Service, State
 from service.views import (
     CheckpointView,
@@ -54,10 +55,10 @@ def create_job(recipe: Recipe, service: Service, caller: Who, idempotency_key: I
 @router.get("", summary="List jobs, newest first")
 def list_jobs(
     service: Service,
-    status: JobStatus | None = None,
-    dataset: str | None = None,
-    after: Annotated[str | None, Query(max_length=64, description="`next` of the page before")] = None,
-    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    status: Annotated[JobStatus | None, Query(description="Only jobs that are there; default: all")] = None,
+    dataset: Annotated[str | None, Query(description="Only jobs that train on it; default: all")] = None,
+    after: After = None,
+    limit: Limit = 20,
 ) -> JobPage:
     with service.db.read() as session:
         found, more = jobs.page(session, status, dataset, after, limit)
@@ -66,7 +67,7 @@ def list_jobs(
 
 @router.get("/{job_id}", summary="One job")
 async def get_job(
-    job_id: str,
+    job_id: JobId,
     service: Service,
     wait: Annotated[float, Query(ge=0, le=60, description="Answer when the job ends, or after so many seconds")] = 0,
 ) -> JobView:
@@ -75,7 +76,7 @@ async def get_job(
 
 @router.post("/{job_id}/cancel", status_code=202, summary="Stop a job")
 def cancel_job(
-    job_id: str,
+    job_id: JobId,
     service: Service,
     keep: Annotated[bool, Query(description="Publish the best epoch so far as a model first")] = False,
 ) -> JobView:
@@ -85,21 +86,21 @@ def cancel_job(
 
 
 @router.post("/{job_id}/pause", status_code=202, summary="Let a job rest")
-def pause_job(job_id: str, service: Service) -> JobView:
+def pause_job(job_id: JobId, service: Service) -> JobView:
     """A waiting job rests at once; a running one writes a checkpoint first, and is `running` until then."""
     with service.db.write() as session:
         return job_view(control.pause(session, job_id, time.time()))
 
 
 @router.post("/{job_id}/resume", status_code=202, summary="Let a paused job go on")
-def resume_job(job_id: str, service: Service) -> JobView:
+def resume_job(job_id: JobId, service: Service) -> JobView:
     """It waits for a worker again, and goes on from its last checkpoint."""
     with service.db.write() as session:
         return job_view(control.resume(session, job_id, time.time()))
 
 
 @router.post("/{job_id}/retry", status_code=202, response_model=JobView, summary="Try a failed or cancelled job again")
-def retry_job(job_id: str, service: Service, caller: Who, idempotency_key: IdempotencyKey = None) -> Response:
+def retry_job(job_id: JobId, service: Service, caller: Who, idempotency_key: IdempotencyKey = None) -> Response:
     """A new job with the same recipe, at the `Location`; it goes on from the old one's last checkpoint."""
 
     def make(session: Session) -> Made:
@@ -112,7 +113,7 @@ def retry_job(job_id: str, service: Service, caller: Who, idempotency_key: Idemp
 
 @router.delete("/{job_id}", status_code=204, summary="Forget an ended job")
 async def delete_job(
-    job_id: str,
+    job_id: JobId,
     service: Service,
     models: Annotated[bool, Query(description="Its model too; 409 while an alias points at it")] = False,
 ) -> None:
@@ -130,10 +131,10 @@ async def delete_job(
     summary="The job's event log",
 )
 def get_events(
-    job_id: str,
+    job_id: JobId,
     service: Service,
     after: Annotated[int, Query(ge=0, lt=2**31, description="Only events behind this id")] = 0,
-    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    limit: Annotated[int, Query(ge=1, le=1000, description="Most events of a page")] = 100,
     accept: Annotated[str, Header(include_in_schema=False)] = "",
     last_event_id: Annotated[str, Header(description="Replay from here (event stream only)")] = "",
 ) -> Response | EventPage:
@@ -150,7 +151,7 @@ def get_events(
 
 
 @router.get("/{job_id}/metrics", summary="The history: one record an epoch")
-def get_metrics(job_id: str, service: Service) -> list[dict[str, float | int | None]]:
+def get_metrics(job_id: JobId, service: Service) -> list[dict[str, float | int | None]]:
     """Where an attempt repeated an epoch that an earlier one had done, the later record stands."""
     with service.db.read() as session:
         job = jobs.get(session, job_id)
@@ -164,7 +165,7 @@ def get_metrics(job_id: str, service: Service) -> list[dict[str, float | int | N
     responses={200: {"content": {"image/svg+xml": {}}}},
     summary="Loss and accuracy as a picture",
 )
-def get_curves(job_id: str, service: Service) -> Response:
+def get_curves(job_id: JobId, service: Service) -> Response:
     """An epoch a point; readable without colour."""
     job = _job(service, job_id)
     title = f"{job.name or job.id}: {job.recipe['network']} on {job.recipe['dataset']}"
@@ -173,7 +174,7 @@ def get_curves(job_id: str, service: Service) -> Response:
 
 @router.get("/{job_id}/logs", response_class=PlainTextResponse, summary="The trainer's own output")
 def get_logs(
-    job_id: str,
+    job_id: JobId,
     service: Service,
     attempt: Annotated[int | None, Query(ge=1, lt=2**31, description="Default: the newest")] = None,
 ) -> str:
@@ -188,14 +189,14 @@ def get_logs(
 
 
 @router.get("/{job_id}/checkpoints", summary="The job's checkpoints, newest first")
-def list_checkpoints(job_id: str, service: Service) -> list[CheckpointView]:
+def list_checkpoints(job_id: JobId, service: Service) -> list[CheckpointView]:
     with service.db.read() as session:
         jobs.get(session, job_id)
         return [checkpoint_view(row) for row in checkpoints.of_job(session, job_id)]
 
 
 @router.get("/{job_id}/checkpoints/{checkpoint_id}/content", summary="A checkpoint's weights, as safetensors")
-def get_checkpoint(job_id: str, checkpoint_id: str, service: Service) -> FileResponse:
+def get_checkpoint(job_id: JobId, checkpoint_id: CheckpointId, service: Service) -> FileResponse:
     with service.db.read() as session:
         row = next((r for r in checkpoints.of_job(session, job_id) if r.id == checkpoint_id), None)
     if row is None:

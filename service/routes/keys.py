@@ -4,7 +4,7 @@ import time
 from datetime import datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Path
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
@@ -21,16 +21,22 @@ router = APIRouter(prefix="/keys", tags=["keys"], dependencies=[Depends(Needs(Sc
 class NewKey(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    name: Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$", examples=["laptop"])]
-    scopes: Annotated[set[Scope], Field(min_length=1, description="admin implies the others; any key may read.")]
+    name: str = Field(
+        min_length=1,
+        max_length=100,
+        pattern=r"^[^\x00-\x1f\x7f]+$",
+        examples=["laptop"],
+        description="Who or what has it, for people; two may have the same.",
+    )
+    scopes: set[Scope] = Field(min_length=1, description="admin implies the others; any key may read.")
 
 
 class KeyView(BaseModel):
-    id: str
-    name: str
-    scopes: list[Scope]
-    created_at: datetime | None = Field(description="null for a key of TUNESERVE_API_KEYS.")
-    revoked_at: datetime | None
+    id: str = Field(description="`key_...`, or `env:` and the name of a key of TUNESERVE_API_KEYS.")
+    name: str = Field(description="Who or what has it, for people.")
+    scopes: list[Scope] = Field(description="What it may change; admin implies the others, and any key may read.")
+    created_at: datetime | None = Field(description="UTC; null for a key of TUNESERVE_API_KEYS.")
+    revoked_at: datetime | None = Field(description="Since then it opens nothing; null: it is good.")
 
 
 class MadeKey(KeyView):
@@ -56,7 +62,9 @@ def list_keys(service: Service) -> dict[str, list[KeyView]]:
 
 
 @router.delete("/{key_id}", status_code=204, summary="Revoke an API key")
-async def revoke_key(key_id: str, service: Service) -> None:
+async def revoke_key(
+    key_id: Annotated[str, Path(description="As GET /keys lists it: `key_...`")], service: Service
+) -> None:
     """409 for a key of the environment, and for the last one with the scope admin while there are others."""
     await run_in_threadpool(_revoke, service, key_id)
     await service.access.refresh(service.db)

@@ -15,6 +15,7 @@ from core.scopes import Scope
 from core.tables import Model
 from service.access import Needs
 from service.report.page import POLICY, page
+from service.routes.parameters import Limit, ModelName
 from service.state import Service, State
 from service.views import ModelPage, ModelView, model_view
 
@@ -27,7 +28,7 @@ REPORT = "report.json"
 def list_models(
     service: Service,
     after: Annotated[int | None, Query(ge=1, lt=2**31, description="`next` of the page before: a version")] = None,
-    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    limit: Limit = 20,
 ) -> ModelPage:
     with service.db.read() as session:
         found, more = models.page(session, after, limit)
@@ -38,7 +39,7 @@ def list_models(
 
 
 @router.get("/{name}", summary="One model, by id or alias")
-def get_model(name: str, service: Service) -> ModelView:
+def get_model(name: ModelName, service: Service) -> ModelView:
     """`latest` is the newest, `best` the most accurate one on its data set, `serving` what `/predict` answers with."""
     with service.db.read() as session:
         return model_view(models.find(session, name), models.aliases(session))
@@ -46,7 +47,7 @@ def get_model(name: str, service: Service) -> ModelView:
 
 @router.delete("/{name}", status_code=204, summary="Delete a model, or its files alone")
 async def delete_model(
-    name: str,
+    name: ModelName,
     service: Service,
     files_only: Annotated[
         bool, Query(description="Keep the record: free the disk, and answer 409 from then on")
@@ -75,7 +76,7 @@ def _delete_record(service: State, model_id: str) -> None:
 
 @router.get("/{name}/content", summary="A model's file")
 def get_content(
-    name: str,
+    name: ModelName,
     service: Service,
     format: Annotated[str, Query(pattern="^(safetensors|onnx)$", description="safetensors or onnx")] = "safetensors",
 ) -> FileResponse:
@@ -89,13 +90,13 @@ def get_content(
 
 @router.get("/{name}/report", summary="A model's evaluation report")
 @router.get("/{name}/report.json", include_in_schema=False)
-def get_report(name: str, service: Service) -> FileResponse:
+def get_report(name: ModelName, service: Service) -> FileResponse:
     """The model and how it came to be, with calibration curve, worst mistakes and their images (PNG in base64)."""
     return FileResponse(_report(service, name)[1], media_type="application/json")
 
 
 @router.get("/{name}/report.html", response_class=HTMLResponse, summary="The same as a page for people")
-def get_report_page(name: str, service: Service) -> HTMLResponse:
+def get_report_page(name: ModelName, service: Service) -> HTMLResponse:
     """One file with all its pictures in it, to keep or send on."""
     model, path = _report(service, name)
     return HTMLResponse(page(model.version, json.loads(path.read_bytes())), headers={"Content-Security-Policy": POLICY})

@@ -20,6 +20,7 @@ from service.oip import messages
 from service.oip.messages import HEADER_LENGTH, InferRequest, RequestedOutput
 from service.oip.tensors import LABELS, PROBABILITIES, describe, sources_of
 from service.patience import while_wanted
+from service.routes.parameters import ModelName, TimeoutMs
 from service.state import Service, State
 
 probes = APIRouter(prefix="/v2", tags=["Open Inference Protocol"], responses=problems.DESCRIBED_OIP)  # need no key
@@ -30,6 +31,15 @@ router = APIRouter(
     responses=problems.DESCRIBED_OIP,
 )
 EXTENSIONS = ["binary_tensor_data", "classification", "statistics"]
+JSON_LENGTH = "Bytes of JSON at the beginning of the body, behind which tensors follow; without it, all of it is JSON"
+
+
+def _number(request: Request) -> str | None:
+    number: str | None = request.path_params.get("number")
+    return number
+
+
+Number = Annotated[str | None, Depends(_number)]  # of a version; None in the routes whose path has none
 
 
 @router.get("", summary="The server")
@@ -56,7 +66,7 @@ def statistics(service: Service) -> dict[str, Any]:
 
 @router.get("/models/{name}", summary="A model's inputs and outputs")
 @router.get("/models/{name}/versions/{number}", include_in_schema=False)
-async def metadata(name: str, service: Service, number: str | None = None) -> dict[str, Any]:
+async def metadata(name: ModelName, service: Service, number: Number) -> dict[str, Any]:
     predictor = await _predictor(service, name, number)
     return {
         "name": name,
@@ -68,14 +78,14 @@ async def metadata(name: str, service: Service, number: str | None = None) -> di
 
 @router.get("/models/{name}/ready", summary="Whether a model can answer")
 @router.get("/models/{name}/versions/{number}/ready", include_in_schema=False)
-async def model_ready(name: str, service: Service, number: str | None = None) -> dict[str, Any]:
+async def model_ready(name: ModelName, service: Service, number: Number) -> dict[str, Any]:
     await _predictor(service, name, number)
     return {"name": name, "ready": True}
 
 
 @router.get("/models/{name}/stats", summary="How often a model was asked, and how long it took")
 @router.get("/models/{name}/versions/{number}/stats", include_in_schema=False)
-async def model_statistics(name: str, service: Service, number: str | None = None) -> dict[str, Any]:
+async def model_statistics(name: ModelName, service: Service, number: Number) -> dict[str, Any]:
     """Of this process of the service; by the name that was asked for."""
     await _predictor(service, name, number)
     return service.statistics.tell(name)
@@ -85,11 +95,11 @@ async def model_statistics(name: str, service: Service, number: str | None = Non
 @router.post("/models/{name}/versions/{number}/infer", include_in_schema=False)
 async def infer(
     request: Request,
-    name: str,
+    name: ModelName,
     service: Service,
-    number: str | None = None,
-    header_length: Annotated[int | None, Header(alias=HEADER_LENGTH, ge=0)] = None,
-    x_timeout_ms: Annotated[int | None, Header(ge=1, le=600_000)] = None,
+    number: Number,
+    header_length: Annotated[int | None, Header(alias=HEADER_LENGTH, ge=0, description=JSON_LENGTH)] = None,
+    x_timeout_ms: TimeoutMs = None,
 ) -> Response:
     """One input, `images`: UINT8 or FP32, [n, h, w], [n, h, w, c] or [n, c, h, w], or BYTES, [n]: files, in base64
     where they are in JSON. Outputs: `probabilities`, with `classification` the likeliest classes, and `labels`.

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -20,6 +20,7 @@ from service.answering import Answered, answer
 from service.inputs import BODY, read_sources
 from service.patience import while_wanted
 from service.problems import problem, status_of
+from service.routes.parameters import AskedModel, TimeoutMs, TopK
 from service.state import Service, state_of
 
 MAY = Needs(Scope.PREDICT)
@@ -55,7 +56,7 @@ class Predictions(BaseModel):
     model_config = ConfigDict(protected_namespaces=())
 
     model: dict[str, Any] = Field(description="id, version and job_id of the model that answered")
-    predictions: list[Prediction]
+    predictions: list[Prediction] = Field(description="One for each image, in the order in which they were sent")
     timing_ms: dict[str, float] = Field(description="decode, queue, inference, total")
 
 
@@ -63,12 +64,12 @@ class Predictions(BaseModel):
 async def predict(
     request: Request,
     service: Service,
-    top_k: Annotated[int, Query(ge=1, le=100, description="How many classes to name, likeliest first")] = 3,
+    top_k: TopK = 3,
     normalize: Annotated[Normalize, Query(description=NORMALIZE)] = "auto",
     explain: Annotated[bool, Query(description="Add a heat map of what each answer rests on; takes long")] = False,
     show: Annotated[bool, Query(description="Give back each image as the network saw it")] = False,
-    model: Annotated[str | None, Query(description="A model's id or alias; default: the one that serves")] = None,
-    x_timeout_ms: Annotated[int | None, Header(ge=1, le=600_000, description="Give up after so long, with 504")] = None,
+    model: AskedModel = None,
+    x_timeout_ms: TimeoutMs = None,
 ) -> Predictions:
     """`-F file=@seven.png`, once or often; or `--data-binary @seven.png` with an image's content type; or JSON."""
     started = time.perf_counter()

@@ -24,6 +24,7 @@ from service.batch_upload import BODY, Received, digests, receive
 from service.checks import require_space
 from service.creations import IdempotencyKey, create
 from service.patience import once
+from service.routes.parameters import After, AskedModel, BatchId, Limit, TopK
 from service.routes.predict import NORMALIZE
 from service.state import Service, State
 from service.views import BatchPage, BatchView, batch_view
@@ -43,8 +44,8 @@ async def create_batch(
     request: Request,
     service: Service,
     caller: Who,
-    model: Annotated[str | None, Query(description="A model's id or alias; default: the one that serves")] = None,
-    top_k: Annotated[int, Query(ge=1, le=100, description="How many classes to name, likeliest first")] = 3,
+    model: AskedModel = None,
+    top_k: TopK = 3,
     normalize: Annotated[Normalize, Query(description=NORMALIZE)] = "auto",
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
@@ -72,9 +73,9 @@ async def create_batch(
 @router.get("", summary="List batches of predictions, newest first")
 def list_batches(
     service: Service,
-    status: BatchStatus | None = None,
-    after: Annotated[str | None, Query(max_length=64, description="`next` of the page before")] = None,
-    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    status: Annotated[BatchStatus | None, Query(description="Only batches that are there; default: all")] = None,
+    after: After = None,
+    limit: Limit = 20,
 ) -> BatchPage:
     with service.db.read() as session:
         found, more = batches.page(session, status, after, limit)
@@ -83,7 +84,7 @@ def list_batches(
 
 @router.get("/{batch_id}", summary="One batch of predictions")
 async def get_batch(
-    batch_id: str,
+    batch_id: BatchId,
     service: Service,
     wait: Annotated[float, Query(ge=0, le=60, description="Answer when the batch ends, or after so many seconds")] = 0,
 ) -> BatchView:
@@ -97,7 +98,7 @@ async def get_batch(
     responses={200: {"content": {NDJSON: {}}}},
     summary="The answers so far, a line of JSON each",
 )
-def get_results(batch_id: str, service: Service) -> StreamingResponse:
+def get_results(batch_id: BatchId, service: Service) -> StreamingResponse:
     """In the images' order: `index`, `name` or `id`, and what /predict says of an image; or the image's own `error`."""
     with service.db.read() as session:
         batch = batches.get(session, batch_id)
@@ -107,14 +108,14 @@ def get_results(batch_id: str, service: Service) -> StreamingResponse:
 
 
 @router.post("/{batch_id}/cancel", status_code=202, summary="Stop a batch")
-def cancel_batch(batch_id: str, service: Service) -> BatchView:
+def cancel_batch(batch_id: BatchId, service: Service) -> BatchView:
     """At once; the answers so far stay."""
     with service.db.write() as session:
         return batch_view(batches.cancel(session, batch_id, time.time()))
 
 
 @router.delete("/{batch_id}", status_code=204, summary="Delete a batch that has ended, with its images and answers")
-def delete_batch(batch_id: str, service: Service) -> None:
+def delete_batch(batch_id: BatchId, service: Service) -> None:
     with service.db.write() as session:
         batches.forget_files(session, batch_id)
     service.store.delete(batches.key_of(batch_id))

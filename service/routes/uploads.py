@@ -15,6 +15,7 @@ from starlette.requests import ClientDisconnect
 from core.errors import ClientLeft, UnsupportedType
 from core.scopes import Scope
 from service.access import Needs
+from service.routes.parameters import UploadId
 from service.state import Service
 from service.uploads import Upload, Uploads
 
@@ -58,7 +59,7 @@ def create_upload(
 @router.head(
     "/{upload_id}", response_class=Response, dependencies=OUR_VERSION, summary="How much of an upload has come"
 )
-def get_upload(upload_id: str, service: Service) -> Response:
+def get_upload(upload_id: UploadId, service: Service) -> Response:
     upload = Uploads(service.settings).get(upload_id)
     return Response(None, 200, _told(upload) | {"Upload-Length": str(upload.length), "Cache-Control": "no-store"})
 
@@ -67,7 +68,7 @@ def get_upload(upload_id: str, service: Service) -> Response:
     "/{upload_id}", status_code=204, dependencies=OUR_VERSION, openapi_extra=BODY, summary="Send the next piece"
 )
 async def append_to_upload(
-    upload_id: str,
+    upload_id: UploadId,
     request: Request,
     service: Service,
     upload_offset: Annotated[int, Header(ge=0, description="How much has come: 409 says that it is another number")],
@@ -83,7 +84,7 @@ async def append_to_upload(
 
 
 @router.delete("/{upload_id}", status_code=204, dependencies=OUR_VERSION, summary="Give an upload up")
-def delete_upload(upload_id: str, service: Service) -> Response:
+def delete_upload(upload_id: UploadId, service: Service) -> Response:
     Uploads(service.settings).remove(upload_id)
     return Response(None, 204, TUS)
 
