@@ -3,7 +3,7 @@
 from enum import StrEnum
 from typing import Any, ClassVar
 
-from sqlalchemy import JSON, CheckConstraint, Enum, ForeignKey, Index, MetaData, String, UniqueConstraint
+from sqlalchemy import JSON, CheckConstraint, Enum, ForeignKey, Index, MetaData, String, Text, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 
@@ -165,6 +165,28 @@ class Model(Base):
     served_at: Mapped[float | None]  # when it last began to answer as `serving`
     files_deleted_at: Mapped[float | None]  # the row still tells of it; no alias points here
     deleted_at: Mapped[float | None]  # hidden; the row stays, since its job points here
+
+
+class ExportStatus(StrEnum):
+    WANTED = "wanted"
+    MADE = "made"
+    FAILED = "failed"
+
+
+class Export(Base):
+    """A model's program of torch.export, which is made when it is asked for."""
+
+    __tablename__ = "exports"
+    __table_args__ = (
+        CheckConstraint(f"status IN ({_values(ExportStatus)})", name="status"),
+        CheckConstraint("status <> 'failed' OR error IS NOT NULL", name="failure_has_a_reason"),
+    )
+
+    model_id: Mapped[str] = mapped_column(ForeignKey("models.id"), primary_key=True)
+    status: Mapped[ExportStatus] = mapped_column(_enum(ExportStatus))
+    tries: Mapped[int] = mapped_column(default=0)
+    error: Mapped[str | None] = mapped_column(Text)
+    wanted_at: Mapped[float]
 
 
 class Alias(Base):

@@ -46,6 +46,7 @@ CORE_ROWS = (
         "core.jobs",
         "core.batches",
         "core.events",
+        "core.exports",
         "core.checkpoints",
         "core.models",
         "core.predictor",

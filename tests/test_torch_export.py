@@ -10,11 +10,14 @@ import numpy as np
 import pytest
 import torch
 
+from core import exports
 from core.checkpoints import from_tensors
+from core.db import Database
 from core.network import ServingGraph, build, to_arrays
 from core.settings import Settings
 from core.store import LocalStore
 from core.tables import Model
+from tests.conftest import NOW
 from tests.fakes import DIGIT_PREPARATION
 from worker import torch_export
 from worker.datasets.digits import load
@@ -80,3 +83,47 @@ def test_what_cannot_be_checked_is_not_written(
     assert main() == 1
     assert "model_none" in capsys.readouterr().err
     assert list(tmp_path.glob("*.pt2")) == []
+
+
+def test_kept_for_those_who_ask_it_lies_beside_the_models_files(
+    model: Model,
+    settings: Settings,
+    db: Database,
+    store: LocalStore,
+    database_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    want(db, model.id)
+    assert keep(model.id, settings, database_url, monkeypatch) == 0
+    assert status_of(db, model.id) == ("made", None)
+    assert torch.export.load(store.fetch(f"{model.key}/{exports.PROGRAM}"))
+
+
+def test_why_there_is_none_is_said_to_those_who_ask(
+    published: Published, settings: Settings, db: Database, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = published()
+    want(db, model.id)
+    assert keep(model.id, settings, database_url, monkeypatch) == 1
+    status, reason = status_of(db, model.id)
+    assert (status, "before models had probes" in (reason or "")) == ("failed", True)
+
+
+def want(db: Database, model_id: str) -> None:
+    with db.write() as session:
+        exports.want(session, model_id, NOW)
+
+
+def keep(model_id: str, settings: Settings, database_url: str, monkeypatch: pytest.MonkeyPatch) -> int:
+    monkeypatch.setenv("TUNESERVE_DATA_DIR", str(settings.data_dir))
+    monkeypatch.setenv("TUNESERVE_DATABASE_URL", database_url)
+    monkeypatch.setenv("TUNESERVE_TRAIN_NICENESS", "0")
+    monkeypatch.setattr(torch_export, "die_with_parent", lambda: None)  # this process has no worker above it
+    monkeypatch.setattr(sys, "argv", ["torch_export", model_id, "--keep"])
+    return main()
+
+
+def status_of(db: Database, model_id: str) -> tuple[str, str | None]:
+    with db.read() as session:
+        export = exports.get(session, model_id)
+        return export.status, export.error

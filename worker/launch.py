@@ -44,6 +44,12 @@ def start_batch(claim: batches.Claim, settings: Settings) -> Process:
     return _start("worker.batch", claim.batch_id, claim.attempt, log, settings)
 
 
+def start_export(model_id: str, settings: Settings) -> Process:
+    """The same for a model's program; all of them write into one log."""
+    log = settings.data_dir / "logs" / "exports.log"
+    return _run("worker.torch_export", [model_id, "--keep"], log, settings)
+
+
 def open_log(log: Path) -> BinaryIO:
     """To add to it, never to cut it."""
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -56,9 +62,13 @@ def environment(settings: Settings) -> dict[str, str]:
 
 
 def _start(module: str, of: str, attempt: int, log: Path, settings: Settings) -> Process:
+    return _run(module, [of, str(attempt)], log, settings)
+
+
+def _run(module: str, arguments: list[str], log: Path, settings: Settings) -> Process:
     with open_log(log) as output:
         return subprocess.Popen(
-            [sys.executable, "-m", module, of, str(attempt)],
+            [sys.executable, "-m", module, *arguments],
             env=environment(settings),
             stdin=subprocess.DEVNULL,
             stdout=output,

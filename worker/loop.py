@@ -19,6 +19,7 @@ from core.jobs import Claim
 from core.settings import Settings
 from core.tables import OWNED, Job, JobStatus, Worker
 from worker.batches import BatchSlot
+from worker.exports import ExportSlot
 from worker.launch import EXIT_INTERRUPTED, Launcher, Process, start_trainer
 from worker.sweep import Sweep
 
@@ -47,6 +48,7 @@ class WorkerLoop:
         self._beat_due = 0.0
         self.id = new_id("worker", clock())
         self._batches = BatchSlot(settings, db, self.id, self.stop, clock)
+        self._exports = ExportSlot(settings, db, self.stop, clock)
         self._sweep = Sweep(settings, db, clock)
 
     def run(self) -> None:
@@ -61,6 +63,7 @@ class WorkerLoop:
             if claim is None:
                 self.stop.wait(self._settings.poll_s)
         self._batches.give_back()
+        self._exports.give_back()
         with self._db.write() as session:
             jobs.unregister(session, self.id)
 
@@ -75,6 +78,7 @@ class WorkerLoop:
             self._watch(claim, self._launch(claim, self._settings))
         else:
             self._batches.tend()
+            self._exports.tend()
             self._while_idle()
         return claim
 
@@ -104,6 +108,7 @@ class WorkerLoop:
             try:
                 self._beat()
                 self._batches.tend()
+                self._exports.tend()
                 stop_by = stop_by or self._deadline(claim, process)
             except OperationalError:
                 log.warning("the database does not answer; watching on", exc_info=True)

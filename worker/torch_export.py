@@ -1,4 +1,5 @@
-"""A published model as a program of torch.export: ``python -m worker.torch_export [MODEL] [FILE]``.
+"""A published model as a program of torch.export: ``python -m worker.torch_export [MODEL] [FILE]``, or by a worker
+when it is asked for over HTTP.
 
 It is made when it is asked for. With each ResNet-50, publishing would take 8 s longer on one core of an Intel Xeon at
 2.80 GHz (torch 2.15.0, November 2026), and the model another 95 MB. The program needs none of our code::
@@ -15,6 +16,7 @@ It is made when it is asked for. With each ResNet-50, publishing would take 8 s 
 import argparse
 import io
 import json
+import os
 import sys
 from contextlib import closing
 from pathlib import Path
@@ -22,7 +24,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from core import models
+from core import exports, models
 from core.checkpoints import read_tensors
 from core.db import Database
 from core.errors import Conflict, InternalFailure, TuneserveError
@@ -33,6 +35,7 @@ from core.settings import Settings
 from core.store import ArtifactStore, LocalStore
 from core.tables import Model
 from worker.export import PARITY_TOLERANCE
+from worker.parent import die_with_parent
 from worker.probes import PROBES
 from worker.publish import WEIGHTS
 
@@ -43,20 +46,43 @@ def main() -> int:
     asked = argparse.ArgumentParser("python -m worker.torch_export", description="Write a model as a .pt2 file.")
     asked.add_argument("model", nargs="?", default=models.SERVING, help="an id or an alias; default: serving")
     asked.add_argument("file", nargs="?", type=Path, help="default: <id>.pt2")
+    asked.add_argument("--keep", action="store_true", help="beside the model's files instead")
     given = asked.parse_args()
     settings = Settings()
-    try:
-        with closing(Database(settings.resolved_database_url)) as db:
-            db.migrate()
-            with db.read() as session:
-                model = models.find_whole(session, given.model)
-        program, difference = export(model, LocalStore(settings.data_dir))
-    except TuneserveError as error:
-        sys.stderr.write(f"{error}\n")
-        return 1
-    path = given.file or Path(f"{model.id}.pt2")
+    with closing(Database(settings.resolved_database_url)) as db:
+        db.migrate()
+        try:
+            return _keep(settings, db, given.model) if given.keep else _write(settings, db, given.model, given.file)
+        except TuneserveError as error:
+            sys.stderr.write(f"{error}\n")
+            return 1
+
+
+def _write(settings: Settings, db: Database, name: str, file: Path | None) -> int:
+    with db.read() as session:
+        model = models.find_whole(session, name)
+    program, difference = export(model, LocalStore(settings.data_dir))
+    path = file or Path(f"{model.id}.pt2")
     path.write_bytes(program)
     sys.stdout.write(f"{path}: {len(program) / 1e6:.0f} MB; largest difference of a probability {difference:.1g}\n")
+    return 0
+
+
+def _keep(settings: Settings, db: Database, model_id: str) -> int:
+    """Bytes, then the row. What cannot be exported is said there too."""
+    die_with_parent()
+    os.nice(settings.train_niceness)
+    store = LocalStore(settings.data_dir)
+    try:
+        with db.read() as session:
+            model = models.find_whole(session, model_id)
+        store.put(f"{model.key}/{exports.PROGRAM}", export(model, store)[0])
+    except Exception as error:  # the process's edge
+        with db.write() as session:
+            exports.failed(session, model_id, str(error) or type(error).__name__)
+        raise
+    with db.write() as session:
+        exports.made(session, model_id)
     return 0
 
 

@@ -9,11 +9,12 @@ from fastapi import APIRouter, Depends, Query
 from fastapi.responses import FileResponse, HTMLResponse
 from starlette.concurrency import run_in_threadpool
 
-from core import models
-from core.errors import Conflict, NotFound
+from core import exports, jobs, models
+from core.errors import Conflict, NotFound, NotReady
 from core.scopes import Scope
-from core.tables import Model
+from core.tables import Export, ExportStatus, Model
 from service.access import Needs
+from service.patience import once
 from service.report.page import POLICY, page
 from service.routes.parameters import Limit, ModelName
 from service.state import Service, State
@@ -22,6 +23,7 @@ from service.views import ModelPage, ModelView, model_view
 router = APIRouter(prefix="/models", tags=["models"], dependencies=[Depends(Needs(Scope.TRAIN))])
 FORMATS = {"safetensors": "weights.safetensors", "onnx": "model.onnx"}
 REPORT = "report.json"
+MAKING_S = 60.0  # how long an answer waits for a file that is made for it
 
 
 @router.get("", summary="List models, newest first")
@@ -75,11 +77,57 @@ def _delete_record(service: State, model_id: str) -> None:
 
 
 @router.get("/{name}/content", summary="A model's file")
-def get_content(
+async def get_content(
     name: ModelName,
     service: Service,
-    format: Annotated[str, Query(pattern="^(safetensors|onnx)$", description="safetensors or onnx")] = "safetensors",
+    format: Annotated[
+        str, Query(pattern="^(safetensors|onnx|torch_export)$", description="safetensors, onnx or torch_export")
+    ] = "safetensors",
 ) -> FileResponse:
+    """`torch_export` is made by a worker when it is first asked for: in half a minute, for a ResNet-50. 503 while it is
+    not there yet, or no worker is.
+    """
+    if format == "torch_export":
+        return await _program(service, name)
+    return await run_in_threadpool(_file, service, name, format)
+
+
+async def _program(service: State, name: str) -> FileResponse:
+    model = await run_in_threadpool(_want, service, name)
+    export = await once(
+        lambda seen: seen.status is not ExportStatus.WANTED,
+        lambda: _export(service, model.id),
+        MAKING_S,
+        service.stopping,
+    )
+    if export.status is ExportStatus.FAILED:
+        raise Conflict(f"{model.id} could not be exported: {export.error}")
+    if export.status is ExportStatus.WANTED:
+        raise NotReady(f"The program of {model.id} is not made yet, since the workers are busy: ask again.")
+    path = service.store.fetch(f"{model.key}/{exports.PROGRAM}")
+    return FileResponse(path, media_type="application/octet-stream", filename=f"{model.id}.pt2")
+
+
+def _want(service: State, name: str) -> Model:
+    now = time.time()
+    with service.db.write() as session:
+        model = exports.want(session, name, now)
+        made = exports.get(session, model.id).status is ExportStatus.MADE
+        if not made and not jobs.live_workers(session, now, service.settings.lease_s):
+            raise NotReady("A worker makes this file, and none is alive: start one with python -m worker.")
+    return model
+
+
+def _export(service: State, model_id: str) -> Export:
+    with service.db.read() as session:
+        return exports.get(session, model_id)
+
+
+def _is_over(export: Export) -> bool:
+    return export.status is not ExportStatus.WANTED
+
+
+def _file(service: State, name: str, format: str) -> FileResponse:
     with service.db.read() as session:
         model = models.find_whole(session, name)
     if FORMATS[format] not in model.card["files"]:

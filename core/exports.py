@@ -1,0 +1,54 @@
+"""Files that are made of a model when somebody asks for them. A worker makes them, beside its job if it has one.
+
+The wish is a row, and whoever works on it may be killed at any moment: the wish stays, and is tried three times. Two
+workers may make the same file at once; it is stored whole, and is as good from either.
+"""
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from core.models import find_whole
+from core.tables import Export, ExportStatus, Model
+
+PROGRAM = "program.pt2"  # of torch.export, beside the model's other files
+MOST_TRIES = 3
+
+
+def want(session: Session, name: str, now: float) -> Model:
+    """The model, whose program will be made unless it is there. One that failed is tried anew."""
+    model = find_whole(session, name)
+    session.refresh(model, with_for_update=True)  # of two who ask at once, the second sees the first one's wish
+    export = session.get(Export, model.id)
+    if export is None:
+        session.add(Export(model_id=model.id, status=ExportStatus.WANTED, wanted_at=now))
+        session.flush()
+    elif export.status is ExportStatus.FAILED:
+        export.status, export.tries, export.error = ExportStatus.WANTED, 0, None
+    return model
+
+
+def get(session: Session, model_id: str) -> Export:
+    """Of a model whose program was wanted."""
+    return session.get_one(Export, model_id)
+
+
+def begin(session: Session) -> str | None:
+    """The model whose program is to be made next, one try of it counted; None if none is wanted."""
+    wanted = select(Export).where(Export.status == ExportStatus.WANTED).order_by(Export.wanted_at).limit(1)
+    export = session.scalar(wanted.with_for_update(skip_locked=True))
+    if export is None:
+        return None
+    export.tries += 1
+    return export.model_id
+
+
+def made(session: Session, model_id: str) -> None:
+    """To be said once the file is stored."""
+    get(session, model_id).status = ExportStatus.MADE
+
+
+def failed(session: Session, model_id: str, reason: str, last: bool = True) -> None:
+    """It is tried again where that was not the ``last`` word, while tries are left."""
+    export = get(session, model_id)
+    if export.status is ExportStatus.WANTED and (last or export.tries >= MOST_TRIES):
+        export.status, export.error = ExportStatus.FAILED, reason

@@ -1,0 +1,162 @@
+"""core.exports, worker.exports and GET /models/{name}/content: a file that a worker makes when somebody asks for it."""
+
+import asyncio
+import signal
+import threading
+from collections.abc import Callable
+
+import httpx
+import pytest
+
+from core import exports, jobs
+from core.db import Database
+from core.settings import Settings
+from core.store import LocalStore
+from core.tables import Model, Worker
+from tests.conftest import NOW
+from tests.fakes import FakeProcess
+from worker.exports import TIMEOUT_S, ExportSlot
+from worker.launch import Process
+
+Published = Callable[..., Model]
+KILLED = -signal.SIGKILL
+PROGRAM = "content?format=torch_export"
+
+
+class Setting:
+    """A slot whose clock is moved, and a model whose program is wanted."""
+
+    def __init__(self, settings: Settings, db: Database, model: Model) -> None:
+        self.now = NOW
+        self.db = db
+        self.settings = settings
+        self.model = model
+        self.stop = threading.Event()
+        self.asked: list[str] = []
+        self.want()
+
+    def want(self) -> None:
+        with self.db.write() as session:
+            exports.want(session, self.model.id, NOW)
+
+    def slot(self, *processes: Process) -> ExportSlot:
+        left = iter(processes)
+
+        def launch(model_id: str, settings: Settings) -> Process:
+            self.asked.append(model_id)
+            return next(left)
+
+        return ExportSlot(self.settings, self.db, self.stop, lambda: self.now, launch)
+
+    def tend(self, slot: ExportSlot, times: int) -> None:
+        for _ in range(times):
+            slot.tend()
+            self.now += self.settings.poll_s
+
+    def made(self) -> None:
+        with self.db.write() as session:
+            exports.made(session, self.model.id)
+
+    @property
+    def standing(self) -> tuple[str, str | None]:
+        with self.db.read() as session:
+            export = exports.get(session, self.model.id)
+            return export.status, export.error
+
+
+@pytest.fixture
+def it(settings: Settings, db: Database, published: Published) -> Setting:
+    return Setting(settings, db, published())
+
+
+def test_what_is_wanted_is_made_once(it: Setting) -> None:
+    slot = it.slot(FakeProcess(0, alive=2, on_look=it.made))
+    it.want()
+    it.tend(slot, 9)
+    assert (it.asked, it.standing) == ([it.model.id], ("made", None))
+
+
+def test_after_three_deaths_it_has_failed_and_may_be_asked_for_anew(it: Setting) -> None:
+    slot = it.slot(*(FakeProcess(KILLED) for _ in range(3)), FakeProcess(0, on_look=it.made))
+    it.tend(slot, 9)
+    assert (len(it.asked), it.standing) == (3, ("failed", "its process ended with -9"))
+    it.want()
+    it.tend(slot, 3)
+    assert it.standing == ("made", None)
+
+
+def test_one_that_hangs_is_killed(it: Setting) -> None:
+    process = FakeProcess(0, alive=99)
+    slot = it.slot(process, FakeProcess(0, on_look=it.made))
+    it.tend(slot, 1)
+    it.now += TIMEOUT_S
+    it.tend(slot, 5)
+    assert (process.signals, it.standing[0]) == ([signal.SIGKILL], "made")
+
+
+def test_a_worker_that_stops_leaves_the_wish_to_the_next(it: Setting) -> None:
+    process = FakeProcess(0, alive=99)
+    slot = it.slot(process)
+    it.tend(slot, 2)
+    it.stop.set()
+    it.tend(slot, 2)
+    assert (process.signals, it.standing) == ([signal.SIGKILL], ("wanted", None))
+
+
+def test_its_own_words_about_a_failure_stand(it: Setting, db: Database) -> None:
+    def say() -> None:
+        with db.write() as session:
+            exports.failed(session, it.model.id, "no probes")
+
+    it.tend(it.slot(FakeProcess(1, on_look=say)), 5)
+    assert it.standing == ("failed", "no probes")
+
+
+# -- over HTTP
+
+
+@pytest.fixture
+def worker(db: Database) -> None:
+    """One that is alive."""
+    with db.write() as session:
+        jobs.register(session, Worker(id="worker_a", host="here", pid=1, started_at=NOW, beat_at=4e9))
+
+
+@pytest.mark.usefixtures("worker")
+async def test_whoever_asks_waits_until_it_is_made(http: httpx.AsyncClient, it: Setting, store: LocalStore) -> None:
+    asking = asyncio.create_task(http.get(f"/models/latest/{PROGRAM}"))
+    await asyncio.sleep(0.3)
+    store.put(f"{it.model.key}/{exports.PROGRAM}", b"a program")
+    it.made()
+    answer = await asking
+    assert (answer.status_code, answer.content) == (200, b"a program")
+    assert f"{it.model.id}.pt2" in answer.headers["content-disposition"]
+
+
+@pytest.mark.usefixtures("worker")
+async def test_why_it_cannot_be_made_is_told(http: httpx.AsyncClient, it: Setting, db: Database) -> None:
+    asking = asyncio.create_task(http.get(f"/models/latest/{PROGRAM}"))
+    await asyncio.sleep(0.3)
+    with db.write() as session:
+        exports.failed(session, it.model.id, "no probes")
+    answer = await asking
+    assert (answer.status_code, answer.json()["code"]) == (409, "conflict")
+    assert "no probes" in answer.json()["detail"]
+
+
+@pytest.mark.usefixtures("worker")
+async def test_nobody_waits_for_ever(
+    http: httpx.AsyncClient, published: Published, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    published()
+    monkeypatch.setattr("service.routes.models.MAKING_S", 0.0)
+    answer = await http.get(f"/models/latest/{PROGRAM}")
+    assert (answer.status_code, answer.json()["code"]) == (503, "not_ready")
+    assert "ask again" in answer.json()["detail"]
+
+
+async def test_without_a_worker_nobody_waits(http: httpx.AsyncClient, published: Published) -> None:
+    published()
+    answer = await http.get(f"/models/latest/{PROGRAM}")
+    assert (answer.status_code, answer.json()["code"]) == (503, "not_ready")
+    assert "python -m worker" in answer.json()["detail"]
