@@ -46,14 +46,15 @@ def of_answer(
     top_k: int,
 ) -> Prediction:
     """Of what the network answered: ``probabilities`` by class index."""
-    likeliest = probabilities.argsort()[::-1][:top_k]
+    likeliest = probabilities.argsort()[::-1][:top_k].tolist()
     candidates = [
-        Candidate(label=classes[index], probability=round(float(probabilities[index]), 6)) for index in likeliest
+        Candidate.model_construct(label=classes[index], probability=round(float(probabilities[index]), 6))
+        for index in likeliest
     ]
     strange = strangeness is not None and strangeness > 1
-    return Prediction(
+    return Prediction.model_construct(  # unchecked: it is all our own
         label=candidates[0].label,
-        class_index=int(likeliest[0]),
+        class_index=likeliest[0],
         probability=candidates[0].probability,
         top_k=candidates,
         abstained=strange,

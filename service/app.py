@@ -40,6 +40,7 @@ from service.routes import metrics as metrics_routes
 from service.routes import uploads as uploads_routes
 from service.routes.page import PageFiles
 from service.shed import Shed
+from service.shortcut import Shortcut
 from service.state import State
 from service.stopping import told_by_signals
 from service.uploads import Uploads
@@ -125,6 +126,7 @@ def create_app(settings: Settings) -> FastAPI:
         responses=problems.DESCRIBED,
     )
     problems.install(app)
+    app.add_middleware(Shortcut, route=predict.router.routes[0], answer=predict.predict_plainly)
     app.add_middleware(
         BodyLimit,
         max_bytes=settings.max_body_bytes,

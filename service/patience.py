@@ -13,24 +13,34 @@ from service.stopping import pause
 
 T = TypeVar("T")
 POLL_S = 0.25
+WATCH_AFTER_S = 0.05  # most answers come sooner; to listen for the client's leaving is a task more for each
 
 
 async def while_wanted(request: Request, work: Coroutine[Any, Any, T], timeout_ms: int | None) -> T:
     """The result of ``work``; it is cancelled when the client leaves (ClientLeft) or waits no longer
     (DeadlineExceeded). To be called when the request's body has been read.
     """
-    working, leaving = asyncio.ensure_future(work), asyncio.ensure_future(_disconnect(request))
+    loop = asyncio.get_running_loop()
+    leaving: asyncio.Task[None] | None = None
+
+    def watch() -> None:
+        nonlocal leaving
+        leaving = asyncio.ensure_future(_disconnect(request, limit))
+
+    watching = loop.call_later(WATCH_AFTER_S, watch)
     try:
-        timeout_s = None if timeout_ms is None else timeout_ms / 1000
-        done, _ = await asyncio.wait({working, leaving}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
-        if working in done:
-            return working.result()
-        if leaving in done:
-            raise ClientLeft
-        raise DeadlineExceeded(f"There was no answer within the {timeout_ms} ms of X-Timeout-Ms.")
+        async with asyncio.timeout(None if timeout_ms is None else timeout_ms / 1000) as limit:
+            return await work
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        if leaving is not None and leaving.done():
+            raise ClientLeft from None
+        raise DeadlineExceeded(f"There was no answer within the {timeout_ms} ms of X-Timeout-Ms.") from None
     finally:
-        working.cancel()  # no effect on what is done
-        leaving.cancel()
+        watching.cancel()
+        if leaving is not None:
+            leaving.cancel()
 
 
 async def once(done: Callable[[T], bool], look: Callable[[], T], wait_s: float, stopping: asyncio.Event) -> T:
@@ -45,6 +55,8 @@ async def once(done: Callable[[T], bool], look: Callable[[], T], wait_s: float, 
         await pause(stopping, POLL_S)
 
 
-async def _disconnect(request: Request) -> None:
+async def _disconnect(request: Request, limit: asyncio.Timeout) -> None:
+    """Ends the time as soon as the client has left."""
     while (await request.receive())["type"] != "http.disconnect":
         pass
+    limit.reschedule(asyncio.get_running_loop().time())

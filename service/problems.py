@@ -164,6 +164,11 @@ def answer_to(request: Request, error: Exception) -> JSONResponse:
     return _answer(problem(request, status, code, str(error), **more), headers)
 
 
+def answer_to_any(request: Request, error: TuneserveError | HTTPException) -> JSONResponse:
+    """The same, of what the framework raises too."""
+    return answer_to(request, error) if isinstance(error, TuneserveError) else _http(request, error)
+
+
 def _validation(request: Request, error: Exception) -> JSONResponse:
     """Every wrong field by its JSON pointer; parameters by ``query/<name>`` and the like."""
     assert isinstance(error, RequestValidationError)
