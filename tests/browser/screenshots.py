@@ -41,7 +41,7 @@ def take(browser: Browser, programs: Programs) -> None:
     page.set_default_timeout(PATIENCE_MS)
     show(page, "train")
     expect(page.locator("#health")).to_contain_text("1 worker")
-    job = programs.train(name="digits", train_samples=None, epochs=8)
+    job = programs.train(name="digits", network="shufflenet_v2_x0_5", train_samples=None, epochs=8)
     form(page)
     datasets(page, programs)
     model = programs.ended(job)["model_id"]
