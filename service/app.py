@@ -123,7 +123,6 @@ def create_app(settings: Settings) -> FastAPI:
         version=version("tuneserve"),
         description=DESCRIPTION,
         lifespan=lifespan,
-        responses=problems.DESCRIBED,
     )
     problems.install(app)
     app.add_middleware(Shortcut, route=predict.router.routes[0], answer=predict.predict_plainly)
@@ -165,8 +164,8 @@ def create_app(settings: Settings) -> FastAPI:
         metrics_routes,
         page,
     ):
-        app.include_router(routes.router)
-    app.include_router(oip.probes)
+        app.router.routes.extend(routes.router.routes)  # include_router would build them anew: 0.2 s for each app
+    app.router.routes.extend(oip.probes.routes)
     app.mount("/page", PageFiles())
     return app
 

@@ -12,10 +12,13 @@ from core.models import Target
 from core.recipe import NO_NUL
 from core.scopes import Scope
 from service.access import Needs
+from service.problems import DESCRIBED
 from service.state import Service
 from service.views import AliasView, alias_view
 
-router = APIRouter(prefix="/models/aliases", tags=["models"], dependencies=[Depends(Needs(Scope.TRAIN))])
+router = APIRouter(
+    responses=DESCRIBED, prefix="/models/aliases", tags=["models"], dependencies=[Depends(Needs(Scope.TRAIN))]
+)
 
 
 def _not_taken(alias: str) -> str:

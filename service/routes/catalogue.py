@@ -13,9 +13,10 @@ from core.scopes import Scope
 from core.settings import Settings
 from service.access import Needs
 from service.datasets.shelf import Shelf
+from service.problems import DESCRIBED
 from service.state import Service
 
-router = APIRouter(tags=["catalogue"], dependencies=[Depends(Needs(Scope.TRAIN))])
+router = APIRouter(responses=DESCRIBED, tags=["catalogue"], dependencies=[Depends(Needs(Scope.TRAIN))])
 
 
 class NetworkView(BaseModel):

@@ -25,10 +25,13 @@ from service.datasets.building import Built, build
 from service.datasets.shelf import DatasetCard, Shelf
 from service.datasets.unpack import Sent
 from service.datasets.upload import BODY, digests, receive
+from service.problems import DESCRIBED
 from service.state import Service, State
 from service.uploads import Uploads
 
-router = APIRouter(prefix="/datasets", tags=["datasets"], dependencies=[Depends(Needs(Scope.TRAIN))])
+router = APIRouter(
+    responses=DESCRIBED, prefix="/datasets", tags=["datasets"], dependencies=[Depends(Needs(Scope.TRAIN))]
+)
 NOT_ENDED = frozenset(JobStatus) - ENDED
 Name = Annotated[str, Path(pattern=DATASET_NAME, description="What recipes call it")]
 

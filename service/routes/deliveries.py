@@ -5,11 +5,12 @@ from fastapi import APIRouter, Depends
 from core import jobs, webhooks
 from core.scopes import Scope
 from service.access import Needs
+from service.problems import DESCRIBED
 from service.routes.parameters import After, JobId, Limit
 from service.state import Service
 from service.views import DeliveryPage, delivery_view
 
-router = APIRouter(prefix="/jobs", tags=["jobs"], dependencies=[Depends(Needs(Scope.TRAIN))])
+router = APIRouter(responses=DESCRIBED, prefix="/jobs", tags=["jobs"], dependencies=[Depends(Needs(Scope.TRAIN))])
 
 
 @router.get("/{job_id}/deliveries", summary="What the job's webhook was told, newest first")

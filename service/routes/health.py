@@ -9,9 +9,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from core import jobs
 from core.errors import NotReady
 from service.checks import lack_of_space
+from service.problems import DESCRIBED
 from service.state import Service, State
 
-router = APIRouter(tags=["health"])
+router = APIRouter(responses=DESCRIBED, tags=["health"])
 
 
 @router.get("/livez", summary="The process answers")

@@ -20,6 +20,7 @@ from service.access import Needs, Who
 from service.checks import require_space
 from service.creations import IdempotencyKey, create
 from service.patience import once
+from service.problems import DESCRIBED
 from service.routes.catalogue import datasets
 from service.routes.models import delete_model
 from service.routes.parameters import After, CheckpointId, JobId, Limit
@@ -34,7 +35,7 @@ from service.views import (
     job_view,
 )
 
-router = APIRouter(prefix="/jobs", tags=["jobs"], dependencies=[Depends(Needs(Scope.TRAIN))])
+router = APIRouter(responses=DESCRIBED, prefix="/jobs", tags=["jobs"], dependencies=[Depends(Needs(Scope.TRAIN))])
 LOG_TAIL_BYTES = 2**20
 
 

@@ -13,9 +13,12 @@ from core.keys import Caller
 from core.scopes import Scope
 from core.tables import Key
 from service.access import Needs
+from service.problems import DESCRIBED
 from service.state import Service, State
 
-router = APIRouter(prefix="/keys", tags=["keys"], dependencies=[Depends(Needs(Scope.ADMIN, to_read=Scope.ADMIN))])
+router = APIRouter(
+    responses=DESCRIBED, prefix="/keys", tags=["keys"], dependencies=[Depends(Needs(Scope.ADMIN, to_read=Scope.ADMIN))]
+)
 
 
 class NewKey(BaseModel):

@@ -14,10 +14,11 @@ from core.errors import NotReady
 from core.scopes import Scope
 from core.tables import JobStatus, Phase
 from service.access import Needs
+from service.problems import DESCRIBED
 from service.state import Service, State
 
 MOST_JOBS = 100  # that run at the same time
-router = APIRouter(tags=["health"], dependencies=[Depends(Needs(Scope.ADMIN))])
+router = APIRouter(responses=DESCRIBED, tags=["health"], dependencies=[Depends(Needs(Scope.ADMIN))])
 
 
 @router.get("/metrics", summary="For Prometheus", response_class=Response)

@@ -15,12 +15,13 @@ from core.scopes import Scope
 from core.tables import Export, ExportStatus, Model
 from service.access import Needs
 from service.patience import once
+from service.problems import DESCRIBED
 from service.report.page import POLICY, page
 from service.routes.parameters import Limit, ModelName
 from service.state import Service, State
 from service.views import ModelPage, ModelView, model_view
 
-router = APIRouter(prefix="/models", tags=["models"], dependencies=[Depends(Needs(Scope.TRAIN))])
+router = APIRouter(responses=DESCRIBED, prefix="/models", tags=["models"], dependencies=[Depends(Needs(Scope.TRAIN))])
 FORMATS = {"safetensors": "weights.safetensors", "onnx": "model.onnx"}
 REPORT = "report.json"
 MAKING_S = 60.0  # how long an answer waits for a file that is made for it

@@ -18,7 +18,7 @@ from service.access import Needs
 from service.answering import Answered, answer
 from service.inputs import BODY, read_sources
 from service.patience import while_wanted
-from service.problems import problem, status_of
+from service.problems import DESCRIBED, problem, status_of
 from service.routes.parameters import AskedModel, TimeoutMs, TopK
 from service.state import Service, state_of
 
@@ -30,7 +30,7 @@ digit is found in uneven light, on ruled paper and beside dirt, and brought to M
 form, for a digit on clean paper. none: only resized. invert: resized, with light and dark exchanged."""
 
 
-router = APIRouter(tags=["predict"], dependencies=[Depends(MAY)])
+router = APIRouter(responses=DESCRIBED, tags=["predict"], dependencies=[Depends(MAY)])
 
 
 class Predictions(BaseModel):

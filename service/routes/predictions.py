@@ -24,12 +24,15 @@ from service.batch_upload import BODY, Received, digests, receive
 from service.checks import require_space
 from service.creations import IdempotencyKey, create
 from service.patience import once
+from service.problems import DESCRIBED
 from service.routes.parameters import After, AskedModel, BatchId, Limit, TopK
 from service.routes.predict import NORMALIZE
 from service.state import Service, State
 from service.views import BatchPage, BatchView, batch_view
 
-router = APIRouter(prefix="/predictions", tags=["predict"], dependencies=[Depends(Needs(Scope.PREDICT))])
+router = APIRouter(
+    responses=DESCRIBED, prefix="/predictions", tags=["predict"], dependencies=[Depends(Needs(Scope.PREDICT))]
+)
 NDJSON = "application/x-ndjson"
 
 

@@ -15,6 +15,7 @@ from starlette.requests import ClientDisconnect
 from core.errors import ClientLeft, UnsupportedType
 from core.scopes import Scope
 from service.access import Needs
+from service.problems import DESCRIBED
 from service.routes.parameters import UploadId
 from service.state import Service
 from service.uploads import Upload, Uploads
@@ -31,7 +32,10 @@ def _of_our_version(tus_resumable: Annotated[str, Header(include_in_schema=False
 
 
 router = APIRouter(
-    prefix="/uploads", tags=["datasets"], dependencies=[Depends(Needs(Scope.TRAIN, to_read=Scope.TRAIN))]
+    responses=DESCRIBED,
+    prefix="/uploads",
+    tags=["datasets"],
+    dependencies=[Depends(Needs(Scope.TRAIN, to_read=Scope.TRAIN))],
 )
 OUR_VERSION = (Depends(_of_our_version),)
 
