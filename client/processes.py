@@ -47,15 +47,16 @@ class Together:
     def wait_until_alive(self, timeout_s: float = 60) -> None:
         """Until the service answers."""
         until = time.monotonic() + timeout_s
-        while time.monotonic() < until:
-            code = self._children["service"].poll()
-            if code is not None:
-                raise StartFailed(f"The service ended at once with exit code {code}. Is {self.url} in use already?")
-            try:
-                if httpx.get(f"{self.url}/livez", timeout=2).is_success:
-                    return
-            except httpx.TransportError:
-                time.sleep(0.1)
+        with httpx.Client(base_url=self.url, timeout=2) as http:  # one: to make it takes as long as many calls
+            while time.monotonic() < until:
+                code = self._children["service"].poll()
+                if code is not None:
+                    raise StartFailed(f"The service ended at once with exit code {code}. Is {self.url} in use already?")
+                try:
+                    if http.get("/livez").is_success:
+                        return
+                except httpx.TransportError:
+                    time.sleep(0.1)
         raise StartFailed(f"The service did not answer at {self.url} within {timeout_s:.0f} s.")
 
     def watch(self) -> None:

@@ -3,7 +3,6 @@
 from pathlib import Path
 from random import Random
 
-import httpx
 import pytest
 from playwright.sync_api import Page, Route, expect
 
@@ -61,7 +60,7 @@ def test_a_folder_is_sent_as_it_lies_on_the_disk(page: Page, programs: Programs,
     programs.start("service")
     send(page, folder, "folder")
     title(page, "photos")
-    classes = httpx.get(f"{programs.url}/datasets/photos").json()["classes"]
+    classes = programs.http.get("/datasets/photos").json()["classes"]
     assert {label: count["train"] for label, count in classes.items()} == {"dog": 3, LONG.strip(): 3}
 
 
@@ -113,7 +112,7 @@ def test_all_that_is_wrong_is_told_file_by_file(page: Page, programs: Programs, 
 
 def test_a_data_set_is_deleted_by_who_means_it(page: Page, programs: Programs, archive: Path) -> None:
     programs.start("service")
-    httpx.post(f"{programs.url}/datasets?name=pets", files={"file": archive.read_bytes()}).raise_for_status()
+    programs.http.post("/datasets?name=pets", files={"file": archive.read_bytes()}).raise_for_status()
     page.goto("/#/datasets")
     own = page.get_by_role("button", name="Delete pets")
     page.once("dialog", lambda dialog: dialog.dismiss())
@@ -122,7 +121,7 @@ def test_a_data_set_is_deleted_by_who_means_it(page: Page, programs: Programs, a
     page.once("dialog", lambda dialog: dialog.accept())
     own.click()
     expect(own).to_have_count(0)
-    assert httpx.get(f"{programs.url}/datasets/pets").status_code == 404
+    assert programs.http.get("/datasets/pets").status_code == 404
 
 
 def test_a_dropped_file_is_taken(page: Page, programs: Programs, archive: Path) -> None:

@@ -74,7 +74,7 @@ def test_every_entry_of_the_recipe_has_a_field_that_suits_the_network(page: Page
     programs.start("service")
     page.goto("/#/train?dataset=digits")
     expect(page.get_by_label("Dataset")).to_have_value("digits")
-    schema = httpx.get(f"{programs.url}/networks/resnet50").json()["properties"]
+    schema = programs.http.get("/networks/resnet50").json()["properties"]
     names = set(page.locator("form [name]").evaluate_all("all => all.map(one => one.name.split('.')[0])"))
     assert names == set(schema)
     page.get_by_text("More", exact=True).click()
@@ -98,7 +98,7 @@ def test_what_is_wrong_with_a_recipe_stands_beside_its_field(page: Page, program
     expect(page.locator("#metadata-error")).to_contain_text("64 characters")
     expect(page.locator("[id='webhook.url-error']")).not_to_be_empty()
     expect(page.get_by_label("epochs")).to_be_focused()
-    assert httpx.get(f"{programs.url}/jobs").json()["data"] == []
+    assert programs.http.get("/jobs").json()["data"] == []
 
 
 def test_a_job_rests_goes_on_is_cancelled_and_tried_again(page: Page, programs: Programs) -> None:
@@ -169,7 +169,7 @@ def test_the_story_goes_on_after_a_restart_and_tells_nothing_twice(page: Page, p
     service.terminate()
     service.wait(20)
     programs.start("service")
-    httpx.post(f"{programs.url}/jobs/{job_id}/pause").raise_for_status()
+    programs.http.post(f"/jobs/{job_id}/pause").raise_for_status()
     expect(story).to_have_text(["status queued", "status paused"])
 
 
@@ -323,7 +323,7 @@ def test_every_view_fits_a_phone(page: Page, programs: Programs, published: Publ
     page.emulate_media(color_scheme=colours)
     job, pair = programs.train(name="a job with a rather long name"), f"{model.id},model_2"
     sent = zipped(pets("a class with a rather long name", "dog"))
-    httpx.post(f"{programs.url}/datasets?name=pets", files={"file": sent}).raise_for_status()
+    programs.http.post("/datasets?name=pets", files={"file": sent}).raise_for_status()
     of_one = ("datasets/pets", f"jobs/{job}", f"models/{model.id}", f"compare?of={pair}")
     for view in ("train", "datasets", "jobs", "models", "try", "nothing", *of_one):
         page.goto(f"/#/{view}")

@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
-import httpx
 from sqlalchemy import Select, select
 
 from core import checkpoints
@@ -89,5 +88,5 @@ def _broken(store: LocalStore, models: Sequence[Model]) -> list[str]:
 
 def _silent(programs: Programs, has_model: bool) -> list[str]:
     """Whether /predict answers in the end."""
-    answer = httpx.post(f"{programs.url}/predict", content=DIGIT, headers={"Content-Type": "image/png"}, timeout=20)
+    answer = programs.http.post("/predict", content=DIGIT, headers={"Content-Type": "image/png"}, timeout=20)
     return [] if answer.is_success or not has_model else [f"/predict: {answer.text}"]

@@ -26,6 +26,7 @@ class Clients:
         self.answers = 0
         self.listeners: dict[str, Listener] = {}
         self._url = url
+        self._http = httpx.Client(base_url=url, timeout=20, limits=httpx.Limits(max_keepalive_connections=0))
         self._ends: dict[str, str] = {}
         self._leaving = threading.Event()
         self._threads: list[threading.Thread] = []
@@ -42,6 +43,7 @@ class Clients:
         until = time.monotonic() + PATIENCE_S
         for thread in self._threads:
             thread.join(max(0.0, until - time.monotonic()))
+        self._http.close()
 
     def follow(self, job_id: str) -> None:
         listener = self.listeners[job_id] = Listener(self._url, job_id)
@@ -60,9 +62,9 @@ class Clients:
                 continue  # the service is down: that is the storm
 
     def _look(self) -> None:
-        predicted = httpx.post(f"{self._url}/predict", content=DIGIT, headers={"Content-Type": "image/png"}, timeout=20)
+        predicted = self._http.post("/predict", content=DIGIT, headers={"Content-Type": "image/png"})
         self._check(predicted, {"not_ready"})
-        listed = httpx.get(f"{self._url}/jobs", params={"limit": 100}, timeout=20)
+        listed = self._http.get("/jobs", params={"limit": 100})
         self._check(listed, set())
         for job in listed.json()["data"] if listed.is_success else []:
             self._remember(job)

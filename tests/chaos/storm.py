@@ -81,7 +81,7 @@ class Storm:
 
         def answer() -> httpx.Response | None:
             with suppress(httpx.TransportError):
-                given = httpx.request(method, self.programs.url + path, headers=headers, json=json, timeout=20)
+                given = self.programs.http.request(method, path, headers=headers, json=json)
                 return None if given.status_code == 409 and json else given  # the first try is still being answered
             return None
 

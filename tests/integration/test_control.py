@@ -1,12 +1,10 @@
 """Pause, resume, keep, a limit to its time: on a real service and worker."""
 
-import httpx
-
 from tests.integration.conftest import Programs, wait_for
 
 
 def ask(programs: Programs, job_id: str, verb: str) -> None:
-    answer = httpx.post(f"{programs.url}/jobs/{job_id}/{verb}")
+    answer = programs.http.post(f"/jobs/{job_id}/{verb}")
     assert answer.status_code == 202, answer.text
 
 
@@ -43,7 +41,7 @@ def test_a_job_over_its_time_fails_with_timeout_and_a_retry_goes_on(programs: Pr
     job = programs.ended(job_id)
     assert (job["status"], job["error"]["code"]) == ("failed", "timeout")
     newest = programs.checkpoints(job_id)[0]
-    again = httpx.post(f"{programs.url}/jobs/{job_id}/retry").json()["id"]
+    again = programs.http.post(f"/jobs/{job_id}/retry").json()["id"]
     wait_for(lambda: programs.job(again)["resumed_from"] == newest["id"], "the retry to go on")
     ask(programs, again, "cancel")
     assert programs.ended(again)["status"] == "cancelled"

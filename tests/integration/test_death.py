@@ -12,15 +12,21 @@ def gapless(programs: Programs, job_id: str) -> bool:
     return numbers == list(range(1, len(numbers) + 1))
 
 
-def test_a_killed_trainer_is_tried_again_from_its_last_checkpoint(programs: Programs) -> None:
+def saved_by(programs: Programs, job_id: str, attempt: int) -> bool:
+    return any(checkpoint["attempt"] == attempt for checkpoint in programs.checkpoints(job_id))
+
+
+def test_a_trainer_that_is_killed_or_hangs_is_tried_again_from_its_last_checkpoint(programs: Programs) -> None:
     programs.start("service")
-    programs.start("worker")
+    programs.start("worker", TUNESERVE_STALL_S="15")
     job_id = programs.train(epochs=12)
     programs.training(job_id, epoch=1)
     kill(programs.trainer_pid(job_id))
+    wait_for(lambda: saved_by(programs, job_id, attempt=2), "the second attempt's first epoch")
+    os.kill(programs.trainer_pid(job_id), signal.SIGSTOP)
 
     job = programs.ended(job_id)
-    assert (job["status"], job["attempt"]) == ("succeeded", 2), job["error"]
+    assert (job["status"], job["attempt"]) == ("succeeded", 3), job["error"]
     assert job["resumed_from"] is not None
     epochs = [event["data"]["epoch"] for event in programs.events(job_id) if event["event"] == "metrics"]
     assert epochs == sorted(epochs)
@@ -80,16 +86,6 @@ def test_a_worker_told_to_stop_hands_its_job_back(programs: Programs) -> None:
     assert worker.wait(30) == 0
     job = programs.job(job_id)
     assert (job["status"], job["error"]) == ("queued", None)
-
-
-def test_a_trainer_that_hangs_is_killed_and_tried_again(programs: Programs) -> None:
-    programs.start("service")
-    programs.start("worker", TUNESERVE_STALL_S="15")
-    job_id = programs.train(epochs=12)
-    programs.training(job_id, epoch=1)
-    os.kill(programs.trainer_pid(job_id), signal.SIGSTOP)
-    job = programs.ended(job_id)
-    assert (job["status"], job["attempt"]) == ("succeeded", 2), job["error"]
 
 
 def test_two_workers_share_the_queue_and_no_job_runs_twice(programs: Programs) -> None:

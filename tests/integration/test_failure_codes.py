@@ -6,7 +6,6 @@ import resource
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from tests.integration.conftest import Programs, wait_for
@@ -121,4 +120,4 @@ def test_a_trainer_that_cannot_even_start_fails_with_internal(programs: Programs
     error = programs.ended(job_id)["error"]
     assert (error["code"], "exit code 1" in error["message"]) == ("internal", True)
     assert "/logs" in error["hint"]
-    assert "libtorch.so is not for this machine" in httpx.get(f"{programs.url}/jobs/{job_id}/logs").text
+    assert "libtorch.so is not for this machine" in programs.http.get(f"/jobs/{job_id}/logs").text

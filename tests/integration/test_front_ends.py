@@ -4,8 +4,6 @@ import os
 import signal
 from pathlib import Path
 
-import httpx
-
 from tests.integration.conftest import Programs, wait_for
 
 
@@ -27,5 +25,5 @@ def test_a_process_that_dies_is_replaced_while_the_others_answer(programs: Progr
     os.kill(victim, signal.SIGKILL)
     replaced = wait_for(lambda: len(servers_of(programs) - {victim}) == 2, "another in its place")
     assert replaced
-    answers = {httpx.get(f"{programs.url}/livez").status_code for _ in range(20)}
+    answers = {programs.http.get("/livez").status_code for _ in range(20)}
     assert answers == {200}

@@ -5,7 +5,6 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 
 from tests.integration.conftest import Programs, wait_for
@@ -54,13 +53,13 @@ def fails_and_is_retried(programs: Programs, disk: Path, job_id: str, filler: Pa
     assert error["code"] == "disk_full", error
     assert "TUNESERVE_DATA_DIR" in error["hint"]
     assert programs.predicting() == before
-    assert httpx.get(f"{programs.url}/readyz").json()["failing"] == ["disk"]
+    assert programs.http.get("/readyz").json()["failing"] == ["disk"]
     whole = {path.parent for path in disk.rglob("manifest.json")}
     assert {path.parent for path in disk.rglob("*.safetensors")} == whole
-    assert httpx.post(f"{programs.url}/jobs/{job_id}/retry").json()["code"] == "disk_full"
+    assert programs.http.post(f"/jobs/{job_id}/retry").json()["code"] == "disk_full"
 
     filler.unlink()
-    again = httpx.post(f"{programs.url}/jobs/{job_id}/retry")
+    again = programs.http.post(f"/jobs/{job_id}/retry")
     assert again.status_code == 202, again.text
     job = programs.ended(again.json()["id"])
     assert job["status"] == "succeeded", job["error"]

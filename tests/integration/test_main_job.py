@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-import httpx
-
 from tests.integration.conftest import Programs
 
 DIGITS = Path(__file__).parents[2] / "client" / "digits"
@@ -11,7 +9,7 @@ DIGITS = Path(__file__).parents[2] / "client" / "digits"
 
 def test_a_posted_job_is_trained_and_its_model_answers_without_a_restart(programs: Programs) -> None:
     programs.start("service")
-    assert httpx.get(f"{programs.url}/readyz").status_code == 503
+    assert programs.http.get("/readyz").status_code == 503
     programs.start("worker")
 
     job = programs.ended(programs.train(name="first"))
@@ -29,10 +27,10 @@ def test_a_posted_job_is_trained_and_its_model_answers_without_a_restart(program
     ]
 
     programs.served(job["model_id"])
-    latest = httpx.get(f"{programs.url}/models/latest").json()
+    latest = programs.http.get("/models/latest").json()
     assert latest["id"] == job["model_id"]
     assert latest["test_accuracy"] == job["metrics"]["test_accuracy"]
-    answer = httpx.post(f"{programs.url}/predict", files={"file": (DIGITS / "7.png").read_bytes()}).json()
+    answer = programs.http.post("/predict", files={"file": (DIGITS / "7.png").read_bytes()}).json()
     assert answer["model"]["id"] == job["model_id"]
     assert answer["predictions"][0]["label"] in latest["classes"]
 
@@ -46,23 +44,18 @@ def test_a_running_job_stops_when_it_is_cancelled(programs: Programs) -> None:
     programs.start("worker")
     job_id = programs.train(epochs=500)
     programs.training(job_id)
-    assert httpx.post(f"{programs.url}/jobs/{job_id}/cancel").json()["status"] == "cancelling"
+    assert programs.http.post(f"/jobs/{job_id}/cancel").json()["status"] == "cancelling"
     assert programs.ended(job_id)["status"] == "cancelled"
-    assert httpx.post(f"{programs.url}/jobs/{job_id}/cancel").status_code == 409
+    assert programs.http.post(f"/jobs/{job_id}/cancel").status_code == 409
 
 
-def test_a_data_set_that_is_nowhere_fails_with_what_to_do(programs: Programs) -> None:
+def test_what_is_nowhere_fails_the_job_with_what_to_do(programs: Programs) -> None:
     programs.start("service")
-    programs.start("worker", TUNESERVE_DATASETS_MIRROR="http://127.0.0.1:9/")
-    error = programs.ended(programs.train(dataset="mnist"))["error"]
-    assert error["code"] == "dataset_unavailable"
-    assert "train-images-idx3-ubyte.gz" in error["hint"]
-    assert str(programs.data_dir / "datasets" / "mnist") in error["hint"]
-
-
-def test_weights_that_are_nowhere_fail_with_what_to_do(programs: Programs) -> None:
-    programs.start("service")
-    programs.start("worker", TUNESERVE_WEIGHTS_MIRROR="http://127.0.0.1:9/")
-    error = programs.ended(programs.train(weights="imagenet"))["error"]
-    assert error["code"] == "weights_unavailable"
-    assert "TUNESERVE_WEIGHTS_FILE" in error["hint"]
+    nowhere = "http://127.0.0.1:9/"
+    programs.start("worker", TUNESERVE_DATASETS_MIRROR=nowhere, TUNESERVE_WEIGHTS_MIRROR=nowhere)
+    jobs = programs.train(dataset="mnist"), programs.train(weights="imagenet")
+    data, weights = (programs.ended(job)["error"] for job in jobs)
+    assert (data["code"], weights["code"]) == ("dataset_unavailable", "weights_unavailable")
+    assert "train-images-idx3-ubyte.gz" in data["hint"]
+    assert str(programs.data_dir / "datasets" / "mnist") in data["hint"]
+    assert "TUNESERVE_WEIGHTS_FILE" in weights["hint"]

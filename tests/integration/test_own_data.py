@@ -15,8 +15,8 @@ def test_a_model_of_ones_own_photos_answers_with_their_class_names(programs: Pro
     programs.start("service")
     programs.start("worker")
     files = pets("кошка", "dog", each=20, above="photos/") | {"photos/dog/notes.txt": b"woof"}
-    sent = httpx.post(
-        f"{programs.url}/datasets",
+    sent = programs.http.post(
+        "/datasets",
         params={"name": "pets"},
         content=zipped(files),
         headers={"Content-Type": "application/zip"},
@@ -27,22 +27,22 @@ def test_a_model_of_ones_own_photos_answers_with_their_class_names(programs: Pro
     assert job["status"] == "succeeded", job["error"]
     programs.served(job["model_id"])
     image = files["photos/dog/1.png"]
-    answer = httpx.post(f"{programs.url}/predict", files={"file": image}).json()["predictions"][0]
+    answer = programs.http.post("/predict", files={"file": image}).json()["predictions"][0]
     assert {guess["label"] for guess in answer["top_k"]} == {"кошка", "dog"}
 
 
 def test_mnists_four_files_under_a_name_of_ones_own_are_trained_on(programs: Programs) -> None:
     programs.start("service")
     programs.start("worker")
-    sent = httpx.post(
-        f"{programs.url}/datasets",
+    sent = programs.http.post(
+        "/datasets",
         params={"name": "mine"},
         files=[("file", (name, data)) for name, data in idx_files(each=20).items()],
     )
     assert sent.status_code == 201, sent.text
     job = programs.ended(programs.train(dataset="mine", epochs=1, train_samples=None))
     assert job["status"] == "succeeded", job["error"]
-    assert httpx.get(f"{programs.url}/models/{job['model_id']}").json()["classes"] == ["0", "1", "2"]
+    assert programs.http.get(f"/models/{job['model_id']}").json()["classes"] == ["0", "1", "2"]
 
 
 def test_a_service_killed_while_it_takes_a_data_set_in_leaves_no_half_one(programs: Programs) -> None:
@@ -58,8 +58,8 @@ def test_a_service_killed_while_it_takes_a_data_set_in_leaves_no_half_one(progra
 
     options: dict[str, Any] = {"params": {"name": "pets"}, "headers": {"Content-Type": "application/zip"}}
     with pytest.raises(httpx.TransportError):
-        httpx.post(f"{programs.url}/datasets", content=trickle(), **options)
+        programs.http.post("/datasets", content=trickle(), **options)
     service.wait()
     programs.start("service")
-    assert httpx.get(f"{programs.url}/datasets/pets").status_code == 404
-    assert httpx.post(f"{programs.url}/datasets", content=sent, **options).status_code == 201
+    assert programs.http.get("/datasets/pets").status_code == 404
+    assert programs.http.post("/datasets", content=sent, **options).status_code == 201

@@ -55,7 +55,7 @@ def asked_without_a_pause(programs: Programs) -> Iterator[Counter[tuple[int, str
 def refused(programs: Programs, model: Model) -> None:
     """Returns once the service has refused that model."""
     wait_for(
-        lambda: httpx.get(f"{programs.url}/readyz").json()["checks"]["target"].get("model_id") == model.id,
+        lambda: programs.http.get("/readyz").json()["checks"]["target"].get("model_id") == model.id,
         f"{model.id} to be refused",
     )
 
@@ -68,7 +68,7 @@ def test_no_request_fails_while_models_come_are_refused_and_go_back(programs: Pr
         programs.served(second.id)
         refused(programs, published(onnx=b"this is no graph"))
         programs.served(second.id)
-        httpx.put(f"{programs.url}/models/aliases/serving", json={"model": first.id})
+        programs.http.put("/models/aliases/serving", json={"model": first.id})
         programs.served(first.id)
     assert set(answers) == {(200, "7")}
 
@@ -84,16 +84,16 @@ def test_a_restart_with_a_refused_target_goes_on_with_what_served_before(
     programs.children[0].wait(20)
     programs.start("service")
     programs.served(good.id)
-    assert httpx.post(f"{programs.url}/predict", files={"file": SEVEN}).json()["model"]["id"] == good.id
+    assert programs.http.post("/predict", files={"file": SEVEN}).json()["model"]["id"] == good.id
 
 
 def test_any_of_several_processes_tells_what_all_of_them_counted(programs: Programs) -> None:
     programs.start("service", TUNESERVE_PROCESSES="2")
     for _ in range(30):
-        httpx.get(f"{programs.url}/jobs")  # a new connection each time, to whichever process takes it
+        programs.http.get("/jobs")  # a new connection each time, to whichever process takes it
     counted = 'tuneserve_requests_total{method="GET",route="/jobs",status="200"} 30.0'
-    wait_for(lambda: counted in httpx.get(f"{programs.url}/metrics").text, "the last one to be counted")
-    assert all(counted in httpx.get(f"{programs.url}/metrics").text for _ in range(10))
+    wait_for(lambda: counted in programs.http.get("/metrics").text, "the last one to be counted")
+    assert all(counted in programs.http.get("/metrics").text for _ in range(10))
 
 
 def resident_kib(pid: int) -> int:
