@@ -23,7 +23,7 @@ from service.patience import once
 from service.problems import DESCRIBED
 from service.routes.catalogue import datasets
 from service.routes.models import delete_model
-from service.routes.parameters import After, CheckpointId, JobId, Limit
+from service.routes.parameters import TEXT, After, CheckpointId, JobId, Limit
 from service.state import Service, State
 from service.views import (
     CheckpointView,
@@ -57,7 +57,7 @@ def create_job(recipe: Recipe, service: Service, caller: Who, idempotency_key: I
 def list_jobs(
     service: Service,
     status: Annotated[JobStatus | None, Query(description="Only jobs that are there; default: all")] = None,
-    dataset: Annotated[str | None, Query(description="Only jobs that train on it; default: all")] = None,
+    dataset: Annotated[str | None, Query(pattern=TEXT, description="Only jobs that train on it; default: all")] = None,
     after: After = None,
     limit: Limit = 20,
 ) -> JobPage:
