@@ -23,13 +23,13 @@ TRAIN = "tuneserve train --dataset digits --network resnet18 --weights random"
 SESSION = {
     "Is everything there?": ("tuneserve doctor",),
     "Train, and ask": (
-        f"{TRAIN} --epochs 6",
+        f"{TRAIN} --epochs 5",
         "tuneserve models",
         "tuneserve predict digits/7.png digits/3.png",
         "tuneserve predict --json - < digits/7.png",
     ),
     "Let a job rest, and go on": (
-        f"{TRAIN} --epochs 8 --detach > job",
+        f"{TRAIN} --epochs 6 --detach > job",
         "tuneserve pause $(cat job)",
         "tuneserve jobs",
         "tuneserve resume $(cat job)",

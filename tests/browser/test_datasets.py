@@ -8,7 +8,7 @@ from playwright.sync_api import Page, Route, expect
 
 from tests.browser.test_page import fill_in
 from tests.datafiles import zipped
-from tests.integration.conftest import Programs
+from tests.integration.conftest import Programs, wait_for
 from tests.setfiles import pets
 
 pytestmark = pytest.mark.browser
@@ -107,7 +107,7 @@ def test_all_that_is_wrong_is_told_file_by_file(page: Page, programs: Programs, 
     wrong = page.get_by_label("What is wrong")
     expect(wrong).to_contain_text("leads out of the archive")
     expect(wrong.get_by_role("row", name="cat/a.png")).to_contain_text("not an image")
-    assert list((programs.data_dir / "uploads").iterdir()) == []
+    wait_for(lambda: not list((programs.data_dir / "uploads").iterdir()), "the upload to be removed")
 
 
 def test_a_data_set_is_deleted_by_who_means_it(page: Page, programs: Programs, archive: Path) -> None:
