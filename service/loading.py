@@ -23,7 +23,7 @@ def loader(settings: Settings, store: ArtifactStore) -> Load:
         if on_gpu:
             from service.torch_predictor import TorchPredictor  # imports torch: a CPU service must not
 
-            predictor = TorchPredictor(model, store, "cuda")
+            predictor = TorchPredictor(model, store, "cuda", settings.predict_batch)
         else:
             predictor = _on_cpu(model, store, settings.resolved_predict_threads)
         # on a CPU a full batch of photos would take seconds, and gains nothing

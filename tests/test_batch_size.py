@@ -44,6 +44,26 @@ def test_a_batch_that_does_not_fit_is_the_end_of_the_search() -> None:
     assert largest_that_helps(seconds, 64, 4096) == 256
 
 
+def test_a_first_batch_that_does_not_fit_is_halved_until_one_does() -> None:
+    tried: list[int] = []
+
+    def seconds(size: int) -> float:
+        tried.append(size)
+        if size > 20:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+        return 1.0
+
+    assert largest_that_helps(seconds, 64, 4096) == 16
+    assert tried == [64, 32, 16]
+
+
+def test_where_nothing_fits_the_smallest_is_left_to_fail_with_its_reason() -> None:
+    def seconds(size: int) -> float:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+
+    assert largest_that_helps(seconds, 64, 4096) == 2
+
+
 def test_another_error_is_not_taken_for_a_lack_of_memory() -> None:
     def seconds(size: int) -> float:
         if size > 64:
@@ -55,7 +75,7 @@ def test_another_error_is_not_taken_for_a_lack_of_memory() -> None:
 
 
 def test_enough_steps_are_left_to_learn_in() -> None:
-    assert [most_for(samples) for samples in (1_000, 55_000, 1_200_000)] == [10, 550, 1024]
+    assert [most_for(samples) for samples in (1_000, 55_000, 1_200_000)] == [5, 275, 512]
 
 
 def test_the_tried_steps_are_real_and_leave_the_network_as_it_was() -> None:

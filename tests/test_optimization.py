@@ -28,7 +28,7 @@ def moved(loss_scale: float, **fields: Any) -> float:
         "weight_decay": 0.0,
     }
     recipe = ResolvedRecipe.model_validate(decided | fields)
-    Optimization(network, recipe, CPU).step(network(torch.ones(1, 1)).sum() * loss_scale, 1.0)
+    Optimization(network, recipe, CPU).step(network(torch.ones(1, 1)).sum() * loss_scale)
     return abs(network.weight.item() - before)
 
 

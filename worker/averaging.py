@@ -35,10 +35,11 @@ class WeightMean:
     @torch.no_grad()
     def swap(self) -> None:
         """Exchange the network's weights with the mean, or back."""
-        for own, other in zip(self._own, self._other, strict=True):
-            kept = own.clone()
-            own.copy_(other)
-            other.copy_(kept)
+        if not self._own:
+            return
+        kept = [own.clone() for own in self._own]
+        torch._foreach_copy_(self._own, self._other)
+        torch._foreach_copy_(self._other, kept)
 
     def to_arrays(self) -> Arrays:
         """The weights that are not in the network now."""

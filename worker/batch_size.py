@@ -8,15 +8,17 @@ import torch
 from torch import nn
 
 from core.recipe import ResolvedRecipe
-from worker.data import Part, channels_last
+from worker.augment import SETS
+from worker.averaging import RAMP
+from worker.data import Part
 from worker.failures import is_out_of_memory
-from worker.optimization import Optimization
-from worker.train import DTYPES
+from worker.train import Run
 
 GAIN = 1.05  # twice the batch must give so many times the images a second
-MOST = 1024  # beyond it SGD needs other recipes (Goyal et al. 2017)
-STEPS_AN_EPOCH = 100  # at least, or too few steps are left to learn in
-WARM_UP, TIMED = 3, 5  # steps
+MOST = 512  # with the rate of smaller ones (core.networks), larger ones learn less for as much work
+SMALLEST = 2  # BatchNorm cannot take a batch of one
+STEPS_AN_EPOCH = 200  # at least, or too few steps are left to learn in
+WARM_UP, TIMED = 6, 6  # steps; a step that is recorded has been so within the warm-up (worker.captured)
 SHOWN = 32  # images, over and over: what is on them takes no time
 
 
@@ -25,18 +27,19 @@ def most_for(train_samples: int) -> int:
 
 
 def largest_that_helps(seconds_of_step: Callable[[int], float], first: int, most: int) -> int:
-    """Double ``first`` up to ``most`` as long as it fits the memory and gives more images a second."""
-    size, rate = first, first / seconds_of_step(first)
-    while size * 2 <= most:
-        try:
-            doubled = size * 2 / seconds_of_step(size * 2)
-        except RuntimeError as error:
-            if not is_out_of_memory(error):
-                raise
+    """Double ``first`` up to ``most`` as long as it fits the memory and gives more images a second.
+
+    Where ``first`` does not fit, the largest of its halves that does.
+    """
+    size, seconds = first, _try(seconds_of_step, first)
+    while seconds is None and size >= 2 * SMALLEST:
+        size = most = size // 2
+        seconds = _try(seconds_of_step, size)
+    while seconds is not None and size * 2 <= most:
+        doubled = _try(seconds_of_step, size * 2)
+        if doubled is None or 2 * seconds < doubled * GAIN:
             break
-        if doubled < rate * GAIN:
-            break
-        size, rate = size * 2, doubled
+        size, seconds = size * 2, doubled
     return size
 
 
@@ -45,22 +48,30 @@ def time_steps(
 ) -> Callable[[int], float]:
     """Seconds of a training step at a batch size, on a copy of the network."""
     shown = part.some(range(min(SHOWN, len(part))))
+    recipe = recipe.model_copy(update={"compile": False})  # compiling takes longer than all tries
 
     def seconds_of_step(size: int) -> float:
-        trial = copy.deepcopy(network)
-        optimization = Optimization(trial, recipe, device)
+        run = Run(copy.deepcopy(network), prepare, recipe, device, SETS[recipe.augmentation], None)
         rows = torch.arange(size, device=device) % len(shown)
         images, labels = shown[rows], part.labels[rows]
         started = 0.0
         for step in range(WARM_UP + TIMED):
             if step == WARM_UP:
                 started = _now(device)
-            with torch.autocast(device.type, DTYPES[recipe.precision], enabled=recipe.precision != "fp32"):
-                logits = trial(channels_last(prepare(images)))
-            optimization.step(nn.functional.cross_entropy(logits.float(), labels), recipe.learning_rate)
+            run.step(RAMP + step, images, labels, recipe.learning_rate)
         return (_now(device) - started) / TIMED
 
     return seconds_of_step
+
+
+def _try(seconds_of_step: Callable[[int], float], size: int) -> float | None:
+    """None where it does not fit the memory."""
+    try:
+        return seconds_of_step(size)
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+    return None
 
 
 def _now(device: torch.device) -> float:

@@ -17,14 +17,19 @@ Arrays = Mapping[str, npt.NDArray[Any]]
 
 class Optimization:
     def __init__(self, network: nn.Module, recipe: ResolvedRecipe, device: torch.device) -> None:
-        self.optimizer = _optimizer(network, recipe)
+        self.optimizer = _optimizer(network, recipe, device)
         self.scaler = GradScaler(device.type, enabled=recipe.precision == "fp16")
         self._trained = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
         self._clipping = recipe.gradient_clipping
 
-    def step(self, loss: Tensor, rate: float) -> None:
+    def set_rate(self, rate: float) -> None:
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(rate)
+            else:
+                group["lr"] = rate
+
+    def step(self, loss: Tensor) -> None:
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         if self._clipping is not None:
@@ -69,11 +74,14 @@ def balanced(labels: Tensor, classes: int) -> Tensor:
     return len(labels) / (classes * counts.float())
 
 
-def _optimizer(network: nn.Module, recipe: ResolvedRecipe) -> torch.optim.Optimizer:
-    groups = parameter_groups(network, recipe.weight_decay)
+def _optimizer(network: nn.Module, recipe: ResolvedRecipe, device: torch.device) -> torch.optim.Optimizer:
+    """On a GPU the rate lies on the device: a recorded step reads it there, where a number would be fixed for ever."""
+    groups, on_gpu = parameter_groups(network, recipe.weight_decay), device.type == "cuda"
+    for group in groups if on_gpu else ():
+        group["lr"] = torch.tensor(recipe.learning_rate, device=device)
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(
             groups, lr=recipe.learning_rate, momentum=recipe.momentum, nesterov=recipe.momentum > 0, fused=True
         )
     kind = torch.optim.AdamW if recipe.optimizer == "adamw" else torch.optim.Adam
-    return kind(groups, lr=recipe.learning_rate, fused=True)
+    return kind(groups, lr=recipe.learning_rate, fused=True, capturable=on_gpu)

@@ -11,11 +11,14 @@ from worker import devices
 
 SMALLEST = 2  # BatchNorm cannot take a batch of one
 # a run sees about so many images, in so many epochs at least and at most; a GPU sees them in a minute
-IMAGES = {"cpu": (120_000, 2, 6), "cuda": (1_200_000, 6, 30)}
+IMAGES = {"cpu": (120_000, 2, 6), "cuda": (1_650_000, 6, 30)}
 STEPS, FROZEN_STEPS = 120, 600  # at least, as far as this many epochs reach:
 MOST_EPOCHS = 60
 PHOTO_EPOCHS = 8  # before these, other crops and lights of the photos cost more than they teach
-SIGNS = ("kmnist", "svhn")  # data sets that are plain, and yet are changed as digits are: a sign must not be mirrored
+# data sets that are plain, and yet are changed: as digits are, since a sign must not be mirrored; or as photos are
+SIGNS, THINGS = ("kmnist", "svhn"), ("fashion_mnist",)
+# what a GPU shows small pictures at, unless they are digits: most networks halve them four times before they look twice
+GPU_SIDE = 96
 
 
 def resolve(
@@ -39,7 +42,7 @@ def resolve(
     optimizer = network.traits.optimizer if recipe.optimizer == "auto" else recipe.optimizer
     rate = network.learning_rate(optimizer, pretrained and not _is_new_head_alone(recipe), batch_size)
     decided = {
-        "image_size": network.image_size(detail, pretrained) if recipe.image_size == "auto" else recipe.image_size,
+        "image_size": _image_size(recipe, device, detail, style) if recipe.image_size == "auto" else recipe.image_size,
         "epochs": epochs,
         "batch_size": min(batch_size, train_samples),
         "learning_rate": rate if recipe.learning_rate == "auto" else recipe.learning_rate,
@@ -67,9 +70,15 @@ def _augmentation(recipe: Recipe, style: str, epochs: int) -> str:
     """
     if recipe.freeze != "none":
         return "none"
-    if style == "photo":
+    if style == "photo" or recipe.dataset in THINGS:
         return "photos" if epochs >= PHOTO_EPOCHS else "none"
     return "digits" if style == "digit" or recipe.dataset in SIGNS else "none"
+
+
+def _image_size(recipe: Recipe, device: torch.device, detail: int, style: str) -> int:
+    network = NETWORKS[recipe.network]
+    side = network.image_size(detail, recipe.weights != "random")
+    return side if device.type == "cpu" or style == "digit" else max(side, network.fitting(GPU_SIDE))
 
 
 def _batch_size(train_samples: int) -> int:

@@ -14,6 +14,7 @@ from worker import augment as augmentation
 from worker import midway
 from worker.augment import Augment
 from worker.averaging import WeightMean
+from worker.captured import Captured
 from worker.data import Part, batches, channels_last, steps_per_epoch
 from worker.freeze import train_mode
 from worker.midway import Midway
@@ -78,7 +79,7 @@ def fit(
 
     Raises Interrupted when ``should_stop`` says so, and LossNotFinite before an epoch with such a loss is given out.
     """
-    run = _Run(network, prepare, recipe, device, augment, class_weights)
+    run = Run(network, prepare, recipe, device, augment, class_weights)
     if state:
         run.resume(state)
     per_epoch = steps_per_epoch(len(train), recipe.batch_size)
@@ -111,7 +112,7 @@ def fit(
             run.mean.swap()
 
 
-class _Run:
+class Run:
     """What every step of a training works with."""
 
     def __init__(
@@ -129,6 +130,9 @@ class _Run:
         self._criterion = nn.CrossEntropyLoss(weight=class_weights, label_smoothing=recipe.label_smoothing)
         self._prepare, self._augment = prepare, augment
         self._recipe, self._device = recipe, device
+        # scaling a loss for fp16 asks the device whether it went well
+        graphed = device.type == "cuda" and recipe.precision != "fp16"
+        self._train = Captured(self._train_on) if graphed else self._train_on
 
     def resume(self, state: Arrays) -> None:
         self.optimization.from_arrays(state)
@@ -136,14 +140,19 @@ class _Run:
         self.mean.swap()
 
     def step(self, step: int, images: Tensor, labels: Tensor, rate: float) -> tuple[Tensor, Tensor]:
-        """Loss and logits, of the network as it was before."""
+        """Loss and logits, of the network as it was before; good until the next step."""
+        self.optimization.set_rate(rate)
+        loss, logits = self._train(images, labels)
+        self.mean.update(step + 1)
+        return loss, logits
+
+    def _train_on(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         precision = self._recipe.precision
         with torch.autocast(self._device.type, DTYPES[precision], enabled=precision != "fp32"):
             logits = self._forward(channels_last(self._augment(self._prepare(images))))
         loss: Tensor = self._criterion(logits.float(), labels)
-        self.optimization.step(loss, rate)
-        self.mean.update(step + 1)
-        return loss, logits
+        self.optimization.step(loss)
+        return loss.detach(), logits.detach()
 
     def give_out(self, step: int, means: "_Means", on_midway: Callable[[Midway], None]) -> None:
         here = midway.to_arrays(step, means.sums(), self._device)
@@ -183,7 +192,7 @@ class _Means:
 
     @torch.no_grad()
     def add(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
-        self._loss_sum += loss.detach() * len(labels)
+        self._loss_sum += loss * len(labels)
         self._correct += (logits.argmax(1) == labels).sum()
         self._images += len(labels)
 

@@ -1,44 +1,172 @@
-"""On a real CUDA device: one job from recipe to model, and the same answers there as on the CPU."""
+"""On a real CUDA device: one job from recipe to model, recorded steps, and the same answers there as on the CPU."""
 
 from collections.abc import Callable
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from core import jobs, models
 from core.db import Database
+from core.images import Preparation
 from core.jobs import Claim
+from core.network import Prepare, build
 from core.predictor import OnnxPredictor
+from core.recipe import ResolvedRecipe
 from core.settings import Settings
 from core.store import LocalStore
-from core.tables import JobStatus
+from core.tables import JobStatus, Model
 from service.torch_predictor import TorchPredictor
 from worker import trainer
+from worker.augment import SETS
+from worker.batch_size import largest_that_helps, time_steps
+from worker.captured import WARM_UP
+from worker.data import Part
 from worker.report import Reporter
+from worker.train import Run, fit
 
 pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
 ]
+CUDA = torch.device("cuda", 0)
+DIGIT = Preparation(
+    style="digit", height=28, width=28, channels=1, image_size=32, mean=(0.13, 0.13, 0.13), std=(0.31, 0.31, 0.31)
+)
+Trained = tuple[Model, dict[str, Any], dict[str, Any]]  # the model; its job's device and resolved recipe
 
 
-def test_a_job_trains_on_the_gpu_and_both_predictors_answer_alike(
-    settings: Settings, db: Database, store: LocalStore, claimed: Callable[..., Claim], tmp_path: Path
-) -> None:
-    claim = claimed(dataset="digits", network="resnet50", weights="random", epochs=6, label_smoothing=0.1)
+def recipe(**fields: Any) -> ResolvedRecipe:
+    decided: dict[str, Any] = {
+        "image_size": 32,
+        "epochs": 2,
+        "batch_size": 64,
+        "learning_rate": 0.05,
+        "augmentation": "none",
+        "precision": "bf16",
+        "device": "cuda",
+    }
+    return ResolvedRecipe.model_validate(decided | fields)
+
+
+def on_gpu(network: nn.Module) -> nn.Module:
+    return network.to("cuda", memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+
+@pytest.fixture
+def seeded_resnet() -> nn.Module:
+    torch.manual_seed(0)
+    return on_gpu(build("resnet18", 10))
+
+
+@pytest.fixture
+def two_kinds() -> Part:
+    """Bright images and dark ones."""
+    labels = torch.arange(1024, device="cuda") % 2
+    levels = 60 + 120 * labels[:, None, None, None] + torch.randint(0, 60, (1024, 28, 28, 1), device="cuda")
+    return Part(levels.to(torch.uint8), labels)
+
+
+@pytest.fixture
+def trained(settings: Settings, db: Database, store: LocalStore, claimed: Callable[..., Claim]) -> Trained:
+    claim = claimed(dataset="digits", network="resnet50", weights="random", epochs=10, label_smoothing=0.1)
     trainer.run(settings, db, store, Reporter(db, claim, 1.0))
     with db.read() as session:
         job = jobs.get(session, claim.job_id)
-        model = models.find(session, "latest")
-    assert job.status is JobStatus.SUCCEEDED
-    assert job.device["type"] == "cuda"
-    assert job.resolved_recipe is not None
-    assert job.resolved_recipe["precision"] == "bf16"
-    assert job.device["peak_memory_bytes"] > 0
-    assert job.metrics["test_accuracy"] > 0.97
-    images = np.random.default_rng(0).integers(0, 256, (8, 28, 28, 1), np.uint8)
-    on_gpu = TorchPredictor(model, store, "cuda").run(images).probabilities
-    on_cpu = OnnxPredictor(model, store, 1).run(images).probabilities
-    np.testing.assert_allclose(on_gpu, on_cpu, atol=0.05)  # bf16 has eight bits of mantissa
+        assert job.status is JobStatus.SUCCEEDED
+        assert job.resolved_recipe is not None
+        assert job.metrics["test_accuracy"] > 0.97
+        return models.find(session, "latest"), job.device, job.resolved_recipe
+
+
+def test_a_job_trains_on_the_gpu_and_both_predictors_answer_alike(trained: Trained, store: LocalStore) -> None:
+    model, device, resolved = trained
+    assert device["type"] == "cuda"
+    assert device["peak_memory_bytes"] > 0
+    assert resolved["precision"] == "bf16"
+    images = np.random.default_rng(0).integers(0, 256, (50, 28, 28, 1), np.uint8)
+    gpu, cpu = TorchPredictor(model, store, "cuda", largest=12), OnnxPredictor(model, store, 1)
+    for count in (1, 2, 3, 8, 11, 12, 13, 50):  # filled up, exact, and more than is recorded
+        given, wanted = gpu.run(images[:count]), cpu.run(images[:count])
+        np.testing.assert_allclose(given.probabilities, wanted.probabilities, atol=0.1)  # bf16 has eight bits
+        assert given.strangeness is not None
+        assert wanted.strangeness is not None
+        np.testing.assert_allclose(given.strangeness, wanted.strangeness, atol=0.1, rtol=0.1)
+
+
+@pytest.mark.parametrize("kind", ["sgd", "adamw"])
+def test_a_recorded_step_does_what_the_same_step_does_by_itself(
+    kind: str, two_kinds: Part, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def after_steps() -> tuple[list[float], dict[str, torch.Tensor]]:
+        torch.manual_seed(0)
+        network = on_gpu(build("resnet18", 10))
+        run = Run(
+            network, Prepare(DIGIT).cuda(), recipe(optimizer=kind, precision="fp32", ema=0.5), CUDA, SETS["none"], None
+        )
+        losses = []
+        for step in range(WARM_UP + 5):
+            rows = range(step * 64, step * 64 + 64)
+            images, labels = two_kinds.some(rows), two_kinds.labels[step * 64 : step * 64 + 64]
+            losses.append(run.step(step, images, labels, 1e-3 * (step + 1))[0].item())
+        return losses, network.state_dict()
+
+    recorded, weights = after_steps()
+    monkeypatch.setattr("worker.train.Captured", lambda step: step)
+    plain, other_weights = after_steps()
+    assert recorded == pytest.approx(plain, rel=1e-3)
+    assert len(set(recorded)) == len(recorded)
+    for name, tensor in weights.items():
+        torch.testing.assert_close(tensor, other_weights[name], rtol=1e-2, atol=1e-4)
+
+
+@pytest.mark.parametrize("augmentation", ["digits", "photos"])
+def test_no_step_waits_for_the_device(augmentation: str, two_kinds: Part, seeded_resnet: nn.Module) -> None:
+    given = recipe(augmentation=augmentation, ema=0.9, gradient_clipping=1.0)
+    weights = torch.ones(10, device="cuda")
+    run = Run(seeded_resnet, Prepare(DIGIT).cuda(), given, CUDA, SETS[augmentation], weights)
+    images, labels = two_kinds.some(range(64)), two_kinds.labels[:64]
+    for step in range(WARM_UP + 1):  # recording waits
+        run.step(step, images, labels, 0.1)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for step in range(20):
+            run.step(step, images, labels, 0.1)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+def test_every_recorded_step_changes_its_images_in_another_way(two_kinds: Part, seeded_resnet: nn.Module) -> None:
+    given = recipe(augmentation="digits", learning_rate=1e-9)
+    run = Run(seeded_resnet, Prepare(DIGIT).cuda(), given, CUDA, SETS["digits"], None)
+    losses = [run.step(step, two_kinds.some(range(64)), two_kinds.labels[:64], 0.0)[0].item() for step in range(10)]
+    assert len(set(losses[WARM_UP:])) == len(losses[WARM_UP:])
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16", "fp32"])
+def test_every_precision_learns(precision: str, two_kinds: Part, seeded_resnet: nn.Module) -> None:
+    given = recipe(precision=precision, epochs=3)
+    epochs = list(fit(seeded_resnet, Prepare(DIGIT).cuda(), two_kinds, given, CUDA))
+    assert epochs[-1].accuracy > 0.95
+
+
+def test_training_goes_on_from_an_epochs_state(two_kinds: Part, seeded_resnet: nn.Module) -> None:
+    given, prepare = recipe(epochs=4, ema=0.9), Prepare(DIGIT).cuda()
+    first = list(fit(seeded_resnet, prepare, two_kinds, given, CUDA, last_epoch=2))
+    rest = list(fit(seeded_resnet, prepare, two_kinds, given, CUDA, epochs_done=2, state=first[-1].state))
+    assert [epoch.number for epoch in first + rest] == [1, 2, 3, 4]
+    assert rest[-1].loss < first[0].loss
+
+
+def test_a_batch_too_large_for_the_device_is_not_chosen(two_kinds: Part, seeded_resnet: nn.Module) -> None:
+    few = 600 * 2**20
+    torch.cuda.set_per_process_memory_fraction(few / torch.cuda.get_device_properties(0).total_memory)
+    try:
+        seconds = time_steps(
+            seeded_resnet, Prepare(DIGIT.model_copy(update={"image_size": 96})).cuda(), two_kinds, recipe(), CUDA
+        )
+        assert largest_that_helps(seconds, 1024, 1024) < 1024
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
