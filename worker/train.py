@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 import torch
@@ -19,6 +20,7 @@ from worker.data import Part, batches, channels_last, steps_per_epoch
 from worker.freeze import train_mode
 from worker.midway import Midway
 from worker.optimization import Arrays, Optimization
+from worker.products import AsProducts
 from worker.schedule import learning_rate
 
 REPORT_EVERY_S = 0.5
@@ -130,6 +132,8 @@ class Run:
         self._criterion = nn.CrossEntropyLoss(weight=class_weights, label_smoothing=recipe.label_smoothing)
         self._prepare, self._augment = prepare, augment
         self._recipe, self._device = recipe, device
+        # what is compiled chooses its own kernels
+        self._sooner = AsProducts() if device.type == "cpu" and not recipe.compile else nullcontext()
         # scaling a loss for fp16 asks the device whether it went well
         graphed = device.type == "cuda" and recipe.precision != "fp16"
         self._train = Captured(self._train_on) if graphed else self._train_on
@@ -148,7 +152,7 @@ class Run:
 
     def _train_on(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         precision = self._recipe.precision
-        with torch.autocast(self._device.type, DTYPES[precision], enabled=precision != "fp32"):
+        with self._sooner, torch.autocast(self._device.type, DTYPES[precision], enabled=precision != "fp32"):
             logits = self._forward(channels_last(self._augment(self._prepare(images))))
         loss: Tensor = self._criterion(logits.float(), labels)
         self.optimization.step(loss)

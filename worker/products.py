@@ -1,0 +1,67 @@
+"""Convolutions over tiny maps as the matrix products that they are.
+
+Deep in a network a small picture is a few pixels of a thousand channels. On a CPU oneDNN's convolutions take several
+times as long there as its matrix products, above all for the gradient of the weights (benchmarks/README.md).
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+
+MOST_PIXELS = 16  # of a map: beyond, a convolution is as fast
+
+
+class AsProducts(TorchFunctionMode):
+    """Within it ``torch.conv2d`` gives the same numbers, but for rounding, sooner."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        given = kwargs or {}
+        product = _product(*args, **given) if func is torch.conv2d else None
+        return func(*args, **given) if product is None else product
+
+
+def _product(
+    images: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Sequence[int] = (1, 1),
+    padding: Sequence[int] | str = (0, 0),
+    dilation: Sequence[int] = (1, 1),
+    groups: int = 1,
+) -> Tensor | None:
+    """None where it is not known to be worth it. The arguments are those that nn.Conv2d gives."""
+    if groups != 1 or images.ndim != 4 or isinstance(padding, str) or tuple(dilation) != (1, 1):
+        return None
+    kernel = weight.shape[2:]
+    if tuple(kernel) == (1, 1) and tuple(padding) == (0, 0):
+        return _of_each_pixel(images[:, :, :: stride[0], :: stride[1]], weight, bias)
+    sides = zip(images.shape[2:], kernel, padding, stride, strict=True)
+    if all((side + 2 * pad - width) // step == 0 for side, width, pad, step in sides):
+        return _of_the_whole(images, weight[:, :, padding[0] :, padding[1] :], bias)
+    return None
+
+
+def _of_each_pixel(images: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor | None:
+    if images.shape[2] * images.shape[3] > MOST_PIXELS:
+        return None
+    return functional.linear(images.permute(0, 2, 3, 1), weight.flatten(1), bias).permute(0, 3, 1, 2)
+
+
+def _of_the_whole(images: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor | None:
+    """One pixel comes out. ``weight`` begins where the image does; what lies beyond the other's end meets nothing."""
+    height, width = (min(sides) for sides in zip(images.shape[2:], weight.shape[2:], strict=True))
+    if height * width > MOST_PIXELS:
+        return None
+    seen, met = images[:, :, :height, :width], weight[:, :, :height, :width]
+    out = functional.linear(seen.permute(0, 2, 3, 1).flatten(1), met.permute(0, 2, 3, 1).flatten(1), bias)
+    return out[:, :, None, None]
