@@ -74,6 +74,30 @@ def test_validation_and_subset_have_every_class_alike() -> None:
     assert torch.bincount(splits.train.labels).tolist() == [10] * 4
 
 
+def uneven(*counts: int) -> Dataset:
+    """So many images of each class."""
+    data = dataset(sum(counts), classes=len(counts))
+    data.train_labels[:] = np.repeat(np.arange(len(counts)), counts)
+    return data
+
+
+def test_a_rare_class_is_held_back_no_more_than_the_others() -> None:
+    splits = split(uneven(1000, 10), None, 0.1, seed=0)
+    assert torch.bincount(splits.validation.labels).tolist() == [100, 1]
+    assert torch.bincount(splits.train.labels).tolist() == [900, 9]
+
+
+@pytest.mark.parametrize("fraction", [0.1, 0.5])
+def test_some_image_of_every_class_is_trained_on(fraction: float) -> None:
+    splits = split(uneven(97, 2, 1), None, fraction, seed=0)
+    assert torch.bincount(splits.train.labels).min() == 1
+    assert len(splits.validation) == round(100 * fraction)
+
+
+def test_what_cannot_be_divided_is_not_held_back() -> None:
+    assert len(split(uneven(1, 1, 2), None, 0.5, seed=0).validation) == 1
+
+
 def test_a_class_with_few_images_gives_all_it_has() -> None:
     data = dataset(100, classes=2)
     data.train_labels[:] = 0

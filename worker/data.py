@@ -44,10 +44,13 @@ class Splits:
 
 
 def split(dataset: Dataset, train_samples: int | None, validation_fraction: float, seed: int) -> Splits:
-    """Hold back a validation part, then take a class-balanced subset of the rest. The same seed, the same images."""
+    """Hold back a validation part, a share of every class, then take a class-balanced subset of the rest.
+
+    The same seed, the same images.
+    """
     order = np.random.default_rng(seed).permutation(len(dataset.train_labels))
     wanted = min(round(validation_fraction * len(order)), VALIDATION_MOST)
-    validation = _balanced(order, dataset.train_labels, wanted)
+    validation = _proportional(order, dataset.train_labels, wanted)
     rest = order[~np.isin(order, validation)]
     train = rest if train_samples is None else _balanced(rest, dataset.train_labels, train_samples)
     return Splits(
@@ -131,12 +134,28 @@ def _moments(images: Tensor | OnHost | Streamed) -> tuple[int, Tensor]:
 
 def _balanced(order: Indices, labels: Labels, count: int) -> Indices:
     """The first ``count`` of ``order``, taken in turn from every class as long as it lasts."""
-    of_class = labels[order]
-    rank = np.zeros(len(order), dtype=np.int64)  # how many of its class come before it
-    for label in np.unique(of_class):
-        members = of_class == label
-        rank[members] = np.arange(members.sum())
-    return order[np.sort(np.argsort(rank, kind="stable")[:count])]
+    ranks, _ = _within_class(labels[order])
+    return order[np.sort(np.argsort(ranks, kind="stable")[:count])]
+
+
+def _proportional(order: Indices, labels: Labels, count: int) -> Indices:
+    """The first ``count`` of ``order``, of each class in proportion to its size; yet never the last one of a class, or
+    nothing would be left to learn it from.
+    """
+    ranks, sizes = _within_class(labels[order])
+    places = (ranks + 0.5) / sizes  # where among its class: a share of all places is the same share of each class
+    others = np.flatnonzero(ranks < sizes - 1)
+    return order[np.sort(others[np.argsort(places[others], kind="stable")[:count]])]
+
+
+def _within_class(labels: Labels) -> tuple[Indices, Indices]:
+    """For each: how many of its class come before it, and how many its class has."""
+    ranks, sizes = np.zeros(len(labels), np.int64), np.zeros(len(labels), np.int64)
+    for label in np.unique(labels):
+        members = labels == label
+        sizes[members] = members.sum()
+        ranks[members] = np.arange(members.sum())
+    return ranks, sizes
 
 
 def _part(images: Images | Photos, labels: Labels, chosen: Indices) -> Part:
