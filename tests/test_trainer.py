@@ -45,6 +45,7 @@ from worker.datasets import load
 from worker.evaluate import Answers
 from worker.familiarity import STRANGENESS
 from worker.launch import EXIT_CLAIM_LOST, EXIT_INTERRUPTED
+from worker.midway import step_of
 from worker.optimization import Optimization
 from worker.probes import probes
 from worker.report import Reporter
@@ -543,6 +544,40 @@ def test_a_frozen_part_is_trained_too_when_its_time_has_come(prepared: Callable[
     assert changed[0] == {"fc.weight", "fc.bias"}
     assert "conv1.0.weight" in changed[1]
     assert [metrics["epoch"] for metrics in training.history] == [1, 2]
+
+
+def test_a_frozen_stage_that_was_interrupted_is_unfrozen_as_if_it_had_not_been(
+    quick: Settings, db: Database, store: LocalStore, claimed: Claimed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frozen_first = RECIPE | {"epochs": 2, "freeze": "backbone", "unfreeze_after": 1}
+    whole = set_up(quick, db, store, attempt(db, quick, claimed(**frozen_first)))
+    trainer.train(whole)
+    claim = claimed(**frozen_first)
+    first = set_up(quick, db, store, attempt(db, quick, claim))
+    stop_after_steps(monkeypatch, 1)
+    with pytest.raises(Interrupted):
+        trainer.train(first)
+    monkeypatch.undo()
+    with db.write() as session:
+        jobs.release(session, claim, "test", NOW)
+        again = jobs.claim(session, "worker_a", NOW)
+    assert again is not None
+    second = set_up(quick, db, store, attempt(db, quick, again))
+    checkpointing.resume(second)
+    assert step_of(second.state) == 1
+    trainer.train(second)
+    assert [
+        name for name, tensor in weights_of(second).items() if not torch.equal(tensor, weights_of(whole)[name])
+    ] == []
+
+
+def stop_after_steps(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    """From now on training is asked to stop after so many steps, as a pause does."""
+    asked = itertools.count()
+    fit = worker.train.fit
+    monkeypatch.setattr(
+        trainer, "fit", lambda *given, **options: fit(*given, **options | {"should_stop": lambda: next(asked) >= count})
+    )
 
 
 def test_a_batch_that_does_not_fit_the_memory_is_halved_and_told(

@@ -138,6 +138,7 @@ def _train(training: Training) -> None:
             training.frozen = ()
         here = done > first or step_of(training.state) is not None  # else the state is the stage's before
         _train_stage(training, done, last, training.state if here else None)
+        training.state = None  # what it began with is no state of the next stage
 
 
 def _train_stage(training: Training, done: int, last: int, state: Arrays | None) -> None:
