@@ -7,7 +7,7 @@ import torch
 from sklearn.metrics import precision_recall_fscore_support
 from torch import Tensor, nn
 
-import worker.evaluate
+import worker.chunks
 from core.errors import LossNotFinite
 from worker.data import Part
 from worker.evaluate import Evaluation, ask, evaluate, macro, score
@@ -59,7 +59,7 @@ def test_a_part_without_images_has_no_answers() -> None:
 
 def test_every_image_counts_once_however_they_are_split(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = evaluate(SaysItsPixel(), ToFloat(), PART, 3)
-    monkeypatch.setattr(worker.evaluate, "BATCH", 4)  # 4 and 2
+    monkeypatch.setattr(worker.chunks, "MOST", 4)  # 4 and 2
     split = evaluate(SaysItsPixel(), ToFloat(), PART, 3)
     assert split.loss == pytest.approx(whole.loss)
     assert (split.accuracy, split.confusion) == (whole.accuracy, whole.confusion)

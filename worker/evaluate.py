@@ -8,9 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from core.errors import LossNotFinite
-from worker.data import Part, channels_last, in_order
-
-BATCH = 256
+from worker.chunks import look
+from worker.data import Part, channels_last
 
 
 @dataclass(frozen=True)
@@ -60,8 +59,8 @@ def ask(network: nn.Module, prepare: nn.Module, part: Part, classes: int) -> Ans
     """
     network.eval()
     logits = torch.empty(len(part), classes, device=part.labels.device)  # stays there: the host waits once, at the end
-    for start, (images, _) in zip(range(0, len(part), BATCH), in_order(part, BATCH), strict=True):
-        logits[start : start + BATCH] = network(channels_last(prepare(images)))
+    for start, seen in look(part, lambda images: network(channels_last(prepare(images)))):
+        logits[start : start + len(seen)] = seen
     answers = Answers(logits.cpu(), part.labels.cpu())
     if not answers.logits.isfinite().all():
         raise LossNotFinite(f"Some logits for {len(part)} images that were held back are infinite or not a number.")

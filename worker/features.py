@@ -11,11 +11,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from worker.data import Part, channels_last, in_order
+from worker.chunks import look
+from worker.data import Part, channels_last
 from worker.freeze import cut
 from worker.streaming import OnHost
 
-BATCH = 256
 DISK_SHARE = 0.5  # of what is free: checkpoints need the rest
 
 
@@ -83,7 +83,7 @@ def _room(sample: Tensor, count: int, most_bytes: int, disk: Disk | None) -> Ten
 @torch.no_grad()
 def _behind(frozen: nn.Module, prepare: nn.Module, part: Part, rows: Tensor) -> Part:
     """The part with the activations of its images, which ``rows`` has room for."""
-    for start, (images, _) in zip(range(0, len(part), BATCH), in_order(part, BATCH), strict=True):
-        rows[start : start + BATCH] = frozen(channels_last(prepare(images)))[0]
+    for start, seen in look(part, lambda images: frozen(channels_last(prepare(images)))[0]):
+        rows[start : start + len(seen)] = seen
     device = part.labels.device
     return Part(rows if rows.device == device else OnHost(rows, device), part.labels)
