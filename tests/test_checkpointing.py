@@ -83,14 +83,16 @@ def training(settings: Settings, db: Database, store: LocalStore, claimed: Calla
     return make
 
 
-def finish_epoch(training: Training, number: int, accuracy: float | None = 0.5, loss: float = 1.0) -> None:
+def finish_epoch(
+    training: Training, number: int, accuracy: float | None = 0.5, loss: float = 1.0, images: int = 5000
+) -> None:
     """As the trainer does at the end of an epoch: weights that tell which it was, a line of history, a checkpoint."""
     with torch.no_grad():
         for parameter in training.network.parameters():
             parameter.fill_(number)
     metrics: dict[str, Any] = {
         "epoch": number,
-        "validation_images": 5000,
+        "validation_images": images,
         "validation_accuracy": accuracy,
         "validation_loss": loss,
     }
@@ -161,6 +163,26 @@ def test_the_best_is_kept_however_old(training: MakeTraining, store: LocalStore)
     assert [row.epoch for row in rows(attempt)] == [5, 4, 2]
     assert load_best(attempt)["epoch"] == 2
     assert weights_of(attempt) == {2.0}
+
+
+def test_the_best_does_not_drift_away_as_older_ones_are_dropped(training: MakeTraining) -> None:
+    attempt = training()
+    for number, accuracy in enumerate((0.98, 0.96, 0.94, 0.92, 0.90), start=1):
+        finish_epoch(attempt, number, accuracy, images=144)
+    assert best_epoch(attempt.history)["epoch"] == 2
+    assert load_best(attempt)["epoch"] == 2
+    assert weights_of(attempt) == {2.0}
+
+
+def test_where_the_best_is_lost_the_best_of_the_rest_is_taken(training: MakeTraining, store: LocalStore) -> None:
+    dead = training()
+    for number, accuracy in enumerate((0.6, 0.9, 0.8, 0.7, 0.95), start=1):
+        finish_epoch(dead, number, accuracy)
+    assert [row.epoch for row in rows(dead)] == [5, 4]
+    store.fetch(f"{rows(dead)[0].key}/weights.safetensors").write_bytes(b"cut off")
+    attempt = training(2)
+    resume(attempt)
+    assert load_best(attempt)["epoch"] == 4  # of four epochs the second was best: it was dropped when the fifth came
 
 
 def test_the_best_may_be_what_is_in_the_network_already(training: MakeTraining, store: LocalStore) -> None:
