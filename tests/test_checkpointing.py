@@ -27,7 +27,7 @@ from worker.data import split
 from worker.datasets.dataset import Dataset
 from worker.midway import Midway, step_of
 from worker.report import Reporter
-from worker.setup import Training
+from worker.setup import Training, is_worth_trying
 from worker.train import Epoch
 
 CPU = torch.device("cpu")
@@ -243,6 +243,27 @@ def test_it_goes_on_with_the_recipe_it_began_with_on_the_device_there_is(trainin
     attempt = training(2)
     resume(attempt)
     assert attempt.recipe == RECIPE.model_copy(update={"precision": "bf16", "device": "cpu"})
+
+
+def test_the_recipe_that_it_goes_on_with_is_the_one_that_is_shown(
+    training: MakeTraining, job_of: Callable[[str], Job]
+) -> None:
+    dead = training()
+    dead.recipe = RECIPE.model_copy(update={"batch_size": 2})  # after memory had run out
+    finish_epoch(dead, 1)
+    attempt = training(2)
+    resume(attempt)
+    assert job_of(attempt.report.claim.job_id).resolved_recipe == dead.recipe.model_dump(mode="json")
+
+
+def test_batch_sizes_are_not_tried_again_when_it_goes_on(training: MakeTraining) -> None:
+    first = replace(training(), device=torch.device("cuda"))
+    assert is_worth_trying(first)
+    assert not is_worth_trying(replace(first, device=CPU))
+    assert not is_worth_trying(replace(first, frozen=("0",)))
+    first.device = CPU
+    finish_epoch(first, 1)
+    assert not is_worth_trying(replace(training(2), device=torch.device("cuda")))
 
 
 def test_a_damaged_checkpoint_is_passed_over(training: MakeTraining, store: LocalStore) -> None:

@@ -75,7 +75,9 @@ def resume(training: Training, after_an_epoch: bool = False) -> str | None:
     training.state = read_tensors(training.store, row.key, STATE)
     training.history = manifest["history"]
     training.recipe = ResolvedRecipe.model_validate(manifest["recipe"] | {"device": str(training.device)})
-    training.report.event("log", {"message": f"resumed from {row.id}, after step {row.step}"}, resumed_from=row.id)
+    message = f"resumed from {row.id}, after step {row.step}"
+    recipe = training.recipe.model_dump(mode="json")
+    training.report.event("log", {"message": message}, resumed_from=row.id, resolved_recipe=recipe)
     return row.id
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from core import jobs
+from core import checkpoints, jobs
 from core.db import Database
 from core.images import Preparation
 from core.network import Prepare, build
@@ -79,7 +79,7 @@ def set_up(settings: Settings, db: Database, store: ArtifactStore, report: Repor
         frozen=frozen,
         queued_s=(job.started_at or job.created_at) - job.created_at,
     )
-    if asked.batch_size == "auto" and device.type != "cpu" and not frozen:
+    if asked.batch_size == "auto" and is_worth_trying(training):
         best = _try_batch_sizes(training)
         training.recipe = resolve(asked, device, len(splits.train), dataset.detail, dataset.style, best)
     report.record(resolved_recipe=training.recipe.model_dump(mode="json"))
@@ -96,6 +96,14 @@ def first_network(
         weights.fill(network, recipe.network, state)
     frozen = freeze(network, recipe.freeze) if recipe.freeze != "none" else []
     return network.to(device, memory_format=torch.channels_last), tuple(frozen)  # type: ignore[call-overload]
+
+
+def is_worth_trying(training: Training) -> bool:
+    """Whether batch sizes are tried: not where that brings little, nor where a checkpoint says what it had come to."""
+    if training.device.type == "cpu" or training.frozen:
+        return False
+    with training.db.read() as session:
+        return checkpoints.newest_whole(session, training.store, training.report.claim.job_id) is None
 
 
 def _try_batch_sizes(training: Training) -> int:
