@@ -546,6 +546,20 @@ def test_a_frozen_part_is_trained_too_when_its_time_has_come(prepared: Callable[
     assert [metrics["epoch"] for metrics in training.history] == [1, 2]
 
 
+def test_patience_that_runs_out_while_a_part_is_frozen_unfreezes_it(prepared: Callable[..., Training]) -> None:
+    patience = {"patience": 1, "min_delta": 0.9}
+    training = prepared(epochs=6, freeze="backbone", unfreeze_after=4, early_stopping=patience)
+    first = weights_of(training)["conv1.0.weight"]
+    trainer.train(training)
+    ends = [number for number, message in enumerate(told(training)) if "no longer rises" in message]
+    assert len(ends) == 2
+    assert told(training)[ends[0]].startswith("the frozen part is trained too after epoch")
+    assert told(training)[ends[1]].startswith("ended after epoch")
+    assert not torch.equal(weights_of(training)["conv1.0.weight"], first)
+    trainer.train(training)  # a new attempt finds nothing to do
+    assert len(training.history) < 6
+
+
 def test_a_frozen_stage_that_was_interrupted_is_unfrozen_as_if_it_had_not_been(
     quick: Settings, db: Database, store: LocalStore, claimed: Claimed, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,7 +5,6 @@ It reads the recipe, trains, writes checkpoints and events, publishes the model 
 worker's loop sees it; when the worker dies, the kernel kills it; when it has lost the job, its own beat ends it.
 """
 
-import itertools
 import logging
 import os
 import signal
@@ -25,7 +24,7 @@ from core.settings import Settings
 from core.store import ArtifactStore, LocalStore
 from core.tables import Phase
 from worker import augment, back_off, checkpointing, devices, mlflow_runs, tensorboard
-from worker.early_stopping import is_over
+from worker.early_stopping import over_after
 from worker.evaluate import ask, evaluate
 from worker.failures import classify, is_out_of_memory
 from worker.features import Disk, Work, keep_activations
@@ -33,7 +32,7 @@ from worker.flops import flop_per_image
 from worker.freeze import unfreeze
 from worker.launch import EXIT_CLAIM_LOST, EXIT_INTERRUPTED
 from worker.midway import step_of
-from worker.optimization import Arrays, balanced
+from worker.optimization import balanced
 from worker.parent import die_with_parent
 from worker.publish import publish
 from worker.report import Listener, Reporter
@@ -128,20 +127,26 @@ def train(training: Training) -> None:
 
 def _train(training: Training) -> None:
     """In one go; or behind a frozen part first, then, when its time has come, all of the network."""
-    recipe = training.recipe
-    for first, last in itertools.pairwise([0, *filter(None, [recipe.unfreeze_after]), recipe.epochs]):
-        done = len(training.history)
-        if done >= last or is_over(training.history, recipe.early_stopping):
-            continue
+    recipe, first = training.recipe, 0
+    for last in filter(None, [recipe.unfreeze_after, recipe.epochs]):
         if first > 0:
             unfreeze(training.network)
             training.frozen = ()
-        here = done > first or step_of(training.state) is not None  # else the state is the stage's before
-        _train_stage(training, done, last, training.state if here else None)
-        training.state = None  # what it began with is no state of the next stage
+        if len(training.history) < last and _over_after(training, first, last) is None:
+            _train_stage(training, first, last)
+            training.state = None  # what it began with is no state of the next stage
+        first = _over_after(training, first, last) or last
 
 
-def _train_stage(training: Training, done: int, last: int, state: Arrays | None) -> None:
+def _over_after(training: Training, first: int, last: int) -> int | None:
+    """The epoch with which the stage of these epochs ended early; a stage has its own patience."""
+    epochs = over_after(training.history[first:last], training.recipe.early_stopping)
+    return None if epochs is None else first + epochs
+
+
+def _train_stage(training: Training, first: int, last: int) -> None:
+    done = len(training.history)
+    here = done > first or step_of(training.state) is not None  # else the state is the stage's before
     work = _work(training)
     labels, classes = work.train.labels, len(training.dataset.classes)
     epochs = fit(
@@ -152,7 +157,7 @@ def _train_stage(training: Training, done: int, last: int, state: Arrays | None)
         training.device,
         epochs_done=done,
         last_epoch=last,
-        state=state,
+        state=training.state if here else None,
         frozen=work.frozen,
         augment=augment.SETS[training.recipe.augmentation],
         class_weights=balanced(labels, classes) if training.recipe.class_weights == "balanced" else None,
@@ -164,8 +169,9 @@ def _train_stage(training: Training, done: int, last: int, state: Arrays | None)
     flop = flop_per_image(work.network, work.prepare(work.train.some([0])))
     for epoch in epochs:
         _keep(training, work, epoch, flop)
-        if is_over(training.history, training.recipe.early_stopping):
-            training.report.log(f"ended after epoch {epoch.number}: validation accuracy no longer rises")
+        if _over_after(training, first, last):
+            what = "ended" if last == training.recipe.epochs else "the frozen part is trained too"
+            training.report.log(f"{what} after epoch {epoch.number}: validation accuracy no longer rises")
             return
 
 
