@@ -34,7 +34,7 @@ from core.predictor import OnnxPredictor
 from core.recipe import Recipe
 from core.settings import Settings
 from core.store import LocalStore
-from core.tables import Event, Job, JobStatus, Model, Worker
+from core.tables import Event, Job, JobStatus, Model, Phase, Worker
 from service.report.page import page
 from service.self_test import self_test
 from service.torch_predictor import TorchPredictor
@@ -355,6 +355,27 @@ def test_progress_within_an_epoch_says_when_it_will_be_done(
     assert job.estimated_finish is not None
     assert job.beat_at is not None
     assert job.estimated_finish > job.beat_at
+
+
+def test_what_is_told_of_time_only_grows_and_loses_nothing(
+    prepared: Callable[..., Training], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training = prepared(epochs=3)
+    seen: list[dict[str, Any]] = []
+    write = jobs.record
+
+    def note(*given: Any, **columns: Any) -> None:
+        seen.extend([columns["timing"]] if "timing" in columns else [])
+        write(*given, **columns)
+
+    monkeypatch.setattr(worker.train, "REPORT_EVERY_S", 0)
+    monkeypatch.setattr(jobs, "record", note)
+    trainer.train(training)
+    spent = [timing["train_s"] for timing in seen]
+    assert len(spent) == 3 * 2 + 3  # two steps and the end of each epoch
+    assert spent == sorted(spent)
+    assert spent[-1] <= training.report.seconds_in(Phase.TRAINING)
+    assert all(timing["preparing_s"] > 0 and "time_to_accuracy" in timing for timing in seen)
 
 
 def test_without_a_validation_part_the_last_epoch_is_published(

@@ -1,4 +1,4 @@
-"""When a training, or a stage of it, ends early: a pure function of its history, so that resuming needs nothing else."""
+"""When a training, or a stage of it, ends early: a pure function of the history, so that resuming needs no more."""
 
 from collections.abc import Sequence
 from typing import Any

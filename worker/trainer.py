@@ -200,14 +200,15 @@ def choose_best(training: Training, interrupted: bool) -> dict[str, Any]:
 
 
 def _show(training: Training, progress: Progress) -> None:
-    train_s = _train_s(training) + training.report.seconds_in(Phase.TRAINING)
-    remaining_s = (progress.steps - progress.step) * training.recipe.batch_size / progress.images_per_s
+    seconds_of_step = training.recipe.batch_size / progress.images_per_s
+    of_epoch = progress.step - (progress.epoch - 1) * progress.steps // training.recipe.epochs
+    here = {"train_s": _train_s(training) + of_epoch * seconds_of_step, "images_per_s": progress.images_per_s}
     training.report.record(
         progress=_progress(training, progress.epoch, progress.step, progress.steps),
         metrics=(training.history[-1] if training.history else {})
         | {"train_loss": progress.loss, "train_accuracy": progress.accuracy, "learning_rate": progress.learning_rate},
-        timing={"queued_s": training.queued_s, "train_s": train_s, "images_per_s": progress.images_per_s},
-        estimated_finish=time.time() + remaining_s,
+        timing=_timing(training) | here,
+        estimated_finish=time.time() + (progress.steps - progress.step) * seconds_of_step,
     )
 
 
@@ -268,9 +269,8 @@ def _timing(training: Training) -> dict[str, Any]:
         "train_s": _train_s(training),
         "evaluate_s": report.seconds_in(Phase.EVALUATING),
         "data_wait_s": sum(metrics["data_wait_s"] for metrics in history),
-        "images_per_s": history[-1]["images_per_s"],
-        "flop_per_s": history[-1]["flop_per_s"],
         "time_to_accuracy": reached,
+        **{name: history[-1][name] for name in ("images_per_s", "flop_per_s") if history},
     }
 
 
