@@ -18,7 +18,7 @@ from worker.features import Disk, Work, keep_activations
 from worker.freeze import freeze
 from worker.photos import Photos
 from worker.streaming import Streamed
-from worker.train import fit
+from worker.train import Interrupted, fit
 
 CPU = torch.device("cpu")
 BYTES = 512 * 4 * 12  # of resnet18's activations for twelve images
@@ -78,6 +78,18 @@ def test_the_networks_own_head_is_what_is_trained() -> None:
     assert kept is not None
     run(kept)
     assert not torch.equal(head(whole), before)
+
+
+def test_it_says_how_far_it_is_and_can_be_ended() -> None:
+    told: list[tuple[int, int]] = []
+    keep_activations(work(), BYTES, on_images=lambda done, of: told.append((done, of)))
+    assert told == [(8, 12), (12, 12)]
+
+    def enough(done: int, of: int) -> None:
+        raise Interrupted
+
+    with pytest.raises(Interrupted):
+        keep_activations(work(), BYTES, on_images=enough)
 
 
 def test_what_is_too_large_is_not_kept() -> None:

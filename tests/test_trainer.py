@@ -567,6 +567,29 @@ def test_a_frozen_part_is_trained_too_when_its_time_has_come(prepared: Callable[
     assert [metrics["epoch"] for metrics in training.history] == [1, 2]
 
 
+def test_a_pause_is_heard_while_the_frozen_part_runs(
+    prepared: Callable[..., Training], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training = prepared(freeze="backbone")
+    training.report.stop.set()
+    monkeypatch.setattr(trainer, "fit", None)  # nothing comes so far
+    with pytest.raises(Interrupted):
+        trainer.train(training)
+
+
+def test_the_frozen_parts_time_is_told_and_belongs_to_the_time_to_an_accuracy(
+    prepared: Callable[..., Training], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training = prepared(freeze="backbone", epochs=1)
+    monkeypatch.setattr(trainer, "ACTIVATIONS_TOLD_EVERY_S", 0)
+    monkeypatch.setattr(trainer, "ACCURACY_MARKS", (0.0,))
+    trainer.train(training)
+    assert "activations of the frozen part: 64 of 208 images" in told(training)
+    timing = trainer._timing(training)
+    assert timing["features_s"] > 0
+    assert timing["time_to_accuracy"] == {"0.0": pytest.approx(timing["features_s"] + timing["train_s"])}
+
+
 def test_patience_that_runs_out_while_a_part_is_frozen_unfreezes_it(prepared: Callable[..., Training]) -> None:
     patience = {"patience": 1, "min_delta": 0.9}
     training = prepared(epochs=6, freeze="backbone", unfreeze_after=4, early_stopping=patience)

@@ -5,6 +5,7 @@ import os
 import shutil
 import sys
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,11 +55,16 @@ class Disk:
             return torch.frombuffer(mmap.mmap(file.fileno(), size), dtype=dtype).view(shape)
 
 
-def keep_activations(work: Work, most_bytes: int, disk: Disk | None = None) -> Work | None:
+def keep_activations(
+    work: Work,
+    most_bytes: int,
+    disk: Disk | None = None,
+    on_images: Callable[[int, int], None] = lambda _done, _of: None,
+) -> Work | None:
     """The same work behind the frozen part: its activations on the device or, beyond ``most_bytes``, on the disk.
 
     None where they cannot be kept: too large for both, or more than one tensor. Only without augmentation: an image
-    that changes has no activations to keep.
+    that changes has no activations to keep. ``on_images`` hears how many are done, and of how many; it may raise.
     """
     halves = cut(work.network, work.frozen)
     halves.frozen.eval()
@@ -68,8 +74,11 @@ def keep_activations(work: Work, most_bytes: int, disk: Disk | None = None) -> W
     room = _room(outputs[0], len(work.train) + len(work.validation), most_bytes, disk)
     if room is None:
         return None
-    train = _behind(halves.frozen, work.prepare, work.train, room[: len(work.train)])
-    validation = _behind(halves.frozen, work.prepare, work.validation, room[len(work.train) :])
+    first, count = len(work.train), len(room)
+    train = _behind(halves.frozen, work.prepare, work.train, room[:first], lambda done: on_images(done, count))
+    validation = _behind(
+        halves.frozen, work.prepare, work.validation, room[first:], lambda done: on_images(first + done, count)
+    )
     return Work(halves.rest, nn.Identity(), train, validation, frozen=())
 
 
@@ -81,9 +90,10 @@ def _room(sample: Tensor, count: int, most_bytes: int, disk: Disk | None) -> Ten
 
 
 @torch.no_grad()
-def _behind(frozen: nn.Module, prepare: nn.Module, part: Part, rows: Tensor) -> Part:
+def _behind(frozen: nn.Module, prepare: nn.Module, part: Part, rows: Tensor, on_images: Callable[[int], None]) -> Part:
     """The part with the activations of its images, which ``rows`` has room for."""
     for start, seen in look(part, lambda images: frozen(channels_last(prepare(images)))[0]):
         rows[start : start + len(seen)] = seen
+        on_images(start + len(seen))
     device = part.labels.device
     return Part(rows if rows.device == device else OnHost(rows, device), part.labels)

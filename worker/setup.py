@@ -43,6 +43,7 @@ class Training:
     frozen: tuple[str, ...]  # modules of the network
     queued_s: float
     history: list[dict[str, Any]] = field(default_factory=list)  # the metrics of each epoch done
+    features_s: float = 0.0  # spent on the activations of a frozen part, in the attempts that led to the history
     state: Arrays | None = None  # of optimizer and running mean, from a checkpoint
 
 

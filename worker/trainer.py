@@ -11,7 +11,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from sqlalchemy.exc import OperationalError
@@ -43,6 +43,7 @@ from worker.train import Epoch, Interrupted, Progress, fit
 log = logging.getLogger(__name__)
 TRACEBACK_TAIL = 4_000  # characters
 RECORD_AGAIN_S = 0.2
+ACTIVATIONS_TOLD_EVERY_S = 10.0
 ACCURACY_MARKS = (0.9, 0.97, 0.99)  # of time_to_accuracy, on the validation part
 
 
@@ -182,12 +183,29 @@ def _work(training: Training) -> Work:
     if not training.frozen or training.recipe.augmentation != "none":
         return whole
     disk = Disk(training.settings.data_dir, training.settings.feature_disk_bytes)
-    kept = keep_activations(whole, training.settings.feature_cache_bytes, disk)
+    started = time.monotonic()
+    kept = keep_activations(whole, training.settings.feature_cache_bytes, disk, _between_activations(training))
+    training.features_s += time.monotonic() - started
     if kept is None:
         training.report.log("the activations of the frozen part are too large to keep: it runs for every image")
         return whole
     training.report.log(f"kept {kept.train.images.nbytes / 2**20:.0f} MiB of activations of the frozen part")
     return kept
+
+
+def _between_activations(training: Training) -> Callable[[int, int], None]:
+    """Says now and then how far they are, and ends when the training has to."""
+    told = time.monotonic()
+
+    def go_on(done: int, of: int) -> None:
+        nonlocal told
+        if training.report.stop.is_set():
+            raise Interrupted
+        if time.monotonic() - told >= ACTIVATIONS_TOLD_EVERY_S:
+            training.report.log(f"activations of the frozen part: {done} of {of} images")
+            told = time.monotonic()
+
+    return go_on
 
 
 def choose_best(training: Training, interrupted: bool) -> dict[str, Any]:
@@ -230,6 +248,7 @@ def _keep(training: Training, work: Work, epoch: Epoch, flop: float) -> None:
         "flop_per_s": flop * epoch.images_per_s,
         "data_wait_s": epoch.data_wait_s,
         "train_s": _train_s(training) + epoch.seconds,  # training alone, earlier attempts' kept epochs included
+        "features_s": training.features_s,  # before the first of them: activations of a frozen part
         "validation_s": time.monotonic() - started,
     }
     training.history = [*training.history, metrics]
@@ -260,12 +279,15 @@ def _train_s(training: Training) -> float:
 def _timing(training: Training) -> dict[str, Any]:
     report, history = training.report, training.history
     reached = {
-        str(mark): next((m["train_s"] for m in history if (m["validation_accuracy"] or 0) >= mark), None)
+        str(mark): next(
+            (m["train_s"] + m["features_s"] for m in history if (m["validation_accuracy"] or 0) >= mark), None
+        )
         for mark in ACCURACY_MARKS
     }
     return {
         "queued_s": training.queued_s,
         "preparing_s": report.seconds_in(Phase.STARTING) + report.seconds_in(Phase.PREPARING_DATA),
+        "features_s": training.features_s,
         "train_s": _train_s(training),
         "evaluate_s": report.seconds_in(Phase.EVALUATING),
         "data_wait_s": sum(metrics["data_wait_s"] for metrics in history),
