@@ -12,6 +12,7 @@ from torchvision.models import regnet
 from core.network import build
 from core.networks import MOST_BYTES, NETWORKS, RATE_BATCH, TOO_LARGE, WEIGHT_DECAY, Optimizer
 from worker import freeze
+from worker.schedule import parameter_groups
 
 EVERY = (*NETWORKS, *TOO_LARGE)
 # those whose smallest image matters, each by a small member
@@ -109,3 +110,15 @@ def test_rates_are_lower_where_there_is_something_to_lose(optimizer: Optimizer) 
         rates = [network.learning_rate(optimizer, pretrained, RATE_BATCH) for pretrained in (True, False)]
         assert rates[0] < rates[1]
     assert delicate.learning_rate(optimizer, False, 64) < steady.learning_rate(optimizer, False, 64)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.usefixtures("meta")
+def test_decay_is_for_the_weights_of_its_layers_alone(name: str) -> None:
+    network = build(name, 10)
+    layers = (nn.Linear, nn.modules.conv._ConvNd)
+    weights = [module.weight for module in network.modules() if isinstance(module, layers)]
+    weights += [module.in_proj_weight for module in network.modules() if isinstance(module, nn.MultiheadAttention)]
+    decayed, spared = (group["params"] for group in parameter_groups(network, 0.05))
+    assert {id(parameter) for parameter in decayed} == {id(weight) for weight in weights}
+    assert len(decayed) + len(spared) == len(list(network.parameters()))

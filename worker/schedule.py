@@ -34,9 +34,10 @@ def _cosine(start: float, end: float, progress: float) -> float:
 
 
 def parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Decay for matrices and kernels; none for biases and norms, where it only hurts (He et al. 2018, 3.1)."""
-    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    return [
-        {"params": [parameter for parameter in trained if parameter.ndim > 1], "weight_decay": weight_decay},
-        {"params": [parameter for parameter in trained if parameter.ndim <= 1], "weight_decay": 0.0},
-    ]
+    """Decay for matrices and kernels; none for biases and norms, where it only hurts (He et al. 2018, 3.1), nor for
+    what else is no layer's weight: scales, position tables, class tokens.
+    """
+    trained = [(name, parameter) for name, parameter in network.named_parameters() if parameter.requires_grad]
+    decayed = [parameter for name, parameter in trained if parameter.ndim > 1 and name.endswith("weight")]
+    spared = [parameter for name, parameter in trained if parameter.ndim <= 1 or not name.endswith("weight")]
+    return [{"params": decayed, "weight_decay": weight_decay}, {"params": spared, "weight_decay": 0.0}]
