@@ -1,5 +1,6 @@
 """worker.devices: what to train on. Machines with other devices are described to it here."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -19,11 +20,24 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
 
 
+@dataclass
+class Gpus:
+    free: list[int]  # bytes
+    in_use: torch.device | None = None
+
+    def use(self, device: torch.device) -> None:
+        self.in_use = device
+
+
 @pytest.fixture
-def two_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+def two_gpus(monkeypatch: pytest.MonkeyPatch) -> Gpus:
+    gpus = Gpus(free=[2**34, 2**34])
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"Fast Card {device.index}")
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda index: (gpus.free[index], 2**35))
+    monkeypatch.setattr(torch.cuda, "set_device", gpus.use)
+    return gpus
 
 
 @pytest.mark.usefixtures("machine")
@@ -37,6 +51,12 @@ def test_a_gpu_is_preferred_and_has_its_number() -> None:
     assert devices.choose("auto") == devices.choose("cuda") == torch.device("cuda", 0)
     assert devices.choose("cuda:1") == torch.device("cuda", 1)
     assert devices.choose("cpu") == CPU
+
+
+def test_of_two_gpus_the_one_with_more_free_memory_is_taken_and_used(two_gpus: Gpus) -> None:
+    two_gpus.free[0] -= 2**30  # another worker's job
+    assert devices.choose("auto") == devices.choose("cuda") == two_gpus.in_use == torch.device("cuda", 1)
+    assert devices.choose("cuda:0") == two_gpus.in_use == torch.device("cuda", 0)
 
 
 @pytest.mark.usefixtures("two_gpus")

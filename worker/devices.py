@@ -11,17 +11,19 @@ Precision = Literal["fp32", "bf16", "fp16"]
 
 
 def choose(wanted: str) -> torch.device:
-    """The recipe's device; "auto" is the GPU if there is one, else the CPU."""
+    """The recipe's device; "auto" is a GPU if there is one, else the CPU. Of several GPUs without a number it is the
+    one with the most free memory, so that two workers take two. Whatever names no GPU goes to it from now on.
+    """
     if wanted == "auto":
         wanted = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     device = torch.device(wanted)
     if device.type == "cuda":
-        index = device.index or 0
-        if not torch.cuda.is_available() or index >= torch.cuda.device_count():
-            raise DeviceUnavailable(
-                f"This machine has no {wanted}: {torch.cuda.device_count()} CUDA devices are visible."
-            )
-        return torch.device("cuda", index)
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if (device.index or 0) >= count:
+            raise DeviceUnavailable(f"This machine has no {wanted}: {count} CUDA devices are visible.")
+        device = torch.device("cuda", _freest(count) if device.index is None else device.index)
+        torch.cuda.set_device(device)
+        return device
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise DeviceUnavailable("This machine has no mps device.")
     return device
@@ -56,6 +58,11 @@ def peak_memory_bytes(device: torch.device) -> int:
     import resource  # not on Windows, where nothing else here needs it
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _freest(count: int) -> int:
+    """A single GPU is not asked: that would take memory on it."""
+    return max(range(count), key=lambda index: torch.cuda.mem_get_info(index)[0]) if count > 1 else 0
 
 
 def _cpu_has_bf16() -> bool:
