@@ -6,9 +6,10 @@ from torch import nn
 
 from core.errors import InvalidRecipe
 from core.network import build
-from worker.freeze import cut, freeze, head_of, train_mode
+from worker.freeze import cut, freeze, train_mode
 
 FAMILIES = {  # of torchvision, each by a small member, with an image size that it takes
+    "alexnet": 64,
     "resnet18": 32,
     "mobilenet_v2": 32,
     "mobilenet_v3_small": 32,
@@ -27,12 +28,20 @@ FAMILIES = {  # of torchvision, each by a small member, with an image size that 
 
 
 @pytest.mark.parametrize(("name", "side"), FAMILIES.items())
-def test_with_a_frozen_backbone_only_the_head_is_trained(name: str, side: int) -> None:
+def test_with_a_frozen_backbone_only_the_last_layer_is_trained(name: str, side: int) -> None:
     network = build(name, 3)
     freeze(network, "backbone")
-    trained = {key for key, parameter in network.named_parameters() if parameter.requires_grad}
-    assert trained
-    assert {key.split(".")[0] for key in trained} == {head_of(network)}
+    layers = [key for key, module in network.named_modules() if isinstance(module, (nn.Linear, nn.Conv2d))]
+    trained = {key.rpartition(".")[0] for key, parameter in network.named_parameters() if parameter.requires_grad}
+    assert trained == {layers[-1]}
+
+
+def test_a_heads_dropout_goes_on_with_its_last_layer() -> None:
+    network = build("mobilenet_v3_small", 3)
+    frozen = freeze(network, "backbone")
+    train_mode(network, frozen)
+    assert frozen[-1] == "classifier.0"
+    assert [layer.training for layer in network.get_submodule("classifier").children()] == [False, True, True, True]
 
 
 @pytest.mark.parametrize(("name", "side"), FAMILIES.items())

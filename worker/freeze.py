@@ -20,13 +20,8 @@ class Cut:
     rest: fx.GraphModule
 
 
-def head_of(network: nn.Module) -> str:
-    """The name of the part that gives the classes: the last one, in every family of torchvision."""
-    return list(network.named_children())[-1][0]
-
-
 def freeze(network: nn.Module, what: str) -> list[str]:
-    """Stop the training of "backbone" (all but the head) or "until:<stage>" (that stage and all before it).
+    """Stop the training of "backbone" (all but the last layer) or "until:<stage>" (that stage and all before it).
 
     Returns the names of the modules that are frozen. InvalidRecipe names the stages when there is no such one.
     """
@@ -101,7 +96,14 @@ def _module(network: nn.Module, graph: fx.Graph) -> fx.GraphModule:
 
 
 def _backbone(network: nn.Module) -> list[str]:
-    return [name for name, _ in network.named_children()][:-1]
+    """All before the layer that gives the classes, the pre-trained layers of the head among it (vgg16: 119 million
+    parameters). What has no weights and lies behind the last of these, like a dropout, goes on with that layer.
+    """
+    *before, (head, layers) = network.named_children()
+    learnt = [name for name, layer in layers.named_children() if any(True for _ in layer.parameters())]
+    kept = [name for name, _ in layers.named_children()]
+    kept = kept[: kept.index(learnt[-2]) + 1] if len(learnt) > 1 else []
+    return [name for name, _ in before] + [f"{head}.{name}" for name in kept]
 
 
 def _until(network: nn.Module, stage: str) -> list[str]:
