@@ -173,7 +173,13 @@ def test_a_new_head_behind_a_frozen_backbone_learns_as_fast_as_random_weights() 
         for freeze in ("backbone", "until:layer3")
     }
     assert rates["imagenet", "backbone"] == rates["random", "backbone"] > rates["imagenet", "until:layer3"]
-    assert rates["model_1", "backbone"] == rates["imagenet", "until:layer3"]
+    assert rates["model_1", "backbone"] == rates["imagenet", "backbone"]  # other classes: its head is new, too
+
+
+def test_a_head_that_knows_its_classes_is_changed_gently() -> None:
+    gentle = resolved(weights="model_1", freeze="none", batch_size=64).learning_rate
+    recipe = Recipe(weights="model_1", freeze="backbone", batch_size=64)
+    assert resolve(recipe, CPU, 54_000, 28, "digit", knows_classes=True).learning_rate == gentle
 
 
 def test_the_precision_is_the_devices_best(monkeypatch: pytest.MonkeyPatch) -> None:

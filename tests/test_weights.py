@@ -21,9 +21,9 @@ from core.network import build, to_arrays
 from core.settings import Settings
 from core.store import LocalStore
 from tests.conftest import NOW
-from tests.fakes import model_card
+from tests.fakes import DIGITS, model_card
 from tests.webfolder import NOBODY, served
-from worker.weights import fill, find_state, statistics
+from worker.weights import classes, fill, find_state, statistics
 
 NAME = "squeezenet1_1"
 FILE = "squeezenet1_1-b8a52dc0.pth"  # torchvision's name for it
@@ -216,6 +216,11 @@ def test_one_of_our_models_is_gone_on_from(find: Find, ours: str, state: dict[st
 def test_images_are_shown_to_it_as_before_whatever_the_data(db: Database, ours: str) -> None:
     assert statistics(NAME, ours, db) == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
     assert statistics(NAME, "random", db) is None
+
+
+def test_one_of_our_models_knows_its_classes_and_other_heads_are_replaced(db: Database, ours: str) -> None:
+    assert classes(ours, db) == DIGITS
+    assert classes("imagenet", db) == classes("random", db) == ()
 
 
 def test_a_model_that_is_gone_is_unavailable(find: Find, ours: str, store: LocalStore) -> None:

@@ -28,9 +28,10 @@ def resolve(
     detail: int,
     style: str,
     best_batch: int | None = None,
+    knows_classes: bool = False,
 ) -> ResolvedRecipe:
     """``train_samples`` is what there is to train on; ``detail`` and ``style`` are the data set's; ``best_batch`` is
-    the batch size that was found by trying, if one was.
+    the batch size that was found by trying, if one was; ``knows_classes``: the weights' head is one for these classes.
     """
     if train_samples < SMALLEST:
         raise DatasetInvalid(f"There are {train_samples} images to train on; at least {SMALLEST} are needed.")
@@ -40,7 +41,7 @@ def resolve(
         raise InvalidRecipe(f"unfreeze_after: there are {epochs} epochs; {recipe.unfreeze_after} leaves none after it.")
     network, pretrained = NETWORKS[recipe.network], recipe.weights != "random"
     optimizer = network.traits.optimizer if recipe.optimizer == "auto" else recipe.optimizer
-    rate = network.learning_rate(optimizer, pretrained and not _is_new_head_alone(recipe), batch_size)
+    rate = network.learning_rate(optimizer, pretrained and (knows_classes or not _is_head_alone(recipe)), batch_size)
     decided = {
         "image_size": _image_size(recipe, device, detail, style) if recipe.image_size == "auto" else recipe.image_size,
         "epochs": epochs,
@@ -58,9 +59,9 @@ def resolve(
     return ResolvedRecipe.model_validate(recipe.model_dump() | decided)
 
 
-def _is_new_head_alone(recipe: Recipe) -> bool:
-    """Whether nothing that is worth keeping is trained: low rates would only make it slow."""
-    return (recipe.weights, recipe.freeze, recipe.unfreeze_after) == ("imagenet", "backbone", None)
+def _is_head_alone(recipe: Recipe) -> bool:
+    """Whether, with classes that are new to it, nothing worth keeping is trained: low rates would only make it slow."""
+    return (recipe.freeze, recipe.unfreeze_after) == ("backbone", None)
 
 
 def _augmentation(recipe: Recipe, style: str, epochs: int) -> str:

@@ -61,7 +61,9 @@ def set_up(settings: Settings, db: Database, store: ArtifactStore, report: Repor
     if isinstance(dataset.train_images, Photos):
         report.log("the images do not fit into TUNESERVE_DATASET_BYTES: they are decoded anew for every epoch")
     splits = data.split(dataset, asked.train_samples, asked.validation_fraction, asked.seed)
-    recipe = resolve(asked, device, len(splits.train), dataset.detail, dataset.style)
+    knows_classes = weights.classes(asked.weights, db) == dataset.classes
+    about = (asked, device, len(splits.train), dataset.detail, dataset.style)
+    recipe = resolve(*about, knows_classes=knows_classes)
     network, frozen = first_network(recipe, len(dataset.classes), state, device)
     expected = weights.statistics(recipe.network, recipe.weights, db)
     preparation = _preparation(dataset, recipe, expected or data.statistics(splits.train.images))
@@ -81,8 +83,7 @@ def set_up(settings: Settings, db: Database, store: ArtifactStore, report: Repor
         queued_s=(job.started_at or job.created_at) - job.created_at,
     )
     if asked.batch_size == "auto" and is_worth_trying(training):
-        best = _try_batch_sizes(training)
-        training.recipe = resolve(asked, device, len(splits.train), dataset.detail, dataset.style, best)
+        training.recipe = resolve(*about, _try_batch_sizes(training), knows_classes)
     report.record(resolved_recipe=training.recipe.model_dump(mode="json"))
     return training
 

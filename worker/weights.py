@@ -50,6 +50,14 @@ def statistics(name: str, weights: str, db: Database) -> tuple[Colour, Colour] |
     return preparation.mean, preparation.std
 
 
+def classes(weights: str, db: Database) -> tuple[str, ...]:
+    """What the head of one of our models tells apart; nothing for other weights, whose heads are replaced."""
+    if weights in ("imagenet", "random"):
+        return ()
+    with db.read() as session:
+        return tuple(find_model(session, weights).card["classes"])
+
+
 def _imagenet_statistics(name: str) -> tuple[Colour, Colour]:
     if name in ("googlenet", "inception_v3"):  # torchvision gives these a ``transform_input`` that comes to the same
         return HALF, HALF
