@@ -29,7 +29,9 @@ WEIGHT_DECAY: Mapping[Optimizer, float] = {"sgd": 5e-4, "adam": 5e-4, "adamw": 0
 class Traits:
     """What the networks of a family have in common."""
 
-    stages: str = ""  # in order, after the numbered parts of ``features``
+    stages: str = ""  # in order, after the numbered ones ...
+    first: str = ""  # ... and those before them
+    numbered: str = "features."  # what is before their numbers
     smallest: int = 16  # side in pixels of the smallest image that they take ...
     multiple: int = 1  # ... and every other is a multiple of this
     optimizer: Optimizer = "sgd"  # adamw: for those that have no BatchNorm, or attention
@@ -72,6 +74,9 @@ class Network:
         return rates[optimizer][pretrained] * math.sqrt(batch_size / RATE_BATCH)
 
 
+# patches, then as many layers as the network has
+_VIT = ("encoder.ln", "conv_proj encoder.dropout", "encoder.layers.encoder_layer_")
+
 # by the second column below; what stands behind a "_" tells apart those of one family
 _TRAITS: Mapping[str, Traits] = {
     "alexnet": Traits("avgpool", smallest=63, optimizer="adamw"),
@@ -93,11 +98,11 @@ _TRAITS: Mapping[str, Traits] = {
         smallest=75,
     ),
     # its windows fill each of its four grids only so
-    "maxvit": Traits("stem blocks", smallest=224, multiple=224, optimizer="adamw"),
-    "mnasnet": Traits("layers"),
+    "maxvit": Traits(first="stem", numbered="blocks.", smallest=224, multiple=224, optimizer="adamw"),
+    "mnasnet": Traits(numbered="layers."),
     "mobilenet": Traits("avgpool"),
     "mobilenet_v2": Traits(),
-    "regnet": Traits("stem trunk_output avgpool"),
+    "regnet": Traits("stem trunk_output.block1 trunk_output.block2 trunk_output.block3 trunk_output.block4 avgpool"),
     "resnet": Traits("conv1 bn1 relu maxpool layer1 layer2 layer3 layer4 avgpool"),
     "shufflenet": Traits("conv1 maxpool stage2 stage3 stage4 conv5"),
     "squeezenet": Traits(smallest=21, optimizer="adamw"),
@@ -105,12 +110,12 @@ _TRAITS: Mapping[str, Traits] = {
     "vgg": Traits("avgpool", smallest=32, optimizer="adamw"),
     "vgg_bn": Traits("avgpool", smallest=32),
     # patches of so many pixels a side; with fewer than four a side there is nothing to compare
-    "vit_14": Traits("conv_proj encoder", smallest=56, multiple=14, optimizer="adamw"),
-    "vit_16": Traits("conv_proj encoder", smallest=64, multiple=16, optimizer="adamw"),
-    "vit_32": Traits("conv_proj encoder", smallest=128, multiple=32, optimizer="adamw"),
+    "vit_14": Traits(*_VIT, smallest=56, multiple=14, optimizer="adamw"),
+    "vit_16": Traits(*_VIT, smallest=64, multiple=16, optimizer="adamw"),
+    "vit_32": Traits(*_VIT, smallest=128, multiple=32, optimizer="adamw"),
 }
 
-# name, traits, parameters, photo, numbered parts of ``features``
+# name, traits, parameters, photo, numbered stages
 _ROWS = """
 alexnet            alexnet       61100840  224  13
 convnext_base      convnext      88591464  224   8
@@ -134,11 +139,11 @@ efficientnet_v2_m  efficientnet  54139356  480   9
 efficientnet_v2_s  efficientnet  21458488  384   8
 googlenet          googlenet      6624904  224   0
 inception_v3       inception     23834568  299   0
-maxvit_t           maxvit        30919624  224   0
-mnasnet0_5         mnasnet        2218512  224   0
-mnasnet0_75        mnasnet        3170208  224   0
-mnasnet1_0         mnasnet        4383312  224   0
-mnasnet1_3         mnasnet        6282256  224   0
+maxvit_t           maxvit        30919624  224   4
+mnasnet0_5         mnasnet        2218512  224  17
+mnasnet0_75        mnasnet        3170208  224  17
+mnasnet1_0         mnasnet        4383312  224  17
+mnasnet1_3         mnasnet        6282256  224  17
 mobilenet_v2       mobilenet_v2   3504872  224  19
 mobilenet_v3_large mobilenet      5483032  224  17
 mobilenet_v3_small mobilenet      2542856  224  13
@@ -185,11 +190,11 @@ vgg16              vgg          138357544  224  31
 vgg16_bn           vgg_bn       138365992  224  44
 vgg19              vgg          143667240  224  37
 vgg19_bn           vgg_bn       143678248  224  53
-vit_b_16           vit_16        86567656  224   0
-vit_b_32           vit_32        88224232  224   0
-vit_h_14           vit_14       632045800  518   0
-vit_l_16           vit_16       304326632  224   0
-vit_l_32           vit_32       306535400  224   0
+vit_b_16           vit_16        86567656  224  12
+vit_b_32           vit_32        88224232  224  12
+vit_h_14           vit_14       632045800  518  32
+vit_l_16           vit_16       304326632  224  24
+vit_l_32           vit_32       306535400  224  24
 wide_resnet101_2   resnet       126886696  224   0
 wide_resnet50_2    resnet        68883240  224   0
 """
@@ -197,9 +202,10 @@ wide_resnet50_2    resnet        68883240  224   0
 
 def _networks() -> Iterator[Network]:
     for row in _ROWS.strip().splitlines():
-        name, kind, parameters, photo, features = row.split()
+        name, kind, parameters, photo, count = row.split()
         traits = _TRAITS[kind]
-        stages = (*(f"features.{number}" for number in range(int(features))), *traits.stages.split())
+        numbered = (f"{traits.numbered}{number}" for number in range(int(count)))
+        stages = (*traits.first.split(), *numbered, *traits.stages.split())
         yield Network(name, kind.split("_")[0], int(parameters), int(photo), stages, traits)
 
 

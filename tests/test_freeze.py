@@ -66,6 +66,25 @@ def test_a_network_can_be_frozen_up_to_a_stage() -> None:
     torch.testing.assert_close(halves.rest(*halves.frozen(images)), network(images))
 
 
+@pytest.mark.parametrize(
+    ("name", "side", "stage", "next_stage"),
+    [
+        ("vit_b_32", 64, "encoder.layers.encoder_layer_5", "encoder.layers.encoder_layer_6"),
+        ("regnet_y_400mf", 32, "trunk_output.block2", "trunk_output.block3"),
+        ("mnasnet0_5", 32, "layers.9", "layers.10"),
+        ("maxvit_t", 224, "blocks.1", "blocks.2"),
+    ],
+)
+def test_what_holds_nearly_all_of_a_network_has_stages_too(name: str, side: int, stage: str, next_stage: str) -> None:
+    network = build(name, 3, side).eval()
+    halves = cut(network, freeze(network, f"until:{stage}"))
+    assert not any(parameter.requires_grad for parameter in network.get_submodule(stage).parameters())
+    assert all(parameter.requires_grad for parameter in network.get_submodule(next_stage).parameters())
+    assert not any(parameter.requires_grad for parameter in halves.frozen.parameters())
+    images = torch.rand(1, 3, side, side)
+    torch.testing.assert_close(halves.rest(*halves.frozen(images)), network(images))
+
+
 def test_features_have_stages_too() -> None:
     assert freeze(build("mobilenet_v2", 3), "until:features.2") == ["features.0", "features.1", "features.2"]
 

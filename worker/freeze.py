@@ -5,11 +5,14 @@ Knows no data and no training.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from operator import attrgetter
 
 from torch import fx, nn
 from torchvision import ops
 
 from core.errors import InvalidRecipe
+
+HOLD_ALL = ("features", "encoder", "encoder.layers", "trunk_output", "layers", "blocks")  # in one family or another
 
 
 @dataclass(frozen=True)
@@ -28,8 +31,9 @@ def freeze(network: nn.Module, what: str) -> list[str]:
     frozen = _backbone(network) if what == "backbone" else _until(network, what.removeprefix("until:"))
     for name in frozen:
         network.get_submodule(name).requires_grad_(False)
-    for parameter in network.parameters(recurse=False):  # a vision transformer's class token
-        parameter.requires_grad_(False)
+    for around in {name.rpartition(".")[0] for name in frozen}:  # a vision transformer's class token, and its positions
+        for parameter in network.get_submodule(around).parameters(recurse=False):
+            parameter.requires_grad_(False)
     return frozen
 
 
@@ -107,7 +111,6 @@ def _backbone(network: nn.Module) -> list[str]:
 
 
 def _until(network: nn.Module, stage: str) -> list[str]:
-    """Stages are the parts of the network, and the parts of its ``features`` where it has those."""
     stages = _stages(network)
     if stage not in stages:
         raise InvalidRecipe(f"freeze: this network has no stage {stage!r}; it has {', '.join(stages)}.")
@@ -115,14 +118,17 @@ def _until(network: nn.Module, stage: str) -> list[str]:
 
 
 def _stages(network: nn.Module) -> list[str]:
-    stages: list[str] = []
-    for name, child in list(network.named_children())[:-1]:
-        parts = [f"{name}.{part}" for part, _ in child.named_children()] if name == "features" else []
-        stages += parts or [name]
-    return stages
+    """The parts of the network but its head, and the parts of those that hold nearly all of it."""
+    return [stage for name, part in list(network.named_children())[:-1] for stage in _parts(name, part)]
+
+
+def _parts(name: str, module: nn.Module) -> list[str]:
+    children = list(module.named_children()) if name in HOLD_ALL else []
+    return [part for child, inner in children for part in _parts(f"{name}.{child}", inner)] or [name]
 
 
 def _is_frozen(network: nn.Module, target: str, frozen: tuple[str, ...]) -> bool:
-    """Whether a module lies in what is frozen; and so does a parameter of the network itself, like a class token."""
+    """Whether a module lies in what is frozen, or a parameter does not learn, like a class token."""
     in_frozen = any(target == name or target.startswith(f"{name}.") for name in frozen)
-    return in_frozen or ("." not in target and isinstance(getattr(network, target), nn.Parameter))
+    found = attrgetter(target)(network)
+    return in_frozen or (isinstance(found, nn.Parameter) and not found.requires_grad)
