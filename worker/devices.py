@@ -1,5 +1,7 @@
 """The device to train on, what it is called, and which precision suits it."""
 
+import os
+import sys
 from pathlib import Path
 from typing import Any, Literal
 
@@ -58,6 +60,16 @@ def peak_memory_bytes(device: torch.device) -> int:
     import resource  # not on Windows, where nothing else here needs it
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def cpus() -> int:
+    """How many this process may use: a container's share (cgroup v2), if it has one, not all that the machine has."""
+    there = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+    except (OSError, ValueError):
+        return there
+    return there if quota == "max" else max(1, min(there, int(quota) // int(period)))
 
 
 def _freest(count: int) -> int:

@@ -1,6 +1,5 @@
 """Before training: the recipe resolved, the data on the device, the network built and filled."""
 
-import os
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -49,7 +48,7 @@ class Training:
 
 def set_up(settings: Settings, db: Database, store: ArtifactStore, report: Reporter) -> Training:
     """Everything that can fail before the first step, the cheapest first."""
-    torch.set_num_threads(settings.train_threads or os.cpu_count() or 1)
+    torch.set_num_threads(settings.train_threads or devices.cpus())
     with db.read() as session:
         job = jobs.get(session, report.claim.job_id)
     asked = Recipe.model_validate(job.recipe)
