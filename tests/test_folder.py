@@ -1,14 +1,17 @@
 """worker.datasets.folder: forgiving about layout, strict about content."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from core.errors import DatasetInvalid
 from core.settings import Settings
+from worker.data import split
 from worker.datasets import load
 from worker.photos import Photos, read
 
@@ -40,6 +43,25 @@ def test_train_and_test_folders_are_taken_as_they_are(settings: Settings, make: 
     assert data.train_labels.tolist() == [0, 0, 0, 1, 1]
     assert data.test_labels.tolist() == [0, 1, 1]
     assert data.train_images.shape == (5, 224, 224, 3)
+
+
+def test_of_a_validation_and_a_test_folder_each_is_what_it_is_called(settings: Settings, make: Make) -> None:
+    for where, count in (
+        ("train/cat", 9),
+        ("train/dog", 8),
+        ("val/cat", 3),
+        ("val/dog", 2),
+        ("test/cat", 1),
+        ("test/dog", 1),
+    ):
+        make(where, count)
+    data = load("pets", settings)
+    splits = split(data, None, 0.1, seed=0)
+    assert torch.bincount(splits.train.labels).tolist() == [9, 8]
+    assert splits.validation.labels.tolist() == [0, 0, 0, 1, 1]
+    assert torch.equal(splits.validation.some(range(5)), torch.from_numpy(np.asarray(data.train_images)[17:]))
+    assert splits.test.labels.tolist() == [0, 1]
+    assert data.digest != replace(data, held_back=0).digest
 
 
 def test_classes_alone_are_split_the_same_way_each_time(settings: Settings, make: Make) -> None:

@@ -59,11 +59,11 @@ LISTED = {
     "food101": FOOD | {name: text.encode() for name, text in FOOD_LISTS.items()},
     "dtd": DTD | {"dtd/images/.directory": b"x"} | {name: text.encode() for name, text in DTD_LISTS.items()},
 }
-SETS = {  # name -> archive, its content, images for training and for the test, classes
+SETS = {  # name -> archive, its content, images for training (with those held back) and for the test, classes
     "imagenette": ("imagenette2-320.tgz", tar_gz(IMAGENETTE), 6, 4, ("tench", "church")),
     "eurosat": ("EuroSAT.zip", zipped(EUROSAT), 12, 3, ("Forest", "River", "SeaLake")),
-    "country211": ("country211.tgz", tar_gz(COUNTRY211), 4, 4, ("AD", "ZW")),
-    "rendered_sst2": ("rendered-sst2.tgz", tar_gz(SENTENCES), 4, 2, ("negative", "positive")),
+    "country211": ("country211.tgz", tar_gz(COUNTRY211), 6, 4, ("AD", "ZW")),
+    "rendered_sst2": ("rendered-sst2.tgz", tar_gz(SENTENCES), 6, 2, ("negative", "positive")),
     "food101": ("food-101.tar.gz", tar_gz(LISTED["food101"]), 6, 2, ("apple_pie", "waffles")),
     "dtd": ("dtd-r1.0.1.tar.gz", tar_gz(LISTED["dtd"]), 4, 2, ("banded", "woven")),
 }

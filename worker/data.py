@@ -44,13 +44,18 @@ class Splits:
 
 
 def split(dataset: Dataset, train_samples: int | None, validation_fraction: float, seed: int) -> Splits:
-    """Hold back a validation part, a share of every class, then take a class-balanced subset of the rest.
+    """Hold back a validation part, the data set's own or a share of every class, then take a class-balanced subset of
+    the rest.
 
     The same seed, the same images.
     """
-    order = np.random.default_rng(seed).permutation(len(dataset.train_labels))
-    wanted = min(round(validation_fraction * len(order)), VALIDATION_MOST)
-    validation = _proportional(order, dataset.train_labels, wanted)
+    count = len(dataset.train_labels)
+    order = np.random.default_rng(seed).permutation(count)
+    if dataset.held_back:
+        validation = np.arange(count - dataset.held_back, count)
+    else:
+        wanted = min(round(validation_fraction * count), VALIDATION_MOST)
+        validation = _proportional(order, dataset.train_labels, wanted)
     rest = order[~np.isin(order, validation)]
     train = rest if train_samples is None else _balanced(rest, dataset.train_labels, train_samples)
     return Splits(

@@ -25,6 +25,7 @@ class Dataset:
     train_labels: Labels
     test_images: Images | Photos
     test_labels: Labels
+    held_back: int = 0  # so many training images, the last ones, are the data set's own validation part
 
     def __post_init__(self) -> None:
         for part, images, labels in (
@@ -40,6 +41,8 @@ class Dataset:
     def digest(self) -> str:
         """sha256 over all images and labels: two runs with the same digest saw the same data, in memory or not."""
         sha = hashlib.sha256("\0".join(self.classes).encode())
+        if self.held_back:
+            sha.update(str(self.held_back).encode())
         for images, labels in ((self.train_images, self.train_labels), (self.test_images, self.test_labels)):
             sha.update(str(images.shape).encode() + _digests(images))
             sha.update(str(labels.shape).encode() + labels.tobytes())

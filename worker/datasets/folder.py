@@ -1,4 +1,4 @@
-"""Photos in a folder for each class: ``train/<class>/*`` with ``val`` or ``test`` beside it, or the classes alone.
+"""Photos in a folder for each class: ``train/<class>/*`` with ``val``, ``test`` or both beside it; or classes alone.
 
 In memory where they fit into ``dataset_bytes``. Else each is decoded once, so that the first bad file is known before
 the training starts and not within it, and then anew for every epoch.
@@ -19,7 +19,8 @@ from worker import photos
 from worker.datasets.dataset import Dataset, Images
 from worker.photos import Photos
 
-TEST_PARTS = ("test", "val", "valid", "validation")  # the first that is there is the test part
+VALIDATION_PARTS = ("val", "valid", "validation")
+TEST_PARTS = ("test", *VALIDATION_PARTS)  # the first that is there is the test part
 TEST_SHARE = 0.2  # of each class, where there is no such part
 SPLIT_SEED = 0
 NOT_DATA = ("__MACOSX", "Thumbs.db", "desktop.ini")
@@ -34,7 +35,8 @@ def load(name: str, settings: Settings) -> Dataset:
     """The folder of that name in the data sets' directory. DatasetInvalid names every file that cannot be used."""
     root = settings.resolved_datasets_dir / name
     train_root = root / "train" if (root / "train").is_dir() else root
-    test_root = next((root / part for part in TEST_PARTS if (root / part).is_dir()), None)
+    test_root = _first(root, TEST_PARTS)
+    validation_root = _first(root, VALIDATION_PARTS)
     parts = TEST_PARTS if train_root == root else ()  # below train, a class may be called like one
     classes = tuple(folder.name for folder in _entries(train_root) if folder.is_dir() and folder.name not in parts)
     if len(classes) < 2:
@@ -42,11 +44,21 @@ def load(name: str, settings: Settings) -> Dataset:
     train, test = _files(train_root, classes), _files(test_root, classes) if test_root else []
     if not test_root:
         train, test = _split(train, len(classes))
-    return of_files(name, classes, train, test, settings)
+    validation = _files(validation_root, classes) if validation_root and validation_root != test_root else []
+    return of_files(name, classes, train + validation, test, settings, held_back=len(validation))
 
 
-def of_files(name: str, classes: Sequence[str], train: Labelled, test: Labelled, settings: Settings) -> Dataset:
-    """Of these photos, each with the number of its class. DatasetInvalid names every file that cannot be used."""
+def _first(root: Path, parts: Sequence[str]) -> Path | None:
+    return next((root / part for part in parts if (root / part).is_dir()), None)
+
+
+def of_files(
+    name: str, classes: Sequence[str], train: Labelled, test: Labelled, settings: Settings, held_back: int = 0
+) -> Dataset:
+    """Of these photos, each with the number of its class; the last ``held_back`` of ``train`` are the validation part.
+
+    DatasetInvalid names every file that cannot be used.
+    """
     images = _load(name, [str(path) for path, _ in train + test], settings)
     labels = np.array([label for _, label in train + test], np.int64)
     return Dataset(
@@ -58,6 +70,7 @@ def of_files(name: str, classes: Sequence[str], train: Labelled, test: Labelled,
         train_labels=labels[: len(train)],
         test_images=images[len(train) :],
         test_labels=labels[len(train) :],
+        held_back=held_back,
     )
 
 
