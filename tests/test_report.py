@@ -1,10 +1,14 @@
 """worker.report: what one attempt tells the world, as long as the job is its own."""
 
+import sqlite3
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
 
 from core import control, events, jobs
 from core.db import Database
@@ -13,7 +17,7 @@ from core.jobs import Claim
 from core.tables import Checkpoint, Event, Job, Phase
 from tests.conftest import NOW
 from worker.launch import EXIT_CLAIM_LOST
-from worker.report import Reporter
+from worker.report import AWAY_S, Reporter
 
 JobOf = Callable[[str], Job]
 
@@ -155,6 +159,79 @@ def test_an_attempt_that_has_lost_the_job_can_say_nothing(
     assert job_of(report.claim.job_id).progress == {}
     with db.read() as session:
         assert session.get(Checkpoint, "ckpt_1") is None
+
+
+@pytest.fixture
+def away(db: Database, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """From now on, for so many seconds, the database answers as one that restarts does."""
+    write = db.write
+    back = [NOW]
+
+    def leave(seconds: float, cause: str = "the connection is closed") -> None:
+        back[0] = clock.now + seconds
+
+        @contextmanager
+        def not_there() -> Iterator[Session]:
+            with write() as session:
+                yield session
+                session.flush()
+                if clock.now < back[0]:
+                    raise OperationalError("COMMIT", {}, sqlite3.OperationalError(cause))
+
+        monkeypatch.setattr(db, "write", not_there)
+
+    def sleep(seconds: float) -> None:
+        clock.now += seconds
+
+    monkeypatch.setattr(time, "sleep", sleep)
+    return leave
+
+
+def test_what_is_said_while_the_database_restarts_is_not_lost(
+    report: Reporter, db: Database, job_of: JobOf, away: Callable[..., None]
+) -> None:
+    away(10)
+    row = Checkpoint(
+        id="ckpt_1",
+        job_id=report.claim.job_id,
+        attempt=1,
+        epoch=1,
+        step=1,
+        key="k",
+        metrics={},
+        size_bytes=1,
+        created_at=NOW,
+    )
+    report.event("checkpoint", {"epoch": 1}, row, progress={"percent": 50.0})
+    away(10)
+    report.phase(Phase.EVALUATING)
+    assert [event.kind for event in logged(db, report.claim.job_id)][-2:] == ["checkpoint", "status"]
+    assert job_of(report.claim.job_id).progress == {"percent": 50.0}
+    with db.read() as session:
+        assert session.get(Checkpoint, "ckpt_1") is not None
+
+
+def test_progress_is_not_waited_for(report: Reporter, clock: Clock, job_of: JobOf, away: Callable[..., None]) -> None:
+    away(10)
+    report.progress(progress={"percent": 50.0})
+    assert clock.now == NOW
+    clock.now += 10
+    report.progress(progress={"percent": 60.0})
+    assert job_of(report.claim.job_id).progress == {"percent": 60.0}
+
+
+def test_a_database_that_stays_away_ends_it(report: Reporter, clock: Clock, away: Callable[..., None]) -> None:
+    away(10_000)
+    with pytest.raises(OperationalError):
+        report.log("anybody there?")
+    assert AWAY_S < clock.now - NOW < AWAY_S + 5
+
+
+def test_a_full_disk_is_not_waited_for(report: Reporter, clock: Clock, away: Callable[..., None]) -> None:
+    away(10_000, "database or disk is full")
+    with pytest.raises(OperationalError):
+        report.log("no room")
+    assert clock.now == NOW
 
 
 def test_a_beat_is_a_sign_of_life_and_goes_on(report: Reporter, clock: Clock, job_of: JobOf) -> None:

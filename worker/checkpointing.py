@@ -148,7 +148,8 @@ def _thin(training: Training) -> None:
 
     Rows first: whoever sees a row can read its bytes.
     """
-    with training.db.write() as session:
+
+    def drop(session: Session) -> list[Checkpoint]:
         jobs.beat(session, training.report.claim, time.time())  # still ours
         rows = _of_this_run(session, training)
         kept = rows[: training.settings.keep_checkpoints]
@@ -159,7 +160,9 @@ def _thin(training: Training) -> None:
         dropped = [row for row in older if row not in kept and (row in rows or not row.metrics)]
         for row in dropped:
             session.delete(row)
-    for row in dropped:
+        return dropped
+
+    for row in training.report.write(drop):
         training.store.delete(row.key)
 
 

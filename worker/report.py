@@ -7,19 +7,23 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from core import events, jobs
 from core.db import Database
-from core.errors import ClaimLost, NotFound
+from core.errors import ClaimLost, DiskFull, NotFound
 from core.jobs import Claim
 from core.tables import Base, JobStatus, Phase
+from worker.failures import classify
 from worker.launch import EXIT_CLAIM_LOST
 
 log = logging.getLogger(__name__)
+AWAY_S = 120.0  # that a database may be away, as when it restarts; SQLite waits for others by itself
+AGAIN_S = 1.0
+T = TypeVar("T")
 Listener = Callable[[str, dict[str, Any]], None]  # told of events once they are written; of "recipe" and "ended" too
 LOST: dict[str, Any] = {"status": None, "metrics": {}, "model_id": None}
 
@@ -58,9 +62,12 @@ class Reporter:
         self._end_phase(now)
         self.phases.append({"phase": phase, "started_at": now, "ended_at": None, "message": message})
         status = {"status": JobStatus.RUNNING, "phase": phase, "message": message}
-        with self._db.write() as session:
+
+        def write(session: Session) -> None:
             jobs.record(session, self.claim, phase=phase, phases=self.phases)
             self._event(session, "status", status)
+
+        self.write(write)
         log.info("%s %s", phase, message)
         self._tell("status", status)
 
@@ -76,16 +83,41 @@ class Reporter:
         return float(sum((entry["ended_at"] or now) - entry["started_at"] for entry in of_phase))
 
     def record(self, **columns: Any) -> None:
-        with self._db.write() as session:
-            jobs.record(session, self.claim, beat_at=self._clock(), **columns)
+        self.write(lambda session: jobs.record(session, self.claim, beat_at=self._clock(), **columns))
         self._tell_recipe(columns)
+
+    def progress(self, **columns: Any) -> None:
+        """As ``record``, for what the next call says again: dropped while the database is away."""
+        try:
+            with self._db.write() as session:
+                jobs.record(session, self.claim, beat_at=self._clock(), **columns)
+        except OperationalError:
+            log.warning("progress could not be written", exc_info=True)
+
+    def write(self, write: Callable[[Session], T]) -> T:
+        """What ``write`` gives, in one transaction; tried again for a while when the database is away: hours of
+        training are not lost for that. A full disk is something else: it takes no checkpoint either.
+        """
+        until = self._clock() + AWAY_S
+        while True:
+            try:
+                with self._db.write() as session:
+                    return write(session)
+            except OperationalError as error:
+                if isinstance(classify(error), DiskFull) or self._clock() > until:
+                    raise
+                log.warning("the database is away; trying again", exc_info=True)
+            time.sleep(AGAIN_S)
 
     def event(self, kind: str, data: dict[str, Any], *rows: Base, **columns: Any) -> None:
         """Log an event, add rows and set columns of the job with it, in one transaction."""
-        with self._db.write() as session:
+
+        def write(session: Session) -> None:
             jobs.record(session, self.claim, beat_at=self._clock(), **columns)
             session.add_all(rows)
             self._event(session, kind, data)
+
+        self.write(write)
         self._tell_recipe(columns)
         self._tell(kind, data)
 

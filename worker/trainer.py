@@ -221,7 +221,7 @@ def _show(training: Training, progress: Progress) -> None:
     seconds_of_step = training.recipe.batch_size / progress.images_per_s
     of_epoch = progress.step - (progress.epoch - 1) * progress.steps // training.recipe.epochs
     here = {"train_s": _train_s(training) + of_epoch * seconds_of_step, "images_per_s": progress.images_per_s}
-    training.report.record(
+    training.report.progress(
         progress=_progress(training, progress.epoch, progress.step, progress.steps),
         metrics=(training.history[-1] if training.history else {})
         | {"train_loss": progress.loss, "train_accuracy": progress.accuracy, "learning_rate": progress.learning_rate},
