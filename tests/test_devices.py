@@ -1,6 +1,7 @@
 """worker.devices: what to train on. Machines with other devices are described to it here."""
 
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -155,3 +156,16 @@ def test_no_more_cpus_are_used_than_a_container_may(
     monkeypatch.setattr(os, "sched_getaffinity", lambda _process: set(range(8)))
     monkeypatch.setattr(Path, "read_text", read)
     assert devices.cpus() == cpus
+
+
+@pytest.mark.parametrize(
+    ("there", "on_cpu", "on_gpu"),
+    [((), False, False), (("gcc",), False, True), (("g++", "gcc"), True, True), (("mine",), True, False)],
+)
+def test_a_compiler_is_looked_for(
+    monkeypatch: pytest.MonkeyPatch, there: tuple[str, ...], on_cpu: bool, on_gpu: bool
+) -> None:
+    monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}" if name in there else None)
+    monkeypatch.setenv("CXX", "mine")
+    assert devices.can_compile(CPU) == on_cpu
+    assert devices.can_compile(torch.device("cuda", 0)) == on_gpu

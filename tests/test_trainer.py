@@ -691,6 +691,19 @@ def test_an_error_that_is_not_about_memory_is_not_tried_again(
     assert training.recipe.batch_size == 32
 
 
+def test_without_a_compiler_the_network_is_trained_as_it_is(
+    prepared: Callable[..., Training], job_of: JobOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training = prepared(epochs=1, compile=True)
+    monkeypatch.setattr("shutil.which", lambda _name: None)
+    trainer.train(training)
+    assert len(training.history) == 1
+    assert any("no compiler is there" in message for message in told(training))
+    resolved = job_of(training.report.claim.job_id).resolved_recipe
+    assert resolved is not None
+    assert resolved["compile"] is False
+
+
 def test_a_loss_that_is_no_number_leaves_the_last_good_checkpoint(
     prepared: Callable[..., Training], monkeypatch: pytest.MonkeyPatch
 ) -> None:

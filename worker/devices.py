@@ -1,6 +1,7 @@
 """The device to train on, what it is called, and which precision suits it."""
 
 import os
+import shutil
 import sys
 from pathlib import Path
 from typing import Any, Literal
@@ -60,6 +61,12 @@ def peak_memory_bytes(device: torch.device) -> int:
     import resource  # not on Windows, where nothing else here needs it
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def can_compile(device: torch.device) -> bool:
+    """Whether torch.compile finds the compiler that it needs: for C++ on a CPU, for C beside a GPU's own."""
+    chosen, usual = ("CXX", ("g++", "clang++")) if device.type == "cpu" else ("CC", ("gcc", "clang", "cc"))
+    return any(shutil.which(name) for name in (os.environ.get(chosen), *usual) if name)
 
 
 def cpus() -> int:

@@ -115,6 +115,8 @@ def run(settings: Settings, db: Database, store: ArtifactStore, report: Reporter
 
 def train(training: Training) -> None:
     """To the last epoch; what does not fit the memory is tried again with half the batch."""
+    if training.recipe.compile and not devices.can_compile(training.device):
+        _do_without_compiling(training)
     training.report.phase(Phase.TRAINING, training.recipe.network)
     while True:
         try:
@@ -124,6 +126,12 @@ def train(training: Training) -> None:
                 raise
             reason = str(error)
         back_off.halve_batch(training, reason)
+
+
+def _do_without_compiling(training: Training) -> None:
+    training.recipe = training.recipe.model_copy(update={"compile": False})
+    message = "compile: no compiler is there, which torch.compile needs; training as the network is"
+    training.report.event("log", {"message": message}, resolved_recipe=training.recipe.model_dump(mode="json"))
 
 
 def _train(training: Training) -> None:
