@@ -2,6 +2,7 @@
 
 import base64
 import errno
+import hashlib
 import io
 import itertools
 import json
@@ -26,10 +27,11 @@ from torch import Tensor, nn
 import worker.evaluate
 import worker.train
 from core import events, jobs, models
-from core.checkpoints import fetch_checked, of_job, read_manifest, read_tensors
+from core.checkpoints import fetch_checked, from_tensors, of_job, read_manifest, read_tensors
 from core.db import Database
 from core.errors import ClaimLost, DatasetInvalid, DatasetUnavailable, LossNotFinite
 from core.jobs import Claim
+from core.network import to_arrays
 from core.predictor import OnnxPredictor
 from core.recipe import Recipe
 from core.settings import Settings
@@ -537,6 +539,15 @@ def told(training: Training) -> list[str]:
 
 def weights_of(training: Training) -> dict[str, Tensor]:
     return {name: tensor.clone() for name, tensor in training.network.state_dict().items()}
+
+
+def test_a_whole_job_with_the_same_seed_ends_in_the_same_bits(prepared: Callable[..., Training]) -> None:
+    def digest(seed: int) -> str:
+        training = prepared(seed=seed, augmentation="digits", ema=0.9)
+        trainer.train(training)
+        return hashlib.sha256(from_tensors(to_arrays(training.network))).hexdigest()
+
+    assert digest(seed=7) == digest(seed=7) != digest(seed=8)
 
 
 def test_training_ends_early_when_nothing_rises_any_more(prepared: Callable[..., Training]) -> None:
