@@ -85,9 +85,9 @@ def test_an_image_size_is_refused_with_what_would_do() -> None:
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-@pytest.mark.parametrize("pretrained", [True, False])
-def test_every_network_takes_the_sizes_that_are_chosen_for_it(name: str, pretrained: bool) -> None:
-    sides = [NETWORKS[name].image_size(detail, pretrained) for detail in (8, 28, 224)]
+@pytest.mark.parametrize(("pretrained", "frozen"), [(True, False), (False, False), (True, True)])
+def test_every_network_takes_the_sizes_that_are_chosen_for_it(name: str, pretrained: bool, frozen: bool) -> None:
+    sides = [NETWORKS[name].image_size(detail, pretrained, frozen) for detail in (8, 28, 224)]
     assert sides == sorted(sides)
     assert all(NETWORKS[name].refusal(side) is None for side in sides)
 

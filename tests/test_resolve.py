@@ -45,6 +45,15 @@ def test_small_images_stay_small_and_photos_are_cut_to_size() -> None:
     assert resolved(detail=33).image_size == 224
 
 
+def test_small_images_are_enlarged_for_layers_that_know_photos_alone() -> None:
+    def side(**recipe: Any) -> int:
+        return resolved(detail=28, network="mobilenet_v2", **recipe).image_size
+
+    assert side(freeze="backbone") == side(freeze="until:features.4") == 96
+    assert side(freeze="backbone", unfreeze_after=1) == side(freeze="backbone", weights="model_1") == side() == 32
+    assert resolved(detail=224, network="mobilenet_v2", freeze="backbone").image_size == 224
+
+
 def test_digits_are_augmented_as_digits_and_what_is_plain_not_at_all() -> None:
     assert resolved(style="digit").augmentation == "digits"
     assert resolved(style="plain", dataset="rendered_sst2", epochs=100).augmentation == "none"

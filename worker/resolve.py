@@ -17,8 +17,6 @@ MOST_EPOCHS = 60
 PHOTO_EPOCHS = 8  # before these, other crops and lights of the photos cost more than they teach
 # data sets that are plain, and yet are changed: as digits are, since a sign must not be mirrored; or as photos are
 SIGNS, THINGS = ("kmnist", "svhn"), ("fashion_mnist",)
-# what a GPU shows small pictures at, unless they are digits: most networks halve them four times before they look twice
-GPU_SIDE = 96
 
 
 def resolve(
@@ -40,10 +38,12 @@ def resolve(
     if recipe.unfreeze_after is not None and recipe.unfreeze_after >= epochs:
         raise InvalidRecipe(f"unfreeze_after: there are {epochs} epochs; {recipe.unfreeze_after} leaves none after it.")
     network, pretrained = NETWORKS[recipe.network], recipe.weights != "random"
+    enlarged = _stays_as_imagenet_made_it(recipe) or (device.type != "cpu" and style != "digit")
+    side = network.image_size(detail, pretrained, enlarged)
     optimizer = network.traits.optimizer if recipe.optimizer == "auto" else recipe.optimizer
     rate = network.learning_rate(optimizer, pretrained and (knows_classes or not _is_head_alone(recipe)), batch_size)
     decided = {
-        "image_size": _image_size(recipe, device, detail, style) if recipe.image_size == "auto" else recipe.image_size,
+        "image_size": side if recipe.image_size == "auto" else recipe.image_size,
         "epochs": epochs,
         "batch_size": min(batch_size, train_samples),
         "learning_rate": rate if recipe.learning_rate == "auto" else recipe.learning_rate,
@@ -57,6 +57,10 @@ def resolve(
         "devices": 1,
     }
     return ResolvedRecipe.model_validate(recipe.model_dump() | decided)
+
+
+def _stays_as_imagenet_made_it(recipe: Recipe) -> bool:
+    return recipe.weights == "imagenet" and recipe.freeze != "none" and recipe.unfreeze_after is None
 
 
 def _is_head_alone(recipe: Recipe) -> bool:
@@ -74,12 +78,6 @@ def _augmentation(recipe: Recipe, style: str, epochs: int) -> str:
     if style == "photo" or recipe.dataset in THINGS:
         return "photos" if epochs >= PHOTO_EPOCHS else "none"
     return "digits" if style == "digit" or recipe.dataset in SIGNS else "none"
-
-
-def _image_size(recipe: Recipe, device: torch.device, detail: int, style: str) -> int:
-    network = NETWORKS[recipe.network]
-    side = network.image_size(detail, recipe.weights != "random")
-    return side if device.type == "cpu" or style == "digit" else max(side, network.fitting(GPU_SIDE))
 
 
 def _batch_size(train_samples: int) -> int:
