@@ -26,6 +26,13 @@ def step(device: torch.device, side: int, effort: Effort) -> None:
     compare(f"ResNet-50 training step, {side} px, batch {batch}, images/s", ours, theirs, effort.pairs)
 
 
+def compiled(device: torch.device, side: int, effort: Effort) -> None:
+    """What compiling gains, once it is done."""
+    batch = best_batch(device, side)
+    ours, plain = (_our_step(device, side, batch, effort.seconds, compiles) for compiles in (True, False))
+    compare(f"ResNet-50 training step, {side} px, batch {batch}, compiled or not, images/s", ours, plain, effort.pairs)
+
+
 def pipeline(device: torch.device, effort: Effort) -> None:
     ours = _pipeline(device, CPU_BATCH, effort.seconds)
     fed = _our_step(device, 32, CPU_BATCH, effort.seconds)
@@ -52,15 +59,16 @@ def best_batch(device: torch.device, side: int) -> int:
         return CPU_BATCH
     recipe = _recipe(device, side, CPU_BATCH)
     network, prepare = _network(device), Prepare(_preparation(side)).to(device)
-    return largest_that_helps(time_steps(network, prepare, _digits(device, CPU_BATCH), recipe, device), CPU_BATCH, MOST)
+    seconds = time_steps(network, prepare, _digits(device, CPU_BATCH), recipe, device)
+    return largest_that_helps(seconds, CPU_BATCH, MOST).batch_size
 
 
-def _our_step(device: torch.device, side: int, batch: int, seconds: float) -> Rate:
+def _our_step(device: torch.device, side: int, batch: int, seconds: float, compiles: bool = False) -> Rate:
     """The real fit(), data and augmentation included: epochs of ten steps until the time is over."""
 
     def run() -> float:
         prepare, images = Prepare(_preparation(side)).to(device), _digits(device, STEPS * batch)
-        recipe = _recipe(device, side, batch)
+        recipe = _recipe(device, side, batch).model_copy(update={"compile": compiles})
         epochs = fit(_network(device), prepare, images, recipe, device, augment=SETS[recipe.augmentation])
         return images_per_second(epochs, STEPS * batch, seconds)
 

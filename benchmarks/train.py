@@ -22,6 +22,7 @@ STEPS: Mapping[str, Callable[[torch.device, Effort], None]] = {
     "step-32": lambda device, effort: steps.step(device, 32, effort),
     "step-64": lambda device, effort: steps.step(device, 64, effort),
     "step-224": lambda device, effort: steps.step(device, 224, effort),
+    "compiled-224": lambda device, effort: steps.compiled(device, 224, effort),
     "pipeline": steps.pipeline,
     "frozen": steps.frozen,
     "flops-32": lambda device, effort: steps.flops(device, 32, effort),
@@ -38,7 +39,7 @@ QUALITY: Mapping[str, Callable[[Bench], None]] = {
 }
 WITHOUT_NAMES = {
     "cpu": ("step-32", "step-64", "pipeline", "frozen", "flops-32"),
-    "cuda": ("step-64", "step-224", "pipeline", "frozen", "flops-224"),
+    "cuda": ("step-32", "step-64", "step-224", "compiled-224", "pipeline", "frozen", "flops-224"),
 }
 
 

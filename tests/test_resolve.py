@@ -1,5 +1,6 @@
 """worker.resolve: every ``auto`` decided."""
 
+import math
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from core.errors import DatasetInvalid, InvalidRecipe
 from core.network import build
 from core.recipe import Recipe, ResolvedRecipe
 from worker import devices
+from worker.batch_size import Tried
 from worker.resolve import resolve
 
 CPU = torch.device("cpu")
@@ -216,3 +218,21 @@ def test_a_part_that_would_thaw_after_the_last_epoch_is_refused_by_name() -> Non
     with pytest.raises(InvalidRecipe, match="unfreeze_after: there are 5 epochs; 5 leaves none"):
         resolved(freeze="backbone", epochs=5, unfreeze_after=5)
     assert resolved(freeze="backbone", epochs=5, unfreeze_after=4).unfreeze_after == 4
+
+
+@pytest.mark.parametrize(("step_s", "compiles"), [(0.001, False), (0.1, True), (math.inf, False)])
+def test_a_network_is_compiled_where_its_training_takes_minutes_on_a_gpu(
+    step_s: float, compiles: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(devices, "can_compile", lambda _device: True)
+    monkeypatch.setattr(devices, "best_precision", lambda _device: "bf16")
+    tried = Tried(256, step_s)
+    done = resolve(Recipe(epochs=20), torch.device("cuda", 0), 54_000, 28, "digit", tried)  # 4,218 steps
+    assert (done.batch_size, done.compile) == (256, compiles)
+    told = Recipe(epochs=20, compile=not compiles, batch_size=64)
+    stays = resolve(told, torch.device("cuda", 0), 54_000, 28, "digit", tried)
+    assert (stays.batch_size, stays.compile) == (64, not compiles)
+
+
+def test_nothing_is_compiled_where_no_step_was_timed() -> None:
+    assert not resolved(epochs=10_000).compile

@@ -1,8 +1,10 @@
 """The batch size "auto" on an accelerator, found by trying. On a CPU a try costs seconds and brings little."""
 
 import copy
+import math
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -22,25 +24,30 @@ WARM_UP, TIMED = 6, 6  # steps; a step that is recorded has been so within the w
 SHOWN = 32  # images, over and over: what is on them takes no time
 
 
+class Tried(NamedTuple):
+    batch_size: int
+    step_s: float  # seconds of a step of that size; infinite where none fits the memory
+
+
 def most_for(train_samples: int) -> int:
     return min(MOST, train_samples // STEPS_AN_EPOCH)
 
 
-def largest_that_helps(seconds_of_step: Callable[[int], float], first: int, most: int) -> int:
+def largest_that_helps(seconds_of_step: Callable[[int], float], first: int, most: int) -> Tried:
     """Double ``first`` up to ``most`` as long as it fits the memory and gives more images a second.
 
     Where ``first`` does not fit, the largest of its halves that does.
     """
     size, seconds = first, _try(seconds_of_step, first)
-    while seconds is None and size >= 2 * SMALLEST:
+    while math.isinf(seconds) and size >= 2 * SMALLEST:
         size = most = size // 2
         seconds = _try(seconds_of_step, size)
-    while seconds is not None and size * 2 <= most:
+    while math.isfinite(seconds) and size * 2 <= most:
         doubled = _try(seconds_of_step, size * 2)
-        if doubled is None or 2 * seconds < doubled * GAIN:
+        if 2 * seconds < doubled * GAIN:
             break
         size, seconds = size * 2, doubled
-    return size
+    return Tried(size, seconds)
 
 
 def time_steps(
@@ -64,14 +71,14 @@ def time_steps(
     return seconds_of_step
 
 
-def _try(seconds_of_step: Callable[[int], float], size: int) -> float | None:
-    """None where it does not fit the memory."""
+def _try(seconds_of_step: Callable[[int], float], size: int) -> float:
+    """Infinity where it does not fit the memory."""
     try:
         return seconds_of_step(size)
     except RuntimeError as error:
         if not is_out_of_memory(error):
             raise
-    return None
+    return math.inf
 
 
 def _now(device: torch.device) -> float:
