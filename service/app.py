@@ -98,6 +98,7 @@ def create_app(settings: Settings) -> FastAPI:
                     reloader.run(),
                     batcher.run(),
                     access.run(db),
+                    metrics_routes.keep_looking(app.state.service),
                     _look_after_jobs(db, settings),
                     _deliver_webhooks(db, settings),
                 )

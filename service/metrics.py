@@ -1,10 +1,12 @@
 """What the service counts, for Prometheus. Built by create_app. Every label takes a bounded number of values."""
 
+import contextlib
 import os
 import time
+from pathlib import Path
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
-from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 SHARED = "PROMETHEUS_MULTIPROC_DIR"  # where several processes of the service count together; the library's own name
@@ -14,7 +16,7 @@ IMAGES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
 class Metrics:
-    """The counters and histograms; what has a value at every moment is read at the scrape (routes.metrics)."""
+    """Of this process; routes.metrics sets the gauges, and adds what the database tells."""
 
     def __init__(self) -> None:
         own = CollectorRegistry()
@@ -34,16 +36,38 @@ class Metrics:
         self.model_load_failures = Counter(
             "tuneserve_model_load_failures", "Models that could not be loaded or failed their test.", registry=own
         )
+        self.queue_images = Gauge(
+            "tuneserve_queue_images", "Images that wait for the device.", registry=own, multiprocess_mode="livesum"
+        )
+        self.models_loaded = Gauge(
+            "tuneserve_models_loaded", "Models in memory.", registry=own, multiprocess_mode="livesum"
+        )
+        self.serving_refused = Gauge(
+            "tuneserve_serving_refused",
+            "1: the model that the alias serving names was refused, and another one serves or none.",
+            registry=own, multiprocess_mode="livemax",
+        )  # fmt: skip
         self._own = own
 
     @property
     def registry(self) -> CollectorRegistry:
-        """Of this process; or, where several share a folder, the sums over all of them."""
+        """Of this process; or, where several share a folder, what all of them counted, and how those are that live."""
         if SHARED not in os.environ:
             return self._own
+        _forget_the_dead(Path(os.environ[SHARED]))
         together = CollectorRegistry()
         MultiProcessCollector(together)  # type: ignore[no-untyped-call]
         return together
+
+
+def _forget_the_dead(folder: Path) -> None:
+    """The gauges of processes that were killed: those cannot take them back, and uvicorn tells nobody."""
+    for pid in {int(file.stem.rpartition("_")[2]) for file in folder.glob("gauge_live*.db")}:
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            with contextlib.suppress(FileNotFoundError):  # another process forgets it at the same time
+                mark_process_dead(pid)  # type: ignore[no-untyped-call]
 
 
 class Observe:

@@ -1,5 +1,6 @@
 """GET /metrics: what was counted, and what is so at this moment. Any key may read it."""
 
+import asyncio
 import time
 from collections.abc import Iterator
 
@@ -18,16 +19,33 @@ from service.problems import DESCRIBED
 from service.state import Service, State
 
 MOST_JOBS = 100  # that run at the same time
+LOOK_S = 1.0  # so old is what one process tells of the others' queue and models
 router = APIRouter(responses=DESCRIBED, tags=["health"], dependencies=[Depends(Needs(Scope.ADMIN))])
 
 
 @router.get("/metrics", summary="For Prometheus", response_class=Response)
 def metrics(service: Service) -> Response:
-    """What was counted, by all processes of the service; queue and models of the one that answers; jobs and workers as
-    the database has them, left out when it does not answer.
+    """What was counted, by all processes of the service; their queues and models, added up; the model that the one
+    serves that answers; jobs and workers as the database has them, left out when it does not answer.
     """
+    look(service)
     counted, now = generate_latest(service.metrics.registry), generate_latest(_Now(service))
     return Response(counted + now, media_type=CONTENT_TYPE_PLAIN_0_0_4)
+
+
+def look(service: State) -> None:
+    """How this process is at this moment, into its gauges."""
+    counted = service.metrics
+    counted.queue_images.set(service.batcher.waiting)
+    counted.models_loaded.set(service.cache.count)
+    counted.serving_refused.set(service.reloader.refused is not None)
+
+
+async def keep_looking(service: State) -> None:
+    """For the scrapes that other processes answer."""
+    while True:
+        look(service)
+        await asyncio.sleep(LOOK_S)
 
 
 class _Now:
@@ -47,16 +65,8 @@ class _Now:
 
 
 def _serving(service: State) -> Iterator[Metric]:
-    reloader, cache = service.reloader, service.cache
-    yield GaugeMetricFamily("tuneserve_queue_images", "Images that wait for the device.", value=service.batcher.waiting)
-    yield GaugeMetricFamily("tuneserve_models_loaded", "Models in memory.", value=cache.count)
-    yield GaugeMetricFamily(
-        "tuneserve_serving_refused",
-        "1: the model that the alias serving names was refused, and another one serves or none.",
-        value=reloader.refused is not None,
-    )
     try:
-        predictor = reloader.current
+        predictor = service.reloader.current
     except NotReady:
         return
     about = {"id": predictor.model.id, "version": str(predictor.model.version), "engine": predictor.engine}

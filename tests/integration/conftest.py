@@ -13,6 +13,8 @@ from typing import Any, TypeVar
 import httpx
 import pytest
 
+from core.settings import Settings
+
 # A small network, exported in 3 s where others take 10, on a few images: these tests are about what happens around the
 # training.
 TINY = {
@@ -154,8 +156,10 @@ def processes_with(of: str) -> list[int]:
 
 
 @pytest.fixture
-def programs(tmp_path: Path) -> Iterator[Programs]:
-    started = Programs(tmp_path)
+def programs(settings: Settings) -> Iterator[Programs]:
+    """On the database in which `published` and the other factories of tests/conftest.py write."""
+    settings.data_dir.mkdir()
+    started = Programs(settings.data_dir)
     yield started
     started.stop()
 

@@ -9,9 +9,7 @@ from pathlib import Path
 from statistics import median
 
 import httpx
-import pytest
 
-from core.settings import Settings
 from core.tables import Model
 from tests.conftest import DIGIT_FILES
 from tests.integration.conftest import Programs, wait_for
@@ -20,15 +18,6 @@ Published = Callable[..., Model]
 SEVEN = DIGIT_FILES[7].read_bytes()
 SWAPS = int(os.environ.get("TEST_SWAPS", "60"))  # with 500 it takes minutes, and holds as well
 WARM = 20  # models after which memory is measured first
-
-
-@pytest.fixture
-def programs(settings: Settings) -> Iterator[Programs]:
-    """On the database in which the tests publish models without training them."""
-    settings.data_dir.mkdir()
-    started = Programs(settings.data_dir)
-    yield started
-    started.stop()
 
 
 @contextmanager
@@ -85,15 +74,6 @@ def test_a_restart_with_a_refused_target_goes_on_with_what_served_before(
     programs.start("service")
     programs.served(good.id)
     assert programs.http.post("/predict", files={"file": SEVEN}).json()["model"]["id"] == good.id
-
-
-def test_any_of_several_processes_tells_what_all_of_them_counted(programs: Programs) -> None:
-    programs.start("service", TUNESERVE_PROCESSES="2")
-    for _ in range(30):
-        programs.http.get("/jobs")  # a new connection each time, to whichever process takes it
-    counted = 'tuneserve_requests_total{method="GET",route="/jobs",status="200"} 30.0'
-    wait_for(lambda: counted in programs.http.get("/metrics").text, "the last one to be counted")
-    assert all(counted in programs.http.get("/metrics").text for _ in range(10))
 
 
 def resident_kib(pid: int) -> int:
