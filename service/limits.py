@@ -18,6 +18,12 @@ PROBES = ("/livez", "/readyz")  # asked every few seconds, for ever: silent whil
 REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 
 
+def request_id_of(scope: Scope) -> str:
+    """As it was sent, where that is one; else a new one."""
+    given = Headers(scope=scope).get("x-request-id", "")
+    return given if REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+
+
 class RequestId:
     """Echoes ``X-Request-Id``, or makes one up, and logs one line for each request."""
 
@@ -27,8 +33,7 @@ class RequestId:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
-        given = Headers(scope=scope).get("x-request-id", "")
-        request_id = given if REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+        request_id = request_id_of(scope)
         scope.setdefault("state", {})["request_id"] = request_id
         logs.REQUEST_ID.set(request_id)  # never reset: the task is the request's, and the server logs what fails in it
         started = time.perf_counter()

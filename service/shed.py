@@ -9,21 +9,20 @@ from collections.abc import Callable
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from service.limits import request_id_of
+
 PATH = "/predict"
 RETRY_AFTER_S = 1
-BODY = json.dumps(
-    {
-        "type": "about:blank",
-        "title": "Too Many Requests",
-        "status": 429,
-        "detail": "Too many images are waiting already; try again in a moment.",
-        "instance": PATH,
-        "code": "overloaded",
-    }
-).encode()
+PROBLEM = {
+    "type": "about:blank",
+    "title": "Too Many Requests",
+    "status": 429,
+    "detail": "Too many images are waiting already; try again in a moment.",
+    "instance": PATH,
+    "code": "overloaded",
+}
 HEADERS = [
     (b"content-type", b"application/problem+json"),
-    (b"content-length", str(len(BODY)).encode()),
     (b"retry-after", str(RETRY_AFTER_S).encode()),
     (b"cache-control", b"no-store"),
     (b"x-content-type-options", b"nosniff"),
@@ -43,6 +42,8 @@ class Shed:
             await self._app(scope, receive, send)
             return
         self._on_refused()
-        echoed = [header for header in scope["headers"] if header[0] == b"x-request-id"]
-        await send({"type": "http.response.start", "status": 429, "headers": [*HEADERS, *echoed]})
-        await send({"type": "http.response.body", "body": BODY})
+        request_id = request_id_of(scope)
+        body = json.dumps(PROBLEM | {"request_id": request_id}).encode()
+        own = [(b"content-length", str(len(body)).encode()), (b"x-request-id", request_id.encode())]
+        await send({"type": "http.response.start", "status": 429, "headers": [*HEADERS, *own]})
+        await send({"type": "http.response.body", "body": body})

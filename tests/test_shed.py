@@ -12,6 +12,7 @@ from core.predictor import OnnxPredictor, Outputs
 from core.settings import Settings
 from core.tables import Model
 from service.batcher import Batcher
+from service.problems import ProblemDetails
 from tests.conftest import DIGIT_FILES, running
 from tests.fakes import until
 
@@ -53,15 +54,19 @@ async def test_a_full_queue_refuses_at_once_and_answers_those_that_wait(
         waiting = [asyncio.create_task(http.post("/predict", files={"file": SEVEN})) for _ in range(2)]
         await until(lambda: batcher_of(http).is_full)
         refused = await http.post("/predict", content=b"not even read", headers={"X-Request-Id": "mine"})
+        nameless = [await http.post("/predict", content=b"x") for _ in range(2)]
         elsewhere = await http.get("/livez")
         blocked.set()
         answers = await asyncio.gather(*waiting)
         counted = (await http.get("/metrics")).text
         again = await http.post("/predict", files={"file": SEVEN})
     assert (refused.status_code, refused.json()["code"], refused.headers["retry-after"]) == (429, "overloaded", "1")
-    assert refused.headers["x-request-id"] == "mine"
+    assert ProblemDetails.model_validate(refused.json()).request_id == refused.headers["x-request-id"] == "mine"
+    given = {answer.json()["request_id"] for answer in nameless}
+    assert given == {answer.headers["x-request-id"] for answer in nameless}
+    assert len(given) == 2
     assert [answer.status_code for answer in (*answers, elsewhere, again)] == [200] * 4
-    assert 'tuneserve_requests_total{method="POST",route="/predict",status="429"} 1.0' in counted
+    assert 'tuneserve_requests_total{method="POST",route="/predict",status="429"} 3.0' in counted
 
 
 async def test_a_request_for_which_there_is_not_enough_room_is_refused_whole(
