@@ -11,7 +11,7 @@ from core import images
 from core.errors import TuneserveError
 from core.images import Normalize, Pixels, Prepared
 from core.predictor import Predictor
-from service.batcher import Answer
+from service.batcher import Answer, Batch
 from service.explain import Weights, heat_map
 from service.inputs import Source
 from service.metrics import Metrics
@@ -25,7 +25,7 @@ class Answered:
     probabilities: Weights  # by class index
     strangeness: float | None
     queued_ms: float
-    inference_ms: float
+    batch: Batch
     heat_map: str | None  # where it was asked for
 
 
@@ -56,7 +56,7 @@ async def _answer(
 
 
 def _answered(answer: Answer, picture: str | None) -> Answered:
-    return Answered(answer.probabilities, answer.strangeness, answer.queued_ms, answer.inference_ms, picture)
+    return Answered(answer.probabilities, answer.strangeness, answer.queued_ms, answer.batch, picture)
 
 
 async def _explain(service: State, predictor: Predictor, pixels: Pixels, answer: Answer) -> str:

@@ -16,13 +16,21 @@ from core.errors import NotReady, Overloaded
 from core.predictor import Images, Outputs, Predictor
 
 
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """A run of the network; all answers of it have the same one."""
+
+    images: int
+    inference_ms: float
+
+
 @dataclass(frozen=True)
 class Answer:
     probabilities: npt.NDArray[np.float32]  # by class index
     strangeness: float | None  # above 1 the model abstains; None: it has no such score
     predictor: Predictor  # the one that answered
     queued_ms: float
-    inference_ms: float  # of the batch it was part of
+    batch: Batch  # that it was part of
 
 
 @dataclass
@@ -152,12 +160,12 @@ class Batcher:
             for entry in batch:
                 _tell(entry, error)
             return
-        inference_ms = (time.perf_counter() - started) * 1000
+        done = Batch(len(batch), (time.perf_counter() - started) * 1000)
         strangeness = [None] * len(batch) if outputs.strangeness is None else outputs.strangeness.tolist()
         for entry, row, strange in zip(batch, outputs.probabilities, strangeness, strict=True):
             if not entry.answer.done():
                 queued_ms = (started - entry.since) * 1000
-                entry.answer.set_result(Answer(row, strange, predictor, queued_ms, inference_ms))
+                entry.answer.set_result(Answer(row, strange, predictor, queued_ms, done))
 
 
 def _stopping() -> NotReady:

@@ -61,7 +61,9 @@ async def test_answers_come_in_the_order_of_the_images(device: ThreadPoolExecuto
         answers = await batcher.submit(predictor, [image_of(digit) for digit in (7, 1, 9, 0, 4)])
     assert labels(answers) == [7, 1, 9, 0, 4]
     assert all(answer.predictor is predictor for answer in answers)
-    assert all(answer.queued_ms >= 0 and answer.inference_ms >= 0 for answer in answers)
+    assert all(answer.queued_ms >= 0 and answer.batch.inference_ms >= 0 for answer in answers)
+    assert [answer.batch.images for answer in answers] == [3, 3, 3, 2, 2]
+    assert len({answer.batch for answer in answers}) == 2
 
 
 async def test_what_comes_while_the_device_works_is_the_next_batch(device: ThreadPoolExecutor) -> None:

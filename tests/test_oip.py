@@ -16,8 +16,9 @@ from kserve import InferenceRESTClient, InferInput, InferRequest, InferResponse,
 from PIL import Image
 from tritonclient.utils import InferenceServerException
 
+from core.settings import Settings
 from core.tables import Model
-from tests.conftest import DIGIT_FILES
+from tests.conftest import DIGIT_FILES, running
 
 Published = Callable[..., Model]
 SEVEN = DIGIT_FILES[7].read_bytes()
@@ -133,7 +134,30 @@ def test_triton_reads_the_statistics(client: triton.InferenceServerClient, digit
         "compute_infer": 3,
     }
     assert told["inference_stats"]["success"]["ns"] > told["inference_stats"]["compute_infer"]["ns"] > 0
+    assert [(runs["batch_size"], runs["compute_infer"]["count"]) for runs in told["batch_stats"]] == [(10, 3)]
     assert client.get_inference_statistics()["model_stats"] == [told]
+
+
+async def test_requests_that_share_runs_of_the_network_count_these_once(
+    published: Published, settings: Settings
+) -> None:
+    published()
+    async with running(settings.model_copy(update={"predict_batch": 4})) as http:
+        seven = base64.b64encode(SEVEN).decode()
+        asking = [_post(http, body("BYTES", [images], [seven] * images)) for images in (1, 1, 6)]
+        assert {answer.status_code for answer in await asyncio.gather(*asking)} == {200}
+        (told,) = (await http.get("/v2/models/serving/stats")).json()["model_stats"]
+        counted = (await http.get("/metrics")).text
+    assert told["inference_count"] == 8 == sum(_images(runs) for runs in told["batch_stats"])
+    assert f"tuneserve_batch_images_count {told['execution_count']}.0\n" in counted
+    for runs in told["batch_stats"]:
+        assert 1 <= runs["batch_size"] <= 4
+        assert runs["compute_input"]["count"] == runs["compute_output"]["count"] == runs["compute_infer"]["count"]
+        assert runs["compute_infer"]["ns"] > 0
+
+
+def _images(runs: dict[str, Any]) -> int:
+    return int(runs["batch_size"] * runs["compute_infer"]["count"])
 
 
 def test_triton_is_told_what_is_wrong(client: triton.InferenceServerClient, digits: npt.NDArray[np.uint8]) -> None:

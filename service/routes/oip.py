@@ -171,10 +171,11 @@ def _count(
     service: State, name: str, told: str, answers: Sequence[Answered], decode_ms: float, images: int, total_ms: float
 ) -> None:
     queue = max((one.queued_ms for one in answers), default=0.0)
-    infer_ms = max((one.inference_ms for one in answers), default=0.0)
+    batches = {one.batch for one in answers}
+    infer_ms = max((batch.inference_ms for batch in batches), default=0.0)
     rest = max(total_ms - decode_ms - queue - infer_ms, 0.0)
     service.statistics.succeeded(
-        name, told, images, success=total_ms, queue=queue, compute_input=decode_ms, compute_infer=infer_ms,
+        name, told, images, batches, success=total_ms, queue=queue, compute_input=decode_ms, compute_infer=infer_ms,
         compute_output=rest,
     )  # fmt: skip
 

@@ -71,7 +71,7 @@ async def predict(
         timing_ms={
             "decode": round(decode_ms, 3),
             "queue": round(max((answer.queued_ms for answer in answers), default=0.0), 3),
-            "inference": round(max((answer.inference_ms for answer in answers), default=0.0), 3),
+            "inference": round(max((answer.batch.inference_ms for answer in answers), default=0.0), 3),
             "total": round((time.perf_counter() - started) * 1000, 3),
         },
     )
