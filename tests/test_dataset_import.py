@@ -11,10 +11,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from core.errors import InvalidInput, NoSpace, TooLarge, UnusableDataset
 from core.idx import FILES
+from core.images import encode_png
 from core.settings import Settings
 from service.datasets import findings, unpack
 from service.datasets.building import Built, build
@@ -194,6 +196,42 @@ def test_the_real_ants_and_bees_with_everything_that_can_be_wrong(send: Send, se
     assert problems(built) == found
     data = load("pets", settings)
     assert (data.classes, len(data.train_labels), len(data.test_labels)) == (("ants", "bees"), 185, 110)
+
+
+def test_a_photo_of_a_camera_held_upright_is_trained_on_upright(send: Send, settings: Settings) -> None:
+    lying = {"test/cat/a.jpg": rotated(), "test/dog/a.jpg": photo(1, "JPEG")}  # the same pixels, one with Exif's tag
+    send(pets("cat", "dog", above="train/") | lying)
+    upright, as_it_lies = (image.astype(float) for image in load("pets", settings).test_images)
+    assert np.abs(upright - np.rot90(as_it_lies, -1)).mean() < 1  # clockwise
+    assert np.abs(upright - as_it_lies).mean() > 20
+
+
+def usps(shared: Path, part: str) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+    """Real digits, n x 16 x 16, white on black, and their labels."""
+    rows = np.loadtxt(shared / "data" / "usps" / f"usps_zip.{part}.gz")
+    images = np.round((rows[:, 1:] + 1) * 127.5).astype(np.uint8)
+    return images.reshape(-1, 16, 16), rows[:, 0].astype(np.uint8)
+
+
+def test_the_real_digits_of_usps_in_mnists_form_are_counted_rightly(
+    send: Send, settings: Settings, shared: Path
+) -> None:
+    files = (idx(values) for part in ("train", "test") for values in usps(shared, part))
+    built = send(dict(zip(FILES, files, strict=True)))
+    trained = (1194, 1005, 731, 658, 652, 556, 664, 645, 542, 644)  # as those who made them say
+    tested = (359, 264, 198, 166, 200, 160, 170, 147, 166, 177)
+    assert built.counts == {str(n): {"train": trained[n], "test": tested[n]} for n in range(10)}
+    assert np.bincount(load("pets", settings).test_labels).tolist() == list(tested)
+
+
+def test_some_of_them_in_folders_are_counted_rightly(send: Send, shared: Path) -> None:
+    images, labels = (values[:300] for values in usps(shared, "test"))
+    numbered = enumerate(zip(images, labels, strict=True))
+    files = {f"zip/{label}/{number}.png": encode_png(image[..., None]) for number, (image, label) in numbered}
+    built = send(files)
+    counts = np.bincount(labels)
+    assert built.counts == {str(digit): {"train": counts[digit], "test": 0} for digit in range(10)}
+    assert problems(built) == {}
 
 
 def test_a_file_that_is_too_large_is_left_out(send: Send) -> None:
