@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from safetensors.numpy import load as from_safetensors
 from safetensors.numpy import load_file
 from safetensors.numpy import save as to_safetensors
 from sqlalchemy import func, select
@@ -62,6 +63,11 @@ def fetch_checked(store: ArtifactStore, key: str, name: str) -> Path:
 def from_tensors(tensors: Tensors) -> bytes:
     # not ascontiguousarray, which makes a vector of a single number
     return to_safetensors({name: np.asarray(array, order="C") for name, array in tensors.items()})
+
+
+def to_tensors(data: bytes) -> dict[str, npt.NDArray[Any]]:
+    """What ``from_tensors`` made bytes of."""
+    return from_safetensors(data)
 
 
 def read_tensors(store: ArtifactStore, key: str, name: str) -> dict[str, npt.NDArray[Any]]:

@@ -1,16 +1,20 @@
 """worker.export: the graph of a network, and the proof that it answers as the network does."""
 
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 import onnxruntime
 import pytest
 import torch
 from torch import Tensor, nn
 
 import worker.export
+from core.checkpoints import from_tensors, to_tensors
 from core.errors import InternalFailure
 from core.images import Preparation
-from core.network import ServingGraph, build
-from worker.export import OPSET, PARITY_TOLERANCE, export, export_onnx, parity
+from core.network import ServingGraph, build, to_arrays
+from worker.export import OPSET, PARITY_TOLERANCE, check, export, export_onnx, filled, parity
 
 PREPARATION = Preparation(
     style="digit", height=28, width=28, channels=1, image_size=32, mean=(0.1, 0.2, 0.3), std=(0.3, 0.4, 0.5)
@@ -119,6 +123,26 @@ def test_a_graph_that_answers_otherwise_is_not_published(images: Tensor, monkeyp
     network = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 10))
     with pytest.raises(InternalFailure, match="differs from the network"):
         export(network, PREPARATION, images)
+
+
+@pytest.fixture(scope="module")
+def weights(network: nn.Module) -> dict[str, npt.NDArray[Any]]:
+    """As they come back from the file."""
+    return to_tensors(from_tensors(to_arrays(network)))
+
+
+def test_stored_weights_alone_answer_as_the_graph_does(
+    weights: dict[str, npt.NDArray[Any]], onnx_graph: bytes, images: Tensor
+) -> None:
+    assert check(filled(weights, "resnet18", 10, PREPARATION), onnx_graph, images) < 1e-4
+
+
+def test_weights_of_another_epoch_are_not_published(
+    weights: dict[str, npt.NDArray[Any]], onnx_graph: bytes, images: Tensor
+) -> None:
+    other = weights | {"fc.bias": weights["fc.bias"] + np.eye(10, dtype=np.float32)[3]}
+    with pytest.raises(InternalFailure, match="stored weights differ"):
+        check(filled(other, "resnet18", 10, PREPARATION), onnx_graph, images)
 
 
 def test_few_images_are_enough_to_compare_with(images: Tensor) -> None:

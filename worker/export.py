@@ -3,9 +3,11 @@
 import copy
 import logging
 import warnings
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnxruntime
 import torch
 from torch import Tensor, nn
@@ -13,7 +15,7 @@ from torch import Tensor, nn
 from core.errors import InternalFailure
 from core.familiarity import Familiarity
 from core.images import Preparation
-from core.network import ServingGraph
+from core.network import ServingGraph, build, from_arrays
 
 OPSET = 18
 PARITY_IMAGES = 64
@@ -63,6 +65,23 @@ def export_onnx(graph: ServingGraph, sample: Tensor) -> bytes:
         raise InternalFailure("The exporter gave no program.")
     data: bytes = program.model_proto.SerializeToString()
     return data
+
+
+def filled(
+    weights: Mapping[str, npt.NDArray[Any]], network: str, classes: int, preparation: Preparation
+) -> ServingGraph:
+    """Of a network that knows nothing of the training but these weights."""
+    made = build(network, classes, preparation.image_size)
+    made.load_state_dict(from_arrays(weights))
+    return ServingGraph(preparation, made).eval()
+
+
+def check(stored: ServingGraph, onnx: bytes, images: Tensor) -> float:
+    """How far apart the answers of stored weights and exported graph are; InternalFailure when that is too far."""
+    difference = parity(onnx, stored, images.cpu())
+    if not difference <= PARITY_TOLERANCE:  # nan too
+        raise InternalFailure(f"The stored weights differ from the graph by {difference:.2g} in a probability.")
+    return difference
 
 
 @torch.inference_mode()

@@ -5,13 +5,13 @@ import time
 from typing import Any
 
 from core import jobs, models
-from core.checkpoints import from_tensors, to_json, write_folder
+from core.checkpoints import from_tensors, to_json, to_tensors, write_folder
 from core.network import to_arrays
 from core.tables import Phase
 from worker import checkpointing, devices, familiarity, serving
 from worker.calibrate import Calibration, calibrate
 from worker.evaluate import Answers, score
-from worker.export import PARITY_IMAGES, export
+from worker.export import PARITY_IMAGES, check, export, filled
 from worker.familiarity import STRANGENESS, Fitted
 from worker.flops import flop_per_image
 from worker.model_report import REPORT, model_report
@@ -36,6 +36,8 @@ def publish(
     calibration = calibrate(validation, test)
     flop = flop_per_image(training.network, training.prepare(training.splits.test.some([0])))
     onnx, parity, fitted = _graph(training, flop)
+    weights = from_tensors(to_arrays(training.network))
+    parity["weights_largest_difference"] = _check(training, weights, onnx)
     chosen = _serving(training, onnx, test, fitted, flop)
     model_id = f"model_{report.claim.job_id.removeprefix('job_')}_{report.claim.attempt}"
     card = _card(training, model_id, best, timing, calibration, test) | {
@@ -44,7 +46,7 @@ def publish(
         "familiarity": fitted.record,
     }
     key = f"models/{model_id}"
-    files = _files(training, onnx, chosen, card, calibration, test) | _strangeness(fitted)
+    files = _files(training, weights, onnx, chosen, card, calibration, test) | _strangeness(fitted)
     card["files"] = write_folder(training.store, key, files, {"id": model_id})
     timing |= {"publish_s": report.seconds_in(Phase.PUBLISHING), "total_s": time.time() - report.started_at}
     now = time.time()
@@ -98,6 +100,12 @@ def _graph(training: Training, flop: float) -> tuple[bytes, dict[str, Any], Fitt
     return onnx, parity, familiarity.unfitted(f"the exported graph differs from the network by {difference:.2g} in it")
 
 
+def _check(training: Training, weights: bytes, onnx: bytes) -> float:
+    """The file of weights, read as anybody would, answers the images of the probes as the graph does."""
+    stored = filled(to_tensors(weights), training.recipe.network, len(training.dataset.classes), training.preparation)
+    return check(stored, onnx, training.splits.test.spread(COUNT))
+
+
 def _serving(training: Training, onnx: bytes, test: Answers, fitted: Fitted, flop: float) -> Serving:
     splits = training.splits
     chosen = serving.choose(onnx, splits.train, splits.test, test, flop)
@@ -110,11 +118,17 @@ def _serving(training: Training, onnx: bytes, test: Answers, fitted: Fitted, flo
 
 
 def _files(
-    training: Training, onnx: bytes, chosen: Serving, card: dict[str, Any], calibration: Calibration, test: Answers
+    training: Training,
+    weights: bytes,
+    onnx: bytes,
+    chosen: Serving,
+    card: dict[str, Any],
+    calibration: Calibration,
+    test: Answers,
 ) -> dict[str, bytes]:
     served = chosen.graph or onnx
     return {
-        WEIGHTS: from_tensors(to_arrays(training.network)),
+        WEIGHTS: weights,
         MODEL: onnx,
         **({SERVING: chosen.graph} if chosen.graph else {}),
         PROBES: probes(served, training.splits.test.spread(COUNT), calibration.temperature),

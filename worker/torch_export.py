@@ -29,12 +29,12 @@ from core.checkpoints import read_tensors
 from core.db import Database
 from core.errors import Conflict, InternalFailure, TuneserveError
 from core.images import Preparation
-from core.network import ServingGraph, build, from_arrays
+from core.network import ServingGraph
 from core.predictor import temperature_of
 from core.settings import Settings
 from core.store import ArtifactStore, LocalStore
 from core.tables import Model
-from worker.export import PARITY_TOLERANCE
+from worker.export import PARITY_TOLERANCE, filled
 from worker.parent import die_with_parent
 from worker.probes import PROBES
 from worker.publish import WEIGHTS
@@ -113,9 +113,8 @@ def parity(program: bytes, graph: ServingGraph, images: Tensor) -> float:
 
 def _graph(model: Model, store: ArtifactStore) -> ServingGraph:
     preparation = Preparation.model_validate(model.card["preparation"])
-    network = build(model.card["network"], len(model.card["classes"]), preparation.image_size)
-    network.load_state_dict(from_arrays(read_tensors(store, model.key, WEIGHTS)))
-    return ServingGraph(preparation, network).eval()
+    weights = read_tensors(store, model.key, WEIGHTS)
+    return filled(weights, model.card["network"], len(model.card["classes"]), preparation)
 
 
 def _program(graph: ServingGraph, images: Tensor, about: str) -> bytes:

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.integration.conftest import TINY, Programs
 
 ROOT = Path(__file__).parents[2]
@@ -49,7 +51,19 @@ def test_every_line_of_the_readme_works_when_pasted(programs: Programs) -> None:
     programs.served(json.loads(paste(post.split("curl")[0] + ask.splitlines()[-1], programs))["id"])
     assert paste(ask, programs).count('"label"') >= 4
     assert "test accuracy" in paste(command_line, programs)
-    before = ""
+    before, printed = "", {}
     for block in re.findall(r"```sh\n(.*?)```", (ROOT / "docs" / "api.md").read_text(), re.DOTALL):
-        paste(before + block, programs)
+        printed[block] = paste(before + block, programs)
         before = "".join(re.findall(r"^[A-Z]+=.*\n", block, re.MULTILINE))
+    answers_of_the_files_alone(programs, printed)
+
+
+def answers_of_the_files_alone(programs: Programs, printed: dict[str, str]) -> None:
+    """What ONNX Runtime and torchvision say of a digit is what the service says of it, which may do so in int8."""
+    seven = (ROOT / "client" / "digits" / "7.png").read_bytes()
+    said = programs.http.post("/predict?model=best&top_k=10", files={"file": seven}).json()["predictions"][0]
+    probabilities = {guess["label"]: guess["probability"] for guess in said["top_k"]}
+    for library in ("onnxruntime", "torchvision"):
+        (told,) = (output for block, output in printed.items() if f" {library}" in block)
+        label, probability = told.split()
+        assert probabilities[label] == pytest.approx(float(probability), abs=0.05), library
