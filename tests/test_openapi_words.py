@@ -7,15 +7,36 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from core.recipe import Recipe
+from core.recipe import Recipe, Webhook
 from core.settings import Settings
 from service.app import create_app
+from service.datasets.shelf import DatasetCard
+from service.openapi import EXAMPLES
 from service.problems import ProblemDetails
+from service.routes.catalogue import DatasetSummary, NetworkView
+from service.routes.keys import KeyView, MadeKey
 from service.routes.predict import Predictions
-from service.views import BatchView, JobView, ModelView
+from service.views import AliasView, BatchView, CheckpointView, DeliveryView, EventView, JobView, ModelView
 
 Document = dict[str, Any]
-SHOWN = [Recipe, JobView, ModelView, Predictions, BatchView, ProblemDetails]
+WHOLE: list[type[BaseModel]] = [
+    AliasView,
+    BatchView,
+    CheckpointView,
+    DatasetCard,
+    DatasetSummary,
+    DeliveryView,
+    EventView,
+    JobView,
+    KeyView,
+    MadeKey,
+    ModelView,
+    NetworkView,
+    ProblemDetails,
+    Recipe,
+    Webhook,
+]
+SHOWN = [*WHOLE, Predictions]  # whose fields depend on what was asked for
 
 
 @pytest.fixture(scope="module")
@@ -84,11 +105,13 @@ def test_an_example_is_what_its_schema_says_and_nothing_else(document: Document,
         assert read.model_dump(mode="json", exclude_unset=True) == example
 
 
-@pytest.mark.parametrize(
-    "kind", [Recipe, JobView, ModelView, BatchView, ProblemDetails], ids=lambda kind: kind.__name__
-)
+@pytest.mark.parametrize("kind", WHOLE, ids=lambda kind: kind.__name__)
 def test_an_example_shows_every_field(document: Document, kind: type[BaseModel]) -> None:
     assert set(examples(document, kind)[-1]) == set(kind.model_fields)
+
+
+def test_every_example_is_held_against_its_schema() -> None:
+    assert {file.stem for file in EXAMPLES.glob("*.json")} == {kind.__name__ for kind in SHOWN}
 
 
 def test_every_reference_leads_to_a_schema(document: Document) -> None:
