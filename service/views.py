@@ -17,7 +17,7 @@ class PhaseView(BaseModel):
 
 
 class JobError(BaseModel):
-    code: str = Field(description="Stable; see the README's table.")
+    code: str = Field(description="Stable; docs/api.md has them all.")
     message: str = Field(description="What happened, for people.")
     hint: str = Field(description="What to do about it.")
     traceback_tail: str = Field(description="The last lines of Python's traceback; empty where none was left.")

@@ -1,4 +1,4 @@
-"""The tools of CONTRIBUTING.md pass on the whole tree, and the README's file tree is true."""
+"""The tools of CONTRIBUTING.md pass on the whole tree, and the file trees of docs/layout.md and README are true."""
 
 import re
 import subprocess
@@ -18,11 +18,21 @@ def test_the_tools_have_nothing_to_say(command: list[str]) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_the_readme_names_every_file_of_the_packages_and_no_other() -> None:
-    tree = (ROOT / "README.md").read_text().split("```\ncore/ ")[1].split("```")[0]
+def tree_of(document: str) -> list[str]:
+    """Its lines."""
+    found = re.search(r"```\n(core/ .*?)```", (ROOT / document).read_text(), re.DOTALL)
+    assert found
+    return found[1].splitlines()
+
+
+def test_the_readme_shows_the_top_of_the_tree() -> None:
+    assert tree_of("README.md") == [line for line in tree_of("docs/layout.md") if not line.startswith(" ")]
+
+
+def test_the_layout_names_every_file_of_the_packages_and_no_other() -> None:
     told: set[str] = set()
     folder = "core"
-    for line in ("core/ " + tree).splitlines():
+    for line in tree_of("docs/layout.md"):
         if top := re.match(r"(\w+)/", line):
             folder = top[1]
         elif entry := re.match(r"  (\w+\.py) ", line):
