@@ -1,9 +1,11 @@
 """Photos of one's own: sent, trained on, and their class names in the answers."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 
 from tests.datafiles import zipped
@@ -43,6 +45,29 @@ def test_mnists_four_files_under_a_name_of_ones_own_are_trained_on(programs: Pro
     job = programs.ended(programs.train(dataset="mine", epochs=1, train_samples=None))
     assert job["status"] == "succeeded", job["error"]
     assert programs.http.get(f"/models/{job['model_id']}").json()["classes"] == ["0", "1", "2"]
+
+
+def test_a_head_for_real_photos_on_a_real_backbone_tells_ants_from_bees(programs: Programs, shared: Path) -> None:
+    folder = shared / "data" / "ants_bees"
+    photos = {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*.jpg"))}
+    weights = shared / "weights" / "squeezenet1_1_imagenet_from_caffe_fp16.pth"
+    programs.start("service")
+    programs.start("worker", TUNESERVE_WEIGHTS_FILE=str(weights))
+    sent = programs.http.post(
+        "/datasets", params={"name": "insects"}, content=zipped(photos), headers={"Content-Type": "application/zip"}
+    )
+    assert sent.json()["classes"] == {"ants": {"train": 90, "test": 55}, "bees": {"train": 90, "test": 55}}
+
+    recipe = {"weights": "imagenet", "freeze": "backbone", "augmentation": "none", "epochs": 20, "train_samples": None}
+    job = programs.ended(programs.train(dataset="insects", **recipe))
+    assert job["status"] == "succeeded", job["error"]
+    programs.served(job["model_id"])
+    unseen = [(name.split("/")[1], data) for name, data in photos.items() if name.startswith("val/")]
+    answers = programs.http.post("/predict", files=[("file", data) for _, data in unseen], timeout=60).json()
+    given = [answer["label"] for answer in answers["predictions"]]
+    assert set(given) == {"ants", "bees"}
+    right = [label == answer for (label, _), answer in zip(unseen, given, strict=True)]
+    assert np.mean(right) > 0.8
 
 
 def test_a_service_killed_while_it_takes_a_data_set_in_leaves_no_half_one(programs: Programs) -> None:
