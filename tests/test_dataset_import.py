@@ -201,7 +201,9 @@ def test_the_real_ants_and_bees_with_everything_that_can_be_wrong(send: Send, se
 def test_a_photo_of_a_camera_held_upright_is_trained_on_upright(send: Send, settings: Settings) -> None:
     lying = {"test/cat/a.jpg": rotated(), "test/dog/a.jpg": photo(1, "JPEG")}  # the same pixels, one with Exif's tag
     send(pets("cat", "dog", above="train/") | lying)
-    upright, as_it_lies = (image.astype(float) for image in load("pets", settings).test_images)
+    images = load("pets", settings).test_images
+    assert isinstance(images, np.ndarray)
+    upright, as_it_lies = images.astype(float)
     assert np.abs(upright - np.rot90(as_it_lies, -1)).mean() < 1  # clockwise
     assert np.abs(upright - as_it_lies).mean() > 20
 

@@ -36,7 +36,7 @@ WHOLE: list[type[BaseModel]] = [
     Recipe,
     Webhook,
 ]
-SHOWN = [*WHOLE, Predictions]  # whose fields depend on what was asked for
+SHOWN: list[type[BaseModel]] = [*WHOLE, Predictions]  # whose fields depend on what was asked for
 
 
 @pytest.fixture(scope="module")
