@@ -63,7 +63,7 @@ async def _explain(service: State, predictor: Predictor, pixels: Pixels, answer:
     async def ask(copies: Sequence[Pixels]) -> Weights:
         return np.stack([one.probabilities for one in await service.batcher.submit(predictor, list(copies))])
 
-    return await heat_map(pixels, int(answer.probabilities.argmax()), ask)
+    return await heat_map(pixels, int(answer.probabilities.argmax()), ask, service.decoders)
 
 
 async def _prepare_all(

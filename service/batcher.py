@@ -147,11 +147,11 @@ class Batcher:
 
     async def _answer(self, batch: list[_Waiting]) -> None:
         predictor, started = batch[0].predictor, time.perf_counter()
-        images = np.stack([entry.image for entry in batch])
+        images = [entry.image for entry in batch]
         self._on_batch(len(batch))
         try:
             run = self._watch.batch(predictor, [entry.request for entry in batch]) if self._watch else predictor.run
-            outputs = await asyncio.get_running_loop().run_in_executor(self._executor, run, images)
+            outputs = await asyncio.get_running_loop().run_in_executor(self._executor, _run, run, images)
         except asyncio.CancelledError:
             for entry in batch:
                 _tell(entry, _stopping())
@@ -166,6 +166,11 @@ class Batcher:
             if not entry.answer.done():
                 queued_ms = (started - entry.since) * 1000
                 entry.answer.set_result(Answer(row, strange, predictor, queued_ms, done))
+
+
+def _run(run: Callable[[Images], Outputs], images: Sequence[Images]) -> Outputs:
+    """On the device's thread, to join them too: photos of a batch are megabytes."""
+    return run(np.stack(images))
 
 
 def _stopping() -> NotReady:

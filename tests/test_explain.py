@@ -2,7 +2,9 @@
 
 import base64
 import io
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 
 import numpy as np
 import numpy.typing as npt
@@ -12,10 +14,17 @@ from PIL import Image
 from core.images import Pixels
 from core.settings import Settings
 from core.tables import Model
+from service import explain
 from service.explain import CHUNK, COPIES, heat_map, random_masks, weigh
 from tests.conftest import DIGIT_FILES, running
 
 SEVEN = DIGIT_FILES[7].read_bytes()
+
+
+@pytest.fixture
+def threads() -> Iterator[Executor]:
+    with ThreadPoolExecutor(1, "aside") as executor:
+        yield executor
 
 
 @pytest.mark.parametrize(("height", "width"), [(28, 28), (224, 224), (10, 37)])
@@ -40,7 +49,7 @@ def test_an_answer_that_depends_on_nothing_has_a_cold_map() -> None:
     assert not weigh(random_masks(28, 28), np.full(COPIES, 0.7, np.float32)).any()
 
 
-async def test_the_model_is_asked_in_pieces_about_its_own_kind_of_image() -> None:
+async def test_the_model_is_asked_in_pieces_about_its_own_kind_of_image(threads: Executor) -> None:
     asked: list[int] = []
 
     async def ask(copies: Sequence[Pixels]) -> npt.NDArray[np.float32]:
@@ -50,11 +59,35 @@ async def test_the_model_is_asked_in_pieces_about_its_own_kind_of_image() -> Non
 
     image = np.zeros((28, 30, 3), np.uint8)
     image[8:13, 8:13] = 255
-    picture = Image.open(io.BytesIO(base64.b64decode(await heat_map(image, 0, ask))))
+    picture = Image.open(io.BytesIO(base64.b64decode(await heat_map(image, 0, ask, threads))))
     assert asked == [CHUNK] * (COPIES // CHUNK)
     assert picture.size == (240, 224)
     light = np.asarray(picture.convert("L"), float)
     assert light[70:100, 70:100].mean() > 2 * light[150:, 150:].mean()
+
+
+class Watched(np.ndarray):
+    """Notes in which threads arrays are made of it, and of what was made of it."""
+
+    threads: set[str]
+
+    def __array_finalize__(self, source: object) -> None:
+        self.threads = getattr(source, "threads", set())
+        self.threads.add(threading.current_thread().name)
+
+
+async def test_nothing_is_computed_where_all_requests_are_answered(
+    threads: Executor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def ask(copies: Sequence[Pixels]) -> npt.NDArray[np.float32]:
+        return np.zeros((len(copies), 1), np.float32)
+
+    image, masks = np.zeros((28, 28, 1), np.uint8).view(Watched), random_masks(28, 28).view(Watched)
+    image.threads.clear()
+    masks.threads.clear()
+    monkeypatch.setattr(explain, "random_masks", lambda *_: masks)
+    await heat_map(image, 0, ask, threads)
+    assert image.threads == masks.threads == {"aside_0"}
 
 
 async def test_predict_explains_when_asked(published: Callable[..., Model], settings: Settings) -> None:

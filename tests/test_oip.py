@@ -4,6 +4,7 @@ import asyncio
 import base64
 import io
 import json
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -18,6 +19,7 @@ from tritonclient.utils import InferenceServerException
 
 from core.settings import Settings
 from core.tables import Model
+from service.oip import messages
 from tests.conftest import DIGIT_FILES, running
 
 Published = Callable[..., Model]
@@ -283,3 +285,22 @@ async def _post(http: httpx.AsyncClient, given: Any) -> httpx.Response:
     if isinstance(given, bytes):
         return await http.post("/v2/models/serving/infer", content=given)
     return await http.post("/v2/models/serving/infer", json=given)
+
+
+async def test_numbers_are_read_and_written_while_other_requests_are_answered(
+    model: Model, http: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[str] = []
+    read, body_of = messages.read_request, messages.Response.body
+
+    def noting(work: Callable[..., Any]) -> Callable[..., Any]:
+        def run(*given: Any) -> Any:
+            threads.append(threading.current_thread().name.rstrip("0123456789"))
+            return work(*given)
+
+        return run
+
+    monkeypatch.setattr(messages, "read_request", noting(read))
+    monkeypatch.setattr(messages.Response, "body", noting(body_of))
+    assert (await _post(http, body("UINT8", [1, 2, 2], [0, 0, 0, 0]))).status_code == 200
+    assert threads == ["decode_", "decode_"]

@@ -1,5 +1,6 @@
 """The Open Inference Protocol, version 2: what tritonclient and KServe speak. A model is named by its id or alias."""
 
+import asyncio
 import time
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -13,9 +14,11 @@ from core.images import Prepared
 from core.predictions import NO_DIGIT
 from core.predictor import Predictor
 from core.scopes import Scope
+from core.settings import Settings
 from service import problems
 from service.access import Needs
 from service.answering import Answered, answer
+from service.inputs import Source
 from service.oip import messages
 from service.oip.messages import HEADER_LENGTH, InferRequest, RequestedOutput
 from service.oip.tensors import LABELS, PROBABILITIES, describe, sources_of
@@ -108,17 +111,15 @@ async def infer(
     predictor = await _predictor(service, name, number)
     told = str(predictor.model.version)
     try:
-        asked, tensors = messages.read_request(await request.body(), header_length)
-        sources = sources_of(asked, tensors, service.settings.max_image_pixels)
-        if len(sources) > service.settings.max_images_per_request:
-            most = service.settings.max_images_per_request
-            raise InvalidInput(f"{len(sources)} images in one request; at most {most}.")
+        # JSON of numbers takes long to read and to write: tensors of 30 MiB two seconds
+        run = asyncio.get_running_loop().run_in_executor
+        asked, sources = await run(service.decoders, _read, await request.body(), header_length, service.settings)
         working = answer(service, predictor, sources, asked.parameters.normalize)
         prepared, answers, decode_ms = await while_wanted(request, working, x_timeout_ms)
         for entry in prepared:
             if isinstance(entry, TuneserveError):
                 raise entry  # the protocol has no errors of single images
-        body, length = _response(name, told, asked, prepared, answers, predictor.classes)
+        body, length = await run(service.decoders, _response, name, told, asked, prepared, answers, predictor.classes)
     except TuneserveError:
         service.statistics.failed(name, told, _ms_since(started))
         raise
@@ -132,6 +133,14 @@ async def _predictor(service: State, name: str, number: str | None) -> Predictor
     if number is not None and number != str(predictor.model.version):
         raise NotFound(f"{name} is version {predictor.model.version}; there is no version {number} of it.")
     return predictor
+
+
+def _read(body: bytes, header_length: int | None, settings: Settings) -> tuple[InferRequest, list[Source]]:
+    asked, tensors = messages.read_request(body, header_length)
+    sources = sources_of(asked, tensors, settings.max_image_pixels)
+    if len(sources) > settings.max_images_per_request:
+        raise InvalidInput(f"{len(sources)} images in one request; at most {settings.max_images_per_request}.")
+    return asked, sources
 
 
 def _response(
