@@ -18,7 +18,6 @@ from core import images
 from core.errors import InvalidInput, Unreachable, UnsupportedType
 from core.settings import Settings
 from core.urls import MOST_CHARACTERS
-from service.patience import while_wanted
 
 if TYPE_CHECKING:
     from service.outbound import Outbound  # imports httpx: see service.app
@@ -32,6 +31,13 @@ class Source:
 
     decode: Callable[[], Image.Image]
     tiny: bool = False
+
+
+@dataclass(frozen=True)
+class Url:
+    """Where an image is to be fetched."""
+
+    url: str
 
 
 class ImageInput(BaseModel):
@@ -95,15 +101,32 @@ BODY = {
 }
 
 
-async def read_sources(request: Request, settings: Settings) -> list[Source]:
-    """The images of the body, not yet decoded. InvalidInput or UnsupportedType says what is wrong with it."""
-    sources = await _sources(request, settings)
-    if len(sources) > settings.max_images_per_request:
-        raise InvalidInput(f"{len(sources)} images in one request; at most {settings.max_images_per_request}.")
-    return sources
+async def read_images(request: Request, settings: Settings) -> Sequence[Source | Url]:
+    """The images of the body, not yet fetched or decoded. InvalidInput or UnsupportedType says what is wrong."""
+    given = await _given(request, settings)
+    if len(given) > settings.max_images_per_request:
+        raise InvalidInput(f"{len(given)} images in one request; at most {settings.max_images_per_request}.")
+    _check_urls([place for place, entry in enumerate(given) if isinstance(entry, Url)], settings)
+    return given
 
 
-async def _sources(request: Request, settings: Settings) -> list[Source]:
+async def fetch_all(given: Sequence[Source | Url], request: Request, settings: Settings) -> list[Source]:
+    """The same with what lies elsewhere. It is fetched here and not by a decoder, whose thread would wait with it."""
+    urls = sum(isinstance(entry, Url) for entry in given)
+    if not urls:
+        return [entry for entry in given if isinstance(entry, Source)]
+    outbound: Outbound = request.app.state.outbound
+    most_bytes = settings.max_body_bytes // urls  # together no more than a body may bring
+
+    async def fetched(entry: Source | Url) -> Source:
+        if isinstance(entry, Source):
+            return entry
+        return await _from_url(outbound, entry.url, most_bytes, settings.max_image_pixels)
+
+    return await asyncio.gather(*(fetched(entry) for entry in given))
+
+
+async def _given(request: Request, settings: Settings) -> Sequence[Source | Url]:
     content_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
     limit = settings.max_image_pixels
     if content_type == "multipart/form-data":
@@ -117,7 +140,7 @@ async def _sources(request: Request, settings: Settings) -> list[Source]:
             raise InvalidInput(error.detail) from error
     if content_type == "application/json":
         body = await run_in_threadpool(_parse, await request.body())  # a large one takes a while
-        return await _from_inputs(request, body.images, settings)
+        return [_from_input(entry, limit) for entry in body.images]
     # curl --data-binary names this type by itself; nobody means a form by it here
     if content_type.startswith("image/") or content_type in (
         "application/octet-stream",
@@ -146,31 +169,9 @@ def _from_bytes(data: bytes, max_pixels: int) -> Source:
     return Source(lambda: images.decode(data, max_pixels), images.is_tiny(data))
 
 
-async def _from_inputs(request: Request, entries: Sequence[ImageInput], settings: Settings) -> list[Source]:
-    """What is to be fetched is fetched here and not by a decoder, whose thread would wait with it."""
-    urls = {index: entry.url for index, entry in enumerate(entries) if entry.url is not None}
-    fetched = await _fetch_all(request, urls, settings) if urls else {}
-    return [fetched.get(index) or _from_input(entry, settings.max_image_pixels) for index, entry in enumerate(entries)]
-
-
-async def _fetch_all(request: Request, urls: dict[int, str], settings: Settings) -> dict[int, Source]:
-    """By the image's place in the request, while the client waits."""
-    _refuse_urls(list(urls), settings)
-    outbound: Outbound = request.app.state.outbound
-    most_bytes = settings.max_body_bytes // len(urls)  # together no more than a body may bring
-
-    async def fetch() -> list[Source]:
-        every = [_from_url(outbound, url, most_bytes, settings.max_image_pixels) for url in urls.values()]
-        return await asyncio.gather(*every)
-
-    given_ms = request.headers.get("x-timeout-ms")
-    sources = await while_wanted(request, fetch(), int(given_ms) if given_ms else None)
-    return dict(zip(urls, sources, strict=True))
-
-
-def _refuse_urls(places: Sequence[int], settings: Settings) -> None:
-    """Where they are switched off, and where they are too many."""
-    if not settings.fetch_urls:
+def _check_urls(places: Sequence[int], settings: Settings) -> None:
+    """Refuse them where they are switched off, and where they are too many."""
+    if places and not settings.fetch_urls:
         reason = "This service fetches no images by URL (TUNESERVE_FETCH_URLS allows it): send the image itself."
         raise InvalidInput(reason, f"/images/{places[0]}/url")
     if len(places) > MOST_URLS:
@@ -192,7 +193,9 @@ def _refusing(error: Unreachable) -> Source:
     return Source(refuse)
 
 
-def _from_input(entry: ImageInput, max_pixels: int) -> Source:
+def _from_input(entry: ImageInput, max_pixels: int) -> Source | Url:
+    if entry.url is not None:
+        return Url(entry.url)
     if entry.array is not None:
         return Source(lambda: images.from_array(entry.array))
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from fastapi import Request
@@ -16,31 +16,49 @@ POLL_S = 0.25
 WATCH_AFTER_S = 0.05  # most answers come sooner; to listen for the client's leaving is a task more for each
 
 
-async def while_wanted(request: Request, work: Coroutine[Any, Any, T], timeout_ms: int | None) -> T:
-    """The result of ``work``; it is cancelled when the client leaves (ClientLeft) or waits no longer
-    (DeadlineExceeded). To be called when the request's body has been read.
+class Patience:
+    """``async with``: what is within is cancelled when the client leaves (ClientLeft) or has waited ``timeout_ms``
+    since the beginning (DeadlineExceeded).
     """
-    loop = asyncio.get_running_loop()
-    leaving: asyncio.Task[None] | None = None
 
-    def watch() -> None:
-        nonlocal leaving
-        leaving = asyncio.ensure_future(_disconnect(request, limit))
+    def __init__(self, request: Request, timeout_ms: int | None) -> None:
+        self._request = request
+        self._timeout_ms = timeout_ms
+        self._limit = asyncio.timeout(None if timeout_ms is None else timeout_ms / 1000)
+        self._watching: asyncio.TimerHandle | None = None
+        self._leaving: asyncio.Task[None] | None = None
 
-    watching = loop.call_later(WATCH_AFTER_S, watch)
-    try:
-        async with asyncio.timeout(None if timeout_ms is None else timeout_ms / 1000) as limit:
-            return await work
-    except TimeoutError:
-        if not limit.expired():
-            raise
-        if leaving is not None and leaving.done():
-            raise ClientLeft from None
-        raise DeadlineExceeded(f"There was no answer within the {timeout_ms} ms of X-Timeout-Ms.") from None
-    finally:
-        watching.cancel()
-        if leaving is not None:
-            leaving.cancel()
+    def watch(self) -> None:
+        """From now on look whether the client leaves: when the request's body has been read, which comes the same
+        way, and tells of a client that left by itself.
+        """
+        self._watching = asyncio.get_running_loop().call_later(WATCH_AFTER_S, self._watch)
+
+    def _watch(self) -> None:
+        self._leaving = asyncio.ensure_future(self._disconnect())
+
+    async def _disconnect(self) -> None:
+        """Ends the time as soon as the client has left."""
+        while (await self._request.receive())["type"] != "http.disconnect":
+            pass
+        self._limit.reschedule(asyncio.get_running_loop().time())
+
+    async def __aenter__(self) -> "Patience":
+        await self._limit.__aenter__()
+        return self
+
+    async def __aexit__(self, *error: Any) -> None:
+        has_left = self._leaving is not None and self._leaving.done()
+        if self._watching is not None:
+            self._watching.cancel()
+        if self._leaving is not None:
+            self._leaving.cancel()
+        try:
+            await self._limit.__aexit__(*error)
+        except TimeoutError:
+            if has_left:
+                raise ClientLeft from None
+            raise DeadlineExceeded(f"There was no answer within the {self._timeout_ms} ms of X-Timeout-Ms.") from None
 
 
 async def once(done: Callable[[T], bool], look: Callable[[], T], wait_s: float, stopping: asyncio.Event) -> T:
@@ -53,10 +71,3 @@ async def once(done: Callable[[T], bool], look: Callable[[], T], wait_s: float, 
         if done(seen) or time.monotonic() >= until or stopping.is_set():
             return seen
         await pause(stopping, POLL_S)
-
-
-async def _disconnect(request: Request, limit: asyncio.Timeout) -> None:
-    """Ends the time as soon as the client has left."""
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
-    limit.reschedule(asyncio.get_running_loop().time())

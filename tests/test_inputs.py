@@ -10,6 +10,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from core.predictor import Images, OnnxPredictor, Outputs
 from core.settings import Settings
 from core.tables import Model
 from service.inputs import MOST_URLS
@@ -127,6 +128,21 @@ async def test_fetching_takes_no_longer_than_the_client_waits(http: httpx.AsyncC
     pictures.answers = [Answer(body=SEVEN, before=released.wait)]
     answer = await ask(http, {"url": pictures.url}, **{"X-Timeout-Ms": "50"})
     released.set()
+    assert answer.status_code == 504
+
+
+async def test_fetching_and_answering_share_the_time_that_the_client_waits(
+    http: httpx.AsyncClient, pictures: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    never, run = threading.Event(), OnnxPredictor.run
+
+    def slow(predictor: OnnxPredictor, images: Images) -> Outputs:
+        never.wait(0.6)
+        return run(predictor, images)
+
+    pictures.answers = [Answer(body=SEVEN, before=lambda: never.wait(0.6))]
+    monkeypatch.setattr(OnnxPredictor, "run", slow)
+    answer = await ask(http, {"url": pictures.url}, **{"X-Timeout-Ms": "1000"})
     assert answer.status_code == 504
 
 

@@ -1,13 +1,17 @@
 """service.patience: work goes on while the client is there and no longer than it wants to wait."""
 
 import asyncio
-from typing import Any
+from collections.abc import Coroutine
+from typing import Any, TypeVar
 
 import pytest
 from fastapi import Request
 
 from core.errors import ClientLeft, DeadlineExceeded, Overloaded
-from service.patience import while_wanted
+from service import patience
+from service.patience import Patience
+
+T = TypeVar("T")
 
 
 class Client:
@@ -15,11 +19,19 @@ class Client:
 
     def __init__(self) -> None:
         self.left = asyncio.Event()
+        self.asked = False
         self.request = Request({"type": "http", "method": "POST", "path": "/predict", "headers": []}, self._receive)
 
     async def _receive(self) -> dict[str, Any]:
+        self.asked = True
         await self.left.wait()
         return {"type": "http.disconnect"}
+
+
+async def while_wanted(request: Request, work: Coroutine[Any, Any, T], timeout_ms: int | None) -> T:
+    async with Patience(request, timeout_ms) as waiting:
+        waiting.watch()
+        return await work
 
 
 class Work:
@@ -82,3 +94,20 @@ async def test_nothing_goes_on_listening_for_a_client_that_was_answered() -> Non
     await while_wanted(Client().request, work.run(), None)
     await asyncio.sleep(0)
     assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_before_its_body_is_read_nothing_is_taken_from_a_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patience, "WATCH_AFTER_S", 0)
+    client = Client()
+    async with Patience(client.request, None) as waiting:
+        await turns()
+        assert not client.asked
+        waiting.watch()
+        await turns()
+        assert client.asked
+
+
+async def turns() -> None:
+    """Whatever is ready in the event loop, and what that makes ready."""
+    for _ in range(5):
+        await asyncio.sleep(0)

@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from core.predictor import Images, OnnxPredictor, Outputs
+from core.predictor import Images, OnnxPredictor, Outputs, Predictor
 from core.settings import Settings
-from core.store import LocalStore
+from core.store import ArtifactStore, LocalStore
 from core.tables import Model
+from service.self_test import self_test
 from tests.conftest import DIGIT_FILES, running
 from tests.fakes import answered, until
 
@@ -350,6 +351,25 @@ async def test_who_waits_no_longer_is_told_so_and_not_worked_for(
     assert labels(await first) == ["7"]
     assert labels(await raw(http, SEVEN)) == ["7"]
     assert worked_on == [1, 1]  # nothing was run for the one that left
+
+
+@pytest.mark.parametrize("path", ["/predict?model=model_1", "/v2/models/model_1/infer"])
+async def test_a_model_that_is_loaded_for_a_request_takes_no_longer_than_the_client_waits(
+    settings: Settings, published: Published, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    asked_for, _ = published(), published()
+    released = threading.Event()
+
+    def held(predictor: Predictor, store: ArtifactStore) -> str:
+        if predictor.model.id == asked_for.id:
+            released.wait(30)
+        return self_test(predictor, store)
+
+    monkeypatch.setattr("service.loading.self_test", held)
+    async with running(settings) as http:
+        late = await http.post(path, content=SEVEN, headers={"Content-Type": "image/png", "X-Timeout-Ms": "50"})
+        released.set()
+    assert late.status_code == 504
 
 
 @pytest.mark.parametrize("given", ["0", "-5", "soon"])

@@ -22,7 +22,7 @@ from service.inputs import Source
 from service.oip import messages
 from service.oip.messages import HEADER_LENGTH, InferRequest, RequestedOutput
 from service.oip.tensors import LABELS, PROBABILITIES, describe, sources_of
-from service.patience import while_wanted
+from service.patience import Patience
 from service.routes.parameters import ModelName, TimeoutMs
 from service.state import Service, State
 
@@ -108,21 +108,22 @@ async def infer(
     where they are in JSON. Outputs: `probabilities`, with `classification` the likeliest classes, and `labels`.
     """
     started = time.perf_counter()
-    predictor = await _predictor(service, name, number)
-    told = str(predictor.model.version)
+    predictor: Predictor | None = None
+    # JSON of numbers takes long to read and to write: tensors of 30 MiB two seconds
+    run = asyncio.get_running_loop().run_in_executor
     try:
-        # JSON of numbers takes long to read and to write: tensors of 30 MiB two seconds
-        run = asyncio.get_running_loop().run_in_executor
-        asked, sources = await run(service.decoders, _read, await request.body(), header_length, service.settings)
-        working = answer(service, predictor, sources, asked.parameters.normalize)
-        prepared, answers, decode_ms = await while_wanted(request, working, x_timeout_ms)
-        for entry in prepared:
-            if isinstance(entry, TuneserveError):
-                raise entry  # the protocol has no errors of single images
-        body, length = await run(service.decoders, _response, name, told, asked, prepared, answers, predictor.classes)
+        async with Patience(request, x_timeout_ms) as patience:
+            given = await request.body()
+            patience.watch()
+            predictor = await _predictor(service, name, number)
+            asked, sources = await run(service.decoders, _read, given, header_length, service.settings)
+            prepared, answers, decode_ms = await answer(service, predictor, sources, asked.parameters.normalize)
+            body, length = await run(service.decoders, _response, name, predictor, asked, prepared, answers)
     except TuneserveError:
-        service.statistics.failed(name, told, _ms_since(started))
+        if predictor is not None:
+            service.statistics.failed(name, str(predictor.model.version), _ms_since(started))
         raise
+    told = str(predictor.model.version)
     _count(service, name, told, answers, decode_ms, len(sources), _ms_since(started))
     headers = {} if length is None else {HEADER_LENGTH: str(length)}
     return Response(body, media_type="application/octet-stream" if length else "application/json", headers=headers)
@@ -145,19 +146,21 @@ def _read(body: bytes, header_length: int | None, settings: Settings) -> tuple[I
 
 def _response(
     name: str,
-    told: str,
+    predictor: Predictor,
     asked: InferRequest,
     prepared: Sequence[Prepared | TuneserveError],
     answers: Sequence[Answered],
-    classes: tuple[str, ...],
 ) -> tuple[bytes, int | None]:
     """Blank images have no probabilities, and the label ``no_digit``."""
-    rows = iter(answers)
+    for entry in prepared:
+        if isinstance(entry, TuneserveError):
+            raise entry  # the protocol has no errors of single images
+    rows, classes = iter(answers), predictor.classes
     blank = np.zeros(len(classes), np.float32)
     found = [blank if isinstance(e, Prepared) and e.blank else next(rows).probabilities for e in prepared]
     probabilities = np.stack(found) if found else np.zeros((0, len(classes)), np.float32)
     labels = [classes[row.argmax()] if row.any() else NO_DIGIT for row in probabilities]
-    response = messages.Response(name, told, asked)
+    response = messages.Response(name, str(predictor.model.version), asked)
     for wanted in asked.outputs or [RequestedOutput(name=PROBABILITIES), RequestedOutput(name=LABELS)]:
         if wanted.name == LABELS:
             response.add(wanted, labels)

@@ -16,8 +16,8 @@ from core.predictions import Prediction, of_answer, of_blank
 from core.scopes import Scope
 from service.access import Needs
 from service.answering import Answered, answer
-from service.inputs import BODY, read_sources
-from service.patience import while_wanted
+from service.inputs import BODY, fetch_all, read_images
+from service.patience import Patience
 from service.problems import DESCRIBED, problem, status_of
 from service.routes.parameters import AskedModel, TimeoutMs, TopK
 from service.state import Service, state_of
@@ -54,17 +54,19 @@ async def predict(
 ) -> Predictions:
     """`-F file=@seven.png`, once or often; or `--data-binary @seven.png` with an image's content type; or JSON."""
     started = time.perf_counter()
-    predictor = await service.predictor(model)
-    sources = await read_sources(request, service.settings)
-    if explain and len(sources) > MOST_EXPLAINED:
-        raise InvalidInput(f"{len(sources)} images to explain; at most {MOST_EXPLAINED}.", "query/explain")
-    working = answer(service, predictor, sources, normalize, explain)
-    prepared, answers, decode_ms = await while_wanted(request, working, x_timeout_ms)
-    if len(prepared) == 1 and isinstance(prepared[0], TuneserveError):
-        raise prepared[0]
-    predictions = _in_order(request, prepared, iter(answers), predictor.classes, top_k)
-    if show:
-        await asyncio.get_running_loop().run_in_executor(service.decoders, _illustrate, predictions, prepared)
+    async with Patience(request, x_timeout_ms) as patience:
+        given = await read_images(request, service.settings)
+        if explain and len(given) > MOST_EXPLAINED:
+            raise InvalidInput(f"{len(given)} images to explain; at most {MOST_EXPLAINED}.", "query/explain")
+        patience.watch()
+        predictor = await service.predictor(model)
+        sources = await fetch_all(given, request, service.settings)
+        prepared, answers, decode_ms = await answer(service, predictor, sources, normalize, explain)
+        if len(prepared) == 1 and isinstance(prepared[0], TuneserveError):
+            raise prepared[0]
+        predictions = _in_order(request, prepared, iter(answers), predictor.classes, top_k)
+        if show:
+            await asyncio.get_running_loop().run_in_executor(service.decoders, _illustrate, predictions, prepared)
     return Predictions(
         model={"id": predictor.model.id, "version": predictor.model.version, "job_id": predictor.model.job_id},
         predictions=predictions,
