@@ -32,6 +32,7 @@ class Predictor(Protocol):
     preparation: Preparation
     classes: tuple[str, ...]
     engine: str
+    tells_strangeness: bool  # models from before it was fitted do not, nor those for which it could not be
 
     def run(self, images: Images) -> Outputs: ...
 
@@ -55,12 +56,13 @@ class OnnxPredictor:
         options.log_severity_level = 3
         path = fetch_checked(store, model.key, graph_of(model))
         self._session: Any = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-        self._strange = float(model.card.get("serving", {}).get("strangeness_threshold", 1.0))
+        self._threshold = threshold_of(model)
         self._names = [output.name for output in self._session.get_outputs()]
+        self.tells_strangeness = "strangeness" in self._names
 
     def run(self, images: Images) -> Outputs:
         found = dict(zip(self._names, self._session.run(self._names, {"images": images}), strict=True))
-        strangeness = found["strangeness"] / self._strange if "strangeness" in found else None
+        strangeness = found["strangeness"] / self._threshold if self.tells_strangeness else None
         return Outputs(softmax(found["logits"] / self._temperature), strangeness)
 
 
@@ -75,6 +77,11 @@ def temperature_of(model: Model) -> float:
     Fitted when the model was made (worker.calibrate). Models from before that have none.
     """
     return float(model.card.get("calibration", {}).get("temperature", 1.0))
+
+
+def threshold_of(model: Model) -> float:
+    """What the strangeness is divided by that the graph tells: 1, but where that graph is in int8 (worker.publish)."""
+    return float(model.card.get("serving", {}).get("strangeness_threshold", 1.0))
 
 
 def softmax(logits: npt.NDArray[np.float32]) -> Probabilities:

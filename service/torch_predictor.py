@@ -41,7 +41,9 @@ class TorchPredictor:
         self._dtype = torch.bfloat16 if device.startswith("cuda") and torch.cuda.is_bf16_supported() else torch.float32
         network = build(model.card["network"], len(self.classes), self.preparation.image_size)
         network.load_state_dict(from_arrays(read_tensors(store, model.key, "weights.safetensors")))
-        self._graph = ServingGraph(self.preparation, network.eval(), _familiarity(model, store)).eval()
+        familiarity = _familiarity(model, store)
+        self.tells_strangeness = familiarity is not None
+        self._graph = ServingGraph(self.preparation, network.eval(), familiarity).eval()
         self._graph.network = _lean(self._graph.network, self._dtype)
         if self._graph.head is not None:
             self._graph.head.to(self._dtype)

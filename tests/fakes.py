@@ -80,6 +80,10 @@ class FakePredictor:
         self.error: Exception | None = None
         self.strangeness: float | None = None
 
+    @property
+    def tells_strangeness(self) -> bool:
+        return self.strangeness is not None
+
     def run(self, images: Images) -> Outputs:
         assert self.released.wait(10)
         if self.error is not None:
@@ -99,8 +103,11 @@ def image_of(digit: int) -> npt.NDArray[np.uint8]:
     return image
 
 
-def tiny_onnx(weights: npt.NDArray[np.float32]) -> bytes:
-    """A real served graph of one layer: ``images`` uint8 [n, 28, 28, 1] -> ``logits``, pixels times ``weights``."""
+def tiny_onnx(weights: npt.NDArray[np.float32], strange: bool = False) -> bytes:
+    """A real served graph of one layer: ``images`` uint8 [n, 28, 28, 1] -> ``logits``, pixels times ``weights``.
+
+    ``strange``: it tells ``strangeness`` too, a hundredth of the mean pixel: of digits 0.3, of light images 2.
+    """
     classes = weights.shape[1]
     nodes = [
         helper.make_node("Cast", ["images"], ["values"], to=TensorProto.FLOAT),
@@ -109,7 +116,18 @@ def tiny_onnx(weights: npt.NDArray[np.float32]) -> bytes:
     ]
     images = helper.make_tensor_value_info("images", TensorProto.UINT8, ["n", 28, 28, 1])
     logits = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["n", classes])
-    graph = helper.make_graph(nodes, "tiny", [images], [logits], [numpy_helper.from_array(weights, "weights")])
+    outputs, constants = [logits], [numpy_helper.from_array(weights, "weights")]
+    if strange:
+        nodes += [
+            helper.make_node("ReduceMean", ["flat", "axes"], ["mean"], keepdims=0),
+            helper.make_node("Mul", ["mean", "hundredth"], ["strangeness"]),
+        ]
+        outputs.append(helper.make_tensor_value_info("strangeness", TensorProto.FLOAT, ["n"]))
+        constants += [
+            numpy_helper.from_array(np.array([1], np.int64), "axes"),
+            numpy_helper.from_array(np.array(0.01, np.float32), "hundredth"),
+        ]
+    graph = helper.make_graph(nodes, "tiny", [images], outputs, constants)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
     data: bytes = model.SerializeToString()
     return data

@@ -21,6 +21,7 @@ from core.settings import Settings
 from core.tables import Model
 from service.oip import messages
 from tests.conftest import DIGIT_FILES, running
+from tests.fakes import tiny_onnx
 
 Published = Callable[..., Model]
 SEVEN = DIGIT_FILES[7].read_bytes()
@@ -167,6 +168,32 @@ def test_triton_is_told_what_is_wrong(client: triton.InferenceServerClient, digi
         client.infer("model_none", [asked(digits, "UINT8", binary=True)])
     with pytest.raises(InferenceServerException, match="There is no output scores"):
         client.infer("serving", [asked(digits, "UINT8", binary=True)], outputs=[triton.InferRequestedOutput("scores")])
+
+
+def test_triton_sees_from_which_images_a_model_abstains(
+    published: Published, digit_weights: npt.NDArray[np.float32], client: triton.InferenceServerClient
+) -> None:
+    telling = published(onnx=tiny_onnx(digit_weights, strange=True)).id
+    (*_, output) = client.get_model_metadata(telling)["outputs"]
+    assert output == {"name": "strangeness", "datatype": "FP32", "shape": [-1]}
+    grey = np.stack([np.full((28, 28, 1), level, np.uint8) for level in (20, 200)])
+    for outputs in (None, [triton.InferRequestedOutput("strangeness")]):
+        for normalize, abstained in (("none", [False, True]), ("auto", [True, True])):  # auto finds no digit on them
+            answer = client.infer(
+                telling, [asked(grey, "UINT8", binary=True)], outputs=outputs, parameters={"normalize": normalize}
+            )
+            assert answer.as_numpy("strangeness").dtype == np.float32
+            assert (answer.as_numpy("strangeness") > 1).tolist() == abstained
+
+
+def test_triton_is_told_that_a_model_has_no_strangeness(
+    client: triton.InferenceServerClient, digits: npt.NDArray[np.uint8]
+) -> None:
+    assert "strangeness" not in str(client.get_model_metadata("serving"))
+    with pytest.raises(InferenceServerException, match="There is no output strangeness; there are probabilities, lab"):
+        client.infer(
+            "serving", [asked(digits, "UINT8", binary=True)], outputs=[triton.InferRequestedOutput("strangeness")]
+        )
 
 
 # -- KServe's client, unmodified

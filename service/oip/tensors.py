@@ -1,14 +1,14 @@
-"""What the tensors mean here: images going in, probabilities and labels coming out."""
+"""What the tensors mean here: images going in; probabilities, labels and strangeness coming out."""
 
 from typing import Any
 
 from core import images
 from core.errors import InvalidInput
-from core.images import Preparation
+from core.predictor import Predictor
 from service.inputs import Source
 from service.oip.messages import InferRequest, Numbers
 
-IMAGES, PROBABILITIES, LABELS = "images", "probabilities", "labels"
+IMAGES, PROBABILITIES, LABELS, STRANGENESS = "images", "probabilities", "labels", "strangeness"
 CHANNELS = (1, 3)
 
 
@@ -43,13 +43,21 @@ def _of_array(array: Numbers) -> Source:
     return Source(lambda: images.from_array(array))
 
 
-def describe(preparation: Preparation, classes: int) -> dict[str, Any]:
+def outputs_of(predictor: Predictor) -> list[str]:
+    """Their names. Models from before strangeness was fitted, and those it could not be fitted for, have none."""
+    return [PROBABILITIES, LABELS, *([STRANGENESS] if predictor.tells_strangeness else [])]
+
+
+def describe(predictor: Predictor) -> dict[str, Any]:
     """Inputs and outputs, as a model's metadata tell them. Images of any other size are taken too."""
+    preparation = predictor.preparation
     shape = [-1, preparation.height, preparation.width, preparation.channels]
+    outputs = {
+        PROBABILITIES: {"datatype": "FP32", "shape": [-1, len(predictor.classes)]},
+        LABELS: {"datatype": "BYTES", "shape": [-1]},
+        STRANGENESS: {"datatype": "FP32", "shape": [-1]},
+    }
     return {
         "inputs": [{"name": IMAGES, "datatype": "UINT8", "shape": shape}],
-        "outputs": [
-            {"name": PROBABILITIES, "datatype": "FP32", "shape": [-1, classes]},
-            {"name": LABELS, "datatype": "BYTES", "shape": [-1]},
-        ],
+        "outputs": [{"name": name, **outputs[name]} for name in outputs_of(predictor)],
     }

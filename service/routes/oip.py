@@ -21,7 +21,7 @@ from service.answering import Answered, answer
 from service.inputs import Source
 from service.oip import messages
 from service.oip.messages import HEADER_LENGTH, InferRequest, RequestedOutput
-from service.oip.tensors import LABELS, PROBABILITIES, describe, sources_of
+from service.oip.tensors import LABELS, STRANGENESS, describe, outputs_of, sources_of
 from service.patience import Patience
 from service.routes.parameters import ModelName, TimeoutMs
 from service.state import Service, State
@@ -33,6 +33,7 @@ router = APIRouter(
     dependencies=[Depends(Needs(Scope.PREDICT))],
     responses=problems.DESCRIBED_OIP,
 )
+STRANGEST = float(np.finfo(np.float32).max)  # JSON has no infinity
 EXTENSIONS = ["binary_tensor_data", "classification", "statistics"]
 JSON_LENGTH = "Bytes of JSON at the beginning of the body, behind which tensors follow; without it, all of it is JSON"
 
@@ -75,7 +76,7 @@ async def metadata(name: ModelName, service: Service, number: Number) -> dict[st
         "name": name,
         "versions": [str(predictor.model.version)],
         "platform": predictor.engine,
-        **describe(predictor.preparation, len(predictor.classes)),
+        **describe(predictor),
     }
 
 
@@ -105,7 +106,8 @@ async def infer(
     x_timeout_ms: TimeoutMs = None,
 ) -> Response:
     """One input, `images`: UINT8 or FP32, [n, h, w], [n, h, w, c] or [n, c, h, w], or BYTES, [n]: files, in base64
-    where they are in JSON. Outputs: `probabilities`, with `classification` the likeliest classes, and `labels`.
+    where they are in JSON. Outputs: `probabilities`, with `classification` the likeliest classes; `labels`; and, of
+    models that tell it, `strangeness`: above 1 the answer is not to be relied on.
     """
     started = time.perf_counter()
     predictor: Predictor | None = None
@@ -151,21 +153,27 @@ def _response(
     prepared: Sequence[Prepared | TuneserveError],
     answers: Sequence[Answered],
 ) -> tuple[bytes, int | None]:
-    """Blank images have no probabilities, and the label ``no_digit``."""
+    """Blank images have no probabilities, the label ``no_digit``, and are as strange as can be."""
+    found = []
+    rows = iter(answers)
     for entry in prepared:
         if isinstance(entry, TuneserveError):
             raise entry  # the protocol has no errors of single images
-    rows, classes = iter(answers), predictor.classes
-    blank = np.zeros(len(classes), np.float32)
-    found = [blank if isinstance(e, Prepared) and e.blank else next(rows).probabilities for e in prepared]
-    probabilities = np.stack(found) if found else np.zeros((0, len(classes)), np.float32)
-    labels = [classes[row.argmax()] if row.any() else NO_DIGIT for row in probabilities]
+        found.append(None if entry.blank else next(rows))
+    classes = predictor.classes
+    probabilities = np.zeros((len(found), len(classes)), np.float32)
+    for row, one in zip(probabilities, found, strict=True):
+        row[:] = 0 if one is None else one.probabilities
+    labels = [NO_DIGIT if one is None else classes[one.probabilities.argmax()] for one in found]
     response = messages.Response(name, str(predictor.model.version), asked)
-    for wanted in asked.outputs or [RequestedOutput(name=PROBABILITIES), RequestedOutput(name=LABELS)]:
+    there = outputs_of(predictor)
+    for wanted in asked.outputs or [RequestedOutput(name=output) for output in there]:
+        if wanted.name not in there:
+            raise InvalidInput(f"There is no output {wanted.name}; there are {', '.join(there)}.")
         if wanted.name == LABELS:
             response.add(wanted, labels)
-        elif wanted.name != PROBABILITIES:
-            raise InvalidInput(f"There is no output {wanted.name}; there are {PROBABILITIES} and {LABELS}.")
+        elif wanted.name == STRANGENESS:
+            response.add(wanted, np.array([STRANGEST if one is None else one.strangeness for one in found], np.float32))
         elif count := wanted.parameters.classification:
             response.add(wanted, [_classified(row, count, classes) for row in probabilities])
         else:
