@@ -1,6 +1,7 @@
 """worker.probes: what the trainer records is what the service then answers."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import numpy as np
 import numpy.typing as npt
@@ -9,6 +10,7 @@ import torch
 from PIL import Image
 from safetensors.numpy import load
 
+from core.errors import Damaged
 from core.images import normalize_digit
 from core.predictor import OnnxPredictor
 from core.store import LocalStore
@@ -29,19 +31,43 @@ def digits() -> torch.Tensor:
 
 
 def test_images_and_answers_are_recorded(digit_weights: npt.NDArray[np.float32]) -> None:
-    recorded = load(probes(tiny_onnx(digit_weights), digits(), temperature=1.0))
+    recorded = load(probes(tiny_onnx(digit_weights), digits(), temperature=1.0, threshold=1.0))
     np.testing.assert_array_equal(recorded["images"], digits().numpy())
     assert recorded["probabilities"].argmax(1).tolist() == list(range(10))
     np.testing.assert_allclose(recorded["probabilities"].sum(1), 1, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("strange", "recorded"), [(False, None), (True, 0.5)])
+def test_strangeness_is_recorded_in_thresholds_where_the_graph_tells_it(
+    digit_weights: npt.NDArray[np.float32], strange: bool, recorded: float | None
+) -> None:
+    grey = torch.full((1, 28, 28, 1), 100, dtype=torch.uint8)
+    found = load(probes(tiny_onnx(digit_weights, strange), grey, temperature=1.0, threshold=2.0))
+    assert found.get("strangeness") == (None if recorded is None else pytest.approx(recorded))
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.5])
 def test_the_service_answers_them_the_same(
     published: Published, store: LocalStore, digit_weights: npt.NDArray[np.float32], temperature: float
 ) -> None:
-    model = published(more={PROBES: probes(tiny_onnx(digit_weights), digits(), temperature)})
+    model = published(more={PROBES: probes(tiny_onnx(digit_weights), digits(), temperature, 1.0)})
     model.card = model.card | {"calibration": {"temperature": temperature}}
     assert self_test(OnnxPredictor(model, store, threads=1), store).startswith("passed: 10 probes")
+
+
+@pytest.mark.parametrize(("threshold", "is_refused"), [(2.0, False), (2.2, True), (1.0, True)])
+def test_the_service_refuses_another_threshold_than_was_recorded(
+    published: Published,
+    store: LocalStore,
+    digit_weights: npt.NDArray[np.float32],
+    threshold: float,
+    is_refused: bool,
+) -> None:
+    graph = tiny_onnx(digit_weights, strange=True)
+    model = published(onnx=graph, more={PROBES: probes(graph, digits(), temperature=1.0, threshold=2.0)})
+    model.card = model.card | {"serving": {"file": "model.onnx", "strangeness_threshold": threshold}}
+    with pytest.raises(Damaged, match="how strange") if is_refused else nullcontext():
+        self_test(OnnxPredictor(model, store, threads=1), store)
 
 
 def test_both_sides_mean_the_same_file() -> None:

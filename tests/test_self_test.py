@@ -1,6 +1,7 @@
 """service.self_test: a model answers its own probes before it answers people."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import numpy as np
 import numpy.typing as npt
@@ -75,6 +76,43 @@ def test_answers_that_are_no_numbers_are_refused(published: Published, store: Lo
 def test_probes_for_other_classes_are_refused(tested: Tested) -> None:
     with pytest.raises(Damaged, match="10 classes, and 9"):
         tested(RIGHT[:, :9])
+
+
+@pytest.mark.parametrize(
+    ("given", "engine", "is_refused"),
+    [
+        (0.7, "fake", False),
+        (0.72, "fake", True),
+        (0.9, "torch-cuda", False),
+        (-1.0, "torch-cuda", True),
+        (np.nan, "fake", True),
+        (None, "fake", True),
+    ],
+)
+def test_how_strange_the_probes_are_is_compared_too(
+    published: Published, store: LocalStore, given: float | None, engine: str, is_refused: bool
+) -> None:
+    predictor = FakePredictor()
+    strange = np.full(len(IMAGES), 0.7, np.float32)
+    recorded = from_tensors({"images": IMAGES, "probabilities": RIGHT, "strangeness": strange})
+    predictor.model, predictor.engine = published(more={PROBES: recorded}), engine
+    predictor.strangeness = given
+    with pytest.raises(Damaged, match="strange") if is_refused else nullcontext():
+        self_test(predictor, store)
+
+
+@pytest.mark.parametrize(("recorded", "is_refused"), [((0.33, 0.64), True), ((0.35, 0.64), False)])
+def test_an_answer_that_was_sure_must_keep_its_label(
+    published: Published, store: LocalStore, recorded: tuple[float, float], is_refused: bool
+) -> None:
+    class Unsure(FakePredictor):
+        def run(self, images: npt.NDArray[np.uint8]) -> Outputs:
+            return Outputs(np.array([[0.51, 0.49]] * len(images), np.float32))
+
+    predictor = Unsure()
+    predictor.engine, predictor.model = "torch-cuda", published(more=probes(np.array([recorded] * 2, np.float32)))
+    with pytest.raises(Damaged, match="2 of its 2 probes another label") if is_refused else nullcontext():
+        self_test(predictor, store)
 
 
 def test_probes_that_were_changed_are_refused(published: Published, store: LocalStore) -> None:

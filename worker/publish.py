@@ -126,12 +126,12 @@ def _files(
     calibration: Calibration,
     test: Answers,
 ) -> dict[str, bytes]:
-    served = chosen.graph or onnx
+    served, threshold = chosen.graph or onnx, chosen.record.get("strangeness_threshold", 1.0)
     return {
         WEIGHTS: weights,
         MODEL: onnx,
         **({SERVING: chosen.graph} if chosen.graph else {}),
-        PROBES: probes(served, training.splits.test.spread(COUNT), calibration.temperature),
+        PROBES: probes(served, training.splits.test.spread(COUNT), calibration.temperature, threshold),
         REPORT: to_json(model_report(card, calibration, test, training.splits)),
         CARD: to_json(card),
     }
