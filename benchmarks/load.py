@@ -5,9 +5,10 @@ import os
 import re
 import signal
 import socket
+import statistics
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +26,16 @@ class Load:
     p99_ms: float
     failed: int  # other answers, and none
 
+    @classmethod
+    def median(cls, runs: Sequence["Load"]) -> "Load":
+        """Of each figure by itself, and all that failed."""
+        middle = (statistics.median(getattr(run, part) for run in runs) for part in ("per_s", "p50_ms", "p99_ms"))
+        return cls(*middle, sum(run.failed for run in runs))
+
+    def __str__(self) -> str:
+        failed = f" {self.failed} failed" if self.failed else ""
+        return f"{self.per_s:,.0f} ({self.p50_ms:.1f}, {self.p99_ms:.1f}){failed}"
+
 
 @dataclass
 class Server:
@@ -36,17 +47,24 @@ class Server:
     body: str = "raw"
     port_option: str | None = None  # where the port is an option of the command
     port: int = field(default=0, init=False)
+    pid: int = field(default=0, init=False)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
 
     @contextmanager
-    def running(self) -> Iterator[None]:
+    def running(self, wait: bool = True) -> Iterator[None]:
         self.port = _free_port()
         command = [*self.command, *([self.port_option, str(self.port)] if self.port_option else [])]
         environment = os.environ | self.environment | {self.port_name: str(self.port)}
         process = subprocess.Popen(
             command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
         )
+        self.pid = process.pid
         try:
-            self._wait()
+            if wait:
+                self._wait()
             yield
         finally:
             process.terminate()
@@ -60,16 +78,15 @@ class Server:
         until = time.monotonic() + START_S
         while time.monotonic() < until:
             try:
-                if httpx.get(f"http://127.0.0.1:{self.port}{self.health}").status_code < 500:
+                if httpx.get(f"{self.url}{self.health}").status_code < 500:
                     return
             except httpx.TransportError:
                 time.sleep(0.2)
         raise SystemExit(f"{self.name} did not start.")
 
 
-def load(server: Server, script: Path, concurrency: int, seconds: float) -> Load:
+def load(server: Server, post: Path, concurrency: int, seconds: float) -> Load:
     """What that many connections get, each asking again as soon as it is answered; a second of warm-up before."""
-    url = f"http://127.0.0.1:{server.port}/predict"
     for duration in (1, round(seconds)):
         command = [
             "wrk",
@@ -80,11 +97,20 @@ def load(server: Server, script: Path, concurrency: int, seconds: float) -> Load
             "30s",
             "--latency",
             "-s",
-            script,
-            url,
+            post,
+            f"{server.url}/predict",
         ]
         out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     return _parse(out, seconds)
+
+
+def script(body: Path, content_type: str, pause_ms: float = 0) -> str:
+    """For wrk: POSTs that file, each connection with a pause between an answer and the next request."""
+    paced = f"function delay() return {round(pause_ms)} end\n" if pause_ms else ""
+    return (
+        f'wrk.method = "POST"\nwrk.headers["Content-Type"] = "{content_type}"\n'
+        f'local file = io.open("{body}", "rb")\nwrk.body = file:read("*a")\nfile:close()\n{paced}'
+    )
 
 
 def _parse(out: str, seconds: float) -> Load:

@@ -2,7 +2,9 @@
 
 Needs wrk (Debian's package), a data directory of ours with a served model (--data-dir), a digit as a PNG, and a Python
 with litserve, bentoml, onnxruntime and pillow for those two rivals (--rivals-python). They are given the very graph
-that we serve. Prints rows for benchmarks/README.md: medians over the rounds, and the ratios of the runs of each round.
+that we serve. Prints rows for benchmarks/README.md: medians over the rounds, and the ratios of the runs of each round;
+to the raw engine too, which is measured beside each round. With --overload, what becomes of ten times the load that can
+be answered; with --training, of predictions while a ResNet-50 is trained on the same machine.
 """
 
 import argparse
@@ -12,11 +14,13 @@ import statistics
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.engine import engine_rates
-from benchmarks.load import Load, Server, load
+from benchmarks.load import Load, Server, load, script
+from benchmarks.ours import copied, newest_model, service
+from benchmarks.overload import overload
+from benchmarks.training import beside_training
 
 RIVALS = Path(__file__).parent / "rivals"
 CONCURRENCIES = (1, 8, 32, 64)
@@ -25,22 +29,33 @@ CONCURRENCIES = (1, 8, 32, 64)
 def main() -> None:
     given = _arguments().parse_args()
     png = given.image.read_bytes()
+    with tempfile.TemporaryDirectory() as scratch:
+        body = Path(scratch) / "digit"
+        body.write_bytes(png)
+        if given.overload:
+            overload(given.data_dir, body, given.seconds)
+        if given.training:
+            with copied(given.data_dir) as data_dir:
+                beside_training(data_dir, body, given.seconds)
+    if not (given.overload or given.training):
+        _compare(given, png)
+
+
+def _compare(given: argparse.Namespace, png: bytes) -> None:
     folder = newest_model(given.data_dir)
     servers = [server for server in _servers(given, folder) if server.name in given.systems]
-    raw = [engine_rates(folder, png, given.seconds / 2) for _ in range(given.rounds)]
+    raw: list[dict[int, float]] = []
     rates: dict[tuple[str, int], list[Load]] = {}
     for _ in range(given.rounds):
+        raw.append(engine_rates(folder, png, given.seconds / 2))
         for server in servers:
-            with tempfile.TemporaryDirectory() as scratch, server.running(), _body(png, server, Path(scratch)) as body:
+            with tempfile.TemporaryDirectory() as scratch, server.running():
+                post = _post(png, server, Path(scratch))
                 for concurrency in given.concurrency:
-                    measured = load(server, body, concurrency, given.seconds)
+                    measured = load(server, post, concurrency, given.seconds)
                     rates.setdefault((server.name, concurrency), []).append(measured)
                     print(".", end="", file=sys.stderr, flush=True)
     _report(rates, raw, given)
-
-
-def newest_model(data_dir: Path) -> Path:
-    return max((data_dir / "models").iterdir(), key=lambda folder: folder.stat().st_mtime)
 
 
 def _servers(given: argparse.Namespace, folder: Path) -> Iterator[Server]:
@@ -48,16 +63,14 @@ def _servers(given: argparse.Namespace, folder: Path) -> Iterator[Server]:
     graph = card.get("serving", {}).get("file", "model.onnx")
     rival = {"BENCH_MODEL": str(folder), "BENCH_GRAPH": graph}
     python = str(given.rivals_python)
-    ours = {"TUNESERVE_DATA_DIR": str(given.data_dir), "TUNESERVE_PROCESSES": str(given.processes)}
-    yield Server("tuneserve", [sys.executable, "-m", "service"], ours, "TUNESERVE_PORT", "/livez", "raw")
+    yield service(given.data_dir, PROCESSES=given.processes)
     yield Server("plain FastAPI, eager torch", [sys.executable, str(RIVALS / "plain_fastapi.py")], rival, body="raw")
     yield Server("LitServe", [python, str(RIVALS / "lit.py")], rival, health="/health", body="image")
     bento = [str(given.rivals_python.parent / "bentoml"), "serve", "bento:Digits", "--working-dir", str(RIVALS)]
     yield Server("BentoML", bento, rival, health="/readyz", body="images", port_option="--port")
 
 
-@contextmanager
-def _body(png: bytes, server: Server, scratch: Path) -> Iterator[Path]:
+def _post(png: bytes, server: Server, scratch: Path) -> Path:
     """A wrk script that POSTs the digit in the form that the server takes."""
     text = base64.b64encode(png).decode()
     forms = {
@@ -66,13 +79,10 @@ def _body(png: bytes, server: Server, scratch: Path) -> Iterator[Path]:
         "images": (json.dumps({"images": [text]}).encode(), "application/json"),
     }
     data, content_type = forms[server.body]
-    body, script = scratch / "body", scratch / "post.lua"
+    body, post = scratch / "body", scratch / "post.lua"
     body.write_bytes(data)
-    script.write_text(
-        f'wrk.method = "POST"\nwrk.headers["Content-Type"] = "{content_type}"\n'
-        f'local file = io.open("{body}", "rb")\nwrk.body = file:read("*a")\nfile:close()\n'
-    )
-    yield script
+    post.write_text(script(body, content_type))
+    return post
 
 
 def _report(rates: dict[tuple[str, int], list[Load]], raw: list[dict[int, float]], given: argparse.Namespace) -> None:
@@ -81,10 +91,12 @@ def _report(rates: dict[tuple[str, int], list[Load]], raw: list[dict[int, float]
     print("| server | " + " | ".join(f"c={c}: requests/s (p50, p99 ms)" for c in given.concurrency) + " |")
     print("|---" * (1 + len(given.concurrency)) + "|")
     for name in dict.fromkeys(name for name, _ in rates):
-        cells = [_cell(rates[name, concurrency]) for concurrency in given.concurrency]
+        cells = [str(Load.median(rates[name, concurrency])) for concurrency in given.concurrency]
         print(f"| {name} | {' | '.join(cells)} |")
     for concurrency in given.concurrency:
         own = rates.get(("tuneserve", concurrency))
+        if own:
+            _beside_raw(own, raw, concurrency)
         for name in dict.fromkeys(name for name, _ in rates if name != "tuneserve"):
             if own:
                 ratios = [mine.per_s / other.per_s for mine, other in zip(own, rates[name, concurrency], strict=True)]
@@ -93,10 +105,13 @@ def _report(rates: dict[tuple[str, int], list[Load]], raw: list[dict[int, float]
                 )
 
 
-def _cell(runs: list[Load]) -> str:
-    per_s, p50, p99 = (statistics.median(getattr(run, part) for run in runs) for part in ("per_s", "p50_ms", "p99_ms"))
-    failed = sum(run.failed for run in runs)
-    return f"{per_s:,.0f} ({p50:.1f}, {p99:.1f}){f' {failed} failed' if failed else ''}"
+def _beside_raw(own: list[Load], raw: list[dict[int, float]], concurrency: int) -> None:
+    """One at a time: our time to the engine's for one image. Many: our rate to the engine's in batches."""
+    if concurrency == 1:
+        what, ratios = "raw time", [run.p50_ms / 1000 * engine[1] for run, engine in zip(own, raw, strict=True)]
+    else:
+        what, ratios = "raw rate", [run.per_s / engine[32] for run, engine in zip(own, raw, strict=True)]
+    print(f"c={concurrency}: {statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f}) x {what}")
 
 
 def _arguments() -> argparse.ArgumentParser:
@@ -110,6 +125,8 @@ def _arguments() -> argparse.ArgumentParser:
     options.add_argument("--processes", type=int, default=1, help="of ours")
     options.add_argument("--rounds", type=int, default=3)
     options.add_argument("--seconds", type=float, default=8, help="of each load")
+    options.add_argument("--overload", action="store_true", help="only that")
+    options.add_argument("--training", action="store_true", help="only that")
     return options
 
 

@@ -1,0 +1,48 @@
+"""Predictions while a job trains a ResNet-50 on the same machine, beside those of the same service without."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+
+from benchmarks.load import load, script
+from benchmarks.ours import service
+
+RECIPE = {"dataset": "digits", "network": "resnet50", "weights": "random", "epochs": 500}
+CONCURRENCIES = (1, 8)
+START_S = 300
+
+
+def beside_training(data_dir: Path, body: Path, seconds: float) -> None:
+    """Print a row of a table for each concurrency. The data directory is written to."""
+    server, post = service(data_dir), body.with_suffix(".lua")
+    post.write_text(script(body, "image/png"))
+    environment = os.environ | {"TUNESERVE_DATA_DIR": str(data_dir)}
+    quiet = subprocess.DEVNULL
+    with server.running():
+        idle = {concurrency: load(server, post, concurrency, seconds) for concurrency in CONCURRENCIES}
+        worker = subprocess.Popen([sys.executable, "-m", "worker"], env=environment, stdout=quiet, stderr=quiet)
+        try:
+            job = httpx.post(f"{server.url}/jobs", json=RECIPE).json()["id"]
+            _wait_until_it_trains(f"{server.url}/jobs/{job}")
+            busy = {concurrency: load(server, post, concurrency, seconds) for concurrency in CONCURRENCIES}
+            httpx.post(f"{server.url}/jobs/{job}/cancel")
+            httpx.get(f"{server.url}/jobs/{job}", params={"wait": 60}, timeout=90)
+        finally:
+            worker.terminate()
+            worker.wait()
+    print("| connections | without a training: requests/s (p50, p99 ms) | beside one |\n|---|---|---|")
+    for concurrency in CONCURRENCIES:
+        print(f"| {concurrency} | {idle[concurrency]} | {busy[concurrency]} |")
+
+
+def _wait_until_it_trains(job: str) -> None:
+    until = time.monotonic() + START_S
+    while time.monotonic() < until:
+        if httpx.get(job).json()["progress"].get("epoch"):
+            return
+        time.sleep(0.5)
+    raise SystemExit("The job did not begin to train.")
