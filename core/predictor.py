@@ -32,7 +32,9 @@ class Predictor(Protocol):
     preparation: Preparation
     classes: tuple[str, ...]
     engine: str
-    tells_strangeness: bool  # models from before it was fitted do not, nor those for which it could not be
+
+    @property
+    def tells_strangeness(self) -> bool: ...  # models from before it was fitted do not, nor where it could not be
 
     def run(self, images: Images) -> Outputs: ...
 
