@@ -9,7 +9,6 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from client import control, datasets, doctor, keys
 from client import demo as main_job
@@ -18,6 +17,7 @@ from client.bulk import answer_all
 from client.options import Json, Url
 from client.processes import StartFailed, Together, environment, url_of
 from client.progress import line, result, show
+from client.tables import print_table
 
 app = typer.Typer(no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False)
 app.add_typer(control.app)
@@ -140,12 +140,8 @@ def jobs(url: Url = None, as_json: Json = False) -> None:
     if as_json:
         _print_json(found)
         return
-    table = Table("job", "status", "dataset", "network", "test accuracy")
-    for job in found:
-        accuracy = job["metrics"].get("test_accuracy")
-        shown = "" if accuracy is None else f"{accuracy:.2%}"
-        table.add_row(job["id"], job["status"], job["recipe"]["dataset"], job["recipe"]["network"], shown)
-    console.print(table)
+    header = ("job", "status", "dataset", "network", "test accuracy")
+    print_table(console, header, (_job_row(job) for job in found))
 
 
 @app.command()
@@ -175,11 +171,8 @@ def models(url: Url = None, as_json: Json = False) -> None:
     if as_json:
         _print_json(found)
         return
-    table = Table("version", "model", "dataset", "network", "test accuracy", "aliases")
-    for model in found:
-        accuracy, aliases = f"{model['test_accuracy']:.2%}", ", ".join(model["aliases"])
-        table.add_row(str(model["version"]), model["id"], model["dataset"], model["network"], accuracy, aliases)
-    console.print(table)
+    header = ("model", "version", "dataset", "network", "test accuracy", "aliases")
+    print_table(console, header, (_model_row(model) for model in found))
 
 
 @app.command()
@@ -211,6 +204,17 @@ def predict(
         for image, prediction in zip(images, answer["predictions"], strict=True):
             console.print(f"{image}: {_shown(prediction)}", soft_wrap=True, highlight=False, markup=False)
     raise typer.Exit(1 if any("error" in prediction for prediction in answer["predictions"]) else 0)
+
+
+def _job_row(job: dict[str, Any]) -> tuple[str, ...]:
+    accuracy = job["metrics"].get("test_accuracy")
+    shown = "" if accuracy is None else f"{accuracy:.2%}"
+    return job["id"], job["status"], job["recipe"]["dataset"], job["recipe"]["network"], shown
+
+
+def _model_row(model: dict[str, Any]) -> tuple[str, ...]:
+    accuracy, aliases = f"{model['test_accuracy']:.2%}", ", ".join(model["aliases"])
+    return model["id"], str(model["version"]), model["dataset"], model["network"], accuracy, aliases
 
 
 def _shown(prediction: dict[str, Any]) -> str:

@@ -12,11 +12,11 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.progress import Progress
-from rich.table import Table
 
 from client import upload
 from client.api import Client, ServiceError
 from client.options import Json, Url
+from client.tables import print_table
 
 app = typer.Typer(no_args_is_help=True, help="Send, list and check data sets.")
 console = Console()
@@ -58,11 +58,8 @@ def list_datasets(url: Url = None, as_json: Json = False) -> None:
     if as_json:
         print(json.dumps(found, indent=2))
         return
-    table = Table("name", "kind", "version", "classes", "images")
-    for entry in found:
-        numbers = ("" if entry[field] is None else str(entry[field]) for field in ("version", "classes", "images"))
-        table.add_row(entry["name"], entry["kind"].replace("_", " "), *numbers)
-    console.print(table, markup=False)
+    header = ("name", "kind", "version", "classes", "images")
+    print_table(console, header, (_row(entry) for entry in found))
 
 
 @app.command()
@@ -75,6 +72,11 @@ def check(
     """
     with Client(url) as client:
         _show(client.dataset(name), as_json)
+
+
+def _row(entry: dict[str, Any]) -> tuple[str, ...]:
+    numbers = ("" if entry[field] is None else str(entry[field]) for field in ("version", "classes", "images"))
+    return entry["name"], entry["kind"].replace("_", " "), *numbers
 
 
 def _send(client: Client, name: str, file: Path, replace: bool) -> dict[str, Any]:
@@ -119,10 +121,10 @@ def _show(card: dict[str, Any], as_json: bool) -> None:
     if as_json:
         print(json.dumps(card, indent=2))
         return
-    table = Table("class", "train", "test")
-    for label, count in card["classes"].items():
-        table.add_row(label, str(count["train"]), str(count["test"]))
-    console.print(table, markup=False)
+    counts = card["classes"].items()
+    print_table(
+        console, ("class", "train", "test"), ((label, str(of["train"]), str(of["test"])) for label, of in counts)
+    )
     _print_problems(card["problems"])
     told = f"{card['name']} version {card['version']}: {card['images']} images, {card['problem_count']} problems"
     console.print(told, markup=False, highlight=False, soft_wrap=True)

@@ -6,11 +6,11 @@ from importlib.resources import files
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
 
 from client.api import Client
 from client.processes import Together, environment
 from client.progress import result, show
+from client.tables import print_table
 
 SWAP_S = 30.0
 RECIPE = {
@@ -53,10 +53,10 @@ def _train_and_ask(client: Client, console: Console) -> bool:
     _wait_until_served(client, job["model_id"])
     images = sorted(Path(str(files("client"))).glob("digits/*.png"))
     answers = client.predict(images)
-    table = Table("image", "answer", "probability", title=f"POST /predict, answered by {answers['model']['id']}")
-    for image, prediction in zip(images, answers["predictions"], strict=True):
-        table.add_row(image.name, prediction["label"], f"{prediction['probability']:.3f}")
-    console.print(table)
+    console.print(f"POST /predict, answered by {answers['model']['id']}:", soft_wrap=True, highlight=False)
+    answered = zip(images, answers["predictions"], strict=True)
+    rows = ((image.name, one["label"], f"{one['probability']:.3f}") for image, one in answered)
+    print_table(console, ("image", "answer", "probability"), rows)
     return True
 
 

@@ -7,11 +7,13 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.text import Text
+
+from client.tables import print_table
 
 app = typer.Typer()
 console = Console()
-SIGNS = {"ok": "[green]ok[/green]", "note": "[yellow]note[/yellow]", "wrong": "[red]wrong[/red]"}
+COLOURS = {"ok": "green", "note": "yellow", "wrong": "red"}
 
 
 @app.command()
@@ -24,9 +26,7 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="One object a li
     if as_json:
         print(looked.stdout, end="")
         raise typer.Exit(looked.returncode)
-    table = Table("check", "", "found")
-    for line in looked.stdout.splitlines():
-        finding = json.loads(line)
-        table.add_row(finding["check"], SIGNS[finding["state"]], finding["detail"])
-    console.print(table)
+    findings = map(json.loads, looked.stdout.splitlines())
+    rows = ((found["check"], Text(found["state"], COLOURS[found["state"]]), found["detail"]) for found in findings)
+    print_table(console, ("check", "state", "found"), rows)
     raise typer.Exit(looked.returncode)

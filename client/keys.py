@@ -2,14 +2,14 @@
 
 import json
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from client.api import Client
 from client.options import Json, Url
+from client.tables import print_table
 
 app = typer.Typer(no_args_is_help=True, help="Make, list and revoke API keys.")
 console = Console()
@@ -55,11 +55,7 @@ def list_keys(url: Url = None, as_json: Json = False) -> None:
     if as_json:
         print(json.dumps(found, indent=2))
         return
-    table = Table("id", "name", "scopes", "made", "revoked")
-    for key in found:
-        made = key["created_at"] or "from TUNESERVE_API_KEYS"
-        table.add_row(key["id"], key["name"], ", ".join(key["scopes"]), made, key["revoked_at"] or "")
-    console.print(table, markup=False)
+    print_table(console, ("id", "name", "scopes", "made", "revoked"), (_row(key) for key in found))
 
 
 @app.command()
@@ -71,3 +67,8 @@ def revoke(key_id: Annotated[str, typer.Argument(help="As `keys list` shows it")
     with Client(url) as client:
         client.revoke_key(key_id)
     console.print("revoked")
+
+
+def _row(key: dict[str, Any]) -> tuple[str, ...]:
+    made = key["created_at"] or "from TUNESERVE_API_KEYS"
+    return key["id"], key["name"], ", ".join(key["scopes"]), made, key["revoked_at"] or ""

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 import typer
-from rich.console import Console
 from typer.testing import CliRunner, Result
 
 from client import cli
@@ -39,12 +38,6 @@ def settings(settings: Settings) -> Settings:
 def serve(request: pytest.FixtureRequest) -> Serve:
     """Starts the service when the test has made its rows; its URL."""
     return lambda: str(request.getfixturevalue("live"))
-
-
-@pytest.fixture(autouse=True)
-def _wide(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.setattr(cli, "console", Console(width=200))
 
 
 def typed(*words: object) -> Result:

@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 from typer.testing import CliRunner, Result
 
 from client import cli, datasets
@@ -12,11 +11,6 @@ from client.api import ServiceError
 from core.settings import Settings
 from tests.datafiles import zipped
 from tests.setfiles import pets
-
-
-@pytest.fixture(autouse=True)
-def _wide(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(datasets, "console", Console(width=200))
 
 
 @pytest.fixture

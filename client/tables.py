@@ -1,0 +1,29 @@
+"""Many things of a kind: a table at a terminal; elsewhere lines parted by tabs, for cut, awk and a spreadsheet."""
+
+from collections.abc import Iterable, Sequence
+
+from rich.console import Console
+from rich.table import Column, Table
+from rich.text import Text
+
+Cell = str | Text
+PARTS = str.maketrans("\t\r\n", "   ")  # what parts cells and rows cannot be in them
+
+
+def print_table(console: Console, header: Sequence[str], rows: Iterable[Sequence[Cell]]) -> None:
+    """The first cell names its row: people copy it, so it is never wrapped or cut, however narrow the terminal."""
+    rows = list(rows)
+    if console.file.isatty():
+        console.print(_drawn(header, rows), crop=False)
+        return
+    for row in (header, *rows):
+        print("\t".join(str(cell).translate(PARTS) for cell in row), file=console.file)
+
+
+def _drawn(header: Sequence[str], rows: Sequence[Sequence[Cell]]) -> Table:
+    names = [Text(str(row[0])) for row in rows]
+    widest = max((name.cell_len for name in names), default=0)
+    table = Table(Column(header[0], no_wrap=True, min_width=widest), *header[1:])
+    for row in rows:
+        table.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in row))
+    return table

@@ -1,0 +1,60 @@
+"""The command line as people and scripts start it: at a terminal, or into a pipe."""
+
+import os
+import pty
+import subprocess
+import sys
+import termios
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+TUNESERVE = (sys.executable, "-m", "client.cli")
+
+
+def piped(*words: object, **environment: str) -> str:
+    """What a script reads of it."""
+    done = subprocess.run(
+        [*TUNESERVE, *map(str, words)],
+        cwd=ROOT,
+        env=_environment(environment),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def at_terminal(*words: object, columns: int = 80, **environment: str) -> str:
+    """What a terminal of so many columns gets of it, colours and all."""
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (50, columns))
+    child = subprocess.Popen(
+        [*TUNESERVE, *map(str, words)],
+        cwd=ROOT,
+        env=_environment(environment),
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    read = b"".join(iter(lambda: _read(ours), b""))
+    os.close(ours)
+    assert child.wait() == 0, read
+    return read.decode().replace("\r\n", "\n")
+
+
+def _read(terminal: int) -> bytes:
+    try:
+        return os.read(terminal, 65536)
+    except OSError:  # so Linux says that nobody holds the other end any more
+        return b""
+
+
+def _environment(more: dict[str, str]) -> dict[str, str]:
+    """Of a person's terminal, whatever this process runs in."""
+    decides = ("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "TERM")
+    return (
+        {name: value for name, value in os.environ.items() if name not in decides} | {"TERM": "xterm-256color"} | more
+    )
