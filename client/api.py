@@ -4,6 +4,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from math import inf
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -14,6 +15,7 @@ import httpx
 DEFAULT_URL = "http://127.0.0.1:8000"
 ENDED = ("succeeded", "failed", "cancelled")
 POLL_S = 0.5
+LONGEST_WAIT_S = 60.0  # that the service takes
 ARCHIVE = "application/octet-stream"  # the service sees which kind it is
 TUS = {"Tus-Resumable": "1.0.0"}  # https://tus.io/protocols/resumable-upload
 PIECE = {"Content-Type": "application/offset+octet-stream"}
@@ -154,6 +156,14 @@ class Client:
     def follow(self, job_id: str) -> Iterator[dict[str, Any]]:
         """The job, again and again until it has ended. A service that restarts in between is waited for."""
         return self._follow(lambda: self.job(job_id))
+
+    def wait(self, job_id: str, timeout_s: float = inf) -> dict[str, Any]:
+        """The job when it has ended, however it did. TimeoutError: it has not by then, and goes on."""
+        until = time.monotonic() + timeout_s
+        for job in self._follow(lambda: self.job(job_id, max(0.0, min(LONGEST_WAIT_S, until - time.monotonic())))):
+            if job["status"] not in ENDED and time.monotonic() >= until:
+                raise TimeoutError(f"{job_id} is {job['status']} after {timeout_s:g} s")
+        return job
 
     def _follow(self, look: Callable[[], dict[str, Any]]) -> Iterator[dict[str, Any]]:
         misses = 0

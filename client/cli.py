@@ -102,13 +102,16 @@ def train(
     optimizer: Annotated[str | None, typer.Option(help="sgd, adam, adamw")] = None,
     train_samples: Annotated[int | None, typer.Option(min=1, help="Train on a class-balanced subset")] = None,
     recipe: Annotated[str, typer.Option(help="Any other fields, as JSON")] = "{}",
-    detach: Annotated[bool, typer.Option("--detach", help="Print the job's id and do not wait")] = False,
+    follow: Annotated[bool, typer.Option("--follow/--detach", help="Show its progress, or only print its id")] = True,
+    wait: Annotated[bool, typer.Option("--wait", help="Print nothing until it has ended, then its result")] = False,
     url: Url = None,
 ) -> None:
-    """POST a job and follow it. Exit code 0 if it succeeded.
+    """POST a job and follow it. Exit code 0 if it succeeded, 1 if it failed or was cancelled.
 
     Example: tuneserve train --dataset digits --weights random --epochs 6
     """
+    if wait and not follow:
+        raise typer.BadParameter("--wait waits and --detach does not: give one of them")
     fields = {
         "dataset": dataset,
         "network": network,
@@ -121,11 +124,15 @@ def train(
     }
     with Client(url) as client:
         job = client.train(_parse(recipe) | {name: value for name, value in fields.items() if value is not None})
-        console.print(job["id"], highlight=False)
-        if detach:
-            return
-        job = show(client.follow(job["id"]), console)
-        console.print(result(job), soft_wrap=True, markup=False)
+        if wait:
+            job = client.wait(job["id"])
+            _print_state(job)
+        else:
+            console.print(job["id"], highlight=False)
+            if not follow:
+                return
+            job = show(client.follow(job["id"]), console)
+            console.print(result(job), soft_wrap=True, markup=False)
     raise typer.Exit(0 if job["status"] == "succeeded" else 1)
 
 
@@ -155,9 +162,7 @@ def job(job_id: str, url: Url = None, as_json: Json = False) -> None:
     if as_json:
         _print_json(found)
         return
-    console.print(
-        f"{found['id']}  {line(found) if found['status'] == 'running' else result(found)}", soft_wrap=True, markup=False
-    )
+    _print_state(found)
 
 
 @app.command()
@@ -204,6 +209,11 @@ def predict(
         for image, prediction in zip(images, answer["predictions"], strict=True):
             console.print(f"{image}: {_shown(prediction)}", soft_wrap=True, highlight=False, markup=False)
     raise typer.Exit(1 if any("error" in prediction for prediction in answer["predictions"]) else 0)
+
+
+def _print_state(job: dict[str, Any]) -> None:
+    state = line(job) if job["status"] == "running" else result(job)
+    console.print(f"{job['id']}  {state}", soft_wrap=True, markup=False)
 
 
 def _job_row(job: dict[str, Any]) -> tuple[str, ...]:

@@ -166,3 +166,21 @@ def test_the_url_comes_from_the_call_then_the_environment_then_the_loopback(monk
 def test_a_file_that_is_not_there_is_an_error_of_the_file(tmp_path: Path, nobody: str) -> None:
     with Client(nobody) as client, pytest.raises(FileNotFoundError):
         client.predict([tmp_path / "seven.png"])
+
+
+def test_a_job_is_waited_for_until_it_has_ended(client: Client, enqueue: Enqueue, db: Database) -> None:
+    job_id = enqueue().id
+
+    def cancel() -> None:
+        with db.write() as session:
+            control.cancel(session, job_id, NOW)
+
+    later = threading.Thread(target=cancel)
+    later.start()
+    assert client.wait(job_id)["status"] == "cancelled"
+    later.join()
+
+
+def test_a_job_that_takes_longer_than_it_is_waited_for_is_told(client: Client, enqueue: Enqueue) -> None:
+    with pytest.raises(TimeoutError, match="is queued after 0 s"):
+        client.wait(enqueue().id, timeout_s=0)

@@ -11,16 +11,17 @@ from typing import Any
 
 import pytest
 import typer
+from sqlalchemy.orm import Session
 from typer.testing import CliRunner, Result
 
 from client import cli
 from client.api import Client
-from core import jobs
+from core import control, jobs
 from core.db import Database
 from core.errors import Killed
 from core.jobs import Claim
 from core.settings import Settings
-from core.tables import Job, Model
+from core.tables import Job, Model, Worker
 from tests.conftest import DIGIT_FILES, NOW
 
 Enqueue = Callable[..., Job]
@@ -145,17 +146,71 @@ def test_options_that_mean_nothing_are_refused(words: list[str]) -> None:
     assert typed("train", *words, "--url", "http://127.0.0.1:1").exit_code == 2
 
 
-def test_following_a_job_ends_with_its_result_and_its_exit_code(
-    serve: Serve, db: Database, published: Published, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def cancelled(client: Client, job_id: str) -> list[dict[str, object]]:
-        client.ask_job(job_id, "cancel")
-        return [client.job(job_id)]
+@pytest.fixture
+def train(serve: Serve, db: Database, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """`tuneserve train` beside a worker that takes the job once it is posted, and ends it so."""
 
-    monkeypatch.setattr(Client, "follow", cancelled)
-    result = typed("train", "--url", serve())
+    def run(end: Callable[[Session, Claim], None], *words: str) -> Result:
+        def work() -> None:
+            with db.write() as session:
+                jobs.register(session, Worker(id="worker_a", host="here", pid=1, started_at=NOW, beat_at=NOW))
+            with db.write() as session:
+                claim = jobs.claim(session, "worker_a", NOW)
+                assert claim is not None
+            with db.write() as session:
+                end(session, claim)
+
+        def post(client: Client, recipe: dict[str, Any]) -> dict[str, Any]:
+            job = posts(client, recipe)
+            worker.start()
+            return job
+
+        posts, worker = Client.train, threading.Thread(target=work)
+        monkeypatch.setattr(Client, "train", post)
+        result = typed("train", "--dataset", "digits", *words, "--url", serve())
+        worker.join()
+        return result
+
+    return run
+
+
+def fail(session: Session, claim: Claim) -> None:
+    jobs.fail(session, claim, jobs.describe(Killed("By SIGKILL.")), NOW)
+
+
+def be_cancelled(session: Session, claim: Claim) -> None:
+    control.cancel(session, claim.job_id, NOW)
+    jobs.cancelled(session, claim, NOW)
+
+
+@pytest.mark.parametrize("how", ["--follow", "--wait"])
+def test_a_job_that_succeeds_ends_with_exit_code_0(
+    train: Callable[..., Result], published: Published, how: str
+) -> None:
+    model, figures = published(), {"metrics": {"test_accuracy": 0.98}, "timing": {"train_s": 5.0, "total_s": 7.0}}
+    result = train(lambda session, claim: jobs.succeed(session, claim, model.id, NOW, **figures), how)
+    assert (result.exit_code, result.exception) == (0, None)
+    assert "test accuracy 98.00%, trained in 5.0 s (7.0 s in all)" in result.output
+
+
+@pytest.mark.parametrize("how", ["--follow", "--wait"])
+@pytest.mark.parametrize(("end", "told"), [(fail, "failed: killed: By SIGKILL."), (be_cancelled, "cancelled")])
+def test_a_job_that_makes_no_model_ends_with_exit_code_1(
+    train: Callable[..., Result], end: Callable[[Session, Claim], None], told: str, how: str
+) -> None:
+    result = train(end, how)
     assert result.exit_code == 1
-    assert result.output.strip().splitlines()[-1] == "cancelled"
+    assert told in result.output
+
+
+def test_waiting_shows_the_result_alone(train: Callable[..., Result], serve: Serve) -> None:
+    result = train(be_cancelled, "--wait")
+    (job,) = json.loads(typed("jobs", "--json", "--url", serve()).output)
+    assert result.output == f"{job['id']}  cancelled\n"
+
+
+def test_waiting_and_not_waiting_at_once_is_refused() -> None:
+    assert typed("train", "--wait", "--detach", "--url", "http://127.0.0.1:1").exit_code == 2
 
 
 def test_jobs_are_listed_for_people(
