@@ -1,1 +1,7 @@
-"""The command line. It speaks HTTP, and starts the other programs as processes; it imports none of them."""
+"""The command line, and the client for Python. They speak HTTP, and start the other programs as processes; they import
+none of them.
+"""
+
+from client.api import Client, ServiceError, ServiceUnreachable
+
+__all__ = ["Client", "ServiceError", "ServiceUnreachable"]

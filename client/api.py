@@ -1,16 +1,17 @@
 """The service over HTTP, one method a call."""
 
 import os
-import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import inf
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 from urllib.parse import quote
 
 import httpx
+
+from client.answers import Alias, Batch, DatasetCard, DatasetSummary, Job, Key, MadeKey, Model, Predictions
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 ENDED = ("succeeded", "failed", "cancelled")
@@ -20,6 +21,10 @@ ARCHIVE = "application/octet-stream"  # the service sees which kind it is
 TUS = {"Tus-Resumable": "1.0.0"}  # https://tus.io/protocols/resumable-upload
 PIECE = {"Content-Type": "application/offset+octet-stream"}
 IMPORT_TIMEOUT_S = 3600.0
+
+Image = str | os.PathLike[str] | bytes  # a file's name, or what is in one
+Shape = TypeVar("Shape")
+Ends = TypeVar("Ends", Job, Batch)
 
 
 class ServiceError(Exception):
@@ -47,18 +52,19 @@ class Client:
     ) -> None:
         self._http.close()
 
-    def train(self, recipe: dict[str, Any]) -> dict[str, Any]:
-        return self._call("POST", "/jobs", json=recipe)
+    def train(self, recipe: Mapping[str, Any]) -> Job:
+        """As POST /jobs takes it; ``{}`` is a recipe too."""
+        return self._call(Job, "POST", "/jobs", json=recipe)
 
-    def job(self, job_id: str, wait_s: float = 0) -> dict[str, Any]:
-        return self._call("GET", f"/jobs/{job_id}", params={"wait": wait_s})
+    def job(self, job_id: str, wait_s: float = 0) -> Job:
+        return self._call(Job, "GET", f"/jobs/{job_id}", params={"wait": wait_s})
 
-    def jobs(self, limit: int = 20) -> list[dict[str, Any]]:
-        return list(self._call("GET", "/jobs", params={"limit": limit})["data"])
+    def jobs(self, limit: int = 20) -> list[Job]:
+        return self._list(Job, "/jobs", params={"limit": limit})
 
-    def ask_job(self, job_id: str, verb: str, params: dict[str, Any] | None = None) -> dict[str, Any]:
+    def ask_job(self, job_id: str, verb: str, params: dict[str, Any] | None = None) -> Job:
         """``verb``: cancel, pause, resume or retry."""
-        return self._call("POST", f"/jobs/{job_id}/{verb}", params=params or {})
+        return self._call(Job, "POST", f"/jobs/{job_id}/{verb}", params=params or {})
 
     def logs(self, job_id: str) -> str:
         """The last megabyte of the newest attempt's; nothing where it has written none yet."""
@@ -67,35 +73,34 @@ class Client:
             raise ServiceError(_detail(answer))
         return answer.text if answer.is_success else ""
 
-    def set_alias(self, alias: str, model: str) -> dict[str, Any]:
-        return self._call("PUT", f"/models/aliases/{quote(alias, safe='')}", json={"model": model})
+    def set_alias(self, alias: str, model: str) -> Alias:
+        return self._call(Alias, "PUT", f"/models/aliases/{quote(alias, safe='')}", json={"model": model})
 
-    def model(self, name: str = "latest") -> dict[str, Any]:
-        return self._call("GET", f"/models/{name}")
+    def model(self, name: str = "latest") -> Model:
+        return self._call(Model, "GET", f"/models/{name}")
 
-    def models(self, limit: int = 20) -> list[dict[str, Any]]:
-        return list(self._call("GET", "/models", params={"limit": limit})["data"])
+    def models(self, limit: int = 20) -> list[Model]:
+        return self._list(Model, "/models", params={"limit": limit})
 
     def ready(self) -> dict[str, Any]:
         """The readiness checks, whether or not they pass."""
         body: dict[str, Any] = self._request("GET", "/readyz").json()
         return body
 
-    def predict(self, files: Sequence[Path], top_k: int = 3) -> dict[str, Any]:
-        read = [sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes() for file in files]
-        parts = [("file", (file.name, data)) for file, data in zip(files, read, strict=True)]
-        return self._call("POST", "/predict", files=parts, params={"top_k": top_k})
+    def predict(self, *images: Image, top_k: int = 3) -> Predictions:
+        parts = [("file", _part(image)) for image in images]
+        return self._call(Predictions, "POST", "/predict", files=parts, params={"top_k": top_k})
 
-    def send_batch(self, file: Path, top_k: int = 3) -> dict[str, Any]:
+    def send_batch(self, file: Path, top_k: int = 3) -> Batch:
         """A zip, or lines of JSON by the file's name; it is not held in memory."""
         kind = "application/x-ndjson" if file.suffix in (".ndjson", ".jsonl") else "application/zip"
         with file.open("rb") as content:
             options = {"params": {"top_k": top_k}, "headers": {"Content-Type": kind}}
-            return self._call("POST", "/predictions", content=content, **options)
+            return self._call(Batch, "POST", "/predictions", content=content, **options)
 
-    def follow_batch(self, batch_id: str) -> Iterator[dict[str, Any]]:
+    def follow_batch(self, batch_id: str) -> Iterator[Batch]:
         """As ``follow``."""
-        return self._follow(lambda: self._call("GET", f"/predictions/{batch_id}"))
+        return self._follow(lambda: self._call(Batch, "GET", f"/predictions/{batch_id}"))
 
     def results(self, batch_id: str) -> Iterator[bytes]:
         """The answers so far, in pieces."""
@@ -108,27 +113,27 @@ class Client:
         except httpx.TransportError as error:
             raise self._unreachable(error) from error
 
-    def add_key(self, name: str, scopes: Sequence[str]) -> dict[str, Any]:
+    def add_key(self, name: str, scopes: Sequence[str]) -> MadeKey:
         """With the key itself, this once."""
-        return self._call("POST", "/keys", json={"name": name, "scopes": list(scopes)})
+        return self._call(MadeKey, "POST", "/keys", json={"name": name, "scopes": list(scopes)})
 
-    def keys(self) -> list[dict[str, Any]]:
-        return list(self._call("GET", "/keys")["data"])
+    def keys(self) -> list[Key]:
+        return self._list(Key, "/keys")
 
     def revoke_key(self, key_id: str) -> None:
         self._accepted("DELETE", f"/keys/{quote(key_id, safe='')}")
 
-    def add_dataset(self, name: str, source: Path | str, replace: bool = False) -> dict[str, Any]:
+    def add_dataset(self, name: str, source: Path | str, replace: bool = False) -> DatasetCard:
         """A zip or a tar, which is not held in memory, or the id of an upload that is one. The service looks at every
         image before it answers.
         """
         params = {"name": name, "replace": replace}
         if isinstance(source, str):
             params, once = params | {"upload": source}, {"Idempotency-Key": source}
-            return self._call("POST", "/datasets", params=params, headers=once, timeout=IMPORT_TIMEOUT_S)
+            return self._call(DatasetCard, "POST", "/datasets", params=params, headers=once, timeout=IMPORT_TIMEOUT_S)
         with source.open("rb") as content:
             options = {"params": params, "headers": {"Content-Type": ARCHIVE}}
-            return self._call("POST", "/datasets", content=content, timeout=IMPORT_TIMEOUT_S, **options)
+            return self._call(DatasetCard, "POST", "/datasets", content=content, timeout=IMPORT_TIMEOUT_S, **options)
 
     def begin_upload(self, length: int) -> str:
         """Of so many bytes; its id."""
@@ -147,17 +152,17 @@ class Client:
         """Give it up."""
         self._accepted("DELETE", f"/uploads/{upload_id}", headers=TUS)
 
-    def datasets(self) -> list[dict[str, Any]]:
-        return list(self._call("GET", "/datasets")["data"])
+    def datasets(self) -> list[DatasetSummary]:
+        return self._list(DatasetSummary, "/datasets")
 
-    def dataset(self, name: str) -> dict[str, Any]:
-        return self._call("GET", f"/datasets/{quote(name, safe='')}")
+    def dataset(self, name: str) -> DatasetCard:
+        return self._call(DatasetCard, "GET", f"/datasets/{quote(name, safe='')}")
 
-    def follow(self, job_id: str) -> Iterator[dict[str, Any]]:
+    def follow(self, job_id: str) -> Iterator[Job]:
         """The job, again and again until it has ended. A service that restarts in between is waited for."""
         return self._follow(lambda: self.job(job_id))
 
-    def wait(self, job_id: str, timeout_s: float = inf) -> dict[str, Any]:
+    def wait(self, job_id: str, timeout_s: float = inf) -> Job:
         """The job when it has ended, however it did. TimeoutError: it has not by then, and goes on."""
         until = time.monotonic() + timeout_s
         for job in self._follow(lambda: self.job(job_id, max(0.0, min(LONGEST_WAIT_S, until - time.monotonic())))):
@@ -165,7 +170,7 @@ class Client:
                 raise TimeoutError(f"{job_id} is {job['status']} after {timeout_s:g} s")
         return job
 
-    def _follow(self, look: Callable[[], dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    def _follow(self, look: Callable[[], Ends]) -> Iterator[Ends]:
         misses = 0
         while True:
             try:
@@ -181,9 +186,14 @@ class Client:
                     return
             time.sleep(POLL_S)
 
-    def _call(self, method: str, path: str, **options: Any) -> dict[str, Any]:
-        body: dict[str, Any] = self._accepted(method, path, **options).json()
+    def _call(self, shape: type[Shape], method: str, path: str, **options: Any) -> Shape:  # noqa: ARG002
+        """``shape`` tells type checkers alone what comes: the service is trusted to keep to it."""
+        body: Shape = self._accepted(method, path, **options).json()
         return body
+
+    def _list(self, shape: type[Shape], path: str, **options: Any) -> list[Shape]:  # noqa: ARG002
+        data: list[Shape] = self._accepted("GET", path, **options).json()["data"]
+        return data
 
     def _accepted(self, method: str, path: str, **options: Any) -> httpx.Response:
         answer = self._request(method, path, **options)
@@ -206,6 +216,11 @@ class Client:
 
 class ServiceUnreachable(ServiceError):
     """Nothing answers at the URL."""
+
+
+def _part(image: Image) -> tuple[str, bytes]:
+    """A form's part: the name of the file, and what is in it."""
+    return ("image", image) if isinstance(image, bytes) else (Path(image).name, Path(image).read_bytes())
 
 
 def _detail(answer: httpx.Response) -> str:

@@ -4,10 +4,11 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from rich.console import Console
 
+from client.answers import Batch
 from client.api import Client
 
 
@@ -35,7 +36,7 @@ def _writing(out: Path | None) -> Iterator[IO[bytes]]:
             yield file
 
 
-def _summary(batch: dict[str, Any]) -> str:
+def _summary(batch: Batch) -> str:
     counts = f"{batch['done']} of {batch['total']} images, {batch['errors']} of them not readable"
     reason = f": {batch['error']['message']}" if batch["error"] else ""
     return f"{batch['id']} {batch['status']}, {counts}{reason}"

@@ -12,6 +12,7 @@ from rich.markup import escape
 
 from client import control, datasets, doctor, keys
 from client import demo as main_job
+from client.answers import Job, Model, Prediction
 from client.api import Client, ServiceError
 from client.bulk import answer_all
 from client.options import Json, Url
@@ -202,7 +203,7 @@ def predict(
             raise typer.Exit(answer_all(client, bulk, out, top_k, Console(stderr=True)))
     images = images or []
     with Client(url) as client:
-        answer = client.predict(images, top_k)
+        answer = client.predict(*(_read(image) for image in images), top_k=top_k)
     if as_json:
         _print_json(answer)
     else:
@@ -211,23 +212,27 @@ def predict(
     raise typer.Exit(1 if any("error" in prediction for prediction in answer["predictions"]) else 0)
 
 
-def _print_state(job: dict[str, Any]) -> None:
+def _read(image: Path) -> Path | bytes:
+    return sys.stdin.buffer.read() if str(image) == "-" else image
+
+
+def _print_state(job: Job) -> None:
     state = line(job) if job["status"] == "running" else result(job)
     console.print(f"{job['id']}  {state}", soft_wrap=True, markup=False)
 
 
-def _job_row(job: dict[str, Any]) -> tuple[str, ...]:
+def _job_row(job: Job) -> tuple[str, ...]:
     accuracy = job["metrics"].get("test_accuracy")
     shown = "" if accuracy is None else f"{accuracy:.2%}"
     return job["id"], job["status"], job["recipe"]["dataset"], job["recipe"]["network"], shown
 
 
-def _model_row(model: dict[str, Any]) -> tuple[str, ...]:
+def _model_row(model: Model) -> tuple[str, ...]:
     accuracy, aliases = f"{model['test_accuracy']:.2%}", ", ".join(model["aliases"])
     return model["id"], str(model["version"]), model["dataset"], model["network"], accuracy, aliases
 
 
-def _shown(prediction: dict[str, Any]) -> str:
+def _shown(prediction: Prediction) -> str:
     if "error" in prediction:
         return f"error: {prediction['error']['detail']}"
     if prediction["abstained"]:

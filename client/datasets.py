@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from client import upload
+from client.answers import DatasetCard, DatasetSummary
 from client.api import Client, ServiceError
 from client.options import Json, Url
 from client.tables import print_table
@@ -74,12 +75,12 @@ def check(
         _show(client.dataset(name), as_json)
 
 
-def _row(entry: dict[str, Any]) -> tuple[str, ...]:
+def _row(entry: DatasetSummary) -> tuple[str, ...]:
     numbers = ("" if entry[field] is None else str(entry[field]) for field in ("version", "classes", "images"))
     return entry["name"], entry["kind"].replace("_", " "), *numbers
 
 
-def _send(client: Client, name: str, file: Path, replace: bool) -> dict[str, Any]:
+def _send(client: Client, name: str, file: Path, replace: bool) -> DatasetCard:
     if file.stat().st_size <= AT_ONCE_BYTES:
         return client.add_dataset(name, file, replace)
     with Progress(console=errors, transient=True, disable=not errors.is_terminal) as bar:
@@ -117,7 +118,7 @@ def _walk(source: Path) -> Iterator[Path]:
         yield from (Path(folder) / file for file in sorted(files))
 
 
-def _show(card: dict[str, Any], as_json: bool) -> None:
+def _show(card: DatasetCard, as_json: bool) -> None:
     if as_json:
         print(json.dumps(card, indent=2))
         return

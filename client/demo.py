@@ -48,11 +48,11 @@ def _train_and_ask(client: Client, console: Console) -> bool:
     console.print(f"POST {client.url}/jobs -> {job['id']}: {RECIPE['network']} on {RECIPE['dataset']}", soft_wrap=True)
     job = show(client.follow(job["id"]), console)
     console.print(result(job), soft_wrap=True, markup=False)
-    if job["status"] != "succeeded":
+    if job["status"] != "succeeded" or job["model_id"] is None:
         return False
     _wait_until_served(client, job["model_id"])
     images = sorted(Path(str(files("client"))).glob("digits/*.png"))
-    answers = client.predict(images)
+    answers = client.predict(*images)
     console.print(f"POST /predict, answered by {answers['model']['id']}:", soft_wrap=True, highlight=False)
     answered = zip(images, answers["predictions"], strict=True)
     rows = ((image.name, one["label"], f"{one['probability']:.3f}") for image, one in answered)

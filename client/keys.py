@@ -2,11 +2,12 @@
 
 import json
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
+from client.answers import Key
 from client.api import Client
 from client.options import Json, Url
 from client.tables import print_table
@@ -69,6 +70,6 @@ def revoke(key_id: Annotated[str, typer.Argument(help="As `keys list` shows it")
     console.print("revoked")
 
 
-def _row(key: dict[str, Any]) -> tuple[str, ...]:
+def _row(key: Key) -> tuple[str, ...]:
     made = key["created_at"] or "from TUNESERVE_API_KEYS"
     return key["id"], key["name"], ", ".join(key["scopes"]), made, key["revoked_at"] or ""

@@ -3,12 +3,12 @@
 import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-Job = dict[str, Any]
+from client.answers import Job
+
 LINE_EVERY_S = 3.0
 
 
@@ -43,7 +43,6 @@ def result(job: Job) -> str:
 
 
 def _bar(jobs: Iterable[Job], console: Console) -> Job:
-    job: Job = {}
     columns = (BarColumn(30), TextColumn("{task.percentage:>3.0f}%"), TextColumn("{task.description}"))
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("waiting", total=100)
@@ -54,13 +53,12 @@ def _bar(jobs: Iterable[Job], console: Console) -> Job:
 
 def _lines(jobs: Iterable[Job], console: Console) -> Job:
     """A line when something else is being done, and every few seconds while it trains."""
-    job: Job = {}
-    shown, doing, shown_at = "", ("", ""), 0.0
+    shown, was_doing, shown_at = "", "", 0.0
     for job in jobs:
-        text, now = line(job), time.monotonic()
-        if (job["status"], job["phase"]) != doing or (text != shown and now - shown_at > LINE_EVERY_S):
+        text, doing, now = line(job), f"{job['status']} {job['phase']}", time.monotonic()
+        if doing != was_doing or (text != shown and now - shown_at > LINE_EVERY_S):
             console.print(text, soft_wrap=True, highlight=False)
-            shown, doing, shown_at = text, (job["status"], job["phase"]), now
+            shown, was_doing, shown_at = text, doing, now
     return job
 
 

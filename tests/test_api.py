@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from client import api
+from client import answers, api
 from client.api import Client, ServiceError, ServiceUnreachable
 from core import control
 from core.db import Database
@@ -82,7 +82,7 @@ def test_files_are_sent_and_answered_in_their_order(
 ) -> None:
     published()
     with Client(request.getfixturevalue("live")) as client:
-        answer = client.predict([DIGIT_FILES[7], DIGIT_FILES[2]], top_k=2)
+        answer = client.predict(DIGIT_FILES[7], DIGIT_FILES[2], top_k=2)
     assert [prediction["label"] for prediction in answer["predictions"]] == ["7", "2"]
     assert [len(prediction["top_k"]) for prediction in answer["predictions"]] == [2, 2]
 
@@ -121,7 +121,7 @@ def test_a_service_that_restarts_meanwhile_is_waited_for(
         control.cancel(session, job.id, NOW)
     real, down = client.job, [True] * 5
 
-    def sometimes(job_id: str, wait_s: float = 0) -> dict[str, object]:
+    def sometimes(job_id: str, wait_s: float = 0) -> answers.Job:
         if down:
             down.pop()
             raise ServiceUnreachable("restarting")
@@ -165,7 +165,7 @@ def test_the_url_comes_from_the_call_then_the_environment_then_the_loopback(monk
 
 def test_a_file_that_is_not_there_is_an_error_of_the_file(tmp_path: Path, nobody: str) -> None:
     with Client(nobody) as client, pytest.raises(FileNotFoundError):
-        client.predict([tmp_path / "seven.png"])
+        client.predict(tmp_path / "seven.png")
 
 
 def test_a_job_is_waited_for_until_it_has_ended(client: Client, enqueue: Enqueue, db: Database) -> None:
@@ -184,3 +184,10 @@ def test_a_job_is_waited_for_until_it_has_ended(client: Client, enqueue: Enqueue
 def test_a_job_that_takes_longer_than_it_is_waited_for_is_told(client: Client, enqueue: Enqueue) -> None:
     with pytest.raises(TimeoutError, match="is queued after 0 s"):
         client.wait(enqueue().id, timeout_s=0)
+
+
+def test_an_image_is_a_name_or_what_is_in_the_file(client: Client, published: Published) -> None:
+    published()
+    seven = DIGIT_FILES[7]
+    answer = client.predict(seven, str(seven), seven.read_bytes(), top_k=1)
+    assert [one["label"] for one in answer["predictions"]] == ["7", "7", "7"]

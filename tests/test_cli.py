@@ -14,7 +14,7 @@ import typer
 from sqlalchemy.orm import Session
 from typer.testing import CliRunner, Result
 
-from client import cli
+from client import answers, cli
 from client.api import Client
 from core import control, jobs
 from core.db import Database
@@ -160,7 +160,7 @@ def train(serve: Serve, db: Database, monkeypatch: pytest.MonkeyPatch) -> Callab
             with db.write() as session:
                 end(session, claim)
 
-        def post(client: Client, recipe: dict[str, Any]) -> dict[str, Any]:
+        def post(client: Client, recipe: dict[str, Any]) -> answers.Job:
             job = posts(client, recipe)
             worker.start()
             return job

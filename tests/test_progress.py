@@ -2,20 +2,20 @@
 
 import io
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from rich.console import Console
 
+from client.answers import Job
 from client.progress import line, result, show
 
-Job = dict[str, Any]
 PROGRESS = {"epoch": 2, "epochs": 6, "step": 30, "steps": 90, "percent": 33.3}
 METRICS = {"train_loss": 0.1234, "train_accuracy": 0.987}
 
 
 def job(**fields: Any) -> Job:
-    empty: Job = {
+    empty: dict[str, Any] = {
         "status": "queued",
         "phase": None,
         "progress": {},
@@ -24,12 +24,12 @@ def job(**fields: Any) -> Job:
         "estimated_finish": None,
         "error": None,
     }
-    return empty | fields
+    return cast(Job, empty | fields)
 
 
 def training(**fields: Any) -> Job:
     known = {"progress": PROGRESS, "metrics": METRICS, "timing": {"images_per_s": 812.4}}
-    return job(status="running", phase="training") | known | fields
+    return job(**({"status": "running", "phase": "training"} | known | fields))
 
 
 def succeeded() -> Job:

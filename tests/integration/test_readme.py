@@ -1,4 +1,4 @@
-"""The curl lines of the README and of docs/api.md, pasted into a shell as they stand but for port, network and the
+"""The blocks of the README and of docs/api.md, pasted into a shell as they stand but for port, network and the
 command line's prefix.
 """
 
@@ -40,6 +40,7 @@ def paste(block: str, programs: Programs) -> str:
     return done.stdout
 
 
+@pytest.mark.timeout(900)  # four small trainings
 def test_every_line_of_the_readme_works_when_pasted(programs: Programs) -> None:
     programs.start("service")
     programs.start("worker", TUNESERVE_WARM_TRAINER="true")
@@ -52,7 +53,10 @@ def test_every_line_of_the_readme_works_when_pasted(programs: Programs) -> None:
     assert paste(ask, programs).count('"label"') >= 4
     assert "test accuracy" in paste(command_line, programs)
     before, printed = "", {}
-    for block in re.findall(r"```sh\n(.*?)```", (ROOT / "docs" / "api.md").read_text(), re.DOTALL):
+    for language, block in re.findall(r"```(sh|python)\n(.*?)```", (ROOT / "docs" / "api.md").read_text(), re.DOTALL):
+        if language == "python":
+            paste(f"{sys.executable} - <<'PY'\n{block}PY\n", programs)
+            continue
         printed[block] = paste(before + block, programs)
         before = "".join(re.findall(r"^[A-Z]+=.*\n", block, re.MULTILINE))
     answers_of_the_files_alone(programs, printed)
