@@ -40,6 +40,7 @@ class Client:
     def __init__(self, url: str | None = None, key: str | None = None) -> None:
         self.url = (url or os.environ.get("TUNESERVE_URL") or DEFAULT_URL).rstrip("/")
         key = key or os.environ.get("TUNESERVE_API_KEY")
+        _check(self.url, key)
         self._http = httpx.Client(
             base_url=self.url, timeout=90, headers={"Authorization": f"Bearer {key}"} if key else {}
         )
@@ -216,6 +217,18 @@ class Client:
 
 class ServiceUnreachable(ServiceError):
     """Nothing answers at the URL."""
+
+
+def _check(url: str, key: str | None) -> None:
+    """ServiceError: no request could be made with these."""
+    try:
+        parsed = httpx.URL(url)
+    except httpx.InvalidURL as error:
+        raise ServiceError(f"{url} is no URL ({error}): give TUNESERVE_URL or --url as http://HOST:PORT") from error
+    if parsed.scheme not in ("http", "https") or not parsed.host:
+        raise ServiceError(f"{url} is no URL of a service: give TUNESERVE_URL or --url as http://HOST:PORT")
+    if key and not (key.isascii() and key.isprintable()):
+        raise ServiceError("TUNESERVE_API_KEY holds signs that are in no key: set it to one that `keys add` printed")
 
 
 def _part(image: Image) -> tuple[str, bytes]:

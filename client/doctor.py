@@ -18,7 +18,7 @@ COLOURS = {"ok": "green", "note": "yellow", "wrong": "red"}
 
 @app.command()
 def doctor(as_json: Annotated[bool, typer.Option("--json", help="One object a line")] = False) -> None:
-    """Look at Python, torch, GPU, data directory, disk, database and weights. Exit code 1 if something is wrong.
+    """Look at settings, Python, torch, GPU, disk, database, data sets and weights. Exit code 1 if something is wrong.
 
     Example: tuneserve doctor
     """

@@ -15,6 +15,7 @@ import httpx
 
 RESTART_AFTER_S = 1.0
 WATCH_S = 0.5
+CHECK = "from core.settings import read_or_exit; read_or_exit()"
 STOP_GRACE_S = 15.0  # the worker gives its trainer 5 s of these
 
 
@@ -35,6 +36,7 @@ class Together:
     def __enter__(self) -> Self:
         # before watch() too, a SIGTERM must leave this block like an exception does, or the children would live on
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+        self._check_settings()
         for module in ("service", "worker"):
             self._start(module)
         return self
@@ -82,6 +84,14 @@ class Together:
             except subprocess.TimeoutExpired:
                 child.kill()
                 child.wait()
+
+    def _check_settings(self) -> None:
+        """Once and here: both programs would say the same, and into a log where there is one."""
+        checked = subprocess.run(
+            [sys.executable, "-c", CHECK], env=self._environment, stderr=subprocess.PIPE, text=True, check=False
+        )
+        if checked.returncode:
+            raise StartFailed(checked.stderr.strip())
 
     def _start(self, module: str) -> None:
         self._children[module] = subprocess.Popen(

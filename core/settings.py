@@ -2,24 +2,35 @@
 
 import os
 import re
+import sys
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from core.scopes import GivenKey, parse_keys
 
 ORIGIN = r"https?://[^/\s]+|\*"
+PREFIX = "TUNESERVE_"
 HOST = r"[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\]"
+
+
+class WrongSettings(Exception):
+    """What is wrong in the environment."""
+
+    def __init__(self, reasons: list[str]) -> None:
+        """``reasons``: a line for each variable, which names it and how to mend it."""
+        super().__init__("\n".join(reasons))
+        self.reasons = reasons
 
 
 class Settings(BaseSettings):
     """Each field is also an environment variable: ``TUNESERVE_`` and the field's name in capitals."""
 
     model_config = SettingsConfigDict(
-        env_prefix="TUNESERVE_",
+        env_prefix=PREFIX,
         frozen=True,
         env_ignore_empty=True,
         hide_input_in_errors=True,  # an error shows all fields, and one of them is secret
@@ -87,7 +98,9 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _one_request_fits_the_queue(self) -> Self:
         if self.predict_queue < self.max_images_per_request:
-            raise ValueError("predict_queue must be at least max_images_per_request: trying again would never help")
+            raise ValueError(
+                "TUNESERVE_PREDICT_QUEUE is less than TUNESERVE_MAX_IMAGES_PER_REQUEST: a full request would never fit"
+            )
         return self
 
     @field_validator("api_keys")
@@ -161,6 +174,34 @@ class Settings(BaseSettings):
         """
         set_fields = self.model_dump(mode="json", exclude_none=True) | {"api_keys": ""}
         return {
-            f"TUNESERVE_{name.upper()}": " ".join(value) if isinstance(value, list) else str(value)
+            f"{PREFIX}{name.upper()}": " ".join(value) if isinstance(value, list) else str(value)
             for name, value in set_fields.items()
         }
+
+
+def read() -> Settings:
+    """Those of the environment, or WrongSettings."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        told = [(entry["loc"], entry["msg"]) for entry in error.errors(include_input=False, include_context=False)]
+        raise WrongSettings([_reason(loc, message) for loc, message in told]) from error
+
+
+def read_or_exit() -> Settings:
+    """The same as a program's first line: people get the reasons, and no traceback."""
+    try:
+        return read()
+    except WrongSettings as error:
+        sys.exit(str(error))
+
+
+def _reason(loc: tuple[int | str, ...], message: str) -> str:
+    """Without the value: it may be a secret."""
+    message = message.removeprefix("Value error, ").replace("Input should", "it should", 1)
+    if not loc:
+        return f"{message}. Correct one of them, or unset it."
+    field = str(loc[0])
+    default = Settings.model_fields[field].get_default()
+    without = f", which means {default}" if isinstance(default, str | int | float) else ""
+    return f"{PREFIX}{field.upper()} is wrong: {message}. Correct it, or unset it{without}."

@@ -9,7 +9,7 @@ from fastapi import FastAPI
 
 from core import keys, logs
 from core.db import Database
-from core.settings import Settings
+from core.settings import Settings, read_or_exit
 from service.app import create_app
 from service.metrics import SHARED
 
@@ -22,7 +22,7 @@ NO_KEYS = (
 
 def serve() -> None:
     """Until SIGTERM or SIGINT."""
-    settings = Settings()
+    settings = read_or_exit()
     logs.set_up(settings.log_format)
     if settings.keys_required and not _has_keys(settings):
         sys.exit(NO_KEYS.format(host=settings.host))

@@ -13,17 +13,16 @@ TUNESERVE = (sys.executable, "-m", "client.cli")
 
 def piped(*words: object, **environment: str) -> str:
     """What a script reads of it."""
-    done = subprocess.run(
-        [*TUNESERVE, *map(str, words)],
-        cwd=ROOT,
-        env=_environment(environment),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = _run(words, ROOT, environment)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
+
+
+def refused(*words: object, folder: Path, **environment: str) -> str:
+    """What it says when it ends with exit code 1, started in that folder; it prints nothing else."""
+    done = _run(words, folder, environment)
+    assert (done.returncode, done.stdout) == (1, ""), done.stdout + done.stderr
+    return done.stderr
 
 
 def at_terminal(*words: object, columns: int = 80, **environment: str) -> str:
@@ -43,6 +42,18 @@ def at_terminal(*words: object, columns: int = 80, **environment: str) -> str:
     os.close(ours)
     assert child.wait() == 0, read
     return read.decode().replace("\r\n", "\n")
+
+
+def _run(words: tuple[object, ...], folder: Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*TUNESERVE, *map(str, words)],
+        cwd=folder,
+        env=_environment(environment),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 def _read(terminal: int) -> bytes:

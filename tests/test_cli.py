@@ -2,7 +2,6 @@
 
 import json
 import os
-import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -23,6 +22,7 @@ from core.jobs import Claim
 from core.settings import Settings
 from core.tables import Job, Model, Worker
 from tests.conftest import DIGIT_FILES, NOW
+from tests.terminal import refused
 
 Enqueue = Callable[..., Job]
 Claimed = Callable[..., Claim]
@@ -336,18 +336,26 @@ def test_an_image_comes_from_stdin(serve: Serve, published: Published) -> None:
     assert answer.output.startswith("-: 7 ")
 
 
-def test_the_doctor_says_what_is_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TUNESERVE_DATA_DIR", str(tmp_path / "data"))
-    answer = subprocess.run([sys.executable, "-m", "client.cli", "doctor", "--json"], capture_output=True, text=True)
-    found = {one["check"]: one for one in map(json.loads, answer.stdout.splitlines())}
-    assert answer.returncode == 0, answer.stdout
-    assert {"torch", "device", "data directory", "disk", "database", "weights"} <= found.keys()
-    assert found["database"]["detail"].startswith("no jobs yet")
+@pytest.mark.parametrize("words", [("up",), ("serve",), ("worker",), ("demo", "--stop")])
+def test_a_wrong_setting_is_one_line_that_names_it(words: tuple[str, ...], tmp_path: Path) -> None:
+    told = refused(*words, TUNESERVE_PREDICT_BATCH="abc", TUNESERVE_DATA_DIR=str(tmp_path), folder=tmp_path)
+    assert told.removeprefix("error: ") == (
+        "TUNESERVE_PREDICT_BATCH is wrong: it should be a valid integer, unable to parse string as an integer. "
+        "Correct it, or unset it, which means 32.\n"
+    )
 
 
-def test_the_doctor_finds_a_directory_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "file").write_text("in the way")
-    monkeypatch.setenv("TUNESERVE_DATA_DIR", str(tmp_path / "file" / "data"))
-    answer = subprocess.run([sys.executable, "-m", "client.cli", "doctor"], capture_output=True, text=True)
-    assert answer.returncode == 1
-    assert "cannot be written" in answer.stdout
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("TUNESERVE_URL", "http://here:abc", "give TUNESERVE_URL or --url as http://HOST:PORT"),
+        ("TUNESERVE_URL", "here:8000", "give TUNESERVE_URL or --url as http://HOST:PORT"),
+        ("TUNESERVE_API_KEY", "kéy", "TUNESERVE_API_KEY holds signs"),
+    ],
+)
+def test_where_to_ask_and_with_what_is_told_too_when_it_is_wrong(
+    name: str, value: str, told: str, tmp_path: Path
+) -> None:
+    line = refused("jobs", folder=tmp_path, **{name: value})
+    assert told in line
+    assert line.count("\n") == 1

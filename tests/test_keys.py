@@ -153,7 +153,7 @@ def test_a_wrong_entry_is_named_without_its_secret(monkeypatch: pytest.MonkeyPat
 def test_another_wrong_setting_does_not_show_the_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TUNESERVE_API_KEYS", GIVEN)
     monkeypatch.setenv("TUNESERVE_PREDICT_QUEUE", "1")
-    with pytest.raises(ValidationError, match="predict_queue") as refused:
+    with pytest.raises(ValidationError, match="TUNESERVE_PREDICT_QUEUE") as refused:
         Settings()
     assert "s3cret" not in str(refused.value)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from core.settings import Settings
+from core.settings import Settings, WrongSettings, read, read_or_exit
 
 
 def test_without_an_environment_the_defaults_hold() -> None:
@@ -86,3 +86,30 @@ def test_several_processes_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr("os.cpu_count", lambda: 8)
     assert [Settings(processes=count).resolved_predict_threads for count in (1, 3, 16)] == [8, 2, 1]
     assert Settings(processes=4, predict_threads=6).resolved_predict_threads == 6
+
+
+def test_what_is_wrong_is_told_by_the_names_of_variables_and_without_their_values(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TUNESERVE_LEASE_S", "s3cret")
+    monkeypatch.setenv("TUNESERVE_CORS_ORIGINS", "here")
+    with pytest.raises(WrongSettings) as refused:
+        read()
+    origins, lease = refused.value.reasons
+    assert origins.startswith("TUNESERVE_CORS_ORIGINS is wrong: 'here' is no origin")
+    assert origins.endswith("Correct it, or unset it.")
+    assert lease.startswith("TUNESERVE_LEASE_S is wrong: it should be a valid number")
+    assert lease.endswith("Correct it, or unset it, which means 10.0.")
+    assert "s3cret" not in str(refused.value)
+
+
+def test_two_that_do_not_fit_each_other_are_named_both(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TUNESERVE_PREDICT_QUEUE", "1")
+    with pytest.raises(WrongSettings, match=r"TUNESERVE_PREDICT_QUEUE .* TUNESERVE_MAX_IMAGES_PER_REQUEST"):
+        read()
+
+
+def test_a_program_ends_with_the_reasons(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TUNESERVE_PORT", "abc")
+    with pytest.raises(SystemExit, match="TUNESERVE_PORT is wrong"):
+        read_or_exit()

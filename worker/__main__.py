@@ -4,13 +4,13 @@ import signal
 
 from core import logs
 from core.db import Database
-from core.settings import Settings
+from core.settings import read_or_exit
 from worker.loop import WorkerLoop
 from worker.spare import Spare
 
 
 def main() -> None:
-    settings = Settings()
+    settings = read_or_exit()
     logs.set_up(settings.log_format)
     db = Database(settings.resolved_database_url)
     db.migrate()

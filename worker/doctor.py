@@ -1,22 +1,30 @@
 """``python -m worker.doctor``: what this installation has, and what is wrong with it. One JSON object a line."""
 
 import json
+import os
 import shutil
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Literal
 
 from sqlalchemy.exc import SQLAlchemyError
 
 from core import jobs
 from core.db import Database
-from core.settings import Settings
+from core.recipe import DATASETS
+from core.settings import PREFIX, Settings, WrongSettings, read
 
 DRIVER = "nvidia-smi"
+DRIVER_VERSION = (DRIVER, "--query-gpu=driver_version", "--format=csv,noheader")
+OF_THE_CLIENT = {"TUNESERVE_URL", "TUNESERVE_API_KEY"}
+EMBEDDED = "digits"
+SIDE = 256  # of the matrices whose product is computed on a GPU
 
 
 @dataclass(frozen=True)
@@ -28,27 +36,43 @@ class Finding:
 
 def main() -> int:
     wrong = 0
-    for finding in examine(Settings()):
+    for finding in examine():
         print(json.dumps(asdict(finding)), flush=True)  # noqa: T201 - this is its answer
         wrong += finding.state == "wrong"
     return int(wrong > 0)
 
 
-def examine(settings: Settings) -> Iterator[Finding]:
-    """Each check by itself: what is wrong with one says nothing of the next."""
-    for check in (_python, _torch, _device, _data_dir, _disk, _database, _weights):
+def examine() -> Iterator[Finding]:
+    """Each check by itself: what is wrong with one says nothing of the next. Without settings most cannot be made."""
+    yield _python()
+    yield _torch()
+    try:
+        settings = read()
+    except WrongSettings as error:
+        yield from (Finding("settings", "wrong", reason) for reason in error.reasons)
+        return
+    for check in (_settings, _device, _data_dir, _disk, _database, _data_sets, _weights):
         yield check(settings)
 
 
-def _python(_: Settings) -> Finding:
+def _python() -> Finding:
     return Finding("python", "ok", f"{sys.version.split()[0]}, tuneserve {version('tuneserve')}")
 
 
-def _torch(_: Settings) -> Finding:
+def _torch() -> Finding:
     try:
         return Finding("torch", "ok", f"{version('torch')}, torchvision {version('torchvision')}")
     except PackageNotFoundError as error:
         return Finding("torch", "wrong", f"{error.name} is not installed: a worker needs tuneserve[train]")
+
+
+def _settings(_: Settings) -> Finding:
+    """A misspelled one is read by nobody, and nothing else tells."""
+    given = {name for name in os.environ if name.startswith(PREFIX)}
+    unknown = given - {f"{PREFIX}{field.upper()}" for field in Settings.model_fields} - OF_THE_CLIENT
+    if unknown:
+        return Finding("settings", "note", f"nothing reads {', '.join(sorted(unknown))}")
+    return Finding("settings", "ok", ", ".join(sorted(given)) or "all are the defaults")
 
 
 def _device(settings: Settings) -> Finding:
@@ -57,12 +81,34 @@ def _device(settings: Settings) -> Finding:
     except ImportError as error:
         return Finding("device", "wrong", f"torch cannot be imported: {error}")
     if torch.cuda.is_available():
-        names = ", ".join(torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count()))
-        return Finding("device", "ok", f"CUDA {torch.version.cuda}: {names}")
+        names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+        told = f"CUDA {torch.version.cuda}, driver {_driver_version()}: {', '.join(names)}"
+        failures = [why for index in range(len(names)) if (why := _why_it_cannot_compute(f"cuda:{index}"))]
+        return Finding("device", "wrong" if failures else "ok", "; ".join([told, *failures]))
     if shutil.which(DRIVER):
         return Finding("device", "wrong", f"there is an NVIDIA driver, and torch {torch.__version__} sees no GPU")
     threads = settings.train_threads or torch.get_num_threads()
     return Finding("device", "note", f"no GPU: jobs run on {threads} threads of the CPU")
+
+
+def _driver_version() -> str:
+    try:
+        asked = subprocess.run(DRIVER_VERSION, capture_output=True, text=True, timeout=30, check=True)  # noqa: S603
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return asked.stdout.partition("\n")[0].strip() or "unknown"
+
+
+def _why_it_cannot_compute(device: str) -> str | None:
+    """A product of matrices on it, whose every number is known; None: it was right."""
+    import torch
+
+    try:
+        ones = torch.ones(SIDE, SIDE, device=device)
+        right = bool((ones @ ones == SIDE).all())
+    except RuntimeError as error:  # torch's own say so much: no memory, an architecture that it was not built for
+        return f"{device} cannot compute: {str(error).partition(chr(10))[0]}"
+    return None if right else f"{device} computes wrongly"
 
 
 def _data_dir(settings: Settings) -> Finding:
@@ -97,6 +143,25 @@ def _database(settings: Settings) -> Finding:
         return Finding("database", "wrong", f"it does not answer: {error}")
     counts = ", ".join(f"{count} {status}" for status, count in waiting.items() if count) or "no jobs yet"
     return Finding("database", "ok", f"{counts}; {workers} workers alive")
+
+
+def _data_sets(settings: Settings) -> Finding:
+    folder = settings.resolved_datasets_dir
+    try:
+        there = {path.name for path in folder.iterdir() if _holds_files(path)}
+    except FileNotFoundError:
+        there = set()
+    except OSError as error:
+        return Finding("data sets", "wrong", f"{error.filename} cannot be read: {error.strerror}")
+    here = [name for name in DATASETS if name == EMBEDDED or name in there]
+    own = len(there - set(DATASETS))
+    state: Literal["ok", "note"] = "ok" if len(here) > 1 or own else "note"
+    return Finding("data sets", state, f"{', '.join(here)}; {own} of your own. Others are downloaded at first use")
+
+
+def _holds_files(path: Path) -> bool:
+    """What begins with a dot is an upload on its way."""
+    return path.is_dir() and not path.name.startswith(".") and any(path.iterdir())
 
 
 def _weights(settings: Settings) -> Finding:

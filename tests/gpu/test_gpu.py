@@ -19,7 +19,7 @@ from core.settings import Settings
 from core.store import LocalStore
 from core.tables import JobStatus, Model
 from service.torch_predictor import TorchPredictor
-from worker import trainer
+from worker import doctor, trainer
 from worker.augment import SETS
 from worker.batch_size import largest_that_helps, time_steps
 from worker.captured import WARM_UP
@@ -170,3 +170,8 @@ def test_a_batch_too_large_for_the_device_is_not_chosen(two_kinds: Part, seeded_
         assert largest_that_helps(seconds, 1024, 1024).batch_size < 1024
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
+
+
+def test_the_doctor_computes_on_the_gpu_and_knows_its_driver(settings: Settings) -> None:
+    told = doctor._device(settings)
+    assert (told.state, "driver unknown" in told.detail) == ("ok", False), told
