@@ -26,6 +26,7 @@ app.add_typer(doctor.app)
 app.add_typer(keys.app, name="keys")
 app.add_typer(datasets.app, name="datasets")
 console = Console()
+STDIN = Path("-")
 
 Host = Annotated[str | None, typer.Option(help="Address to listen on [TUNESERVE_HOST, default 127.0.0.1]")]
 Port = Annotated[int | None, typer.Option(min=1, max=65535, help="Port to listen on [TUNESERVE_PORT, default 8000]")]
@@ -183,7 +184,7 @@ def models(url: Url = None, as_json: Json = False) -> None:
 
 @app.command()
 def predict(
-    images: Annotated[list[Path] | None, typer.Argument(help="Image files; - is stdin")] = None,
+    images: Annotated[list[Path] | None, typer.Argument(help="Image files; - is stdin, and so is none")] = None,
     top_k: Annotated[int, typer.Option(min=1, max=100)] = 3,
     bulk: Annotated[
         Path | None, typer.Option(exists=True, dir_okay=False, help="A zip of images, or their manifest (.jsonl)")
@@ -194,8 +195,10 @@ def predict(
 ) -> None:
     """Ask the served model what is on images. Exit code 1 if one could not be read.
 
-    Example: tuneserve predict client/digits/7.png
+    Example: tuneserve predict < client/digits/7.png
     """
+    if not images and bulk is None and not sys.stdin.isatty():
+        images = [STDIN]
     if (bulk is None) == (not images):
         raise typer.BadParameter("give image files, or --bulk with one file that holds them")
     if bulk is not None:
@@ -213,7 +216,12 @@ def predict(
 
 
 def _read(image: Path) -> Path | bytes:
-    return sys.stdin.buffer.read() if str(image) == "-" else image
+    if image != STDIN:
+        return image
+    data = sys.stdin.buffer.read()
+    if not data:
+        raise typer.BadParameter("there is nothing on the standard input: name image files, or send one there")
+    return data
 
 
 def _print_state(job: Job) -> None:

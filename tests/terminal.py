@@ -25,7 +25,7 @@ def refused(*words: object, folder: Path, **environment: str) -> str:
     return done.stderr
 
 
-def at_terminal(*words: object, columns: int = 80, **environment: str) -> str:
+def at_terminal(*words: object, columns: int = 80, exit_code: int = 0, **environment: str) -> str:
     """What a terminal of so many columns gets of it, colours and all."""
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (50, columns))
@@ -40,7 +40,7 @@ def at_terminal(*words: object, columns: int = 80, **environment: str) -> str:
     os.close(theirs)
     read = b"".join(iter(lambda: _read(ours), b""))
     os.close(ours)
-    assert child.wait() == 0, read
+    assert child.wait() == exit_code, read
     return read.decode().replace("\r\n", "\n")
 
 

@@ -22,7 +22,7 @@ from core.jobs import Claim
 from core.settings import Settings
 from core.tables import Job, Model, Worker
 from tests.conftest import DIGIT_FILES, NOW
-from tests.terminal import refused
+from tests.terminal import at_terminal, refused
 
 Enqueue = Callable[..., Job]
 Claimed = Callable[..., Claim]
@@ -329,11 +329,34 @@ def test_logs_are_followed_to_the_end_of_the_job(
     later.join()
 
 
-def test_an_image_comes_from_stdin(serve: Serve, published: Published) -> None:
+@pytest.mark.parametrize("named", [["-"], []])
+def test_an_image_comes_from_stdin(serve: Serve, published: Published, named: list[str]) -> None:
     published()
-    words = ["predict", "-", "--url", serve()]
+    words = ["predict", *named, "--url", serve()]
     answer = CliRunner().invoke(cli.app, words, input=DIGIT_FILES[7].read_bytes())
     assert answer.output.startswith("-: 7 ")
+
+
+def test_nothing_on_stdin_is_told(serve: Serve) -> None:
+    answer = typed("predict", "--url", serve())
+    assert answer.exit_code == 2
+    assert "nothing on the standard input" in answer.output
+
+
+def test_at_a_terminal_nobody_is_left_waiting_for_an_image() -> None:
+    assert "give image files" in at_terminal("predict", "--url", "http://127.0.0.1:1", exit_code=2)
+
+
+def test_the_services_own_answer_is_printed_as_json(serve: Serve, published: Published, tmp_path: Path) -> None:
+    model, bad = published(), tmp_path / "bad.png"
+    bad.write_bytes(b"no image")
+    answer = typed("predict", DIGIT_FILES[7], bad, "--top-k", 2, "--json", "--url", serve())
+    assert answer.exit_code == 1
+    told = json.loads(answer.output)
+    assert told["model"]["id"] == model.id
+    seven, error = told["predictions"]
+    assert (seven["label"], len(seven["top_k"])) == ("7", 2)
+    assert error["error"]["code"] == "not_an_image"
 
 
 @pytest.mark.parametrize("words", [("up",), ("serve",), ("worker",), ("demo", "--stop")])
