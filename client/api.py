@@ -124,11 +124,11 @@ class Client:
     def revoke_key(self, key_id: str) -> None:
         self._accepted("DELETE", f"/keys/{quote(key_id, safe='')}")
 
-    def add_dataset(self, name: str, source: Path | str, replace: bool = False) -> DatasetCard:
+    def add_dataset(self, name: str, source: Path | str, replace: bool = False, dry_run: bool = False) -> DatasetCard:
         """A zip or a tar, which is not held in memory, or the id of an upload that is one. The service looks at every
-        image before it answers.
+        image before it answers. ``dry_run``: it only looks.
         """
-        params = {"name": name, "replace": replace}
+        params = {"name": name, "replace": replace, "dry_run": dry_run}
         if isinstance(source, str):
             params, once = params | {"upload": source}, {"Idempotency-Key": source}
             return self._call(DatasetCard, "POST", "/datasets", params=params, headers=once, timeout=IMPORT_TIMEOUT_S)

@@ -4,7 +4,7 @@ import json
 import os
 import tempfile
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -22,13 +22,15 @@ from client.tables import print_table
 app = typer.Typer(no_args_is_help=True, help="Send, list and check data sets.")
 console = Console()
 errors = Console(stderr=True)
+NO_NAME = "dry-run"  # of what is only looked at: the service wants one
+Source = Annotated[Path, typer.Argument(exists=True, help="A zip, a tar, or a folder")]
 AT_ONCE_BYTES = 16 * 2**20  # more goes in pieces
 
 
 @app.command()
 def add(
     name: Annotated[str, typer.Argument(help="What recipes will call it")],
-    source: Annotated[Path, typer.Argument(exists=True, help="A zip, a tar, or a folder")],
+    source: Source,
     replace: Annotated[bool, typer.Option("--replace", help="Take the place of the one of that name")] = False,
     url: Url = None,
     as_json: Json = False,
@@ -39,13 +41,7 @@ def add(
 
     Example: tuneserve datasets add pets photos/
     """
-    with _packed(source) as file, Client(url) as client:
-        try:
-            card = _send(client, name, file, replace)
-        except ServiceError as error:
-            _print_problems({"file": entry["pointer"], "reason": entry["detail"], **entry} for entry in error.errors)
-            raise
-    _show(card, as_json)
+    _show(_look_at(source, url, lambda client, file: _send(client, name, file, replace)), as_json)
 
 
 @app.command("list")
@@ -64,15 +60,34 @@ def list_datasets(url: Url = None, as_json: Json = False) -> None:
 
 
 @app.command()
-def check(
+def show(
     name: Annotated[str, typer.Argument(help="As `datasets list` shows it")], url: Url = None, as_json: Json = False
 ) -> None:
     """Show the classes of an uploaded data set, and the files that were left out of it.
 
-    Example: tuneserve datasets check pets
+    Example: tuneserve datasets show pets
     """
     with Client(url) as client:
         _show(client.dataset(name), as_json)
+
+
+@app.command()
+def check(source: Source, url: Url = None, as_json: Json = False) -> None:
+    """Let the service look at a data set as `add` does, and keep nothing. Exit code 1 if it cannot be trained on.
+
+    Example: tuneserve datasets check photos/
+    """
+    _show(_look_at(source, url, lambda client, file: _send(client, NO_NAME, file, replace=True, dry_run=True)), as_json)
+
+
+def _look_at(source: Path, url: str | None, send: Callable[[Client, Path], DatasetCard]) -> DatasetCard:
+    """What the service says of it; every problem is printed where it refuses."""
+    with _packed(source) as file, Client(url) as client:
+        try:
+            return send(client, file)
+        except ServiceError as error:
+            _print_problems({"file": entry["pointer"], "reason": entry["detail"], **entry} for entry in error.errors)
+            raise
 
 
 def _row(entry: DatasetSummary) -> tuple[str, ...]:
@@ -80,19 +95,22 @@ def _row(entry: DatasetSummary) -> tuple[str, ...]:
     return entry["name"], entry["kind"].replace("_", " "), *numbers
 
 
-def _send(client: Client, name: str, file: Path, replace: bool) -> DatasetCard:
+def _send(client: Client, name: str, file: Path, replace: bool, dry_run: bool = False) -> DatasetCard:
     if file.stat().st_size <= AT_ONCE_BYTES:
-        return client.add_dataset(name, file, replace)
+        return client.add_dataset(name, file, replace, dry_run)
     with Progress(console=errors, transient=True, disable=not errors.is_terminal) as bar:
         task = bar.add_task("sending")
         upload_id = upload.send(client, file, lambda come, of: bar.update(task, completed=come, total=of))
         bar.update(task, description="looking at every image", total=None)
         try:
-            return client.add_dataset(name, upload_id, replace)
+            card = client.add_dataset(name, upload_id, replace, dry_run)
         except ServiceError as error:
             if error.status:
                 client.end_upload(upload_id)
             raise
+        if dry_run:
+            client.end_upload(upload_id)
+        return card
 
 
 @contextmanager
@@ -127,7 +145,8 @@ def _show(card: DatasetCard, as_json: bool) -> None:
         console, ("class", "train", "test"), ((label, str(of["train"]), str(of["test"])) for label, of in counts)
     )
     _print_problems(card["problems"])
-    told = f"{card['name']} version {card['version']}: {card['images']} images, {card['problem_count']} problems"
+    named = "This can be trained on" if card["name"] == NO_NAME else f"{card['name']} version {card['version']}"
+    told = f"{named}: {card['images']} images, {card['problem_count']} problems"
     console.print(told, markup=False, highlight=False, soft_wrap=True)
 
 

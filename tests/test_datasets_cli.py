@@ -41,8 +41,8 @@ def test_a_folder_is_sent_and_every_problem_told(photos: Path, live: str) -> Non
 def test_a_zip_is_sent_as_it_is_and_can_be_looked_at(tmp_path: Path, live: str) -> None:
     (tmp_path / "pets.zip").write_bytes(zipped(pets("cat", "dog")))
     sent = json.loads(typed("add", "pets", tmp_path / "pets.zip", "--json", "--url", live).stdout)
-    assert json.loads(typed("check", "pets", "--json", "--url", live).stdout) == sent
-    assert "dog" in typed("check", "pets", "--url", live).output
+    assert json.loads(typed("show", "pets", "--json", "--url", live).stdout) == sent
+    assert "dog" in typed("show", "pets", "--url", live).output
 
 
 def test_the_name_is_taken_until_it_may_be_replaced(photos: Path, live: str) -> None:
@@ -77,3 +77,24 @@ def test_a_large_file_goes_in_pieces_and_leaves_no_upload(
     assert "version 1: 6 images" in typed("add", "pets", photos, "--url", live).output
     assert typed("add", "pets", photos, "--url", live).exit_code == 1  # the name is taken
     assert list((settings.data_dir / "uploads").iterdir()) == []
+
+
+@pytest.mark.parametrize("at_once_bytes", [datasets.AT_ONCE_BYTES, 0], ids=["at once", "in pieces"])
+def test_a_folder_is_checked_and_nothing_kept(
+    photos: Path, live: str, settings: Settings, monkeypatch: pytest.MonkeyPatch, at_once_bytes: int
+) -> None:
+    monkeypatch.setattr(datasets, "AT_ONCE_BYTES", at_once_bytes)
+    answer = typed("check", photos, "--url", live)
+    assert answer.exit_code == 0, answer.output
+    assert "This can be trained on: 6 images, 2 problems" in answer.stdout
+    assert "warning: cat/notes.txt: This is not an image" in answer.stderr
+    assert [list(folder.iterdir()) for folder in settings.data_dir.glob("datasets")] == [[]]
+    assert [list(folder.iterdir()) for folder in settings.data_dir.glob("uploads")] in ([], [[]])
+
+
+def test_what_could_not_be_trained_on_is_told_before_it_is_sent_for_good(photos: Path, live: str) -> None:
+    for file in (photos / "dog").iterdir():
+        file.write_bytes(b"none")
+    refusal = typed("check", photos, "--url", live)
+    assert refusal.exit_code == 1
+    assert "error: dog: The class holds no image" in refusal.stderr

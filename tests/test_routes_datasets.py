@@ -153,6 +153,28 @@ async def test_the_same_request_again_is_the_same_answer(http: httpx.AsyncClient
     assert left(settings) == ["pets"]
 
 
+async def test_a_dry_run_tells_the_same_and_keeps_nothing(http: httpx.AsyncClient, settings: Settings) -> None:
+    sent = zipped(pets("cat", "dog") | {"cat/notes.txt": b"meow"})
+    once = {"Idempotency-Key": "first"}
+    foreseen = await post(http, sent, params={"dry_run": True}, headers=once)
+    assert (foreseen.status_code, left(settings)) == (200, [])
+    made = await post(http, sent, headers=once)
+    assert made.status_code == 201
+    assert foreseen.json() == made.json() | {"created_at": foreseen.json()["created_at"]}
+
+
+async def test_a_dry_run_is_refused_as_the_real_one_would_be(http: httpx.AsyncClient) -> None:
+    unusable, dry = zipped(pets("cat") | {"dog/1.png": b"none"}), {"dry_run": True}
+    refusals = [await post(http, unusable, params=params) for params in (dry, {})]
+    assert [refusal.status_code for refusal in refusals] == [422, 422]
+    assert refusals[0].json()["errors"] == refusals[1].json()["errors"]
+    await post(http)
+    assert (await post(http, params=dry)).status_code == 409
+    replacing = await post(http, params=dry | {"replace": True})
+    assert (replacing.status_code, replacing.json()["version"]) == (200, 2)
+    assert (await http.get("/datasets/pets")).json()["version"] == 1
+
+
 async def test_a_folder_that_somebody_put_there_is_not_touched(http: httpx.AsyncClient, settings: Settings) -> None:
     own = make_folder(settings, "pets")
     assert (await post(http, params={"replace": True})).status_code == 409

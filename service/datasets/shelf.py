@@ -78,13 +78,16 @@ class Shelf:
     def folder(self, name: str) -> Path:
         return self._root / name
 
+    def foresee(self, built: Built, name: str) -> DatasetCard:
+        """The card that it would have under that name. Conflict where ``place`` raises it."""
+        old = self._removable(name)
+        return _card(built, name, old.version + 1 if old else 1)
+
     def place(self, built: Built, folder: Path, name: str) -> DatasetCard:
         """Give that name to the folder, which lies in one that is aside. What has the name now goes aside itself."""
-        old = self._removable(name)
-        card = _card(built, name, old.version + 1 if old else 1)
+        card = self.foresee(built, name)
         (folder / CARD).write_text(card.model_dump_json(indent=2))
-        if old:
-            self.remove(name, folder.parent)
+        self.remove(name, folder.parent)
         folder.rename(self._root / name)
         return card
 

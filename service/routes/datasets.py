@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from fastapi.concurrency import contextmanager_in_threadpool
+from fastapi.responses import JSONResponse
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
@@ -36,7 +37,14 @@ NOT_ENDED = frozenset(JobStatus) - ENDED
 Name = Annotated[str, Path(pattern=DATASET_NAME, description="What recipes call it")]
 
 
-@router.post("", status_code=201, response_model=DatasetCard, openapi_extra=BODY, summary="Send a data set of your own")
+@router.post(
+    "",
+    status_code=201,
+    response_model=DatasetCard,
+    responses={200: {"model": DatasetCard, "description": "With dry_run: what would be kept"}},
+    openapi_extra=BODY,
+    summary="Send a data set of your own",
+)
 async def create_dataset(
     request: Request,
     service: Service,
@@ -44,6 +52,9 @@ async def create_dataset(
     name: Annotated[str, Query(pattern=DATASET_NAME, description="What recipes will call it")],
     replace: Annotated[bool, Query(description="Take the place of the one of that name")] = False,
     upload: Annotated[str | None, Query(description="Take an upload of POST /uploads in place of a body")] = None,
+    dry_run: Annotated[
+        bool, Query(description="Look at all of it and answer, but keep nothing; an upload stays")
+    ] = False,
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """A zip or a tar: a folder of images for each class, with or without `train/` and `test/` above them; or images
@@ -53,9 +64,11 @@ async def create_dataset(
     """
     shelf = _shelf(service)
     await run_in_threadpool(_check, service, name)
+    if dry_run:
+        idempotency_key = None  # nothing is made that could be made twice
     if not (replace or idempotency_key):  # with a key, the name may be taken by the first of two same requests
         _refuse_if_taken(shelf, name)
-    wish = _Wish(service, caller, idempotency_key, name, replace)
+    wish = _Wish(service, caller, idempotency_key, name, replace, dry_run)
     async with contextmanager_in_threadpool(shelf.aside()) as aside:
         if upload is not None:
             return await run_in_threadpool(wish.from_upload, upload, aside)
@@ -100,6 +113,7 @@ class _Wish:
     idempotency_key: str | None
     name: str
     replace: bool
+    dry_run: bool
 
     def from_body(self, sent: list[Sent], aside: Folder) -> Response:
         return self._build(sent, aside, {"files": digests(sent)} if self.idempotency_key else {})
@@ -110,7 +124,8 @@ class _Wish:
         try:
             with uploads.using(upload_id) as file:
                 answer = self._build([Sent("", file)], aside, asked)
-                uploads.remove(upload_id)
+                if not self.dry_run:
+                    uploads.remove(upload_id)
         except NotFound as error:
             return self._create(asked, partial(_raise, error))  # or the first answer again
         return answer
@@ -118,6 +133,8 @@ class _Wish:
     def _build(self, sent: list[Sent], aside: Folder, asked: dict[str, Any]) -> Response:
         folder = aside / "built"
         built = build(sent, folder, self.service.settings)
+        if self.dry_run:
+            return JSONResponse(_shelf(self.service).foresee(built, self.name).model_dump(mode="json"))
         make = partial(_place, service=self.service, built=built, folder=folder, name=self.name, replace=self.replace)
         return self._create(asked, make)
 
