@@ -95,4 +95,5 @@ def promote(
 
 def _ask(verb: str, job_id: str, url: str | None, params: dict[str, Any] | None = None) -> None:
     with Client(url) as client:
-        console.print(client.ask_job(job_id, verb, params)["status"])
+        job = client.ask_job(job_id, verb, params)
+    console.print("pausing" if job["pausing"] else job["status"])

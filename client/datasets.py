@@ -146,8 +146,12 @@ def _show(card: DatasetCard, as_json: bool) -> None:
     )
     _print_problems(card["problems"])
     named = "This can be trained on" if card["name"] == NO_NAME else f"{card['name']} version {card['version']}"
-    told = f"{named}: {card['images']} images, {card['problem_count']} problems"
+    told = f"{named}: {card['images']} images, {_counted(card['problem_count'])}"
     console.print(told, markup=False, highlight=False, soft_wrap=True)
+
+
+def _counted(problems: int) -> str:
+    return f"{problems} problem" if problems == 1 else f"{problems} problems"
 
 
 def _print_problems(problems: Iterable[Mapping[str, Any]]) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
@@ -23,7 +24,9 @@ def print_table(console: Console, header: Sequence[str], rows: Iterable[Sequence
 def _drawn(header: Sequence[str], rows: Sequence[Sequence[Cell]]) -> Table:
     names = [Text(str(row[0])) for row in rows]
     widest = max((name.cell_len for name in names), default=0)
-    table = Table(Column(header[0], no_wrap=True, min_width=widest), *header[1:])
+    first, *others = header
+    columns = (Column(first, no_wrap=True, min_width=widest), *(Column(name, overflow="fold") for name in others))
+    table = Table(*columns, box=SIMPLE_HEAD, pad_edge=False, show_edge=False, collapse_padding=True)
     for row in rows:
         table.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in row))
     return table

@@ -301,6 +301,11 @@ def test_a_job_is_paused_resumed_cancelled_and_tried_again(serve: Serve, enqueue
     assert again != job.id
 
 
+def test_a_running_job_is_told_to_be_pausing_until_it_rests(serve: Serve, claimed: Claimed) -> None:
+    job_id = claimed().job_id
+    assert typed("pause", job_id, "--url", serve()).output.strip() == "pausing"
+
+
 def test_a_model_is_promoted_and_rolled_back(serve: Serve, published: Published) -> None:
     first, second, url = published(), published(), serve()
     assert typed("promote", first.id, "--url", url).output.strip() == f"serving is {first.id}, version 1"

@@ -92,6 +92,7 @@ def printed(file: io.StringIO, *rows: Sequence[str | Text]) -> str:
 def test_a_name_is_whole_where_the_other_cells_have_to_break() -> None:
     shown = printed(Terminal(), ("a name of twenty-five signs", "some words beside it that take many lines"))
     assert "a name of twenty-five signs" in shown
+    assert "\u2026" not in shown
 
 
 def test_a_cell_is_shown_as_it_is_with_brackets() -> None:

@@ -142,7 +142,7 @@ def _database(settings: Settings) -> Finding:
     except (SQLAlchemyError, OSError) as error:
         return Finding("database", "wrong", f"it does not answer: {error}")
     counts = ", ".join(f"{count} {status}" for status, count in waiting.items() if count) or "no jobs yet"
-    return Finding("database", "ok", f"{counts}; {workers} workers alive")
+    return Finding("database", "ok", f"{counts}; workers alive: {workers}")
 
 
 def _data_sets(settings: Settings) -> Finding:
