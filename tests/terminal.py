@@ -5,10 +5,12 @@ import pty
 import subprocess
 import sys
 import termios
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 TUNESERVE = (sys.executable, "-m", "client.cli")
+DECIDES = ("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "TERM")
 
 
 def piped(*words: object, **environment: str) -> str:
@@ -27,28 +29,35 @@ def refused(*words: object, folder: Path, **environment: str) -> str:
 
 def at_terminal(*words: object, columns: int = 80, exit_code: int = 0, **environment: str) -> str:
     """What a terminal of so many columns gets of it, colours and all."""
+    code, shown = run_at_terminal([*TUNESERVE, *map(str, words)], columns, ROOT, environment_of_a_person(environment))
+    assert code == exit_code, shown
+    return shown
+
+
+def run_at_terminal(
+    command: Sequence[str], columns: int, folder: Path, environment: Mapping[str, str]
+) -> tuple[int, str]:
+    """Exit code and all that was shown, of any program."""
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (50, columns))
-    child = subprocess.Popen(
-        [*TUNESERVE, *map(str, words)],
-        cwd=ROOT,
-        env=_environment(environment),
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-    )
+    child = subprocess.Popen(command, cwd=folder, env=environment, stdin=theirs, stdout=theirs, stderr=theirs)
     os.close(theirs)
     read = b"".join(iter(lambda: _read(ours), b""))
     os.close(ours)
-    assert child.wait() == exit_code, read
-    return read.decode().replace("\r\n", "\n")
+    return child.wait(), read.decode().replace("\r\n", "\n")
+
+
+def environment_of_a_person(more: dict[str, str]) -> dict[str, str]:
+    """Whatever this process runs in."""
+    kept = {name: value for name, value in os.environ.items() if name not in DECIDES}
+    return kept | {"TERM": "xterm-256color", "PYTHONPATH": str(ROOT)} | more
 
 
 def _run(words: tuple[object, ...], folder: Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [*TUNESERVE, *map(str, words)],
         cwd=folder,
-        env=_environment(environment),
+        env=environment_of_a_person(environment),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -61,11 +70,3 @@ def _read(terminal: int) -> bytes:
         return os.read(terminal, 65536)
     except OSError:  # so Linux says that nobody holds the other end any more
         return b""
-
-
-def _environment(more: dict[str, str]) -> dict[str, str]:
-    """Of a person's terminal, whatever this process runs in."""
-    decides = ("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "TERM")
-    return (
-        {name: value for name, value in os.environ.items() if name not in decides} | {"TERM": "xterm-256color"} | more
-    )
