@@ -186,8 +186,9 @@ def test_a_job_that_takes_longer_than_it_is_waited_for_is_told(client: Client, e
         client.wait(enqueue().id, timeout_s=0)
 
 
-def test_an_image_is_a_name_or_what_is_in_the_file(client: Client, published: Published) -> None:
+def test_an_image_is_a_name_or_what_is_in_the_file(request: pytest.FixtureRequest, published: Published) -> None:
     published()
     seven = DIGIT_FILES[7]
-    answer = client.predict(seven, str(seven), seven.read_bytes(), top_k=1)
+    with Client(request.getfixturevalue("live")) as client:
+        answer = client.predict(seven, str(seven), seven.read_bytes(), top_k=1)
     assert [one["label"] for one in answer["predictions"]] == ["7", "7", "7"]
