@@ -253,6 +253,18 @@ async def test_the_contact_sheet_shows_each_class(http: httpx.AsyncClient, files
     assert pixels[8:120, 200 + 5 * 120 :].min() == 255  # no class has six images
 
 
+async def test_the_contact_sheet_writes_many_scripts_and_only_numbers_the_others(http: httpx.AsyncClient) -> None:
+    async def name(label: str) -> bytes:
+        await post(http, zipped(pets("a", label)), params={"replace": "true"})
+        picture = (await http.get("/datasets/pets/samples.png")).content
+        with Image.open(io.BytesIO(picture)) as sheet:
+            return sheet.crop((0, 128, 200, 240)).tobytes()  # of the second row
+
+    numbered = await name("犬")
+    assert await name("猫") == numbered
+    assert len({numbered, *[await name(label) for label in ("кот", "пёс", "γάτα", "bär")]}) == 5
+
+
 @pytest.mark.parametrize("path", ["/datasets/none", "/datasets/none/samples.png", "/datasets/mnist"])
 async def test_what_was_not_uploaded_is_not_found(http: httpx.AsyncClient, path: str) -> None:
     assert (await http.get(path)).status_code == 404

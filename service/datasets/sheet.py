@@ -1,4 +1,6 @@
-"""A contact sheet: the first images of the first classes, a row each with its name."""
+"""A contact sheet: the first images of the first classes, a row each with its number and its name. A name that the font
+has no glyphs for (it has those of Latin, Greek, Cyrillic and Devanagari) is left out: boxes would tell less.
+"""
 
 import io
 from itertools import islice
@@ -22,10 +24,10 @@ def draw(card: DatasetCard, folder: Path, max_pixels: int) -> bytes:
     labels = [label for label, count in card.classes.items() if count["train"]][:ROWS]
     size = (NAMES + COLUMNS * (SIDE + GAP) + GAP, len(labels) * (SIDE + GAP) + GAP)
     sheet = Image.new("RGB", size, PAPER)
-    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(FONT)
+    pen, font = ImageDraw.Draw(sheet), _font()
     for row, label in enumerate(labels):
         top = GAP + row * (SIDE + GAP)
-        pen.text((GAP, top + SIDE / 2), _shortened(label, font), INK, font, "lm")
+        pen.text((GAP, top + SIDE / 2), _row_name(row + 1, label, font), INK, font, "lm")
         found = _of_idx(folder, int(label)) if card.layout == "idx" else _of_files(folder, label, max_pixels)
         for column, image in enumerate(found):
             sheet.paste(image.resize((SIDE, SIDE)), (NAMES + column * (SIDE + GAP), top))
@@ -34,11 +36,28 @@ def draw(card: DatasetCard, folder: Path, max_pixels: int) -> bytes:
     return data.getvalue()
 
 
-def _shortened(label: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
-    if font.getlength(label) <= NAMES - 2 * GAP:
-        return label
-    fits = next(end for end in range(len(label), -1, -1) if font.getlength(f"{label[:end]}...") <= NAMES - 2 * GAP)
-    return f"{label[:fits]}..."
+def _font() -> ImageFont.FreeTypeFont:
+    import fontpkg  # when the first sheet is asked for: it looks through all installed packages
+
+    return ImageFont.truetype(fontpkg.path("Noto Sans"), FONT)
+
+
+def _row_name(number: int, label: str, font: ImageFont.FreeTypeFont) -> str:
+    missing = _shape("\uffff", font)  # which no font has: a box, as of all that this one does not have
+    if any(_shape(character, font) == missing for character in label):
+        return str(number)
+    return _shortened(f"{number}  {label}", font)
+
+
+def _shape(text: str, font: ImageFont.FreeTypeFont) -> bytes:
+    return bytes(font.getmask(text))
+
+
+def _shortened(name: str, font: ImageFont.FreeTypeFont) -> str:
+    if font.getlength(name) <= NAMES - 2 * GAP:
+        return name
+    fits = next(end for end in range(len(name), -1, -1) if font.getlength(f"{name[:end]}...") <= NAMES - 2 * GAP)
+    return f"{name[:fits]}..."
 
 
 def _of_files(folder: Path, label: str, max_pixels: int) -> list[Image.Image]:

@@ -5,6 +5,8 @@ import { number, when } from "./format.js";
 import { deleted, trainOn } from "./datasets.js";
 import { problems } from "./send_dataset.js";
 
+const ROWS = 8; // of a contact sheet
+
 export async function datasetView({ main, api, signal, fail, id }) {
   const card = await api.get(`datasets/${encodeURIComponent(id)}`, signal);
   const remove = () => deleted(api, id).then((is) => is && (location.hash = "#/datasets")).catch(fail);
@@ -52,11 +54,16 @@ function leftOut({ problems: found, problem_count: count }) {
   );
 }
 
-/** A picture cannot send the key by itself. */
+/** A picture cannot send the key by itself. Its rows' names stand below it too, since its font cannot write them all. */
 async function samples(api, signal, card) {
   const path = `datasets/${encodeURIComponent(card.name)}/samples.png`;
   const address = URL.createObjectURL(await (await api.fetch(path, { signal })).blob());
   signal.addEventListener("abort", () => URL.revokeObjectURL(address), { once: true });
-  const shown = Object.keys(card.classes).slice(0, 8).join(", ");
-  return el("img", { class: "contact-sheet", src: address, alt: `Images of ${shown}` });
+  const shown = Object.keys(card.classes).filter((label) => card.classes[label].train).slice(0, ROWS);
+  return el(
+    "figure",
+    { class: "contact-sheet" },
+    el("img", { src: address, alt: `Images of ${shown.join(", ")}` }),
+    el("figcaption", {}, "The rows:", el("ol", {}, shown.map((label) => el("li", {}, label)))),
+  );
 }

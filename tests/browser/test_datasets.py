@@ -52,6 +52,7 @@ def test_an_archive_is_sent_looked_at_and_trained_on(page: Page, programs: Progr
     sheet = page.get_by_alt_text("Images of cat, dog")
     expect(sheet).to_be_visible()
     assert sheet.evaluate("image => image.naturalWidth") > 1000
+    expect(page.get_by_role("figure").get_by_role("listitem")).to_have_text(["cat", "dog"])
     page.get_by_role("link", name="Train on it").click()
     expect(page.get_by_label("Dataset")).to_have_value("my-pets")
 
