@@ -30,9 +30,9 @@ def append(
     return given
 
 
-def after(session: Session, job_id: str, number: int, limit: int, kind: str | None = None) -> list[Event]:
-    """Up to ``limit`` events behind the one with that number, oldest first."""
+def after(session: Session, job_id: str, number: int, limit: int, *kinds: str) -> list[Event]:
+    """Up to ``limit`` events behind the one with that number, oldest first; of these kinds, or of all."""
     query = select(Event).where(Event.job_id == job_id, Event.number > number).order_by(Event.number).limit(limit)
-    if kind is not None:
-        query = query.where(Event.kind == kind)
+    if kinds:
+        query = query.where(Event.kind.in_(kinds))
     return list(session.scalars(query))

@@ -127,7 +127,7 @@ class Event(Base):
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
     number: Mapped[int] = mapped_column(primary_key=True)
     at: Mapped[float]
-    kind: Mapped[str] = mapped_column(String(16))  # status, metrics, checkpoint, log
+    kind: Mapped[str] = mapped_column(String(16))  # status, metrics, step, checkpoint, log
     data: Mapped[dict[str, Any]]
 
 

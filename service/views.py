@@ -113,8 +113,8 @@ class AliasView(BaseModel):
 class EventView(BaseModel):
     id: int = Field(description="Counts 1, 2, 3, ... in each job.")
     at: datetime = Field(description="UTC.")
-    event: str = Field(description="status, metrics, checkpoint or log")
-    data: dict[str, Any] = Field(description="What is new: for metrics the epoch's losses and accuracies.")
+    event: str = Field(description="status, metrics (an epoch has ended), step (within an epoch), checkpoint or log")
+    data: dict[str, Any] = Field(description="What is new: for metrics and step the losses and accuracies.")
 
 
 class EventPage(BaseModel):

@@ -95,5 +95,5 @@ def test_events_are_read_from_any_number_on_and_by_kind(db: Database, enqueue: E
             events.append(session, job.id, "log", {}, NOW + epoch)
     with db.read() as session:
         assert [event.number for event in events.after(session, job.id, 6, 2)] == [7, 8]
-        metrics = events.after(session, job.id, 3, 100, kind="metrics")
+        metrics = events.after(session, job.id, 3, 100, "metrics")
     assert [(event.data["epoch"], event.at) for event in metrics] == [(2, NOW + 2), (3, NOW + 3), (4, NOW + 4)]

@@ -302,6 +302,21 @@ async def test_the_history_has_one_record_an_epoch_the_latest_one(
     assert [(record["epoch"], record["train_loss"]) for record in history] == [(1, 0.9), (2, 0.7), (3, 0.6)]
 
 
+async def test_within_epochs_the_history_has_steps_which_readers_of_epochs_can_leave_out(
+    http: httpx.AsyncClient, db: Database, enqueue: Enqueue
+) -> None:
+    """Two epochs of ten steps; the second attempt goes on after the first epoch, with half the batch."""
+    job = enqueue()
+    done = [("step", 4, 20), ("step", 10, 20), ("metrics", 1, 0), ("step", 14, 20), ("step", 18, 20), ("step", 26, 40)]
+    with db.write() as session:
+        for kind, at, of in done:
+            place = {"epoch": at} if kind == "metrics" else {"epoch": 1, "epochs": 2, "step": at, "steps": of}
+            events.append(session, job.id, kind, place, NOW)
+    path = f"/jobs/{job.id}/metrics"
+    assert [one.get("step") for one in (await http.get(path)).json()] == [4, None, 26]
+    assert (await http.get(path, params={"steps": "false"})).json() == [{"epoch": 1}]
+
+
 # -- logs and checkpoints
 
 

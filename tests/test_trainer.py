@@ -52,7 +52,7 @@ from worker.optimization import Optimization
 from worker.probes import probes
 from worker.report import Reporter
 from worker.setup import Training, set_up
-from worker.train import Interrupted
+from worker.train import Interrupted, Progress
 
 RECIPE: dict[str, Any] = {
     "dataset": "digits",
@@ -260,6 +260,23 @@ def test_its_events_are_numbered_without_gaps(outcome: Outcome) -> None:
     assert [event.data["epoch"] for event in outcome.events if event.kind == "metrics"] == [1, 2]
     assert [event.data["epoch"] for event in outcome.events if event.kind == "checkpoint"] == [1, 2]
     assert outcome.events[-1].data == {"status": "succeeded"}
+
+
+def test_within_epochs_the_history_has_steps(outcome: Outcome) -> None:
+    told = [event.data for event in outcome.events if event.kind == "step"]
+    assert [record["step"] for record in told] == list(range(1, 17))  # 6 % each
+    assert {record["epochs"] for record in told} == {2}
+    assert all(0 < record["train_loss"] < 10 and record["images_per_s"] > 0 for record in told)
+
+
+def test_of_many_steps_fifty_are_kept(quick: Settings, db: Database, store: LocalStore, claimed: Claimed) -> None:
+    claim = claimed(**RECIPE)
+    training = set_up(quick, db, store, attempt(db, quick, claim))
+    for step in range(1, 201):
+        trainer._show(training, Progress(1, step, 200, 0.5, 0.9, 0.01, 100.0))
+    with db.read() as session:
+        told = events.after(session, claim.job_id, 0, 1000, "step")
+    assert [event.data["step"] for event in told] == list(range(4, 201, 4))
 
 
 def test_it_is_all_done(outcome: Outcome) -> None:

@@ -160,7 +160,7 @@ def test_each_kind_of_event_is_told_to_who_asks_for_it(db: Database, claimed: Cl
     asking = [claimed(webhook={"url": URL, "events": [kind]}) for kind in all_kinds]
     for claim in asking:
         with db.write() as session:
-            for kind in ("metrics", "checkpoint", "log"):
+            for kind in ("metrics", "step", "checkpoint", "log"):
                 events.append(session, claim.job_id, kind, {"epoch": 1}, NOW, claim.attempt)
             jobs.fail(session, claim, {"code": "killed"}, NOW)
     assert [types(db, claim.job_id) for claim in asking] == [

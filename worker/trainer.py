@@ -44,6 +44,7 @@ log = logging.getLogger(__name__)
 TRACEBACK_TAIL = 4_000  # characters
 RECORD_AGAIN_S = 0.2
 ACTIVATIONS_TOLD_EVERY_S = 10.0
+STEP_EVERY_PERCENT = 2  # of the whole training: a thinned history within epochs, which stays
 ACCURACY_MARKS = (0.9, 0.97, 0.99)  # of time_to_accuracy, on the validation part
 
 
@@ -228,14 +229,24 @@ def choose_best(training: Training, interrupted: bool) -> dict[str, Any]:
 def _show(training: Training, progress: Progress) -> None:
     seconds_of_step = training.recipe.batch_size / progress.images_per_s
     of_epoch = progress.step - (progress.epoch - 1) * progress.steps // training.recipe.epochs
-    here = {"train_s": _train_s(training) + of_epoch * seconds_of_step, "images_per_s": progress.images_per_s}
-    training.report.progress(
-        progress=_progress(training, progress.epoch, progress.step, progress.steps),
-        metrics=(training.history[-1] if training.history else {})
-        | {"train_loss": progress.loss, "train_accuracy": progress.accuracy, "learning_rate": progress.learning_rate},
-        timing=_timing(training) | here,
-        estimated_finish=time.time() + (progress.steps - progress.step) * seconds_of_step,
-    )
+    speed = {"images_per_s": progress.images_per_s}
+    here = _progress(training, progress.epoch, progress.step, progress.steps)
+    metrics = {
+        "train_loss": progress.loss,
+        "train_accuracy": progress.accuracy,
+        "learning_rate": progress.learning_rate,
+    }
+    columns = {
+        "progress": here,
+        "metrics": (training.history[-1] if training.history else {}) | metrics,
+        "timing": _timing(training) | {"train_s": _train_s(training) + of_epoch * seconds_of_step} | speed,
+        "estimated_finish": time.time() + (progress.steps - progress.step) * seconds_of_step,
+    }
+    if here["percent"] >= training.told_percent + STEP_EVERY_PERCENT:
+        training.told_percent = here["percent"]
+        training.report.event("step", here | metrics | speed, **columns)
+    else:
+        training.report.progress(**columns)
 
 
 def _keep(training: Training, work: Work, epoch: Epoch, flop: float) -> None:

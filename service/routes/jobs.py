@@ -15,7 +15,7 @@ from core.errors import InvalidInput, NotFound
 from core.recipe import Recipe
 from core.scopes import Scope
 from core.tables import ENDED, JobStatus
-from service import curves, streams
+from service import curves, history, streams
 from service.access import Needs, Who
 from service.checks import require_space
 from service.creations import IdempotencyKey, create
@@ -151,13 +151,15 @@ def get_events(
     return EventPage(data=[event_view(e) for e in page], has_more=more, next=page[-1].number if more else None)
 
 
-@router.get("/{job_id}/metrics", summary="The history: one record an epoch")
-def get_metrics(job_id: JobId, service: Service) -> list[dict[str, float | int | None]]:
-    """Where an attempt repeated an epoch that an earlier one had done, the later record stands."""
+@router.get("/{job_id}/metrics", summary="The history: one record an epoch, and some within")
+def get_metrics(
+    job_id: JobId,
+    service: Service,
+    steps: Annotated[bool, Query(description="Also the records within epochs, at most 50; they have a `step`")] = True,
+) -> list[dict[str, float | int | None]]:
+    """Where an attempt repeated what an earlier one had done, the later records stand."""
     with service.db.read() as session:
-        job = jobs.get(session, job_id)
-        found = events.after(session, job_id, 0, job.last_event, kind="metrics")
-    return list({event.data["epoch"]: event.data for event in found}.values())
+        return history.read(session, job_id, steps)
 
 
 @router.get(
@@ -170,7 +172,7 @@ def get_curves(job_id: JobId, service: Service) -> Response:
     """An epoch a point; readable without colour."""
     job = _job(service, job_id)
     title = f"{job.name or job.id}: {job.recipe['network']} on {job.recipe['dataset']}"
-    return Response(curves.draw(title, get_metrics(job_id, service)), media_type="image/svg+xml")
+    return Response(curves.draw(title, get_metrics(job_id, service, steps=False)), media_type="image/svg+xml")
 
 
 @router.get("/{job_id}/logs", response_class=PlainTextResponse, summary="The trainer's own output")
