@@ -4,6 +4,8 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Any
 
 from fastapi.sse import format_sse_event
 from starlette.concurrency import run_in_threadpool
@@ -27,7 +29,7 @@ async def follow(db: Database, job_id: str, after: int, stopping: asyncio.Event)
     while not stopping.is_set():
         found, status = await run_in_threadpool(_look, db, job_id, after)
         for event in found:
-            yield format_sse_event(data_str=json.dumps(event.data), event=event.kind, id=str(event.number))
+            yield format_sse_event(data_str=json.dumps(_told(event)), event=event.kind, id=str(event.number))
             after, last_sent = event.number, time.monotonic()
         if len(found) == PAGE:
             continue
@@ -38,6 +40,11 @@ async def follow(db: Database, job_id: str, after: int, stopping: asyncio.Event)
             yield format_sse_event(comment="still here")
             last_sent = time.monotonic()
         await pause(stopping, POLL_S)
+
+
+def _told(event: Event) -> dict[str, Any]:
+    """When, and what is new."""
+    return {"at": datetime.fromtimestamp(event.at, UTC).isoformat(), **event.data}
 
 
 def _look(db: Database, job_id: str, after: int) -> tuple[list[Event], JobStatus]:

@@ -4,18 +4,21 @@ import { el, svg } from "./dom.js";
 import { number } from "./format.js";
 
 const [WIDTH, HEIGHT] = [360, 210];
-const [LEFT, RIGHT, TOP, BOTTOM] = [46, 10, 10, 30];
-const TICKS = 4;
+const [LEFT, RIGHT, TOP, BOTTOM] = [46, 10, 14, 30];
+const BASE = HEIGHT - BOTTOM;
+const [X_TICKS, Y_TICKS] = [10, 4];
+const MOST_DOTS = 30;
 
-/** `series`: [{name, points: [[x, y], ...]}]; points without a y are left out. */
-export function chart(title, xName, series, show = (value) => number(value, 3)) {
-  const known = series.map(({ name, points }) => ({ name, points: points.filter(([, y]) => y != null) }));
+/** `series`: [{name, points: [{x, y, dot}, ...]}]; points without a y are left out. What is above `top`, if that is
+ * given, is drawn at the edge, with its number. */
+export function chart(title, xName, series, { show = (value) => number(value, 3), top = Infinity } = {}) {
+  const known = series.map(({ name, points }) => ({ name, points: points.filter(({ y }) => y != null) }));
   const lines = known.filter(({ points }) => points.length);
   const all = lines.flatMap(({ points }) => points);
   const caption = el("figcaption", {}, title);
-  if (!all.length) return el("figure", { class: "chart" }, caption, el("p", { class: "hint" }, "No epoch yet."));
-  const scales = [scale(all.map(([x]) => x), LEFT, WIDTH - RIGHT), scale(all.map(([, y]) => y), HEIGHT - BOTTOM, TOP)];
-  const latest = lines.map(({ name, points }) => `${name} ${show(points.at(-1)[1])}`);
+  if (!all.length) return el("figure", { class: "chart" }, caption, el("p", { class: "hint" }, "No figure yet."));
+  const scales = { x: wholes(all.map(({ x }) => x)), y: rounds(all.map(({ y }) => Math.min(y, top))), top };
+  const latest = lines.map(({ name, points }) => `${name} ${show(points.at(-1).y)}`);
   return el(
     "figure",
     { class: "chart" },
@@ -23,22 +26,33 @@ export function chart(title, xName, series, show = (value) => number(value, 3)) 
     svg(
       "svg",
       { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": `${title} by ${xName}; ${latest.join(", ")}` },
-      xAxis(scales[0], xName),
-      yAxis(scales[1], show),
-      lines.map(({ points }, n) => line(points, n, scales)),
+      xAxis(scales.x, xName),
+      yAxis(scales.y, show),
+      lines.map(({ points }, n) => line(points, n, scales, show)),
     ),
     el("ul", { class: "legend" }, latest.map((text, n) => el("li", {}, sample(n), text))),
   );
 }
 
-/** From values to places, between round numbers. */
-function scale(values, from, to) {
-  const [low, high] = [Math.min(...values), Math.max(...values)];
-  const step = round((high - low || Math.abs(low) || 1) / TICKS);
-  const [first, last] = [Math.floor(low / step), Math.max(Math.ceil(high / step), Math.floor(low / step) + 1)];
-  const place = (value) => from + ((value / step - first) / (last - first)) * (to - from);
-  return { place, ticks: Array.from({ length: last - first + 1 }, (_, n) => (first + n) * step) };
+/** Across: from the whole number below the first value to the one above the last. */
+function wholes(values) {
+  const [low, high] = [Math.floor(Math.min(...values)), Math.ceil(Math.max(...values))];
+  const first = low === high ? low - 1 : low;
+  const step = Math.max(1, round((high - first) / X_TICKS));
+  const ticks = multiples(Math.ceil(first / step), Math.floor(high / step), step);
+  return { place: (value) => LEFT + ((value - first) / (high - first)) * (WIDTH - RIGHT - LEFT), ticks };
 }
+
+/** Up: between round numbers. */
+function rounds(values) {
+  const [low, high] = [Math.min(...values), Math.max(...values)];
+  const step = round((high - low || Math.abs(low) || 1) / Y_TICKS);
+  const first = Math.floor(low / step);
+  const last = Math.max(Math.ceil(high / step), first + 1);
+  return { place: (value) => BASE + ((value / step - first) / (last - first)) * (TOP - BASE), ticks: multiples(first, last, step) };
+}
+
+const multiples = (first, last, step) => Array.from({ length: last - first + 1 }, (_, n) => (first + n) * step);
 
 /** The next larger of 1, 2 and 5, with so many zeros. */
 function round(value) {
@@ -46,18 +60,18 @@ function round(value) {
   return power * [1, 2, 5, 10].find((step) => step * power >= value);
 }
 
-function line(points, n, [x, y]) {
-  const places = points.map(([a, b]) => [x.place(a), y.place(b)]);
-  const dots = points.length <= 30 ? places.map(([cx, cy]) => svg("circle", { cx, cy, r: 2.5, class: "dot" })) : [];
-  const joined = svg("polyline", { points: places.map((one) => one.join()).join(" ") });
-  return svg("g", { class: `series-${n}` }, joined, dots);
+function line(points, n, { x, y, top }, show) {
+  const places = points.map((point) => ({ ...point, cx: x.place(point.x), cy: y.place(Math.min(point.y, top)) }));
+  const marked = places.filter(({ dot }) => dot);
+  const dots = marked.length <= MOST_DOTS ? marked.map(({ cx, cy }) => svg("circle", { cx, cy, r: 2.5, class: "dot" })) : [];
+  const beyond = places.filter((one) => one.y > top).map((one) => text(one.cx, one.cy - 4, "middle", `↑ ${show(one.y)}`));
+  const joined = svg("polyline", { points: places.map(({ cx, cy }) => `${cx},${cy}`).join(" ") });
+  return svg("g", { class: `series-${n}` }, joined, dots, svg("g", { class: "axis" }, beyond));
 }
 
 function xAxis(x, name) {
-  const base = HEIGHT - BOTTOM;
-  const whole = x.ticks.filter(Number.isInteger);
-  const labels = whole.map((value) => text(x.place(value), base + 14, "middle", String(value)));
-  const axis = svg("line", { x1: LEFT, x2: WIDTH - RIGHT, y1: base, y2: base });
+  const labels = x.ticks.map((value) => text(x.place(value), BASE + 14, "middle", number(value)));
+  const axis = svg("line", { x1: LEFT, x2: WIDTH - RIGHT, y1: BASE, y2: BASE });
   return svg("g", { class: "axis" }, axis, labels, text((LEFT + WIDTH) / 2, HEIGHT - 2, "middle", name));
 }
 

@@ -1,4 +1,4 @@
-// The learning curves of a job, drawn anew as epochs come.
+// The learning curves of a job, drawn anew as its epochs come, its steps, and what its row says in between.
 
 import { chart } from "./chart.js";
 import { el } from "./dom.js";
@@ -6,21 +6,37 @@ import { number } from "./format.js";
 
 const PARTS = ["train", "validation"];
 const CURVES = [
-  ["Loss", "loss", undefined],
+  ["Loss", "loss", undefined, (records) => 2 * Math.max(...known(records, "train_loss"))],
   ["Accuracy", "accuracy", (share) => `${number(100 * share, 1)} %`],
 ];
 
 export class Curves {
-  constructor(history) {
+  constructor() {
     this.node = el("div", { class: "pair" });
-    this.epochs = new Map(history.map((one) => [one.epoch, one]));
+    this.records = []; // of epochs and steps, in the order of the training
+    this.now = null;
     this.waiting = false;
     this.#draw();
   }
 
-  /** An attempt may repeat an epoch: the later record stands. Many at once are drawn once. */
-  add(metrics) {
-    this.epochs.set(metrics.epoch, metrics);
+  /** What an attempt did over again takes the place of all from there on. */
+  add(record) {
+    while (this.records.length && place(this.records.at(-1)) >= place(record)) this.records.pop();
+    this.records.push(record);
+    this.#drawSoon();
+  }
+
+  /** How far the job is by its row. */
+  update({ phase, progress, metrics }) {
+    const { train_loss, train_accuracy } = metrics;
+    const now = phase === "training" && progress.steps ? { ...progress, train_loss, train_accuracy } : null;
+    if (JSON.stringify(now) === JSON.stringify(this.now)) return;
+    this.now = now;
+    this.#drawSoon();
+  }
+
+  /** Many at once are drawn once. */
+  #drawSoon() {
     if (this.waiting) return;
     this.waiting = true;
     requestAnimationFrame(() => this.#draw());
@@ -28,9 +44,15 @@ export class Curves {
 
   #draw() {
     this.waiting = false;
-    const epochs = [...this.epochs.values()].sort((a, b) => a.epoch - b.epoch);
-    const points = (name) => epochs.map((one) => [one.epoch, one[name]]);
-    const series = (name) => PARTS.map((part) => ({ name: part, points: points(`${part}_${name}`) }));
-    this.node.replaceChildren(...CURVES.map(([title, name, show]) => chart(title, "epoch", series(name), show)));
+    const last = this.records.length ? place(this.records.at(-1)) : 0;
+    const records = this.now && place(this.now) > last ? [...this.records, this.now] : this.records;
+    const point = (record, name) => ({ x: place(record), y: record[name], dot: !record.steps || record === this.now });
+    const series = (name) => PARTS.map((part) => ({ name: part, points: records.map((one) => point(one, `${part}_${name}`)) }));
+    const drawn = CURVES.map(([title, name, show, top]) => chart(title, "epoch", series(name), { show, top: top?.(records) }));
+    this.node.replaceChildren(...drawn);
   }
 }
+
+/** In epochs. */
+const place = ({ epoch, epochs, step, steps }) => (steps ? (step * epochs) / steps : epoch);
+const known = (records, name) => records.map((one) => one[name]).filter((value) => value != null);

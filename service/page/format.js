@@ -27,6 +27,9 @@ export const milliseconds = (value) => (value == null ? null : `${value.toFixed(
 
 export const words = (name) => name.replaceAll("_", " ");
 
+/** The time of day alone. */
+export const clock = (iso) => new Date(iso).toLocaleTimeString(undefined, { timeStyle: "medium" });
+
 /** An ISO time as it is on the reader's clock. */
 export function when(iso) {
   if (!iso) return null;

@@ -10,13 +10,13 @@ import { Story } from "./story.js";
 import { follow } from "./stream.js";
 import { every } from "./time.js";
 
-const LOOK_MS = 1_000; // between epochs only the row tells how far it is
+const LOOK_MS = 1_000; // between events only the row tells how far it is
 const ENDED = ["succeeded", "failed", "cancelled"];
 
 export async function jobView({ main, api, signal, fail, id }) {
   const path = `jobs/${encodeURIComponent(id)}`;
-  const [job, history] = await Promise.all([api.get(path, signal), api.get(`${path}/metrics`, signal)]);
-  const curves = new Curves(history);
+  const job = await api.get(path, signal);
+  const curves = new Curves();
   const story = new Story();
   const log = new LogTail(api, path, signal);
   const buttons = new JobButtons(api, path, update, fail);
@@ -29,6 +29,8 @@ export async function jobView({ main, api, signal, fail, id }) {
     buttons.update(now);
     showFailure(failure, now);
     details.replaceChildren(facts(known(now)));
+    curves.update(now);
+    story.update(now);
     log.update(now);
     return !ENDED.includes(now.status);
   }
@@ -42,7 +44,7 @@ export async function jobView({ main, api, signal, fail, id }) {
 async function listen(events, story, curves) {
   for await (const event of events) {
     story.add(event);
-    if (event.event === "metrics") curves.add(event.data);
+    if (event.event === "metrics" || event.event === "step") curves.add(event.data);
   }
 }
 
@@ -52,12 +54,12 @@ function showProgress(place, job) {
     const bar = el("progress", { max: "100", "aria-label": "Progress" });
     place.append(bar, el("p", { role: "status" }), el("p", { class: "hint" }));
   }
-  const [bar, said, left] = place.children;
+  const [bar, said, done] = place.children;
   bar.hidden = job.status === "failed" || job.status === "cancelled";
   bar.value = job.status === "succeeded" ? 100 : (job.progress.percent ?? 0);
   const sentence = doing(job);
   if (said.textContent !== sentence) said.textContent = sentence;
-  left.textContent = remaining(job);
+  done.textContent = job.status === "running" ? `${job.progress.percent ?? 0} %` : "";
 }
 
 function doing(job) {
@@ -71,10 +73,10 @@ function doing(job) {
   return `${words(job.phase || "starting")}${done}`;
 }
 
-function remaining(job) {
-  if (job.status !== "running") return "";
-  const left = job.estimated_finish && (new Date(job.estimated_finish) - Date.now()) / 1000;
-  return [`${job.progress.percent ?? 0} %`, left > 0 && `about ${seconds(left)} left`].filter(Boolean).join(" · ");
+/** Of its training, in words. */
+function remaining({ status, phase, estimated_finish: finish }) {
+  if (status !== "running" || phase !== "training" || !finish) return null;
+  return `about ${seconds(Math.max(0, (new Date(finish) - Date.now()) / 1000))}`;
 }
 
 /** Drawn anew only where it is another one: the traceback may be open. */
@@ -98,8 +100,11 @@ function known(job) {
   return [
     ["data set", recipe.dataset],
     ["network", recipe.network],
+    ["time left", remaining(job)],
     ["test accuracy", percent(metrics.test_accuracy)],
     ["validation accuracy", percent(metrics.validation_accuracy)],
+    ["train loss", number(metrics.train_loss, 4)],
+    ["train accuracy", percent(metrics.train_accuracy)],
     ["speed", timing.images_per_s && `${number(timing.images_per_s)} images/s`],
     ["device", device.name || device.type],
     ["peak memory", device.peak_memory_bytes ? bytes(device.peak_memory_bytes) : null],

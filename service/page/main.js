@@ -39,7 +39,8 @@ async function show({ first = false } = {}) {
   const [match, view, title, tab] = found(path || "/");
   document.title = `${title} · tuneserve`;
   for (const link of document.querySelectorAll("nav a")) {
-    link.toggleAttribute("aria-current", link.hash === `#/${tab}`);
+    if (link.hash === `#/${tab}`) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
   }
   const fail = (error) => signal.aborted || main.append(el("p", { role: "alert", class: "error" }, told(error)));
   main.replaceChildren(el("p", { class: "hint" }, "Loading …"));

@@ -1,7 +1,7 @@
-// The event log of a job as sentences. Losses are drawn as curves; here they are one line an epoch.
+// A job's story: how long each phase took, and its event log as sentences. Steps are drawn as curves alone.
 
-import { el } from "./dom.js";
-import { number, percent, words } from "./format.js";
+import { el, table } from "./dom.js";
+import { clock, number, percent, seconds, when, words } from "./format.js";
 
 const SENTENCES = {
   status: ({ status, phase, message, attempt, ...more }) =>
@@ -15,12 +15,28 @@ const SENTENCES = {
 
 export class Story {
   constructor() {
-    this.list = el("ol", { class: "story" });
-    this.node = el("section", {}, el("h2", {}, "Story"), this.list);
+    this.list = el("ol", { class: "story", tabindex: "0", "aria-label": "Events" });
+    this.phases = el("div", {});
+    this.node = el("section", {}, el("h2", {}, "Story"), this.phases, this.list);
   }
 
   add({ event, data }) {
+    if (event === "step") return;
     const sentence = SENTENCES[event]?.(data) ?? JSON.stringify(data);
-    this.list.append(el("li", {}, el("div", {}, el("span", { class: "kind" }, event), " ", el("span", {}, sentence))));
+    const at = data.at && el("time", { datetime: data.at, title: when(data.at) }, clock(data.at));
+    this.list.append(el("li", {}, el("span", { class: "kind" }, event), el("span", { class: "said" }, sentence), at || ""));
+  }
+
+  update({ phases, attempt }) {
+    const rows = phases.map(({ phase, message, started_at: from, ended_at: to }) => [
+      words(phase),
+      clock(from),
+      to ? seconds((new Date(to) - new Date(from)) / 1000) : "goes on",
+      message,
+    ]);
+    const now = JSON.stringify(rows);
+    if (!rows.length || this.phases.dataset.shown === now) return;
+    this.phases.dataset.shown = now;
+    this.phases.replaceChildren(table(`Phases of attempt ${attempt}`, ["Phase", "Began", "Took", ""], rows));
   }
 }

@@ -1,6 +1,7 @@
 """The page as a person uses it: in a real browser, before a real service, with real models and a real worker."""
 
 import re
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -8,9 +9,11 @@ import httpx
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
+from core import events, jobs
 from core.checkpoints import to_json
+from core.db import Database
 from core.jobs import Claim
-from core.tables import Model
+from core.tables import Model, Phase
 from tests.conftest import DIGIT_FILES
 from tests.datafiles import zipped
 from tests.integration.conftest import Programs, wait_for
@@ -49,6 +52,11 @@ def answer(page: Page) -> Locator:
 
 def status(page: Page) -> Locator:
     return page.locator("main h1 .badge")
+
+
+def told(page: Page) -> Locator:
+    """The sentences of a job's story."""
+    return page.locator(".story .said")
 
 
 # -- jobs
@@ -125,17 +133,67 @@ def test_a_running_job_that_shall_pause_says_so(page: Page, programs: Programs, 
 def test_a_job_is_watched_from_the_queue_to_its_model(page: Page, programs: Programs) -> None:
     programs.start("service")
     page.goto(f"/#/jobs/{programs.train()}")
-    expect(page.locator(".story li")).to_have_count(1)
+    expect(told(page)).to_have_count(1)
     programs.start("worker")
     expect(status(page)).to_have_text("succeeded")
     expect(page.locator(".chart polyline")).to_have_count(8)  # two lines in each chart, and in its legend
     expect(page.locator(".chart svg[role=img] circle")).to_have_count(8)  # of two epochs
-    expect(page.locator(".story li").last).to_have_text("done succeeded")
+    expect(told(page).last).to_have_text("succeeded")
+    took = page.get_by_label("Phases of attempt 1").get_by_role("row")
+    expect(took).to_have_text([re.compile(name) for name in ("Phase", *phases(programs, page))])
+    expect(took.last).to_contain_text(re.compile(r"\d.s"))
+    expect(page.locator(".story time").first).to_have_text(re.compile(r"\d:\d\d"))
     assert page.get_by_role("progressbar").evaluate("bar => bar.value") == 100
     page.get_by_text("Log of the trainer").click()
     expect(page.get_by_label("The trainer's output")).to_contain_text("epoch 2 of 2")
     page.get_by_role("link", name=re.compile("^model_")).click()
     check_model_page(page)
+
+
+def phases(programs: Programs, page: Page) -> list[str]:
+    return [phase["phase"].replace("_", " ") for phase in programs.job(page.url.split("/")[-1])["phases"]]
+
+
+def test_a_running_job_is_drawn_and_described_before_its_first_epoch_ends(
+    page: Page, programs: Programs, claimed: Callable[..., Claim], db: Database
+) -> None:
+    claim = claimed()
+    programs.start("service")
+    page.goto(f"/#/jobs/{claim.job_id}")
+    expect(page.get_by_text("No figure yet.")).to_have_count(2)
+    figures = {"train_loss": 1.5, "train_accuracy": 0.625}
+    at = {"epoch": 1, "epochs": 2, "step": 5, "steps": 20, "percent": 25.0}
+    row = {"progress": at, "metrics": figures, "timing": {"images_per_s": 812.4}, "device": {"name": "a fast one"}}
+    with db.write() as session:
+        jobs.record(session, claim, phase=Phase.TRAINING, estimated_finish=time.time() + 3600, **row)
+    facts = page.locator(".facts")
+    for text in ("train loss1.5", "62.50 %", "812 images/s", "a fast one", "time leftabout 59 min"):
+        expect(facts).to_contain_text(text)
+    dots = page.locator(".chart svg[role=img] circle")
+    expect(dots).to_have_count(2)  # where it is now, in each chart
+    with db.write() as session:
+        events.append(session, claim.job_id, "step", at | {"step": 2} | figures, time.time())
+        events.append(session, claim.job_id, "step", at | {"step": 4} | figures, time.time())
+    line = page.locator(".chart svg[role=img] polyline").first
+    expect(line).to_have_attribute("points", re.compile(r"^\S+ \S+ \S+$"))
+    expect(dots).to_have_count(2)
+    expect(told(page)).to_have_text(["queued", "running · attempt 1"])
+
+
+def test_one_wild_validation_loss_does_not_flatten_the_curve(
+    page: Page, programs: Programs, claimed: Callable[..., Claim], db: Database
+) -> None:
+    claim = claimed()
+    with db.write() as session:
+        for epoch, loss, validation in ((1, 2.3, 2.4), (2, 1.5, 39.0), (3, 1.2, 1.1)):
+            metrics = {"epoch": epoch, "train_loss": loss, "validation_loss": validation}
+            events.append(session, claim.job_id, "metrics", metrics, time.time())
+    programs.start("service")
+    page.goto(f"/#/jobs/{claim.job_id}")
+    chart = page.get_by_role("img", name="Loss by epoch")
+    expect(chart.get_by_text("↑ 39")).to_be_visible()
+    epochs, losses = ["1", "2", "3"], ["1", "2", "3", "4", "5"]
+    assert chart.locator("text").all_text_contents() == [*epochs, "epoch", *losses, "↑ 39"]
 
 
 def check_model_page(page: Page) -> None:
@@ -164,13 +222,12 @@ def test_the_story_goes_on_after_a_restart_and_tells_nothing_twice(page: Page, p
     service = programs.start("service")
     job_id = programs.train()
     page.goto(f"/#/jobs/{job_id}")
-    story = page.locator(".story li")
-    expect(story).to_have_text(["status queued"])
+    expect(told(page)).to_have_text(["queued"])
     service.terminate()
     service.wait(20)
     programs.start("service")
     programs.http.post(f"/jobs/{job_id}/pause").raise_for_status()
-    expect(story).to_have_text(["status queued", "status paused"])
+    expect(told(page)).to_have_text(["queued", "paused"])
 
 
 def test_what_others_wrote_is_text_and_never_a_tag(page: Page, programs: Programs) -> None:
@@ -309,7 +366,7 @@ def test_a_key_opens_the_page_where_keys_are_set(page: Page, programs: Programs)
         if key != KEY:
             expect(page.get_by_text("This API key is not known")).to_be_visible()
     expect(status(page)).to_have_text("queued")
-    expect(page.locator(".story li")).to_have_text(["status queued"])  # the stream carries the key too
+    expect(told(page)).to_have_text(["queued"])  # the stream carries the key too
     page.reload()
     expect(status(page)).to_have_text("queued")
 
@@ -343,6 +400,7 @@ def test_the_keyboard_reaches_the_content_and_views_tell_that_they_came(page: Pa
     expect(page.get_by_text("No job yet")).to_be_visible()
     expect(page.locator("main")).to_be_focused()
     expect(page).to_have_title("Jobs · tuneserve")
+    expect(page.locator("[aria-current=page]")).to_have_text("Jobs")
 
 
 def test_the_page_asks_nobody_but_the_service(page: Page, programs: Programs) -> None:
