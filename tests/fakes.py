@@ -139,6 +139,7 @@ def model_card(
     network: str = "resnet18",
     digest: str = "sha256:0",
     publish: str = "always",
+    **more: Any,
 ) -> dict[str, Any]:
     """What training writes of a model, beside its files."""
     return {
@@ -155,7 +156,7 @@ def model_card(
         "confusion": [],
         "device": {"type": "cpu"},
         "versions": {},
-    }
+    } | more
 
 
 async def until(condition: Callable[[], bool]) -> None:

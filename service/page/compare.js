@@ -1,23 +1,34 @@
 // Two models side by side.
 
 import { el, table } from "./dom.js";
+import { milliseconds } from "./format.js";
 import { confusion } from "./confusion.js";
-import { record } from "./model.js";
+import { mistakes, record } from "./model.js";
 
 export async function compareView({ main, api, signal, query }) {
   const ids = (query.get("of") || "").split(",").slice(0, 2);
   const models = await Promise.all(ids.map((id) => api.get(`models/${encodeURIComponent(id)}`, signal)));
-  const records = models.map((model) => new Map(record(model)));
-  const names = [...records[0].keys()].filter((name) => records.some((one) => one.get(name) != null));
-  const rows = names.map((name) => [name, ...records.map((one) => one.get(name) ?? "–")]);
+  const records = models.map((model) => new Map([...record(model), ...latencies(model)]));
+  const names = [...new Set(records.flatMap((one) => [...one.keys()]))];
+  const known = names.filter((name) => records.some((one) => one.get(name) != null));
+  const rows = known.map((name) => [name, ...records.map((one) => one.get(name) ?? "–")]);
   const title = (model) => `version ${model.version}`;
+  const worst = await Promise.all(models.map((model) => mistakes(api, signal, model)));
   main.replaceChildren(
     el("h1", {}, `Comparing ${models.map(title).join(" and ")}`),
     table("Both models", ["", ...models.map(title)], rows),
-    el("div", { class: "pair" }, models.map((model) => mistaken(model, title(model)))),
+    pair("Confusion matrix", models.map(title), models.map(confusion)),
+    pair("Worst mistakes", models.map(title), worst),
   );
 }
 
-function mistaken(model, title) {
-  return el("section", {}, el("h2", {}, `Confusion matrix, ${title}`), confusion(model) || "Not recorded.");
+/** Of each batch that was timed, in the graph that serves. */
+function latencies({ serving }) {
+  const times = Object.entries(serving?.latency_ms?.[serving.precision] ?? {}).filter(([batch]) => batch !== "1");
+  return times.map(([batch, ms]) => [`${batch} images`, milliseconds(ms)]);
+}
+
+function pair(what, titles, contents) {
+  const one = (content, n) => el("section", {}, el("h2", {}, `${what}, ${titles[n]}`), content || "Not recorded.");
+  return el("div", { class: "pair" }, contents.map(one));
 }

@@ -6,17 +6,17 @@ const MOST_CLASSES = 26; // of which a table can still be read
 const WORST = 20;
 
 /** Null where the model's record has none. */
-export function confusion({ confusion: counts, classes }) {
+export function confusion({ confusion: counts, classes, version }) {
   if (!counts?.length) return null;
-  return classes.length <= MOST_CLASSES ? matrix(counts, classes) : worst(counts, classes);
+  return classes.length <= MOST_CLASSES ? matrix(counts, classes, version) : worst(counts, classes, version);
 }
 
-function matrix(counts, classes) {
+function matrix(counts, classes, version) {
   const rows = counts.map((row, truth) => {
     const images = row.reduce((sum, count) => sum + count, 0);
     return [classes[truth], ...row.map((count, answer) => cell(count, images, answer === truth))];
   });
-  const shown = table("Rows: the true class; columns: the answer", ["", ...classes], rows);
+  const shown = table(`Rows: the true class; columns: the answer of version ${version}`, ["", ...classes], rows);
   shown.classList.add("confusion");
   return shown;
 }
@@ -28,10 +28,10 @@ function cell(count, images, right) {
   return node;
 }
 
-function worst(counts, classes) {
+function worst(counts, classes, version) {
   const wrong = counts.flatMap((row, truth) => row.map((count, answer) => ({ truth, answer, count })));
   const most = wrong.filter((one) => one.truth !== one.answer && one.count).sort((a, b) => b.count - a.count);
   const rows = most.slice(0, WORST).map((one) => [classes[one.truth], classes[one.answer], String(one.count)]);
   if (!rows.length) return el("p", {}, "No mistakes.");
-  return table("The most frequent mistakes", ["Truth", "Answer", "Images"], rows);
+  return table(`The most frequent mistakes of version ${version}`, ["Truth", "Answer", "Images"], rows);
 }

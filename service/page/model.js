@@ -43,7 +43,7 @@ export function record(model) {
     ["trained for", seconds(model.timing.train_s)],
     ["trained on", model.device.name || model.device.type],
     ["published", when(model.created_at)],
-    ["job", el("a", { href: `#/jobs/${model.job_id}` }, model.job_id)],
+    ["job", el("a", { href: `#/jobs/${model.job_id}`, class: "id" }, model.job_id)],
   ];
 }
 
@@ -59,7 +59,8 @@ function perClass({ per_class: classes }) {
   return table("Precision and recall of each class", ["Class", "Images", "Precision", "Recall", "F1"], rows);
 }
 
-async function mistakes(api, signal, model) {
+/** The worst ones as pictures; null where its record has none. */
+export async function mistakes(api, signal, model) {
   if (!model.files["report.json"] || model.files_deleted_at) return null;
   const { mistakes: worst } = await api.get(`models/${model.id}/report`, signal);
   if (!worst?.length) return el("p", {}, "None on the test set.");
