@@ -3,6 +3,7 @@
 import { told } from "./api.js";
 import { button, el } from "./dom.js";
 import { answer } from "./answer.js";
+import { hasCamera, photograph } from "./camera.js";
 import { Pad } from "./pad.js";
 
 const CLASSES = 10; // most that are shown
@@ -23,7 +24,7 @@ export async function tryView({ main, api, signal, query }) {
       "p",
       { class: "actions" },
       chooser("Choose an image", {}, ask),
-      chooser("Take a photo", { capture: "environment" }, ask),
+      photo(ask, signal),
     ),
   );
   dropped(zone, ask);
@@ -98,6 +99,22 @@ function chooser(text, attributes, ask) {
   const own = { type: "file", accept: "image/*", class: "unseen", on: { change: chosen } };
   const input = el("input", { ...own, ...attributes });
   return el("label", { class: "button" }, input, text);
+}
+
+/** By the camera's own program on a phone; in a dialog elsewhere; and from a file where there is no camera to be had. */
+function photo(ask, signal) {
+  const file = chooser("Take a photo", { capture: "environment" }, ask);
+  if (matchMedia("(pointer: coarse)").matches || !hasCamera()) return file;
+  const press = button("Take a photo", async () => {
+    try {
+      const taken = await photograph(signal);
+      if (taken) ask.ask(taken);
+    } catch {
+      press.replaceWith(file);
+      file.after(el("p", { class: "hint", role: "status" }, "No camera can be used here; choose a photo as a file."));
+    }
+  });
+  return press;
 }
 
 function dropped(zone, ask) {

@@ -11,6 +11,7 @@ from core.settings import Settings
 from tests.integration.conftest import Programs
 
 PATIENCE_MS = 90_000  # for a noisy machine; nothing waits so long unless it fails
+CAMERA = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]  # one that is there and allowed
 REFUSED = "Failed to load resource"  # the browser's own note on every answer that is an error
 
 
@@ -24,7 +25,7 @@ def chromium() -> Iterator[Browser]:
         pytest.skip("there is no chromium, and TEST_CHROMIUM names none")
     expect.set_options(timeout=PATIENCE_MS)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path)
+        browser = playwright.chromium.launch(executable_path=path, args=CAMERA)
         yield browser
         browser.close()
 

@@ -12,9 +12,9 @@ from playwright.sync_api import Locator, Page, expect
 from core import events, jobs
 from core.checkpoints import to_json
 from core.db import Database
+from core.errors import LossNotFinite
 from core.jobs import Claim
 from core.tables import Model, Phase
-from tests.conftest import DIGIT_FILES
 from tests.datafiles import zipped
 from tests.integration.conftest import Programs, wait_for
 from tests.setfiles import pets
@@ -23,7 +23,6 @@ from tests.test_report_page import report_of
 pytestmark = pytest.mark.browser
 Published = Callable[..., Model]
 KEY = "ts_a_key_that_only_this_test_knows_of"
-SEVEN = ((0.3, 0.25), (0.7, 0.25), (0.45, 0.8))  # strokes on a sheet of side 1
 
 
 def fill_in(page: Page, **fields: str) -> None:
@@ -33,21 +32,6 @@ def fill_in(page: Page, **fields: str) -> None:
             field.select_option(value)
         else:
             field.fill(value)
-
-
-def draw(page: Page, *places: tuple[float, float]) -> None:
-    box = page.locator("canvas").bounding_box()
-    assert box is not None
-    x, y, width, height = box["x"], box["y"], box["width"], box["height"]
-    page.mouse.move(x + places[0][0] * width, y + places[0][1] * height)
-    page.mouse.down()
-    for across, down in places[1:]:
-        page.mouse.move(x + across * width, y + down * height, steps=8)
-    page.mouse.up()
-
-
-def answer(page: Page) -> Locator:
-    return page.get_by_label("Answer", exact=True)
 
 
 def status(page: Page) -> Locator:
@@ -81,13 +65,17 @@ def test_the_form_starts_the_job_that_was_asked_for(page: Page, programs: Progra
 def test_every_entry_of_the_recipe_has_a_field_that_suits_the_network(page: Page, programs: Programs) -> None:
     programs.start("service")
     page.goto("/#/train?dataset=digits")
-    expect(page.get_by_label("Dataset")).to_have_value("digits")
+    expect(page.get_by_label("Data set", exact=True)).to_have_value("digits")
     schema = programs.http.get("/networks/resnet50").json()["properties"]
     names = set(page.locator("form [name]").evaluate_all("all => all.map(one => one.name.split('.')[0])"))
     assert names == set(schema)
+    labels = page.locator("form label").all_text_contents()
+    assert len(labels) == len(set(labels))
+    assert [text for text in labels if "_" in text or text[0].islower()] == []
+    assert page.locator("form .hint").filter(has_text=re.compile("GET |PUT |null")).all_text_contents() == []
     page.get_by_text("More", exact=True).click()
     fill_in(page, freeze="until:layer3", momentum="0.5", network="vgg11")
-    freeze = page.get_by_label("freeze", exact=True)
+    freeze = page.get_by_label("Freeze", exact=True)
     expect(freeze.locator("option", has_text="layer3")).to_have_count(0)
     expect(freeze).to_have_value("none")
     expect(page.get_by_label("momentum")).to_have_value("0.5")
@@ -218,6 +206,33 @@ def test_why_a_job_failed_and_what_to_do_is_told(page: Page, programs: Programs)
     expect(why).to_contain_text("Lower the learning_rate")
 
 
+def test_a_failed_job_is_tried_again(
+    page: Page, programs: Programs, claimed: Callable[..., Claim], db: Database
+) -> None:
+    claim = claimed()
+    with db.write() as session:
+        jobs.fail(session, claim, jobs.describe(LossNotFinite("The loss became nan.")), time.time())
+    programs.start("service")
+    page.goto(f"/#/jobs/{claim.job_id}")
+    expect(page.get_by_role("alert")).to_contain_text("The loss became nan.")
+    page.get_by_role("button", name="Retry").click()
+    expect(status(page)).to_have_text("queued")
+    expect(page.get_by_role("alert")).to_have_count(0)
+    assert claim.job_id not in page.url
+
+
+def test_a_training_job_is_cancelled_with_and_without_its_best_epoch(page: Page, programs: Programs) -> None:
+    programs.start("service")
+    programs.start("worker")
+    for press, leads in (("Cancel and keep the best", 1), ("Cancel", 0)):
+        job_id = programs.train(epochs=10_000)
+        page.goto(f"/#/jobs/{job_id}")
+        expect(told(page).filter(has_text="checkpoint of epoch 1").first).to_be_visible()
+        page.get_by_role("button", name=press, exact=True).click()
+        expect(status(page)).to_have_text("cancelled")
+        expect(page.get_by_role("link", name="Try it").filter(visible=True)).to_have_count(1 + leads)
+
+
 def test_the_story_goes_on_after_a_restart_and_tells_nothing_twice(page: Page, programs: Programs) -> None:
     service = programs.start("service")
     job_id = programs.train()
@@ -266,7 +281,10 @@ def test_a_refused_model_is_told_of(page: Page, programs: Programs, published: P
 
 
 def test_two_models_stand_side_by_side(page: Page, programs: Programs, published: Published) -> None:
-    published(accuracy=0.9, network="resnet18")
+    serving = {"precision": "fp32", "latency_ms": {"fp32": {"1": 3.5, "8": 21.0}}}
+    confusion = [[1 + 4 * (row == column) for column in range(10)] for row in range(10)]
+    more = {"report.json": to_json(report_of())}
+    published(accuracy=0.9, network="resnet18", serving=serving, confusion=confusion, more=more)
     published(accuracy=0.95, network="resnet50")
     programs.start("service")
     page.goto("/#/models")
@@ -278,6 +296,11 @@ def test_two_models_stand_side_by_side(page: Page, programs: Programs, published
     rows = page.get_by_role("row")
     expect(rows.filter(has_text="network")).to_contain_text("resnet50")
     expect(rows.filter(has_text="test accuracy")).to_have_text(re.compile("95.00.%.*90.00.%|90.00.%.*95.00.%"))
+    for name, value in (("one image", "3.50.ms"), ("8 images", "21.ms"), ("size", r"\d+.kB.*\d+.kB")):
+        expect(rows.filter(has_text=name)).to_contain_text(re.compile(value))
+    expect(page.locator(".confusion .cell")).to_have_count(100)
+    expect(page.get_by_alt_text("Image of ant, taken for bee")).to_be_visible()
+    expect(page.get_by_text("Not recorded.")).to_have_count(2)  # of the other one: confusion and mistakes
 
 
 def test_a_models_report_opens_beside_the_page_and_with_a_key_is_saved(
@@ -301,57 +324,6 @@ def test_a_models_report_opens_beside_the_page_and_with_a_key_is_saved(
     assert "Version 1: resnet18 on ants" in saved.value.path().read_text()
 
 
-# -- try it
-
-
-def test_a_drawn_seven_is_read(page: Page, programs: Programs, published: Published) -> None:
-    published()
-    programs.start("service")
-    page.goto("/#/try")
-    draw(page, *SEVEN)
-    expect(answer(page).locator(".label")).to_have_text("7")
-    expect(answer(page).get_by_role("listitem")).to_have_count(10)
-    expect(answer(page).get_by_role("link", name="Version 1")).to_be_visible()
-    expect(answer(page).get_by_alt_text("The image as the network saw it")).to_be_visible()
-    page.get_by_label("what it looks at").check()
-    expect(answer(page).get_by_alt_text("Heat map")).to_be_visible()
-
-
-def test_an_image_is_chosen_pasted_or_dropped(page: Page, programs: Programs, published: Published) -> None:
-    published()
-    programs.start("service")
-    page.goto("/#/try")
-    page.get_by_label("Choose an image").set_input_files(DIGIT_FILES[3])
-    expect(answer(page).locator(".label")).to_have_text("3")
-    for event, target, digit in (("paste", "body", 4), ("drop", ".drop", 5)):
-        give(page, event, target, digit)
-        expect(answer(page).locator(".label")).to_have_text(str(digit))
-
-
-def give(page: Page, event: str, target: str, digit: int) -> None:
-    """The event that brings an image, as the browser makes it."""
-    page.locator(target).evaluate(
-        """(node, [name, bytes]) => {
-            const transfer = new DataTransfer();
-            transfer.items.add(new File([new Uint8Array(bytes)], "digit.png", { type: "image/png" }));
-            const kinds = { paste: ["clipboardData", ClipboardEvent], drop: ["dataTransfer", DragEvent] };
-            const [field, Kind] = kinds[name];
-            node.dispatchEvent(new Kind(name, { [field]: transfer, bubbles: true, cancelable: true }));
-        }""",
-        [event, list(DIGIT_FILES[digit].read_bytes())],
-    )
-
-
-def test_an_empty_sheet_is_no_digit(page: Page, programs: Programs, published: Published) -> None:
-    published()
-    programs.start("service")
-    page.goto("/#/try")
-    page.locator("canvas").evaluate("sheet => sheet.dispatchEvent(new PointerEvent('pointerup'))")
-    expect(answer(page)).to_have_text("The answer comes here.")
-    draw(page, (0.5, 0.5))  # a dot
-    expect(answer(page).get_by_role("link", name="Version 1")).to_be_visible()
-
-
 # -- for everybody
 
 
@@ -369,6 +341,21 @@ def test_a_key_opens_the_page_where_keys_are_set(page: Page, programs: Programs)
     expect(told(page)).to_have_text(["queued"])  # the stream carries the key too
     page.reload()
     expect(status(page)).to_have_text("queued")
+
+
+def test_a_key_is_forgotten_on_request(page: Page, programs: Programs) -> None:
+    programs.start("service", TUNESERVE_API_KEYS=f"me:admin:{KEY}")
+    page.goto("/#/jobs")
+    page.get_by_label("Key", exact=True).fill(KEY)
+    page.get_by_role("button", name="Use this key").click()
+    expect(page.get_by_text("No job yet")).to_be_visible()
+    page.get_by_role("button", name="API key").click()
+    page.get_by_label("Key", exact=True).fill("")
+    page.get_by_role("button", name="Use this key").click()
+    expect(page.get_by_role("dialog")).to_contain_text(re.compile("needs? a key|API key"))
+    assert page.evaluate("sessionStorage.length") == 0
+    page.keyboard.press("Escape")
+    expect(page.get_by_text("No job yet")).to_have_count(0)
 
 
 @pytest.mark.parametrize("colours", ["light", "dark"])
