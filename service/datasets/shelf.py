@@ -63,6 +63,10 @@ class Shelf:
     def has(self, name: str) -> bool:
         return (self._root / name).exists()
 
+    def has_files(self, name: str) -> bool:
+        """Whether anything lies there, from wherever it came."""
+        return (self._root / name).is_dir() and any((self._root / name).iterdir())
+
     def names(self) -> list[str]:
         """Of all folders that a recipe can name, uploaded or not."""
         folders = self._root.iterdir() if self._root.is_dir() else ()

@@ -1,4 +1,4 @@
-// The data sets: what a recipe can name, and a form that sends one's own.
+// The data sets: what a recipe can name, what of it is at hand, and a form that sends one's own.
 
 import { button, el, table } from "./dom.js";
 import { number, words } from "./format.js";
@@ -10,7 +10,11 @@ export async function datasetsView({ main, api, signal, fail }) {
   const list = el("div", {});
   const show = async () => {
     const { data } = await api.get("datasets", signal);
-    list.replaceChildren(table("Data sets", HEAD, data.sort(ownFirst).map((one) => row(one, remove))));
+    const here = data.filter((one) => one.here).sort(ownFirst);
+    list.replaceChildren(
+      table("Data sets", HEAD, here.map((one) => row(one, remove))),
+      elsewhere(data.filter((one) => !one.here)),
+    );
   };
   const remove = (name) => deleted(api, name).then((is) => is && show()).catch(fail);
   await show();
@@ -32,6 +36,19 @@ const ownFirst = (a, b) => (a.kind === "built_in") - (b.kind === "built_in");
 
 export const trainOn = (name, attributes = {}) =>
   el("a", { class: "button", href: `#/train?dataset=${encodeURIComponent(name)}`, ...attributes }, "Train on it");
+
+/** Known by name alone. */
+function elsewhere(sets) {
+  if (!sets.length) return "";
+  const links = sets.map(({ name }) => el("li", {}, el("a", { href: `#/train?dataset=${name}` }, name)));
+  return el(
+    "section",
+    {},
+    el("h2", {}, "What a job would fetch first"),
+    el("p", { class: "hint" }, "None of their files is on this machine; the job that needs one gets it if it can."),
+    el("ul", { class: "names" }, links),
+  );
+}
 
 function row({ name, kind, version, classes, images }, remove) {
   const own = kind === "uploaded";

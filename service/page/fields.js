@@ -1,7 +1,7 @@
 // A field of a form for a property of a JSON Schema, and what was entered into it.
 
 import { el } from "./dom.js";
-import { words } from "./format.js";
+import { about, label } from "./labels.js";
 
 /** `name`: where in the whole it belongs, parted by dots. `choices`: [[value, text], ...]; `preset`: for the default;
  * `all`: the schema that this one is in. */
@@ -13,9 +13,9 @@ export function field(name, schema, { choices, preset, all } = {}) {
   return el(
     "div",
     {},
-    el("label", { for: name }, words(name.split(".").pop())),
+    el("label", { for: name, title: name }, label(name)),
     input(own, schema, shape, shown, choices || options(schema, shape)),
-    el("p", { class: "hint", id: `${name}-hint` }, hint(schema, shape)),
+    el("p", { class: "hint", id: `${name}-hint` }, hint(name, schema, shape)),
     el("p", { class: "error", id: `${name}-error`, role: "alert" }),
   );
 }
@@ -23,9 +23,9 @@ export function field(name, schema, { choices, preset, all } = {}) {
 /** An entry that has entries of its own. */
 function group(name, schema, shape, all) {
   const inner = Object.entries(shape.properties).map(([key, one]) => field(`${name}.${key}`, one, { all }));
-  const about = el("p", { class: "hint wide" }, `${schema.description} What you fill in here switches it on.`);
+  const hint = el("p", { class: "hint wide" }, `${about(name, schema)} What you fill in here switches it on.`);
   const error = el("p", { class: "error wide", id: `${name}-error`, role: "alert" });
-  return el("fieldset", { class: "grid wide" }, el("legend", {}, words(name)), about, inner, error);
+  return el("fieldset", { class: "grid wide" }, el("legend", {}, label(name)), hint, inner, error);
 }
 
 function input(own, schema, shape, shown, choices) {
@@ -46,11 +46,11 @@ function options(schema, shape) {
   return values?.map((value) => [value, value]);
 }
 
-function hint(schema, shape) {
+function hint(name, schema, shape) {
   const auto = schema["x-auto"];
   const here = ["string", "number"].includes(typeof auto) ? `"auto" is ${auto} with this network.` : "";
   const lines = shape.type === "object" ? "A line for each: name, colon, value." : "";
-  return [schema.description?.replaceAll("`", ""), lines, here].filter(Boolean).join(" ");
+  return [about(name, schema), lines, here].filter(Boolean).join(" ");
 }
 
 const kinds = (schema) => schema.anyOf || [schema];

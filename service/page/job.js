@@ -114,6 +114,6 @@ function known(job) {
     ["queued for", seconds(timing.queued_s)],
     ["trained for", seconds(timing.train_s)],
     ["attempt", job.attempt || null],
-    ["model", job.model_id && el("a", { href: `#/models/${job.model_id}` }, job.model_id)],
+    ["model", job.model_id && el("a", { href: `#/models/${job.model_id}`, class: "id" }, job.model_id)],
   ];
 }

@@ -48,4 +48,7 @@ async function choicesOf(api, signal) {
   };
 }
 
-const counted = ({ name, images }) => (images ? `${name} · ${number(images)} images` : name);
+function counted({ name, images, here }) {
+  if (!here) return `${name} · is fetched first`;
+  return images ? `${name} · ${number(images)} images` : name;
+}

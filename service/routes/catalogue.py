@@ -16,6 +16,8 @@ from service.datasets.shelf import Shelf
 from service.problems import DESCRIBED
 from service.state import Service
 
+EMBEDDED = ("digits",)  # comes with scikit-learn
+
 router = APIRouter(responses=DESCRIBED, tags=["catalogue"], dependencies=[Depends(Needs(Scope.TRAIN))])
 
 
@@ -32,6 +34,7 @@ class DatasetSummary(BaseModel):
     kind: Literal["built_in", "uploaded", "folder"] = Field(
         description="built_in: the worker knows it; uploaded: by POST /datasets; folder: put there by hand"
     )
+    here: bool = Field(description="Its files are at hand; a built_in one that is not here is fetched by the first job")
     version: int | None = Field(None, description="Of an uploaded one, as the numbers are; null for the others")
     images: int | None = Field(None, description="How many, for training and test together")
     classes: int | None = Field(None, description="How many")
@@ -68,13 +71,13 @@ def datasets(settings: Settings) -> list[str]:
 
 def _summary(name: str, shelf: Shelf) -> DatasetSummary:
     if name in DATASETS:
-        return DatasetSummary(name=name, kind="built_in")
+        return DatasetSummary(name=name, kind="built_in", here=name in EMBEDDED or shelf.has_files(name))
     try:
         card = shelf.card(name)
     except NotFound:
-        return DatasetSummary(name=name, kind="folder")
+        return DatasetSummary(name=name, kind="folder", here=True)
     return DatasetSummary(
-        name=name, kind="uploaded", version=card.version, images=card.images, classes=len(card.classes)
+        name=name, kind="uploaded", here=True, version=card.version, images=card.images, classes=len(card.classes)
     )
 
 

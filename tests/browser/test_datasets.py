@@ -54,7 +54,7 @@ def test_an_archive_is_sent_looked_at_and_trained_on(page: Page, programs: Progr
     assert sheet.evaluate("image => image.naturalWidth") > 1000
     expect(page.get_by_role("figure").get_by_role("listitem")).to_have_text(["cat", "dog"])
     page.get_by_role("link", name="Train on it").click()
-    expect(page.get_by_label("Dataset")).to_have_value("my-pets")
+    expect(page.get_by_label("Data set", exact=True)).to_have_value("my-pets")
 
 
 def test_a_folder_is_sent_as_it_lies_on_the_disk(page: Page, programs: Programs, folder: Path) -> None:
@@ -139,3 +139,30 @@ def test_a_dropped_file_is_taken(page: Page, programs: Programs, archive: Path) 
     expect(page.get_by_text("dropped.zip ·")).to_be_visible()
     page.get_by_role("button", name="Send it").click()
     title(page, "dropped")
+
+
+def test_a_dropped_folder_is_taken(page: Page, programs: Programs, folder: Path) -> None:
+    """As the browser gets it from the desktop: a script of a page cannot make up a folder."""
+    programs.start("service")
+    page.goto("/#/datasets")
+    box = page.locator(".drop").bounding_box()
+    assert box is not None
+    desktop = page.context.new_cdp_session(page)
+    data = {"items": [], "files": [str(folder)], "dragOperationsMask": 1}
+    for event in ("dragEnter", "dragOver", "drop"):
+        place = {"type": event, "x": box["x"] + 20, "y": box["y"] + 20, "data": data}
+        desktop.send("Input.dispatchDragEvent", place)
+    expect(page.get_by_text("Photos: 6 files ·")).to_be_visible()
+    page.get_by_role("button", name="Send it").click()
+    title(page, "photos")
+
+
+def test_what_is_at_hand_stands_apart_from_what_would_be_fetched(page: Page, programs: Programs) -> None:
+    cifar = programs.data_dir / "datasets" / "cifar10" / "cifar-10-binary.tar.gz"
+    cifar.parent.mkdir(parents=True)
+    cifar.write_bytes(b"as it came")
+    programs.start("service")
+    page.goto("/#/datasets")
+    expect(page.get_by_role("rowheader")).to_have_text(["digits", "cifar10"])
+    page.get_by_role("link", name="mnist", exact=True).click()
+    expect(page.get_by_label("Data set", exact=True).locator("option:checked")).to_have_text("mnist · is fetched first")
