@@ -31,7 +31,7 @@ def facts(pairs: Iterable[tuple[str, str | None]], class_: str | None = None) ->
 
 def table(caption: str, head: Sequence[str], rows: Iterable[Sequence[str]], class_: str | None = None) -> Html:
     """In a box that scrolls sideways by itself, by the keyboard too. The first cell of a row names it."""
-    names = el("tr", *(el("th", text, scope="col") for text in head))
+    names = el("tr", *(el("th", text, scope="col") if text else el("td") for text in head))
     lines = [el("tr", el("th", row[0], scope="row"), *(el("td", cell) for cell in row[1:])) for row in rows]
     shown = el("table", el("caption", caption), el("thead", names), el("tbody", *lines))
     classes = " ".join(["scroll", *filter(None, [class_])])
