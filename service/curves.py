@@ -1,5 +1,6 @@
 """A job's learning curves as a picture: loss on the left, accuracy on the right, told apart by dashes too."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -38,12 +39,22 @@ def draw(title: str, history: Metrics, lines: Sequence[Line] = LINES, *, width: 
         no_data_text="no epoch has ended yet",
         **look(width, height),
     )
+    top = _top(history)
     for name, key, secondary, dashes in lines:
         values = [_scaled(metrics.get(key), "accuracy" in key) for metrics in history]
-        if any(value is not None for value in values):
-            chart.add(name, values, secondary=secondary, stroke_style={"width": 3, "dasharray": dashes}, dots_size=2)
+        known = [value for value in values if value is not None]
+        if not known:
+            continue
+        if "loss" in key and max(known) > top:
+            name, values = f"{name}, up to {max(known):.3g}", [value and min(value, top) for value in values]
+        chart.add(name, values, secondary=secondary, stroke_style={"width": 3, "dasharray": dashes}, dots_size=2)
     picture: bytes = chart.render()
     return picture
+
+
+def _top(history: Metrics) -> float:
+    """Of the axis of losses: one wild validation loss would flatten all the rest."""
+    return 2 * max((metrics["train_loss"] for metrics in history if metrics.get("train_loss")), default=math.inf)
 
 
 def look(width: int, height: int) -> dict[str, Any]:

@@ -39,6 +39,15 @@ def test_lines_without_figures_are_left_out() -> None:
     assert not any("validation" in text for text in shown)
 
 
+def test_a_wild_validation_loss_is_cut_off_and_told() -> None:
+    picture = draw(
+        "a job", [epoch(1, validation_loss=2.5), epoch(2, validation_loss=39.0), epoch(3, validation_loss=1.0)]
+    )
+    assert "validation loss, dashed, up to 39" in texts(picture)
+    assert not {"10", "20", "30"} & set(texts(picture))
+    assert "validation loss, dashed" in texts(draw("a job", [epoch(1, validation_loss=2.5)]))
+
+
 def test_lines_are_told_apart_without_colour() -> None:
     picture = draw("a job", [epoch(n, validation_loss=1.0, validation_accuracy=0.5) for n in (1, 2)]).decode()
     assert len({piece.split(";")[0].split("}")[0] for piece in picture.split("stroke-dasharray:")[1:]}) >= 3

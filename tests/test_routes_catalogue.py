@@ -135,6 +135,14 @@ async def test_a_folder_of_images_is_a_data_set_that_a_job_can_name(
     assert (await http.post("/jobs", json={"dataset": "pets"})).status_code == 202
 
 
+async def test_data_sets_say_whether_their_files_are_at_hand(http: httpx.AsyncClient, settings: Settings) -> None:
+    for name in ("pets", "mnist", "svhn"):
+        (settings.resolved_datasets_dir / name).mkdir(parents=True)
+    (settings.resolved_datasets_dir / "mnist" / "train-images-idx3-ubyte.gz").write_bytes(b"")
+    found = (await http.get("/datasets")).json()["data"]
+    assert [one["name"] for one in found if one["here"]] == ["digits", "mnist", "pets"]
+
+
 @pytest.mark.parametrize("page", ["/docs", "/redoc"])
 async def test_the_documentation_needs_nothing_from_elsewhere(http: httpx.AsyncClient, page: str) -> None:
     answer = await http.get(page)
