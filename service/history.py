@@ -1,19 +1,17 @@
-"""A job's metrics in the order of its training: a record an epoch and, if wanted, a thinned one within epochs."""
+"""A job's metrics in the order of its training, from its events: a record an epoch, and a thinned one within epochs."""
 
+from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy.orm import Session
-
-from core import events, jobs
+from core.tables import Event
 
 Record = dict[str, Any]
 
 
-def read(session: Session, job_id: str, steps: bool) -> list[Record]:
+def of(events: Iterable[Event]) -> list[Record]:
     """What an attempt did over again stands in place of what earlier ones had done from there on."""
-    last = jobs.get(session, job_id).last_event
     history: list[Record] = []
-    for event in events.after(session, job_id, 0, last, "metrics", *(["step"] if steps else [])):
+    for event in events:
         while history and _place(history[-1]) >= _place(event.data):
             history.pop()
         history.append(event.data)

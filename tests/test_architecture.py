@@ -61,6 +61,7 @@ HOMES = {
     "alembic": ("core.db", "core.migrations.*"),
     "fastapi": ("service.*",),
     "fastapi_offline": ("service.app",),
+    "fontpkg": ("service.datasets.sheet",),
     "httpx": ("client.*", "service.outbound"),
     "numpy": ("core.*", "service.*", "worker.*"),
     "mlflow": ("worker.mlflow_runs",),

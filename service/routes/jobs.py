@@ -158,8 +158,10 @@ def get_metrics(
     steps: Annotated[bool, Query(description="Also the records within epochs, at most 50; they have a `step`")] = True,
 ) -> list[dict[str, float | int | None]]:
     """Where an attempt repeated what an earlier one had done, the later records stand."""
+    kinds = ("metrics", "step") if steps else ("metrics",)
     with service.db.read() as session:
-        return history.read(session, job_id, steps)
+        job = jobs.get(session, job_id)
+        return history.of(events.after(session, job_id, 0, job.last_event, *kinds))
 
 
 @router.get(
