@@ -1,7 +1,7 @@
 // A line chart: axes, one line for each series, told apart by dashes and names, not by colour alone.
 
 import { el, svg } from "./dom.js";
-import { number } from "./format.js";
+import { figures, number } from "./format.js";
 
 const [WIDTH, HEIGHT] = [360, 210];
 const [LEFT, RIGHT, TOP, BOTTOM] = [46, 10, 14, 30];
@@ -10,8 +10,8 @@ const [X_TICKS, Y_TICKS] = [10, 4];
 const MOST_DOTS = 30;
 
 /** `series`: [{name, points: [{x, y, dot}, ...]}]; points without a y are left out. What is above `top`, if that is
- * given, is drawn at the edge, with its number. */
-export function chart(title, xName, series, { show = (value) => number(value, 3), top = Infinity } = {}) {
+ * given, is drawn at the edge, and the farthest of it with its number. */
+export function chart(title, xName, series, { show = figures, top = Infinity } = {}) {
   const known = series.map(({ name, points }) => ({ name, points: points.filter(({ y }) => y != null) }));
   const lines = known.filter(({ points }) => points.length);
   const all = lines.flatMap(({ points }) => points);
@@ -64,9 +64,10 @@ function line(points, n, { x, y, top }, show) {
   const places = points.map((point) => ({ ...point, cx: x.place(point.x), cy: y.place(Math.min(point.y, top)) }));
   const marked = places.filter(({ dot }) => dot);
   const dots = marked.length <= MOST_DOTS ? marked.map(({ cx, cy }) => svg("circle", { cx, cy, r: 2.5, class: "dot" })) : [];
-  const beyond = places.filter((one) => one.y > top).map((one) => text(one.cx, one.cy - 4, "middle", `↑ ${show(one.y)}`));
+  const beyond = places.filter((one) => one.y > top).sort((a, b) => b.y - a.y).slice(0, 1);
+  const farthest = beyond.map((one) => text(one.cx, one.cy - 4, "middle", `↑ ${show(one.y)}`));
   const joined = svg("polyline", { points: places.map(({ cx, cy }) => `${cx},${cy}`).join(" ") });
-  return svg("g", { class: `series-${n}` }, joined, dots, svg("g", { class: "axis" }, beyond));
+  return svg("g", { class: `series-${n}` }, joined, dots, svg("g", { class: "axis" }, farthest));
 }
 
 function xAxis(x, name) {

@@ -1,14 +1,13 @@
 // Two models side by side.
 
 import { el, table } from "./dom.js";
-import { milliseconds } from "./format.js";
 import { confusion } from "./confusion.js";
 import { mistakes, record } from "./model.js";
 
 export async function compareView({ main, api, signal, query }) {
   const ids = (query.get("of") || "").split(",").slice(0, 2);
   const models = await Promise.all(ids.map((id) => api.get(`models/${encodeURIComponent(id)}`, signal)));
-  const records = models.map((model) => new Map([...record(model), ...latencies(model)]));
+  const records = models.map((model) => new Map(record(model)));
   const names = [...new Set(records.flatMap((one) => [...one.keys()]))];
   const known = names.filter((name) => records.some((one) => one.get(name) != null));
   const rows = known.map((name) => [name, ...records.map((one) => one.get(name) ?? "–")]);
@@ -20,12 +19,6 @@ export async function compareView({ main, api, signal, query }) {
     pair("Confusion matrix", models.map(title), models.map(confusion)),
     pair("Worst mistakes", models.map(title), worst),
   );
-}
-
-/** Of each batch that was timed, in the graph that serves. */
-function latencies({ serving }) {
-  const times = Object.entries(serving?.latency_ms?.[serving.precision] ?? {}).filter(([batch]) => batch !== "1");
-  return times.map(([batch, ms]) => [`${batch} images`, milliseconds(ms)]);
 }
 
 function pair(what, titles, contents) {

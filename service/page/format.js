@@ -23,6 +23,9 @@ export function bytes(value) {
 export const number = (value, digits = 0) =>
   value == null ? null : value.toLocaleString("en", { maximumFractionDigits: digits });
 
+/** Four of its figures. */
+export const figures = (value) => (value == null ? null : value.toLocaleString("en", { maximumSignificantDigits: 4 }));
+
 export const milliseconds = (value) => (value == null ? null : `${value.toFixed(value < 10 ? 2 : 0)}${GAP}ms`);
 
 export const words = (name) => name.replaceAll("_", " ");

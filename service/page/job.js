@@ -2,7 +2,7 @@
 
 import { Curves } from "./curves.js";
 import { el, facts } from "./dom.js";
-import { bytes, number, percent, seconds, when, words } from "./format.js";
+import { bytes, figures, number, percent, seconds, when, words } from "./format.js";
 import { JobButtons } from "./job_buttons.js";
 import { badge, state } from "./jobs.js";
 import { LogTail } from "./log_tail.js";
@@ -103,7 +103,7 @@ function known(job) {
     ["time left", remaining(job)],
     ["test accuracy", percent(metrics.test_accuracy)],
     ["validation accuracy", percent(metrics.validation_accuracy)],
-    ["train loss", number(metrics.train_loss, 4)],
+    ["train loss", figures(metrics.train_loss)],
     ["train accuracy", percent(metrics.train_accuracy)],
     ["speed", timing.images_per_s && `${number(timing.images_per_s)} images/s`],
     ["device", device.name || device.type],

@@ -37,14 +37,21 @@ export function record(model) {
     ["test accuracy", percent(model.test_accuracy)],
     ["calibration error", percent(calibration?.ece_after)],
     ["one image", milliseconds(oneImage(model))],
+    ...batches(model),
     ["size", bytes(servedSize(model))],
     ["precision", serving?.precision],
-    ["why", serving?.reason],
+    ["why", serving?.reason && el("span", { class: "long" }, serving.reason)],
     ["trained for", seconds(model.timing.train_s)],
     ["trained on", model.device.name || model.device.type],
     ["published", when(model.created_at)],
     ["job", el("a", { href: `#/jobs/${model.job_id}`, class: "id" }, model.job_id)],
   ];
+}
+
+/** Of larger batches, in the graph that serves. */
+function batches({ serving }) {
+  const times = Object.entries(serving?.latency_ms?.[serving.precision] ?? {}).filter(([images]) => images !== "1");
+  return times.map(([images, ms]) => [`${images} images`, milliseconds(ms)]);
 }
 
 const section = (title, content) => (content ? el("section", {}, el("h2", {}, title), content) : "");

@@ -1,13 +1,13 @@
 // A job's story: how long each phase took, and its event log as sentences. Steps are drawn as curves alone.
 
 import { el, table } from "./dom.js";
-import { clock, number, percent, seconds, when, words } from "./format.js";
+import { clock, figures, percent, seconds, when, words } from "./format.js";
 
 const SENTENCES = {
   status: ({ status, phase, message, attempt, ...more }) =>
     [words(phase || status), attempt && `attempt ${attempt}`, message, more.reason].filter(Boolean).join(" · "),
   metrics: ({ epoch, train_loss: loss, validation_accuracy: accuracy }) =>
-    `epoch ${epoch} · loss ${number(loss, 4)}${accuracy == null ? "" : ` · validation ${percent(accuracy)}`}`,
+    `epoch ${epoch} · loss ${figures(loss)}${accuracy == null ? "" : ` · validation ${percent(accuracy)}`}`,
   checkpoint: ({ epoch }) => `checkpoint of epoch ${epoch}`,
   log: ({ message }) => message,
   done: ({ status }) => status,
