@@ -1,23 +1,25 @@
 """The pictures of the page in docs/images, from a running service and worker: python -m tests.browser.screenshots
 
-Needs a Chromium, as the browser tests do, and takes about a minute.
+Needs a Chromium, as the browser tests do, and takes some minutes.
 """
 
 import os
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from tests.browser.test_page import SEVEN, draw
+from tests.browser.test_try import SEVEN, draw
 from tests.integration.conftest import Programs
 from tests.setfiles import pets
 
 IMAGES = Path(__file__).parents[2] / "docs" / "images"
 PHOTOS = Path(os.environ.get("TUNESERVE_SHARED", IMAGES.parents[2] / "shared")) / "data" / "ants_bees"
-WIDTH, HEIGHT = 1100, 600
-PATIENCE_MS = 120_000
+NETWORK: dict[str, Any] = {"network": "shufflenet_v2_x0_5", "train_samples": None}
+WIDTH, HEIGHT = 1100, 400
+PATIENCE_MS = 600_000
 
 
 def main() -> None:
@@ -41,22 +43,19 @@ def take(browser: Browser, programs: Programs) -> None:
     page.set_default_timeout(PATIENCE_MS)
     show(page, "train")
     expect(page.locator("#health")).to_contain_text("1 worker")
-    job = programs.train(name="digits", network="shufflenet_v2_x0_5", train_samples=None, epochs=8)
+    first = programs.train(name="a first try", **NETWORK, epochs=3)
     form(page)
     datasets(page, programs)
-    model = programs.ended(job)["model_id"]
-    programs.served(model)
-    expect(page.locator("#health")).to_contain_text("version 1 serves")
-    show(page, f"jobs/{job}")
-    expect(page.locator(".chart polyline")).to_have_count(8)
-    shot(page, "job")
-    show(page, f"models/{model}")
-    expect(page.locator(".confusion .cell")).to_have_count(100)
-    shot(page, "model")
-    show(page, "try")
-    draw(page, *SEVEN)
-    expect(page.get_by_alt_text("The image as the network saw it")).to_be_visible()
-    shot(page, "try")
+    programs.ended(first)
+    second = programs.train(name="all digits", **NETWORK, epochs=8)
+    running(page, second)
+    models = [programs.ended(job)["model_id"] for job in (first, second)]
+    programs.served(models[1])
+    expect(page.locator("#health")).to_contain_text("version 2 serves")
+    ended(page, second)
+    judged(page, models)
+    tried(page)
+    small(browser, programs, second)
 
 
 def form(page: Page) -> None:
@@ -73,6 +72,58 @@ def datasets(page: Page, programs: Programs) -> None:
     page.get_by_role("button", name="Send it").click()
     expect(page.get_by_alt_text("Images of")).to_be_visible()
     shot(page, "dataset")
+
+
+def running(page: Page, job: str) -> None:
+    show(page, f"jobs/{job}")
+    expect(page.get_by_text("training: epoch 4 of 8")).to_be_visible()
+    shot(page, "running")
+    show(page, "jobs")
+    shot(page, "jobs")
+
+
+def ended(page: Page, job: str) -> None:
+    show(page, f"jobs/{job}")
+    expect(page.locator(".story .said").last).to_have_text("succeeded")
+    page.emulate_media(color_scheme="dark")
+    shot(page, "job_dark")
+    page.emulate_media(color_scheme="light")
+    shot(page, "job")
+
+
+def judged(page: Page, models: list[str]) -> None:
+    show(page, "models")
+    shot(page, "models")
+    show(page, f"models/{models[1]}")
+    expect(page.locator(".confusion .cell")).to_have_count(100)
+    shot(page, "model")
+    show(page, f"compare?of={','.join(models)}")
+    expect(page.locator(".confusion .cell")).to_have_count(200)
+    shot(page, "compare")
+    page.goto(f"/models/{models[1]}/report.html")
+    page.set_viewport_size({"width": WIDTH, "height": 1000})
+    shot(page, "report", whole=False)
+    page.set_viewport_size({"width": WIDTH, "height": HEIGHT})
+
+
+def tried(page: Page) -> None:
+    show(page, "try")
+    draw(page, *SEVEN)
+    expect(page.get_by_alt_text("The image as the network saw it")).to_be_visible()
+    shot(page, "try")
+    page.get_by_label("what it looks at").check()
+    expect(page.get_by_alt_text("Heat map")).to_be_visible()
+    shot(page, "heat_map")
+
+
+def small(browser: Browser, programs: Programs, job: str) -> None:
+    """On a phone."""
+    page = browser.new_page(base_url=programs.url, viewport={"width": 390, "height": 844})
+    page.set_default_timeout(PATIENCE_MS)
+    show(page, f"jobs/{job}")
+    expect(page.locator(".story .said").last).to_have_text("succeeded")
+    expect(page.locator("#health")).to_contain_text("version 2 serves")
+    shot(page, "phone", whole=False)
 
 
 def photos(into: Path) -> Path:
@@ -95,8 +146,8 @@ def show(page: Page, view: str) -> None:
     expect(page.get_by_role("heading", level=1)).to_be_visible()
 
 
-def shot(page: Page, name: str) -> None:
-    page.screenshot(path=IMAGES / f"{name}.png", full_page=True)
+def shot(page: Page, name: str, whole: bool = True) -> None:
+    page.screenshot(path=IMAGES / f"{name}.png", full_page=whole)
 
 
 if __name__ == "__main__":
