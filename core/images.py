@@ -6,12 +6,12 @@ channels, mean and std) is `core.network.Prepare`, part of the network's graph. 
 
 import io
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from pydantic import BaseModel, ConfigDict
 
 from core.digits.form import DIGIT_SIDE, draw_digit, has_digit_form
@@ -26,6 +26,10 @@ PHOTO_SIDE = 224  # of the canonical photo
 ENOUGH = 512  # pixels of each side that are read of a JPEG, at least
 WORKING_SIDE = 256  # at most, of the picture in which a digit is looked for
 READ_SMALLER = "tuneserve_read_smaller"  # in Image.info: by this factor
+TURNED = "tuneserve_turned"  # in Image.info: the EXIF orientation that it had, if it was not upright
+UPRIGHT = 1  # the EXIF orientation of most
+TINY_SPAN = 1e-6
+FULL = (255, 65_535)  # white in 8 and in 16 bits
 PNG_HEAD = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
 TINY_SIDE, TINY_BYTES = 32, 4096
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP")  # Pillow's other readers fail in other ways, or run programs
@@ -62,6 +66,8 @@ def decode(data: bytes, max_pixels: int) -> Image.Image:
                 raise TooLarge(f"The image is {image.width}x{image.height}; at most {max_pixels} pixels are allowed.")
             image.info[READ_SMALLER] = _draft(image)
             image.load()
+            if (orientation := image.getexif().get(ExifTags.Base.Orientation, UPRIGHT)) != UPRIGHT:
+                image.info[TURNED] = orientation
             ImageOps.exif_transpose(image, in_place=True)
             return image
     except TooLarge:  # a ValueError too
@@ -120,25 +126,26 @@ def prepare(image: Image.Image, preparation: Preparation, normalize: Normalize =
     """
     if preparation.style == "digit" and normalize in ("auto", "center"):
         return _prepare_digit(image, clean=normalize == "auto")
-    flat = _flat(image, "L" if preparation.channels == 1 else "RGB")
+    flat, done = _flat(image, "L" if preparation.channels == 1 else "RGB")
     if normalize == "invert":
         flat = ImageOps.invert(flat)
     size, sent = (preparation.width, preparation.height), _sent_size(image)
-    done: dict[str, Any] = {"resized_from": sent} if sent != list(size) else {}
-    if preparation.style == "photo" and normalize == "auto" and done:
-        return Prepared(_square(flat, size), done | {"cropped": "middle square"})
+    if sent != list(size):
+        done["resized_from"] = sent
+        if preparation.style == "photo" and normalize == "auto":
+            return Prepared(_square(flat, size), done | {"cropped": "middle square"})
     resized = flat if flat.size == size else flat.resize(size, Image.Resampling.BILINEAR)
     pixels = np.asarray(resized).reshape(preparation.height, preparation.width, preparation.channels)
     return Prepared(pixels, done | ({"inverted": True} if normalize == "invert" else {}))
 
 
 def _prepare_digit(image: Image.Image, clean: bool) -> Prepared:
-    flat = _flat(image, None, WORKING_SIDE)
+    flat, done = _flat(image, None, WORKING_SIDE)
     prepared = normalize_digit(np.asarray(flat.convert("L") if flat.size == (DIGIT_SIDE, DIGIT_SIDE) else flat), clean)
     if "cropped" in prepared.normalized:
         scale = max(_sent_size(image)) / max(flat.size)
         prepared.normalized["cropped"] = [round(side * scale) for side in prepared.normalized["cropped"]]
-    return prepared
+    return replace(prepared, normalized=done | prepared.normalized)
 
 
 def normalize_digit(picture: Pixels, clean: bool = True) -> Prepared:
@@ -160,18 +167,23 @@ def normalize_digit(picture: Pixels, clean: bool = True) -> Prepared:
 
 def fit_photo(image: Image.Image) -> Pixels:
     """The largest square in the middle of a picture, as the canonical photo. NotAnImage if it cannot be read."""
-    return _square(_flat(image, "RGB"), (PHOTO_SIDE, PHOTO_SIDE))
+    return _square(_flat(image, "RGB")[0], (PHOTO_SIDE, PHOTO_SIDE))
 
 
 def _square(image: Image.Image, size: tuple[int, int]) -> Pixels:
     return np.asarray(ImageOps.fit(image, size, Image.Resampling.BILINEAR))
 
 
-def _flat(image: Image.Image, mode: str | None, longest: int | None = None) -> Image.Image:
-    """The picture in that mode, or in L or RGB as it is; no side longer than ``longest``."""
+def _flat(image: Image.Image, mode: str | None, longest: int | None = None) -> tuple[Image.Image, dict[str, Any]]:
+    """The picture in that mode, or in L or RGB as it is; no side longer than ``longest``. And what was done to it."""
+    done = {"exif_orientation": image.info[TURNED]} if TURNED in image.info else {}
     try:
-        flat = _opaque(_shrunk(_in_plain_mode(image), longest))
-        return flat if mode is None else flat.convert(mode)
+        flat = _shrunk(_in_plain_mode(image), longest)
+        if flat.mode == "RGBA":
+            paper = _paper_under(flat)
+            done["transparent_on"] = paper
+            flat = Image.alpha_composite(Image.new("RGBA", flat.size, paper), flat).convert("RGB")
+        return flat if mode is None else flat.convert(mode), done
     except (OSError, ValueError, SyntaxError, EOFError, MemoryError, OverflowError) as error:
         raise NotAnImage(f"The image cannot be read: {error}.") from error
 
@@ -179,13 +191,23 @@ def _flat(image: Image.Image, mode: str | None, longest: int | None = None) -> I
 def _in_plain_mode(image: Image.Image) -> Image.Image:
     """L, RGB or RGBA."""
     if image.mode.startswith("I;16") or image.mode in ("I", "F"):
-        values = np.asarray(image, dtype=np.float64)
-        span = max(float(values.max()) - float(values.min()), 1.0)
-        return Image.fromarray(((values - values.min()) * (255 / span)).astype(np.uint8))
+        return Image.fromarray(_in_8_bits(np.asarray(image, dtype=np.float64), fractions=image.mode == "F"))
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         image = image if image.mode == "RGBA" else image.convert("RGBA")
         return image.convert("RGB") if image.getchannel("A").getextrema() == (255, 255) else image
     return image.convert("L" if image.mode in ("L", "1") else "RGB")
+
+
+def _in_8_bits(values: npt.NDArray[np.float64], fractions: bool) -> npt.NDArray[np.uint8]:
+    """By the whole range of the values' kind and not by what there is of it: a nearly blank sheet stays one.
+
+    8 bits where all values fit, else 16; with ``fractions`` 0..1 before those. What fits none has no range but its own.
+    """
+    values = np.where(np.isfinite(values), values, 0)
+    low, high = float(values.min()), float(values.max())
+    fitting = [full for full in ((1, *FULL) if fractions else FULL) if low >= 0 and high <= full]
+    black, white = (0, fitting[0]) if fitting else (low, high)
+    return np.asarray(((values - black) * (255 / max(white - black, TINY_SPAN))).round(), np.uint8)
 
 
 def _shrunk(image: Image.Image, longest: int | None) -> Image.Image:
@@ -195,14 +217,10 @@ def _shrunk(image: Image.Image, longest: int | None) -> Image.Image:
     return image.resize((size[0], size[1]), Image.Resampling.BOX, reducing_gap=2)
 
 
-def _opaque(image: Image.Image) -> Image.Image:
-    """Transparent places become paper: white under dark ink, black under light ink."""
-    if image.mode != "RGBA":
-        return image
+def _paper_under(image: Image.Image) -> Literal["white", "black"]:
+    """What transparent places of an RGBA picture become: white under dark ink, black under light ink."""
     grey, alpha = np.asarray(image.convert("L"), np.float64), np.asarray(image.getchannel("A"), np.float64)
-    shade = (grey * alpha).sum() / max(alpha.sum(), 1.0)
-    paper = Image.new("RGBA", image.size, "white" if shade < 128 else "black")
-    return Image.alpha_composite(paper, image).convert("RGB")
+    return "white" if (grey * alpha).sum() / max(alpha.sum(), 1.0) < 128 else "black"
 
 
 def _sent_size(image: Image.Image) -> list[int]:

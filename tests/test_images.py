@@ -12,6 +12,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from core.errors import InvalidInput, NotAnImage, TooLarge
+from core.idx import FILES
 from core.images import (
     Normalize,
     Pixels,
@@ -25,6 +26,7 @@ from core.images import (
     prepare,
 )
 from tests.fakes import DIGIT_PREPARATION
+from worker.datasets.idx import find_idx, read_images
 
 PLENTY = 10_000_000
 PLAIN = Preparation(style="plain", height=32, width=48, channels=3, image_size=64, mean=(0.5,) * 3, std=(0.5,) * 3)
@@ -115,6 +117,14 @@ def test_a_photo_taken_with_a_turned_phone_stands_upright(orientation: int) -> N
     np.testing.assert_array_equal(np.asarray(decode(data, PLENTY)), np.asarray(drawing()))
 
 
+@pytest.mark.parametrize("normalize", ["auto", "none"])
+def test_it_is_told_that_a_photo_was_turned(normalize: Normalize) -> None:
+    turned, upright = Image.Exif(), Image.Exif()
+    turned[0x0112], upright[0x0112] = 6, 1
+    assert prepared(drawing(), normalize, exif=turned).normalized["exif_orientation"] == 6
+    assert "exif_orientation" not in prepared(drawing(), normalize, exif=upright).normalized
+
+
 def test_a_large_jpeg_is_read_smaller_and_its_places_are_told_in_its_own_pixels() -> None:
     photo = drawing(0, 255, mode="RGB").resize((3200, 2560))
     image = decode(file_of(photo, "JPEG", quality=90), PLENTY)
@@ -185,7 +195,18 @@ def test_an_image_in_training_form_is_not_changed_by_a_bit() -> None:
     assert not result.blank
 
 
-def test_real_training_images_are_not_changed(shared: Path) -> None:
+def test_no_test_digit_of_mnist_is_changed_by_a_bit(shared: Path) -> None:
+    file = find_idx(shared / "data" / "mnist", "MNIST", FILES[2])
+    assert file is not None
+    digits = read_images(file)
+    assert len(digits) == 10_000
+    for number, digit in enumerate(digits):
+        result = prepare(Image.fromarray(digit[..., 0]), DIGIT_PREPARATION)
+        assert result.normalized == {"unchanged": True}, number
+        np.testing.assert_array_equal(result.pixels, digit, err_msg=str(number))
+
+
+def test_real_training_images_are_not_changed_by_their_files(shared: Path) -> None:
     files = sorted((shared / "data" / "mnist_png_samples").glob("*.png"))
     assert len(files) == 10
     for file in files:
@@ -252,6 +273,30 @@ def test_the_same_drawing_in_any_mode_is_the_same_digit(mode: str, ink: int, pap
     np.testing.assert_array_equal(result.pixels, prepared(drawing()).pixels)
 
 
+@pytest.mark.parametrize(
+    ("sheet", "kind"), [(60_000, np.uint16), (60_000, np.int32), (2_000, np.uint16), (0.9, np.float32)]
+)
+def test_a_nearly_blank_sheet_in_many_bits_is_blank(sheet: float, kind: type) -> None:
+    values = np.full((160, 200), sheet, float)
+    values[np.asarray(drawing()) > 0] *= 0.97  # no darker than the shade of a fold
+    image = Image.fromarray(values.astype(kind))
+    assert prepared(image, format="TIFF").blank
+
+
+def test_values_of_8_bits_in_more_of_them_are_taken_as_they_are() -> None:
+    values = np.asarray(drawing(200, 30))
+    for kind in (np.uint16, np.int32, np.float32):
+        result = prepared(Image.fromarray(values.astype(kind)), "none", format="TIFF")
+        np.testing.assert_array_equal(result.pixels, prepared(drawing(200, 30), "none").pixels)
+
+
+def test_numbers_without_a_range_are_seen_by_their_own() -> None:
+    values = np.asarray(drawing()).astype(np.float32) * 1e4 - 7e5
+    values[0, :2] = np.nan, np.inf
+    assert not prepared(Image.fromarray(values), format="TIFF").blank
+    assert prepared(Image.fromarray(np.full_like(values, -5)), format="TIFF").blank
+
+
 @pytest.mark.parametrize("format", ["JPEG", "TIFF"])
 def test_a_drawing_for_print_is_the_same_digit(format: str) -> None:
     printed = prepared(drawing(0, 255, mode="RGB").convert("CMYK"), format=format)
@@ -263,6 +308,13 @@ def test_strokes_on_a_transparent_ground_are_seen_dark_or_light(shade: int) -> N
     ink = drawing()  # as the opacity
     picture = Image.merge("LA", (Image.new("L", ink.size, shade), ink))
     assert difference(prepared(picture).pixels, prepared(drawing()).pixels) < 4
+    for normalize in ("auto", "none"):
+        paper = prepared(picture, normalize).normalized["transparent_on"]
+        assert paper == ("white" if shade < 128 else "black")
+
+
+def test_of_a_picture_that_only_could_be_transparent_nothing_is_told() -> None:
+    assert "transparent_on" not in prepared(drawing().convert("RGBA")).normalized
 
 
 def test_a_palette_with_a_transparent_colour_is_seen() -> None:
