@@ -156,6 +156,16 @@ def test_the_four_idx_files_are_a_data_set(
     assert (data.classes, data.style, data.train_images.shape) == (("0", "1", "2"), "plain", (12, 10, 10, 1))
 
 
+@pytest.mark.parametrize(("name", "style"), [("mnist", "digit"), ("fashion_mnist", "plain")])
+def test_real_idx_files_of_digits_are_digits_and_those_of_clothes_are_not(
+    send: Send, settings: Settings, shared: Path, name: str, style: str
+) -> None:
+    built = send({f"{file}.gz": (shared / "data" / name / f"{file}.gz").read_bytes() for file in FILES})
+    assert (built.layout, sum(count["train"] for count in built.counts.values())) == ("idx", 60_000)
+    data = load("pets", settings)
+    assert (data.style, data.classes, data.detail) == (style, tuple("0123456789"), 28)
+
+
 def test_idx_files_come_one_by_one_too(settings: Settings, folder: Path, tmp_path: Path) -> None:
     sent = []
     for name, data in idx_files().items():

@@ -108,6 +108,36 @@ def test_one_class_is_not_enough(settings: Settings, make: Make) -> None:
         load("pets", settings)
 
 
+def test_class_folders_of_digits_in_mnist_s_form_are_digits(settings: Settings, root: Path) -> None:
+    digits = load("digits", settings)
+    images, labels = np.asarray(digits.train_images)[:100], digits.train_labels[:100]
+    for number, (image, label) in enumerate(zip(images, labels.tolist(), strict=True)):
+        (root / str(label)).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image[..., 0]).save(root / str(label) / f"{number:03d}.png")
+    data = load("pets", settings)
+    assert (data.style, data.detail) == ("digit", 28)
+    found = np.concatenate([np.asarray(data.train_images), np.asarray(data.test_images)])
+    order = np.concatenate([data.train_labels, data.test_labels])
+    known = {image.tobytes(): label for image, label in zip(images, labels.tolist(), strict=True)}
+    assert [known[image.tobytes()] for image in found] == order.tolist()
+
+
+def test_a_file_among_digits_that_is_no_image_is_named(settings: Settings, root: Path) -> None:
+    digits = np.asarray(load("digits", settings).train_images)
+    for number in range(200):
+        (root / str(number % 10)).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(digits[number, ..., 0]).save(root / str(number % 10) / f"{number:03d}.png")
+    (root / "3" / "notes.txt").write_text("three")
+    with pytest.raises(DatasetInvalid, match=r"notes\.txt"):
+        load("pets", settings)
+
+
+def test_photos_in_classes_0_to_9_stay_photos(settings: Settings, make: Make) -> None:
+    for label in range(10):
+        make(str(label), 3)
+    assert load("pets", settings).style == "photo"
+
+
 @pytest.fixture
 def little_memory(settings: Settings) -> Settings:
     return settings.model_copy(update={"dataset_bytes": 30 * 224 * 224 * 3 - 1})

@@ -1,5 +1,7 @@
 """Photos in a folder for each class: ``train/<class>/*`` with ``val``, ``test`` or both beside it; or classes alone.
 
+Where the classes are 0 to 9 and the images have MNIST's form, they are digits and no photos.
+
 In memory where they fit into ``dataset_bytes``. Else each is decoded once, so that the first bad file is known before
 the training starts and not within it, and then anew for every epoch.
 """
@@ -12,11 +14,14 @@ from typing import TypeVar
 
 import numpy as np
 
+from core.digits.form import DIGIT_SIDE
 from core.errors import DatasetInvalid
 from core.images import PHOTO_SIDE
 from core.settings import Settings
 from worker import photos
+from worker.datasets import digit_form
 from worker.datasets.dataset import Dataset, Images
+from worker.datasets.digit_form import are_digits, read_as_it_is, spread
 from worker.photos import Photos
 
 VALIDATION_PARTS = ("val", "valid", "validation")
@@ -55,16 +60,21 @@ def _first(root: Path, parts: Sequence[str]) -> Path | None:
 def of_files(
     name: str, classes: Sequence[str], train: Labelled, test: Labelled, settings: Settings, held_back: int = 0
 ) -> Dataset:
-    """Of these photos, each with the number of its class; the last ``held_back`` of ``train`` are the validation part.
+    """Of these photos, or digits in MNIST's form, each with the number of its class; the last ``held_back`` of
+    ``train`` are the validation part.
 
     DatasetInvalid names every file that cannot be used.
     """
-    images = _load(name, [str(path) for path, _ in train + test], settings)
+    paths = [str(path) for path, _ in train + test]
+    digits = are_digits(
+        classes, (read_as_it_is(paths[place], settings.max_image_pixels) for place in spread(len(paths)))
+    )
+    images = _load_digits(name, paths, settings) if digits else _load(name, paths, settings)
     labels = np.array([label for _, label in train + test], np.int64)
     return Dataset(
         name=name,
-        style="photo",
-        detail=PHOTO_SIDE,
+        style="digit" if digits else "photo",
+        detail=DIGIT_SIDE if digits else PHOTO_SIDE,
         classes=tuple(classes),
         train_images=images[: len(train)],
         train_labels=labels[: len(train)],
@@ -99,6 +109,11 @@ def _split(files: Labelled, classes: int) -> tuple[Labelled, Labelled]:
         test += [own[index] for index in sorted(chosen)]
     held_back = set(test)
     return [entry for entry in files if entry not in held_back], test
+
+
+def _load_digits(name: str, paths: Sequence[str], settings: Settings) -> Images:
+    """Small enough for any memory."""
+    return np.stack([*_each(name, paths, partial(digit_form.read, max_pixels=settings.max_image_pixels))])
 
 
 def _load(name: str, paths: Sequence[str], settings: Settings) -> Images | Photos:

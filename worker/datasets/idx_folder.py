@@ -6,6 +6,7 @@ from core.errors import DatasetInvalid
 from core.idx import FILES
 from core.settings import Settings
 from worker.datasets.dataset import Dataset
+from worker.datasets.digit_form import are_digits, spread
 from worker.datasets.idx import find_idx, read_images, read_labels
 
 
@@ -14,15 +15,16 @@ def is_one(name: str, settings: Settings) -> bool:
 
 
 def load(name: str, settings: Settings) -> Dataset:
-    """Nobody says that they are digits, so the style is ``plain``: nothing is cropped or centred."""
+    """``plain``: nothing is cropped or centred; but ``digit`` where classes and images are those of digits."""
     root = settings.resolved_datasets_dir / name
     train_images, train_labels, test_images, test_labels = (_find(root, file) for file in FILES)
     images, labels = read_images(train_images), read_labels(train_labels)
+    classes = tuple(str(label) for label in range(int(labels.max(initial=0)) + 1))
     return Dataset(
         name=name,
-        style="plain",
+        style="digit" if are_digits(classes, images[spread(len(images))]) else "plain",
         detail=max(images.shape[1:3]),
-        classes=tuple(str(label) for label in range(int(labels.max(initial=0)) + 1)),
+        classes=classes,
         train_images=images,
         train_labels=labels,
         test_images=read_images(test_images),
