@@ -79,10 +79,15 @@ class ModelView(BaseModel):
     per_class: list[dict[str, Any]] = Field(description="Test images, precision, recall and F1 of each class.")
     confusion: list[list[int]] = Field(description="Row: the true class, column: the answer.")
     calibration: dict[str, Any] | None = Field(
-        None, description="The temperature of /predict's probabilities, and how true these are on the test set."
+        None,
+        description="The temperature of /predict's probabilities, and how true these are on the test set; `ece_served` "
+        "of the graph that serves on a CPU.",
     )
     serving: dict[str, Any] | None = Field(
         None, description="Which graph answers on a CPU and why, and how long each takes for so many images."
+    )
+    familiarity: dict[str, Any] | None = Field(
+        None, description="How strangeness was fitted, and the shares of validation and test images it abstains on."
     )
     device: dict[str, Any] = Field(description="That it was trained on; memory in bytes.")
     versions: dict[str, str] = Field(description="Of the libraries that trained it.")

@@ -42,6 +42,7 @@ from service.self_test import self_test
 from service.torch_predictor import TorchPredictor
 from tests.conftest import NOW
 from worker import checkpointing, trainer
+from worker.calibrate import expected_error, reliability
 from worker.data import Part, channels_last
 from worker.datasets import load
 from worker.evaluate import Answers
@@ -169,9 +170,25 @@ def test_noise_is_strange_and_as_strange_to_either_engine(outcome: Outcome) -> N
     digits = np.asarray(load("digits", Settings()).test_images[:50])
     usual = TorchPredictor(outcome.model, outcome.store, "cpu").run(digits).strangeness
     assert usual is not None
-    assert served.mean() > usual.mean() + usual.std()  # of 256 enlarged digits it has learnt little
+    sure = 3 * usual.std() / len(usual) ** 0.5  # of 256 enlarged digits it has learnt little
+    assert served.mean() > usual.mean() + sure
     np.testing.assert_allclose(served, own, rtol=0.01)
-    assert outcome.model.card["familiarity"]["validation_abstained"] <= 0.02
+
+
+def test_what_abstaining_costs_and_the_calibration_are_those_of_the_graph_that_serves(outcome: Outcome) -> None:
+    card, data = outcome.model.card, load("digits", Settings())
+    outputs = OnnxPredictor(outcome.model, outcome.store, threads=1).run(np.asarray(data.test_images))
+    assert outputs.strangeness is not None
+    told = card["familiarity"]
+    assert told["validation_abstained"] <= 0.02
+    assert (told["test_images"], told["test_abstained"]) == (
+        360,
+        pytest.approx((outputs.strangeness > 1).mean(), abs=0.003),
+    )
+    answers = Answers(torch.from_numpy(outputs.probabilities).log(), torch.from_numpy(data.test_labels))
+    assert card["calibration"]["ece_served"] == pytest.approx(expected_error(reliability(answers, 1.0)), abs=1e-3)
+    report = json.loads(outcome.store.fetch(f"{outcome.model.key}/report.json").read_bytes())
+    assert report["calibration"]["ece_served"] == card["calibration"]["ece_served"]
 
 
 def test_the_report_can_be_shown_as_a_page(outcome: Outcome) -> None:

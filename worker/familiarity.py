@@ -51,7 +51,7 @@ class Seen:
 def fit(
     network: nn.Module, prepare: nn.Module, splits: Splits, flop_per_image: float, enlarged: bool = False
 ) -> Fitted:
-    """Fitted on the training part; its threshold on the validation part; the share of the test set that it costs.
+    """Fitted on the training part; its threshold on the validation part. What that costs is known of what serves alone.
 
     ``enlarged``: the images were smaller before they were made canonical.
     """
@@ -62,9 +62,7 @@ def fit(
     if head is None:
         return unfitted("the network's head is not linear: there are no features")
     most = images_to_look_at(flop_per_image)
-    train, validation, test = (
-        look(network, head, prepare, part, most) for part in (splits.train, splits.validation, splits.test)
-    )
+    train, validation = (look(network, head, prepare, part, most) for part in (splits.train, splits.validation))
     familiarity = fit_seen(train, validation, WEIGHTS_OF_ENLARGED if enlarged else WEIGHTS)
     return Fitted(
         familiarity,
@@ -72,8 +70,6 @@ def fit(
             "method": METHOD_OF_ENLARGED if enlarged else METHOD,
             "threshold": 1.0,
             "fitted_on": f"{len(train.labels)} training and {len(validation.labels)} validation images",
-            "validation_abstained": _abstained(familiarity, validation),
-            "test_abstained": _abstained(familiarity, test),
         },
     )
 
@@ -152,9 +148,10 @@ def _terms(familiarity: Familiarity, seen: Seen) -> Tensor:
     return torch.stack([energy, familiarity.features(seen.features), familiarity.texture(seen.texture)], 1)
 
 
-def _abstained(familiarity: Familiarity, seen: Seen) -> float:
-    strangeness = (_terms(familiarity, seen) - familiarity.usual) @ familiarity.weights
-    return float((strangeness > 1).double().mean())
+def abstained(validation: Tensor, test: Tensor, limit: float) -> dict[str, Any]:
+    """For the model's card: the shares of those images whose strangeness lies above the limit."""
+    validation_share, test_share = (float((scores > limit).double().mean()) for scores in (validation, test))
+    return {"validation_abstained": validation_share, "test_abstained": test_share, "test_images": len(test)}
 
 
 def unfitted(reason: str) -> Fitted:

@@ -22,7 +22,7 @@ def model_report(card: dict[str, Any], calibration: Calibration, test: Answers, 
     return card | {
         "images": {name: len(getattr(splits, name)) for name in ("train", "validation", "test")},
         "macro": macro(card["per_class"]),
-        "calibration": asdict(calibration),
+        "calibration": card["calibration"] | asdict(calibration),
         "mistakes": worst_mistakes(test, splits.test, card["classes"], calibration.temperature),
     }
 

@@ -9,7 +9,8 @@ from core.checkpoints import from_tensors, to_json, to_tensors, write_folder
 from core.network import to_arrays
 from core.tables import Phase
 from worker import checkpointing, devices, familiarity, serving
-from worker.calibrate import Calibration, calibrate
+from worker.calibrate import Calibration, calibrate, expected_error, reliability
+from worker.data import Part
 from worker.evaluate import Answers, score
 from worker.export import PARITY_IMAGES, check, export, filled
 from worker.familiarity import STRANGENESS, Fitted
@@ -45,6 +46,7 @@ def publish(
         "serving": chosen.record,
         "familiarity": fitted.record,
     }
+    card["calibration"]["ece_served"] = expected_error(reliability(chosen.tested.answers, calibration.temperature))
     key = f"models/{model_id}"
     files = _files(training, weights, onnx, chosen, card, calibration, test) | _strangeness(fitted)
     card["files"] = write_folder(training.store, key, files, {"id": model_id})
@@ -109,12 +111,20 @@ def _check(training: Training, weights: bytes, onnx: bytes) -> float:
 def _serving(training: Training, onnx: bytes, test: Answers, fitted: Fitted, flop: float) -> Serving:
     splits = training.splits
     chosen = serving.choose(onnx, splits.train, splits.test, test, flop)
-    if chosen.graph and fitted.familiarity:  # in int8 all images look somewhat stranger
-        most = familiarity.images_to_look_at(flop)
-        scores = serving.strangeness(chosen.graph, splits.validation.spread(most))
-        chosen.record["strangeness_threshold"] = familiarity.threshold(scores)
+    if fitted.familiarity and chosen.tested.strangeness is not None:
+        _measure_strangeness(chosen, chosen.graph or onnx, fitted, splits.validation, flop)
     training.report.log(f"serves in {chosen.record['precision']} on a CPU: {chosen.record['reason']}")
     return chosen
+
+
+def _measure_strangeness(chosen: Serving, graph: bytes, fitted: Fitted, validation: Part, flop: float) -> None:
+    """Of the graph that serves: its threshold, since in int8 all images look somewhat stranger, and what that costs."""
+    assert chosen.tested.strangeness is not None
+    scores = serving.strangeness(graph, validation.spread(familiarity.images_to_look_at(flop)))
+    limit = fitted.record["threshold"]
+    if chosen.graph:
+        limit = chosen.record["strangeness_threshold"] = familiarity.threshold(scores)
+    fitted.record.update(familiarity.abstained(scores, chosen.tested.strangeness, limit))
 
 
 def _files(

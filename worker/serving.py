@@ -1,4 +1,7 @@
-"""Which graph answers on a CPU: the int8 one where it is as right as the network and faster, else the one in fp32."""
+"""Which graph answers on a CPU: the int8 one where it is as right as the network and faster, else the one in fp32.
+
+Not one in bf16, whatever the CPU has: ONNX Runtime 1.32 has no bf16 kernel for Conv, MatMul or Gemm on a CPU.
+"""
 
 import statistics
 import time
@@ -32,29 +35,41 @@ class Serving:
 
     graph: bytes | None
     record: dict[str, Any]
+    tested: "Tested"  # what the graph that serves said of test images
+
+
+@dataclass(frozen=True)
+class Tested:
+    answers: Answers
+    strangeness: Tensor | None  # n, before any threshold; None: the graph does not tell it
 
 
 def choose(onnx: bytes, train: Part, test: Part, answers: Answers, flop_per_image: float) -> Serving:
     """``answers``: the network's own, to all of ``test``."""
     image = test.some([0]).cpu().numpy()
     record = {"file": MODEL, "precision": "fp32", "threads": torch.get_num_threads()}
-    fp32 = session(onnx)
+    fp32, chosen = session(onnx), _some_of(test, flop_per_image)
+    tested = _ask(fp32, test, chosen)
+    found = _compared({"fp32": tested}, answers, chosen)
     try:
         if len(test) < FEWEST:
             raise NotQuantized(f"{len(test)} test images are too few to judge an int8 graph by")
         graph = quantize(onnx, train.spread(CALIBRATION).cpu().numpy())
     except NotQuantized as why:
-        return Serving(None, record | {"reason": str(why), "latency_ms": latencies({"fp32": fp32}, image)})
+        record |= {"checked": found, "latency_ms": latencies({"fp32": fp32}, image)}
+        return Serving(None, record | {"reason": str(why)}, tested)
     int8 = session(graph)
-    found = _compare(int8, test, answers, flop_per_image)
+    tested_in_int8 = _ask(int8, test, chosen)
+    found = _compared({"fp32": tested, "int8": tested_in_int8}, answers, chosen)
     table = latencies({"fp32": fp32, "int8": int8}, image)
     record |= {"checked": found, "latency_ms": table}
     if found["int8"] < found["network"] - LOSS:
-        return Serving(None, record | {"reason": f"int8 costs more than {LOSS:.1%} of accuracy: {_words(found)}"})
+        reason = f"int8 costs more than {LOSS:.1%} of accuracy: {_words(found)}"
+        return Serving(None, record | {"reason": reason}, tested)
     if not all(table["int8"][batch] < FASTER * table["fp32"][batch] for batch in table["fp32"]):
-        return Serving(None, record | {"reason": "int8 is no faster here"})
+        return Serving(None, record | {"reason": "int8 is no faster here"}, tested)
     reason = f"int8 is as accurate, {_words(found)}, and faster"
-    return Serving(graph, record | {"file": SERVING, "precision": "int8", "reason": reason})
+    return Serving(graph, record | {"file": SERVING, "precision": "int8", "reason": reason}, tested_in_int8)
 
 
 def latencies(graphs: Mapping[str, onnxruntime.InferenceSession], image: Pixels) -> dict[str, dict[str, float]]:
@@ -86,19 +101,34 @@ def strangeness(graph: bytes, images: Tensor) -> Tensor:
     return torch.cat([torch.from_numpy(scores) for scores in found])
 
 
-def _compare(int8: onnxruntime.InferenceSession, test: Part, answers: Answers, flop_per_image: float) -> dict[str, Any]:
-    """Accuracy of network and int8 graph on the first batches of the same shuffled test images."""
+def _some_of(test: Part, flop_per_image: float) -> Tensor:
+    """Rows of the test images that the graphs are asked: of a large network fewer, the same ones each time."""
     count = min(len(test), max(FEWEST, int(CHECK_FLOP / flop_per_image)))
-    chosen = torch.randperm(len(test), generator=torch.Generator().manual_seed(0))[:count].sort().values
+    return torch.randperm(len(test), generator=torch.Generator().manual_seed(0))[:count].sort().values
+
+
+def _ask(graph: onnxruntime.InferenceSession, test: Part, chosen: Tensor) -> Tested:
+    names = [output.name for output in graph.get_outputs()]
+    batches = [test.some(rows.tolist()).cpu().numpy() for rows in torch.split(chosen, ANSWER_BATCH)]
+    columns = zip(*(graph.run(names, {"images": images}) for images in batches), strict=True)
+    found = {name: torch.cat([*map(torch.from_numpy, column)]) for name, column in zip(names, columns, strict=True)}
+    return Tested(Answers(found["logits"], test.labels.cpu()[chosen]), found.get("strangeness"))
+
+
+def _compared(graphs: Mapping[str, Tested], answers: Answers, chosen: Tensor) -> dict[str, Any]:
+    """Accuracy of network and graphs on the chosen images, and how often each graph answers as the network does."""
     labels, own = answers.labels[chosen], answers.logits[chosen].argmax(1)
-    given = torch.cat([_labels(int8, test.some(part.tolist())) for part in torch.split(chosen, ANSWER_BATCH)])
-    right, same = (float((given == other).double().mean()) for other in (labels, own))
-    return {"images": count, "network": float((own == labels).double().mean()), "int8": right, "same_answer": same}
+    given = {name: tested.answers.logits.argmax(1) for name, tested in graphs.items()}
+    return {
+        "images": len(chosen),
+        "network": _share(own == labels),
+        **{name: _share(answer == labels) for name, answer in given.items()},
+        "same_answer": {name: _share(answer == own) for name, answer in given.items()},
+    }
 
 
-def _labels(graph: onnxruntime.InferenceSession, images: Tensor) -> Tensor:
-    (logits,) = graph.run(["logits"], {"images": images.cpu().numpy()})
-    return torch.from_numpy(logits).argmax(1)
+def _share(which: Tensor) -> float:
+    return float(which.double().mean())
 
 
 def _timed(graph: onnxruntime.InferenceSession, images: Pixels) -> float:
