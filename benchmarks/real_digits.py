@@ -3,7 +3,7 @@
 Needs the folder of a published model (--model: model.onnx and model.json) and digits in files whose names begin with
 the digit, in a folder per source (--photos). With MNIST's test files (--mnist) some of its digits are drawn under each
 hardship of benchmarks.hardships. Prints tables: right answers with normalize=center, with auto, and with auto when
-light and dark are exchanged.
+light and dark are exchanged; and how often the answer is the same when they are.
 """
 
 import argparse
@@ -61,7 +61,7 @@ def main() -> None:
 def _photos(reader: Reader, folder: Path) -> None:
     _head("source")
     files = sorted(file for file in folder.rglob("*.*") if file.is_file() and file.name[0].isdigit())
-    total = np.zeros(4, int)
+    total = np.zeros(5, int)
     for source, group in groupby(files, key=lambda file: file.parent):
         names = list(group)
         pictures = [decode(file.read_bytes(), PIXELS) for file in names]
@@ -77,7 +77,7 @@ def _hardships(reader: Reader, mnist: Path, count: int) -> None:
     digits, truth = read_images(images)[chosen, ..., 0], [str(label) for label in read_labels(labels)[chosen]]
     _head("hardship")
     _row(reader, "none", [Image.fromarray(digit) for digit in digits], truth)
-    total = np.zeros(4, int)
+    total = np.zeros(5, int)
     for name, hardship in HARDSHIPS.items():
         drawn = [hardship(np.random.default_rng((0, number)), digit) for number, digit in enumerate(digits)]
         total += _row(reader, name, [decode(data, PIXELS) for data in drawn], truth)
@@ -85,18 +85,20 @@ def _hardships(reader: Reader, mnist: Path, count: int) -> None:
 
 
 def _row(reader: Reader, name: str, pictures: Sequence[Image.Image], truth: Sequence[str]) -> np.ndarray:
-    """Print how many there are, and how many are read right in each way."""
+    """Print how many there are, how many are read right in each way, and how many as the same in either polarity."""
     negatives = [ImageOps.invert(picture.convert("RGB")) for picture in pictures]
     answers = (reader.read(pictures, "center"), reader.read(pictures, "auto"), reader.read(negatives, "auto"))
     right = [sum(label == true for label, true in zip(labels, truth, strict=True)) for labels in answers]
-    counts = np.array([len(truth), *right])
+    same = sum(label == other for label, other in zip(answers[1], answers[2], strict=True))
+    counts = np.array([len(truth), *right, same])
     _print(name, counts)
     return counts
 
 
 def _head(what: str) -> None:
     print(
-        f"\n| {what} | digits | right with center | right with auto | light and dark exchanged |\n|---|---|---|---|---|"
+        f"\n| {what} | digits | right with center | right with auto | light and dark exchanged | same answer |"
+        "\n|---|---|---|---|---|---|"
     )
 
 
