@@ -5,7 +5,7 @@ import numpy.typing as npt
 import pytest
 
 from core.digits.paper import Contrast, from_edge, measure
-from tests.sheets import BLACK, BLUE, CREAM, HEIGHT, WHITE, WIDTH, covered, grain, lines, painted, ramp, shadow
+from tests.sheets import BLACK, BLUE, CREAM, HEIGHT, WHITE, WIDTH, Plane, covered, grain, lines, painted, ramp, shadow
 
 INK, PAPER = covered(3) > 0.9, covered(3) == 0
 
@@ -54,6 +54,14 @@ def test_ink_in_the_shade_is_lifted_as_far_as_ink_in_the_light() -> None:
     shaded = x > 125 + y / 4
     lit, dim = (contrast.values[INK & place].mean() for place in (~shaded, shaded))
     assert 0.8 < dim / lit < 1.25
+
+
+@pytest.mark.parametrize("light", [ramp(0.35), ramp(0.6), shadow(0.5), shadow(0.7)], ids=["dim", "lit", "deep", "pale"])
+def test_the_negative_of_a_sheet_has_the_contrast_of_the_sheet(light: Plane) -> None:
+    sheet = painted(covered(3), BLUE, CREAM, light)
+    one, other = measured(sheet), measured(255 - sheet)
+    assert (one.inverted, other.inverted) == (True, False)
+    np.testing.assert_allclose(other.values, one.values, atol=1)
 
 
 def test_noise_and_squares_leave_the_ink_the_darkest() -> None:

@@ -16,6 +16,7 @@ Planes = npt.NDArray[np.float32]  # c x h x w
 Pixels = npt.NDArray[np.float32]  # c x n
 Mask = npt.NDArray[np.bool_]  # h x w, or of n pixels
 
+WHITE = 255.0  # the negative of a photo is lit as the photo is
 FLAT = 12.0  # grey levels by which even paper differs from itself, besides its grain
 GRAIN = 2.5  # times the grain's standard deviation, added to it
 KNOWN, KNOWN_EDGE = 0.8, 0.85  # share of a drawing, and of its edge, that is plainly paper or plainly ink
@@ -42,7 +43,7 @@ def measure(planes: Planes) -> Contrast:
     offset = _from_one_paper(planes)
     flattened = offset is None
     if offset is None:
-        offset = _from_one_paper(_evenly_lit(planes))
+        offset = _from_lit_paper(planes)
     if offset is None:
         offset = _from_paper_around(planes)
     return _toward_ink(offset, flattened)
@@ -84,6 +85,16 @@ def _from_one_paper(planes: Planes) -> Planes | None:
         paper = median(pixels)
         if _is_drawing(inner - paper[:, None], border - paper[:, None], slack):
             return np.asarray(planes - paper[..., None, None])
+    return None
+
+
+def _from_lit_paper(planes: Planes) -> Planes | None:
+    """The same, once the light is evened out: first of the picture where ink is darker, else of its negative."""
+    darker = bool(_ink_is_darker(planes).all())
+    for positive in (darker, not darker):
+        offset = _from_one_paper(_evenly_lit(planes if positive else WHITE - planes))
+        if offset is not None:
+            return offset if positive else -offset
     return None
 
 
@@ -148,8 +159,8 @@ def _from_paper_around(planes: Planes) -> Planes:
     sign = np.where(darker, 1, -1).astype(np.int16)[:, None, None]
     paper = _filled(smooth.round().astype(np.int16) * sign, max(3, round(min(planes.shape[1:]) * STROKE))) * sign
     offset = planes - paper
-    if darker.all():  # ink in the shade is as much darker than its paper as ink in the light, in proportion
-        light = paper.mean(0, dtype=np.float32)
+    if darker.all() or not darker.any():  # in the shade ink differs from its paper as in the light, in proportion
+        light = (paper if darker.all() else WHITE - paper).mean(0, dtype=np.float32)
         offset *= light.max() / light.clip(light.max() * DARKEST, None)
     return offset - median(offset[:, ::3, ::3].reshape(len(offset), -1))[:, None, None]
 
