@@ -305,6 +305,25 @@ def test_a_trainer_that_left_its_lost_job_changes_nothing(
     assert (job_of(job_id).status, job_of(job_id).attempt) == (JobStatus.RUNNING, 2)
 
 
+@pytest.mark.parametrize("alive", [0, 1000], ids=["that just ended", "that is still exiting"])
+def test_a_job_that_is_deleted_under_its_trainer_takes_no_worker_along(
+    loop: Callable[..., WorkerLoop], db: Database, enqueue: Enqueue, alive: int
+) -> None:
+    job_id = enqueue().id
+
+    def end_and_delete() -> None:
+        with db.write() as session:
+            if session.get(Job, job_id) is not None:
+                jobs.fail(session, Claim(job_id, 1), jobs.describe(DatasetInvalid("broken")), NOW)
+                control.delete(session, job_id)
+
+    process = FakeProcess(alive=alive, on_look=end_and_delete)
+    it = loop(process)
+    assert it.step() == Claim(job_id, 1)
+    assert process.signals == ([signal.SIGKILL] if alive else [])
+    assert it.step() is None
+
+
 def test_lost_jobs_of_others_are_looked_after_while_a_job_runs(
     loop: Callable[..., WorkerLoop], enqueue: Enqueue, claimed: Claimed, job_of: JobOf, clock: Clock, settings: Settings
 ) -> None:

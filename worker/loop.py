@@ -140,9 +140,9 @@ class WorkerLoop:
             process.terminate()
             return now + self._settings.stop_grace_s
         with self._db.read() as session:
-            job = jobs.get(session, claim.job_id)
-        if job.attempt != claim.attempt or job.worker_id != self.id:
-            return now  # fenced: the job is another's
+            job = session.get(Job, claim.job_id)
+        if job is None or job.attempt != claim.attempt or job.worker_id != self.id:
+            return now  # fenced: the job is another's, or has ended and was deleted
         if job.status is JobStatus.CANCELLING and job.wanted != "keep":
             return now + self._settings.cancel_grace_s  # the trainer's own beat tells it to stop
         if job.status is JobStatus.RUNNING and jobs.is_over_time(job, now):
@@ -158,8 +158,8 @@ class WorkerLoop:
         now = self._clock()
         try:
             with self._db.write() as session:
-                job = jobs.get(session, claim.job_id)
-                if job.status not in OWNED:
+                job = session.get(Job, claim.job_id)
+                if job is None or job.status not in OWNED:
                     return
                 silent_s = now - (job.beat_at or now)
                 if not self.stop.is_set() and jobs.is_over_time(job, now):
