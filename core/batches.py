@@ -165,7 +165,8 @@ def retry_or_fail(session: Session, claim: Claim, failure: JobFailure, now: floa
 def requeue_lost(session: Session, now: float, lease_s: float) -> list[str]:
     """Batches whose worker was silent for longer than the lease go back to the queue, or end. Returns their ids."""
     alive = exists().where(Worker.id == Batch.worker_id, Worker.beat_at >= now - lease_s)
-    lost = session.scalars(select(Batch).where(Batch.status == BatchStatus.RUNNING, ~alive)).all()
+    silent_ones = select(Batch).where(Batch.status == BatchStatus.RUNNING, ~alive)
+    lost = session.scalars(silent_ones.with_for_update(skip_locked=True, of=Batch)).all()
     for batch in lost:
         failure = WorkerLost(f"Worker {batch.worker_id} is lost: no sign of life for {lease_s:g} s.")
         retry_or_fail(session, Claim(batch.id, batch.attempt), failure, now)

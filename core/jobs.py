@@ -195,9 +195,13 @@ def retry_or_fail(session: Session, claim: Claim, failure: JobFailure, now: floa
 
 
 def requeue_lost(session: Session, now: float, lease_s: float) -> list[str]:
-    """Jobs whose worker has been silent for longer than the lease go back to the queue, or end. Returns their ids."""
+    """Jobs whose worker has been silent for longer than the lease go back to the queue, or end. Returns their ids.
+
+    Of several who look at once each job is one's alone; what somebody else has just locked is looked at the next time.
+    """
     alive = exists().where(Worker.id == Job.worker_id, Worker.beat_at >= now - lease_s)
-    lost = session.scalars(select(Job).where(Job.status.in_(OWNED), ~alive)).all()
+    silent_ones = select(Job).where(Job.status.in_(OWNED), ~alive)
+    lost = session.scalars(silent_ones.with_for_update(skip_locked=True, of=Job)).all()
     for job in lost:
         worker = session.get(Worker, job.worker_id) if job.worker_id else None
         silent = f"last sign of life {now - worker.beat_at:.1f} s ago" if worker else "not registered"

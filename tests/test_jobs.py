@@ -187,6 +187,32 @@ def test_the_job_of_a_silent_worker_goes_back_to_the_queue(db: Database, claimed
     assert job_of(claim.job_id).status is JobStatus.QUEUED
 
 
+def test_of_several_who_look_at_once_each_lost_job_is_found_by_one(
+    db: Database, claimed: Claimed, job_of: JobOf
+) -> None:
+    lost = {claimed().job_id for _ in range(20)}
+    found: list[str] = []
+    failures: list[Exception] = []
+    together = threading.Barrier(3)
+
+    def look() -> None:
+        together.wait()
+        try:
+            with db.write() as session:
+                found.extend(jobs.requeue_lost(session, NOW + 11, lease_s=10))
+        except ClaimLost as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=look) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert sorted(found) == sorted(lost)
+    assert {job_of(job_id).status for job_id in lost} == {JobStatus.QUEUED}
+
+
 def test_the_reason_of_a_lost_worker_carries_its_last_sign_of_life(
     db: Database, claimed: Claimed, job_of: JobOf
 ) -> None:
