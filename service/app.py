@@ -6,12 +6,12 @@ import time
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
-from sqlalchemy.exc import OperationalError
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware.cors import CORSMiddleware
 
@@ -21,6 +21,7 @@ from core.settings import Settings
 from core.store import LocalStore
 from service import problems
 from service.access import Access
+from service.background import for_ever
 from service.batcher import Batcher
 from service.checks import StoreCheck
 from service.gate import Gate
@@ -93,14 +94,14 @@ def create_app(settings: Settings) -> FastAPI:
                 app.state.outbound = await run_in_threadpool(_outbound)
             await reloader.check()  # a model that is there already answers the first request
             tasks = [
-                asyncio.create_task(run)
+                asyncio.create_task(for_ever(run))
                 for run in (
-                    reloader.run(),
-                    batcher.run(),
-                    access.run(db),
-                    metrics_routes.keep_looking(app.state.service),
-                    _look_after_jobs(db, settings),
-                    _deliver_webhooks(db, settings),
+                    reloader.run,
+                    batcher.run,
+                    partial(access.run, db),
+                    partial(metrics_routes.keep_looking, app.state.service),
+                    partial(_look_after_jobs, db, settings),
+                    partial(_deliver_webhooks, db, settings),
                 )
             ]
             try:
@@ -189,14 +190,11 @@ async def _look_after_jobs(db: Database, settings: Settings) -> None:
     forget_at = 0.0
     while True:
         await asyncio.sleep(settings.beat_s)
-        try:
-            await run_in_threadpool(_requeue_lost, db, settings.lease_s)
-            if time.monotonic() >= forget_at:
-                await run_in_threadpool(_forget_answers, db)
-                await run_in_threadpool(Uploads(settings).sweep, time.time())
-                forget_at = time.monotonic() + FORGET_EVERY_S
-        except OperationalError:
-            log.warning("the database does not answer", exc_info=True)
+        await run_in_threadpool(_requeue_lost, db, settings.lease_s)
+        if time.monotonic() >= forget_at:
+            await run_in_threadpool(_forget_answers, db)
+            await run_in_threadpool(Uploads(settings).sweep, time.time())
+            forget_at = time.monotonic() + FORGET_EVERY_S
 
 
 def _requeue_lost(db: Database, lease_s: float) -> None:

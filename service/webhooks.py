@@ -12,7 +12,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from sqlalchemy.exc import OperationalError
 from standardwebhooks import Webhook
 
 from core import webhooks
@@ -20,6 +19,7 @@ from core.db import Database
 from core.errors import Unreachable
 from core.recipe import secret_bytes
 from core.webhooks import Taken
+from service.background import for_ever
 from service.outbound import TIMEOUT_S, Outbound
 
 log = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ class Courier:
         self._chance = chance
 
     async def run(self) -> None:
-        await asyncio.gather(*(self._deliver_for_ever() for _ in range(AT_ONCE)), self._forget_for_ever())
+        await asyncio.gather(*(for_ever(run) for run in [self._deliver_for_ever] * AT_ONCE + [self._forget_for_ever]))
 
     async def deliver_one(self) -> bool:
         """Try what is due for longest; False: nothing is."""
@@ -69,20 +69,12 @@ class Courier:
 
     async def _deliver_for_ever(self) -> None:
         while True:
-            try:
-                busy = await self.deliver_one()
-            except OperationalError:
-                log.warning("the database does not answer; deliveries wait", exc_info=True)
-                busy = False
-            if not busy:
+            if not await self.deliver_one():
                 await asyncio.sleep(POLL_S)
 
     async def _forget_for_ever(self) -> None:
         while True:
-            try:
-                await asyncio.to_thread(self.forget)
-            except OperationalError:
-                log.warning("the database does not answer; old deliveries stay", exc_info=True)
+            await asyncio.to_thread(self.forget)
             await asyncio.sleep(FORGET_EVERY_S)
 
     def forget(self) -> None:

@@ -95,11 +95,9 @@ HOMES = {
     "sqlalchemy.exc": (  # a database that does not answer
         "core.*",
         "service.access",
-        "service.app",
         "service.reloader",
         "service.routes.health",
         "service.routes.metrics",
-        "service.webhooks",
         "worker.doctor",
         "worker.failures",
         "worker.loop",
