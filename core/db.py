@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, create_engine, event, inspect, make_url, text
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as NoneFree
 from sqlalchemy.orm import Session
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 BUSY_MS = 30_000  # that a writer waits for another; SQLite only
 MIGRATION_LOCK = 7_365_201  # any number of ours; PostgreSQL only
+UNAVAILABLE = (OperationalError, InterfaceError, NoneFree)  # locked, full or away: trying again may help
 
 
 class Database:

@@ -100,7 +100,6 @@ HOMES = {
         "service.routes.metrics",
         "worker.doctor",
         "worker.failures",
-        "worker.loop",
         "worker.report",
         "worker.trainer",
     ),

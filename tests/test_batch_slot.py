@@ -1,5 +1,7 @@
 """worker.batches: what becomes of the batch beside a worker's job, whatever becomes of its process."""
 
+import errno
+import os
 import signal
 import threading
 from collections.abc import Callable, Sequence
@@ -113,6 +115,17 @@ def test_a_process_that_says_nothing_has_died_even_with_exit_code_0(it: Setting)
     it.tend(it.slot(FakeProcess(0), FakeProcess(alive=99)), 2)
     assert it.batch.error is not None
     assert it.batch.error["code"] == "internal"
+
+
+def test_a_process_that_cannot_even_be_started_counts_as_a_death(it: Setting) -> None:
+    it.tend(BatchSlot(it.settings, it.db, WORKER, it.stop, lambda: it.now, no_space), 9)
+    error = it.batch.error
+    assert error is not None
+    assert (it.batch.status, it.batch.attempt, error["code"]) == (BatchStatus.FAILED, 3, "disk_full")
+
+
+def no_space(claim: Claim, settings: Settings) -> Process:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def test_a_cancelled_batch_loses_its_process(it: Setting) -> None:

@@ -1,12 +1,16 @@
 """worker.loop: what becomes of a job, whatever becomes of its trainer. No trainer is started here."""
 
+import errno
+import os
 import signal
 from collections.abc import Callable
+from contextlib import ExitStack
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import text, update
 from sqlalchemy.exc import OperationalError
 
+import core.db
 import worker.loop
 from core import control, events, jobs
 from core.db import Database
@@ -16,8 +20,9 @@ from core.settings import Settings
 from core.tables import Job, JobStatus, Worker
 from tests.conftest import NOW
 from tests.fakes import FakeLauncher, FakeProcess
-from worker.launch import EXIT_CLAIM_LOST, EXIT_INTERRUPTED, Process
+from worker.launch import EXIT_CLAIM_LOST, EXIT_INTERRUPTED, Launcher, Process
 from worker.loop import WorkerLoop
+from worker.sweep import Sweep
 
 Enqueue = Callable[..., Job]
 Claimed = Callable[..., Claim]
@@ -52,7 +57,7 @@ def clock() -> Clock:
 def loop(settings: Settings, db: Database, clock: Clock) -> Callable[..., WorkerLoop]:
     """A registered worker whose trainers are the given processes."""
 
-    def make(*processes: Process, launcher: FakeLauncher | None = None) -> WorkerLoop:
+    def make(*processes: Process, launcher: Launcher | None = None) -> WorkerLoop:
         made = WorkerLoop(settings, db, launcher or FakeLauncher(processes), clock)
         with db.write() as session:
             jobs.register(session, Worker(id=made.id, host="here", pid=1, started_at=clock(), beat_at=clock()))
@@ -135,6 +140,66 @@ def test_a_trainer_that_says_nothing_has_failed_even_with_exit_code_0(
     error = job_of(job_id).error
     assert error is not None
     assert error["code"] == "internal"
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [(errno.ENOSPC, "disk_full"), (errno.EDQUOT, "disk_full"), (errno.EAGAIN, "internal")]
+)
+def test_a_trainer_that_cannot_even_be_started_is_tried_again_and_then_its_job_fails(
+    loop: Callable[..., WorkerLoop], enqueue: Enqueue, job_of: JobOf, error: int, code: str
+) -> None:
+    job_id = enqueue(max_attempts=2).id
+
+    def launch(claim: Claim, settings: Settings) -> Process:
+        raise OSError(error, os.strerror(error))
+
+    it = loop(launcher=launch)
+    it.step()
+    assert (job_of(job_id).status, job_of(job_id).failures) == (JobStatus.QUEUED, 1)
+    it.step()
+    job = job_of(job_id)
+    assert (job.status, job.error and job.error["code"]) == (JobStatus.FAILED, code)
+
+
+def test_a_sweep_that_fails_stops_no_beat_and_no_job(
+    loop: Callable[..., WorkerLoop], enqueue: Enqueue, job_of: JobOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: Sweep) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(Sweep, "tend", fail)
+    job_id = enqueue().id
+    assert loop(FakeProcess(KILLED, alive=2)).step() == Claim(job_id, 1)
+    assert job_of(job_id).failures == 1
+
+
+def test_a_frozen_trainer_that_holds_the_database_is_killed_and_its_job_goes_on(
+    settings: Settings, db: Database, enqueue: Enqueue, job_of: JobOf, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = enqueue().id
+    monkeypatch.setattr(core.db, "BUSY_MS", 1)
+    impatient = Database(settings.resolved_database_url)
+    held = ExitStack()
+
+    class Frozen(FakeProcess):
+        def poll(self) -> int | None:
+            if not self.signals and clock() == NOW:
+                held.enter_context(db.write()).execute(text("SELECT 1"))
+            clock.move(settings.stall_s / 4)
+            return super().poll()
+
+        def kill(self) -> None:
+            super().kill()
+            held.close()
+
+    process = Frozen(alive=100)
+    it = WorkerLoop(settings, impatient, FakeLauncher([process]), clock)
+    with db.write() as session:
+        jobs.register(session, Worker(id=it.id, host="here", pid=1, started_at=clock(), beat_at=clock()))
+    it.step()
+    assert process.signals == [signal.SIGKILL]
+    assert (job_of(job_id).status, job_of(job_id).failures) == (JobStatus.QUEUED, 1)
+    impatient.close()
 
 
 def test_what_the_trainer_said_itself_stands(

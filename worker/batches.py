@@ -15,7 +15,7 @@ from core.db import Database
 from core.errors import ClaimLost, InternalFailure, JobFailure, Killed, NotFound
 from core.settings import Settings
 from core.tables import BatchStatus
-from worker.launch import BATCH_LOG, Process, start_batch
+from worker.launch import BATCH_LOG, Process, not_started, start_batch
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +75,14 @@ class BatchSlot:
             claim = batches.claim(session, self._worker_id, now)
         if claim is not None:
             log.info("claimed %s, attempt %d", claim.batch_id, claim.attempt)
+            self._start(claim)
+
+    def _start(self, claim: Claim) -> None:
+        try:
             self._running = claim, self._launch(claim, self._settings)
+        except OSError as error:
+            log.warning("%s, attempt %d: no process started", claim.batch_id, claim.attempt, exc_info=True)
+            self._record(claim, not_started(error))
 
     def _look_after(self, claim: Claim, process: Process) -> None:
         code = process.poll()

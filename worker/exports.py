@@ -8,7 +8,7 @@ from typing import Protocol
 from core import exports
 from core.db import Database
 from core.settings import Settings
-from worker.launch import Process, start_export
+from worker.launch import Process, not_started, start_export
 
 log = logging.getLogger(__name__)
 TIMEOUT_S = 600.0  # a ResNet-50 takes half a minute on one slow core
@@ -62,7 +62,15 @@ class ExportSlot:
             model_id = exports.begin(session)
         if model_id is not None:
             log.info("exporting %s", model_id)
-            self._running = model_id, self._launch(model_id, self._settings), now + TIMEOUT_S
+            self._start(model_id, now + TIMEOUT_S)
+
+    def _start(self, model_id: str, until: float) -> None:
+        try:
+            self._running = model_id, self._launch(model_id, self._settings), until
+        except OSError as error:
+            log.warning("no process to export %s started", model_id, exc_info=True)
+            with self._db.write() as session:
+                exports.failed(session, model_id, str(not_started(error)), last=False)
 
     def _look_after(self, model_id: str, process: Process, until: float) -> None:
         code = process.poll()

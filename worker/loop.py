@@ -7,12 +7,11 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-from sqlalchemy.exc import OperationalError
-
 from core import jobs, logs
-from core.db import Database
+from core.db import UNAVAILABLE, Database
 from core.errors import ClaimLost, InternalFailure, JobFailure, Killed, TimedOut
 from core.ids import new_id
 from core.jobs import Claim
@@ -20,7 +19,7 @@ from core.settings import Settings
 from core.tables import OWNED, Job, JobStatus, Worker
 from worker.batches import BatchSlot
 from worker.exports import ExportSlot
-from worker.launch import EXIT_INTERRUPTED, Launcher, Process, start_trainer
+from worker.launch import EXIT_INTERRUPTED, Launcher, Process, not_started, start_trainer
 from worker.sweep import Sweep
 
 log = logging.getLogger(__name__)
@@ -57,7 +56,7 @@ class WorkerLoop:
         while not self.stop.is_set():
             try:
                 claim = self.step()
-            except OperationalError:  # the database is away for a moment; the lease decides about what we held
+            except UNAVAILABLE:  # for a moment; the lease decides about what we held
                 log.warning("the database does not answer; trying again", exc_info=True)
                 claim = None
             if claim is None:
@@ -75,12 +74,21 @@ class WorkerLoop:
             claim = jobs.claim(session, self.id, now)
         if claim is not None:
             log.info("claimed %s, attempt %d", claim.job_id, claim.attempt, extra=_about(claim))
-            self._watch(claim, self._launch(claim, self._settings))
+            self._run(claim)
         else:
-            self._batches.tend()
-            self._exports.tend()
-            self._while_idle()
+            for duty in (self._batches.tend, self._exports.tend, self._while_idle):
+                self._try(duty)
         return claim
+
+    def _run(self, claim: Claim) -> None:
+        try:
+            process = self._launch(claim, self._settings)
+        except OSError as error:  # no space for its log, or no memory for its process
+            log.warning("%s, attempt %d: no trainer started", claim.job_id, claim.attempt, exc_info=True)
+            self._until_recorded(partial(self._record_failure, claim, not_started(error)))
+            self._pause()
+        else:
+            self._watch(claim, process)
 
     def _register(self) -> None:
         now = self._clock()
@@ -99,31 +107,42 @@ class WorkerLoop:
             jobs.worker_beat(session, self.id, now)
             for job_id in jobs.requeue_lost(session, now, self._settings.lease_s):
                 log.warning("%s had lost its worker", job_id, extra=logs.fields(job_id=job_id))
-        self._sweep.tend()
+        self._try(self._sweep.tend)
 
     def _watch(self, claim: Claim, process: Process) -> None:
-        """Until the trainer has ended, one way or another; then make sure that the row says so."""
+        """Until the trainer has ended, one way or another; then make sure that the row says so.
+
+        Whether its time is over is asked first: a frozen one may hold the lock that everything else waits for.
+        """
         stop_by: float | None = None  # when a trainer that was asked to stop is killed
         while process.poll() is None:
-            try:
-                self._beat()
-                self._batches.tend()
-                self._exports.tend()
-                stop_by = stop_by or self._deadline(claim, process)
-            except OperationalError:
-                log.warning("the database does not answer; watching on", exc_info=True)
+            stop_by = stop_by or self._try(partial(self._deadline, claim, process))
             if stop_by is not None and self._clock() >= stop_by:
                 process.kill()
+            for duty in (self._beat, self._batches.tend, self._exports.tend):
+                self._try(duty)
             self._pause()
         code = process.wait()
         log.info("%s, attempt %d: the trainer ended with %d", claim.job_id, claim.attempt, code, extra=_about(claim))
+        self._until_recorded(partial(self._record_end, claim, code))
+
+    def _try(self, duty: Callable[[], float | None]) -> float | None:
+        """One of several, which must not keep the others from being done: its turn comes again."""
+        try:
+            return duty()
+        except (*UNAVAILABLE, OSError):
+            log.warning("going on without it for now", exc_info=True)
+            return None
+
+    def _until_recorded(self, record: Callable[[], None]) -> None:
+        """Nobody else would: while we beat, the job counts as run."""
         while True:
             try:
-                return self._record_end(claim, code)
-            except OperationalError:  # nobody else would: while we beat, the job counts as run
+                return record()
+            except UNAVAILABLE:
                 if self.stop.is_set():
                     raise
-                log.warning("the database does not answer; its job still has to end", exc_info=True)
+                log.warning("the database does not answer; the job still has to end", exc_info=True)
                 self._pause()
 
     def _pause(self) -> None:
@@ -173,6 +192,13 @@ class WorkerLoop:
                         Killed(f"No sign of life for {silent_s:.0f} s: killed.", STALLED) if stalled else _cause(code)
                     )
                     jobs.retry_or_fail(session, claim, cause, now)
+        except ClaimLost:
+            log.warning("%s belongs to another attempt by now", claim.job_id, extra=_about(claim))
+
+    def _record_failure(self, claim: Claim, failure: JobFailure) -> None:
+        try:
+            with self._db.write() as session:
+                jobs.retry_or_fail(session, claim, failure, self._clock())
         except ClaimLost:
             log.warning("%s belongs to another attempt by now", claim.job_id, extra=_about(claim))
 
