@@ -15,11 +15,12 @@ from core.tables import ENDED, Checkpoint, Job, JobStatus
 def cancel(session: Session, job_id: str, now: float, keep: bool = False) -> Job:
     """A waiting job is cancelled at once; a running one is asked to stop. Conflict when it has ended.
 
-    ``keep``: a running one publishes its best epoch so far as a model first.
+    ``keep``: a running one publishes its best epoch so far as a model first; to cancel it again without ``keep`` takes
+    that back.
     """
     job = jobs.get(session, job_id)
     if job.status is JobStatus.CANCELLING:
-        return job
+        return job if keep or job.wanted is None else _wants(session, job, None)
     if keep and job.status in (JobStatus.QUEUED, JobStatus.PAUSED):
         raise Conflict(f"A {job.status} job cannot publish what it has; cancel it with keep while it runs.")
     running = job.status is JobStatus.RUNNING
@@ -82,10 +83,10 @@ def _asked(session: Session, job: Job, to: JobStatus, now: float, **columns: Any
 
 
 def _wants(session: Session, job: Job, wanted: str | None) -> Job:
-    """Leave word for the trainer of a running job, which hears of it at its next beat."""
-    running = update(Job).where(Job.id == job.id, Job.status == JobStatus.RUNNING)
-    if session.execute(running.values(wanted=wanted).returning(Job.id)).scalar_one_or_none() is None:
-        raise Conflict("The job has just stopped running; look at it again.")
+    """Leave word for the trainer of a job, which hears of it at its next beat."""
+    as_it_was = update(Job).where(Job.id == job.id, Job.status == job.status)
+    if session.execute(as_it_was.values(wanted=wanted).returning(Job.id)).scalar_one_or_none() is None:
+        raise Conflict("The job has just changed; look at it again.")
     session.refresh(job)
     return job
 

@@ -123,6 +123,21 @@ def test_a_cancelled_job_that_keeps_what_it_has_ends_as_cancelled_with_its_model
     assert (job.status, job.model_id, job.finished_at) == (JobStatus.CANCELLED, model.id, NOW + 1)
 
 
+def test_what_was_to_be_kept_can_still_be_given_up(
+    db: Database, claimed: Claimed, job_of: JobOf, published: Callable[..., Model]
+) -> None:
+    model = published()
+    claim = claimed()
+    do(db, control.cancel, claim.job_id, NOW, True)
+    assert do(db, control.cancel, claim.job_id, NOW, True).wanted == "keep"
+    assert do(db, control.cancel, claim.job_id, NOW).wanted is None
+    assert do(db, control.cancel, claim.job_id, NOW, True).wanted is None  # its trainer may have given it up by now
+    with pytest.raises(ClaimLost):
+        do(db, jobs.succeed, claim, model.id, NOW)
+    do(db, jobs.release, claim, "stopped", NOW)
+    assert (status(job_of, claim.job_id), job_of(claim.job_id).model_id) == (JobStatus.CANCELLED, None)
+
+
 def test_a_cancelled_job_that_keeps_nothing_publishes_nothing(
     db: Database, claimed: Claimed, job_of: JobOf, published: Callable[..., Model]
 ) -> None:
