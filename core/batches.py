@@ -151,6 +151,15 @@ def release(session: Session, claim: Claim) -> None:
     _end_attempt(session, claim, BatchStatus.QUEUED, worker_id=None)
 
 
+def release_unwatched(session: Session, worker_id: str) -> list[str]:
+    """As of jobs: to be called by a worker whose batch's process runs no more, or never did. Returns their ids."""
+    held = select(Batch).where(Batch.worker_id == worker_id, Batch.status == BatchStatus.RUNNING)
+    found = session.scalars(held).all()
+    for batch in found:
+        release(session, Claim(batch.id, batch.attempt))
+    return [batch.id for batch in found]
+
+
 def retry_or_fail(session: Session, claim: Claim, failure: JobFailure, now: float) -> None:
     """An attempt died. Queue the batch again, with the reason; the third death is its end."""
     batch = get(session, claim.batch_id)

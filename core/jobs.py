@@ -178,6 +178,18 @@ def release(session: Session, claim: Claim, reason: str, now: float) -> None:
         cancelled(session, claim, now)
 
 
+def release_unwatched(session: Session, worker_id: str, now: float) -> list[str]:
+    """To be called by a worker that watches no job: those that it holds all the same go back to the queue.
+
+    The connection broke between the commit of its claim and the answer. Returns their ids.
+    """
+    held = select(Job).where(Job.worker_id == worker_id, Job.status.in_(OWNED))
+    found = session.scalars(held).all()
+    for job in found:
+        release(session, Claim(job.id, job.attempt), "the worker did not hear that it had claimed it", now)
+    return [job.id for job in found]
+
+
 def is_over_time(job: Job, now: float) -> bool:
     """Whether a running job has run for longer than its recipe allows."""
     limit = Recipe.model_validate(job.recipe).time_limit_s

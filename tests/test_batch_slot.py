@@ -124,6 +124,12 @@ def test_a_process_that_cannot_even_be_started_counts_as_a_death(it: Setting) ->
     assert (it.batch.status, it.batch.attempt, error["code"]) == (BatchStatus.FAILED, 3, "disk_full")
 
 
+def test_a_batch_that_was_claimed_without_the_slots_knowledge_is_claimed_again(it: Setting) -> None:
+    it.do(batches.claim, WORKER, NOW)()  # committed, and the answer lost
+    it.tend(it.slot(FakeProcess(alive=99)), 2)
+    assert it.claims == [Claim(BATCH, 2)]
+
+
 def no_space(claim: Claim, settings: Settings) -> Process:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 

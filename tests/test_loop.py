@@ -3,12 +3,13 @@
 import errno
 import os
 import signal
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 
 import pytest
 from sqlalchemy import text, update
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
 
 import core.db
 import worker.loop
@@ -17,7 +18,7 @@ from core.db import Database
 from core.errors import DatasetInvalid
 from core.jobs import Claim
 from core.settings import Settings
-from core.tables import Job, JobStatus, Worker
+from core.tables import OWNED, Job, JobStatus, Worker
 from tests.conftest import NOW
 from tests.fakes import FakeLauncher, FakeProcess
 from worker.launch import EXIT_CLAIM_LOST, EXIT_INTERRUPTED, Launcher, Process
@@ -262,6 +263,25 @@ def test_a_cancelled_trainer_gets_its_time_and_no_more(
     assert job_of(job_id).status is JobStatus.CANCELLED
 
 
+def test_a_trainer_that_was_to_keep_what_it_has_is_killed_once_that_is_not_wanted_any_more(
+    loop: Callable[..., WorkerLoop], db: Database, enqueue: Enqueue, job_of: JobOf, clock: Clock, settings: Settings
+) -> None:
+    job_id = enqueue().id
+    keeps = iter([True, True, False])
+
+    def look() -> None:
+        clock.move(settings.beat_s)
+        with db.write() as session:
+            if jobs.get(session, job_id).status in OWNED:
+                control.cancel(session, job_id, clock(), next(keeps, False))
+                jobs.beat(session, Claim(job_id, 1), clock())
+
+    process = FakeProcess(alive=1000, on_look=look)
+    loop(process).step()
+    assert process.signals == [signal.SIGKILL]
+    assert (job_of(job_id).status, job_of(job_id).model_id) == (JobStatus.CANCELLED, None)
+
+
 def test_a_cancelled_trainer_that_stops_by_itself_is_not_killed(
     loop: Callable[..., WorkerLoop], db: Database, enqueue: Enqueue, job_of: JobOf
 ) -> None:
@@ -461,6 +481,32 @@ def refuse(monkeypatch: pytest.MonkeyPatch, it: WorkerLoop, method: str, times: 
 
     monkeypatch.setattr(it, method, answer)
     return calls
+
+
+def test_a_job_whose_claim_was_committed_and_not_heard_of_is_claimed_again(
+    loop: Callable[..., WorkerLoop], db: Database, enqueue: Enqueue, job_of: JobOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = enqueue().id
+    launcher = FakeLauncher([FakeProcess(KILLED)])
+    it = loop(launcher=launcher)
+    write = db.write
+    cuts: list[str] = []
+
+    @contextmanager
+    def write_and_break() -> Iterator[Session]:
+        with write() as session:
+            yield session
+        if not cuts and job_of(job_id).status is JobStatus.RUNNING:
+            cuts.append(job_id)
+            raise OperationalError("COMMIT", {}, Exception("server closed the connection unexpectedly"))
+
+    monkeypatch.setattr(db, "write", write_and_break)
+    with pytest.raises(OperationalError):
+        it.step()
+    assert (job_of(job_id).status, launcher.claims) == (JobStatus.RUNNING, [])
+    it.step()
+    assert launcher.claims == [Claim(job_id, 2)]
+    assert job_of(job_id).failures == 1  # of the second attempt's trainer
 
 
 def test_a_worker_runs_until_told_to_stop_and_says_goodbye(

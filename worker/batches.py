@@ -72,6 +72,8 @@ class BatchSlot:
         with self._db.write() as session:
             for batch_id in batches.requeue_lost(session, now, self._settings.lease_s):
                 log.warning("%s had lost its worker", batch_id)
+            for batch_id in batches.release_unwatched(session, self._worker_id):
+                log.warning("%s was claimed without our knowledge", batch_id)
             claim = batches.claim(session, self._worker_id, now)
         if claim is not None:
             log.info("claimed %s, attempt %d", claim.batch_id, claim.attempt)

@@ -71,6 +71,8 @@ class WorkerLoop:
         self._beat()
         now = self._clock()
         with self._db.write() as session:
+            for job_id in jobs.release_unwatched(session, self.id, now):
+                log.warning("%s was claimed without our knowledge", job_id, extra=logs.fields(job_id=job_id))
             claim = jobs.claim(session, self.id, now)
         if claim is not None:
             log.info("claimed %s, attempt %d", claim.job_id, claim.attempt, extra=_about(claim))
