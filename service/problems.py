@@ -11,6 +11,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
+from core.db import UNAVAILABLE
 from core.errors import (
     ClientLeft,
     Conflict,
@@ -34,6 +35,9 @@ from service.openapi import SCHEMAS, complete
 
 log = logging.getLogger(__name__)
 MEDIA_TYPE = "application/problem+json"
+NO_DATABASE = "The database does not answer just now; try again in a moment."
+FULL_DATABASE = "The disk of the database is full: nothing can be written until space is freed."
+FULL = ("disk is full", "No space left")  # in the words of SQLite and PostgreSQL
 OIP = "/v2/"  # a protocol that has its own form of an error
 TITLES = {499: "Client Closed Request"}  # of no RFC, but what logs have called it since nginx
 
@@ -117,6 +121,8 @@ def problem(request: Request, status: int, code: str, detail: str, **more: Any) 
 def install(app: FastAPI) -> None:
     """Answer every error that the framework or we can raise with a problem."""
     app.add_exception_handler(TuneserveError, answer_to)
+    for unavailable in UNAVAILABLE:
+        app.add_exception_handler(unavailable, _unavailable)
     app.add_exception_handler(RequestValidationError, _validation)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(Exception, _unexpected)
@@ -167,6 +173,15 @@ def answer_to(request: Request, error: Exception) -> JSONResponse:
 def answer_to_any(request: Request, error: TuneserveError | HTTPException) -> JSONResponse:
     """The same, of what the framework raises too."""
     return answer_to(request, error) if isinstance(error, TuneserveError) else _http(request, error)
+
+
+def _unavailable(request: Request, error: Exception) -> JSONResponse:
+    """A database that is locked, full or away is no error of ours, and passes. A table that is not there is one."""
+    if getattr(getattr(error, "orig", None), "sqlite_errorname", "") == "SQLITE_ERROR":
+        raise error
+    log.warning("%s %s: the database does not answer", request.method, request.url.path, exc_info=error)
+    full = any(words in str(error) for words in FULL)
+    return answer_to(request, NoSpace(FULL_DATABASE) if full else NotReady(NO_DATABASE))
 
 
 def _validation(request: Request, error: Exception) -> JSONResponse:

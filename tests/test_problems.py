@@ -7,12 +7,24 @@ import httpx
 import pytest
 from fastapi import FastAPI, Query
 from pydantic import BaseModel
+from sqlalchemy import text
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as NoneFree
 from starlette.exceptions import HTTPException
 
+import core.db
 from core import errors
+from core.db import Database
 from core.errors import Damaged, InvalidInput, NotReady, Overloaded, TuneserveError
+from core.settings import Settings
 from service import problems
 from service.limits import RequestId
+from tests.conftest import running
+
+LOCKED = OperationalError("BEGIN IMMEDIATE", {}, Exception("database is locked"))
+AWAY = InterfaceError("SELECT 1", {}, Exception("connection refused"))
+FULL = OperationalError("INSERT", {}, Exception("database or disk is full"))
+FULL_POSTGRES = OperationalError("INSERT", {}, Exception("could not extend file: No space left on device"))
 
 
 class Inner(BaseModel):
@@ -182,3 +194,33 @@ async def test_what_is_not_json_is_called_so_and_where() -> None:
     assert error["pointer"] == ""
     assert "not JSON" in error["detail"]
     assert "character 10" in error["detail"]
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (LOCKED, "not_ready"),
+        (AWAY, "not_ready"),
+        (NoneFree("QueuePool limit reached"), "not_ready"),
+        (FULL, "disk_full"),
+        (FULL_POSTGRES, "disk_full"),
+    ],
+)
+async def test_a_database_that_does_not_answer_is_no_error_of_ours(error: Exception, code: str) -> None:
+    answer = await answer_to(error)
+    assert (answer.status_code, answer.json()["code"], answer.headers["retry-after"]) == (503, code, "5")
+    assert "BEGIN" not in answer.text
+
+
+async def test_a_locked_database_refuses_a_job_for_the_moment(
+    settings: Settings, db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(core.db, "BUSY_MS", 1)
+    async with running(settings) as http:
+        with db.write() as session:
+            session.execute(text("SELECT 1"))  # the lock is held from here on
+            refused = await http.post("/jobs", json={})
+        taken = await http.post("/jobs", json={})
+    assert (refused.status_code, refused.json()["code"]) == (503, "not_ready")
+    assert int(refused.headers["retry-after"]) > 0
+    assert taken.status_code == 202
