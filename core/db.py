@@ -28,7 +28,8 @@ class Database:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self._engine = create_engine(url, pool_pre_ping=not url.startswith("sqlite"))
+        # an error goes into logs and rows, and what was to be written may be a secret
+        self._engine = create_engine(url, hide_parameters=True, pool_pre_ping=not url.startswith("sqlite"))
         if self._engine.dialect.name == "sqlite":
             _make_directory(url)
             event.listen(self._engine, "connect", _set_pragmas)

@@ -38,7 +38,8 @@ class Settings(BaseSettings):
 
     # where things are
     data_dir: Path = Path("tuneserve-data")  # database, checkpoints, models, logs
-    database_url: str | None = None  # default: SQLite in data_dir; never on a network file system
+    # default: SQLite in data_dir; never on a network file system. Not shown, since it may hold a password
+    database_url: str | None = Field(None, repr=False)
     datasets_dir: Path | None = None  # holds <name>/ with the files of a data set; default: data_dir/datasets
     weights_dir: Path | None = None  # cache of pre-trained weights; default: data_dir/weights
     weights_file: Path | None = None  # a state dict to use for "imagenet", whatever its name

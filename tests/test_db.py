@@ -65,6 +65,14 @@ def test_a_write_that_fails_leaves_nothing(db: Database) -> None:
     assert workers(db) == set()
 
 
+def test_an_error_does_not_tell_what_was_to_be_written(db: Database) -> None:
+    add_worker(db, "worker_a")
+    with pytest.raises(IntegrityError) as error, db.write() as session:
+        session.add(Worker(id="worker_a", host="whsec_secret", pid=1, started_at=NOW, beat_at=NOW))
+    assert "UNIQUE" in str(error.value)
+    assert "whsec_secret" not in str(error.value) + repr(error.value)
+
+
 def test_a_reader_sees_one_state_while_others_write(db: Database) -> None:
     with db.read() as session:
         assert session.scalar(text("SELECT count(*) FROM workers")) == 0

@@ -68,6 +68,12 @@ def test_what_is_named_is_taken(tmp_path: Path) -> None:
     assert settings.resolved_weights_dir == tmp_path / "w"
 
 
+def test_no_secret_is_shown() -> None:
+    settings = Settings(database_url="postgresql+psycopg://me:word@db/x", api_keys="me:admin:opensesame0123456789")
+    assert "word" not in repr(settings) + str(settings)
+    assert "opensesame" not in repr(settings) + str(settings)
+
+
 def test_the_database_is_the_same_one_from_any_working_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
