@@ -16,7 +16,7 @@ import httpx
 RESTART_AFTER_S = 1.0
 WATCH_S = 0.5
 CHECK = "from core.settings import read_or_exit; read_or_exit()"
-STOP_GRACE_S = 15.0  # the worker gives its trainer 5 s of these
+STOP_GRACE_S = 30.0  # the worker gives its trainer 20 s of these (TUNESERVE_STOP_GRACE_S)
 
 
 class StartFailed(Exception):

@@ -1,6 +1,7 @@
 """client.processes: two programs held together. Small scripts stand in for service and worker."""
 
 import contextlib
+import re
 import signal
 import socket
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ import pytest
 
 from client import processes
 from client.processes import StartFailed, Together, environment, url_of
+from core.settings import Settings
 
 SERVICE = """
 import http.server, os, signal, sys
@@ -175,3 +177,11 @@ def test_the_environment_decides_where_no_option_does(monkeypatch: pytest.Monkey
     monkeypatch.setenv("TUNESERVE_PORT", "1234")
     assert url_of(None, None) == "http://there:1234"
     assert url_of("here", 5) == "http://here:5"
+
+
+def test_a_worker_has_time_to_stop_its_trainer_and_say_goodbye() -> None:
+    compose = (Path(__file__).parents[1] / "docker-compose.yml").read_text()
+    (period,) = re.findall(r"stop_grace_period: (\d+)s", compose)
+    needed = Settings().stop_grace_s + 5
+    assert needed < processes.STOP_GRACE_S
+    assert int(period) > needed
