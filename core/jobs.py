@@ -16,7 +16,7 @@ from core import events
 from core.errors import ClaimLost, InvalidInput, JobFailure, NotFound, Overloaded, WorkerLost
 from core.ids import new_id
 from core.recipe import Recipe
-from core.tables import OWNED, TRANSITIONS, Job, JobStatus, Model, Worker
+from core.tables import ENDED, OWNED, TRANSITIONS, Job, JobStatus, Model, Worker
 
 
 @dataclass(frozen=True)
@@ -292,8 +292,22 @@ def move(
     guarded = update(Job).where(Job.id == job_id, Job.status.in_(sources & set(only_from or sources)))
     if claim is not None:  # back in the queue the attempt is still the last one, but no longer the owner
         guarded = guarded.where(Job.attempt == claim.attempt, Job.status.in_(OWNED))
-    moved = session.execute(guarded.values(status=to, **columns).returning(Job.id)).scalar_one_or_none()
+    changed = guarded.values(status=to, **columns).returning(Job).execution_options(populate_existing=True)
+    moved = session.execute(changed).scalar_one_or_none()
     if moved is None:
         return False
+    if to not in OWNED:
+        _round_off(moved, now)
     events.append(session, job_id, "status", {"status": to, **(detail or {})}, now)
     return True
+
+
+def _round_off(job: Job, now: float) -> None:
+    """No attempt runs any more: what its trainer left open, for it may have been killed, ends now."""
+    job.estimated_finish = None
+    if job.phases and job.phases[-1]["ended_at"] is None:
+        job.phases = [*job.phases[:-1], job.phases[-1] | {"ended_at": now}]
+    if job.status not in ENDED:
+        job.phase = None
+    elif job.worker_id is not None and job.claimed_at is not None:  # an attempt has ended, and not a wait
+        job.timing = {"total_s": now - job.claimed_at} | job.timing

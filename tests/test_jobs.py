@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
 
 from core import control, events, jobs
 from core.db import Database
@@ -118,6 +119,61 @@ def test_a_late_attempt_cannot_end_a_job_that_waits_again(db: Database, claimed:
     with pytest.raises(ClaimLost), db.write() as session:
         jobs.fail(session, late, {"code": "internal"}, NOW)
     assert job_of(late.job_id).status is JobStatus.QUEUED
+
+
+TRAINING = [
+    {"phase": "starting", "started_at": NOW, "ended_at": NOW + 1, "message": ""},
+    {"phase": "training", "started_at": NOW + 1, "ended_at": None, "message": "resnet18"},
+]
+
+
+def ended(session: Session, claim: Claim) -> None:
+    jobs.fail(session, claim, {"code": "killed"}, NOW + 9)
+
+
+def cancelled(session: Session, claim: Claim) -> None:
+    control.cancel(session, claim.job_id, NOW + 2)
+    jobs.cancelled(session, claim, NOW + 9)
+
+
+def released(session: Session, claim: Claim) -> None:
+    jobs.release(session, claim, "test", NOW + 9)
+
+
+def paused(session: Session, claim: Claim) -> None:
+    control.pause(session, claim.job_id, NOW + 2)
+    jobs.release(session, claim, "test", NOW + 9)
+
+
+@pytest.mark.parametrize(
+    ("leave", "phase", "total_s"),
+    [(ended, "training", 9), (cancelled, "training", 9), (released, None, None), (paused, None, None)],
+)
+def test_when_an_attempt_is_over_nothing_of_it_seems_to_go_on(
+    db: Database,
+    claimed: Claimed,
+    job_of: JobOf,
+    leave: Callable[[Session, Claim], None],
+    phase: str | None,
+    total_s: float | None,
+) -> None:
+    claim = claimed()
+    with db.write() as session:
+        jobs.record(session, claim, phase="training", phases=TRAINING, estimated_finish=NOW + 60, timing={"train_s": 5})
+    with db.write() as session:
+        leave(session, claim)
+    job = job_of(claim.job_id)
+    assert (job.phase, job.estimated_finish) == (phase, None)
+    assert [entry["ended_at"] for entry in job.phases] == [NOW + 1, NOW + 9]
+    assert (job.timing["train_s"], job.timing.get("total_s")) == (5, total_s)
+
+
+def test_a_job_that_ends_while_it_waits_has_no_time_in_all(db: Database, claimed: Claimed, job_of: JobOf) -> None:
+    claim = claimed()
+    with db.write() as session:
+        jobs.release(session, claim, "test", NOW + 9)
+        control.cancel(session, claim.job_id, NOW + 99)
+    assert job_of(claim.job_id).timing == {}
 
 
 def test_a_waiting_job_is_cancelled_at_once(db: Database, enqueue: Enqueue) -> None:
