@@ -36,7 +36,9 @@ def workers(db: Database) -> set[str]:
         return set(session.scalars(text("SELECT id FROM workers")))
 
 
-@pytest.mark.parametrize(("name", "value"), [("journal_mode", "wal"), ("foreign_keys", 1), ("busy_timeout", 30000)])
+@pytest.mark.parametrize(
+    ("name", "value"), [("journal_mode", "wal"), ("foreign_keys", 1), ("busy_timeout", 30000), ("synchronous", 2)]
+)
 def test_sqlite_is_set_up_for_several_processes(db: Database, name: str, value: object) -> None:
     assert pragma(db, name) == value
 
