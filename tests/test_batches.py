@@ -3,6 +3,7 @@
 import itertools
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 
 import pytest
 from sqlalchemy import text
@@ -249,3 +250,20 @@ def test_the_schema_refuses_a_row_that_lies(db: Database, add: Enqueue, value: s
 def test_every_status_has_its_transitions_and_ended_ones_have_none() -> None:
     assert set(TRANSITIONS) == set(BatchStatus)
     assert {BatchStatus.SUCCEEDED, BatchStatus.FAILED, BatchStatus.CANCELLED} == ENDED
+
+
+PAIRS = [(before, after) for before in BatchStatus for after in BatchStatus if before is not after]
+
+
+@pytest.mark.parametrize(("before", "after"), PAIRS, ids=[f"{before}-{after}" for before, after in PAIRS])
+def test_the_schema_itself_holds_every_way_through_the_states(
+    db: Database, before: BatchStatus, after: BatchStatus
+) -> None:
+    with db.write() as session:
+        about = {"key": "", "options": OPTIONS, "created_at": NOW, "error": {"code": "internal"}}
+        session.add(Batch(id="batch_1", status=before, **about))
+    allowed = after in TRANSITIONS[before]
+    with nullcontext() if allowed else pytest.raises(IntegrityError), db.write() as session:
+        session.execute(text("UPDATE batches SET status = :after"), {"after": str(after)})
+    with db.read() as session:
+        assert session.get_one(Batch, "batch_1").status is (after if allowed else before)

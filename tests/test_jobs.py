@@ -2,12 +2,14 @@
 
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 
 import pytest
+from sqlalchemy import delete, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from core import control, events, jobs
+from core import control, events, jobs, models
 from core.db import Database
 from core.errors import ClaimLost, Conflict, InvalidInput, Killed, NotFound, Overloaded
 from core.jobs import Claim
@@ -321,8 +323,6 @@ def test_a_job_that_is_not_there_is_not_found(db: Database) -> None:
 
 @pytest.mark.parametrize(("field", "value"), [("status", "done"), ("status", "failed"), ("phase", "resting")])
 def test_the_schema_refuses_a_row_that_lies(db: Database, enqueue: Enqueue, field: str, value: str) -> None:
-    from sqlalchemy import text
-
     job = enqueue()
     with pytest.raises(IntegrityError), db.write() as session:
         session.execute(text(f"UPDATE jobs SET {field} = :value WHERE id = :id"), {"value": value, "id": job.id})
@@ -331,3 +331,25 @@ def test_the_schema_refuses_a_row_that_lies(db: Database, enqueue: Enqueue, fiel
 def test_every_status_has_its_transitions_and_ended_ones_have_none() -> None:
     assert set(TRANSITIONS) == set(JobStatus)
     assert {JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELLED} == ENDED
+
+
+PAIRS = [(before, after) for before in JobStatus for after in JobStatus if before is not after]
+
+
+@pytest.mark.parametrize(("before", "after"), PAIRS, ids=[f"{before}-{after}" for before, after in PAIRS])
+def test_the_schema_itself_holds_every_way_through_the_states(
+    db: Database, enqueue: Enqueue, before: JobStatus, after: JobStatus
+) -> None:
+    job = enqueue()
+    about = {"worker_id": "worker_a", "model_id": "model_1", "error": {"code": "internal"}}  # as the states need it
+    with db.write() as session:
+        jobs.register(session, Worker(id="worker_a", host="here", pid=1, started_at=NOW, beat_at=NOW))
+        card = {"dataset": "digits", "metrics": {"test_accuracy": 0.9}, "recipe": {}}
+        models.publish(session, "model_1", job.id, "models/model_1", card, NOW)
+        session.execute(delete(Job))
+        session.add(Job(id="job_1", status=before, recipe={}, created_at=NOW, **about))
+    allowed = after in TRANSITIONS[before]
+    with nullcontext() if allowed else pytest.raises(IntegrityError), db.write() as session:
+        session.execute(text("UPDATE jobs SET status = :after"), {"after": str(after)})
+    with db.read() as session:
+        assert session.get_one(Job, "job_1").status is (after if allowed else before)
