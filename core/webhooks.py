@@ -4,11 +4,13 @@ Whoever takes a delivery moves its next try ahead in the same statement, so that
 that dies meanwhile is followed by another after the lease: a delivery may come twice, with the same id.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import urlsplit
 
-from sqlalchemy import delete, exists, select, update
+from sqlalchemy import ColumnElement, delete, exists, select, update
 from sqlalchemy.orm import Session
 
 from core.ids import new_id
@@ -27,6 +29,7 @@ class Taken:
     tries: int  # this one is counted
     payload: dict[str, Any]
     url: str
+    host: str
     secret: str | None = field(repr=False)
 
 
@@ -46,6 +49,7 @@ def announce(session: Session, event: Event) -> None:
         row = Delivery(
             id=new_id("delivery", event.at),
             job_id=event.job_id,
+            host=_host_of(webhook["url"]),
             payload=payload,
             created_at=event.at,
             due_at=event.at,
@@ -54,16 +58,18 @@ def announce(session: Session, event: Event) -> None:
     session.flush()
 
 
-def any_due(session: Session, now: float) -> bool:
+def any_due(session: Session, now: float, busy: Collection[str] = ()) -> bool:
     """To be asked first: it takes no lock."""
-    return bool(session.scalar(select(exists().where(Delivery.done_at.is_(None), Delivery.due_at <= now))))
+    return bool(session.scalar(select(exists().where(*_due(now, busy)))))
 
 
-def take(session: Session, now: float, lease_s: float) -> Taken | None:
-    """The delivery that is due for longest, or None. Nobody else gets it before the lease ends."""
+def take(session: Session, now: float, lease_s: float, busy: Collection[str] = ()) -> Taken | None:
+    """The delivery that is due for longest, to none of the ``busy`` hosts, or None. Nobody else gets it before the
+    lease ends.
+    """
     due = (
         select(Delivery.id)
-        .where(Delivery.done_at.is_(None), Delivery.due_at <= now)
+        .where(*_due(now, busy))
         .order_by(Delivery.due_at, Delivery.id)
         .limit(1)
         .with_for_update(skip_locked=True)
@@ -73,13 +79,13 @@ def take(session: Session, now: float, lease_s: float) -> Taken | None:
         update(Delivery)
         .where(Delivery.id == due, Delivery.done_at.is_(None), Delivery.due_at <= now)
         .values(tries=Delivery.tries + 1, due_at=now + lease_s)
-        .returning(Delivery.id, Delivery.job_id, Delivery.tries, Delivery.payload)
+        .returning(Delivery.id, Delivery.job_id, Delivery.tries, Delivery.payload, Delivery.host)
         .execution_options(synchronize_session=False)
     ).one_or_none()
     if row is None:
         return None
     webhook = session.scalars(select(Job.recipe).where(Job.id == row.job_id)).one()["webhook"]
-    return Taken(row.id, row.tries, row.payload, webhook["url"], webhook["secret"])
+    return Taken(row.id, row.tries, row.payload, webhook["url"], row.host, webhook["secret"])
 
 
 def done(session: Session, taken: Taken, now: float, error: str | None = None) -> None:
@@ -102,6 +108,14 @@ def of_job(session: Session, job_id: str, after: str | None, limit: int) -> list
 def forget_done(session: Session, now: float) -> None:
     """Delete what was done long ago."""
     session.execute(delete(Delivery).where(Delivery.done_at < now - KEEP_S))
+
+
+def _due(now: float, busy: Collection[str]) -> tuple[ColumnElement[bool], ...]:
+    return Delivery.done_at.is_(None), Delivery.due_at <= now, Delivery.host.not_in(busy)
+
+
+def _host_of(url: str) -> str:
+    return urlsplit(url).netloc.lower()[:255]
 
 
 def _set(session: Session, taken: Taken, **columns: Any) -> None:

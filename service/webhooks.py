@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 WAITS_S = (5.0, 30.0, 120.0, 600.0, 3600.0, 21_600.0)  # after the first try, the second, ...; then it is given up
 JITTER = 0.2  # as a share: what failed together does not come again together
 LEASE_S = TIMEOUT_S + 50.0  # a service that dies while it sends is followed by another after that
-AT_ONCE = 4  # of one process, so that a slow receiver does not stop the others
+AT_ONCE = 4  # of one process, each to another host, so that a slow receiver does not stop the others
 POLL_S = 1.0
 FORGET_EVERY_S = 3600.0
 GONE = 410  # the receiver wants no more of it (Standard Webhooks)
@@ -54,17 +54,24 @@ class Courier:
         self._outbound = outbound
         self._now = now
         self._chance = chance
+        self._busy: set[str] = set()  # hosts: one that does not answer holds up one of us, not all
+        self._choosing = asyncio.Lock()
 
     async def run(self) -> None:
         await asyncio.gather(*(for_ever(run) for run in [self._deliver_for_ever] * AT_ONCE + [self._forget_for_ever]))
 
     async def deliver_one(self) -> bool:
         """Try what is due for longest; False: nothing is."""
-        taken = await asyncio.to_thread(self._take)
-        if taken is None:
-            return False
-        failure = await self._send(taken)
-        await asyncio.to_thread(self._record, taken, failure)
+        async with self._choosing:
+            taken = await asyncio.to_thread(self._take, frozenset(self._busy))
+            if taken is None:
+                return False
+            self._busy.add(taken.host)
+        try:
+            failure = await self._send(taken)
+            await asyncio.to_thread(self._record, taken, failure)
+        finally:
+            self._busy.discard(taken.host)
         return True
 
     async def _deliver_for_ever(self) -> None:
@@ -81,12 +88,12 @@ class Courier:
         with self._db.write() as session:
             webhooks.forget_done(session, self._now())
 
-    def _take(self) -> Taken | None:
+    def _take(self, busy: frozenset[str]) -> Taken | None:
         with self._db.read() as session:
-            if not webhooks.any_due(session, self._now()):
+            if not webhooks.any_due(session, self._now(), busy):
                 return None
         with self._db.write() as session:
-            return webhooks.take(session, self._now(), LEASE_S)
+            return webhooks.take(session, self._now(), LEASE_S, busy)
 
     async def _send(self, taken: Taken) -> Failure | None:
         body = json.dumps(taken.payload, separators=(",", ":")).encode()

@@ -8,7 +8,7 @@ import json
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -27,6 +27,7 @@ from service import outbound
 from service.outbound import Outbound
 from service.webhooks import LEASE_S, WAITS_S, Courier
 from tests.conftest import EACH_DATABASE, NOW, url_of
+from tests.fakes import until
 from tests.receiver import Answer, Receiver, receiving
 
 Enqueue = Callable[..., Job]
@@ -385,3 +386,30 @@ async def test_what_is_done_is_forgotten_after_a_week(
     clock.at += 1
     courier.forget()
     assert [len(deliveries(db, job_id)) for job_id in (delivered, waiting)] == [0, 1]
+
+
+class BlackHole(Outbound):
+    """Takes what goes to one host and never answers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.posted: list[str] = []
+
+    async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> int:
+        self.posted.append(url)
+        if url == URL:
+            await asyncio.Event().wait()
+        return 200
+
+
+async def test_a_receiver_that_never_answers_holds_up_nobody_else(
+    db: Database, clock: Clock, told: Callable[..., str]
+) -> None:
+    for _ in range(20):
+        told(URL, at=NOW - 1)
+    alive = told("https://alive.example/jobs")
+    outbound = BlackHole()
+    delivering = asyncio.create_task(Courier(db, outbound, clock).run())
+    await until(lambda: deliveries(db, alive)[0].done_at is not None)
+    assert sorted(outbound.posted) == ["https://alive.example/jobs", URL]
+    delivering.cancel()
