@@ -14,7 +14,7 @@ import numpy.typing as npt
 from safetensors.numpy import load as from_safetensors
 from safetensors.numpy import load_file
 from safetensors.numpy import save as to_safetensors
-from sqlalchemy import func, select
+from sqlalchemy import exists, func, select
 from sqlalchemy.orm import Session
 
 from core.errors import Damaged, NotFound
@@ -90,6 +90,11 @@ def is_whole(store: ArtifactStore, row: Checkpoint) -> bool:
     except (NotFound, Damaged):
         return False
     return True
+
+
+def has_row(session: Session, key: str) -> bool:
+    """Whether any checkpoint lies there."""
+    return bool(session.scalar(select(exists().where(Checkpoint.key == key))))
 
 
 def newest_at(session: Session) -> float | None:

@@ -13,7 +13,7 @@ from core.db import Database
 from core.jobs import Claim
 from core.settings import Settings
 from core.store import LocalStore
-from core.tables import Job, Model
+from core.tables import Checkpoint, Job, Model
 from tests.conftest import NOW
 from worker.loop import WorkerLoop
 from worker.sweep import EVERY_S, QUIET_S, Sweep
@@ -103,6 +103,23 @@ def test_a_half_uploaded_batch_goes_and_whole_ones_stay(settings: Settings, db: 
     assert len(list(root.iterdir())) == 3  # it is still arriving
     sweep(settings, db, LATER + QUIET_S + 1)
     assert {path.name for path in root.iterdir()} == {"batch_mine", "batch_of_another_database"}
+
+
+def test_a_checkpoint_whose_trainer_was_killed_before_its_row_goes_and_those_with_rows_stay(
+    settings: Settings, db: Database, store: LocalStore, claimed: Claimed
+) -> None:
+    job_id = claimed().job_id
+    keys = [f"jobs/{name}/checkpoints/001/{step:08d}" for name, step in ((job_id, 4), (job_id, 8), ("job_else", 4))]
+    for key in keys:
+        write_folder(store, key, {"weights.safetensors": b"w"}, {})
+    about = {"attempt": 1, "epoch": 1, "step": 4, "metrics": {}, "size_bytes": 1, "created_at": NOW}
+    with db.write() as session:
+        session.add(Checkpoint(id="ckpt_1", job_id=job_id, key=keys[0], **about))
+    aged(settings.data_dir / "jobs")
+    sweep(settings, db, NOW + QUIET_S - 1)
+    assert [(settings.data_dir / key).exists() for key in keys] == [True, True, True]
+    sweep(settings, db)
+    assert [(settings.data_dir / key).exists() for key in keys] == [True, False, True]
 
 
 def test_it_sweeps_once_an_hour(

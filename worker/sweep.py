@@ -1,12 +1,12 @@
-"""Removes what a killed process has left in the data directory: model files whose row was never written, and half of a
-batch's images. Imports no torch.
+"""Removes what a killed process has left in the data directory: files of models and checkpoints whose row was never
+written, and half of a batch's images. Imports no torch.
 """
 
 import logging
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
+from core import checkpoints
 from core.batch_files import LISTING
 from core.db import Database
 from core.settings import Settings
@@ -33,14 +33,18 @@ class Sweep:
 
     def tend(self) -> None:
         now = self._clock()
-        if now < self._due:
+        if 0 < self._due - now <= EVERY_S:  # more, where the clock was set back
             return
         self._due = now + EVERY_S
-        for kind, is_left_over in (("models", self._is_model_left_over), ("batches", self._is_batch_left_over)):
-            for folder in _folders(self._root / kind):
+        for pattern, is_left_over in (
+            ("models/*", self._is_model_left_over),
+            ("batches/*", self._is_batch_left_over),
+            ("jobs/*/checkpoints/*/*", self._is_checkpoint_left_over),
+        ):
+            for folder in filter(_is_folder, self._root.glob(pattern)):
                 if now - _last_change(folder) > QUIET_S and is_left_over(folder):
                     log.warning("removing %s, which a killed process has left", folder)
-                    self._store.delete(f"{kind}/{folder.name}")
+                    self._store.delete(self._key(folder))
 
     def _is_model_left_over(self, folder: Path) -> bool:
         """Its attempt no longer owns the job, and will never again: nobody publishes it now."""
@@ -56,6 +60,15 @@ class Sweep:
         with self._db.read() as session:
             return session.get(Batch, folder.name) is None and not (folder / LISTING).exists()
 
+    def _is_checkpoint_left_over(self, folder: Path) -> bool:
+        """The row is written right behind the bytes, and goes before them."""
+        job_id = folder.relative_to(self._root).parts[1]
+        with self._db.read() as session:
+            return session.get(Job, job_id) is not None and not checkpoints.has_row(session, self._key(folder))
+
+    def _key(self, folder: Path) -> str:
+        return folder.relative_to(self._root).as_posix()
+
 
 def _made_by(model_id: str) -> tuple[str, str]:
     """The job and its attempt, as worker.publish names a model after them."""
@@ -63,9 +76,8 @@ def _made_by(model_id: str) -> tuple[str, str]:
     return f"job_{job}", attempt
 
 
-def _folders(root: Path) -> Iterator[Path]:
-    if root.is_dir():
-        yield from (Path(entry) for entry in os.scandir(root) if entry.is_dir(follow_symlinks=False))
+def _is_folder(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink()
 
 
 def _last_change(folder: Path) -> float:
