@@ -13,6 +13,7 @@ from sqlalchemy import exists, func, select, update
 from sqlalchemy.orm import Session
 
 from core import events
+from core.clocks import shared_now
 from core.errors import ClaimLost, InvalidInput, JobFailure, NotFound, Overloaded, WorkerLost
 from core.ids import new_id
 from core.recipe import Recipe
@@ -250,7 +251,7 @@ def unregister(session: Session, worker_id: str) -> None:
 
 def live_workers(session: Session, now: float, lease_s: float, host: str | None = None) -> int:
     """How many workers beat within the lease; on that host alone if one is named."""
-    alive = select(func.count()).where(Worker.beat_at >= now - lease_s)
+    alive = select(func.count()).where(Worker.beat_at >= shared_now(session, now) - lease_s)
     return session.scalar(alive if host is None else alive.where(Worker.host == host)) or 0
 
 

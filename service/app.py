@@ -16,6 +16,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.middleware.cors import CORSMiddleware
 
 from core import batches, creations, jobs, tracing
+from core.clocks import Steadiness, shared_now
 from core.db import Database
 from core.settings import Settings
 from core.store import LocalStore
@@ -187,10 +188,11 @@ def _traces() -> "Tracing":
 
 async def _look_after_jobs(db: Database, settings: Settings) -> None:
     """Without this, the job of the last worker that dies would stay "running" until another one starts."""
-    forget_at = 0.0
+    forget_at, steadiness = 0.0, Steadiness(settings.lease_s)
     while True:
         await asyncio.sleep(settings.beat_s)
-        await run_in_threadpool(_requeue_lost, db, settings.lease_s)
+        if steadiness.holds():
+            await run_in_threadpool(_requeue_lost, db, settings.lease_s)
         if time.monotonic() >= forget_at:
             await run_in_threadpool(_forget_answers, db)
             await run_in_threadpool(Uploads(settings).sweep, time.time())
@@ -199,10 +201,10 @@ async def _look_after_jobs(db: Database, settings: Settings) -> None:
 
 def _requeue_lost(db: Database, lease_s: float) -> None:
     with db.write() as session:
-        for job_id in jobs.requeue_lost(session, time.time(), lease_s):
-            log.warning("%s had lost its worker", job_id)
-        for batch_id in batches.requeue_lost(session, time.time(), lease_s):
-            log.warning("%s had lost its worker", batch_id)
+        now = shared_now(session, time.time())
+        for requeue_lost in (jobs.requeue_lost, batches.requeue_lost):
+            for lost_id in requeue_lost(session, now, lease_s):
+                log.warning("%s had lost its worker", lost_id)
 
 
 def _forget_answers(db: Database) -> None:

@@ -30,6 +30,7 @@ CORE_ROWS = (
         "core.tracing",
     ),
     (
+        "core.clocks",
         "core.recipe",
         "core.db",
         "core.store",

@@ -15,9 +15,10 @@ from core.settings import Settings
 from core.tables import Batch, BatchStatus, Worker
 from tests.batchfiles import OPTIONS
 from tests.conftest import NOW
-from tests.fakes import FakeProcess
+from tests.fakes import FakeLauncher, FakeProcess
 from worker.batches import BatchSlot
 from worker.launch import Process
+from worker.loop import WorkerLoop
 
 BATCH, WORKER = "batch_1", "worker_a"
 KILLED = -signal.SIGKILL
@@ -191,8 +192,8 @@ def test_a_worker_that_stops_hands_its_batch_back_at_once(it: Setting) -> None:
 
 def test_the_batch_of_a_lost_worker_is_taken_over(it: Setting) -> None:
     it.do(batches.claim, "worker_b", NOW)()
-    slot = it.slot(FakeProcess(alive=99))
     it.now += it.settings.lease_s + 1
-    it.do(jobs.worker_beat, WORKER, it.now)()
-    slot.tend()
+    loop = WorkerLoop(it.settings, it.db, FakeLauncher([]), lambda: it.now, monotonic=lambda: it.now)
+    loop._beat()
+    it.tend(it.slot(FakeProcess(alive=99)), 1)
     assert it.claims == [Claim(BATCH, 2)]

@@ -59,7 +59,7 @@ def loop(settings: Settings, db: Database, clock: Clock) -> Callable[..., Worker
     """A registered worker whose trainers are the given processes."""
 
     def make(*processes: Process, launcher: Launcher | None = None) -> WorkerLoop:
-        made = WorkerLoop(settings, db, launcher or FakeLauncher(processes), clock)
+        made = WorkerLoop(settings, db, launcher or FakeLauncher(processes), clock, monotonic=clock)
         with db.write() as session:
             jobs.register(session, Worker(id=made.id, host="here", pid=1, started_at=clock(), beat_at=clock()))
         return made
@@ -194,7 +194,7 @@ def test_a_frozen_trainer_that_holds_the_database_is_killed_and_its_job_goes_on(
             held.close()
 
     process = Frozen(alive=100)
-    it = WorkerLoop(settings, impatient, FakeLauncher([process]), clock)
+    it = WorkerLoop(settings, impatient, FakeLauncher([process]), clock, monotonic=clock)
     with db.write() as session:
         jobs.register(session, Worker(id=it.id, host="here", pid=1, started_at=clock(), beat_at=clock()))
     it.step()
@@ -549,3 +549,81 @@ def test_a_worker_that_was_taken_for_lost_does_not_keep_its_job(
     loop(process).step()
     assert process.signals == [signal.SIGKILL]
     assert (job_of(job_id).status, job_of(job_id).failures) == (JobStatus.QUEUED, 1)
+
+
+HOUR = 3600.0
+
+
+class Jumping(Clock):
+    """The wall clock beside one that never jumps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.even = 0.0
+
+    def move(self, seconds: float) -> None:
+        super().move(seconds)
+        self.even += seconds
+
+    def jump(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@pytest.fixture
+def jumping(settings: Settings, db: Database) -> tuple[WorkerLoop, Jumping]:
+    clock = Jumping()
+    made = WorkerLoop(settings, db, FakeLauncher([]), clock, monotonic=lambda: clock.even)
+    with db.write() as session:
+        jobs.register(session, Worker(id=made.id, host="here", pid=1, started_at=NOW, beat_at=NOW))
+    return made, clock
+
+
+def test_after_a_jump_of_the_clock_others_have_a_lease_to_be_heard_of(
+    jumping: tuple[WorkerLoop, Jumping], settings: Settings, claimed: Claimed, job_of: JobOf, db: Database
+) -> None:
+    (it, clock), theirs = jumping, claimed("worker_b").job_id
+    it.step()
+    clock.jump(HOUR)  # the machine slept, and worker_b has yet to wake up
+    clock.move(settings.beat_s)
+    it.step()
+    assert job_of(theirs).status is JobStatus.RUNNING
+    with db.write() as session:
+        jobs.worker_beat(session, "worker_b", clock())
+    clock.move(settings.lease_s - 1)
+    it.step()
+    assert job_of(theirs).status is JobStatus.RUNNING
+    clock.move(settings.lease_s)  # now it is truly silent
+    it._beat()
+    assert job_of(theirs).status is JobStatus.QUEUED
+
+
+@pytest.mark.parametrize("seconds", [HOUR, -HOUR])
+def test_a_worker_beats_on_whatever_happens_to_the_clock(
+    jumping: tuple[WorkerLoop, Jumping], settings: Settings, db: Database, seconds: float
+) -> None:
+    it, clock = jumping
+    it.step()
+    clock.jump(seconds)
+    clock.move(settings.beat_s)
+    it.step()
+    with db.read() as session:
+        assert session.get_one(Worker, it.id).beat_at == clock()
+
+
+def test_a_trainer_is_not_killed_because_the_machine_slept(settings: Settings, db: Database, enqueue: Enqueue) -> None:
+    job_id, jumping = enqueue().id, Jumping()
+
+    def look() -> None:
+        if jumping.even == 0:
+            jumping.jump(HOUR)
+        else:  # it has woken up, and beats
+            with db.write() as session:
+                jobs.beat(session, Claim(job_id, 1), jumping())
+        jumping.move(1)
+
+    process = FakeProcess(alive=20, on_look=look)
+    it = WorkerLoop(settings, db, FakeLauncher([process]), jumping, monotonic=lambda: jumping.even)
+    with db.write() as session:
+        jobs.register(session, Worker(id=it.id, host="here", pid=1, started_at=NOW, beat_at=NOW))
+    it.step()
+    assert process.signals == []

@@ -66,12 +66,10 @@ class BatchSlot:
 
     def _start_next(self) -> None:
         now = self._clock()
-        if now < self._look_due:
+        if 0 < self._look_due - now <= self._settings.poll_s:  # more, where the clock was set back
             return
         self._look_due = now + self._settings.poll_s
         with self._db.write() as session:
-            for batch_id in batches.requeue_lost(session, now, self._settings.lease_s):
-                log.warning("%s had lost its worker", batch_id)
             for batch_id in batches.release_unwatched(session, self._worker_id):
                 log.warning("%s was claimed without our knowledge", batch_id)
             claim = batches.claim(session, self._worker_id, now)

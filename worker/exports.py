@@ -55,7 +55,7 @@ class ExportSlot:
 
     def _start_next(self) -> None:
         now = self._clock()
-        if now < self._look_due:
+        if 0 < self._look_due - now <= self._settings.poll_s:  # more, where the clock was set back
             return
         self._look_due = now + self._settings.poll_s
         with self._db.write() as session:

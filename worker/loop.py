@@ -10,7 +10,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from core import jobs, logs
+from core import batches, jobs, logs
+from core.clocks import Steadiness, shared_now
 from core.db import UNAVAILABLE, Database
 from core.errors import ClaimLost, InternalFailure, JobFailure, Killed, TimedOut
 from core.ids import new_id
@@ -37,6 +38,7 @@ class WorkerLoop:
         launch: Launcher = start_trainer,
         clock: Callable[[], float] = time.time,
         while_idle: Callable[[], None] = lambda: None,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.stop = threading.Event()
         self._settings = settings
@@ -44,7 +46,9 @@ class WorkerLoop:
         self._launch = launch
         self._clock = clock
         self._while_idle = while_idle
-        self._beat_due = 0.0
+        self._monotonic = monotonic
+        self._beat_due = monotonic()
+        self._steadiness = Steadiness(settings.lease_s, clock, monotonic)
         self.id = new_id("worker", clock())
         self._batches = BatchSlot(settings, db, self.id, self.stop, clock)
         self._exports = ExportSlot(settings, db, self.stop, clock)
@@ -93,22 +97,25 @@ class WorkerLoop:
             self._watch(claim, process)
 
     def _register(self) -> None:
-        now = self._clock()
         with self._db.write() as session:
+            now = shared_now(session, self._clock())
             jobs.register(
                 session, Worker(id=self.id, host=socket.gethostname(), pid=os.getpid(), started_at=now, beat_at=now)
             )
 
     def _beat(self) -> None:
         """Say that this worker lives, and take care of those that no longer do."""
-        now = self._clock()
-        if now < self._beat_due:
+        if self._monotonic() < self._beat_due:
             return
-        self._beat_due = now + self._settings.beat_s
+        self._beat_due = self._monotonic() + self._settings.beat_s
+        may_judge = self._steadiness.holds()
         with self._db.write() as session:
+            now = shared_now(session, self._clock())
             jobs.worker_beat(session, self.id, now)
-            for job_id in jobs.requeue_lost(session, now, self._settings.lease_s):
-                log.warning("%s had lost its worker", job_id, extra=logs.fields(job_id=job_id))
+            if may_judge:
+                for lost in (jobs.requeue_lost, batches.requeue_lost):
+                    for lost_id in lost(session, now, self._settings.lease_s):
+                        log.warning("%s had lost its worker", lost_id)
         self._try(self._sweep.tend)
 
     def _watch(self, claim: Claim, process: Process) -> None:
@@ -169,7 +176,7 @@ class WorkerLoop:
         if job.status is JobStatus.RUNNING and jobs.is_over_time(job, now):
             process.terminate()
             return now + self._settings.cancel_grace_s
-        if now - (job.beat_at or now) > self._settings.stall_s:
+        if self._steadiness.holds() and now - (job.beat_at or now) > self._settings.stall_s:
             log.warning("%s: no beat for %.0f s", claim.job_id, now - (job.beat_at or now), extra=_about(claim))
             return now
         return None
