@@ -24,7 +24,7 @@ from service import problems
 from service.access import Access
 from service.background import for_ever
 from service.batcher import Batcher
-from service.checks import StoreCheck
+from service.checks import DatabaseCheck, StoreCheck
 from service.gate import Gate
 from service.headers import SecurityHeaders
 from service.hosts import Hosts
@@ -86,6 +86,7 @@ def create_app(settings: Settings) -> FastAPI:
                 decoders,
                 metrics,
                 access,
+                DatabaseCheck(db, settings.lease_s),
                 StoreCheck(store),
                 Statistics(),
                 stopping,

@@ -1,18 +1,73 @@
-"""What /readyz and POST /jobs look at besides rows: the store, and the space on its disk."""
+"""What /readyz and POST /jobs look at: the database, the store, and the space on its disk."""
 
 import secrets
 import shutil
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as Waited
 from pathlib import Path
+from typing import Any
 
+from sqlalchemy.exc import SQLAlchemyError
+
+from core import jobs
+from core.db import Database
 from core.errors import NoSpace, TuneserveError
 from core.settings import Settings
 from core.store import ArtifactStore
 
 EVERY_S = 10.0  # how long what was found of the store holds
+PATIENCE_S = 2.0  # that a probe waits for the database
 SLOW_S = 5.0  # a store that takes longer counts as one that does not answer
+
+
+class Bounded:
+    """A look at something that may hang: whoever asks waits ``PATIENCE_S`` for it, and one thread waits to the end."""
+
+    def __init__(self, look: Callable[[], dict[str, Any]]) -> None:
+        self._look = look
+        self._thread = ThreadPoolExecutor(1, "check")
+        self._lock = threading.Lock()
+        self._looking: Future[dict[str, Any]] | None = None
+        self._since = 0.0
+
+    def __call__(self) -> dict[str, Any]:
+        with self._lock:
+            if self._looking is None or self._looking.done():
+                self._looking, self._since = self._thread.submit(self._look), time.monotonic()
+            looking = self._looking
+        try:
+            return looking.result(PATIENCE_S)
+        except Waited:
+            return {"ok": False, "detail": f"No answer for {time.monotonic() - self._since:.1f} s."}
+
+
+class DatabaseCheck:
+    """Whether it takes a write, and how many workers it knows to live."""
+
+    def __init__(self, db: Database, lease_s: float) -> None:
+        self._db = db
+        self._lease_s = lease_s
+        self.writes = Bounded(self._writes)
+        self.workers = Bounded(self._workers)
+
+    def _writes(self) -> dict[str, Any]:
+        try:
+            with self._db.write() as session:
+                session.connection()  # it begins here
+        except SQLAlchemyError as error:
+            return {"ok": False, "detail": str(error)}
+        return {"ok": True}
+
+    def _workers(self) -> dict[str, Any]:
+        try:
+            with self._db.read() as session:
+                live = jobs.live_workers(session, time.time(), self._lease_s)
+        except SQLAlchemyError as error:
+            return {"ok": False, "detail": str(error)}
+        return {"ok": live > 0, "live": live} | ({} if live else {"detail": "No worker is alive: jobs wait."})
 
 
 class StoreCheck:
@@ -63,7 +118,10 @@ def free_bytes(path: Path) -> int:
 
 
 def lack_of_space(settings: Settings) -> str | None:
-    free, least = free_bytes(settings.data_dir), settings.min_free_bytes
+    try:
+        free, least = free_bytes(settings.data_dir), settings.min_free_bytes
+    except OSError as error:
+        return f"The disk of TUNESERVE_DATA_DIR does not answer: {error}"
     if free >= least:
         return None
     return (

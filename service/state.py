@@ -16,7 +16,7 @@ from core.store import ArtifactStore
 from core.tables import Model
 from service.access import Access
 from service.batcher import Batcher
-from service.checks import StoreCheck
+from service.checks import DatabaseCheck, StoreCheck
 from service.metrics import Metrics
 from service.model_cache import ModelCache
 from service.oip.statistics import Statistics
@@ -34,6 +34,7 @@ class State:
     decoders: Executor  # threads that turn bytes into images
     metrics: Metrics
     access: Access
+    database_check: DatabaseCheck
     store_check: StoreCheck
     statistics: Statistics
     stopping: asyncio.Event  # set when the server begins to stop

@@ -1,5 +1,7 @@
 """GET /livez and /readyz: probes that tell the truth."""
 
+import errno
+import os
 import shutil
 import threading
 import time
@@ -9,6 +11,7 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
+from sqlalchemy import text
 
 from core import jobs
 from core.checkpoints import from_tensors
@@ -130,6 +133,42 @@ async def test_with_only_a_refused_model_nothing_is_ready_and_the_reason_is_told
     assert (answer.status_code, answer.json()["status"]) == (503, "not ready")
     assert answer.json()["failing"] == ["model", "target", "worker"]
     assert broken.id in answer.json()["checks"]["model"]["detail"]
+
+
+async def test_a_locked_database_degrades_at_once(
+    db: Database, settings: Settings, published: Published, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    published()
+    start_worker(db, time.time())
+    monkeypatch.setattr(checks, "PATIENCE_S", 0.01)
+    async with running(settings) as http:
+        with db.write() as session:
+            session.execute(text("SELECT 1"))  # others would wait for 30 s
+            answer = await http.get("/readyz")
+            again = await http.get("/readyz")
+        assert (await http.get("/livez")).status_code == 200
+    assert (answer.status_code, answer.json()["status"]) == (200, "degraded")
+    assert "database" in answer.json()["failing"]
+    for given in (answer, again):
+        assert given.json()["checks"]["database"]["detail"].startswith("No answer for ")
+
+
+async def test_a_disk_that_does_not_answer_degrades_and_takes_no_new_jobs(
+    db: Database, settings: Settings, published: Published, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    published()
+    start_worker(db, time.time())
+
+    def fail(_: Path) -> int:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(checks, "free_bytes", fail)
+    async with running(settings) as http:
+        answer = await http.get("/readyz")
+        refused = await http.post("/jobs", json={})
+    assert (answer.status_code, answer.json()["failing"]) == (200, ["disk"])
+    assert "Input/output error" in answer.json()["checks"]["disk"]["detail"]
+    assert (refused.status_code, refused.json()["code"]) == (503, "disk_full")
 
 
 # -- the store and its disk

@@ -1,12 +1,9 @@
 """Probes that tell the truth. Both answer without a key."""
 
-import time
 from typing import Any
 
 from fastapi import APIRouter, Response
-from sqlalchemy.exc import SQLAlchemyError
 
-from core import jobs
 from core.errors import NotReady
 from service.checks import lack_of_space
 from service.problems import DESCRIBED
@@ -27,12 +24,12 @@ def readyz(response: Response, service: Service) -> dict[str, Any]:
     and an older one goes on.
     """
     checks = {
-        "database": _database(service),
+        "database": service.database_check.writes(),
         "store": _check(service.store_check.trouble()),
         "disk": _check(lack_of_space(service.settings)),
         "model": _model(service),
         "target": _target(service),
-        "worker": _worker(service),
+        "worker": service.database_check.workers(),
     }
     failing = [name for name, check in checks.items() if not check["ok"]]
     ready = checks["model"]["ok"]
@@ -48,14 +45,6 @@ def readyz(response: Response, service: Service) -> dict[str, Any]:
 
 def _check(trouble: str | None) -> dict[str, Any]:
     return {"ok": True} if trouble is None else {"ok": False, "detail": trouble}
-
-
-def _database(service: State) -> dict[str, Any]:
-    try:
-        with service.db.write():
-            return {"ok": True}
-    except SQLAlchemyError as error:
-        return {"ok": False, "detail": str(error)}
 
 
 def _model(service: State) -> dict[str, Any]:
@@ -75,12 +64,3 @@ def _model(service: State) -> dict[str, Any]:
 def _target(service: State) -> dict[str, Any]:
     refused = service.reloader.refused
     return {"ok": True} if refused is None else {"ok": False, "model_id": refused, "detail": service.reloader.failure}
-
-
-def _worker(service: State) -> dict[str, Any]:
-    try:
-        with service.db.read() as session:
-            live = jobs.live_workers(session, time.time(), service.settings.lease_s)
-    except SQLAlchemyError as error:
-        return {"ok": False, "detail": str(error)}
-    return {"ok": live > 0, "live": live} | ({} if live else {"detail": "No worker is alive: jobs wait."})
