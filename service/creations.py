@@ -19,11 +19,12 @@ IdempotencyKey = Annotated[
 
 def create(service: State, path: str, caller: Caller | None, key: str | None, body: Any, make: Make) -> JSONResponse:
     """Answer with what ``make`` makes, in one transaction with it; ``body`` is what was asked for, as JSON."""
-    made = _made(service, path, caller, key, body, make)
-    return JSONResponse(made.body, made.status, dict(made.headers))
+    answer = made(service, path, caller, key, body, make)
+    return JSONResponse(answer.body, answer.status, dict(answer.headers))
 
 
-def _made(service: State, path: str, caller: Caller | None, key: str | None, body: Any, make: Make) -> Made:
+def made(service: State, path: str, caller: Caller | None, key: str | None, body: Any, make: Make) -> Made:
+    """The same, for a route that answers with something else than the body."""
     if key is None:
         with service.db.write() as session:
             return make(session)

@@ -97,7 +97,7 @@ HOMES = {
         "core.*",
         "service.access",
         "service.reloader",
-        "service.routes.health",
+        "service.checks",
         "service.routes.metrics",
         "worker.doctor",
         "worker.failures",
@@ -107,6 +107,8 @@ HOMES = {
     "sqlalchemy.orm": (  # the type of a session
         "core.*",
         "service.routes.datasets",
+        "service.routes.keys",
+        "service.routes.uploads",
         "service.routes.jobs",
         "service.routes.predictions",
         "worker.checkpointing",

@@ -129,6 +129,7 @@ async def test_a_job_that_is_sent_twice_is_one_job(http: httpx.AsyncClient) -> N
     second = await http.post("/jobs", content=b'{"name": "mine",   "epochs": 2}', headers=TWICE | JSON)
     assert (second.status_code, second.json()) == (first.status_code, first.json()) == (202, first.json())
     assert second.headers["location"] == first.headers["location"] == f"/jobs/{first.json()['id']}"
+    assert int(first.headers["retry-after"]) > 0
     assert (first.headers.get("idempotent-replayed"), second.headers["idempotent-replayed"]) == (None, "true")
     assert len((await http.get("/jobs")).json()["data"]) == 1
 
@@ -203,3 +204,27 @@ async def test_the_service_forgets_old_answers_by_itself(settings: Settings, db:
 
     async with running(settings.model_copy(update={"database_url": database_url, "beat_s": 0.01})):
         await answered(forgotten)
+
+
+async def test_an_upload_that_is_begun_twice_is_one(http: httpx.AsyncClient, settings: Settings) -> None:
+    about = TWICE | {"Tus-Resumable": "1.0.0"}
+    first, second = [await http.post("/uploads", headers=about | {"Upload-Length": "9"}) for _ in range(2)]
+    assert (first.status_code, second.status_code) == (201, 201)
+    assert first.headers["location"] == second.headers["location"]
+    assert second.headers["idempotent-replayed"] == "true"
+    assert len(list((settings.data_dir / "uploads").iterdir())) == 1
+    reused = await http.post("/uploads", headers=about | {"Upload-Length": "8"})
+    assert (reused.status_code, reused.json()["code"]) == (422, "idempotency_key_reused")
+
+
+async def test_a_key_that_is_made_twice_is_one_and_shown_once(http: httpx.AsyncClient, db: Database) -> None:
+    boss = {"name": "boss", "scopes": ["admin"]}
+    first = await http.post("/keys", json=boss)
+    mine = TWICE | {"Authorization": f"Bearer {first.json()['key']}"}
+    made, again = [await http.post("/keys", json={"name": "me", "scopes": ["train"]}, headers=mine) for _ in range(2)]
+    assert (made.status_code, again.status_code) == (201, 409)
+    assert made.json()["id"] in again.json()["detail"]
+    listed = (await http.get("/keys", headers=mine)).json()["data"]
+    assert sorted(key["name"] for key in listed) == ["boss", "me"]
+    with db.read() as session:
+        assert made.json()["key"] not in str([row.body for row in session.query(Creation)])

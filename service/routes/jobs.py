@@ -107,7 +107,7 @@ def retry_job(job_id: JobId, service: Service, caller: Who, idempotency_key: Ide
     def make(session: Session) -> Made:
         require_space(service.settings)
         job = control.retry(session, job_id, time.time(), service.settings.max_queued_jobs)
-        return Made(202, {"Location": f"/jobs/{job.id}"}, job_view(job).model_dump(mode="json"))
+        return Made(202, {"Location": f"/jobs/{job.id}", "Retry-After": "2"}, job_view(job).model_dump(mode="json"))
 
     return create(service, f"{router.prefix}/retry", caller, idempotency_key, {"job": job_id}, make)
 

@@ -6,13 +6,17 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path
 from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
 from core import keys
+from core.creations import Made
+from core.errors import Conflict
 from core.keys import Caller
 from core.scopes import Scope
 from core.tables import Key
-from service.access import Needs
+from service.access import Needs, Who
+from service.creations import IdempotencyKey, made
 from service.problems import DESCRIBED
 from service.state import Service, State
 
@@ -47,13 +51,14 @@ class MadeKey(KeyView):
 
 
 @router.post("", status_code=201, summary="Make an API key")
-async def add_key(new: NewKey, service: Service) -> MadeKey:
+async def add_key(new: NewKey, service: Service, caller: Who, idempotency_key: IdempotencyKey = None) -> MadeKey:
     """The first one needs the scope admin. From the next second on, every route but the probes and the page wants a key
-    in the header `Authorization: Bearer <key>`.
+    in the header `Authorization: Bearer <key>`. The same Idempotency-Key again is 409 and names what was made, since a
+    key is shown once.
     """
-    row, key = await run_in_threadpool(_add, service, new)
+    shown = await run_in_threadpool(_add, service, new, caller, idempotency_key)
     await service.access.refresh(service.db)
-    return MadeKey.model_validate({**_shown(row), "key": key})
+    return shown
 
 
 @router.get("", summary="Every API key, without the key itself")
@@ -73,9 +78,23 @@ async def revoke_key(
     await service.access.refresh(service.db)
 
 
-def _add(service: State, new: NewKey) -> tuple[Key, str]:
-    with service.db.write() as session:
-        return keys.add(session, new.name, new.scopes, time.time(), service.access.given)
+def _add(service: State, new: NewKey, caller: Caller | None, idempotency_key: str | None) -> MadeKey:
+    """The key itself is not among what is kept for a request that comes again."""
+    shown: list[MadeKey] = []
+
+    def make(session: Session) -> Made:
+        row, key = keys.add(session, new.name, new.scopes, time.time(), service.access.given)
+        shown.append(MadeKey.model_validate({**_shown(row), "key": key}))
+        return Made(201, {}, {"id": row.id})
+
+    asked = new.model_dump(mode="json") | {"scopes": sorted(new.scopes)}
+    answer = made(service, router.prefix, caller, idempotency_key, asked, make)
+    if not shown:
+        made_before = answer.body["id"]
+        raise Conflict(
+            f"This request has made {made_before} already, and a key is shown once: revoke it, make another."
+        )
+    return shown[0]
 
 
 def _revoke(service: State, key_id: str) -> None:

@@ -8,13 +8,16 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Request, Response
 from fastapi.concurrency import contextmanager_in_threadpool
+from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
+from core.creations import Made
 from core.errors import ClientLeft, UnsupportedType
 from core.scopes import Scope
-from service.access import Needs
+from service.access import Needs, Who
+from service.creations import IdempotencyKey, made
 from service.problems import DESCRIBED
 from service.routes.parameters import UploadId
 from service.state import Service
@@ -51,13 +54,20 @@ def get_options(service: Service) -> Response:
 )
 def create_upload(
     service: Service,
+    caller: Who,
     upload_length: Annotated[int, Header(ge=0, lt=10**18, description="Bytes, of the whole file")],
+    idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Then `PATCH` its `Location`, piece by piece; `HEAD` tells where to go on after a break. One to which nothing
     comes for a day goes.
     """
-    upload = Uploads(service.settings).create(upload_length)
-    return Response(None, 201, TUS | {"Location": f"{router.prefix}/{upload.id}"})
+
+    def make(_: Session) -> Made:
+        upload = Uploads(service.settings).create(upload_length)
+        return Made(201, TUS | {"Location": f"{router.prefix}/{upload.id}"}, {})
+
+    answer = made(service, router.prefix, caller, idempotency_key, {"length": upload_length}, make)
+    return Response(None, answer.status, answer.headers)
 
 
 @router.head(
