@@ -74,6 +74,13 @@ class Client:
             raise ServiceError(_detail(answer))
         return answer.text if answer.is_success else ""
 
+    def log_behind(self, job_id: str, attempt: int, after: int) -> bytes:
+        """What follows so many bytes of an attempt's log, a megabyte at most; nothing where there is no more yet."""
+        answer = self._request("GET", f"/jobs/{job_id}/logs", params={"attempt": attempt, "after": after})
+        if answer.is_error and answer.status_code != httpx.codes.NOT_FOUND:
+            raise ServiceError(_detail(answer))
+        return answer.content if answer.is_success else b""
+
     def set_alias(self, alias: str, model: str) -> Alias:
         return self._call(Alias, "PUT", f"/models/aliases/{quote(alias, safe='')}", json={"model": model})
 

@@ -1,5 +1,6 @@
 """Commands about one job that is there already, and about which model serves."""
 
+import codecs
 import sys
 import time
 from typing import Annotated, Any
@@ -66,16 +67,22 @@ def logs(
     Example: tuneserve logs -f JOB
     """
     with Client(url) as client:
-        shown = ""
+        if not follow:
+            sys.stdout.write(client.logs(job_id))
+            return
+        attempt, shown, decoder = 0, 0, codecs.getincrementaldecoder("utf-8")("replace")
         while True:
-            ended = client.job(job_id)["status"] in ENDED  # asked first: nothing is written after the end
-            text = client.logs(job_id)
-            sys.stdout.write(text.removeprefix(shown))
+            job = client.job(job_id)  # asked first: nothing is written after the end
+            if job["attempt"] != attempt:
+                attempt, shown = job["attempt"], 0
+            more = client.log_behind(job_id, attempt, shown) if attempt else b""
+            shown += len(more)
+            sys.stdout.write(decoder.decode(more))
             sys.stdout.flush()
-            shown = text
-            if ended or not follow:
+            if not more and job["status"] in ENDED:
                 return
-            time.sleep(POLL_S)
+            if not more:
+                time.sleep(POLL_S)
 
 
 @app.command()

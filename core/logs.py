@@ -14,13 +14,22 @@ REQUEST_ID: ContextVar[str | None] = ContextVar("request_id", default=None)  # o
 def set_up(log_format: Literal["text", "json"]) -> None:
     """For the whole process, on stderr."""
     handler = logging.StreamHandler()
-    handler.setFormatter(Json() if log_format == "json" else logging.Formatter(TEXT))
+    handler.setFormatter(Json() if log_format == "json" else Text(TEXT))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
 
 
 def fields(**known: Any) -> dict[str, dict[str, Any]]:
     """What a line is about, as ``extra`` of a logging call."""
     return {"fields": known}
+
+
+class Text(logging.Formatter):
+    """A line for people; within a request its id at the end, before a traceback."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's own name
+        request_id = REQUEST_ID.get()
+        line = super().formatMessage(record)
+        return line if request_id is None else f"{line} [{request_id}]"
 
 
 class Json(logging.Formatter):

@@ -113,3 +113,17 @@ def test_the_setting_chooses(kind: str, begins: str) -> None:
     ).stderr  # fmt: skip
     assert said.startswith(begins)
     assert "hello" in said
+
+
+def test_a_line_for_people_tells_the_request_before_its_traceback() -> None:
+    logs.REQUEST_ID.set("mine")
+    line = record("it failed")
+    try:
+        raise ZeroDivisionError
+    except ZeroDivisionError:
+        line.exc_info = sys.exc_info()
+    head, *rest = logs.Text(logs.TEXT).format(line).splitlines()
+    logs.REQUEST_ID.set(None)
+    assert head.endswith("worker.loop: it failed [mine]")
+    assert rest[-1] == "ZeroDivisionError"
+    assert logs.Text(logs.TEXT).format(record("idle")).endswith("worker.loop: idle")

@@ -346,6 +346,27 @@ async def test_of_a_long_log_the_end_is_shown(
     assert (await http.get(f"/jobs/{claim.job_id}/logs")).text == "nd the end"
 
 
+async def test_a_log_is_read_on_from_where_it_was_read_to(
+    http: httpx.AsyncClient, settings: Settings, claimed: Claimed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs_routes, "LOG_TAIL_BYTES", 10)
+    claim = claimed()
+    path = settings.log_path(claim.job_id, 1)
+    path.parent.mkdir(parents=True)
+    written = "epoch 1: é\nepoch 2\n".encode()
+    path.write_bytes(written)
+    read = b""
+    while piece := (await http.get(f"/jobs/{claim.job_id}/logs?after={len(read)}")).content:
+        assert len(piece) <= 10
+        read += piece
+    assert read == written
+    with path.open("ab") as file:
+        file.write(b"epoch 3\n")
+    assert (await http.get(f"/jobs/{claim.job_id}/logs?after={len(read)}")).text == "epoch 3\n"
+    assert (await http.get(f"/jobs/{claim.job_id}/logs?after=9999")).text == ""
+    assert (await http.get(f"/jobs/{claim.job_id}/logs?after=-1")).status_code == 422
+
+
 @pytest.mark.parametrize("attempt", ["0", "-1", "x", "9" * 30])
 async def test_an_attempt_that_cannot_be_is_refused(http: httpx.AsyncClient, enqueue: Enqueue, attempt: str) -> None:
     assert (await http.get(f"/jobs/{enqueue().id}/logs?attempt={attempt}")).status_code == 422

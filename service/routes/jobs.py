@@ -4,7 +4,7 @@ import time
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Query, Response
-from fastapi.responses import FileResponse, PlainTextResponse
+from fastapi.responses import FileResponse
 from fastapi.sse import EventSourceResponse
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
@@ -177,20 +177,28 @@ def get_curves(job_id: JobId, service: Service) -> Response:
     return Response(curves.draw(title, get_metrics(job_id, service, steps=False)), media_type="image/svg+xml")
 
 
-@router.get("/{job_id}/logs", response_class=PlainTextResponse, summary="The trainer's own output")
+@router.get(
+    "/{job_id}/logs",
+    response_class=Response,
+    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+    summary="The trainer's own output",
+)
 def get_logs(
     job_id: JobId,
     service: Service,
     attempt: Annotated[int | None, Query(ge=1, lt=2**31, description="Default: the newest")] = None,
-) -> str:
-    """The last megabyte of it."""
+    after: Annotated[
+        int | None, Query(ge=0, lt=2**53, description="What follows so many bytes of it; default: its end")
+    ] = None,
+) -> Response:
+    """The last megabyte of it; or the first one behind `after`, to which its length is added to ask for the next."""
     job = _job(service, job_id)
     path = service.settings.log_path(job_id, attempt or job.attempt)
     if not path.is_file():
         raise NotFound("This attempt has written no log.")
     with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - LOG_TAIL_BYTES))
-        return file.read().decode(errors="replace")
+        file.seek(max(0, path.stat().st_size - LOG_TAIL_BYTES) if after is None else after)
+        return Response(file.read(LOG_TAIL_BYTES), media_type="text/plain")
 
 
 @router.get("/{job_id}/checkpoints", summary="The job's checkpoints, newest first")
