@@ -14,6 +14,7 @@ from core.scopes import GivenKey, parse_keys
 
 ORIGIN = r"https?://[^/\s]+|\*"
 PREFIX = "TUNESERVE_"
+MOST_LOST_S = 15.0  # from the death of a worker until its job waits for another
 HOST = r"[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\]"
 
 
@@ -101,6 +102,18 @@ class Settings(BaseSettings):
         if self.predict_queue < self.max_images_per_request:
             raise ValueError(
                 "TUNESERVE_PREDICT_QUEUE is less than TUNESERVE_MAX_IMAGES_PER_REQUEST: a full request would never fit"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _a_lease_outlasts_beats_and_not_patience(self) -> Self:
+        if self.lease_s < 3 * self.beat_s:
+            raise ValueError(
+                "TUNESERVE_LEASE_S is less than 3 * TUNESERVE_BEAT_S: a worker that beats late once would be lost"
+            )
+        if self.lease_s + self.beat_s >= MOST_LOST_S:
+            raise ValueError(
+                f"TUNESERVE_LEASE_S + TUNESERVE_BEAT_S is not less than {MOST_LOST_S:g}: so soon a lost job goes on"
             )
         return self
 

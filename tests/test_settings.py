@@ -119,3 +119,13 @@ def test_a_program_ends_with_the_reasons(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setenv("TUNESERVE_PORT", "abc")
     with pytest.raises(SystemExit, match="TUNESERVE_PORT is wrong"):
         read_or_exit()
+
+
+@pytest.mark.parametrize(("beat_s", "lease_s"), [(2.0, 5.9), (4.0, 11.0), (1.0, 14.0), (3600.0, 10.0)])
+def test_a_lease_that_makes_the_living_lost_or_the_dead_alive_is_refused(beat_s: float, lease_s: float) -> None:
+    with pytest.raises(ValidationError, match="TUNESERVE_LEASE_S"):
+        Settings(beat_s=beat_s, lease_s=lease_s)
+
+
+def test_a_lease_of_three_beats_is_enough() -> None:
+    assert Settings(beat_s=1.0, lease_s=3.0).lease_s == 3.0
