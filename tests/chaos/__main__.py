@@ -20,7 +20,7 @@ def main() -> int:
     log.setLevel(logging.INFO)
     started = time.monotonic()
     data_dir = asked.data_dir or Path(tempfile.mkdtemp(prefix="chaos-"))
-    storm = Storm(Programs(data_dir), asked.seed, asked.waiting)
+    storm = Storm(Programs(data_dir), asked.seed, asked.waiting, asked.workers)
     try:
         storm.blow(asked.blows)
         books = balance(storm)
@@ -38,7 +38,9 @@ def row(storm: Storm, books: Books, took_s: float) -> str:
     blows = ", ".join(f"{count} {name}" for name, count in sorted(storm.blows.items()))
     cells = {
         "seed": storm.seed,
+        "workers": storm.workers,
         "blows": f"{storm.blows.total()}: {blows}",
+        "asked": ", ".join(f"{count} {verb}" for verb, count in sorted(storm.asked.items())),
         "jobs": len(storm.posted),
         "lost": len(books.lost),
         "stuck": len(books.stuck),
@@ -57,6 +59,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--blows", type=int, default=100)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--waiting", type=int, default=3, help="jobs that are kept waiting or running")
+    parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--data-dir", type=Path, help="kept; default: a new temporary folder")
     return parser.parse_args()
 

@@ -45,8 +45,8 @@ def balance(storm: Storm) -> Books:
         logs = {job_id: list(session.scalars(_log_of(job_id))) for job_id in rows}
         models = list(session.scalars(select(Model)))
     db.close()
-    posted, published = set(storm.posted), Counter(model.job_id for model in models)
-    followers = storm.clients.listeners
+    posted, published = set(storm.posted) - storm.deleted, Counter(model.job_id for model in models)
+    followers = {job_id: heard for job_id, heard in storm.clients.listeners.items() if job_id in posted}
     succeeded = {job.id for job in rows.values() if job.status is JobStatus.SUCCEEDED}
     numbers = {job_id: [event.number for event in log] for job_id, log in logs.items()}
     return Books(
