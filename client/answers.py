@@ -70,6 +70,7 @@ class Model(TypedDict):
     confusion: list[list[int]]
     calibration: dict[str, Any] | None
     serving: dict[str, Any] | None
+    familiarity: dict[str, Any] | None
     device: dict[str, Any]
     versions: dict[str, str]
     files: dict[str, dict[str, Any]]
@@ -153,6 +154,7 @@ class DatasetCard(TypedDict):
 class DatasetSummary(TypedDict):
     name: str
     kind: Literal["built_in", "uploaded", "folder"]
+    here: bool
     version: int | None
     images: int | None
     classes: int | None

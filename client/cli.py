@@ -220,7 +220,7 @@ def _read(image: Path) -> Path | bytes:
         return image
     data = sys.stdin.buffer.read()
     if not data:
-        raise typer.BadParameter("there is nothing on the standard input: name image files, or send one there")
+        raise typer.BadParameter("no image came: name files, send one to the standard input, or give --bulk")
     return data
 
 

@@ -345,7 +345,7 @@ def test_an_image_comes_from_stdin(serve: Serve, published: Published, named: li
 def test_nothing_on_stdin_is_told(serve: Serve) -> None:
     answer = typed("predict", "--url", serve())
     assert answer.exit_code == 2
-    assert "nothing on the standard input" in answer.output
+    assert "no image came" in answer.output
 
 
 def test_at_a_terminal_nobody_is_left_waiting_for_an_image() -> None:

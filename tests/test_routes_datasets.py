@@ -183,7 +183,14 @@ async def test_a_folder_that_somebody_put_there_is_not_touched(http: httpx.Async
     assert (own.is_dir(), await listed(http)) == (True, [dict(SUMMARY, kind="folder")])
 
 
-SUMMARY: dict[str, Any] = {"name": "pets", "kind": "uploaded", "version": None, "images": None, "classes": None}
+SUMMARY: dict[str, Any] = {
+    "name": "pets",
+    "kind": "uploaded",
+    "here": True,
+    "version": None,
+    "images": None,
+    "classes": None,
+}
 
 
 async def test_the_list_tells_the_numbers(http: httpx.AsyncClient) -> None:

@@ -102,6 +102,7 @@ async def test_a_prediction_asks_the_database_for_no_key(settings: Settings, mon
     async with running(settings) as http:
         headers = bearer(await http.post("/keys", json=ADMIN))
         monkeypatch.setattr(keys, "stored", None)  # whoever calls it now fails
+        headers |= {"Content-Type": "image/png"}
         answers = [await http.post("/predict", content=b"x", headers=headers) for _ in range(5)]
     assert {answer.status_code for answer in answers} == {503}  # no model; but the key was good
 
