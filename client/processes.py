@@ -4,10 +4,10 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import IO, Self
 
@@ -31,7 +31,7 @@ class Together:
         self._environment = os.environ | dict(environment)
         self._output = output  # None: the terminal
         self._children: dict[str, subprocess.Popen[bytes]] = {}
-        self._stopping = threading.Event()
+        self._signals: SimpleQueue[int] = SimpleQueue()  # an event's set() may not be called by a signal's handler
 
     def __enter__(self) -> Self:
         # before watch() too, a SIGTERM must leave this block like an exception does, or the children would live on
@@ -64,12 +64,13 @@ class Together:
     def watch(self) -> None:
         """Until told to stop by SIGTERM or SIGINT; restart what dies."""
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: self._stopping.set())
-        while not self._stopping.wait(WATCH_S):
+            signal.signal(number, lambda number, _: self._signals.put(number))
+        while not self._told_within(WATCH_S):
             for module, child in list(self._children.items()):
                 if child.poll() is not None:
                     print(f"{module} ended with exit code {child.returncode}; starting it again", file=sys.stderr)
-                    self._stopping.wait(RESTART_AFTER_S)
+                    if self._told_within(RESTART_AFTER_S):
+                        return
                     self._start(module)
 
     def stop(self) -> None:
@@ -84,6 +85,13 @@ class Together:
             except subprocess.TimeoutExpired:
                 child.kill()
                 child.wait()
+
+    def _told_within(self, seconds: float) -> bool:
+        try:
+            self._signals.get(timeout=seconds)
+        except Empty:
+            return False
+        return True
 
     def _check_settings(self) -> None:
         """Once and here: both programs would say the same, and into a log where there is one."""

@@ -3,7 +3,6 @@
 import errno
 import os
 import signal
-import threading
 from collections.abc import Callable, Sequence
 
 import pytest
@@ -19,6 +18,7 @@ from tests.fakes import FakeLauncher, FakeProcess
 from worker.batches import BatchSlot
 from worker.launch import Process
 from worker.loop import WorkerLoop
+from worker.stop import Stop
 
 BATCH, WORKER = "batch_1", "worker_a"
 KILLED = -signal.SIGKILL
@@ -31,7 +31,7 @@ class Setting:
         self.now = NOW
         self.db = db
         self.settings = settings
-        self.stop = threading.Event()
+        self.stop = Stop()
         self.claims: list[Claim] = []
         with db.write() as session:
             for worker in (WORKER, "worker_b"):

@@ -2,7 +2,6 @@
 
 import asyncio
 import signal
-import threading
 from collections.abc import Callable
 
 import httpx
@@ -17,6 +16,7 @@ from tests.conftest import NOW
 from tests.fakes import FakeProcess
 from worker.exports import TIMEOUT_S, ExportSlot
 from worker.launch import Process
+from worker.stop import Stop
 
 Published = Callable[..., Model]
 KILLED = -signal.SIGKILL
@@ -31,7 +31,7 @@ class Setting:
         self.db = db
         self.settings = settings
         self.model = model
-        self.stop = threading.Event()
+        self.stop = Stop()
         self.asked: list[str] = []
         self.want()
 

@@ -5,7 +5,6 @@ Its process may be killed at any moment, since every answer it has counted is st
 
 import logging
 import signal
-import threading
 from collections.abc import Callable
 from typing import Protocol
 
@@ -16,6 +15,7 @@ from core.errors import ClaimLost, InternalFailure, JobFailure, Killed, NotFound
 from core.settings import Settings
 from core.tables import BatchStatus
 from worker.launch import BATCH_LOG, Process, not_started, start_batch
+from worker.stop import Stop
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ class BatchSlot:
         settings: Settings,
         db: Database,
         worker_id: str,
-        stop: threading.Event,
+        stop: Stop,
         clock: Callable[[], float],
         launch: BatchLauncher = start_batch,
     ) -> None:

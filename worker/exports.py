@@ -1,7 +1,6 @@
 """The one export that runs beside a worker's job. Imports no torch."""
 
 import logging
-import threading
 from collections.abc import Callable
 from typing import Protocol
 
@@ -9,6 +8,7 @@ from core import exports
 from core.db import Database
 from core.settings import Settings
 from worker.launch import Process, not_started, start_export
+from worker.stop import Stop
 
 log = logging.getLogger(__name__)
 TIMEOUT_S = 600.0  # a ResNet-50 takes half a minute on one slow core
@@ -25,7 +25,7 @@ class ExportSlot:
         self,
         settings: Settings,
         db: Database,
-        stop: threading.Event,
+        stop: Stop,
         clock: Callable[[], float],
         launch: ExportLauncher = start_export,
     ) -> None:

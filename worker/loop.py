@@ -4,7 +4,6 @@ import logging
 import os
 import signal
 import socket
-import threading
 import time
 from collections.abc import Callable
 from functools import partial
@@ -21,6 +20,7 @@ from core.tables import OWNED, Job, JobStatus, Worker
 from worker.batches import BatchSlot
 from worker.exports import ExportSlot
 from worker.launch import EXIT_INTERRUPTED, Launcher, Process, not_started, start_trainer
+from worker.stop import Stop
 from worker.sweep import Sweep
 
 log = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ class WorkerLoop:
         while_idle: Callable[[], None] = lambda: None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.stop = threading.Event()
+        self.stop = Stop()
         self._settings = settings
         self._db = db
         self._launch = launch

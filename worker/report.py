@@ -19,6 +19,7 @@ from core.jobs import Claim
 from core.tables import Base, JobStatus, Phase
 from worker.failures import classify
 from worker.launch import EXIT_CLAIM_LOST
+from worker.stop import Stop
 
 log = logging.getLogger(__name__)
 AWAY_S = 120.0  # that a database may be away, as when it restarts; SQLite waits for others by itself
@@ -35,7 +36,7 @@ class Reporter:
 
     def __init__(self, db: Database, claim: Claim, beat_s: float, clock: Callable[[], float] = time.time) -> None:
         self.claim = claim
-        self.stop = threading.Event()
+        self.stop = Stop()
         self.keeps = False
         self._db = db
         self._beat_s = beat_s
