@@ -354,6 +354,34 @@ def test_a_trainer_that_will_not_stop_is_killed_and_its_job_counts_no_failure(
     assert (job_of(job_id).status, job_of(job_id).failures) == (JobStatus.QUEUED, 0)
 
 
+def test_a_cancelled_trainer_is_told_when_its_worker_is_to_stop_and_gets_no_more_than_that_leaves_it(
+    settings: Settings, db: Database, enqueue: Enqueue, job_of: JobOf, clock: Clock
+) -> None:
+    job_id = enqueue().id
+    killed_at: list[float] = []
+
+    def look() -> None:
+        if signal.SIGKILL in process.signals:
+            killed_at.append(clock())
+            return
+        clock.move(1)
+        with db.write() as session:
+            if jobs.get(session, job_id).status is JobStatus.RUNNING:
+                control.cancel(session, job_id, clock())
+        if clock() >= NOW + 3:
+            it.stop.set()
+
+    process = FakeProcess(alive=1000, on_look=look)
+    patient = settings.model_copy(update={"cancel_grace_s": 60.0, "stop_grace_s": 5.0})
+    it = WorkerLoop(patient, db, FakeLauncher([process]), clock, monotonic=clock)
+    with db.write() as session:
+        jobs.register(session, Worker(id=it.id, host="here", pid=1, started_at=clock(), beat_at=clock()))
+    it.step()
+    assert process.signals == [signal.SIGTERM, signal.SIGKILL]
+    assert killed_at == [NOW + 3 + patient.stop_grace_s]
+    assert job_of(job_id).status is JobStatus.CANCELLED
+
+
 @pytest.mark.parametrize("taken", [True, False], ids=["claimed by another", "back in the queue"])
 def test_a_trainer_whose_job_is_another_workers_is_killed_and_writes_nothing(
     loop: Callable[..., WorkerLoop], db: Database, enqueue: Enqueue, claimed: Claimed, job_of: JobOf, taken: bool

@@ -1,6 +1,7 @@
 """The worker: claim a job, launch its trainer, watch it, record how it ended. Imports no torch."""
 
 import logging
+import math
 import os
 import signal
 import socket
@@ -123,10 +124,15 @@ class WorkerLoop:
 
         Whether its time is over is asked first: a frozen one may hold the lock that everything else waits for.
         """
-        stop_by: float | None = None  # when a trainer that was asked to stop is killed
+        stop_by, stopping = math.inf, False  # when a trainer that was asked to stop is killed; asked by us
         while process.poll() is None:
-            stop_by = stop_by or self._try(partial(self._deadline, claim, process))
-            if stop_by is not None and self._clock() >= stop_by:
+            if self.stop.is_set() and not stopping:  # whatever it was asked before
+                stopping = True
+                process.terminate()
+                stop_by = min(stop_by, self._clock() + self._settings.stop_grace_s)
+            if stop_by == math.inf:
+                stop_by = self._try(partial(self._deadline, claim, process)) or math.inf
+            if self._clock() >= stop_by:
                 process.kill()
             for duty in (self._beat, self._batches.tend, self._exports.tend):
                 self._try(duty)
@@ -164,9 +170,6 @@ class WorkerLoop:
     def _deadline(self, claim: Claim, process: Process) -> float | None:
         """None while all is well; else the trainer has been asked to stop, and this is when its time is over."""
         now = self._clock()
-        if self.stop.is_set():
-            process.terminate()
-            return now + self._settings.stop_grace_s
         with self._db.read() as session:
             job = session.get(Job, claim.job_id)
         if job is None or job.attempt != claim.attempt or job.worker_id != self.id:
