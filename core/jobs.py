@@ -14,10 +14,12 @@ from sqlalchemy.orm import Session
 
 from core import events
 from core.clocks import shared_now
-from core.errors import ClaimLost, InvalidInput, JobFailure, NotFound, Overloaded, WorkerLost
+from core.errors import ClaimLost, InvalidInput, JobFailure, NotFound, OutOfMemory, Overloaded, WorkerLost
 from core.ids import new_id
 from core.recipe import Recipe
 from core.tables import ENDED, OWNED, TRANSITIONS, Job, JobStatus, Model, Worker
+
+MOST_EVENTS = 10_000  # of one kind: an attempt has fewer than ten that tell its status
 
 
 @dataclass(frozen=True)
@@ -205,6 +207,16 @@ def retry_or_fail(session: Session, claim: Claim, failure: JobFailure, now: floa
         release(session, claim, f"{error['code']}: {error['message']}", now)
     else:
         fail(session, claim, error, now)
+
+
+def count_starved(session: Session, job_id: str, since: int) -> int:
+    """How many attempts, from that one on, died because no memory was left. Each was followed by another one."""
+    said = [event.data for event in events.after(session, job_id, 0, MOST_EVENTS, "status")]
+    attempt, starved = 0, 0
+    for data in said:
+        attempt = data.get("attempt", attempt)
+        starved += attempt >= since and data.get("reason", "").startswith(f"{OutOfMemory.code}: ")
+    return starved
 
 
 def requeue_lost(session: Session, now: float, lease_s: float) -> list[str]:

@@ -121,6 +121,52 @@ def test_a_trainer_that_died_is_tried_again_and_then_its_job_fails(
     assert job.error["code"] == reason
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "code", "reason"),
+    [
+        (2, 3, KILLED, "out_of_memory"),
+        (2, 2, KILLED, "killed"),
+        (None, 1, KILLED, "killed"),
+        (1, None, KILLED, "killed"),
+        (2, 3, -signal.SIGSEGV, "killed"),
+        (2, 3, 1, "internal"),
+    ],
+)
+def test_a_trainer_that_the_kernel_killed_for_want_of_memory_is_told_from_others(
+    settings: Settings,
+    db: Database,
+    enqueue: Enqueue,
+    clock: Clock,
+    before: int | None,
+    after: int | None,
+    code: int,
+    reason: str,
+) -> None:
+    job_id = enqueue(max_attempts=2).id
+    counts = iter([before, after])
+    it = WorkerLoop(settings, db, FakeLauncher([FakeProcess(code)]), clock, memory_kills=lambda: next(counts))
+    with db.write() as session:
+        jobs.register(session, Worker(id=it.id, host="here", pid=1, started_at=clock(), beat_at=clock()))
+    it.step()
+    assert reasons(db, job_id)[-1].startswith(f"{reason}: ")
+    with db.read() as session:
+        assert jobs.count_starved(session, job_id, 1) == (reason == "out_of_memory")
+        assert jobs.count_starved(session, job_id, 2) == 0
+
+
+def test_a_trainer_that_we_killed_is_not_taken_for_one_that_had_no_memory(
+    settings: Settings, db: Database, enqueue: Enqueue, clock: Clock
+) -> None:
+    job_id = enqueue(max_attempts=2).id
+    counts = iter([0, 1])
+    process = FakeProcess(alive=1000, on_look=lambda: clock.move(settings.stall_s / 4))
+    it = WorkerLoop(settings, db, FakeLauncher([process]), clock, monotonic=clock, memory_kills=lambda: next(counts, 1))
+    with db.write() as session:
+        jobs.register(session, Worker(id=it.id, host="here", pid=1, started_at=clock(), beat_at=clock()))
+    it.step()
+    assert reasons(db, job_id)[-1].startswith("killed: No sign of life for ")
+
+
 @pytest.mark.parametrize(("code", "words"), [(KILLED, "SIGKILL"), (-signal.SIGTERM, "SIGTERM"), (7, "exit code 7")])
 def test_the_reason_says_how_the_trainer_ended(
     loop: Callable[..., WorkerLoop], enqueue: Enqueue, job_of: JobOf, code: int, words: str

@@ -29,7 +29,7 @@ import worker.train
 from core import events, jobs, models
 from core.checkpoints import fetch_checked, from_tensors, of_job, read_manifest, read_tensors
 from core.db import Database
-from core.errors import ClaimLost, DatasetInvalid, DatasetUnavailable, LossNotFinite
+from core.errors import ClaimLost, DatasetInvalid, DatasetUnavailable, JobFailure, Killed, LossNotFinite, OutOfMemory
 from core.jobs import Claim
 from core.network import to_arrays
 from core.predictor import OnnxPredictor
@@ -41,7 +41,7 @@ from service.report.page import page
 from service.self_test import self_test
 from service.torch_predictor import TorchPredictor
 from tests.conftest import NOW
-from worker import checkpointing, trainer
+from worker import back_off, checkpointing, trainer
 from worker.calibrate import expected_error, reliability
 from worker.data import Part, channels_last
 from worker.datasets import load
@@ -709,6 +709,54 @@ def test_what_was_learned_before_the_memory_ran_out_is_not_lost(
     assert [metrics["epoch"] for metrics in training.history] == [1, 2]
     assert training.recipe.batch_size == 16
     assert any(message.startswith("resumed from") for message in told(training))
+
+
+def test_an_attempt_after_one_that_the_kernel_killed_for_want_of_memory_halves_the_batch_once(
+    quick: Settings, db: Database, store: LocalStore, claimed: Claimed, job_of: JobOf
+) -> None:
+    claim = claimed(**RECIPE | {"epochs": 3, "batch_size": 32, "learning_rate": 0.08, "max_attempts": 9})
+
+    def goes_on(claim: Claim, died_of: JobFailure) -> Training:
+        with db.write() as session:
+            jobs.retry_or_fail(session, claim, died_of, NOW)
+            again = jobs.claim(session, "worker_a", NOW)
+        assert again is not None
+        training = set_up(quick, db, store, attempt(db, quick, again))
+        checkpointing.resume(training)
+        back_off.heed_deaths(training)
+        return training
+
+    starved, killed = OutOfMemory("no memory was left"), Killed("by somebody")
+    second = goes_on(claim, starved)
+    assert (second.recipe.batch_size, second.recipe.learning_rate) == (16, 0.04)
+    assert told(second)[-1] == "out of memory: batch size 16, learning rate 0.04 from here on"
+    assert (job_of(claim.job_id).resolved_recipe or {})["batch_size"] == 16
+    third = goes_on(second.report.claim, killed)  # from the start again, since nothing was kept
+    assert third.recipe.batch_size == 16
+    stop_after_epochs(third, 1)
+    fourth = goes_on(third.report.claim, killed)
+    assert (fourth.recipe.batch_size, len(fourth.history)) == (16, 1)
+    fifth = goes_on(fourth.report.claim, starved)
+    assert (fifth.recipe.batch_size, len(fifth.history)) == (8, 1)
+
+
+def stop_after_epochs(training: Training, count: int) -> None:
+    """It trains, and dies when it has kept so many epochs."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trainer, "_keep", dies_after(trainer._keep, count))
+        with pytest.raises(KeyboardInterrupt):
+            trainer.train(training)
+
+
+def dies_after(keep: Callable[..., None], count: int) -> Callable[..., None]:
+    kept = itertools.count(1)
+
+    def keeps(*given: Any) -> None:
+        keep(*given)
+        if next(kept) == count:
+            raise KeyboardInterrupt
+
+    return keeps
 
 
 def test_memory_that_is_too_small_for_any_batch_ends_the_job(

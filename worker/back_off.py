@@ -5,6 +5,7 @@ import math
 
 import torch
 
+from core import jobs
 from core.recipe import ResolvedRecipe
 from core.tables import Phase
 from worker import checkpointing, setup, weights
@@ -15,6 +16,18 @@ SMALLEST = 2  # BatchNorm cannot take a batch of one
 
 def can_halve(recipe: ResolvedRecipe) -> bool:
     return recipe.batch_size >= 2 * SMALLEST
+
+
+def heed_deaths(training: Training) -> None:
+    """Half the batch for each attempt that the kernel ended for want of memory since the checkpoint was written, or
+    since the start: that one cannot have said it by itself.
+    """
+    job_id = training.report.claim.job_id
+    with training.db.read() as session:
+        deaths = jobs.count_starved(session, job_id, training.since_attempt)
+    for _ in range(deaths):
+        if can_halve(training.recipe):
+            halve_batch(training, "the kernel killed an attempt: no memory was left")
 
 
 def halve_batch(training: Training, reason: str) -> None:

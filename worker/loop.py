@@ -13,11 +13,12 @@ from typing import Any
 from core import batches, jobs, logs
 from core.clocks import Steadiness, shared_now
 from core.db import UNAVAILABLE, Database
-from core.errors import ClaimLost, InternalFailure, JobFailure, Killed, TimedOut
+from core.errors import ClaimLost, InternalFailure, JobFailure, Killed, OutOfMemory, TimedOut
 from core.ids import new_id
 from core.jobs import Claim
 from core.settings import Settings
 from core.tables import OWNED, Job, JobStatus, Worker
+from worker import memory
 from worker.batches import BatchSlot
 from worker.exports import ExportSlot
 from worker.launch import EXIT_INTERRUPTED, Launcher, Process, not_started, start_trainer
@@ -40,6 +41,7 @@ class WorkerLoop:
         clock: Callable[[], float] = time.time,
         while_idle: Callable[[], None] = lambda: None,
         monotonic: Callable[[], float] = time.monotonic,
+        memory_kills: Callable[[], int | None] = memory.kills,
     ) -> None:
         self.stop = Stop()
         self._settings = settings
@@ -48,6 +50,7 @@ class WorkerLoop:
         self._clock = clock
         self._while_idle = while_idle
         self._monotonic = monotonic
+        self._memory_kills = memory_kills
         self._beat_due = monotonic()
         self._steadiness = Steadiness(settings.lease_s, clock, monotonic)
         self.id = new_id("worker", clock())
@@ -88,6 +91,7 @@ class WorkerLoop:
         return claim
 
     def _run(self, claim: Claim) -> None:
+        kills = self._memory_kills()
         try:
             process = self._launch(claim, self._settings)
         except OSError as error:  # no space for its log, or no memory for its process
@@ -95,7 +99,7 @@ class WorkerLoop:
             self._until_recorded(partial(self._record_failure, claim, not_started(error)))
             self._pause()
         else:
-            self._watch(claim, process)
+            self._watch(claim, process, kills)
 
     def _register(self) -> None:
         with self._db.write() as session:
@@ -119,12 +123,14 @@ class WorkerLoop:
                         log.warning("%s had lost its worker", lost_id)
         self._try(self._sweep.tend)
 
-    def _watch(self, claim: Claim, process: Process) -> None:
+    def _watch(self, claim: Claim, process: Process, kills: int | None) -> None:
         """Until the trainer has ended, one way or another; then make sure that the row says so.
 
         Whether its time is over is asked first: a frozen one may hold the lock that everything else waits for.
+        ``kills``: how often the kernel had killed for want of memory before it started.
         """
-        stop_by, stopping = math.inf, False  # when a trainer that was asked to stop is killed; asked by us
+        stop_by = math.inf  # when a trainer that was asked to stop is killed
+        stopping = killed = False  # by us
         while process.poll() is None:
             if self.stop.is_set() and not stopping:  # whatever it was asked before
                 stopping = True
@@ -133,13 +139,19 @@ class WorkerLoop:
             if stop_by == math.inf:
                 stop_by = self._try(partial(self._deadline, claim, process)) or math.inf
             if self._clock() >= stop_by:
+                killed = True
                 process.kill()
             for duty in (self._beat, self._batches.tend, self._exports.tend):
                 self._try(duty)
             self._pause()
         code = process.wait()
         log.info("%s, attempt %d: the trainer ended with %d", claim.job_id, claim.attempt, code, extra=_about(claim))
-        self._until_recorded(partial(self._record_end, claim, code))
+        starved = code == -signal.SIGKILL and not killed and self._has_killed_since(kills)
+        self._until_recorded(partial(self._record_end, claim, code, starved))
+
+    def _has_killed_since(self, kills: int | None) -> bool:
+        now = self._memory_kills()
+        return kills is not None and now is not None and now > kills
 
     def _try(self, duty: Callable[[], float | None]) -> float | None:
         """One of several, which must not keep the others from being done: its turn comes again."""
@@ -184,7 +196,7 @@ class WorkerLoop:
             return now
         return None
 
-    def _record_end(self, claim: Claim, code: int) -> None:
+    def _record_end(self, claim: Claim, code: int, starved: bool) -> None:
         """A trainer that ended by itself has said how. What it could not say is said here."""
         now = self._clock()
         try:
@@ -199,10 +211,11 @@ class WorkerLoop:
                     reason = "a person asked for a pause" if job.wanted == "pause" else "the worker was told to stop"
                     jobs.release(session, claim, reason, now)
                 else:
-                    stalled = code < 0 and silent_s > self._settings.stall_s
-                    cause = (
-                        Killed(f"No sign of life for {silent_s:.0f} s: killed.", STALLED) if stalled else _cause(code)
-                    )
+                    cause = _cause(code)
+                    if starved:  # the next attempt asks jobs.count_starved
+                        cause = OutOfMemory("The kernel killed the training process: no memory was left.")
+                    elif code < 0 and silent_s > self._settings.stall_s:
+                        cause = Killed(f"No sign of life for {silent_s:.0f} s: killed.", STALLED)
                     jobs.retry_or_fail(session, claim, cause, now)
         except ClaimLost:
             log.warning("%s belongs to another attempt by now", claim.job_id, extra=_about(claim))

@@ -44,6 +44,7 @@ class Training:
     history: list[dict[str, Any]] = field(default_factory=list)  # the metrics of each epoch done
     features_s: float = 0.0  # spent on the activations of a frozen part, in the attempts that led to the history
     state: Arrays | None = None  # of optimizer and running mean, from a checkpoint
+    since_attempt: int = 0  # of this job, whose checkpoint it goes on from
     told_percent: float = 0.0  # of the last event within an epoch
 
 

@@ -99,6 +99,7 @@ def run(settings: Settings, db: Database, store: ArtifactStore, report: Reporter
     report.phase(Phase.STARTING)
     training = set_up(settings, db, store, report)
     checkpointing.resume(training)
+    back_off.heed_deaths(training)
     interrupted = False
     try:
         train(training)
