@@ -69,6 +69,7 @@ class Model(TypedDict):
     per_class: list[dict[str, Any]]
     confusion: list[list[int]]
     calibration: dict[str, Any] | None
+    familiarity: dict[str, Any] | None
     serving: dict[str, Any] | None
     familiarity: dict[str, Any] | None
     device: dict[str, Any]
