@@ -163,8 +163,10 @@ class Client:
     def datasets(self) -> list[DatasetSummary]:
         return self._list(DatasetSummary, "/datasets")
 
-    def dataset(self, name: str) -> DatasetCard:
-        return self._call(DatasetCard, "GET", f"/datasets/{quote(name, safe='')}")
+    def dataset(self, name: str) -> DatasetCard | DatasetSummary:
+        """The latter, which has a ``kind``, for one that nobody uploaded."""
+        found: DatasetCard | DatasetSummary = self._accepted("GET", f"/datasets/{quote(name, safe='')}").json()
+        return found
 
     def follow(self, job_id: str) -> Iterator[Job]:
         """The job, again and again until it has ended. A service that restarts in between is waited for."""

@@ -7,7 +7,7 @@ import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 from rich.console import Console
@@ -52,23 +52,23 @@ def list_datasets(url: Url = None, as_json: Json = False) -> None:
     """
     with Client(url) as client:
         found = client.datasets()
-    if as_json:
-        print(json.dumps(found, indent=2))
-        return
-    header = ("name", "kind", "version", "classes", "images")
-    print_table(console, header, (_row(entry) for entry in found))
+    _list(found, found, as_json)
 
 
 @app.command()
 def show(
     name: Annotated[str, typer.Argument(help="As `datasets list` shows it")], url: Url = None, as_json: Json = False
 ) -> None:
-    """Show the classes of an uploaded data set, and the files that were left out of it.
+    """Show the classes of an uploaded data set, and the files that were left out of it; of others what is known.
 
     Example: tuneserve datasets show pets
     """
     with Client(url) as client:
-        _show(client.dataset(name), as_json)
+        found = client.dataset(name)
+    if "problems" in found:
+        _show(cast(DatasetCard, found), as_json)
+    else:
+        _list([found], found, as_json)
 
 
 @app.command()
@@ -88,6 +88,14 @@ def _look_at(source: Path, url: str | None, send: Callable[[Client, Path], Datas
         except ServiceError as error:
             _print_problems({"file": entry["pointer"], "reason": entry["detail"], **entry} for entry in error.errors)
             raise
+
+
+def _list(entries: Iterable[DatasetSummary], answer: Any, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(answer, indent=2))
+        return
+    header = ("name", "kind", "version", "classes", "images")
+    print_table(console, header, (_row(entry) for entry in entries))
 
 
 def _row(entry: DatasetSummary) -> tuple[str, ...]:

@@ -15,8 +15,8 @@ from pydantic import BaseModel
 from client import answers
 from core import predictions
 from service import views
-from service.datasets import findings, shelf
-from service.routes import catalogue, keys, predict
+from service.datasets import findings, shelf, summary
+from service.routes import keys, predict
 
 SAME: dict[type[BaseModel], Any] = {
     views.PhaseView: answers.Phase,
@@ -30,7 +30,7 @@ SAME: dict[type[BaseModel], Any] = {
     predict.Predictions: answers.Predictions,
     findings.Problem: answers.Problem,
     shelf.DatasetCard: answers.DatasetCard,
-    catalogue.DatasetSummary: answers.DatasetSummary,
+    summary.DatasetSummary: answers.DatasetSummary,
     keys.KeyView: answers.Key,
     keys.MadeKey: answers.MadeKey,
 }

@@ -62,6 +62,11 @@ def test_what_cannot_be_used_is_told_file_by_file(photos: Path, live: str) -> No
     assert "warning: dog/1.png: This is not an image" in refusal.stderr
 
 
+def test_of_a_built_in_one_what_is_known_is_shown(live: str) -> None:
+    assert "70000" in typed("show", "mnist", "--url", live).output
+    assert json.loads(typed("show", "mnist", "--json", "--url", live).stdout)["classes"] == 10
+
+
 def test_all_that_a_recipe_can_name_is_listed(photos: Path, live: str) -> None:
     typed("add", "pets", photos, "--url", live)
     shown = typed("list", "--url", live).output

@@ -11,9 +11,10 @@ from core.recipe import Recipe, Webhook
 from core.settings import Settings
 from service.app import create_app
 from service.datasets.shelf import DatasetCard
+from service.datasets.summary import DatasetSummary
 from service.openapi import EXAMPLES
 from service.problems import ProblemDetails
-from service.routes.catalogue import DatasetSummary, NetworkView
+from service.routes.catalogue import NetworkView
 from service.routes.keys import KeyView, MadeKey
 from service.routes.predict import Predictions
 from service.views import AliasView, BatchView, CheckpointView, DeliveryView, EventView, JobView, ModelView

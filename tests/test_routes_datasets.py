@@ -16,6 +16,7 @@ from core.recipe import DATASETS
 from core.settings import Settings
 from core.tables import Job
 from service.datasets.building import build
+from service.datasets.summary import PUBLISHED
 from tests.conftest import running
 from tests.datafiles import tar_gz, zipped
 from tests.setfiles import idx_files, pets, photo
@@ -178,7 +179,6 @@ async def test_a_dry_run_is_refused_as_the_real_one_would_be(http: httpx.AsyncCl
 async def test_a_folder_that_somebody_put_there_is_not_touched(http: httpx.AsyncClient, settings: Settings) -> None:
     own = make_folder(settings, "pets")
     assert (await post(http, params={"replace": True})).status_code == 409
-    assert (await http.get("/datasets/pets")).status_code == 404
     assert (await http.delete("/datasets/pets")).status_code == 404
     assert (own.is_dir(), await listed(http)) == (True, [dict(SUMMARY, kind="folder")])
 
@@ -272,9 +272,40 @@ async def test_the_contact_sheet_writes_many_scripts_and_only_numbers_the_others
     assert len({numbered, *[await name(label) for label in ("кот", "пёс", "γάτα", "bär")]}) == 5
 
 
-@pytest.mark.parametrize("path", ["/datasets/none", "/datasets/none/samples.png", "/datasets/mnist"])
+@pytest.mark.parametrize("path", ["/datasets/none", "/datasets/none/samples.png", "/datasets/mnist/samples.png"])
 async def test_what_was_not_uploaded_is_not_found(http: httpx.AsyncClient, path: str) -> None:
     assert (await http.get(path)).status_code == 404
+
+
+async def test_of_a_built_in_one_it_is_told_whether_it_is_here_and_what_is_known(
+    http: httpx.AsyncClient, settings: Settings
+) -> None:
+    known = {"name": "mnist", "kind": "built_in", "version": None, "images": 70_000, "classes": 10}
+    assert (await http.get("/datasets/mnist")).json() == known | {"here": False}
+    (make_folder(settings, "mnist") / "train-images-idx3-ubyte.gz").write_bytes(b"")
+    assert (await http.get("/datasets/mnist")).json() == known | {"here": True}
+    assert [entry for entry in (await http.get("/datasets")).json()["data"] if entry["name"] == "mnist"] == [
+        known | {"here": True}
+    ]
+    assert (await http.delete("/datasets/mnist")).status_code == 404
+
+
+async def test_of_a_folder_that_somebody_put_there_it_is_told_that_it_is_here(
+    http: httpx.AsyncClient, settings: Settings
+) -> None:
+    make_folder(settings, "pets/cat")
+    told = (await http.get("/datasets/pets")).json()
+    assert (told["kind"], told["here"], told["classes"]) == ("folder", True, None)
+
+
+@pytest.mark.parametrize("name", ["mnist", "fashion_mnist", "usps"])
+def test_what_is_told_of_a_built_in_one_is_what_a_job_reads(name: str, settings: Settings, shared: Path) -> None:
+    data = load(name, settings.model_copy(update={"datasets_dir": shared / "data"}))
+    assert PUBLISHED[name] == (len(data.classes), len(data.train_labels) + len(data.test_labels))
+
+
+def test_something_is_known_of_every_built_in_one() -> None:
+    assert list(PUBLISHED) == list(DATASETS)
 
 
 async def test_a_kill_leaves_no_half_data_set(http: httpx.AsyncClient, settings: Settings) -> None:

@@ -1,7 +1,7 @@
-// One uploaded data set: its classes, what was left out of it, and its contact sheet.
+// One data set: the classes of an uploaded one, what was left out of it, and its contact sheet; of others what is known.
 
 import { button, el, facts, table } from "./dom.js";
-import { number, when } from "./format.js";
+import { number, when, words } from "./format.js";
 import { deleted, trainOn } from "./datasets.js";
 import { problems } from "./send_dataset.js";
 
@@ -9,6 +9,7 @@ const ROWS = 8; // of a contact sheet
 
 export async function datasetView({ main, api, signal, fail, id }) {
   const card = await api.get(`datasets/${encodeURIComponent(id)}`, signal);
+  if (card.kind) return main.replaceChildren(el("h1", {}, card.name), facts(known(card)), trainOn(card.name));
   const remove = () => deleted(api, id).then((is) => is && (location.hash = "#/datasets")).catch(fail);
   const sheet = el("section", {}, el("h2", {}, "Samples"));
   main.replaceChildren(
@@ -20,6 +21,16 @@ export async function datasetView({ main, api, signal, fail, id }) {
     sheet,
   );
   sheet.append(await samples(api, signal, card));
+}
+
+/** Of one that nobody uploaded. */
+function known({ kind, here, images, classes }) {
+  return [
+    ["kind", words(kind)],
+    ["on this machine", here ? "yes" : "no: the first job fetches it"],
+    ["images", number(images) ?? "–"],
+    ["classes", number(classes) ?? "–"],
+  ];
 }
 
 function record(card) {

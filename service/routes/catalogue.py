@@ -1,22 +1,20 @@
 """What a recipe can name."""
 
 import math
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path
 from pydantic import BaseModel, Field
 
 from core.errors import NotFound
 from core.networks import NETWORKS, RATE_BATCH, RATE_BATCH_MOST, SIDES, WEIGHT_DECAY, Network
-from core.recipe import DATASETS, Recipe
+from core.recipe import Recipe
 from core.scopes import Scope
-from core.settings import Settings
 from service.access import Needs
 from service.datasets.shelf import Shelf
+from service.datasets.summary import DatasetSummary, names, summary
 from service.problems import DESCRIBED
 from service.state import Service
-
-EMBEDDED = ("digits",)  # comes with scikit-learn
 
 router = APIRouter(responses=DESCRIBED, tags=["catalogue"], dependencies=[Depends(Needs(Scope.TRAIN))])
 
@@ -27,17 +25,6 @@ class NetworkView(BaseModel):
     parameters: int = Field(description="Of all weights, with a head for ImageNet's 1,000 classes")
     smallest_image_size: int = Field(description="Side in pixels")
     optimizer: str = Field(description='What "auto" means for it')
-
-
-class DatasetSummary(BaseModel):
-    name: str = Field(description="What a recipe calls it")
-    kind: Literal["built_in", "uploaded", "folder"] = Field(
-        description="built_in: the worker knows it; uploaded: by POST /datasets; folder: put there by hand"
-    )
-    here: bool = Field(description="Its files are at hand; a built_in one that is not here is fetched by the first job")
-    version: int | None = Field(None, description="Of an uploaded one, as the numbers are; null for the others")
-    images: int | None = Field(None, description="How many, for training and test together")
-    classes: int | None = Field(None, description="How many")
 
 
 @router.get("/networks", summary="Networks that can be trained")
@@ -62,23 +49,7 @@ def get_network(name: Annotated[str, Path(description="As GET /networks lists it
 def list_datasets(service: Service) -> dict[str, list[DatasetSummary]]:
     """The built-in ones, those that were uploaded, and the folders of images in the data sets' directory."""
     shelf = Shelf(service.settings.resolved_datasets_dir)
-    return {"data": [_summary(name, shelf) for name in datasets(service.settings)]}
-
-
-def datasets(settings: Settings) -> list[str]:
-    return [*DATASETS, *(name for name in Shelf(settings.resolved_datasets_dir).names() if name not in DATASETS)]
-
-
-def _summary(name: str, shelf: Shelf) -> DatasetSummary:
-    if name in DATASETS:
-        return DatasetSummary(name=name, kind="built_in", here=name in EMBEDDED or shelf.has_files(name))
-    try:
-        card = shelf.card(name)
-    except NotFound:
-        return DatasetSummary(name=name, kind="folder", here=True)
-    return DatasetSummary(
-        name=name, kind="uploaded", here=True, version=card.version, images=card.images, classes=len(card.classes)
-    )
+    return {"data": [summary(name, shelf) for name in names(shelf)]}
 
 
 def _view(network: Network) -> NetworkView:

@@ -24,6 +24,7 @@ from service.creations import IdempotencyKey, create
 from service.datasets import sheet
 from service.datasets.building import Built, build
 from service.datasets.shelf import DatasetCard, Shelf
+from service.datasets.summary import DatasetSummary, summary
 from service.datasets.unpack import Sent
 from service.datasets.upload import BODY, digests, receive
 from service.problems import DESCRIBED
@@ -76,10 +77,14 @@ async def create_dataset(
         return await run_in_threadpool(wish.from_body, sent, aside)
 
 
-@router.get("/{name}", summary="An uploaded data set: its classes, and what was left out")
-def get_dataset(name: Name, service: Service) -> DatasetCard:
-    _must_be_uploaded(name)
-    return _shelf(service).card(name)
+@router.get("/{name}", summary="A data set: its classes, and what was left out of an uploaded one")
+def get_dataset(name: Name, service: Service) -> DatasetCard | DatasetSummary:
+    """Of a built-in one, or a folder that somebody put there, what `GET /datasets` says of it: nothing reads it before
+    a job does.
+    """
+    shelf = _shelf(service)
+    told = summary(name, shelf)
+    return shelf.card(name) if told.kind == "uploaded" else told
 
 
 @router.get(
@@ -91,7 +96,7 @@ def get_dataset(name: Name, service: Service) -> DatasetCard:
 def get_samples(name: Name, service: Service) -> Response:
     """Up to eight of each of the first eight classes."""
     shelf = _shelf(service)
-    card = get_dataset(name, service)
+    card = _card(name, shelf)
     drawn = sheet.draw(card, shelf.folder(name), service.settings.max_image_pixels)
     return Response(drawn, media_type="image/png", headers={"ETag": f'"{card.digest}"'})
 
@@ -100,7 +105,7 @@ def get_samples(name: Name, service: Service) -> Response:
 def delete_dataset(name: Name, service: Service) -> None:
     """Not while a job that has not ended trains on it (409). Models that were trained on it stay."""
     shelf = _shelf(service)
-    get_dataset(name, service)
+    _card(name, shelf)
     with shelf.aside() as aside, service.db.write() as session:  # no worker takes a job meanwhile
         _refuse_if_used(session, name, NOT_ENDED)
         shelf.remove(name, aside)
@@ -178,6 +183,7 @@ def _refuse_if_used(session: Session, name: str, statuses: frozenset[JobStatus])
         raise Conflict(f"{name} is being used: wait for {', '.join(using[:3])}, or cancel it.")
 
 
-def _must_be_uploaded(name: str) -> None:
+def _card(name: str, shelf: Shelf) -> DatasetCard:
     if name in DATASETS:
-        raise NotFound(f"{name} is built in: nothing is known of it before a job loads it.")
+        raise NotFound(f"{name} is built in: only what was uploaded has samples and can be deleted.")
+    return shelf.card(name)

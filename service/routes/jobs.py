@@ -19,9 +19,10 @@ from service import curves, history, streams
 from service.access import Needs, Who
 from service.checks import require_space
 from service.creations import IdempotencyKey, create
+from service.datasets.shelf import Shelf
+from service.datasets.summary import names
 from service.patience import once
 from service.problems import DESCRIBED
-from service.routes.catalogue import datasets
 from service.routes.models import delete_model
 from service.routes.parameters import TEXT, After, CheckpointId, JobId, Limit
 from service.state import Service, State
@@ -219,7 +220,7 @@ def get_checkpoint(job_id: JobId, checkpoint_id: CheckpointId, service: Service)
 
 
 def _require_dataset(service: State, dataset: str) -> None:
-    known = datasets(service.settings)
+    known = names(Shelf(service.settings.resolved_datasets_dir))
     if dataset not in known:
         raise InvalidInput(f"There is no data set {dataset}; there are {', '.join(known)}.", "/dataset")
 
