@@ -4,6 +4,8 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from threading import Semaphore
+from typing import Any
 
 import httpx
 import pytest
@@ -15,9 +17,9 @@ from core.db import Database
 from core.errors import Conflict, KeyReused, Overloaded
 from core.recipe import Recipe
 from core.settings import Settings
-from core.tables import Creation
+from core.tables import Creation, Job
 from tests.conftest import EACH_DATABASE, NOW, running, url_of
-from tests.fakes import answered
+from tests.fakes import answered, until
 
 TWICE = {"Idempotency-Key": "order-66"}
 JSON = {"Content-Type": "application/json"}
@@ -140,6 +142,34 @@ async def test_fifty_requests_at_once_make_one_job(http: httpx.AsyncClient) -> N
     assert len({answer.text for answer in answers}) == 1
     assert sum("idempotent-replayed" not in answer.headers for answer in answers) == 1
     assert len((await http.get("/jobs")).json()["data"]) == 1
+
+
+async def test_a_second_request_waits_for_the_answer_to_a_first_in_flight(
+    http: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    came, go_on = Semaphore(0), threading.Event()
+    once, enqueue = creations.once, jobs.enqueue
+
+    def comes(*given: Any) -> Made:
+        came.release()
+        return once(*given)
+
+    def takes_long(*given: Any, **more: Any) -> Job:
+        made = enqueue(*given, **more)
+        assert go_on.wait(10)
+        return made
+
+    monkeypatch.setattr(creations, "once", comes)
+    monkeypatch.setattr(jobs, "enqueue", takes_long)
+    both = []
+    for _ in range(2):
+        both.append(asyncio.create_task(http.post("/jobs", json={}, headers=TWICE)))
+        await until(lambda: came.acquire(blocking=False))
+    assert [request.done() for request in both] == [False, False]
+    go_on.set()
+    first, second = sorted(await asyncio.gather(*both), key=lambda answer: "idempotent-replayed" in answer.headers)
+    assert (second.status_code, second.json()) == (first.status_code, first.json()) == (202, first.json())
+    assert ("idempotent-replayed" in first.headers, second.headers["idempotent-replayed"]) == (False, "true")
 
 
 async def test_the_same_key_with_another_job_is_refused(http: httpx.AsyncClient) -> None:
