@@ -1,6 +1,5 @@
 """Every knob, with its unit and default. Read once from the environment, then frozen and passed down."""
 
-import os
 import re
 import sys
 from ipaddress import ip_address
@@ -10,6 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from core.cpus import cpus
 from core.scopes import GivenKey, parse_keys
 
 ORIGIN = r"https?://[^/\s]+|\*"
@@ -89,7 +89,7 @@ class Settings(BaseSettings):
     checkpoint_s: float = Field(300.0, gt=0)  # an epoch that takes longer has checkpoints within it
     stall_s: float = Field(120.0, gt=0)  # a trainer that has not beaten for so long is killed and tried again
     dataset_bytes: int = Field(8 * 2**30, gt=0)  # a folder whose images take more is decoded anew for every epoch
-    decode_processes: int = Field(default_factory=lambda: max(1, (os.cpu_count() or 1) - 1), gt=0)  # which do that
+    decode_processes: int = Field(default_factory=lambda: max(1, cpus() - 1), gt=0)  # which do that
     feature_cache_bytes: int = Field(4 * 2**30, ge=0)  # for activations of a frozen part, on the device
     feature_disk_bytes: int = Field(32 * 2**30, ge=0)  # else in data_dir; never more than half of what is free there
     keep_checkpoints: int = Field(2, ge=1)  # the newest ones; the best one is kept besides
@@ -167,7 +167,7 @@ class Settings(BaseSettings):
 
     @property
     def resolved_predict_threads(self) -> int:
-        return self.predict_threads or max(1, (os.cpu_count() or 1) // self.processes)
+        return self.predict_threads or max(1, cpus() // self.processes)
 
     @property
     def resolved_datasets_dir(self) -> Path:

@@ -18,6 +18,7 @@ MAY_IMPORT = {"core": ("core",), "service": ("core", "service"), "worker": ("cor
 CORE_ROWS = (
     (
         "core",
+        "core.cpus",
         "core.settings",
         "core.errors",
         "core.ids",

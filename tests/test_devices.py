@@ -1,6 +1,5 @@
 """worker.devices: what to train on. Machines with other devices are described to it here."""
 
-import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -131,31 +130,6 @@ def test_a_gpu_is_called_by_its_name() -> None:
 def test_memory_is_counted_in_bytes() -> None:
     held = torch.ones(2**24)  # 64 MiB, touched; a count of kilobytes would be far below
     assert held.nbytes < devices.peak_memory_bytes(CPU) < 2**40
-
-
-@pytest.mark.parametrize(
-    ("share", "cpus"),
-    [
-        ("max 100000", 8),
-        ("200000 100000", 2),
-        ("250000 100000", 2),
-        ("50000 100000", 1),
-        ("9900000 100000", 8),
-        (None, 8),
-    ],
-)
-def test_no_more_cpus_are_used_than_a_container_may(
-    monkeypatch: pytest.MonkeyPatch, share: str | None, cpus: int
-) -> None:
-    def read(path: Path) -> str:
-        if share is None:
-            raise FileNotFoundError(path)
-        assert path == Path("/sys/fs/cgroup/cpu.max")
-        return share + "\n"
-
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _process: set(range(8)))
-    monkeypatch.setattr(Path, "read_text", read)
-    assert devices.cpus() == cpus
 
 
 @pytest.mark.parametrize(

@@ -89,9 +89,10 @@ def test_a_child_process_sees_exactly_these_settings(tmp_path: Path, monkeypatch
 
 
 def test_several_processes_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    monkeypatch.setattr("core.settings.cpus", lambda: 8)
     assert [Settings(processes=count).resolved_predict_threads for count in (1, 3, 16)] == [8, 2, 1]
     assert Settings(processes=4, predict_threads=6).resolved_predict_threads == 6
+    assert Settings().decode_processes == 7
 
 
 def test_what_is_wrong_is_told_by_the_names_of_variables_and_without_their_values(

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import sys
 from pathlib import Path
 from typing import Any, Literal
 
@@ -67,16 +66,6 @@ def can_compile(device: torch.device) -> bool:
     """Whether torch.compile finds the compiler that it needs: for C++ on a CPU, for C beside a GPU's own."""
     chosen, usual = ("CXX", ("g++", "clang++")) if device.type == "cpu" else ("CC", ("gcc", "clang", "cc"))
     return any(shutil.which(name) for name in (os.environ.get(chosen), *usual) if name)
-
-
-def cpus() -> int:
-    """How many this process may use: a container's share (cgroup v2), if it has one, not all that the machine has."""
-    there = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-    except (OSError, ValueError):
-        return there
-    return there if quota == "max" else max(1, min(there, int(quota) // int(period)))
 
 
 def _freest(count: int) -> int:

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from core import checkpoints, jobs
+from core.cpus import cpus
 from core.db import Database
 from core.images import Preparation
 from core.network import Prepare, build
@@ -50,7 +51,7 @@ class Training:
 
 def set_up(settings: Settings, db: Database, store: ArtifactStore, report: Reporter) -> Training:
     """Everything that can fail before the first step, the cheapest first."""
-    torch.set_num_threads(settings.train_threads or devices.cpus())
+    torch.set_num_threads(settings.train_threads or cpus())
     with db.read() as session:
         job = jobs.get(session, report.claim.job_id)
     asked = Recipe.model_validate(job.recipe)

@@ -1,7 +1,6 @@
 """Looks at every image before a training does, and keeps those that can be read as ``train/<class>/<file>``."""
 
 import hashlib
-import os
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -13,6 +12,7 @@ from pathlib import Path
 from PIL import UnidentifiedImageError
 
 from core.batch_files import JUNK
+from core.cpus import cpus
 from core.errors import NotAnImage, TooLarge
 from core.images import decode, fit_photo
 from core.settings import Settings
@@ -57,7 +57,7 @@ def _examine_all(samples: Sequence[Sample], settings: Settings, findings: Findin
     """Those that can be read, with the digest of each file."""
     good = []
     look, waiting = partial(_examine, settings=settings), iter(samples)
-    with ThreadPoolExecutor(max(1, (os.cpu_count() or 1) // 2), "examine") as pool:  # predictions go on beside it
+    with ThreadPoolExecutor(max(1, cpus() // 2), "examine") as pool:  # predictions go on beside it
         while block := list(islice(waiting, BLOCK)):
             for sample, found in zip(block, pool.map(look, block), strict=True):
                 if isinstance(found, str):
