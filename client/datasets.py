@@ -148,10 +148,10 @@ def _show(card: DatasetCard, as_json: bool) -> None:
     if as_json:
         print(json.dumps(card, indent=2))
         return
-    counts = card["classes"].items()
-    print_table(
-        console, ("class", "train", "test"), ((label, str(of["train"]), str(of["test"])) for label, of in counts)
-    )
+    counts = card["classes"]
+    parts = tuple(part for part in ("train", "test", "val") if any(part in of for of in counts.values()))
+    rows = ((label, *(str(of[part]) for part in parts)) for label, of in counts.items())
+    print_table(console, ("class", *parts), rows)
     _print_problems(card["problems"])
     named = "This can be trained on" if card["name"] == NO_NAME else f"{card['name']} version {card['version']}"
     told = f"{named}: {card['images']} images, {_counted(card['problem_count'])}"

@@ -27,6 +27,7 @@ from tests.setfiles import deep, idx_files, pets, photo, rotated
 from worker.datasets import load
 
 Send = Callable[..., Built]
+SIZES = {"train": 5, "test": 3, "val": 2}  # images of each class
 DOTTED = tuple(file.replace("-idx", ".idx") for file in FILES)
 
 
@@ -80,10 +81,32 @@ def test_a_test_part_beside_the_training_is_kept_as_that(send: Send, settings: S
     assert (len(data.train_labels), len(data.test_labels)) == (6, 4)
 
 
-def test_of_two_test_parts_one_is_taken_and_the_other_named(send: Send) -> None:
-    parts = {part: pets("cat", "dog", above=f"{part}/") for part in ("train", "val", "test")}
+def test_a_validation_part_beside_both_is_what_chooses_the_epoch(send: Send, settings: Settings) -> None:
+    parts = {part: pets("cat", "dog", each=count, above=f"{part}/") for part, count in SIZES.items()}
     built = send(parts["train"] | parts["val"] | parts["test"])
-    assert problems(built) == dict.fromkeys(parts["val"], "unused")
+    assert (problems(built), built.counts) == ({}, {"cat": SIZES, "dog": SIZES})
+    data = load("pets", settings)
+    assert (len(data.train_labels), len(data.test_labels), data.held_back) == (14, 6, 4)
+
+
+def test_of_two_validation_parts_one_is_taken_and_the_other_named(send: Send) -> None:
+    parts = {part: pets("cat", "dog", above=f"{part}/") for part in ("train", "test", "val", "validation")}
+    built = send({name: data for files in parts.values() for name, data in files.items()})
+    assert problems(built) == dict.fromkeys(parts["validation"], "unused")
+
+
+def test_a_column_tells_the_validation_part_too(send: Send, settings: Settings) -> None:
+    parts = ["val"] * 2 + ["test"] * 2 + ["train"] * 4
+    rows = [f"{number}.png,{'ab'[number % 2]},{part}\n" for number, part in enumerate(parts)]
+    files = {f"{number}.png": photo(number) for number in range(8)}
+    built = send(files | {"labels.csv": ("filename,label,split\n" + "".join(rows)).encode()})
+    assert built.counts == {label: {"train": 2, "test": 1, "val": 1} for label in "ab"}
+    assert load("pets", settings).held_back == 2
+
+
+def test_a_class_must_be_in_a_validation_part_as_well(send: Send) -> None:
+    sent = pets("cat", "dog", above="train/") | pets("cat", "dog", above="test/") | pets("cat", above="val/")
+    assert refused(send, sent) == {"dog": "too_few_images"}
 
 
 def test_classes_may_be_called_like_parts(send: Send, settings: Settings) -> None:

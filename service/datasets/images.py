@@ -1,4 +1,4 @@
-"""Looks at every image before a training does, and keeps those that can be read as ``train/<class>/<file>``."""
+"""Looks at every image before a training does, and keeps those that can be read as ``<part>/<class>/<file>``."""
 
 import hashlib
 import unicodedata
@@ -17,7 +17,7 @@ from core.errors import NotAnImage, TooLarge
 from core.images import decode, fit_photo
 from core.settings import Settings
 from service.datasets.findings import Code, Findings
-from service.datasets.layout import Sample
+from service.datasets.layout import Part, Sample
 
 LONGEST_NAME = 200  # bytes of a file's or class's name; disks take 255
 BLOCK = 256  # images looked at between two looks at the results
@@ -84,22 +84,24 @@ def _examine(sample: Sample, settings: Settings) -> Found:
 
 def _count(sent: Iterable[Sample], good: Iterable[Sample]) -> Counts:
     counted = Counter((sample.label, sample.part) for sample in good)
+    parts: tuple[Part, ...] = ("train", "test")
+    if any(part == "val" for _, part in counted):
+        parts += ("val",)
     return {
-        label: {part: counted[label, part] for part in ("train", "test")}
-        for label in sorted({sample.label for sample in sent})
+        label: {part: counted[label, part] for part in parts} for label in sorted({sample.label for sample in sent})
     }
 
 
 def _judge(counts: Counts, findings: Findings) -> None:
     has_test = any(count["test"] for count in counts.values())
+    needed = ["train"] + [part for part in ("test", "val") if any(count.get(part) for count in counts.values())]
     if len(counts) < 2:
         reason = f"At least two classes are needed, a folder each; found: {', '.join(counts) or 'none'}."
         findings.refuse("classes", "too_few_classes", reason)
     for label, count in counts.items():
         if not sum(count.values()):
             findings.refuse(label, "empty_class", "The class holds no image that can be read.")
-        elif has_test and not (count["train"] and count["test"]):
-            missing = "train" if count["test"] else "test"
+        elif has_test and (missing := next((part for part in needed if not count.get(part)), None)):
             findings.refuse(label, "too_few_images", f"The class has no image in the {missing} part.")
         elif count["train"] < 2 and not has_test:
             findings.refuse(label, "too_few_images", "The class has one image: one to learn from and one to test with.")

@@ -1,16 +1,22 @@
 """Which file is an image of which class, by its folder."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Literal
 
 from service.datasets.findings import Findings
 from service.datasets.unpack import Entry, Unpacked
 
-Part = Literal["train", "test"]
+Part = Literal["train", "test", "val"]
 TRAIN_PARTS = ("train", "training")
-TEST_PARTS = ("test", "testing", "val", "valid", "validation")  # the first that is there is the test part
+TEST_PARTS = ("test", "testing")
+VALIDATION_PARTS = ("val", "valid", "validation")  # the test part where there is no other
+PARTS: Mapping[str, Part] = {
+    **dict.fromkeys(TRAIN_PARTS, "train"),
+    **dict.fromkeys(TEST_PARTS, "test"),
+    **dict.fromkeys(VALIDATION_PARTS, "val"),
+}
 IMAGES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp")
 
 
@@ -41,14 +47,14 @@ def _top(paths: Sequence[PurePosixPath]) -> PurePosixPath:
     while (
         any(len(path.parts) >= depth + 3 for path in images)
         and len({path.parts[: depth + 1] for path in images}) == 1
-        and images[0].parts[depth].lower() not in (*TRAIN_PARTS, *TEST_PARTS)
+        and images[0].parts[depth].lower() not in PARTS
     ):
         depth += 1
     return PurePosixPath(*images[0].parts[:depth]) if images else PurePosixPath()
 
 
 def by_folder(unpacked: Unpacked, findings: Findings) -> list[Sample]:
-    """``train/<class>/*`` with ``test`` or ``val`` beside it, or the classes alone."""
+    """``train/<class>/*`` with ``test``, ``val`` or both beside it, or the classes alone."""
     parts = _parts({_split(entry.path)[0] for entry in unpacked.entries})
     samples = []
     for entry in unpacked.entries:
@@ -60,23 +66,27 @@ def by_folder(unpacked: Unpacked, findings: Findings) -> list[Sample]:
         else:
             samples.append(Sample(parts[folder], inside[0], entry))
     _name_empty(unpacked.folders, parts, {(sample.part, sample.label) for sample in samples}, findings)
-    return samples
+    return with_test(samples)
+
+
+def with_test(samples: Sequence[Sample]) -> list[Sample]:
+    """A validation part is the test part where there is no other, as the trainer has it."""
+    if any(sample.part == "test" for sample in samples):
+        return list(samples)
+    return [replace(sample, part="test") if sample.part == "val" else sample for sample in samples]
 
 
 def _parts(folders: Collection[str]) -> dict[str, Part]:
     """What each folder at the top is for; "": what lies in none of them."""
+    of_each = (next((name for name in names if name in folders), None) for names in (TEST_PARTS, VALIDATION_PARTS))
     train = next((name for name in TRAIN_PARTS if name in folders), "")
-    test = next((name for name in TEST_PARTS if name in folders), None)
-    parts: dict[str, Part] = {train: "train"}
-    if test:
-        parts[test] = "test"
-    return parts
+    return {train: "train", **{name: PARTS[name] for name in of_each if name}}
 
 
 def _split(path: PurePosixPath) -> tuple[str, tuple[str, ...]]:
     """The part's folder, if it lies in one, and the rest. A class of its own may be called like one."""
     first = path.parts[0].lower()
-    if len(path.parts) >= 3 and first in (*TRAIN_PARTS, *TEST_PARTS):
+    if len(path.parts) >= 3 and first in PARTS:
         return first, path.parts[1:]
     return "", path.parts
 

@@ -34,7 +34,8 @@ class DatasetCard(BaseModel):
     digest: str = Field(description="sha256, of the files' names and bytes")
     images: int = Field(description="How many were kept, for training and test together")
     classes: dict[str, dict[str, int]] = Field(
-        description="Images of each class in train and test; without any in test, the trainer holds a fifth back"
+        description="Images of each class in train, test and, where it was sent beside test, val (it chooses epochs); "
+        "without any in test, the trainer holds a fifth back"
     )
     problems: list[Problem] = Field(description="Files that were left out, the first thousand of them")
     problem_count: int = Field(description="How many they are, those beyond the first thousand too")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from service.datasets.findings import Findings
-from service.datasets.layout import TEST_PARTS, Part, Sample
+from service.datasets.layout import PARTS, Part, Sample, with_test
 from service.datasets.unpack import Entry
 
 FILE_COLUMNS = ("filename", "file_name", "file", "filepath", "image", "image_path", "image_name", "path")
@@ -48,7 +48,7 @@ def by_table(tables: Sequence[Table], entries: Sequence[Entry], findings: Findin
             findings.refuse(table.entry.path, "bad_table", f"This is no table in UTF-8: {error}.")
     for path in images.keys() - samples.keys():
         findings.warn(path, "no_label", "No table names it.")
-    return list(samples.values())
+    return with_test(list(samples.values()))
 
 
 def _read_rows(
@@ -108,4 +108,4 @@ def _nfc(text: str) -> str:
 
 
 def _part(name: str) -> Part:
-    return "test" if name.lower() in TEST_PARTS else "train"
+    return PARTS.get(name.lower(), "train")

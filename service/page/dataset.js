@@ -1,4 +1,4 @@
-// One data set: the classes of an uploaded one, what was left out of it, and its contact sheet; of others what is known.
+// One data set: classes, what was left out and the contact sheet of an uploaded one; of others what is known.
 
 import { button, el, facts, table } from "./dom.js";
 import { number, when, words } from "./format.js";
@@ -6,6 +6,7 @@ import { deleted, trainOn } from "./datasets.js";
 import { problems } from "./send_dataset.js";
 
 const ROWS = 8; // of a contact sheet
+const PARTS = [["train", "Train"], ["test", "Test"], ["val", "Validation"]];
 
 export async function datasetView({ main, api, signal, fail, id }) {
   const card = await api.get(`datasets/${encodeURIComponent(id)}`, signal);
@@ -45,10 +46,12 @@ function record(card) {
 }
 
 function counts(classes) {
-  const rows = Object.entries(classes).map(([label, { train, test }]) => [label, number(train), number(test)]);
-  const held = rows.every(([, , test]) => test === "0");
+  const all = Object.entries(classes);
+  const parts = PARTS.filter(([part]) => all.some(([, of]) => part in of));
+  const rows = all.map(([label, of]) => [label, ...parts.map(([part]) => number(of[part]))]);
+  const held = all.every(([, { test }]) => !test);
   return [
-    table("Images of each class", ["Class", "Train", "Test"], rows),
+    table("Images of each class", ["Class", ...parts.map(([, word]) => word)], rows),
     held && el("p", { class: "hint" }, "None was sent for testing: a job holds a fifth back for that."),
   ].filter(Boolean);
 }
