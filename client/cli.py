@@ -27,6 +27,7 @@ app.add_typer(keys.app, name="keys")
 app.add_typer(datasets.app, name="datasets")
 console = Console()
 STDIN = Path("-")
+OF_THE_IMAGE = (400, 413, 415, 422)  # what is answered to one that cannot be read
 
 Host = Annotated[str | None, typer.Option(help="Address to listen on [TUNESERVE_HOST, default 127.0.0.1]")]
 Port = Annotated[int | None, typer.Option(min=1, max=65535, help="Port to listen on [TUNESERVE_PORT, default 8000]")]
@@ -206,7 +207,12 @@ def predict(
             raise typer.Exit(answer_all(client, bulk, out, top_k, Console(stderr=True)))
     images = images or []
     with Client(url) as client:
-        answer = client.predict(*(_read(image) for image in images), top_k=top_k)
+        try:
+            answer = client.predict(*(_read(image) for image in images), top_k=top_k)
+        except ServiceError as error:
+            if error.status in OF_THE_IMAGE and len(images) == 1:  # of several, each has an answer of its own
+                raise ServiceError(f"{images[0]}: {error}") from error
+            raise
     if as_json:
         _print_json(answer)
     else:

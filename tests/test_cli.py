@@ -272,6 +272,20 @@ def test_an_image_that_cannot_be_read_is_told_and_the_others_answered(
     assert ": 7 0." in seven
 
 
+def test_a_single_image_that_cannot_be_read_is_named_too(
+    serve: Serve,
+    published: Published,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    published()
+    bad = tmp_path / "bad.png"
+    bad.write_bytes(b"no image")
+    assert run_main(monkeypatch, "predict", str(bad), "--url", serve()) == 1
+    assert f"{bad}: This is not an image" in capsys.readouterr().err.replace("\n", "")
+
+
 def test_a_file_that_is_not_there_is_refused_before_anything_is_sent(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

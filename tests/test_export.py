@@ -1,5 +1,6 @@
 """worker.export: the graph of a network, and the proof that it answers as the network does."""
 
+import logging
 from typing import Any
 
 import numpy as np
@@ -54,6 +55,15 @@ def graph_of(network: nn.Module) -> ServingGraph:
 
 def session_of(graph: bytes) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+
+
+def test_nothing_is_logged_for_every_node(
+    network: nn.Module, images: Tensor, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for level in ("root", "onnx_ir"):
+        monkeypatch.setattr(logging.getLogger(level), "level", logging.INFO)
+    export(network, PREPARATION, images)
+    assert [record.name for record in caplog.records if record.name.startswith("onnx")] == []
 
 
 def test_it_is_told_how_far_graph_and_network_differ(exported: tuple[bytes, dict[str, float]]) -> None:

@@ -49,6 +49,7 @@ def export_onnx(graph: ServingGraph, sample: Tensor) -> bytes:
     With a familiarity, the output ``strangeness`` float [n] too.
     """
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    logging.getLogger("onnx_ir").setLevel(logging.WARNING)  # it tells of every node that it folds
     with warnings.catch_warnings(), torch.inference_mode():
         warnings.simplefilter("ignore")  # the exporter warns of its own deprecations
         program = torch.onnx.export(
