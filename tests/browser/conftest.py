@@ -7,8 +7,9 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
-from core.settings import Settings
-from tests.integration.conftest import Programs
+from tests.integration.conftest import Programs, programs
+
+__all__ = ["programs"]  # the fixture
 
 PATIENCE_MS = 90_000  # for a noisy machine; nothing waits so long unless it fails
 CAMERA = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]  # one that is there and allowed
@@ -28,15 +29,6 @@ def chromium() -> Iterator[Browser]:
         browser = playwright.chromium.launch(executable_path=path, args=CAMERA)
         yield browser
         browser.close()
-
-
-@pytest.fixture
-def programs(settings: Settings) -> Iterator[Programs]:
-    """On the database in which the tests publish models without training them."""
-    settings.data_dir.mkdir()
-    started = Programs(settings.data_dir)
-    yield started
-    started.stop()
 
 
 @pytest.fixture
