@@ -7,6 +7,7 @@ import signal
 import socket
 import statistics
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -83,6 +84,11 @@ class Server:
             except httpx.TransportError:
                 time.sleep(0.2)
         raise SystemExit(f"{self.name} did not start.")
+
+
+def leave_on_sigterm() -> None:
+    """As by an exception, so that no server is left running."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
 
 def load(server: Server, post: Path, concurrency: int, seconds: float) -> Load:

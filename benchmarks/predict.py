@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.engine import engine_rates
-from benchmarks.load import Load, Server, load, script
+from benchmarks.load import Load, Server, leave_on_sigterm, load, script
 from benchmarks.ours import copied, newest_model, service
 from benchmarks.overload import overload
 from benchmarks.training import beside_training
@@ -28,6 +28,7 @@ CONCURRENCIES = (1, 8, 32, 64)
 
 def main() -> None:
     given = _arguments().parse_args()
+    leave_on_sigterm()
     png = given.image.read_bytes()
     with tempfile.TemporaryDirectory() as scratch:
         body = Path(scratch) / "digit"
