@@ -71,7 +71,6 @@ class Model(TypedDict):
     calibration: dict[str, Any] | None
     familiarity: dict[str, Any] | None
     serving: dict[str, Any] | None
-    familiarity: dict[str, Any] | None
     device: dict[str, Any]
     versions: dict[str, str]
     files: dict[str, dict[str, Any]]

@@ -60,7 +60,7 @@ def session_of(graph: bytes) -> onnxruntime.InferenceSession:
 def test_nothing_is_logged_for_every_node(
     network: nn.Module, images: Tensor, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for level in ("root", "onnx_ir"):
+    for level in ("root", "onnx_ir", "onnxscript"):
         monkeypatch.setattr(logging.getLogger(level), "level", logging.INFO)
     export(network, PREPARATION, images)
     assert [record.name for record in caplog.records if record.name.startswith("onnx")] == []

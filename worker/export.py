@@ -49,7 +49,8 @@ def export_onnx(graph: ServingGraph, sample: Tensor) -> bytes:
     With a familiarity, the output ``strangeness`` float [n] too.
     """
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    logging.getLogger("onnx_ir").setLevel(logging.WARNING)  # it tells of every node that it folds
+    for name in ("onnx_ir", "onnxscript"):  # they tell of every node that they look at
+        logging.getLogger(name).setLevel(logging.WARNING)
     with warnings.catch_warnings(), torch.inference_mode():
         warnings.simplefilter("ignore")  # the exporter warns of its own deprecations
         program = torch.onnx.export(
