@@ -8,16 +8,21 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from core.familiarity import Familiarity, load_familiarity
+from core.checkpoints import from_tensors, to_tensors
+from core.familiarity import Detector, Familiarity, load_familiarity
 from core.images import Preparation, decode, prepare
-from core.network import Prepare, ServingGraph, build, take_head
+from core.network import Prepare, ServingGraph, build, from_arrays, take_head, to_arrays
 from core.settings import Settings
 from tests.conftest import DIGIT_FILES
+from worker import detector as teaching
 from worker.data import Part, Splits, split
 from worker.datasets import load
+from worker.detector import teach
 from worker.export import export
 from worker.familiarity import ABSTAINED, Seen, abstained, distance, fit, fit_seen, look, threshold
+from worker.glyphs import glyphs
 from worker.publish import STRANGENESS_TOLERANCE
+from worker.quantize import quantize
 
 PREPARATION = Preparation(
     style="digit", height=28, width=28, channels=1, image_size=24, mean=(0.1, 0.1, 0.1), std=(0.3, 0.3, 0.3)
@@ -59,6 +64,30 @@ def noise() -> Tensor:
     return torch.randint(0, 256, (100, 28, 28, 1), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
 
+@pytest.fixture(scope="module")
+def detector(splits: Splits) -> Detector:
+    """One that was taught for a moment."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(teaching, "STEPS", 80)
+        patch.setattr(teaching, "OUTLIERS", 1_000)
+        return teach(splits.train, 10, seed=0)
+
+
+@pytest.fixture(scope="module")
+def with_detector(network: nn.Sequential, splits: Splits, detector: Detector) -> Familiarity:
+    fitted = fit(network, Prepare(PREPARATION), splits, flop_per_image=1e6, detector=detector)
+    assert "detector" in fitted.record["method"]
+    assert fitted.familiarity is not None
+    return fitted.familiarity
+
+
+@pytest.fixture(scope="module")
+def signs() -> Tensor:
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        return (glyphs(200) * 255).byte()[..., None]
+
+
 @torch.inference_mode()
 def strangeness(network: nn.Sequential, familiarity: Familiarity, images: Tensor) -> Tensor:
     whole = nn.Sequential(*network)  # of its own, since its head is taken; the weights are shared
@@ -90,6 +119,32 @@ def test_noise_inverted_digits_and_digits_in_pieces_are_strange(
     pieces = tiles[:, [2, 0, 3, 1]][:, :, :, [1, 3, 0, 2]].reshape(digits.shape)
     for foreign, least in ((noise, 1.0), (255 - digits, 1.0), (pieces, 0.8)):
         assert (strangeness(network, familiarity, foreign) > 1).double().mean() >= least
+
+
+def test_with_a_detector_signs_are_strange_and_new_digits_are_not(
+    network: nn.Sequential, with_detector: Familiarity, splits: Splits, signs: Tensor
+) -> None:
+    digits = splits.test.some(range(len(splits.test)))
+    assert (strangeness(network, with_detector, signs) > 1).double().mean() > 0.9
+    assert (strangeness(network, with_detector, digits) > 1).double().mean() < 0.03
+
+
+def test_with_a_detector_no_term_excuses_another(with_detector: Familiarity) -> None:
+    one_sided = with_detector.usual + torch.tensor([[0, 0, 0, 5.0], [-100, -100, -100, 5.0]]) / with_detector.weights
+    first, second = with_detector.combine(one_sided)
+    assert first == pytest.approx(5)
+    assert first == second
+    assert with_detector.combine(with_detector.usual[None]).item() == 0
+
+
+def test_in_int8_a_detector_keeps_its_precision(
+    network: nn.Sequential, with_detector: Familiarity, splits: Splits, signs: Tensor
+) -> None:
+    graph, _ = export(network, PREPARATION, splits.test.some(range(32)), with_detector)
+    int8 = quantize(graph, splits.train.some(range(64)).numpy())
+    strange = (strangeness(network, with_detector, signs) > 1).numpy()
+    (served,) = onnxruntime.InferenceSession(int8).run(["strangeness"], {"images": signs.numpy()})
+    assert ((np.asarray(served) > 1) == strange).mean() > 0.95
 
 
 def test_it_tells_what_it_was_fitted_on(network: nn.Sequential, splits: Splits) -> None:
@@ -128,16 +183,20 @@ def test_squeezenet_has_none_and_loses_nothing(splits: Splits) -> None:
     assert list(network.state_dict()) == names
 
 
+@pytest.mark.parametrize("name", ["familiarity", "with_detector"])
 def test_it_is_the_same_when_it_was_written_and_read(
-    network: nn.Sequential, familiarity: Familiarity, noise: Tensor
+    network: nn.Sequential, name: str, noise: Tensor, request: pytest.FixtureRequest
 ) -> None:
-    again = load_familiarity(familiarity.state_dict())
-    assert torch.equal(strangeness(network, again, noise), strangeness(network, familiarity, noise))
+    fitted = request.getfixturevalue(name)
+    again = load_familiarity(from_arrays(to_tensors(from_tensors(to_arrays(fitted)))))
+    assert torch.equal(strangeness(network, again, noise), strangeness(network, fitted, noise))
 
 
+@pytest.mark.parametrize("name", ["familiarity", "with_detector"])
 def test_the_exported_graph_finds_the_same_strange(
-    network: nn.Sequential, familiarity: Familiarity, splits: Splits, noise: Tensor
+    network: nn.Sequential, name: str, splits: Splits, noise: Tensor, request: pytest.FixtureRequest
 ) -> None:
+    familiarity = request.getfixturevalue(name)
     onnx, record = export(network, PREPARATION, splits.test.some(range(32)), familiarity)
     assert record["strangeness_largest_difference"] < STRANGENESS_TOLERANCE
     session = onnxruntime.InferenceSession(onnx, providers=["CPUExecutionProvider"])

@@ -1,7 +1,8 @@
 """Fits core.familiarity: what the training images look like to the network, and from where on to abstain.
 
-No strange image is needed: the threshold lets a small share of the validation images go. Sources: core.familiarity,
-and for a covariance of few images Chen et al. 2010, "Shrinkage Algorithms for MMSE Covariance Estimation".
+No strange image is needed: the threshold lets a small share of the validation images go, and what a detector was taught
+with is made up. Sources: core.familiarity, and for a covariance of few images Chen et al. 2010, "Shrinkage Algorithms
+for MMSE Covariance Estimation".
 """
 
 import copy
@@ -12,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from core.familiarity import TINY, Distance, Familiarity, Texture
+from core.familiarity import TINY, Detector, Distance, Familiarity, Texture
 from core.network import take_head
 from worker.data import Part, Splits, channels_last
 
@@ -27,6 +28,10 @@ ENOUGH = 200  # validation images, to count that share
 FEWEST = 10  # to estimate it
 WEIGHTS = (2.0, 1.0, 1.0)  # energy, features, texture: what the network answers counts as much as what it saw
 METHOD = "energy of the logits + Mahalanobis distances of features and texture"
+WEIGHTS_WITH_DETECTOR = (1.0, 1.0, 1.0, 2.0)  # the last is its own; what counts is the length of all four
+WITH_DETECTOR = (
+    "length of: energy of the logits, Mahalanobis distances of features and texture, detector of made-up images"
+)
 # Enlarged training images are smooth; every picture that a person sends is sharper, and as good.
 WEIGHTS_OF_ENLARGED = (2.0, 1.0, 0.0)
 METHOD_OF_ENLARGED = "energy of the logits + Mahalanobis distance of features; the images are enlarged: no texture"
@@ -46,14 +51,20 @@ class Seen:
     features: Tensor  # float n x d
     logits: Tensor  # float n x classes
     labels: Tensor
+    odds: Tensor | None = None  # float n, of the detector
 
 
 def fit(
-    network: nn.Module, prepare: nn.Module, splits: Splits, flop_per_image: float, enlarged: bool = False
+    network: nn.Module,
+    prepare: nn.Module,
+    splits: Splits,
+    flop_per_image: float,
+    enlarged: bool = False,
+    detector: Detector | None = None,
 ) -> Fitted:
     """Fitted on the training part; its threshold on the validation part. What that costs is known of what serves alone.
 
-    ``enlarged``: the images were smaller before they were made canonical.
+    ``enlarged``: the images were smaller before they were made canonical. ``detector``: of ``worker.detector``.
     """
     if len(splits.validation) < FEWEST:
         return unfitted(f"{len(splits.validation)} validation images are fewer than {FEWEST}")
@@ -62,12 +73,13 @@ def fit(
     if head is None:
         return unfitted("the network's head is not linear: there are no features")
     most = images_to_look_at(flop_per_image)
-    train, validation = (look(network, head, prepare, part, most) for part in (splits.train, splits.validation))
-    familiarity = fit_seen(train, validation, WEIGHTS_OF_ENLARGED if enlarged else WEIGHTS)
+    parts = (splits.train, splits.validation)
+    train, validation = (look(network, head, prepare, part, most, detector) for part in parts)
+    weights = WEIGHTS_OF_ENLARGED if enlarged else WEIGHTS
     return Fitted(
-        familiarity,
+        fit_seen(train, validation, weights, detector and detector.cpu()),
         {
-            "method": METHOD_OF_ENLARGED if enlarged else METHOD,
+            "method": WITH_DETECTOR if detector else METHOD_OF_ENLARGED if enlarged else METHOD,
             "threshold": 1.0,
             "fitted_on": f"{len(train.labels)} training and {len(validation.labels)} validation images",
         },
@@ -80,31 +92,40 @@ def images_to_look_at(flop_per_image: float) -> int:
 
 
 @torch.inference_mode()
-def look(network: nn.Module, head: nn.Module, prepare: nn.Module, part: Part, most: int) -> Seen:
+def look(
+    network: nn.Module, head: nn.Module, prepare: nn.Module, part: Part, most: int, detector: Detector | None = None
+) -> Seen:
     """Up to that many images, from all over the part. ``network``: without its head."""
     rows = torch.linspace(0, len(part) - 1, min(most, len(part))).long()
     texture = Texture().to(part.labels.device)
-    textures, features, logits = [], [], []
+    textures, features, logits, odds = [], [], [], []
     for chosen in torch.split(rows, BATCH):
         images = part.some(chosen.tolist())
         found = network(channels_last(prepare(images)))
         textures.append(texture(images).cpu())
         features.append(found.float().cpu())
         logits.append(head(found).float().cpu())
+        odds += [] if detector is None else [detector(images).cpu()]
     labels = part.labels.cpu()[rows]
-    return Seen(torch.cat(textures), torch.cat(features), torch.cat(logits), labels)
+    return Seen(torch.cat(textures), torch.cat(features), torch.cat(logits), labels, torch.cat(odds) if odds else None)
 
 
 @torch.inference_mode()
-def fit_seen(train: Seen, validation: Seen, weights: tuple[float, float, float] = WEIGHTS) -> Familiarity:
-    """Each term is measured in deviations of the validation images, times its weight; their sum in thresholds."""
+def fit_seen(
+    train: Seen, validation: Seen, weights: tuple[float, float, float] = WEIGHTS, detector: Detector | None = None
+) -> Familiarity:
+    """Each term is measured in deviations of the validation images, times its weight; all together in thresholds.
+
+    With a detector the weights are its own.
+    """
     features, texture = (distance(values, train.labels) for values in (train.features, train.texture))
-    familiarity = Familiarity(features, texture, torch.zeros(3), torch.tensor(weights))
+    chosen = torch.tensor(WEIGHTS_WITH_DETECTOR if detector else weights)
+    familiarity = Familiarity(features, texture, torch.zeros(len(chosen)), chosen, detector)
     terms = _terms(familiarity, validation)
     familiarity.usual = terms.mean(0)
-    scaled = familiarity.weights / terms.std(0).clamp_min(1e-6)
-    familiarity.weights = scaled / threshold((terms - familiarity.usual) @ scaled)
-    return familiarity
+    familiarity.weights = chosen / terms.std(0).clamp_min(1e-6)
+    familiarity.weights /= threshold(familiarity.combine(terms))
+    return familiarity.eval()
 
 
 def threshold(scores: Tensor) -> float:
@@ -145,7 +166,8 @@ def shrunk(covariance: Tensor, count: int) -> Tensor:
 
 def _terms(familiarity: Familiarity, seen: Seen) -> Tensor:
     energy = -seen.logits.logsumexp(1)
-    return torch.stack([energy, familiarity.features(seen.features), familiarity.texture(seen.texture)], 1)
+    terms = [energy, familiarity.features(seen.features), familiarity.texture(seen.texture)]
+    return torch.stack(terms if seen.odds is None else [*terms, seen.odds], 1)
 
 
 def abstained(validation: Tensor, test: Tensor, limit: float) -> dict[str, Any]:

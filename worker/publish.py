@@ -6,11 +6,13 @@ from typing import Any
 
 from core import jobs, models
 from core.checkpoints import from_tensors, to_json, to_tensors, write_folder
+from core.familiarity import Detector
 from core.network import to_arrays
 from core.tables import Phase
 from worker import checkpointing, devices, familiarity, serving
 from worker.calibrate import Calibration, calibrate, expected_error, reliability
 from worker.data import Part
+from worker.detector import can_teach, teach
 from worker.evaluate import Answers, score
 from worker.export import PARITY_IMAGES, check, export, filled
 from worker.familiarity import STRANGENESS, Fitted
@@ -92,7 +94,9 @@ def _card(
 def _graph(training: Training, flop: float) -> tuple[bytes, dict[str, Any], Fitted]:
     """In fp32; it tells strangeness where that could be fitted and exported."""
     enlarged = training.dataset.detail < training.preparation.height
-    fitted = familiarity.fit(training.network, training.prepare, training.splits, flop, enlarged)
+    fitted = familiarity.fit(
+        training.network, training.prepare, training.splits, flop, enlarged, _detector(training, enlarged)
+    )
     images = training.splits.test.some(range(min(PARITY_IMAGES, len(training.splits.test))))
     onnx, parity = export(training.network, training.preparation, images, fitted.familiarity)
     difference = parity.get("strangeness_largest_difference", 0.0)
@@ -100,6 +104,13 @@ def _graph(training: Training, flop: float) -> tuple[bytes, dict[str, Any], Fitt
         return onnx, parity, fitted
     onnx, parity = export(training.network, training.preparation, images)
     return onnx, parity, familiarity.unfitted(f"the exported graph differs from the network by {difference:.2g} in it")
+
+
+def _detector(training: Training, enlarged: bool) -> Detector | None:
+    train, recipe = training.splits.train, training.recipe
+    if not can_teach(train, training.preparation.style, enlarged):
+        return None
+    return teach(train, len(training.dataset.classes), recipe.seed, recipe.precision)
 
 
 def _check(training: Training, weights: bytes, onnx: bytes) -> float:
