@@ -3,6 +3,7 @@ command line's prefix.
 """
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 from tests.integration.conftest import TINY, Programs
 
 ROOT = Path(__file__).parents[2]
+VENV = Path(sys.executable).parent  # as where it is activated
 README = (ROOT / "README.md").read_text()
 
 
@@ -30,7 +32,7 @@ def paste(block: str, programs: Programs) -> str:
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", block],
         cwd=ROOT,
-        env=programs.environment | {"TUNESERVE_URL": programs.url},
+        env=programs.environment | {"TUNESERVE_URL": programs.url, "PATH": f"{VENV}:{os.environ['PATH']}"},
         capture_output=True,
         text=True,
         check=False,
