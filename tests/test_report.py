@@ -104,10 +104,10 @@ def test_what_is_recorded_is_a_sign_of_life_too(report: Reporter, clock: Clock, 
     assert (job.progress, job.estimated_finish, job.beat_at) == ({"percent": 50.0}, NOW + 60, NOW + 9)
 
 
-def test_an_event_its_rows_and_columns_come_together(report: Reporter, db: Database, job_of: JobOf) -> None:
-    row = Checkpoint(
+def first_checkpoint(job_id: str) -> Checkpoint:
+    return Checkpoint(
         id="ckpt_1",
-        job_id=report.claim.job_id,
+        job_id=job_id,
         attempt=1,
         epoch=1,
         step=1,
@@ -116,6 +116,10 @@ def test_an_event_its_rows_and_columns_come_together(report: Reporter, db: Datab
         size_bytes=1,
         created_at=NOW,
     )
+
+
+def test_an_event_its_rows_and_columns_come_together(report: Reporter, db: Database, job_of: JobOf) -> None:
+    row = first_checkpoint(report.claim.job_id)
     report.event("checkpoint", {"id": "ckpt_1"}, row, metrics={"epoch": 1})
     assert logged(db, report.claim.job_id)[-1].data == {"id": "ckpt_1"}
     assert job_of(report.claim.job_id).metrics == {"epoch": 1}
@@ -134,17 +138,7 @@ def test_an_attempt_that_has_lost_the_job_can_say_nothing(
 ) -> None:
     lose()
     before = (len(logged(db, report.claim.job_id)), job_of(report.claim.job_id).beat_at)
-    row = Checkpoint(
-        id="ckpt_1",
-        job_id=report.claim.job_id,
-        attempt=1,
-        epoch=1,
-        step=1,
-        key="k",
-        metrics={},
-        size_bytes=1,
-        created_at=NOW,
-    )
+    row = first_checkpoint(report.claim.job_id)
     sayings: tuple[Callable[[], None], ...] = (
         lambda: report.phase(Phase.TRAINING),
         lambda: report.record(progress={"percent": 99.0}),
@@ -191,17 +185,7 @@ def test_what_is_said_while_the_database_restarts_is_not_lost(
     report: Reporter, db: Database, job_of: JobOf, away: Callable[..., None]
 ) -> None:
     away(10)
-    row = Checkpoint(
-        id="ckpt_1",
-        job_id=report.claim.job_id,
-        attempt=1,
-        epoch=1,
-        step=1,
-        key="k",
-        metrics={},
-        size_bytes=1,
-        created_at=NOW,
-    )
+    row = first_checkpoint(report.claim.job_id)
     report.event("checkpoint", {"epoch": 1}, row, progress={"percent": 50.0})
     away(10)
     report.phase(Phase.EVALUATING)
