@@ -517,6 +517,18 @@ def test_only_the_end_of_a_long_traceback_is_kept(db: Database, claimed: Claimed
     assert error["traceback_tail"].endswith("the end\n")
 
 
+def test_a_traceback_is_cut_between_two_lines_and_says_so(db: Database, claimed: Claimed, job_of: JobOf) -> None:
+    lines = [f"line {number}" for number in range(1_000)]
+    claim = claimed()
+    trainer._record_failure(db, claim, ValueError("\n".join(lines)))
+    error = job_of(claim.job_id).error
+    assert error is not None
+    first, *kept = error["traceback_tail"].splitlines()
+    assert first == trainer.TRACEBACK_CUT.strip()
+    assert kept == lines[-len(kept) :]
+    assert len(error["traceback_tail"]) <= trainer.TRACEBACK_TAIL
+
+
 def test_data_that_cannot_be_had_is_found_out_before_any_step(
     quick: Settings, db: Database, store: LocalStore, claimed: Claimed, tmp_path: Path
 ) -> None:

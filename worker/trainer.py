@@ -42,6 +42,7 @@ from worker.train import Epoch, Interrupted, Progress, fit
 
 log = logging.getLogger(__name__)
 TRACEBACK_TAIL = 4_000  # characters
+TRACEBACK_CUT = "Traceback (its last lines):\n"
 RECORD_AGAIN_S = 0.2
 ACTIVATIONS_TOLD_EVERY_S = 10.0
 STEP_EVERY_PERCENT = 2  # of the whole training: a thinned history within epochs, which stays
@@ -316,8 +317,16 @@ def _timing(training: Training) -> dict[str, Any]:
     }
 
 
+def _tail(told: str) -> str:
+    """The end of a traceback; what is longer than a row should hold is cut between two lines, and says so."""
+    if len(told) <= TRACEBACK_TAIL:
+        return told
+    kept = told[len(TRACEBACK_CUT) - TRACEBACK_TAIL :]
+    return TRACEBACK_CUT + (kept.partition("\n")[2] or kept)  # one endless line is cut within
+
+
 def _record_failure(db: Database, claim: Claim, error: Exception) -> None:
-    tail = "".join(traceback.format_exception(error))[-TRACEBACK_TAIL:]
+    tail = _tail("".join(traceback.format_exception(error)))
     while True:
         try:
             with db.write() as session:
