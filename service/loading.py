@@ -25,7 +25,7 @@ def loader(settings: Settings, store: ArtifactStore) -> Load:
 
             predictor = TorchPredictor(model, store, "cuda", settings.predict_batch)
         else:
-            predictor = _on_cpu(model, store, settings.resolved_predict_threads)
+            predictor = _on_cpu(model, store, settings)
         # on a CPU a full batch of photos would take seconds, and gains nothing
         warm_up(predictor, *((1, settings.predict_batch) if on_gpu else (1,)))
         return Loaded(predictor, self_test(predictor, store))
@@ -33,11 +33,12 @@ def loader(settings: Settings, store: ArtifactStore) -> Load:
     return load
 
 
-def _on_cpu(model: Model, store: ArtifactStore, threads: int) -> Predictor:
+def _on_cpu(model: Model, store: ArtifactStore, settings: Settings) -> Predictor:
     """A quick network answers a batch on each core: threads that share one wait for each other after every layer, which
     costs a tenth of all answers and gains a single image nothing. A slow one has all the cores for a batch.
     """
-    quick = OnnxPredictor(model, store, threads=1, lanes=threads)
+    threads = settings.resolved_predict_threads
+    quick = OnnxPredictor(model, store, threads=1, lanes=settings.resolved_predict_lanes)
     return quick if threads == 1 or _is_quick(quick) else OnnxPredictor(model, store, threads)
 
 

@@ -95,6 +95,10 @@ def test_several_processes_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> N
     assert Settings().decode_processes == 7
 
 
+def test_a_quick_network_works_on_a_batch_more_than_it_has_cores_unless_it_has_only_one() -> None:
+    assert [Settings(predict_threads=cores).resolved_predict_lanes for cores in (1, 2, 6)] == [1, 3, 7]
+
+
 def test_what_is_wrong_is_told_by_the_names_of_variables_and_without_their_values(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
