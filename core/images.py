@@ -32,6 +32,9 @@ TINY_SPAN = 1e-6
 FULL = (255, 65_535)  # white in 8 and in 16 bits
 PNG_HEAD = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
 TINY_SIDE, TINY_BYTES = 32, 4096
+# of its size, which is limited here, and of damage in files that people send. For the whole process: to do so for each
+# image takes as long as opening it, and is not safe among threads
+warnings.filterwarnings("ignore", module=r"PIL\.")
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP")  # Pillow's other readers fail in other ways, or run programs
 
 
@@ -59,17 +62,15 @@ class Prepared:
 def decode(data: bytes, max_pixels: int) -> Image.Image:
     """An upright picture from the bytes of a file. NotAnImage or TooLarge, never anything else."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's own size warning; the limit below is ours
-            image = Image.open(io.BytesIO(data), formats=FORMATS)
-            if image.width * image.height > max_pixels:
-                raise TooLarge(f"The image is {image.width}x{image.height}; at most {max_pixels} pixels are allowed.")
-            image.info[READ_SMALLER] = _draft(image)
-            image.load()
-            if (orientation := image.getexif().get(ExifTags.Base.Orientation, UPRIGHT)) != UPRIGHT:
-                image.info[TURNED] = orientation
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
+        if image.width * image.height > max_pixels:
+            raise TooLarge(f"The image is {image.width}x{image.height}; at most {max_pixels} pixels are allowed.")
+        image.info[READ_SMALLER] = _draft(image)
+        image.load()
+        if (orientation := image.getexif().get(ExifTags.Base.Orientation, UPRIGHT)) != UPRIGHT:
+            image.info[TURNED] = orientation
             ImageOps.exif_transpose(image, in_place=True)
-            return image
+        return image
     except TooLarge:  # a ValueError too
         raise
     except Image.DecompressionBombError as error:
@@ -141,7 +142,7 @@ def prepare(image: Image.Image, preparation: Preparation, normalize: Normalize =
 
 def _prepare_digit(image: Image.Image, clean: bool) -> Prepared:
     flat, done = _flat(image, None, WORKING_SIDE)
-    prepared = normalize_digit(np.asarray(flat.convert("L") if flat.size == (DIGIT_SIDE, DIGIT_SIDE) else flat), clean)
+    prepared = normalize_digit(np.asarray(_as(flat, "L") if flat.size == (DIGIT_SIDE, DIGIT_SIDE) else flat), clean)
     if "cropped" in prepared.normalized:
         scale = max(_sent_size(image)) / max(flat.size)
         prepared.normalized["cropped"] = [round(side * scale) for side in prepared.normalized["cropped"]]
@@ -183,7 +184,7 @@ def _flat(image: Image.Image, mode: str | None, longest: int | None = None) -> t
             paper = _paper_under(flat)
             done["transparent_on"] = paper
             flat = Image.alpha_composite(Image.new("RGBA", flat.size, paper), flat).convert("RGB")
-        return flat if mode is None else flat.convert(mode), done
+        return flat if mode is None else _as(flat, mode), done
     except (OSError, ValueError, SyntaxError, EOFError, MemoryError, OverflowError) as error:
         raise NotAnImage(f"The image cannot be read: {error}.") from error
 
@@ -195,7 +196,12 @@ def _in_plain_mode(image: Image.Image) -> Image.Image:
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         image = image if image.mode == "RGBA" else image.convert("RGBA")
         return image.convert("RGB") if image.getchannel("A").getextrema() == (255, 255) else image
-    return image.convert("L" if image.mode in ("L", "1") else "RGB")
+    return _as(image, "L" if image.mode in ("L", "1") else "RGB")
+
+
+def _as(image: Image.Image, mode: str) -> Image.Image:
+    """In that mode; itself, not a copy, where it is."""
+    return image if image.mode == mode else image.convert(mode)
 
 
 def _in_8_bits(values: npt.NDArray[np.float64], fractions: bool) -> npt.NDArray[np.uint8]:

@@ -48,11 +48,10 @@ def of_answer(
     """Of what the network answered: ``probabilities`` by class index."""
     likeliest = probabilities.argsort()[::-1][:top_k].tolist()
     candidates = [
-        Candidate.model_construct(label=classes[index], probability=round(float(probabilities[index]), 6))
-        for index in likeliest
+        Candidate(label=classes[index], probability=round(float(probabilities[index]), 6)) for index in likeliest
     ]
     strange = strangeness is not None and strangeness > 1
-    return Prediction.model_construct(  # unchecked: it is all our own
+    return Prediction(
         label=candidates[0].label,
         class_index=likeliest[0],
         probability=candidates[0].probability,

@@ -105,8 +105,11 @@ class Batcher:
         request = self._watch.request() if self._watch else None
         waiting = [_Waiting(image, predictor, loop.create_future(), now, request) for image in images]
         self._queue.extend(waiting)
-        self._wake.set()
+        if len(self._running) < self._queue[0].predictor.lanes:
+            self._wake.set()  # else the end of a batch does it
         try:
+            if len(waiting) == 1:
+                return [await waiting[0].answer]  # most requests; to gather costs a callback more
             return list(await asyncio.gather(*(entry.answer for entry in waiting)))
         finally:
             for entry in waiting:

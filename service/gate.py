@@ -7,6 +7,7 @@ from core.errors import InvalidInput, TuneserveError
 from core.keys import Caller
 from service import problems
 from service.access import Access
+from service.asgi import header
 from service.hosts import Hosts
 from service.rate_limit import RateLimit
 
@@ -48,8 +49,8 @@ class Gate:
         """Those without a good key count by their address, so that guessing is slow too."""
         caller: Caller | None = None
         try:
-            caller = self._access.identify(_header(scope, b"authorization"))
-            self._hosts.check(_header(scope, b"host"), has_key=caller is not None)
+            caller = self._access.identify(header(scope, b"authorization"))
+            self._hosts.check(header(scope, b"host"), has_key=caller is not None)
             _refuse_nul(scope)
         finally:
             if self._rate_limit is not None:
@@ -65,13 +66,6 @@ def _refuse_nul(scope: Scope) -> None:
     """No name has one, and PostgreSQL cannot even look for it."""
     if "\0" in scope["path"] or b"%00" in scope["query_string"]:
         raise InvalidInput("A path or a query cannot hold the character NUL (%00).")
-
-
-def _header(scope: Scope, wanted: bytes) -> str:
-    for name, value in scope["headers"]:
-        if name == wanted:
-            return bytes(value).decode("latin-1")
-    return ""
 
 
 def _address(scope: Scope) -> str:

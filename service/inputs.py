@@ -18,6 +18,7 @@ from core import images
 from core.errors import InvalidInput, Unreachable, UnsupportedType
 from core.settings import Settings
 from core.urls import MOST_CHARACTERS
+from service.asgi import header
 
 if TYPE_CHECKING:
     from service.outbound import Outbound  # imports httpx: see service.app
@@ -127,7 +128,7 @@ async def fetch_all(given: Sequence[Source | Url], request: Request, settings: S
 
 
 async def _given(request: Request, settings: Settings) -> Sequence[Source | Url]:
-    content_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    content_type = header(request.scope, b"content-type").split(";")[0].strip().lower()
     limit = settings.max_image_pixels
     if content_type == "multipart/form-data":
         try:

@@ -7,11 +7,11 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from types import MappingProxyType
 
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from core import logs
 from core.errors import TooLarge
+from service.asgi import header
 
 log = logging.getLogger("service.access")
 PROBES = ("/livez", "/readyz")  # asked every few seconds, for ever: silent while all is well
@@ -20,7 +20,7 @@ REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 
 def request_id_of(scope: Scope) -> str:
     """As it was sent, where that is one; else a new one."""
-    given = Headers(scope=scope).get("x-request-id", "")
+    given = header(scope, b"x-request-id")
     # no secret: the system's own chance costs a call of the kernel, 4 % of the event loop's time under load
     return given if REQUEST_ID.fullmatch(given) else f"{random.getrandbits(64):016x}"
 
@@ -44,7 +44,7 @@ class RequestId:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)["X-Request-Id"] = request_id
+                message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id.encode())]
             await send(message)
 
         try:
@@ -70,7 +70,7 @@ class BodyLimit:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             limit = self._elsewhere.get("/".join(scope["path"].split("/")[:2]), self._max_bytes)
-            receive = _bounded(Headers(scope=scope).get("content-length", ""), receive, limit)
+            receive = _bounded(header(scope, b"content-length"), receive, limit)
         await self._app(scope, receive, send)
 
 

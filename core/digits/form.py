@@ -3,13 +3,13 @@
 Source: LeCun's MNIST page, on how the set was made. What it leaves open was measured on the 60,000 training images.
 """
 
+from collections.abc import Iterable, Sequence
+from operator import mul
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
-
-from core.digits.paper import edge
 
 Ink = npt.NDArray[np.floating[Any]]  # h x w, 0..1
 
@@ -26,14 +26,28 @@ def has_digit_form(grey: npt.NDArray[np.uint8]) -> bool:
     """Whether it is as all images of MNIST are; an empty frame is too."""
     if grey.shape != (DIGIT_SIDE, DIGIT_SIDE):
         return False
-    along_edge = edge(grey)
-    if 2 * np.count_nonzero(along_edge) >= along_edge.size:  # a few reach their edge
+    along_edge = sum(np.count_nonzero(line) for line in (grey[0], grey[-1], grey[:, 0], grey[:, -1]))
+    if along_edge >= 2 * DIGIT_SIDE:  # half of it; a few reach their edge
         return False
-    if not grey.any():
+    # a few numbers: plain Python is three times as fast as numpy with them, and every request waits for it
+    profiles = [grey.sum(axis).tolist() for axis in (1, 0)]
+    if not any(profiles[0]):
         return True
-    box = max(int(np.ptp(np.flatnonzero(grey.any(axis)))) + 1 for axis in (0, 1))
-    off = max(abs(place - CENTRE) for place in _mass_centre(grey))
+    box = max(_extent(profile) for profile in profiles)
+    off = max(abs(_middle(profile) - CENTRE) for profile in profiles)
     return LEAST_BOX <= box <= DIGIT_BOX and off <= OFF_CENTRE
+
+
+def _extent(profile: Sequence[int]) -> int:
+    """From the first to the last place that has something."""
+    filled = [place for place, value in enumerate(profile) if value]
+    return filled[-1] - filled[0] + 1
+
+
+def _middle(profile: Sequence[int]) -> float:
+    """Of its mass."""
+    moments: Iterable[int] = map(mul, profile, range(len(profile)))
+    return sum(moments) / sum(profile)
 
 
 def draw_digit(ink: Ink, strokes: bool) -> tuple[npt.NDArray[np.uint8], dict[str, Any]]:

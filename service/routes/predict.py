@@ -103,7 +103,9 @@ def _in_order(
         else:
             one = next(answers)
             prediction = of_answer(one.probabilities, one.strangeness, entry, classes, top_k)
-            predictions.append(prediction.model_copy(update={"heat_map": one.heat_map}))
+            if one.heat_map is not None:
+                prediction.heat_map = one.heat_map
+            predictions.append(prediction)
     return predictions
 
 
