@@ -72,6 +72,14 @@ async def test_auto_means_what_the_catalogue_says(http: httpx.AsyncClient, name:
         assert (done.optimizer, done.weight_decay) == (said["optimizer"], said["weight_decay"])
 
 
+async def test_the_catalogue_tells_to_what_small_images_are_enlarged(http: httpx.AsyncClient) -> None:
+    sizes = (await properties(http, "mobilenet_v2"))["image_size"]["x-auto"]
+    frozen = Recipe(network="mobilenet_v2", weights="imagenet", freeze="backbone")
+    for entry, detail in zip(sizes, (16, 32, 1000), strict=True):
+        assert resolve(frozen, torch.device("cpu"), 10_000, detail, "plain").image_size == entry["enlarged"]
+    assert [entry["enlarged"] for entry in sizes] == [96, 96, 224]
+
+
 async def test_a_network_that_could_not_be_published_is_refused_at_once(http: httpx.AsyncClient) -> None:
     answer = await http.post("/jobs", json={"network": TOO_LARGE[0]})
     assert answer.status_code == 422

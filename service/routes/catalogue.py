@@ -36,7 +36,8 @@ def list_networks() -> dict[str, list[NetworkView]]:
 def get_network(name: Annotated[str, Path(description="As GET /networks lists it")]) -> dict[str, Any]:
     """With the network's own bounds and stages; `x-auto` says what "auto" will mean for it.
 
-    A new head behind a frozen backbone learns at the rate of random weights.
+    `enlarged` images are those behind layers that stay as ImageNet made them, and on a GPU all that are no digits. A
+    new head behind a frozen backbone learns at the rate of random weights.
     """
     if name not in NETWORKS:
         raise NotFound(f"There is no network {name}.")
@@ -83,9 +84,12 @@ def _adapt(fields: dict[str, dict[str, Any]], network: Network) -> None:
 
 
 def _image_sizes(network: Network, detail: float) -> dict[str, float | None]:
-    """For images that show at most that detail in pixels; null: for all that show more."""
+    """For images that show at most that detail in pixels; null: for all that show more. ``enlarged``: behind layers
+    that stay as ImageNet made them, and on a GPU for images that are no digits.
+    """
     return {
         "detail": detail if math.isfinite(detail) else None,
         "random": network.image_size(detail, pretrained=False),
         "pretrained": network.image_size(detail, pretrained=True),
+        "enlarged": network.image_size(detail, pretrained=True, enlarged=True),
     }
