@@ -12,6 +12,7 @@ from service.model_cache import Load, Loaded
 from service.self_test import self_test
 
 QUICK_S = 0.015  # nobody notices so long a wait
+MOST_FOR_ONE = 4  # threads for an image of a quick network, whose layers take each a fraction of a millisecond
 TRIES = 3  # of which the best counts: the machine may be busy
 
 
@@ -35,11 +36,16 @@ def loader(settings: Settings, store: ArtifactStore) -> Load:
 
 def _on_cpu(model: Model, store: ArtifactStore, settings: Settings) -> Predictor:
     """A quick network answers a batch on each core: threads that share one wait for each other after every layer, which
-    costs a tenth of all answers and gains a single image nothing. A slow one has all the cores for a batch.
+    costs a tenth of all answers. A slow one has all the cores for a batch, and either for an image that comes alone.
     """
     threads = settings.resolved_predict_threads
     quick = OnnxPredictor(model, store, threads=1, lanes=settings.resolved_predict_lanes)
-    return quick if threads == 1 or _is_quick(quick) else OnnxPredictor(model, store, threads)
+    if threads == 1:
+        return quick
+    if not _is_quick(quick):
+        return OnnxPredictor(model, store, threads)
+    quick.share_singles(min(threads, MOST_FOR_ONE))
+    return quick
 
 
 def _is_quick(predictor: Predictor) -> bool:

@@ -1,6 +1,7 @@
 """core.predictor: a model on the CPU, by ONNX Runtime."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -36,6 +37,38 @@ def test_an_answer_does_not_depend_on_its_batch(published: Published, store: Loc
     together = predictor.run(digits()).probabilities
     for image, row in zip(digits(), together, strict=True):
         np.testing.assert_allclose(predictor.run(image[None]).probabilities[0], row, atol=1e-6)
+
+
+class Seen:
+    """A session that tells which runs it got, and what else happens within one."""
+
+    def __init__(
+        self, session: Any, name: str, runs: list[str], meanwhile: Callable[[], object] = lambda: None
+    ) -> None:
+        self._session, self._name, self._runs, self._meanwhile = session, name, runs, meanwhile
+
+    def run(self, names: list[str], given: dict[str, Pixels]) -> Any:
+        self._runs.append(self._name)
+        meanwhile, self._meanwhile = self._meanwhile, lambda: None
+        meanwhile()
+        return self._session.run(names, given)
+
+
+def test_several_threads_share_an_image_that_comes_alone_and_none_that_comes_meanwhile(
+    published: Published, store: LocalStore
+) -> None:
+    predictor, runs = OnnxPredictor(published(), store, threads=1, lanes=2), list[str]()
+    one, several = digits()[7:8], digits()
+    before = predictor.run(one).probabilities
+    predictor.share_singles(2)
+    predictor._session = Seen(predictor._session, "own thread", runs)
+    predictor._of_singles = Seen(predictor._of_singles, "shared", runs, meanwhile=lambda: predictor.run(one))
+    after = predictor.run(one).probabilities
+    assert runs == ["shared", "own thread"]
+    np.testing.assert_allclose(after, before, atol=1e-6)
+    predictor.run(several)
+    predictor.run(one)
+    assert runs == ["shared", "own thread", "own thread", "shared"]
 
 
 def test_the_answer_is_the_softmax_of_the_logits(
