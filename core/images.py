@@ -146,7 +146,7 @@ def _prepare_digit(image: Image.Image, clean: bool) -> Prepared:
     if "cropped" in prepared.normalized:
         scale = max(_sent_size(image)) / max(flat.size)
         prepared.normalized["cropped"] = [round(side * scale) for side in prepared.normalized["cropped"]]
-    return replace(prepared, normalized=done | prepared.normalized)
+    return replace(prepared, normalized=done | prepared.normalized) if done else prepared
 
 
 def normalize_digit(picture: Pixels, clean: bool = True) -> Prepared:

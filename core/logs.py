@@ -23,6 +23,15 @@ def fields(**known: Any) -> dict[str, dict[str, Any]]:
     return {"fields": known}
 
 
+def tell(logger: logging.Logger, level: int, message: str, told: Mapping[str, Any]) -> None:
+    """A line about those fields, whose values ``message`` names in their order. It does not look from where in the code
+    it is called, which takes as long as to write the line; the level is looked at by who calls.
+    """
+    record = logging.LogRecord(logger.name, level, "", 0, message, tuple(told.values()), None)
+    record.fields = told
+    logger.handle(record)
+
+
 class Text(logging.Formatter):
     """A line for people; within a request its id at the end, before a traceback."""
 

@@ -127,6 +127,7 @@ def create_app(settings: Settings) -> FastAPI:
         version=version("tuneserve"),
         description=DESCRIPTION,
         lifespan=lifespan,
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # service.tracing and service.metrics tell more
     )
     problems.install(app)
     app.add_middleware(Shortcut, route=predict.router.routes[0], answer=predict.predict_plainly)

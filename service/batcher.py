@@ -73,7 +73,7 @@ class Batcher:
         self._watch = watch
         self._queue: list[_Waiting] = []
         self._admitted = 0  # images in work, decoding included
-        self._wake = asyncio.Event()
+        self._starting = False
         self._running: set[asyncio.Task[None]] = set()  # a batch each
 
     @property
@@ -105,8 +105,7 @@ class Batcher:
         request = self._watch.request() if self._watch else None
         waiting = [_Waiting(image, predictor, loop.create_future(), now, request) for image in images]
         self._queue.extend(waiting)
-        if len(self._running) < self._queue[0].predictor.lanes:
-            self._wake.set()  # else the end of a batch does it
+        self._start_soon()
         try:
             if len(waiting) == 1:
                 return [await waiting[0].answer]  # most requests; to gather costs a callback more
@@ -118,22 +117,29 @@ class Batcher:
     async def run(self) -> None:
         """Until cancelled; then whoever still waits is told so."""
         try:
-            while True:
-                await self._wake.wait()
-                self._wake.clear()
-                while batch := self._next_batch():
-                    running = asyncio.create_task(self._answer(batch))
-                    self._running.add(running)
-                    running.add_done_callback(self._ended)
+            await asyncio.get_running_loop().create_future()
         finally:
             for running in self._running:
                 running.cancel()
             for entry in self._queue:
                 _tell(entry, _stopping())
 
+    def _start_soon(self) -> None:
+        """And not at once: what comes in the same turn of the event loop goes along."""
+        if not self._starting:
+            self._starting = True
+            asyncio.get_running_loop().call_soon(self._start)
+
+    def _start(self) -> None:
+        self._starting = False
+        while batch := self._next_batch():
+            running = asyncio.create_task(self._answer(batch))
+            self._running.add(running)
+            running.add_done_callback(self._ended)
+
     def _ended(self, running: asyncio.Task[None]) -> None:
         self._running.discard(running)
-        self._wake.set()
+        self._start_soon()
 
     def _next_batch(self) -> list[_Waiting]:
         """The oldest live request and what can go with it: the same predictor, up to the limit, and no more than its

@@ -52,8 +52,9 @@ class RequestId:
         finally:
             took_ms = (time.perf_counter() - started) * 1000
             level = logging.DEBUG if scope["path"] in PROBES and status < 400 else logging.INFO
-            told = logs.fields(method=scope["method"], path=scope["path"], status=status, took_ms=round(took_ms, 1))
-            log.log(level, "%s %s %d %.1f ms", *told["fields"].values(), extra=told)
+            if log.isEnabledFor(level):
+                told = {"method": scope["method"], "path": scope["path"], "status": status}
+                logs.tell(log, level, "%s %s %d %.1f ms", told | {"took_ms": round(took_ms, 1)})
 
 
 class BodyLimit:

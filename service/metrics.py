@@ -3,6 +3,7 @@
 import contextlib
 import os
 import time
+from functools import cache
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -75,7 +76,8 @@ class Observe:
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app = app
-        self._metrics = metrics
+        self._requests = cache(metrics.requests.labels)  # to find one among them takes as long as to count
+        self._seconds = cache(metrics.request_seconds.labels)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -94,5 +96,5 @@ class Observe:
         finally:
             route = getattr(scope.get("route"), "path", "none")  # set where the path is matched
             method = scope["method"] if scope["method"] in METHODS else "other"
-            self._metrics.requests.labels(route, method, status).inc()
-            self._metrics.request_seconds.labels(route, method).observe(time.perf_counter() - started)
+            self._requests(route, method, status).inc()
+            self._seconds(route, method).observe(time.perf_counter() - started)

@@ -26,16 +26,21 @@ def has_digit_form(grey: npt.NDArray[np.uint8]) -> bool:
     """Whether it is as all images of MNIST are; an empty frame is too."""
     if grey.shape != (DIGIT_SIDE, DIGIT_SIDE):
         return False
-    along_edge = sum(np.count_nonzero(line) for line in (grey[0], grey[-1], grey[:, 0], grey[:, -1]))
-    if along_edge >= 2 * DIGIT_SIDE:  # half of it; a few reach their edge
+    # plain Python: with so few numbers it is three times as fast as numpy, and every request waits for it
+    pixels = grey.tobytes()
+    edge = pixels[:DIGIT_SIDE], pixels[-DIGIT_SIDE:], pixels[::DIGIT_SIDE], pixels[DIGIT_SIDE - 1 :: DIGIT_SIDE]
+    if sum(map(_paper, edge)) <= 2 * DIGIT_SIDE:  # half of it has ink; a few reach their edge
         return False
-    # a few numbers: plain Python is three times as fast as numpy with them, and every request waits for it
     profiles = [grey.sum(axis).tolist() for axis in (1, 0)]
     if not any(profiles[0]):
         return True
     box = max(_extent(profile) for profile in profiles)
     off = max(abs(_middle(profile) - CENTRE) for profile in profiles)
     return LEAST_BOX <= box <= DIGIT_BOX and off <= OFF_CENTRE
+
+
+def _paper(line: bytes) -> int:
+    return line.count(0)
 
 
 def _extent(profile: Sequence[int]) -> int:
