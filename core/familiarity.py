@@ -8,7 +8,7 @@ tells the classes apart. On MNIST the last is what finds clothes, and the first 
 
 For signs in MNIST's form there is a fourth, a small network that was taught to tell the training images from made-up
 ones (Hendrycks et al. 2019, "Deep Anomaly Detection with Outlier Exposure"; worker.outliers makes these). It finds
-letters in handwriting, and scribbles.
+letters, where all classes are digits, and scribbles.
 """
 
 from collections.abc import Mapping

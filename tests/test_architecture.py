@@ -60,6 +60,7 @@ CORE_ROWS = (
 
 # the one home of each library that is not Python's own, or of a part of it
 HOMES = {
+    "HersheyFonts": ("worker.handwriting",),
     "alembic": ("core.db", "core.migrations.*"),
     "fastapi": ("service.*",),
     "fastapi_offline": ("service.app",),

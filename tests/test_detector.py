@@ -1,9 +1,10 @@
 """worker.detector: it learns to tell digits from what is none."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 import torch
+from torch import Tensor
 
 from core.familiarity import Detector, grey
 from core.settings import Settings
@@ -29,7 +30,7 @@ def few_steps() -> Iterator[pytest.MonkeyPatch]:
 
 @pytest.fixture(scope="module")
 def taught(splits: Splits, few_steps: pytest.MonkeyPatch) -> Detector:
-    return teach(splits.train, 10, seed=0)
+    return teach(splits.train, "0123456789", seed=0)
 
 
 def test_made_up_images_are_found_among_digits_it_has_not_seen(taught: Detector, splits: Splits) -> None:
@@ -53,20 +54,47 @@ def test_the_seed_decides_it_and_the_caller_s_chance_goes_on(splits: Splits, few
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
-    first = teach(splits.train, 10, seed=1).state_dict()
+    first = teach(splits.train, "0123456789", seed=1).state_dict()
     assert torch.equal(torch.rand(3), expected)
-    again, other = (teach(splits.train, 10, seed=seed).state_dict() for seed in (1, 2))
+    again, other = (teach(splits.train, "0123456789", seed=seed).state_dict() for seed in (1, 2))
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not torch.equal(first["head.weight"], other["head.weight"])
 
 
 def test_it_learns_in_bf16_too(splits: Splits, few_steps: pytest.MonkeyPatch) -> None:
     few_steps.setattr(module, "STEPS", 40)
-    made = teach(splits.train, 10, seed=0, precision="bf16")
+    made = teach(splits.train, "0123456789", seed=0, precision="bf16")
     assert next(made.parameters()).dtype == torch.float32
     with torch.inference_mode():
         answers = made.logits(grey(splits.test.some(range(len(splits.test)))))[:, :10].argmax(1)
     assert (answers == splits.test.labels).double().mean() > 0.5
+
+
+@pytest.mark.parametrize(
+    ("classes", "strange"),
+    [
+        ("0123456789", True),
+        ("17", True),
+        (("0", "1", "A", "b"), False),
+        (("a", "b"), False),
+        (("0", "1", "10"), False),
+    ],
+)
+def test_letters_are_strange_only_where_all_classes_are_digits(
+    classes: Sequence[str], strange: bool, splits: Splits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bool] = []
+
+    def recorded(images: Tensor, labels: Tensor, count: int, with_letters: bool) -> Tensor:
+        asked.append(with_letters)
+        return images[:100]
+
+    monkeypatch.setattr(module, "STEPS", 1)
+    monkeypatch.setattr(module, "outliers", recorded)
+    few = Part(splits.train.some(range(100)), splits.train.labels[:100] % len(classes))
+    taught = teach(few, classes, seed=0)
+    assert asked == [strange]
+    assert taught.head.out_features == len(classes) + 1
 
 
 def test_it_is_small() -> None:

@@ -70,7 +70,7 @@ def detector(splits: Splits) -> Detector:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(teaching, "STEPS", 80)
         patch.setattr(teaching, "OUTLIERS", 1_000)
-        return teach(splits.train, 10, seed=0)
+        return teach(splits.train, "0123456789", seed=0)
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,8 @@ from core.familiarity import grey
 from core.settings import Settings
 from worker.datasets import load
 from worker.glyphs import glyphs
-from worker.outliers import KINDS, _jigsaw, _pairs, formed, outliers
+from worker.handwriting import letters
+from worker.outliers import KINDS, LETTERS, _jigsaw, _pairs, formed, outliers
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +66,14 @@ def test_no_kind_gives_the_images_themselves(kind: str, digits: Tensor, labels: 
 def test_all_kinds_together_are_as_many_as_wanted(digits: Tensor, labels: Tensor) -> None:
     assert sum(share for share, _ in KINDS.values()) == pytest.approx(1)
     assert len(outliers(digits, labels, 2_000)) == 2_000
+
+
+def test_letters_are_their_share_where_they_are_wanted(digits: Tensor, labels: Tensor) -> None:
+    made = outliers(digits, labels, 1_000, with_letters=True)
+    assert len(made) == 1_000
+    torch.manual_seed(0)
+    share = round(LETTERS * 1_000)
+    assert torch.equal(made[:share], letters(share))
 
 
 def test_the_same_seed_makes_the_same_and_another_others(digits: Tensor, labels: Tensor) -> None:

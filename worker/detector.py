@@ -1,5 +1,8 @@
 """Teaches core.familiarity's detector to tell the training images from made-up ones."""
 
+import string
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -7,10 +10,12 @@ from torch.nn import functional
 from core.familiarity import Detector, grey
 from worker import augment
 from worker.data import Part
+from worker.handwriting import digits
 from worker.outliers import outliers
 
 MOST = 20_000  # training images that it sees
 FEWEST = 2_000  # with fewer it would know each of them by heart
+DRAWN = 3_000  # digits of the pen that draws the letters, so that its style tells nothing
 OUTLIERS = 20_000
 STEPS = 1_200  # with the outliers 30 s on two cores
 BATCH = 64  # of either kind
@@ -27,15 +32,21 @@ def can_teach(train: Part, style: str, enlarged: bool) -> bool:
     return style == "digit" and not enlarged and len(train) >= FEWEST
 
 
-def teach(train: Part, classes: int, seed: int, precision: str = "fp32") -> Detector:
-    """In eval mode, on the part's device. The same seed, the same detector."""
+def teach(train: Part, classes: Sequence[str], seed: int, precision: str = "fp32") -> Detector:
+    """In eval mode, on the part's device. The same seed, the same detector. ``classes``: their names; where all are
+    digits, letters are strange.
+    """
     device = train.labels.device
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         rows = torch.linspace(0, len(train) - 1, min(MOST, len(train))).long()
         images, labels = grey(train.some(rows.tolist()))[:, 0].cpu(), train.labels.cpu()[rows]
-        made = outliers(images, labels, OUTLIERS)
-        detector = Detector(classes).to(device)
+        of_digits = set(classes) <= set(string.digits)
+        made = outliers(images, labels, OUTLIERS, with_letters=of_digits)
+        if of_digits:
+            drawn, places = digits(classes, DRAWN)
+            images, labels = torch.cat([images, drawn]), torch.cat([labels, places])
+        detector = Detector(len(classes)).to(device)
         _train(detector, images.to(device), labels.to(device), made.to(device), precision == "bf16")
         return detector.eval()
 

@@ -93,15 +93,21 @@ def _curve(begin: Tensor, end: Tensor, rings: float) -> Tensor:
 
 
 def _drawn(points: Tensor, there: Tensor) -> Tensor:
-    """In the box of a digit, its mass in the middle; the edge of the ink is soft."""
-    count = len(points)
-    inside = there[:, :, None, None]
-    low, high = points.where(inside, FAR).amin((1, 2)), points.where(inside, -FAR).amax((1, 2))
-    pen = uniform(*PEN, count, 1)
-    scale = (DIGIT_BOX - pen) / (high - low).amax(1, keepdim=True).clamp_min(0.05)
-    points = points * scale[:, None, None]
     begins, ends = points[:, :, :-1].flatten(1, 2), points[:, :, 1:].flatten(1, 2)
-    drawn = there.repeat_interleave(POINTS - 1, 1)
+    return draw(begins, ends, there.repeat_interleave(POINTS - 1, 1))
+
+
+def draw(begins: Tensor, ends: Tensor, drawn: Tensor) -> Tensor:
+    """Straight pieces, n x pieces x 2, of which those ``drawn``, n x pieces, are there -> n x 28 x 28.
+
+    In the box of a digit, its mass in the middle; the edge of the ink is soft.
+    """
+    count, inside = len(begins), drawn[..., None]
+    low = torch.minimum(begins, ends).where(inside, FAR).amin(1)
+    high = torch.maximum(begins, ends).where(inside, -FAR).amax(1)
+    pen = uniform(*PEN, count, 1)
+    scale = ((DIGIT_BOX - pen) / (high - low).amax(1, keepdim=True).clamp_min(0.05))[:, None]
+    begins, ends = begins * scale, ends * scale
     lengths = ((ends - begins).norm(dim=2) * drawn)[..., None]
     centre = ((begins + ends) / 2 * lengths).sum(1) / lengths.sum(1).clamp_min(1e-6)
     away = _squares(begins - centre[:, None], ends - begins, drawn).sqrt()

@@ -1,6 +1,6 @@
 """Images in MNIST's form that show none of the classes: made of chance, and of the training images themselves.
 
-No picture of anything is needed, and none is used. Chance comes from torch's own generator alone.
+No picture of anything is needed, and none is used; letters are drawn. Chance comes from torch's own generator alone.
 """
 
 import math
@@ -13,20 +13,23 @@ from torch.nn import functional
 from core.digits.form import CENTRE, DIGIT_BOX
 from core.digits.form import DIGIT_SIDE as SIDE
 from worker.glyphs import glyphs, stroke, uniform
+from worker.handwriting import letters
 
 Make = Callable[[Tensor, Tensor], Tensor]  # some images, and others of other classes: n x 28 x 28 each, to as many
 INK = 0.15  # from here on a pixel is no paper
 CLOUDS = (2, 3, 4, 5, 7, 9, 12)  # grey values along a side, between which it is smooth
+LETTERS = 0.4  # their share, where they are none of the classes
 ROOM = 1.4  # from the middle of a shape's sheet to its edge; the shape is about 1
 
 
-def outliers(images: Tensor, labels: Tensor, count: int) -> Tensor:
-    """Float n x 28 x 28, as ``images``, 0 to 1; about ``count``, in no order."""
-    made = []
+def outliers(images: Tensor, labels: Tensor, count: int, with_letters: bool = False) -> Tensor:
+    """Float n x 28 x 28, as ``images``, 0 to 1; about ``count``, in no order. ``with_letters``: no class is one."""
+    made = [letters(round(LETTERS * count))] if with_letters else []
+    others = count - sum(map(len, made))
     for share, make in KINDS.values():
-        number = round(share * count)
-        rows, others = _pairs(labels, number)
-        made.append(make(images[rows], images[others]))
+        number = round(share * others)
+        rows, beside = _pairs(labels, number)
+        made.append(make(images[rows], images[beside]))
     return torch.cat(made)
 
 

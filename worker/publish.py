@@ -110,7 +110,7 @@ def _detector(training: Training, enlarged: bool) -> Detector | None:
     train, recipe = training.splits.train, training.recipe
     if not can_teach(train, training.preparation.style, enlarged):
         return None
-    return teach(train, len(training.dataset.classes), recipe.seed, recipe.precision)
+    return teach(train, training.dataset.classes, recipe.seed, recipe.precision)
 
 
 def _check(training: Training, weights: bytes, onnx: bytes) -> float:
