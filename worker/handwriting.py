@@ -1,6 +1,6 @@
 """Letters and digits in MNIST's form, as a hand might write them: the strokes of Hershey's fonts, bent, by one pen.
 
-Chance comes from torch's own generator alone.
+The digits show the detector that the pen is not what makes a letter. Chance comes from torch's own generator alone.
 """
 
 import math
