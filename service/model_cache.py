@@ -18,7 +18,7 @@ from core.tables import Model
 log = logging.getLogger(__name__)
 MIB = 2**20
 OF_A_FILE = 4  # bytes in memory for each of a model's file
-OF_A_PIXEL = (200, 100)  # bytes of activations for each pixel that the network sees: in fp32, in int8
+OF_A_PIXEL = (150, 100)  # bytes of activations for each pixel that the network sees: in fp32, in int8
 RETRY_S = 30.0  # a model that could not be loaded is not tried again so soon
 
 
@@ -35,9 +35,10 @@ def memory_bytes(model: Model, batch: int) -> int:
     """About what a loaded model takes: its weights as file, copy, packed copy and those for single images, and the
     activations of a batch.
 
-    Resident memory with ONNX Runtime 1.32 after a batch of 32, without what single images take, in MiB: in fp32 resnet50
-    at 32 px 253, at 224 px 467; resnet18 at 32 px 148; mobilenet_v2 at 224 px 366; in int8 resnet50 at 32 px 106, at 224
-    px 217 to 267. That of resnet50 in int8 is 40 more. This says 366, 666, 178 and 345; 100 and 247.
+    Resident memory with ONNX Runtime 1.32 after a batch of 32 and a single image, MiB: in fp32 resnet50 at 32 px 367,
+    at 224 px, where it is slow and needs no more for single images, 467; resnet18 at 32 px 225; mobilenet_v2 at 224 px
+    366. This says 374, 598, 182 and 266. In int8 resnet50 at 32 px 104, at 64 px 124, at 224 px 217 to 267; this says
+    103, 116 and 257.
     """
     size = model.card["files"].get(graph_of(model), {"size_bytes": 0})["size_bytes"]
     pixels = batch * model.card["preparation"]["image_size"] ** 2
