@@ -30,17 +30,17 @@ class Texture(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.register_buffer("filters", _cosines(EDGE), persistent=False)
+        filters = _cosines(EDGE)
+        self.register_buffer("filters", torch.cat([filters, -filters]), persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
         found = grey(images)
         return torch.cat([self._at(functional.avg_pool2d(found, scale)) for scale in SCALES], 1)
 
     def _at(self, grey: Tensor) -> Tensor:
-        found = functional.conv2d(grey, self.filters, padding=EDGE // 2).flatten(2)
-        waves = torch.cat([found.relu(), (-found).relu()], 1)
-        mean = waves.mean(2)
-        variance = (waves.square().mean(2) - mean.square()).clamp_min(0)
+        waves = functional.conv2d(grey, self.filters, padding=EDGE // 2).relu()
+        mean = waves.mean((2, 3))
+        variance = (waves.square().mean((2, 3)) - mean.square()).clamp_min(0)
         return torch.cat([mean, (variance + TINY).sqrt()], 1)
 
 

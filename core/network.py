@@ -20,23 +20,29 @@ BATCHNORM_MOMENTUM = 0.1  # at least: the share of a batch in the running statis
 
 
 class Prepare(nn.Module):
-    """Canonical images, uint8 n x h x w x c -> what the network sees, float n x 3 x size x size."""
+    """Canonical images, uint8 n x h x w x c -> what the network sees, float n x 3 x size x size.
+
+    Or n x 1 x ..., of grey images, for a network that takes these (worker.export).
+    """
 
     mean: Tensor
     std: Tensor
 
     def __init__(self, preparation: Preparation) -> None:
         super().__init__()
+        self.channels = 3
         self._size = preparation.image_size
         self._resize = (preparation.height, preparation.width) != (self._size, self._size)
         self.register_buffer("mean", torch.tensor(preparation.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(preparation.std).view(1, 3, 1, 1), persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
-        values = images.permute(0, 3, 1, 2).float() / 255
+        one = self.channels == 1  # no transposition then: ONNX Runtime would draw it behind the resizing, which suffers
+        values = (images.squeeze(3).unsqueeze(1) if one else images.permute(0, 3, 1, 2)).float() / 255
         if self._resize:  # before the channels are made three: a grey digit is resized once
             values = F.interpolate(values, size=(self._size, self._size), mode="bilinear", align_corners=False)
-        return (values.expand(-1, 3, -1, -1) - self.mean) / self.std
+        mean, std = (each[:, : self.channels] for each in (self.mean, self.std))
+        return (values.expand(-1, self.channels, -1, -1) - mean) / std
 
 
 class ServingGraph(nn.Module):

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import onnx
 import onnxruntime
 import pytest
 import torch
@@ -20,6 +21,8 @@ from worker.export import OPSET, PARITY_TOLERANCE, check, export, export_onnx, f
 PREPARATION = Preparation(
     style="digit", height=28, width=28, channels=1, image_size=32, mean=(0.1, 0.2, 0.3), std=(0.3, 0.4, 0.5)
 )
+
+GREY = PREPARATION.model_copy(update={"mean": (0.1, 0.1, 0.1), "std": (0.3, 0.3, 0.3)})
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +107,33 @@ def test_the_network_is_left_as_it_was(onnx_graph: bytes, network: nn.Module) ->
     kernel = network.get_parameter("conv1.weight")
     assert kernel.is_contiguous(memory_format=torch.channels_last)
     assert not kernel.is_contiguous()
+
+
+def first_channels(graph: bytes) -> int:
+    """How many the first convolution takes."""
+    model = onnx.load_from_string(graph)
+    (name,) = [node.input[1] for node in model.graph.node if node.op_type == "Conv"][:1]
+    (kernel,) = [weights for weights in model.graph.initializer if weights.name == name]
+    return int(kernel.dims[1])
+
+
+@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v3_small", "vit_b_32"])
+def test_grey_images_reach_the_first_layer_once(images: Tensor, name: str) -> None:
+    torch.manual_seed(0)
+    network = build(name, 10, GREY.image_size).eval()
+    graph, _ = export(network, GREY, images)
+    assert first_channels(graph) == 1
+    assert parity(graph, ServingGraph(GREY, network).eval(), images) < PARITY_TOLERANCE
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"channels": 3}, {"mean": (0.1, 0.1, 0.2)}, {"std": (0.3, 0.4, 0.3)}],
+)
+def test_colours_and_channels_with_scales_of_their_own_are_not_joined(images: Tensor, changes: dict[str, Any]) -> None:
+    preparation = GREY.model_copy(update=changes)
+    graph, _ = export(build("resnet18", 10), preparation, images.expand(-1, -1, -1, preparation.channels))
+    assert first_channels(graph) == 3
 
 
 def test_parity_sees_that_a_graph_is_another_networks(images: Tensor) -> None:

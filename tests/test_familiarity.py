@@ -3,9 +3,11 @@
 import dataclasses
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 import torch
+from onnx import TensorProto
 from torch import Tensor, nn
 
 from core.checkpoints import from_tensors, to_tensors
@@ -137,11 +139,14 @@ def test_with_a_detector_no_term_excuses_another(with_detector: Familiarity) -> 
     assert with_detector.combine(with_detector.usual[None]).item() == 0
 
 
-def test_in_int8_a_detector_keeps_its_precision(
+def test_in_int8_a_detector_finds_the_same_strange(
     network: nn.Sequential, with_detector: Familiarity, splits: Splits, signs: Tensor
 ) -> None:
     graph, _ = export(network, PREPARATION, splits.test.some(range(32)), with_detector)
     int8 = quantize(graph, splits.train.some(range(64)).numpy())
+    kernels = [weights for weights in onnx.load_from_string(int8).graph.initializer if len(weights.dims) == 4]
+    assert [kernel.data_type for kernel in kernels if "detector" in kernel.name] == [TensorProto.INT8] * 4
+    assert [kernel.data_type for kernel in kernels if "look" in kernel.name] == [TensorProto.FLOAT]
     strange = (strangeness(network, with_detector, signs) > 1).numpy()
     (served,) = onnxruntime.InferenceSession(int8).run(["strangeness"], {"images": signs.numpy()})
     assert ((np.asarray(served) > 1) == strange).mean() > 0.95

@@ -32,6 +32,7 @@ def export(
     # on the CPU and in the plain layout, whatever it was trained in; a copy, since the caller's goes on being used
     plain = copy.deepcopy(network).cpu().to(memory_format=torch.contiguous_format)
     graph = ServingGraph(preparation, plain, familiarity).eval()
+    _join_channels(graph, preparation)
     sample = images[:PARITY_IMAGES].cpu()
     onnx = export_onnx(graph, sample)
     difference = parity(onnx, graph, sample)
@@ -41,6 +42,19 @@ def export(
     if familiarity is None:
         return onnx, record
     return onnx, record | {"strangeness_largest_difference": strangeness_parity(onnx, graph, sample)}
+
+
+def _join_channels(graph: ServingGraph, preparation: Preparation) -> None:
+    """Three channels that always show the same become one, and so do the first layer's weights for them.
+
+    Of an int8 ResNet-50 at 64 px that layer takes a twentieth of the time, and then half of it.
+    """
+    convolutions = [layer for layer in graph.network.modules() if isinstance(layer, nn.Conv2d)]
+    first = [layer for layer in convolutions if layer.in_channels == 3 and layer.groups == 1]
+    alike = preparation.channels == len({*preparation.mean}) == len({*preparation.std}) == 1
+    if alike and len(first) == 1:  # as in any network of torchvision
+        first[0].weight = nn.Parameter(first[0].weight.sum(1, keepdim=True))
+        first[0].in_channels = graph.prepare.channels = 1
 
 
 def export_onnx(graph: ServingGraph, sample: Tensor) -> bytes:

@@ -22,6 +22,7 @@ MOST = 3_000  # images of a part that are looked at
 LOOK_FLOP = 3e13  # of those of a part, as worker.flops counts: 20 s, or less, on two cores
 BATCH = 128
 AXES = 256  # directions that have a spread of their own: the score shall not make the graph much larger
+AXES_WITH_DETECTOR = 64  # with one, 16 to 1,024 found as many strangers, and 256 take a tenth of a single image's time
 ABSTAINED = 0.006  # of the validation images; of others it is somewhat more, and shall be below 1 %
 NORMAL = 2.512  # standard deviations above the mean in which a normal distribution has that share
 ENOUGH = 200  # validation images, to count that share
@@ -118,7 +119,8 @@ def fit_seen(
 
     With a detector the weights are its own.
     """
-    features, texture = (distance(values, train.labels) for values in (train.features, train.texture))
+    axes = AXES_WITH_DETECTOR if detector else AXES
+    features, texture = (distance(values, train.labels, axes) for values in (train.features, train.texture))
     chosen = torch.tensor(WEIGHTS_WITH_DETECTOR if detector else weights)
     familiarity = Familiarity(features, texture, torch.zeros(len(chosen)), chosen, detector)
     terms = _terms(familiarity, validation)
@@ -140,18 +142,21 @@ def threshold(scores: Tensor) -> float:
     return max(scores.max().item(), predicted.item(), TINY)
 
 
-def distance(values: Tensor, labels: Tensor) -> Distance:
-    """From the classes' centres, in units of the spread that they share. Float64 inside, float32 in the result."""
+def distance(values: Tensor, labels: Tensor, axes: int = AXES) -> Distance:
+    """From the classes' centres, in units of the spread that they share. Float64 inside, float32 in the result.
+
+    ``axes``: directions that have a spread of their own; all others share one.
+    """
     values = values.double()
     classes, members = torch.unique(labels, return_inverse=True)
     centres = torch.stack([values[members == number].mean(0) for number in range(len(classes))])
     within = values - centres[members]
     covariance = shrunk(within.T @ within / len(values), len(values))
-    spreads, axes = torch.linalg.eigh(covariance)
+    spreads, directions = torch.linalg.eigh(covariance)
     spreads = spreads.clamp_min(max(1e-6 * spreads.mean().item(), TINY))
-    count = min(AXES, len(spreads))
+    count = min(axes, len(spreads))
     beside = spreads[:-count] if count < len(spreads) else spreads[:1]
-    parts = (values.mean(0), axes[:, -count:], spreads[-count:].sqrt(), beside.mean().sqrt(), centres)
+    parts = (values.mean(0), directions[:, -count:], spreads[-count:].sqrt(), beside.mean().sqrt(), centres)
     return Distance(*(part.float().contiguous() for part in parts))
 
 
