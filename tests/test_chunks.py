@@ -28,11 +28,11 @@ class Memory:
 
 
 def test_there_are_no_more_at_a_time_than_fit() -> None:
-    memory = Memory(room=100)
+    memory = Memory(room=50)
     seen = list(look(PART, memory))
-    assert memory.sizes == [256, 128, 64, 64, 64, 64, 44]
+    assert memory.sizes == [128, 64, 32, 32, 32, 32, 32, 12]
     assert torch.equal(torch.cat([images for _, images in seen]), IMAGES)
-    assert [start for start, _ in seen] == [0, 64, 128, 192, 256]
+    assert [start for start, _ in seen] == [0, 32, 64, 96, 128, 160]
 
 
 def test_memory_that_does_not_suffice_for_one_image_is_an_error() -> None:

@@ -6,8 +6,9 @@ from torch import Tensor
 
 from worker.data import Part, in_order
 from worker.failures import is_out_of_memory
+from worker.products import sooner
 
-MOST = 256  # images at a time
+MOST = 128  # images at a time; with 256 of 32 px a CPU takes a sixth longer
 
 
 def look(part: Part, seen_by: Callable[[Tensor], Tensor]) -> Iterator[tuple[int, Tensor]]:
@@ -30,7 +31,8 @@ def look(part: Part, seen_by: Callable[[Tensor], Tensor]) -> Iterator[tuple[int,
 def _try(seen_by: Callable[[Tensor], Tensor], images: Tensor) -> Tensor | None:
     """None where the memory does not suffice. The failed look's frames, and what they hold, are gone then."""
     try:
-        return seen_by(images)
+        with sooner(images.device):
+            return seen_by(images)
     except (MemoryError, RuntimeError) as error:
         if len(images) == 1 or not is_out_of_memory(error):
             raise

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from core.familiarity import TINY, Detector, Distance, Familiarity, Texture
 from core.network import take_head
 from worker.data import Part, Splits, channels_last
+from worker.products import sooner
 
 STRANGENESS = "familiarity.safetensors"
 MOST = 3_000  # images of a part that are looked at
@@ -102,7 +103,8 @@ def look(
     textures, features, logits, odds = [], [], [], []
     for chosen in torch.split(rows, BATCH):
         images = part.some(chosen.tolist())
-        found = network(channels_last(prepare(images)))
+        with sooner(images.device):
+            found = network(channels_last(prepare(images)))
         textures.append(texture(images).cpu())
         features.append(found.float().cpu())
         logits.append(head(found).float().cpu())

@@ -5,6 +5,7 @@ times as long there as its matrix products, above all for the gradient of the we
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -28,6 +29,11 @@ class AsProducts(TorchFunctionMode):
         given = kwargs or {}
         product = _product(*args, **given) if func is torch.conv2d else None
         return func(*args, **given) if product is None else product
+
+
+def sooner(device: torch.device) -> AbstractContextManager[object]:
+    """Where convolutions are products, if it is worth it on that device."""
+    return AsProducts() if device.type == "cpu" else nullcontext()
 
 
 def _product(

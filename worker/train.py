@@ -20,7 +20,7 @@ from worker.data import Part, batches, channels_last, steps_per_epoch
 from worker.freeze import train_mode
 from worker.midway import Midway
 from worker.optimization import Arrays, Optimization
-from worker.products import AsProducts
+from worker.products import sooner
 from worker.schedule import learning_rate
 
 REPORT_EVERY_S = 0.5
@@ -133,7 +133,7 @@ class Run:
         self._prepare, self._augment = prepare, augment
         self._recipe, self._device = recipe, device
         # what is compiled chooses its own kernels
-        self._sooner = AsProducts() if device.type == "cpu" and not recipe.compile else nullcontext()
+        self._sooner = nullcontext() if recipe.compile else sooner(device)
         # scaling a loss for fp16 asks the device whether it went well
         graphed = device.type == "cuda" and recipe.precision != "fp16"
         self._train = Captured(self._train_on) if graphed else self._train_on
