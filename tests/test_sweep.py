@@ -16,7 +16,7 @@ from core.store import LocalStore
 from core.tables import Checkpoint, Job, Model
 from tests.conftest import NOW
 from worker.loop import WorkerLoop
-from worker.sweep import EVERY_S, QUIET_S, Sweep
+from worker.sweep import DETECTOR_S, EVERY_S, QUIET_S, Sweep
 
 LATER = NOW + QUIET_S + 1
 Enqueue = Callable[..., Job]
@@ -142,4 +142,13 @@ def test_a_worker_sweeps_as_it_starts(
         session.get_one(Job, job.id).status = "paused"  # type: ignore[assignment]
     folder = bytes_of(model_of(job.id))
     WorkerLoop(settings, db, clock=lambda: LATER).step()
+    assert not folder.exists()
+
+
+def test_detectors_are_kept_for_a_month(settings: Settings, db: Database, store: LocalStore) -> None:
+    write_folder(store, "detectors/a", {"detector.safetensors": b"x"}, {})
+    folder = aged(settings.data_dir / "detectors" / "a")
+    sweep(settings, db, NOW + DETECTOR_S - 1)
+    assert folder.exists()
+    sweep(settings, db, NOW + DETECTOR_S + 1)
     assert not folder.exists()

@@ -39,8 +39,7 @@ def teach(train: Part, classes: Sequence[str], seed: int, precision: str = "fp32
     device = train.labels.device
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
-        rows = torch.linspace(0, len(train) - 1, min(MOST, len(train))).long()
-        images, labels = grey(train.some(rows.tolist()))[:, 0].cpu(), train.labels.cpu()[rows]
+        images, labels = pictures(train)
         of_digits = set(classes) <= set(string.digits)
         made = outliers(images, labels, OUTLIERS, with_letters=of_digits)
         if of_digits:
@@ -49,6 +48,12 @@ def teach(train: Part, classes: Sequence[str], seed: int, precision: str = "fp32
         detector = Detector(len(classes)).to(device)
         _train(detector, images.to(device), labels.to(device), made.to(device), precision == "bf16")
         return detector.eval()
+
+
+def pictures(train: Part) -> tuple[Tensor, Tensor]:
+    """Those of the training images that it sees, float n x h x w, 0 to 1, and their labels; on the host."""
+    rows = torch.linspace(0, len(train) - 1, min(MOST, len(train))).long()
+    return grey(train.some(rows.tolist()))[:, 0].cpu(), train.labels.cpu()[rows]
 
 
 def _train(detector: Detector, images: Tensor, labels: Tensor, made: Tensor, in_bf16: bool) -> None:

@@ -12,7 +12,7 @@ from core.tables import Phase
 from worker import checkpointing, devices, familiarity, serving
 from worker.calibrate import Calibration, calibrate, expected_error, reliability
 from worker.data import Part
-from worker.detector import can_teach, teach
+from worker.detector import can_teach
 from worker.evaluate import Answers, score
 from worker.export import PARITY_IMAGES, check, export, filled
 from worker.familiarity import STRANGENESS, Fitted
@@ -21,6 +21,7 @@ from worker.model_report import REPORT, model_report
 from worker.probes import COUNT, PROBES, probes
 from worker.serving import MODEL, SERVING, Serving
 from worker.setup import Training
+from worker.taught import taught
 
 log = logging.getLogger(__name__)
 WEIGHTS, CARD = "weights.safetensors", "model.json"
@@ -110,7 +111,8 @@ def _detector(training: Training, enlarged: bool) -> Detector | None:
     train, recipe = training.splits.train, training.recipe
     if not can_teach(train, training.preparation.style, enlarged):
         return None
-    return teach(train, training.dataset.classes, recipe.seed, recipe.precision)
+    training.report.log("learning what is strange, for which images are made up")
+    return taught(training.store, train, training.dataset.classes, recipe.seed, recipe.precision)
 
 
 def _check(training: Training, weights: bytes, onnx: bytes) -> float:

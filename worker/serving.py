@@ -49,27 +49,29 @@ def choose(onnx: bytes, train: Part, test: Part, answers: Answers, flop_per_imag
     image = test.some([0]).cpu().numpy()
     record = {"file": MODEL, "precision": "fp32", "threads": torch.get_num_threads()}
     fp32, chosen = session(onnx), _some_of(test, flop_per_image)
-    tested = _ask(fp32, test, chosen)
-    found = _compared({"fp32": tested}, answers, chosen)
+
+    def in_fp32(reason: str, table: dict[str, dict[str, float]], **others: Tested) -> Serving:
+        """Asked only then: that this graph answers as the network does has been shown already (worker.export)."""
+        tested = _ask(fp32, test, chosen)
+        checked = _compared({"fp32": tested, **others}, answers, chosen)
+        return Serving(None, record | {"checked": checked, "latency_ms": table, "reason": reason}, tested)
+
     try:
         if len(test) < FEWEST:
             raise NotQuantized(f"{len(test)} test images are too few to judge an int8 graph by")
         graph = quantize(onnx, train.spread(CALIBRATION).cpu().numpy())
     except NotQuantized as why:
-        record |= {"checked": found, "latency_ms": latencies({"fp32": fp32}, image)}
-        return Serving(None, record | {"reason": str(why)}, tested)
+        return in_fp32(str(why), latencies({"fp32": fp32}, image))
     int8 = session(graph)
-    tested_in_int8 = _ask(int8, test, chosen)
-    found = _compared({"fp32": tested, "int8": tested_in_int8}, answers, chosen)
+    tested = _ask(int8, test, chosen)
+    found = _compared({"int8": tested}, answers, chosen)
     table = latencies({"fp32": fp32, "int8": int8}, image)
-    record |= {"checked": found, "latency_ms": table}
     if found["int8"] < found["network"] - LOSS:
-        reason = f"int8 costs more than {LOSS:.1%} of accuracy: {_words(found)}"
-        return Serving(None, record | {"reason": reason}, tested)
+        return in_fp32(f"int8 costs more than {LOSS:.1%} of accuracy: {_words(found)}", table, int8=tested)
     if not all(table["int8"][batch] < FASTER * table["fp32"][batch] for batch in table["fp32"]):
-        return Serving(None, record | {"reason": "int8 is no faster here"}, tested)
-    reason = f"int8 is as accurate, {_words(found)}, and faster"
-    return Serving(graph, record | {"file": SERVING, "precision": "int8", "reason": reason}, tested_in_int8)
+        return in_fp32("int8 is no faster here", table, int8=tested)
+    record |= {"file": SERVING, "precision": "int8", "checked": found, "latency_ms": table}
+    return Serving(graph, record | {"reason": f"int8 is as accurate, {_words(found)}, and faster"}, tested)
 
 
 def latencies(graphs: Mapping[str, onnxruntime.InferenceSession], image: Pixels) -> dict[str, dict[str, float]]:
