@@ -3,31 +3,50 @@
 import json
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
 
 from core.images import Preparation, decode, prepare
+from core.store import LocalStore
+from core.tables import Model
 
 PIXELS = 50_000_000
+BATCHES = {"cpu": (1, 8, 32), "cuda": (1, 8, 32, 128, 256)}
 
 
-def engine_rates(folder: Path, png: bytes, seconds: float) -> dict[int, float]:
-    """Images a second by batch size, on every core, with the graph that the service serves."""
+def engine_rates(folder: Path, png: bytes, seconds: float, device: str = "cpu") -> dict[int, float]:
+    """Images a second by batch size, with the engine that the service has on that device; a CPU's on every core."""
     card = json.loads((folder / "model.json").read_text())
+    batches = BATCHES[device]
+    run = _on_cpu(folder, card) if device == "cpu" else with_torch(folder, card, device, batches[-1])
+    image = prepare(decode(png, PIXELS), Preparation.model_validate(card["preparation"])).pixels
+    return {batch: _rate(run, np.stack([image] * batch), seconds) for batch in batches}
+
+
+def with_torch(folder: Path, card: dict[str, Any], device: str, largest: int) -> Callable[[np.ndarray], object]:
+    """As it serves on a GPU."""
+    from service.torch_predictor import TorchPredictor
+
+    model = Model(id=folder.name, key=f"models/{folder.name}", card=card)
+    return TorchPredictor(model, LocalStore(folder.parents[1]), device, largest).run
+
+
+def _on_cpu(folder: Path, card: dict[str, Any]) -> Callable[[np.ndarray], object]:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = os.cpu_count() or 1
     graph = folder / card.get("serving", {}).get("file", "model.onnx")
     session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-    image = prepare(decode(png, PIXELS), Preparation.model_validate(card["preparation"])).pixels
-    return {batch: _rate(session, np.stack([image] * batch), seconds) for batch in (1, 8, 32)}
+    return lambda images: session.run(["logits"], {"images": images})
 
 
-def _rate(session: onnxruntime.InferenceSession, images: np.ndarray, seconds: float) -> float:
-    session.run(["logits"], {"images": images})
+def _rate(run: Callable[[np.ndarray], object], images: np.ndarray, seconds: float) -> float:
+    run(images)
     started, done = time.perf_counter(), 0
     while time.perf_counter() - started < seconds:
-        session.run(["logits"], {"images": images})
+        run(images)
         done += len(images)
     return done / (time.perf_counter() - started)

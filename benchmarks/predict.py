@@ -5,6 +5,9 @@ with litserve, bentoml, onnxruntime and pillow for those two rivals (--rivals-py
 that we serve. Prints rows for benchmarks/README.md: medians over the rounds, and the ratios of the runs of each round;
 to the raw engine too, which is measured beside each round. With --overload, what becomes of ten times the load that can
 be answered; with --training, of predictions while a ResNet-50 is trained on the same machine.
+
+With --device cuda ours and the raw engine are on the GPU: --processes 4 --batch 128 --concurrency 1 32 256 --systems
+tuneserve.
 """
 
 import argparse
@@ -48,7 +51,7 @@ def _compare(given: argparse.Namespace, png: bytes) -> None:
     raw: list[dict[int, float]] = []
     rates: dict[tuple[str, int], list[Load]] = {}
     for _ in range(given.rounds):
-        raw.append(engine_rates(folder, png, given.seconds / 2))
+        raw.append(engine_rates(folder, png, given.seconds / 2, given.device))
         for server in servers:
             with tempfile.TemporaryDirectory() as scratch, server.running():
                 post = _post(png, server, Path(scratch))
@@ -64,7 +67,8 @@ def _servers(given: argparse.Namespace, folder: Path) -> Iterator[Server]:
     graph = card.get("serving", {}).get("file", "model.onnx")
     rival = {"BENCH_MODEL": str(folder), "BENCH_GRAPH": graph}
     python = str(given.rivals_python)
-    yield service(given.data_dir, PROCESSES=given.processes)
+    ours = {"PROCESSES": given.processes, "PREDICT_DEVICE": given.device, "PREDICT_BATCH": given.batch}
+    yield service(given.data_dir, **ours)
     yield Server("plain FastAPI, eager torch", [sys.executable, str(RIVALS / "plain_fastapi.py")], rival, body="raw")
     yield Server("LitServe", [python, str(RIVALS / "lit.py")], rival, health="/health", body="image")
     bento = [str(given.rivals_python.parent / "bentoml"), "serve", "bento:Digits", "--working-dir", str(RIVALS)]
@@ -107,11 +111,11 @@ def _report(rates: dict[tuple[str, int], list[Load]], raw: list[dict[int, float]
 
 
 def _beside_raw(own: list[Load], raw: list[dict[int, float]], concurrency: int) -> None:
-    """One at a time: our time to the engine's for one image. Many: our rate to the engine's in batches."""
+    """One at a time: our time to the engine's for one image. Many: our rate to the engine's in its best batches."""
     if concurrency == 1:
         what, ratios = "raw time", [run.p50_ms / 1000 * engine[1] for run, engine in zip(own, raw, strict=True)]
     else:
-        what, ratios = "raw rate", [run.per_s / engine[32] for run, engine in zip(own, raw, strict=True)]
+        what, ratios = "raw rate", [run.per_s / max(engine.values()) for run, engine in zip(own, raw, strict=True)]
     print(f"c={concurrency}: {statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f}) x {what}")
 
 
@@ -123,7 +127,9 @@ def _arguments() -> argparse.ArgumentParser:
     names = ["tuneserve", "plain FastAPI, eager torch", "LitServe", "BentoML"]
     options.add_argument("--systems", nargs="+", default=names, choices=names)
     options.add_argument("--concurrency", nargs="+", type=int, default=CONCURRENCIES)
+    options.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     options.add_argument("--processes", type=int, default=1, help="of ours")
+    options.add_argument("--batch", type=int, default=32, help="most images of one run of ours")
     options.add_argument("--rounds", type=int, default=3)
     options.add_argument("--seconds", type=float, default=8, help="of each load")
     options.add_argument("--overload", action="store_true", help="only that")
