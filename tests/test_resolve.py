@@ -154,6 +154,12 @@ def test_large_sets_are_seen_less_often(samples: int, epochs: int) -> None:
     assert resolved(samples).epochs == epochs
 
 
+def test_from_random_weights_a_small_set_is_seen_twice_as_often() -> None:
+    assert resolved(1_293, weights="random").epochs == 12
+    assert resolved(20_000, weights="random").epochs == 6
+    assert resolved(1_293, weights="random", freeze="backbone").epochs == resolved(1_293, freeze="backbone").epochs
+
+
 def test_small_sets_have_small_batches() -> None:
     assert (resolved(1_293).batch_size, resolved(54_000).batch_size) == (64, 128)
 

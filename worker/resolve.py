@@ -13,7 +13,7 @@ from worker.batch_size import Tried
 SMALLEST = 2  # BatchNorm cannot take a batch of one
 # a run sees about so many images, in so many epochs at least and at most; a GPU sees them in a minute
 IMAGES = {"cpu": (120_000, 2, 6), "cuda": (1_650_000, 6, 30)}
-STEPS, FROZEN_STEPS = 120, 600  # at least, as far as this many epochs reach:
+STEPS, STEPS_FROM_NOTHING, FROZEN_STEPS = 120, 240, 600  # at least, as far as this many epochs reach:
 MOST_EPOCHS = 60
 COMPILE_FROM_S = 180  # of training
 PHOTO_EPOCHS = 8  # before these, other crops and lights of the photos cost more than they teach
@@ -100,9 +100,14 @@ def _epochs(recipe: Recipe, device: torch.device, train_samples: int, batch_size
     """By images seen; but a few images still need some steps, and steps behind a frozen part cost next to nothing."""
     images, low, high = IMAGES["cpu" if device.type == "cpu" else "cuda"]
     by_images = max(low, min(high, round(images / train_samples)))
-    steps = STEPS if recipe.freeze == "none" or recipe.unfreeze_after else FROZEN_STEPS
-    epochs = max(by_images, min(MOST_EPOCHS, math.ceil(steps / max(1, train_samples // batch_size))))
+    epochs = max(by_images, min(MOST_EPOCHS, math.ceil(_fewest_steps(recipe) / max(1, train_samples // batch_size))))
     return epochs + (recipe.unfreeze_after or 0)
+
+
+def _fewest_steps(recipe: Recipe) -> int:
+    if recipe.freeze != "none" and not recipe.unfreeze_after:
+        return FROZEN_STEPS
+    return STEPS_FROM_NOTHING if recipe.weights == "random" else STEPS
 
 
 def _ema(steps: int) -> float:
