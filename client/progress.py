@@ -18,11 +18,14 @@ def show(jobs: Iterable[Job], console: Console) -> Job:
 
 
 def line(job: Job) -> str:
-    """Epoch, step, loss, accuracy, images/s and time left in one line; what is not known yet is left out."""
+    """Epoch, step, loss, accuracy, images/s and time left in one line; what is not known yet is left out. Of a phase
+    without steps, what it is about.
+    """
     if job["status"] != "running":
         return str(job["status"])
     if job["phase"] != "training" or not job["progress"]:
-        return str(job["phase"] or "starting").replace("_", " ")
+        about = job["phases"][-1]["message"] if job["phases"] else ""
+        return ": ".join(filter(None, (str(job["phase"] or "starting").replace("_", " "), about)))
     progress, metrics, timing = job["progress"], job["metrics"], job["timing"]
     parts = [f"epoch {progress['epoch']}/{progress['epochs']}", f"step {progress['step']}/{progress['steps']}"]
     parts += [f"loss {metrics['train_loss']:.3f}", f"accuracy {metrics['train_accuracy']:.1%}"]

@@ -18,6 +18,7 @@ def job(**fields: Any) -> Job:
     empty: dict[str, Any] = {
         "status": "queued",
         "phase": None,
+        "phases": [],
         "progress": {},
         "metrics": {},
         "timing": {},
@@ -53,6 +54,10 @@ def shown(jobs: list[Job], terminal: bool) -> tuple[Job, str]:
         (job(status="running", phase="training"), "training"),
         (training(), "epoch 2/6  step 30/90  loss 0.123  accuracy 98.7%  812 images/s"),
         (training(phase="evaluating"), "evaluating"),
+        (
+            training(phase="evaluating", phases=[{"message": ""}, {"message": "360 test images"}]),
+            "evaluating: 360 test images",
+        ),
     ],
 )
 def test_each_state_is_one_line(state: Job, words: str) -> None:

@@ -111,8 +111,10 @@ def _detector(training: Training, enlarged: bool) -> Detector | None:
     train, recipe = training.splits.train, training.recipe
     if not can_teach(train, training.preparation.style, enlarged):
         return None
-    training.report.log("learning what is strange, for which images are made up")
-    return taught(training.store, train, training.dataset.classes, recipe.seed, recipe.precision)
+    training.report.phase(Phase.PUBLISHING, "learning what is strange, up to a minute")
+    made = taught(training.store, train, training.dataset.classes, recipe.seed, recipe.precision)
+    training.report.phase(Phase.PUBLISHING, "making its graphs")
+    return made
 
 
 def _check(training: Training, weights: bytes, onnx: bytes) -> float:
