@@ -39,8 +39,8 @@ def loader(settings: Settings, store: ArtifactStore) -> Load:
 
 def _on_cpu(model: Model, store: ArtifactStore, settings: Settings) -> Predictor:
     """A quick network answers a batch on each core: threads that share one wait for each other after every layer, which
-    costs a tenth of all answers. A slow one has all the cores for a batch. An image that comes
-    alone has several with either.
+    costs a tenth of all answers. A slow one has all the cores for a batch. An image that comes alone has several with
+    either.
     """
     threads = settings.resolved_predict_threads
     quick = OnnxPredictor(model, store, threads=1, lanes=settings.resolved_predict_lanes)

@@ -24,10 +24,12 @@ from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 from torch import Tensor, nn
 
+import worker.detector
 import worker.evaluate
+import worker.publish
 import worker.train
 from core import events, jobs, models
-from core.checkpoints import fetch_checked, from_tensors, of_job, read_manifest, read_tensors
+from core.checkpoints import fetch_checked, from_tensors, of_job, read_manifest, read_tensors, to_tensors
 from core.db import Database
 from core.errors import ClaimLost, DatasetInvalid, DatasetUnavailable, JobFailure, Killed, LossNotFinite, OutOfMemory
 from core.jobs import Claim
@@ -302,6 +304,38 @@ def test_nothing_of_the_recipe_was_left_open(outcome: Outcome) -> None:
     assert "auto" not in resolved.values()
     assert {name: resolved[name] for name in LEARNING} == LEARNING
     assert outcome.job.device["type"] == "cpu"
+
+
+def test_where_a_detector_can_be_taught_it_is_told_served_and_kept(
+    quick: Settings,
+    db: Database,
+    store: LocalStore,
+    claimed: Claimed,
+    job_of: JobOf,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(worker.publish, "can_teach", lambda *_: True)  # though the embedded digits are enlarged
+    for name, few in (("STEPS", 3), ("OUTLIERS", 200), ("DRAWN", 50)):
+        monkeypatch.setattr(worker.detector, name, few)
+    claim = claimed(**LEARNING)
+    trainer.run(quick, db, store, attempt(db, quick, claim))
+    job = job_of(claim.job_id)
+    assert job.status is JobStatus.SUCCEEDED
+    publishing = [entry for entry in job.phases if entry["phase"] == "publishing"]
+    assert [entry["message"] for entry in publishing] == [
+        "",
+        "learning what is strange, up to a minute",
+        "making its graphs",
+    ]
+    took = sum(entry["ended_at"] - entry["started_at"] for entry in publishing)
+    assert job.timing["publish_s"] == pytest.approx(took, abs=1)
+    with db.read() as session:
+        (model,) = session.scalars(select(Model))
+    assert "detector" in model.card["familiarity"]["method"]
+    (kept,) = quick.data_dir.glob("detectors/*/detector.safetensors")
+    strangeness = read_tensors(store, model.key, STRANGENESS)
+    for weight, values in to_tensors(kept.read_bytes()).items():
+        np.testing.assert_array_equal(strangeness[f"detector.{weight}"], values)
 
 
 # -- attempts that do not get so far

@@ -5,12 +5,12 @@ It knows nothing of the network, so a second job on the same data has nothing to
 
 import hashlib
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
-
-import torch
 
 from core import familiarity
 from core.checkpoints import from_tensors, read_tensors, write_folder
+from core.digits import form
 from core.errors import Damaged, NotFound
 from core.familiarity import Detector
 from core.network import from_arrays, to_arrays
@@ -20,7 +20,8 @@ from worker.data import Part
 from worker.detector import pictures, teach
 
 FOLDER, FILE = "detectors", "detector.safetensors"
-WAYS = (familiarity, augment, detector, glyphs, handwriting, outliers)  # a change of any makes another detector
+WAYS = (familiarity, form, augment, detector, glyphs, handwriting, outliers)  # a change of any makes another detector
+LIBRARIES = ("torch", "hershey-fonts")
 
 
 def taught(store: ArtifactStore, train: Part, classes: Sequence[str], seed: int, precision: str) -> Detector:
@@ -39,7 +40,8 @@ def taught(store: ArtifactStore, train: Part, classes: Sequence[str], seed: int,
 def _digest(train: Part, classes: Sequence[str], seed: int, precision: str) -> str:
     """Of all that a detector depends on."""
     images, labels = pictures(train)
-    found = hashlib.sha256(repr((*classes, seed, precision, train.labels.device.type, torch.__version__)).encode())
+    versions = [version(library) for library in LIBRARIES]
+    found = hashlib.sha256(repr((*classes, seed, precision, train.labels.device.type, *versions)).encode())
     found.update(images.numpy().tobytes())
     found.update(labels.numpy().tobytes())
     for way in WAYS:
