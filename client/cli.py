@@ -111,7 +111,7 @@ def train(
 ) -> None:
     """POST a job and follow it. Exit code 0 if it succeeded, 1 if it failed or was cancelled.
 
-    Example: tuneserve train --dataset digits --weights random --epochs 6
+    Example: tuneserve train --dataset digits --weights random
     """
     if wait and not follow:
         raise typer.BadParameter("--wait waits and --detach does not: give one of them")
