@@ -40,7 +40,8 @@ def main() -> None:
             overload(given.data_dir, body, given.seconds)
         if given.training:
             with copied(given.data_dir) as data_dir:
-                beside_training(data_dir, body, given.seconds)
+                ours = service(data_dir, **_settings(given))
+                beside_training(ours, data_dir, body, given.concurrency, given.seconds)
     if not (given.overload or given.training):
         _compare(given, png)
 
@@ -67,12 +68,15 @@ def _servers(given: argparse.Namespace, folder: Path) -> Iterator[Server]:
     graph = card.get("serving", {}).get("file", "model.onnx")
     rival = {"BENCH_MODEL": str(folder), "BENCH_GRAPH": graph}
     python = str(given.rivals_python)
-    ours = {"PROCESSES": given.processes, "PREDICT_DEVICE": given.device, "PREDICT_BATCH": given.batch}
-    yield service(given.data_dir, **ours)
+    yield service(given.data_dir, **_settings(given))
     yield Server("plain FastAPI, eager torch", [sys.executable, str(RIVALS / "plain_fastapi.py")], rival, body="raw")
     yield Server("LitServe", [python, str(RIVALS / "lit.py")], rival, health="/health", body="image")
     bento = [str(given.rivals_python.parent / "bentoml"), "serve", "bento:Digits", "--working-dir", str(RIVALS)]
     yield Server("BentoML", bento, rival, health="/readyz", body="images", port_option="--port")
+
+
+def _settings(given: argparse.Namespace) -> dict[str, str | int]:
+    return {"PROCESSES": given.processes, "PREDICT_DEVICE": given.device, "PREDICT_BATCH": given.batch}
 
 
 def _post(png: bytes, server: Server, scratch: Path) -> Path:

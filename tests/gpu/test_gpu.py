@@ -118,10 +118,12 @@ def test_a_recorded_step_does_what_the_same_step_does_by_itself(
     plain, other_weights = after_steps()
     assert recorded == pytest.approx(plain, rel=1e-3)
     assert len(set(recorded)) == len(recorded)
+    atol = {"sgd": 1e-4, "adamw": 1e-3}[kind]  # of a gradient near zero AdamW takes little more than the sign
     for name, tensor in weights.items():
-        torch.testing.assert_close(tensor, other_weights[name], rtol=1e-2, atol=1e-4)
+        torch.testing.assert_close(tensor, other_weights[name], rtol=1e-2, atol=atol)
 
 
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode:UserWarning")  # is a prototype
 @pytest.mark.parametrize("augmentation", ["digits", "photos"])
 def test_no_step_waits_for_the_device(augmentation: str, two_kinds: Part, seeded_resnet: nn.Module) -> None:
     given = recipe(augmentation=augmentation, ema=0.9, gradient_clipping=1.0)
@@ -130,8 +132,8 @@ def test_no_step_waits_for_the_device(augmentation: str, two_kinds: Part, seeded
     images, labels = two_kinds.some(range(64)), two_kinds.labels[:64]
     for step in range(WARM_UP + 1):  # recording waits
         run.step(step, images, labels, 0.1)
-    torch.cuda.set_sync_debug_mode("error")
     try:
+        torch.cuda.set_sync_debug_mode("error")
         for step in range(20):
             run.step(step, images, labels, 0.1)
     finally:
