@@ -30,6 +30,7 @@ TURNED = "tuneserve_turned"  # in Image.info: the EXIF orientation that it had, 
 UPRIGHT = 1  # the EXIF orientation of most
 TINY_SPAN = 1e-6
 FULL = (255, 65_535)  # white in 8 and in 16 bits
+NO_ARRAY = "array must be rows of numbers, all of the same length."
 PNG_HEAD = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
 TINY_SIDE, TINY_BYTES = 32, 4096
 # of its size, which is limited here, and of damage in files that people send. For the whole process: to do so for each
@@ -106,7 +107,7 @@ def from_array(values: object) -> Image.Image:
     try:
         array = np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError, OverflowError) as error:
-        raise InvalidInput("array must be rows of numbers, all of the same length.") from error
+        raise InvalidInput(NO_ARRAY) from error
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[:, :, 0]
     if array.size == 0 or not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] == 3)):

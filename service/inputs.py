@@ -5,11 +5,13 @@ import base64
 import binascii
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated
 
+import numpy as np
+import numpy.typing as npt
 from fastapi import Request
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema, model_validator
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
@@ -19,6 +21,7 @@ from core.errors import InvalidInput, Unreachable, UnsupportedType
 from core.settings import Settings
 from core.urls import MOST_CHARACTERS
 from service.asgi import header
+from service.json_arrays import NOT_VALUES, leave_unread, numbers
 
 if TYPE_CHECKING:
     from service.outbound import Outbound  # imports httpx: see service.app
@@ -41,13 +44,20 @@ class Url:
     url: str
 
 
+ROWS = {
+    "anyOf": [{"type": "array", "items": {}}, {"type": "null"}],
+    "description": "[h][w] or [h][w][3], 0..255 or fractions 0..1",
+    "title": "Array",
+}
+
+
 class ImageInput(BaseModel):
     """One image: the bytes of a file in base64, its pixels as nested lists, or where to fetch it."""
 
     model_config = ConfigDict(extra="forbid")
 
     b64: str | None = Field(None, description="The bytes of an image file.")
-    array: list[Any] | None = Field(None, description="[h][w] or [h][w][3], 0..255 or fractions 0..1")
+    array: Annotated[bytes | None, WithJsonSchema(ROWS)] = None  # the JSON's own text: see service.json_arrays
     url: str | None = Field(None, max_length=MOST_CHARACTERS, description="Only where the service fetches URLs.")
 
     @model_validator(mode="after")
@@ -159,7 +169,7 @@ async def _given(request: Request, settings: Settings) -> Sequence[Source | Url]
 
 def _parse(data: bytes) -> PredictBody:
     try:
-        return PredictBody.model_validate_json(data)
+        return PredictBody.model_validate(leave_unread(data, "images", "array"))
     except ValidationError as error:
         first = error.errors()[0]
         pointer = "".join(f"/{step}" for step in first["loc"])
@@ -194,11 +204,19 @@ def _refusing(error: Unreachable) -> Source:
     return Source(refuse)
 
 
+def _array(text: bytes) -> npt.NDArray[np.float64]:
+    try:
+        return numbers(text, "float64")
+    except NOT_VALUES as error:
+        raise InvalidInput(images.NO_ARRAY) from error
+
+
 def _from_input(entry: ImageInput, max_pixels: int) -> Source | Url:
     if entry.url is not None:
         return Url(entry.url)
     if entry.array is not None:
-        return Source(lambda: images.from_array(entry.array))
+        text = entry.array
+        return Source(lambda: images.from_array(_array(text)))
 
     def decode() -> Image.Image:
         try:

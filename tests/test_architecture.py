@@ -68,6 +68,7 @@ HOMES = {
     "httpx": ("client.*", "service.outbound"),
     "numpy": ("core.*", "service.*", "worker.*"),
     "mlflow": ("worker.mlflow_runs",),
+    "msgspec": ("service.json_arrays",),
     "onnx": ("worker.quantize",),
     "onnxruntime": (
         "core.predictor",

@@ -242,7 +242,7 @@ async def test_an_image_with_nothing_on_it_has_no_digit_and_no_probabilities(
 @pytest.mark.parametrize(
     ("given", "status", "reason"),
     [
-        (b"{", 422, "body: Invalid JSON"),
+        (b"{", 422, "not JSON"),
         ({"inputs": []}, 422, "inputs: List should have at least 1 item"),
         (body("UINT8", [1, 2], [1, 2]), 422, "images: the shape is"),
         (body("UINT8", [1, 2, 2], [1, 2]), 422, "2 numbers do not have the shape"),

@@ -4,7 +4,6 @@ Source: the Open Inference Protocol's HTTP/REST specification, and Triton's bina
 """
 
 import base64
-import binascii
 import json
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -14,6 +13,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from core.errors import InvalidInput
+from service.json_arrays import NOT_VALUES, leave_unread, numbers, values
 
 HEADER_LENGTH = "Inference-Header-Content-Length"  # bytes of JSON in front of the tensors' bytes
 NUMBERS = {"UINT8": "<u1", "INT32": "<i4", "INT64": "<i8", "FP32": "<f4", "FP64": "<f8"}
@@ -30,7 +30,7 @@ class RequestedInput(BaseModel):
     shape: list[int] = Field(min_length=1)
     datatype: Literal["UINT8", "INT32", "INT64", "FP32", "FP64", "BYTES"]
     parameters: InputParameters = InputParameters()
-    data: list[Any] | None = None
+    data: bytes | None = None  # the JSON's own text: see service.json_arrays
 
 
 class OutputParameters(BaseModel):
@@ -66,7 +66,7 @@ def read_request(body: bytes, json_length: int | None) -> tuple[InferRequest, li
     if not 0 <= end <= len(body):
         raise InvalidInput(f"{HEADER_LENGTH} is {end}, and the body has {len(body)} bytes.")
     try:
-        request = InferRequest.model_validate_json(body[:end])
+        request = InferRequest.model_validate(leave_unread(body[:end], "inputs", "data"))
     except ValidationError as error:
         first = error.errors()[0]
         raise InvalidInput(f"{'.'.join(str(step) for step in first['loc']) or 'body'}: {first['msg']}") from error
@@ -87,16 +87,20 @@ def read_request(body: bytes, json_length: int | None) -> tuple[InferRequest, li
 def _from_json(given: RequestedInput) -> Numbers | list[bytes]:
     if given.data is None:
         raise InvalidInput(f"{given.name} has neither data nor binary_data_size.")
+    if given.datatype == "BYTES":
+        return _counted(given, _files(given.name, given.data))
     try:
-        if given.datatype == "BYTES":
-            values: Numbers | list[bytes] = [base64.b64decode(text, validate=True) for text in _flat(given.data)]
-        else:
-            values = np.asarray(given.data, NUMBERS[given.datatype])
-    except (binascii.Error, TypeError) as error:
-        raise InvalidInput(f"{given.name}: BYTES in JSON are texts in base64.") from error
-    except (ValueError, OverflowError) as error:
+        tensor = numbers(given.data, NUMBERS[given.datatype])
+    except NOT_VALUES as error:
         raise InvalidInput(f"{given.name}: its data is not {given.datatype}.") from error
-    return _counted(given, values) if isinstance(values, list) else _shaped(given, values)
+    return _shaped(given, tensor)
+
+
+def _files(name: str, data: bytes) -> list[bytes]:
+    try:
+        return [base64.b64decode(text, validate=True) for text in _flat(values(data))]
+    except NOT_VALUES as error:
+        raise InvalidInput(f"{name}: BYTES in JSON are texts in base64.") from error
 
 
 def _flat(data: list[Any]) -> list[Any]:
