@@ -118,8 +118,7 @@ def threshold_of(model: Model) -> float:
 
 def softmax(logits: npt.NDArray[np.float32]) -> Probabilities:
     exponentials = np.exp(logits - logits.max(1, keepdims=True))
-    probabilities: Probabilities = exponentials / exponentials.sum(1, keepdims=True)
-    return probabilities
+    return np.asarray(exponentials / exponentials.sum(1, keepdims=True), np.float32)
 
 
 def warm_up(predictor: Predictor, *batches: int) -> None:

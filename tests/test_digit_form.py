@@ -36,7 +36,7 @@ def box_of(frame: npt.NDArray[np.uint8]) -> int:
 def test_what_is_drawn_has_the_form(ink: Ink) -> None:
     frame, done = draw_digit(ink, strokes=True)
     assert has_digit_form(frame[..., 0])
-    assert (box_of(frame), frame.max(), done["centred"]) == (20, 255, True)
+    assert (box_of(frame), int(frame.max()), done["centred"]) == (20, 255, True)
 
 
 def test_the_centre_of_mass_is_where_mnists_are(ink: Ink) -> None:

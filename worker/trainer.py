@@ -64,6 +64,7 @@ def main() -> int:
     report.start_beating()
     code = _attempt(settings, db, report)
     report.ended()
+    db.close()
     return code
 
 
