@@ -22,7 +22,7 @@ NOT_VALUES = (*BAD_JSON, ValueError, TypeError, OverflowError)  # of what was le
 def leave_unread(data: bytes, entries: str, field: str) -> Any:
     """The JSON as Python's own objects, but ``field`` of each of its ``entries``, a list of objects, as its bytes.
 
-    What has another shape is given back as it is. InvalidInput if it is no JSON.
+    What has another shape is given back for others to say what is wrong with it. InvalidInput if it is no JSON.
     """
     try:
         try:
@@ -31,7 +31,7 @@ def leave_unread(data: bytes, entries: str, field: str) -> Any:
         except (msgspec.ValidationError, KeyError):
             if len(data) > WRONG_AT_MOST:
                 raise InvalidInput(f"The body is not an object with {entries}, a list of objects.") from None
-            return msgspec.json.decode(data)
+            return _with_text(msgspec.json.decode(data), entries, field)
         return _read(top) | {entries: [_read(entry, field) for entry in inner]}
     except BAD_JSON as error:
         raise InvalidInput(f"The body is not JSON: {error}.") from error
@@ -39,6 +39,15 @@ def leave_unread(data: bytes, entries: str, field: str) -> Any:
 
 def _read(entry: dict[str, msgspec.Raw], unread: str | None = None) -> dict[str, Any]:
     return {name: _text(value) if name == unread else msgspec.json.decode(value) for name, value in entry.items()}
+
+
+def _with_text(body: Any, entries: str, field: str) -> Any:
+    """So that what is wrong with it is not said of that field, which is to be bytes."""
+    given = body.get(entries) if isinstance(body, dict) else None
+    for entry in given if isinstance(given, list) else ():
+        if isinstance(entry, dict) and entry.get(field) is not None:
+            entry[field] = msgspec.json.encode(entry[field])
+    return body
 
 
 def _text(value: msgspec.Raw) -> bytes | None:

@@ -134,6 +134,7 @@ async def test_a_form_that_is_none_is_refused(http: httpx.AsyncClient, data: byt
         ({"images": [{"array": [[0]]}, {"b64": 7}]}, "/images/1/b64"),
         ({"images": [{"url": "http://x"}]}, "/images/0/url"),
         ({"images": [{"array": [[0]]}], "top": 3}, "/top"),
+        ({"images": [{"array": [[0]]}, 7]}, "/images/1"),
     ],
     ids=str,
 )
