@@ -12,7 +12,6 @@ from core import keys, logs
 from core.db import Database
 from core.settings import Settings, read_or_exit
 from service.app import create_app
-from service.joined_writes import JoinedWrites
 from service.metrics import SHARED
 
 GARBAGE = 10_000  # objects more than were freed, before the collector looks: some fifty requests
@@ -57,7 +56,7 @@ def run(settings: Settings) -> None:
         workers=settings.processes,
         host=settings.host,
         port=settings.port,
-        http=JoinedWrites,
+        http="httptools",
         ws="none",
         log_config=None,  # ours, above
         access_log=False,  # service.limits logs each request, with its id

@@ -29,7 +29,6 @@ from core.settings import Settings
 from core.store import LocalStore
 from core.tables import Job, Model, Worker
 from service.app import create_app
-from service.joined_writes import JoinedWrites
 from tests.fakes import DIGITS, model_card, tiny_onnx, until
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # several test processes share the cores
@@ -193,7 +192,7 @@ async def http(settings: Settings, database_url: str) -> AsyncIterator[httpx.Asy
 def live(settings: Settings) -> Iterator[str]:
     """The whole service on a socket of the loopback; its URL."""
     config = uvicorn.Config(
-        create_app(settings), port=0, http=JoinedWrites, ws="none", log_config=None, timeout_graceful_shutdown=1
+        create_app(settings), port=0, http="httptools", ws="none", log_config=None, timeout_graceful_shutdown=1
     )
     server = uvicorn.Server(config)
     started = threading.Event()

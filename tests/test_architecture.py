@@ -122,7 +122,7 @@ HOMES = {
     "torch": ("core.familiarity", "core.network", "service.torch_predictor", "worker.*"),
     "torchvision": ("core.network", "worker.*"),
     "typer": ("client.*",),
-    "uvicorn": ("service.joined_writes", "service.server"),
+    "uvicorn": ("service.server",),
 }
 TORCH = ("torch", "torchvision")
 HAVE_TORCH = ("core.familiarity", "core.network", "service.torch_predictor")  # besides the trainer's files
