@@ -6,7 +6,6 @@ channels, mean and std) is `core.network.Prepare`, part of the network's graph. 
 
 import io
 import warnings
-import zlib
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -32,10 +31,6 @@ UPRIGHT = 1  # the EXIF orientation of most
 TINY_SPAN = 1e-6
 FULL = (255, 65_535)  # white in 8 and in 16 bits
 NO_ARRAY = "array must be rows of numbers, all of the same length."
-PNG_HEAD = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
-PNG_GREY = b"\x08\0\0\0\0"  # 8 bits, no interlacing
-PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
-TINY_SIDE, TINY_BYTES = 32, 4096
 # of its size, which is limited here, and of damage in files that people send. For the whole process: to do so for each
 # image takes as long as opening it, and is not safe among threads
 warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -65,8 +60,6 @@ class Prepared:
 
 def decode(data: bytes, max_pixels: int) -> Image.Image:
     """An upright picture from the bytes of a file. NotAnImage or TooLarge, never anything else."""
-    if (plain := _plain_png(data, max_pixels)) is not None:
-        return plain
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
         if image.width * image.height > max_pixels:
@@ -85,32 +78,6 @@ def decode(data: bytes, max_pixels: int) -> Image.Image:
         raise NotAnImage("This is not an image in a known format (PNG, JPEG, GIF, BMP, TIFF, WebP).") from error
     except (OSError, ValueError, SyntaxError, EOFError, MemoryError, OverflowError) as error:
         raise NotAnImage(f"The image cannot be read: {error}.") from error
-
-
-def is_tiny(data: bytes) -> bool:
-    """A PNG as small as MNIST's, by its header: it is read sooner than another thread is woken for it."""
-    sides = (int.from_bytes(data[16:20]), int.from_bytes(data[20:24]))
-    return data.startswith(PNG_HEAD) and len(data) <= TINY_BYTES and max(sides) <= TINY_SIDE
-
-
-def _plain_png(data: bytes, max_pixels: int) -> Image.Image | None:
-    """A tiny one of nothing but grey pixels, as MNIST's are saved: Pillow's own decoder takes a third of the time when
-    Pillow need not look for the chunks. None for any other, and for what it cannot read.
-    """
-    size = (int.from_bytes(data[16:20]), int.from_bytes(data[20:24]))
-    is_plain = (
-        is_tiny(data)
-        and 0 < size[0] * size[1] <= max_pixels
-        and data[24:29] == PNG_GREY
-        and zlib.crc32(data[12:29]) == int.from_bytes(data[29:33])
-        and int.from_bytes(data[33:37]) == len(data) - 57  # a single chunk between head and end
-        and data[37:41] == b"IDAT"
-        and data.endswith(PNG_END)
-    )
-    try:
-        return Image.frombytes("L", size, data[41:-16], "zip", "L", 0) if is_plain else None
-    except ValueError:
-        return None
 
 
 def _draft(image: Image.Image) -> float:

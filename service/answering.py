@@ -69,7 +69,7 @@ async def _explain(service: State, predictor: Predictor, pixels: Pixels, answer:
 async def _prepare_all(
     service: State, predictor: Predictor, sources: Sequence[Source], normalize: Normalize
 ) -> list[Prepared | TuneserveError]:
-    """Each image prepared, or the error that stands in its place. A single tiny one keeps nobody waiting."""
+    """Each image prepared, or the error that stands in its place."""
 
     def prepare(source: Source) -> Prepared | TuneserveError:
         try:
@@ -77,8 +77,6 @@ async def _prepare_all(
         except TuneserveError as error:
             return error
 
-    if len(sources) == 1 and sources[0].tiny:
-        return [prepare(sources[0])]
     loop = asyncio.get_running_loop()
     return list(await asyncio.gather(*(loop.run_in_executor(service.decoders, prepare, source) for source in sources)))
 

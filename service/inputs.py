@@ -31,10 +31,9 @@ MOST_URLS = 8  # of one request
 
 @dataclass(frozen=True)
 class Source:
-    """An image that is not decoded yet. ``decode`` may take long; not where it is ``tiny``."""
+    """An image that is not decoded yet; ``decode`` may take long."""
 
     decode: Callable[[], Image.Image]
-    tiny: bool = False
 
 
 @dataclass(frozen=True)
@@ -177,7 +176,7 @@ def _parse(data: bytes) -> PredictBody:
 
 
 def _from_bytes(data: bytes, max_pixels: int) -> Source:
-    return Source(lambda: images.decode(data, max_pixels), images.is_tiny(data))
+    return Source(lambda: images.decode(data, max_pixels))
 
 
 def _check_urls(places: Sequence[int], settings: Settings) -> None:

@@ -21,7 +21,6 @@ from core.images import (
     decode,
     encode_png,
     from_array,
-    is_tiny,
     normalize_digit,
     prepare,
 )
@@ -108,41 +107,11 @@ def test_what_pillow_itself_finds_too_large_is_too_large() -> None:
         decode(bytes(data), max_pixels=10**12)
 
 
-def seen_by_pillow_alone(data: bytes) -> bytes | None:
-    """The pixels; None, if there are none."""
-    try:
-        with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
-            return image.tobytes()
-    except (OSError, ValueError, SyntaxError):
-        return None
-
-
-@pytest.mark.parametrize("mode", ["L", "1", "I;16", "P", "LA", "RGB"])
-@pytest.mark.parametrize("size", [(28, 28), (1, 1), (32, 3), (33, 28)], ids=str)
-def test_a_png_of_a_digits_size_is_read_as_pillow_reads_it(size: tuple[int, int], mode: str) -> None:
-    pixels = Image.effect_noise(size, 90) if mode != "I;16" else Image.new(mode, size, 300)
-    data = file_of(pixels if pixels.mode == mode else pixels.convert(mode))
-    image = decode(data, PLENTY)
-    assert (image.size, image.tobytes()) == (size, seen_by_pillow_alone(data))
-
-
-@pytest.mark.parametrize("where", [range(12, 57), range(-60, 0)], ids=["head", "end"])
-def test_a_damaged_png_of_a_digits_size_is_read_or_refused_as_pillow_does_it(where: range) -> None:
-    digit = Image.fromarray(normalize_digit(np.asarray(drawing())).pixels[:, :, 0])
-    whole, chance, refused = file_of(digit), random.Random(0), 0
-    for _ in range(2000):
-        data = bytearray(whole)
-        data[chance.choice(where)] = chance.randrange(256)
-        wanted = seen_by_pillow_alone(bytes(data))
-        try:
-            assert decode(bytes(data), PLENTY).tobytes() == wanted
-        except (NotAnImage, TooLarge):
-            refused += 1
-            assert wanted is None
-    assert 0 < refused < 2000
-    assert decode(whole, 28 * 28).tobytes() == digit.tobytes()
+def test_an_image_may_have_as_many_pixels_as_are_allowed() -> None:
+    data = file_of(drawing())
+    assert decode(data, 200 * 160).tobytes() == drawing().tobytes()
     with pytest.raises(TooLarge):
-        decode(whole, 28 * 28 - 1)
+        decode(data, 200 * 160 - 1)
 
 
 @pytest.mark.parametrize("orientation", [3, 6, 8])
@@ -396,12 +365,3 @@ def test_the_plain_style_keeps_colours_and_changes_only_the_size(normalize: Norm
     assert result.pixels.shape == (32, 48, 3)
     assert (result.pixels == (200, 100, 0)).all()
     assert prepare(image.resize((48, 32)), PLAIN, normalize).normalized == {}
-
-
-def test_a_png_is_tiny_by_its_header() -> None:
-    def png(side: int) -> bytes:
-        return encode_png(np.zeros((side, side, 1), np.uint8))
-
-    assert is_tiny(png(28))
-    assert is_tiny(png(32))
-    assert not any(map(is_tiny, (png(33), png(28) + bytes(5000), png(28)[:10], b"", b"\xff\xd8\xff" + png(28))))

@@ -36,7 +36,7 @@ def _channels_last(tensor: Numbers) -> Numbers:
 
 
 def _of_file(data: bytes, max_pixels: int) -> Source:
-    return Source(lambda: images.decode(data, max_pixels), images.is_tiny(data))
+    return Source(lambda: images.decode(data, max_pixels))
 
 
 def _of_array(array: Numbers) -> Source:
