@@ -15,8 +15,6 @@ import numpy.typing as npt
 from core.errors import NotReady, Overloaded
 from core.predictor import Images, Outputs, Predictor
 
-BUSY_TURNS = 6  # of the event loop: 6 % more requests/s of 32 clients than with one, whose batches are smaller
-
 
 @dataclass(frozen=True, eq=False)
 class Batch:
@@ -127,18 +125,10 @@ class Batcher:
                 _tell(entry, _stopping())
 
     def _start_soon(self) -> None:
-        """And not at once: what comes in the same turn of the event loop goes along; in some turns more, while another
-        batch runs.
-        """
+        """Start batches after this turn of the event loop, so that its images share one."""
         if not self._starting:
             self._starting = True
-            self._start_in(BUSY_TURNS if self._running else 1)
-
-    def _start_in(self, turns: int) -> None:
-        if turns:
-            asyncio.get_running_loop().call_soon(self._start_in, turns - 1)
-        else:
-            self._start()
+            asyncio.get_running_loop().call_soon(self._start)
 
     def _start(self) -> None:
         self._starting = False

@@ -91,20 +91,6 @@ async def test_a_predictor_with_two_lanes_works_on_two_batches_that_share_what_w
     assert (sorted(predictor.batches), slow.batches) == ([1, 2, 3], [1])
 
 
-async def test_while_a_batch_runs_another_waits_for_what_comes_right_after() -> None:
-    predictor = Held()
-    predictor.lanes = 2
-    with ThreadPoolExecutor(2, "device") as device:
-        async with running(device) as batcher:
-            requests = [await start(batcher, predictor, 0)]
-            await until(lambda: predictor.begun == 1)
-            for label in (1, 2, 3):  # each in a turn of the event loop of its own
-                requests.append(await start(batcher, predictor, label))
-            predictor.released.set()
-            assert [labels(await request) for request in requests] == [[0], [1], [2], [3]]
-    assert sorted(predictor.batches) == [1, 3]
-
-
 async def test_no_batch_is_larger_than_the_limit(device: ThreadPoolExecutor) -> None:
     predictor = FakePredictor()
     async with running(device, batch=4) as batcher:
