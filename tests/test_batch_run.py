@@ -21,7 +21,8 @@ from core.tables import Batch, BatchStatus, Model, Worker
 from tests.batchfiles import DIGITS, OPTIONS, answers, b64, digits, encrypt, lay, line, zip_of
 from tests.conftest import NOW
 from worker.batch import CHUNK, leave, run
-from worker.launch import EXIT_CLAIM_LOST, start_batch
+from worker.exit_codes import EXIT_CLAIM_LOST
+from worker.launch import start_batch
 
 Published = Callable[..., Model]
 Started = Callable[..., Claim]

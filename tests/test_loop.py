@@ -21,7 +21,8 @@ from core.settings import Settings
 from core.tables import OWNED, Job, JobStatus, Worker
 from tests.conftest import NOW
 from tests.fakes import FakeLauncher, FakeProcess
-from worker.launch import EXIT_CLAIM_LOST, EXIT_INTERRUPTED, Launcher, Process
+from worker.exit_codes import EXIT_CLAIM_LOST, EXIT_INTERRUPTED
+from worker.launch import Launcher, Process
 from worker.loop import WorkerLoop
 from worker.sweep import Sweep
 

@@ -16,7 +16,7 @@ from core.errors import ClaimLost
 from core.jobs import Claim
 from core.tables import Checkpoint, Event, Job, Phase
 from tests.conftest import NOW
-from worker.launch import EXIT_CLAIM_LOST
+from worker.exit_codes import EXIT_CLAIM_LOST
 from worker.report import AWAY_S, Reporter
 
 JobOf = Callable[[str], Job]

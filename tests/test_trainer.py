@@ -48,8 +48,8 @@ from worker.calibrate import expected_error, reliability
 from worker.data import Part, channels_last
 from worker.datasets import load
 from worker.evaluate import Answers
+from worker.exit_codes import EXIT_CLAIM_LOST, EXIT_INTERRUPTED
 from worker.familiarity import STRANGENESS
-from worker.launch import EXIT_CLAIM_LOST, EXIT_INTERRUPTED
 from worker.midway import step_of
 from worker.optimization import Optimization
 from worker.probes import probes

@@ -40,7 +40,8 @@ from core.settings import Settings
 from core.store import ArtifactStore, LocalStore
 from core.tables import Batch, Model
 from worker.batch_images import Sent, sent_images
-from worker.launch import BATCH_LOG, EXIT_CLAIM_LOST
+from worker.exit_codes import EXIT_CLAIM_LOST
+from worker.launch import BATCH_LOG
 from worker.parent import die_with_parent
 
 log = logging.getLogger(__name__)

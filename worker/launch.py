@@ -13,8 +13,6 @@ from core.jobs import Claim
 from core.settings import Settings
 from worker.parent import WORKER_PID
 
-EXIT_CLAIM_LOST = 3  # another attempt owns the job
-EXIT_INTERRUPTED = 75  # asked to stop; the loop decides what becomes of the job
 BATCH_LOG = "See the attempt's log beside the batch, in TUNESERVE_DATA_DIR/batches."
 
 

@@ -20,8 +20,9 @@ from core.settings import Settings
 from core.tables import OWNED, Job, JobStatus, Worker
 from worker import memory
 from worker.batches import BatchSlot
+from worker.exit_codes import EXIT_INTERRUPTED
 from worker.exports import ExportSlot
-from worker.launch import EXIT_INTERRUPTED, Launcher, Process, not_started, start_trainer
+from worker.launch import Launcher, Process, not_started, start_trainer
 from worker.stop import Stop
 from worker.sweep import Sweep
 

@@ -17,8 +17,8 @@ from core.db import Database
 from core.errors import ClaimLost, DiskFull, NotFound
 from core.jobs import Claim
 from core.tables import Base, JobStatus, Phase
+from worker.exit_codes import EXIT_CLAIM_LOST
 from worker.failures import classify
-from worker.launch import EXIT_CLAIM_LOST
 from worker.stop import Stop
 
 log = logging.getLogger(__name__)

@@ -26,11 +26,11 @@ from core.tables import Phase
 from worker import augment, back_off, checkpointing, devices, mlflow_runs, tensorboard
 from worker.early_stopping import over_after
 from worker.evaluate import ask, evaluate
+from worker.exit_codes import EXIT_CLAIM_LOST, EXIT_INTERRUPTED
 from worker.failures import classify, is_out_of_memory
 from worker.features import Disk, Work, keep_activations
 from worker.flops import flop_per_image
 from worker.freeze import unfreeze
-from worker.launch import EXIT_CLAIM_LOST, EXIT_INTERRUPTED
 from worker.midway import step_of
 from worker.optimization import balanced
 from worker.parent import die_with_parent
