@@ -233,7 +233,7 @@ class Delivery(Base):
 
     id: Mapped[str] = mapped_column(primary_key=True)
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
-    host: Mapped[str] = mapped_column(default="", server_default="")  # and port, of the receiver
+    host: Mapped[str]  # and port, of the receiver
     payload: Mapped[dict[str, Any]]
     created_at: Mapped[float]
     tries: Mapped[int] = mapped_column(default=0)
