@@ -10,7 +10,6 @@ from sqlalchemy.orm import Session
 from core.models import find_whole
 from core.tables import Export, ExportStatus, Model
 
-PROGRAM = "program.pt2"  # of torch.export, beside the model's other files
 MOST_TRIES = 3
 
 

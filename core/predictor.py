@@ -11,12 +11,12 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
-from core.checkpoints import fetch_checked
 from core.images import Preparation
+from core.manifest import fetch_checked
+from core.model_files import FP32_GRAPH
 from core.store import ArtifactStore
 from core.tables import Model
 
-SERVING = "serving.onnx"  # the int8 graph of a model that has one
 SPIN_US = 100  # threads that share an image look so long for the next layer before they sleep: 1 ms of 4 sooner
 Images = npt.NDArray[np.uint8]  # n x height x width x channels, canonical
 Probabilities = npt.NDArray[np.float32]  # n x classes
@@ -100,7 +100,7 @@ def _session(path: Path, threads: int, spin_us: int) -> Any:
 
 def graph_of(model: Model) -> str:
     """The file that serves on a CPU (worker.serving). Models from before there was a choice have one graph."""
-    return str(model.card.get("serving", {}).get("file", "model.onnx"))
+    return str(model.card.get("serving", {}).get("file", FP32_GRAPH))
 
 
 def temperature_of(model: Model) -> float:

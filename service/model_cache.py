@@ -12,7 +12,8 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 
 from core.errors import NotReady
-from core.predictor import SERVING, Predictor, graph_of
+from core.model_files import INT8_GRAPH
+from core.predictor import Predictor, graph_of
 from core.tables import Model
 
 log = logging.getLogger(__name__)
@@ -42,7 +43,7 @@ def memory_bytes(model: Model, batch: int) -> int:
     """
     size = model.card["files"].get(graph_of(model), {"size_bytes": 0})["size_bytes"]
     pixels = batch * model.card["preparation"]["image_size"] ** 2
-    return int(OF_A_FILE * size + OF_A_PIXEL[graph_of(model) == SERVING] * pixels)
+    return int(OF_A_FILE * size + OF_A_PIXEL[graph_of(model) == INT8_GRAPH] * pixels)
 
 
 class ModelCache:

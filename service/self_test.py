@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from core.checkpoints import read_tensors
 from core.errors import Damaged
+from core.manifest import read_tensors
+from core.model_files import SELF_TEST_SAMPLES
 from core.predictor import Predictor, Probabilities, Strangeness
 from core.store import ArtifactStore
 
-PROBES = "probes.safetensors"  # images and what the model's graph answered to them (worker.probes)
 TOLERANCE = 1e-3  # of a probability, in fp32; ResNets differed by less than 1e-7, in torch on the CPU too
 # bf16, with its eight bits, moves an unsure answer far: those of a resnet18 that was right in 82 % of 360 digits moved
 # by 0.02 in the median and by 0.2 at most (torch 2.15 autocast on a CPU, November 2026)
@@ -21,9 +21,9 @@ GPU_STRANGENESS_TOLERANCE = 1.0
 def self_test(predictor: Predictor, store: ArtifactStore) -> str:
     """What came of it, for people. Damaged: the answers are not those that were recorded when the model was made."""
     model = predictor.model
-    if PROBES not in model.card["files"]:
+    if SELF_TEST_SAMPLES not in model.card["files"]:
         return "none: the model was made before there were probes"
-    probes = read_tensors(store, model.key, PROBES)
+    probes = read_tensors(store, model.key, SELF_TEST_SAMPLES)
     given, on_gpu = predictor.run(probes["images"]), predictor.engine.startswith("torch-cuda")
     difference = _compare(given.probabilities, probes["probabilities"], GPU_TOLERANCE if on_gpu else TOLERANCE)
     if (strangeness := probes.get("strangeness")) is not None:  # probes from before it was recorded have none

@@ -6,15 +6,15 @@ import torch
 from torch import Tensor, nn
 from torch.fx.experimental.optimization import fuse
 
-from core.checkpoints import read_tensors
 from core.familiarity import Familiarity, load_familiarity
 from core.images import Preparation
+from core.manifest import read_tensors
+from core.model_files import OOD_SCORE, WEIGHTS
 from core.network import ServingGraph, build, from_arrays
 from core.predictor import Images, Outputs, temperature_of
 from core.store import ArtifactStore
 from core.tables import Model
 
-STRANGENESS = "familiarity.safetensors"  # of the models that have one (worker.familiarity)
 Answers = tuple[Tensor, Tensor | None]  # float32: probabilities, n x classes; strangeness, n
 
 
@@ -40,7 +40,7 @@ class TorchPredictor:
         self._device = torch.device(device)
         self._dtype = torch.bfloat16 if device.startswith("cuda") and torch.cuda.is_bf16_supported() else torch.float32
         network = build(model.card["network"], len(self.classes), self.preparation.image_size)
-        network.load_state_dict(from_arrays(read_tensors(store, model.key, "weights.safetensors")))
+        network.load_state_dict(from_arrays(read_tensors(store, model.key, WEIGHTS)))
         familiarity = _familiarity(model, store)
         self.tells_strangeness = familiarity is not None
         self._graph = ServingGraph(self.preparation, network.eval(), familiarity).eval()
@@ -110,6 +110,6 @@ def _sizes(largest: int) -> list[int]:
 
 
 def _familiarity(model: Model, store: ArtifactStore) -> Familiarity | None:
-    if STRANGENESS not in model.card.get("files", {}):
+    if OOD_SCORE not in model.card.get("files", {}):
         return None
-    return load_familiarity(from_arrays(read_tensors(store, model.key, STRANGENESS)))
+    return load_familiarity(from_arrays(read_tensors(store, model.key, OOD_SCORE)))

@@ -5,6 +5,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from core.model_files import REPORT
 from core.models import Target
 from core.tables import Batch, BatchStatus, Checkpoint, Delivery, Event, Job, JobStatus, Model, Phase
 
@@ -236,7 +237,7 @@ def _links_of(model: Model) -> dict[str, str]:
     links = {"self": path, "job": f"/jobs/{model.job_id}"}
     if model.files_deleted_at is None:
         links["content"] = f"{path}/content"
-        if "report.json" in model.card["files"]:
+        if REPORT in model.card["files"]:
             links |= {"report": f"{path}/report", "report_page": f"{path}/report.html"}
     return links
 

@@ -20,10 +20,10 @@ from PIL import Image
 from sqlalchemy import create_engine, make_url, text
 
 from core import jobs, models
-from core.checkpoints import from_tensors, write_folder
 from core.db import Database
 from core.images import normalize_digit
 from core.jobs import Claim
+from core.manifest import from_tensors, write_folder
 from core.recipe import Recipe
 from core.settings import Settings
 from core.store import LocalStore

@@ -18,8 +18,8 @@ import httpx
 import numpy as np
 
 from core import models
-from core.checkpoints import write_folder
 from core.db import Database
+from core.manifest import write_folder
 from core.settings import Settings
 from core.store import LocalStore
 from tests.conftest import NOW, running

@@ -27,6 +27,7 @@ CORE_ROWS = (
         "core.scopes",
         "core.urls",
         "core.networks",
+        "core.model_files",
         "core.digits*",
         "core.tracing",
     ),
@@ -38,6 +39,7 @@ CORE_ROWS = (
         "core.images",
         "core.familiarity",
         "core.batch_files",
+        "core.manifest",
         "core.network",
         "core.predictions",
         "core.tables",
@@ -94,7 +96,7 @@ HOMES = {
     "pygal": ("service.curves", "service.report.calibration"),
     "pydantic_settings": ("core.settings",),
     "rich": ("client.*",),
-    "safetensors": ("core.checkpoints", "worker.weights"),
+    "safetensors": ("core.manifest", "worker.weights"),
     "sqlalchemy": ("core.*",),  # every query; elsewhere only these two
     "sqlalchemy.exc": (  # a database that does not answer
         "core.*",

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from core.checkpoints import Tensors
+from core.manifest import Tensors
 from worker.averaging import EVERY, RAMP, WeightMean
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks import engine
 from benchmarks.engine import engine_rates
-from core.checkpoints import from_tensors, write_folder
+from core.manifest import from_tensors, write_folder
 from core.network import build, to_arrays
 from core.settings import Settings
 from core.store import LocalStore

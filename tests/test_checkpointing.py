@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import nn
 
-from core import checkpoints, events, jobs
-from core.checkpoints import read_manifest
+from core import checkpoints, events, jobs, manifest
 from core.db import Database
 from core.errors import ClaimLost
 from core.images import Preparation
 from core.jobs import Claim
+from core.manifest import read_manifest
 from core.network import Prepare
 from core.recipe import ResolvedRecipe
 from core.settings import Settings
@@ -120,7 +120,7 @@ def test_a_checkpoint_is_a_row_whose_bytes_are_there(training: MakeTraining, sto
     assert row.size_bytes == sum(file["size_bytes"] for file in files.values()) > 0
     assert row.key == f"jobs/{attempt.report.claim.job_id}/checkpoints/001/00000002"
     for name in files:
-        checkpoints.fetch_checked(store, row.key, name)
+        manifest.fetch_checked(store, row.key, name)
 
 
 def test_its_event_and_the_jobs_columns_come_with_the_row(training: MakeTraining, job_of: Callable[[str], Job]) -> None:

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 import worker.export
-from core.checkpoints import from_tensors, to_tensors
 from core.errors import InternalFailure
 from core.images import Preparation
+from core.manifest import from_tensors, to_tensors
 from core.network import ServingGraph, build, to_arrays
 from worker.export import OPSET, PARITY_TOLERANCE, check, export, export_onnx, filled, parity
 

@@ -10,9 +10,9 @@ import torch
 from onnx import TensorProto
 from torch import Tensor, nn
 
-from core.checkpoints import from_tensors, to_tensors
 from core.familiarity import Detector, Familiarity, load_familiarity
 from core.images import Preparation, decode, prepare
+from core.manifest import from_tensors, to_tensors
 from core.network import Prepare, ServingGraph, build, from_arrays, take_head, to_arrays
 from core.settings import Settings
 from tests.conftest import DIGIT_FILES

@@ -226,9 +226,9 @@ async def test_a_load_at_the_end_of_the_service_is_let_go(make: Make) -> None:
         ("model.onnx", 90, 224, 467),
         ("model.onnx", 44, 32, 225),
         ("model.onnx", 9, 224, 366),
-        ("serving.onnx", 25, 32, 104),
-        ("serving.onnx", 26, 64, 124),
-        ("serving.onnx", 23, 224, 242),
+        ("int8.onnx", 25, 32, 104),
+        ("int8.onnx", 26, 64, 124),
+        ("int8.onnx", 23, 224, 242),
     ],
 )
 def test_the_estimate_is_near_what_was_measured(graph: str, file_mib: int, side: int, measured_mib: int) -> None:

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from core.checkpoints import to_json
+from core.manifest import to_json
 from core.settings import Settings
 from worker.calibrate import Calibration, calibrate
 from worker.data import Part, Splits, split

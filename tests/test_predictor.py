@@ -8,9 +8,9 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from core.checkpoints import from_tensors, write_folder
 from core.errors import Damaged, NotFound
 from core.images import Pixels, normalize_digit
+from core.manifest import from_tensors, write_folder
 from core.predictor import OnnxPredictor, softmax, temperature_of, warm_up
 from core.store import LocalStore
 from core.tables import Model

@@ -12,15 +12,15 @@ from safetensors.numpy import load
 
 from core.errors import Damaged
 from core.images import normalize_digit
+from core.model_files import SELF_TEST_SAMPLES
 from core.predictor import OnnxPredictor
 from core.store import LocalStore
 from core.tables import Model
-from service.self_test import PROBES as PROBES_OF_THE_SERVICE
 from service.self_test import self_test
 from tests.conftest import DIGIT_FILES
 from tests.fakes import tiny_onnx
 from worker.data import Part
-from worker.probes import COUNT, PROBES, probes
+from worker.probes import COUNT, probes
 
 Published = Callable[..., Model]
 
@@ -50,7 +50,7 @@ def test_strangeness_is_recorded_in_thresholds_where_the_graph_tells_it(
 def test_the_service_answers_them_the_same(
     published: Published, store: LocalStore, digit_weights: npt.NDArray[np.float32], temperature: float
 ) -> None:
-    model = published(more={PROBES: probes(tiny_onnx(digit_weights), digits(), temperature, 1.0)})
+    model = published(more={SELF_TEST_SAMPLES: probes(tiny_onnx(digit_weights), digits(), temperature, 1.0)})
     model.card = model.card | {"calibration": {"temperature": temperature}}
     assert self_test(OnnxPredictor(model, store, threads=1), store).startswith("passed: 10 probes")
 
@@ -64,14 +64,10 @@ def test_the_service_refuses_another_threshold_than_was_recorded(
     is_refused: bool,
 ) -> None:
     graph = tiny_onnx(digit_weights, strange=True)
-    model = published(onnx=graph, more={PROBES: probes(graph, digits(), temperature=1.0, threshold=2.0)})
+    model = published(onnx=graph, more={SELF_TEST_SAMPLES: probes(graph, digits(), temperature=1.0, threshold=2.0)})
     model.card = model.card | {"serving": {"file": "model.onnx", "strangeness_threshold": threshold}}
     with pytest.raises(Damaged, match="how strange") if is_refused else nullcontext():
         self_test(OnnxPredictor(model, store, threads=1), store)
-
-
-def test_both_sides_mean_the_same_file() -> None:
-    assert PROBES == PROBES_OF_THE_SERVICE
 
 
 @pytest.mark.parametrize("images", [1, 3, 4, 5, 1000])

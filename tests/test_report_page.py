@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from core.checkpoints import to_json
+from core.manifest import to_json
 from core.tables import Model
 from service.report.confusion import MOST_CLASSES, confusion
 from service.report.page import POLICY, STYLE, page
@@ -83,7 +83,7 @@ def report_of(classes: tuple[str, str] = ("ant", "bee"), **more: Any) -> dict[st
         "preparation": {"height": 28},
         "recipe": {"optimizer": "sgd", "epochs": 2, "train_samples": None},
         "serving": {
-            "file": "serving.onnx", "precision": "int8", "threads": 2, "reason": "int8 is faster",
+            "file": "int8.onnx", "precision": "int8", "threads": 2, "reason": "int8 is faster",
             "latency_ms": {"fp32": {"1": 20.0, "8": 150.0}, "int8": {"1": 9.5}},
         },
         "parity": {"images": 64, "largest_difference": 2e-6},
@@ -103,7 +103,7 @@ def test_it_has_every_part() -> None:
     assert "Version 3: resnet18 on ants" in shown.texts
     for told in ("66.67 % of 3 images", "1 min 15 s, 2 epochs", "Temperature 1.500", "ant → bee", "87.5 %"):
         assert told in shown.text
-    for told in ("serving.onnx answers, in int8: int8 is faster", "9.50 ms", "150 ms", "2 threads of a processor"):
+    for told in ("int8.onnx answers, in int8: int8 is faster", "9.50 ms", "150 ms", "2 threads of a processor"):
         assert told in shown.text
 
 

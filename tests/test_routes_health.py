@@ -14,9 +14,9 @@ import pytest
 from sqlalchemy import text
 
 from core import jobs
-from core.checkpoints import from_tensors
 from core.db import Database
 from core.errors import NoSpace
+from core.manifest import from_tensors
 from core.settings import Settings
 from core.store import LocalStore
 from core.tables import Model, Worker
@@ -32,7 +32,7 @@ def probes(right: bool) -> dict[str, bytes]:
     """Of a black image: the graph of the tests finds each digit as likely as any other."""
     wanted = np.full((1, 10), 0.1, np.float32) if right else np.eye(1, 10, dtype=np.float32)
     images = np.zeros((1, 28, 28, 1), np.uint8)
-    return {"probes.safetensors": from_tensors({"images": images, "probabilities": wanted})}
+    return {"self_test_samples.safetensors": from_tensors({"images": images, "probabilities": wanted})}
 
 
 def start_worker(db: Database, beat_at: float) -> None:

@@ -10,9 +10,9 @@ import httpx
 import pytest
 
 from core import events, jobs
-from core.checkpoints import write_folder
 from core.db import Database
 from core.jobs import Claim
+from core.manifest import write_folder
 from core.settings import Settings
 from core.store import LocalStore
 from core.tables import Checkpoint, Job, Model

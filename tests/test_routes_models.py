@@ -9,9 +9,9 @@ import pytest
 from safetensors.numpy import load
 
 from core import models
-from core.checkpoints import to_json
 from core.db import Database
 from core.errors import NotFound
+from core.manifest import to_json
 from core.settings import Settings
 from core.store import LocalStore
 from core.tables import Model

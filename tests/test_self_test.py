@@ -7,12 +7,13 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from core.checkpoints import from_tensors
 from core.errors import Damaged
+from core.manifest import from_tensors
+from core.model_files import SELF_TEST_SAMPLES
 from core.predictor import OnnxPredictor, Outputs
 from core.store import LocalStore
 from core.tables import Model
-from service.self_test import GPU_TOLERANCE, PROBES, TOLERANCE, self_test
+from service.self_test import GPU_TOLERANCE, TOLERANCE, self_test
 from tests.fakes import FakePredictor, image_of
 
 Published = Callable[..., Model]
@@ -21,7 +22,7 @@ RIGHT = FakePredictor().run(IMAGES).probabilities
 
 
 def probes(wanted: npt.NDArray[np.float32]) -> dict[str, bytes]:
-    return {PROBES: from_tensors({"images": IMAGES, "probabilities": wanted})}
+    return {SELF_TEST_SAMPLES: from_tensors({"images": IMAGES, "probabilities": wanted})}
 
 
 @pytest.fixture
@@ -95,7 +96,7 @@ def test_how_strange_the_probes_are_is_compared_too(
     predictor = FakePredictor()
     strange = np.full(len(IMAGES), 0.7, np.float32)
     recorded = from_tensors({"images": IMAGES, "probabilities": RIGHT, "strangeness": strange})
-    predictor.model, predictor.engine = published(more={PROBES: recorded}), engine
+    predictor.model, predictor.engine = published(more={SELF_TEST_SAMPLES: recorded}), engine
     predictor.strangeness = given
     with pytest.raises(Damaged, match="strange") if is_refused else nullcontext():
         self_test(predictor, store)
@@ -118,7 +119,7 @@ def test_an_answer_that_was_sure_must_keep_its_label(
 def test_probes_that_were_changed_are_refused(published: Published, store: LocalStore) -> None:
     predictor = FakePredictor()
     predictor.model = published(more=probes(RIGHT))
-    store.put(f"{predictor.model.key}/{PROBES}", probes(RIGHT + 1)[PROBES])
+    store.put(f"{predictor.model.key}/{SELF_TEST_SAMPLES}", probes(RIGHT + 1)[SELF_TEST_SAMPLES])
     with pytest.raises(Damaged, match="sha256"):
         self_test(predictor, store)
 
@@ -129,7 +130,7 @@ def test_a_real_graph_with_another_temperature_than_recorded_is_found_out(
     images = np.random.default_rng(0).integers(0, 256, (4, 28, 28, 1), dtype=np.uint8)
     answers = OnnxPredictor(published(), store, threads=1).run(images).probabilities
     recorded = from_tensors({"images": images, "probabilities": answers})
-    model = published(more={PROBES: recorded})
+    model = published(more={SELF_TEST_SAMPLES: recorded})
     assert self_test(OnnxPredictor(model, store, threads=1), store).startswith("passed: 4 probes")
     model.card = model.card | {"calibration": {"temperature": 3.0}}
     with pytest.raises(Damaged, match="4 probes differ"):

@@ -55,7 +55,7 @@ def chosen(graph: bytes, part: Part, monkeypatch: pytest.MonkeyPatch) -> Choose:
 def test_int8_serves_where_it_is_as_right_and_faster(chosen: Choose, part: Part) -> None:
     made = chosen()
     assert made.graph is not None
-    assert (made.record["file"], made.record["precision"]) == ("serving.onnx", "int8")
+    assert (made.record["file"], made.record["precision"]) == ("int8.onnx", "int8")
     assert made.record["checked"]["images"] == 300
     assert made.record["checked"]["int8"] == pytest.approx(made.record["checked"]["network"], abs=0.001)
     assert made.record["checked"]["same_answer"] == {"int8": pytest.approx(1, abs=0.001)}

@@ -8,9 +8,9 @@ import pytest
 
 from core import batches, models
 from core.batch_files import write_parts
-from core.checkpoints import write_folder
 from core.db import Database
 from core.jobs import Claim
+from core.manifest import write_folder
 from core.settings import Settings
 from core.store import LocalStore
 from core.tables import Checkpoint, Job, Model

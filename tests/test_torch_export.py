@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from core import exports
-from core.checkpoints import from_tensors
 from core.db import Database
+from core.manifest import from_tensors
 from core.network import ServingGraph, build, to_arrays
 from core.settings import Settings
 from core.store import LocalStore
@@ -39,7 +39,7 @@ def digits() -> torch.Tensor:
 
 @pytest.fixture
 def model(published: Published, network: torch.nn.Module, digits: torch.Tensor) -> Model:
-    files = {"probes.safetensors": from_tensors({"images": digits[:4].numpy()})}
+    files = {"self_test_samples.safetensors": from_tensors({"images": digits[:4].numpy()})}
     weights = {"weights.safetensors": from_tensors(to_arrays(network))}
     return published(network="squeezenet1_1", more=files | weights)
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from core.checkpoints import from_tensors, write_folder
 from core.errors import Damaged
 from core.images import Pixels
+from core.manifest import from_tensors, write_folder
 from core.network import ServingGraph, build, to_arrays
 from core.store import LocalStore
 from core.tables import Model

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 import worker.train
-from core.checkpoints import from_tensors, read_tensors, write_folder
 from core.errors import LossNotFinite
 from core.images import Preparation
+from core.manifest import from_tensors, read_tensors, write_folder
 from core.network import Prepare, from_arrays, to_arrays
 from core.recipe import ResolvedRecipe
 from core.settings import Settings

@@ -29,10 +29,12 @@ import worker.evaluate
 import worker.publish
 import worker.train
 from core import events, jobs, models
-from core.checkpoints import fetch_checked, from_tensors, of_job, read_manifest, read_tensors, to_tensors
+from core.checkpoints import of_job
 from core.db import Database
 from core.errors import ClaimLost, DatasetInvalid, DatasetUnavailable, JobFailure, Killed, LossNotFinite, OutOfMemory
 from core.jobs import Claim
+from core.manifest import fetch_checked, from_tensors, read_manifest, read_tensors, to_tensors
+from core.model_files import OOD_SCORE
 from core.network import to_arrays
 from core.predictor import OnnxPredictor
 from core.recipe import Recipe
@@ -49,7 +51,6 @@ from worker.data import Part, channels_last
 from worker.datasets import load
 from worker.evaluate import Answers
 from worker.exit_codes import EXIT_CLAIM_LOST, EXIT_INTERRUPTED
-from worker.familiarity import STRANGENESS
 from worker.midway import step_of
 from worker.optimization import Optimization
 from worker.probes import probes
@@ -118,7 +119,14 @@ def test_the_job_has_succeeded_with_a_model(outcome: Outcome) -> None:
 
 def test_the_models_files_are_there_and_whole(outcome: Outcome) -> None:
     files = read_manifest(outcome.store, outcome.model.key)["files"]
-    always = {"weights.safetensors", "model.onnx", "model.json", "report.json", "probes.safetensors", STRANGENESS}
+    always = {
+        "weights.safetensors",
+        "model.onnx",
+        "model.json",
+        "report.json",
+        "self_test_samples.safetensors",
+        OOD_SCORE,
+    }
     assert set(files) == always | {outcome.model.card["serving"]["file"]}
     for name in files:
         fetch_checked(outcome.store, outcome.model.key, name)
@@ -333,7 +341,7 @@ def test_where_a_detector_can_be_taught_it_is_told_served_and_kept(
         (model,) = session.scalars(select(Model))
     assert "detector" in model.card["familiarity"]["method"]
     (kept,) = quick.data_dir.glob("detectors/*/detector.safetensors")
-    strangeness = read_tensors(store, model.key, STRANGENESS)
+    strangeness = read_tensors(store, model.key, OOD_SCORE)
     for weight, values in to_tensors(kept.read_bytes()).items():
         np.testing.assert_array_equal(strangeness[f"detector.{weight}"], values)
 

@@ -14,9 +14,9 @@ from torchvision import models
 from torchvision.transforms.functional import normalize
 
 from core import models as our_models
-from core.checkpoints import from_tensors, write_folder
 from core.db import Database
 from core.errors import WeightsUnavailable
+from core.manifest import from_tensors, write_folder
 from core.network import build, to_arrays
 from core.settings import Settings
 from core.store import LocalStore

@@ -11,7 +11,8 @@ import torchvision
 from sqlalchemy.orm import Session
 
 from core import checkpoints, jobs
-from core.checkpoints import from_tensors, read_manifest, read_tensors, write_folder
+from core.manifest import from_tensors, read_manifest, read_tensors, write_folder
+from core.model_files import TRAINING_STATE, WEIGHTS
 from core.network import from_arrays, to_arrays
 from core.recipe import ResolvedRecipe
 from core.tables import Checkpoint
@@ -20,8 +21,6 @@ from worker.midway import Midway
 from worker.optimization import Arrays
 from worker.setup import Training
 from worker.train import Epoch
-
-WEIGHTS, STATE = "weights.safetensors", "state.safetensors"
 
 
 def save(training: Training, epoch: Epoch, metrics: dict[str, Any], **columns: Any) -> None:
@@ -39,7 +38,7 @@ def save_midway(training: Training, midway: Midway) -> None:
 def _save(training: Training, epochs: int, step: int, state: Arrays, metrics: dict[str, Any], **columns: Any) -> None:
     claim, now = training.report.claim, time.time()
     key = f"jobs/{claim.job_id}/checkpoints/{claim.attempt:03d}/{step:08d}"
-    files = {WEIGHTS: from_tensors(to_arrays(training.network)), STATE: from_tensors(state)}
+    files = {WEIGHTS: from_tensors(to_arrays(training.network)), TRAINING_STATE: from_tensors(state)}
     write_folder(training.store, key, files, describe(training) | {"epoch": epochs, "step": step, "metrics": metrics})
     size = sum(map(len, files.values()))
     row = Checkpoint(
@@ -72,7 +71,7 @@ def resume(training: Training, after_an_epoch: bool = False) -> str | None:
         training.report.log(f"{row.id} was made with other data: starting anew")
         return None
     training.network.load_state_dict(from_arrays(read_tensors(training.store, row.key, WEIGHTS)))
-    training.state = read_tensors(training.store, row.key, STATE)
+    training.state = read_tensors(training.store, row.key, TRAINING_STATE)
     training.history = manifest["history"]
     training.since_attempt = row.attempt if row.job_id == claim.job_id else 0
     training.features_s = training.history[-1].get("features_s", 0.0) if training.history else 0.0

@@ -18,7 +18,6 @@ from core.network import take_head
 from worker.data import Part, Splits, channels_last
 from worker.products import sooner
 
-STRANGENESS = "familiarity.safetensors"
 MOST = 3_000  # images of a part that are looked at
 LOOK_FLOP = 3e13  # of those of a part, as worker.flops counts: 20 s, or less, on two cores
 BATCH = 128

@@ -13,7 +13,6 @@ from worker.calibrate import Calibration, log_probabilities
 from worker.data import Part, Splits
 from worker.evaluate import Answers, macro
 
-REPORT = "report.json"
 WORST = 25  # mistakes that are shown
 
 

@@ -4,9 +4,8 @@ import onnxruntime
 import torch
 from torch import Tensor
 
-from core.checkpoints import from_tensors
+from core.manifest import from_tensors
 
-PROBES = "probes.safetensors"
 COUNT = 4  # a photo in a large network takes a CPU a while, and a new model should serve soon
 
 

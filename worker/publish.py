@@ -5,8 +5,9 @@ import time
 from typing import Any
 
 from core import jobs, models
-from core.checkpoints import from_tensors, to_json, to_tensors, write_folder
 from core.familiarity import Detector
+from core.manifest import from_tensors, to_json, to_tensors, write_folder
+from core.model_files import CARD, FP32_GRAPH, INT8_GRAPH, OOD_SCORE, REPORT, SELF_TEST_SAMPLES, WEIGHTS
 from core.network import to_arrays
 from core.tables import Phase
 from worker import checkpointing, devices, familiarity, serving
@@ -15,16 +16,15 @@ from worker.data import Part
 from worker.detector import can_teach
 from worker.evaluate import Answers, score
 from worker.export import PARITY_IMAGES, check, export, filled
-from worker.familiarity import STRANGENESS, Fitted
+from worker.familiarity import Fitted
 from worker.flops import flop_per_image
-from worker.model_report import REPORT, model_report
-from worker.probes import COUNT, PROBES, probes
-from worker.serving import MODEL, SERVING, Serving
+from worker.model_report import model_report
+from worker.probes import COUNT, probes
+from worker.serving import Serving
 from worker.setup import Training
 from worker.taught import taught
 
 log = logging.getLogger(__name__)
-WEIGHTS, CARD = "weights.safetensors", "model.json"
 STRANGENESS_TOLERANCE = 0.05  # a share of the threshold, or of the strangeness where that is more
 
 
@@ -154,13 +154,13 @@ def _files(
     served, threshold = chosen.graph or onnx, chosen.record.get("strangeness_threshold", 1.0)
     return {
         WEIGHTS: weights,
-        MODEL: onnx,
-        **({SERVING: chosen.graph} if chosen.graph else {}),
-        PROBES: probes(served, training.splits.test.spread(COUNT), calibration.temperature, threshold),
+        FP32_GRAPH: onnx,
+        **({INT8_GRAPH: chosen.graph} if chosen.graph else {}),
+        SELF_TEST_SAMPLES: probes(served, training.splits.test.spread(COUNT), calibration.temperature, threshold),
         REPORT: to_json(model_report(card, calibration, test, training.splits)),
         CARD: to_json(card),
     }
 
 
 def _strangeness(fitted: Fitted) -> dict[str, bytes]:
-    return {STRANGENESS: from_tensors(to_arrays(fitted.familiarity))} if fitted.familiarity else {}
+    return {OOD_SCORE: from_tensors(to_arrays(fitted.familiarity))} if fitted.familiarity else {}

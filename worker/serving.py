@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 
 from core.images import Pixels
+from core.model_files import FP32_GRAPH, INT8_GRAPH
 from worker.data import Part
 from worker.evaluate import Answers
 from worker.quantize import NotQuantized, quantize
 
-MODEL, SERVING = "model.onnx", "serving.onnx"
 CALIBRATION = 128  # images: with 64 to 512 of them, a ResNet-50 on MNIST was as right as in fp32, to 4 images of 3,000
 LOSS = 0.001  # of the accuracy that int8 may cost
 FASTER = 0.95  # of the time in fp32 that it may take: less gain may be chance
@@ -47,7 +47,7 @@ class Tested:
 def choose(onnx: bytes, train: Part, test: Part, answers: Answers, flop_per_image: float) -> Serving:
     """``answers``: the network's own, to all of ``test``."""
     image = test.some([0]).cpu().numpy()
-    record = {"file": MODEL, "precision": "fp32", "threads": torch.get_num_threads()}
+    record = {"file": FP32_GRAPH, "precision": "fp32", "threads": torch.get_num_threads()}
     fp32, chosen = session(onnx), _some_of(test, flop_per_image)
 
     def in_fp32(reason: str, table: dict[str, dict[str, float]], **others: Tested) -> Serving:
@@ -70,7 +70,7 @@ def choose(onnx: bytes, train: Part, test: Part, answers: Answers, flop_per_imag
         return in_fp32(f"int8 costs more than {LOSS:.1%} of accuracy: {_words(found)}", table, int8=tested)
     if not all(table["int8"][batch] < FASTER * table["fp32"][batch] for batch in table["fp32"]):
         return in_fp32("int8 is no faster here", table, int8=tested)
-    record |= {"file": SERVING, "precision": "int8", "checked": found, "latency_ms": table}
+    record |= {"file": INT8_GRAPH, "precision": "int8", "checked": found, "latency_ms": table}
     return Serving(graph, record | {"reason": f"int8 is as accurate, {_words(found)}, and faster"}, tested)
 
 

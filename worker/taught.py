@@ -9,10 +9,10 @@ from importlib.metadata import version
 from pathlib import Path
 
 from core import familiarity
-from core.checkpoints import from_tensors, read_tensors, write_folder
 from core.digits import form
 from core.errors import Damaged, NotFound
 from core.familiarity import Detector
+from core.manifest import from_tensors, read_tensors, write_folder
 from core.network import from_arrays, to_arrays
 from core.store import ArtifactStore
 from worker import augment, detector, glyphs, handwriting, outliers

@@ -25,10 +25,11 @@ import torch
 from torch import Tensor
 
 from core import exports, models
-from core.checkpoints import read_tensors
 from core.db import Database
 from core.errors import Conflict, InternalFailure, TuneserveError
 from core.images import Preparation
+from core.manifest import read_tensors
+from core.model_files import CARD, SELF_TEST_SAMPLES, TORCH_EXPORT, WEIGHTS
 from core.network import ServingGraph
 from core.predictor import temperature_of
 from core.settings import Settings
@@ -36,10 +37,6 @@ from core.store import ArtifactStore, LocalStore
 from core.tables import Model
 from worker.export import PARITY_TOLERANCE, filled
 from worker.parent import die_with_parent
-from worker.probes import PROBES
-from worker.publish import WEIGHTS
-
-ABOUT = "model.json"  # within the file
 
 
 def main() -> int:
@@ -76,7 +73,7 @@ def _keep(settings: Settings, db: Database, model_id: str) -> int:
     try:
         with db.read() as session:
             model = models.find_whole(session, model_id)
-        store.put(f"{model.key}/{exports.PROGRAM}", export(model, store)[0])
+        store.put(f"{model.key}/{TORCH_EXPORT}", export(model, store)[0])
     except Exception as error:  # the process's edge
         with db.write() as session:
             exports.failed(session, model_id, str(error) or type(error).__name__)
@@ -92,10 +89,10 @@ def export(model: Model, store: ArtifactStore) -> tuple[bytes, float]:
     The program takes ``images`` uint8 [n, h, w, c] and gives logits, float [n, classes]. Conflict: the model has no
     probes; InternalFailure: the difference is too large.
     """
-    if PROBES not in model.card["files"]:
+    if SELF_TEST_SAMPLES not in model.card["files"]:
         raise Conflict(f"{model.id} was made before models had probes, by which the program could be checked.")
     graph = _graph(model, store)
-    images = torch.from_numpy(read_tensors(store, model.key, PROBES)["images"])
+    images = torch.from_numpy(read_tensors(store, model.key, SELF_TEST_SAMPLES)["images"])
     about = {"id": model.id, "classes": model.card["classes"], "preparation": model.card["preparation"]}
     data = _program(graph, images, json.dumps(about | {"temperature": temperature_of(model)}))
     difference = parity(data, graph, images)
@@ -122,7 +119,7 @@ def _program(graph: ServingGraph, images: Tensor, about: str) -> bytes:
     with torch.no_grad():
         any_number = {"images": {0: torch.export.Dim.DYNAMIC}}
         program = torch.export.export(graph, (images[:2],), dynamic_shapes=any_number)
-    torch.export.save(program, file, extra_files={ABOUT: about})
+    torch.export.save(program, file, extra_files={CARD: about})
     return file.getvalue()
 
 

@@ -12,10 +12,11 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torchvision import models
 
-from core import checkpoints
+from core import manifest
 from core.db import Database
 from core.errors import Damaged, NotFound, WeightsUnavailable
 from core.images import Preparation
+from core.model_files import WEIGHTS
 from core.models import find as find_model
 from core.network import from_arrays, load_matching
 from core.settings import Settings
@@ -108,7 +109,7 @@ def _from_model(model_id: str, db: Database, store: ArtifactStore) -> State:
     try:
         with db.read() as session:
             key = find_model(session, model_id).key
-        return from_arrays(checkpoints.read_tensors(store, key, "weights.safetensors"))
+        return from_arrays(manifest.read_tensors(store, key, WEIGHTS))
     except (NotFound, Damaged) as error:
         raise WeightsUnavailable(f"The weights of {model_id} cannot be used: {error}") from error
 

@@ -11,6 +11,7 @@ from starlette.concurrency import run_in_threadpool
 
 from core import exports, jobs, models
 from core.errors import Conflict, NotFound, NotReady
+from core.model_files import FP32_GRAPH, REPORT, TORCH_EXPORT, WEIGHTS
 from core.scopes import Scope
 from core.tables import Export, ExportStatus, Model
 from service.access import Needs
@@ -22,8 +23,7 @@ from service.state import Service, State
 from service.views import ModelPage, ModelView, model_view
 
 router = APIRouter(responses=DESCRIBED, prefix="/models", tags=["models"], dependencies=[Depends(Needs(Scope.TRAIN))])
-FORMATS = {"safetensors": "weights.safetensors", "onnx": "model.onnx"}
-REPORT = "report.json"
+FORMATS = {"safetensors": WEIGHTS, "onnx": FP32_GRAPH}
 MAKING_S = 60.0  # how long an answer waits for a file that is made for it
 
 
@@ -105,7 +105,7 @@ async def _program(service: State, name: str) -> FileResponse:
         raise Conflict(f"{model.id} could not be exported: {export.error}")
     if export.status is ExportStatus.WANTED:
         raise NotReady(f"The program of {model.id} is not made yet, since the workers are busy: ask again.")
-    path = service.store.fetch(f"{model.key}/{exports.PROGRAM}")
+    path = service.store.fetch(f"{model.key}/{TORCH_EXPORT}")
     return FileResponse(path, media_type="application/octet-stream", filename=f"{model.id}.pt2")
 
 

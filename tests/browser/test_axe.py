@@ -7,10 +7,10 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
 from core import events, jobs
-from core.checkpoints import to_json
 from core.db import Database
 from core.errors import LossNotFinite
 from core.jobs import Claim
+from core.manifest import to_json
 from core.tables import Model
 from tests.browser.test_try import SEVEN, draw
 from tests.conftest import NOW

@@ -10,10 +10,10 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from core import events, jobs
-from core.checkpoints import to_json
 from core.db import Database
 from core.errors import LossNotFinite
 from core.jobs import Claim
+from core.manifest import to_json
 from core.tables import Model, Phase
 from tests.datafiles import zipped
 from tests.integration.conftest import Programs, wait_for

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 
 from sqlalchemy import Select, select
 
-from core import checkpoints
+from core import manifest
 from core.db import Database
 from core.settings import Settings
 from core.store import LocalStore
@@ -79,8 +79,8 @@ def _broken(store: LocalStore, models: Sequence[Model]) -> list[str]:
     found = []
     for model in models:
         try:
-            for name in checkpoints.read_manifest(store, model.key)["files"]:
-                checkpoints.fetch_checked(store, model.key, name)
+            for name in manifest.read_manifest(store, model.key)["files"]:
+                manifest.fetch_checked(store, model.key, name)
         except Exception as error:  # whatever it is, the model cannot be read
             found.append(f"{model.id}: {error!r}")
     return found
