@@ -68,6 +68,7 @@ HOMES = {
     "fastapi_offline": ("service.app",),
     "fontpkg": ("service.datasets.sheet",),
     "httpx": ("client.*", "service.outbound"),
+    "jinja2": ("service.report.environment",),
     "numpy": ("core.*", "service.*", "worker.*"),
     "mlflow": ("worker.mlflow_runs",),
     "msgspec": ("service.json_arrays",),

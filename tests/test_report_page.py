@@ -8,10 +8,11 @@ from typing import Any
 
 import httpx
 import pytest
+from jinja2 import UndefinedError
 
 from core.manifest import to_json
 from core.tables import Model
-from service.report.confusion import MOST_CLASSES, confusion
+from service.report.confusion import MAX_CLASSES
 from service.report.page import POLICY, STYLE, page
 from tests.conftest import DIGIT_FILES
 
@@ -54,7 +55,7 @@ class Page(HTMLParser):
         return [attributes for name, attributes in self.elements if name == tag]
 
 
-def report_of(classes: tuple[str, str] = ("ant", "bee"), **more: Any) -> dict[str, Any]:
+def report_of(classes: tuple[str, ...] = ("ant", "bee"), **more: Any) -> dict[str, Any]:
     epoch = {"train_loss": 0.5, "train_accuracy": 0.75, "validation_loss": None, "validation_accuracy": None}
     scores = {"images": 2, "precision": 0.5, "recall": None, "f1": None}
     mistake = {"truth": {"label": classes[0]}, "answer": {"label": classes[1], "probability": 0.875}, "png": SEVEN}
@@ -125,6 +126,29 @@ def test_class_names_with_markup_are_text() -> None:
     assert f"Image of {evil}, taken for bee & wasp" in [image["alt"] for image in shown.all("img")]
 
 
+def replaced(value: Any, text: str) -> Any:
+    """Put ``text`` in place of every string of a report but its kinds and its images."""
+    if isinstance(value, dict):
+        return {
+            name: one if name in ("png", "type", "latency_ms") else replaced(one, text) for name, one in value.items()
+        }
+    if isinstance(value, list):
+        return [replaced(one, text) for one in value]
+    return text if isinstance(value, str) else value
+
+
+def test_every_string_of_a_report_is_escaped() -> None:
+    evil = """</style></title><script>alert(1)</script>'"onerror="x"""
+    text = page(1, replaced(report_of(), evil) | {"preparation": {"height": 28}, "versions": {evil: evil}})
+    shown = Page(text)
+    assert "<script" not in text
+    assert text.count("</style>") == 1
+    names = {"alt", "aria-label", "charset", "class", "content", "lang", "name", "role", "scope", "src", "tabindex"}
+    assert {name for _, attributes in shown.elements for name in attributes} == names
+    sentences = ("1: {} on {}", "{} {}", "CPU {} answers, in {}: {}.", "fitted on {}.", "threads of {}", "{} → {}")
+    assert [words for words in sentences if words.replace("{}", evil) not in shown.text] == []
+
+
 def test_pictures_say_in_words_what_they_show() -> None:
     alts = [str(image["alt"]) for image in Page(page(1, report_of())).all("img")]
     assert any(alt.startswith("Accuracy by epoch; at the end 75.00") for alt in alts)
@@ -143,13 +167,21 @@ def test_a_perfect_model_has_no_mistakes_to_show() -> None:
     assert "None on the test set." in Page(page(1, report_of(mistakes=[]))).texts
 
 
-def test_what_a_model_did_not_record_is_left_out() -> None:
-    older = {name: value for name, value in report_of().items() if name not in ("serving", "parity")}
-    assert "What serves" not in Page(page(1, older)).texts
+def test_a_report_without_one_of_its_values_is_an_error() -> None:
+    report = report_of()
+    del report["serving"]["precision"]
+    with pytest.raises(UndefinedError, match="precision"):
+        page(1, report)
+
+
+def confusion(counts: list[list[int]], classes: list[str]) -> str:
+    """The markup of that section, without the white space between its elements."""
+    text = page(1, report_of(tuple(classes), confusion=counts))
+    return re.sub(r">\s+<", "><", text.partition("<h2>Confusion matrix</h2>")[2].partition("</section>")[0])
 
 
 def test_of_very_many_classes_the_worst_pairs_are_shown() -> None:
-    many = MOST_CLASSES + 1
+    many = MAX_CLASSES + 1
     counts = [[5 if answer == truth else 0 for answer in range(many)] for truth in range(many)]
     names = [f"class {number}" for number in range(many)]
     assert "No mistakes" in confusion(counts, names)

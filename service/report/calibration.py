@@ -1,18 +1,16 @@
-"""How true the probabilities are: a reliability diagram, before and after the temperature."""
+"""Reliability diagram: accuracy over confidence, before and after temperature scaling."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from service.curves import look
-from service.report.figures import percent
-from service.report.html import Html, table
 
 Bins = Sequence[Mapping[str, Any]]  # low, high, count, confidence, accuracy; the last two None in an empty bin
 DIAGONAL = ((0, 0), (100, 100))
 
 
 def diagram(calibration: Mapping[str, Any], width: int, height: int) -> bytes:
-    """An SVG: confidence across, the share of right answers up; on the diagonal both are the same."""
+    """Draw an SVG; a calibrated model lies on the diagonal."""
     import pygal
 
     chart: Any = pygal.XY(
@@ -28,19 +26,6 @@ def diagram(calibration: Mapping[str, Any], width: int, height: int) -> bytes:
     chart.add("ideal, thin", DIAGONAL, stroke_style={"width": 1, "dasharray": "1, 0"}, show_dots=False)
     picture: bytes = chart.render()
     return picture
-
-
-def bins_table(bins: Bins) -> Html:
-    rows = [
-        (f"{100 * one['low']:.0f} to {percent(one['high'], 0)}", str(one["count"]), *_shares(one))
-        for one in bins
-        if one["count"]
-    ]
-    return table("Answers by their probability", ["Probability", "Answers", "Mean of it", "Right"], rows)
-
-
-def _shares(one: Mapping[str, Any]) -> tuple[str, str]:
-    return percent(one["confidence"], 1), percent(one["accuracy"], 1)
 
 
 def _points(bins: Bins) -> list[tuple[float, float]]:

@@ -1,44 +1,27 @@
-"""Which classes a model takes for which. Many classes: only what it confuses most."""
+"""Confusion matrix: the shade of a cell, and the most frequent mistakes of many classes."""
 
 import math
 from collections.abc import Sequence
 
-from service.report.html import Html, el, table
-
-MOST_CLASSES = 26  # of which a table can still be read
-WORST = 20  # pairs that are shown of more
+MAX_CLASSES = 26  # more columns are unreadable
+MAX_MISTAKES = 20
 SHADES = 9
 
 
-def confusion(counts: Sequence[Sequence[int]], classes: Sequence[str]) -> Html:
-    """``counts``: a row for each true class, a column for each answer."""
-    return _matrix(counts, classes) if len(classes) <= MOST_CLASSES else _worst(counts, classes)
+def shade(count: int, images: int) -> int:
+    """Grow with the root of the count's share of its row, so that a single mistake shows."""
+    return math.ceil(SHADES * math.sqrt(count / images)) if images else 0
 
 
-def _matrix(counts: Sequence[Sequence[int]], classes: Sequence[str]) -> Html:
-    rows = [
-        [classes[truth], *(_cell(count, sum(row), answer == truth) for answer, count in enumerate(row))]
-        for truth, row in enumerate(counts)
-    ]
-    caption = "Rows: the true class; columns: the answer. Framed: right."
-    return table(caption, ["", *classes], rows, "confusion")
+def most_frequent_mistakes(counts: Sequence[Sequence[int]], classes: Sequence[str]) -> list[tuple[str, str, int]]:
+    """List true class, predicted class and count, the largest count first.
 
-
-def _cell(count: int, images: int, right: bool) -> Html:
-    """Darker, the larger its share of the row; the root, so that a single mistake shows."""
-    shade = math.ceil(SHADES * math.sqrt(count / images)) if images else 0
-    return el("span", str(count or "·"), class_=f"cell shade-{shade} {'right' if right else 'wrong'}")
-
-
-def _worst(counts: Sequence[Sequence[int]], classes: Sequence[str]) -> Html:
+    ``counts``: a row for each true class, a column for each predicted class.
+    """
     pairs = [
-        (count, classes[truth], classes[answer])
+        (classes[truth], classes[answer], count)
         for truth, row in enumerate(counts)
         for answer, count in enumerate(row)
         if count and truth != answer
     ]
-    most = sorted(pairs, key=lambda pair: pair[0], reverse=True)[:WORST]
-    if not most:
-        return el("p", "No mistakes on the test set.")
-    rows = [(truth, answer, str(count)) for count, truth, answer in most]
-    return table("The most frequent mistakes", ["Truth", "Answer", "Images"], rows)
+    return sorted(pairs, key=lambda pair: pair[2], reverse=True)[:MAX_MISTAKES]

@@ -1,11 +1,12 @@
-"""The whole page, and what a browser may do with it: show it, and nothing else."""
+"""The report page and its Content-Security-Policy: styles and images inside the page, nothing else."""
 
 import base64
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from service.report.html import Html, el
-from service.report.sections import Report, sections, summary
+from service.report.environment import environment
 
 STYLE = (Path(__file__).parent / "style.css").read_text()
 STYLE_DIGEST = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
@@ -15,15 +16,6 @@ POLICY = (
 )
 
 
-def page(version: int, report: Report) -> str:
-    """A document that can be kept and sent on: its pictures and styles are in it."""
-    title = f"Version {version}: {report['network']} on {report['dataset']}"
-    head = el(
-        "head",
-        el("meta", charset="utf-8"),
-        el("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        el("title", title),
-        el("style", Html(STYLE)),
-    )
-    body = el("body", el("main", el("h1", title), summary(report), *sections(report)))
-    return f"<!doctype html>\n{el('html', head, body, lang='en')}\n"
+def page(version: int, report: Mapping[str, Any]) -> str:
+    """Render one HTML document that holds its own styles and images."""
+    return environment().get_template("report.html").render(version=version, report=report, style=STYLE)
