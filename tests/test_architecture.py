@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatch
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -129,6 +130,7 @@ HOMES = {
 }
 TORCH = ("torch", "torchvision")
 HAVE_TORCH = ("core.familiarity", "core.network", "service.torch_predictor")  # besides the trainer's files
+parse = cache(ast.parse)
 NOT_STATE = ("router", "log", "app", "console", "__all__")
 
 Sources = Mapping[str, str]  # module -> its text
@@ -144,6 +146,7 @@ class Arrow:
         return f"{self.origin} -> {self.target}"
 
 
+@cache
 def read_sources() -> dict[str, str]:
     found = {}
     for package in MAY_IMPORT:
@@ -157,7 +160,7 @@ def arrows(sources: Sources) -> list[Arrow]:
     return [
         Arrow(module, target, at_import)
         for module, text in sources.items()
-        for node, at_import in _imports(ast.parse(text))
+        for node, at_import in _imports(parse(text))
         for target in _targets(node, sources)
     ]
 
@@ -266,7 +269,7 @@ def away_from_home(sources: Sources) -> list[str]:
 def mutable_state(sources: Sources) -> list[str]:
     found = []
     for module, text in sources.items():
-        tree = ast.parse(text)
+        tree = parse(text)
         for statement in tree.body:
             if isinstance(statement, ast.Assign | ast.AnnAssign) and _is_mutable(statement.value):
                 targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
