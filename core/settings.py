@@ -60,6 +60,7 @@ class Settings(BaseSettings):
     allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ()  # names by which it may be asked; see service.hosts
     min_free_bytes: int = Field(256 * 2**20, ge=0)  # less on the disk of data_dir: no new jobs
     max_body_bytes: int = Field(32 * 2**20, gt=0)
+    max_json_bytes: int = Field(4 * 2**20, gt=0)  # of a JSON body with images; files and binary tensors may be larger
     max_image_pixels: int = Field(50_000_000, gt=0)  # before decoding: a small file can hold a huge picture
     max_images_per_request: int = Field(256, gt=0)
     max_queued_jobs: int = Field(1000, gt=0)

@@ -72,7 +72,6 @@ HOMES = {
     "jinja2": ("service.report.environment",),
     "numpy": ("core.*", "service.*", "worker.*"),
     "mlflow": ("worker.mlflow_runs",),
-    "msgspec": ("service.json_arrays",),
     "onnx": ("worker.quantize",),
     "onnxruntime": (
         "core.predictor",

@@ -243,7 +243,7 @@ async def test_an_image_with_nothing_on_it_has_no_digit_and_no_probabilities(
     ("given", "status", "reason"),
     [
         (b"{", 422, "not JSON"),
-        ({"inputs": []}, 422, "inputs: List should have at least 1 item"),
+        ({"inputs": []}, 422, "/inputs: List should have at least 1 item"),
         (body("UINT8", [1, 2], [1, 2]), 422, "images: the shape is"),
         (body("UINT8", [1, 2, 2], [1, 2]), 422, "2 numbers do not have the shape"),
         (body("UINT8", [1, -1, 2], [1, 2]), 422, "no negative sides"),
@@ -252,7 +252,7 @@ async def test_an_image_with_nothing_on_it_has_no_digit_and_no_probabilities(
         (body("BYTES", [1], ["not base64!"]), 422, "texts in base64"),
         (body("BYTES", [2], [base64.b64encode(SEVEN).decode()]), 422, "1 elements do not have the shape"),
         (body("BYTES", [1], [base64.b64encode(b"no image").decode()]), 422, "not an image"),
-        (body("FP16", [1], [1]), 422, "inputs.0.datatype"),
+        (body("FP16", [1], [1]), 422, "/inputs/0/datatype: Input should be"),
         (body("UINT8", [0, 28, 28], []), 200, ""),
         ({"inputs": [{"name": "x", "datatype": "UINT8", "shape": [1, 1, 1], "data": [1]}]}, 422, "no input x"),
         ({"inputs": [{"name": "images", "datatype": "UINT8", "shape": [1, 1, 1]}]}, 422, "neither data nor"),
@@ -286,6 +286,20 @@ async def test_binary_tensors_that_do_not_add_up_are_refused(
     headers = {"Inference-Header-Content-Length": str(length or len(head))}
     answer = await http.post("/v2/models/serving/infer", content=head + b"\0" * 4, headers=headers)
     assert (answer.status_code, reason in answer.json()["error"]) == (422, True)
+
+
+async def test_large_json_is_refused_where_a_binary_tensor_of_that_size_is_read(
+    settings: Settings, published: Callable[..., Model]
+) -> None:
+    published()
+    given = {"name": "images", "datatype": "UINT8", "shape": [1, 28, 28]}
+    head = json.dumps({"inputs": [given | {"parameters": {"binary_data_size": 784}}]}).encode()
+    headers = {"Inference-Header-Content-Length": str(len(head))}
+    async with running(settings.model_copy(update={"max_json_bytes": len(head)})) as http:
+        binary = await http.post("/v2/models/serving/infer", content=head + b"\0" * 784, headers=headers)
+        answer = await _post(http, {"inputs": [given | {"data": [0] * 784}]})
+    assert (binary.status_code, answer.status_code) == (200, 413)
+    assert "binary tensors to /v2" in answer.json()["error"]
 
 
 async def test_elements_that_are_cut_off_are_refused(model: Model, http: httpx.AsyncClient) -> None:

@@ -16,6 +16,7 @@ from core.predictor import Images, OnnxPredictor, Outputs, Predictor
 from core.settings import Settings
 from core.store import ArtifactStore, LocalStore
 from core.tables import Model
+from service.json_body import read_json
 from service.self_test import self_test
 from tests.conftest import DIGIT_FILES, running
 from tests.fakes import answered, until
@@ -316,6 +317,34 @@ async def test_a_body_of_too_many_bytes_is_too_large(
     async with running(settings.model_copy(update={"max_body_bytes": 1000})) as http:
         answer = await raw(http, b"--x\r\n" + b"x" * 1000, content_type)
     assert (answer.status_code, answer.json()["code"]) == (413, "too_large")
+
+
+async def test_large_json_is_refused_where_a_file_of_that_size_is_read(
+    settings: Settings, published: Published
+) -> None:
+    published()
+    sheet = png(Image.effect_noise((120, 120), 90))
+    async with running(settings.model_copy(update={"max_json_bytes": len(sheet)})) as http:
+        json = await http.post("/predict", json={"images": [{"b64": base64.b64encode(sheet).decode()}]})
+        file = await raw(http, sheet)
+    assert (json.status_code, json.json()["code"], file.status_code) == (413, "too_large", 200)
+    assert "multipart/form-data" in json.json()["detail"]
+    assert "/v2" in json.json()["detail"]
+
+
+async def test_json_that_takes_long_to_read_keeps_nobody_waiting(
+    http: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[str] = []
+
+    def noting(*given: Any) -> Any:
+        threads.append(threading.current_thread().name)
+        return read_json(*given)
+
+    monkeypatch.setattr("service.inputs.read_json", noting)
+    for array in ([[0]], np.zeros((200, 200), int).tolist()):
+        assert (await http.post("/predict", json={"images": [{"array": array}]})).status_code == 200
+    assert threads == [threading.main_thread().name, "AnyIO worker thread"]
 
 
 async def test_more_images_than_may_wait_are_told_to_come_again(settings: Settings, published: Published) -> None:

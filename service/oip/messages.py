@@ -6,16 +6,17 @@ Source: the Open Inference Protocol's HTTP/REST specification, and Triton's bina
 import base64
 import json
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, FailFast, Field
 
 from core.errors import InvalidInput
-from service.json_arrays import NOT_VALUES, leave_unread, numbers, values
+from service.json_body import read_json
 
 HEADER_LENGTH = "Inference-Header-Content-Length"  # bytes of JSON in front of the tensors' bytes
+NOT_NUMBERS = (ValueError, TypeError, OverflowError)  # what numpy says of a list of anything else
 NUMBERS = {"UINT8": "<u1", "INT32": "<i4", "INT64": "<i8", "FP32": "<f4", "FP64": "<f8"}
 
 Numbers = npt.NDArray[Any]
@@ -27,10 +28,10 @@ class InputParameters(BaseModel):
 
 class RequestedInput(BaseModel):
     name: str
-    shape: list[int] = Field(min_length=1)
+    shape: Annotated[list[int], FailFast(), Field(min_length=1)]
     datatype: Literal["UINT8", "INT32", "INT64", "FP32", "FP64", "BYTES"]
     parameters: InputParameters = InputParameters()
-    data: bytes | None = None  # the JSON's own text: see service.json_arrays
+    data: list[Any] | None = None
 
 
 class OutputParameters(BaseModel):
@@ -53,11 +54,13 @@ class RequestParameters(BaseModel):
 class InferRequest(BaseModel):
     id: str | None = None
     parameters: RequestParameters = RequestParameters()
-    inputs: list[RequestedInput] = Field(min_length=1)
-    outputs: list[RequestedOutput] = []
+    inputs: Annotated[list[RequestedInput], FailFast(), Field(min_length=1)]
+    outputs: Annotated[list[RequestedOutput], FailFast()] = []
 
 
-def read_request(body: bytes, json_length: int | None) -> tuple[InferRequest, list[Numbers | list[bytes]]]:
+def read_request(
+    body: bytes, json_length: int | None, max_json_bytes: int
+) -> tuple[InferRequest, list[Numbers | list[bytes]]]:
     """The request, and for each of its inputs the numbers in their shape, or the bytes of each element.
 
     ``json_length``: where the JSON ends and tensors follow; None: the body is JSON alone.
@@ -65,11 +68,7 @@ def read_request(body: bytes, json_length: int | None) -> tuple[InferRequest, li
     end = len(body) if json_length is None else json_length
     if not 0 <= end <= len(body):
         raise InvalidInput(f"{HEADER_LENGTH} is {end}, and the body has {len(body)} bytes.")
-    try:
-        request = InferRequest.model_validate(leave_unread(body[:end], "inputs", "data"))
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise InvalidInput(f"{'.'.join(str(step) for step in first['loc']) or 'body'}: {first['msg']}") from error
+    request = read_json(InferRequest, body[:end], max_json_bytes)
     tensors, rest = [], memoryview(body)[end:]
     for given in request.inputs:
         size = given.parameters.binary_data_size
@@ -90,16 +89,16 @@ def _from_json(given: RequestedInput) -> Numbers | list[bytes]:
     if given.datatype == "BYTES":
         return _counted(given, _files(given.name, given.data))
     try:
-        tensor = numbers(given.data, NUMBERS[given.datatype])
-    except NOT_VALUES as error:
+        tensor = np.asarray(given.data, NUMBERS[given.datatype])
+    except NOT_NUMBERS as error:
         raise InvalidInput(f"{given.name}: its data is not {given.datatype}.") from error
     return _shaped(given, tensor)
 
 
-def _files(name: str, data: bytes) -> list[bytes]:
+def _files(name: str, data: list[Any]) -> list[bytes]:
     try:
-        return [base64.b64decode(text, validate=True) for text in _flat(values(data))]
-    except NOT_VALUES as error:
+        return [base64.b64decode(text, validate=True) for text in _flat(data)]
+    except NOT_NUMBERS as error:
         raise InvalidInput(f"{name}: BYTES in JSON are texts in base64.") from error
 
 

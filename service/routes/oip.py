@@ -111,7 +111,7 @@ async def infer(
     """
     started = time.perf_counter()
     predictor: Predictor | None = None
-    # JSON of numbers takes long to read and to write: tensors of 30 MiB two seconds
+    # JSON of numbers takes long to read and to write
     run = asyncio.get_running_loop().run_in_executor
     try:
         async with Patience(request, x_timeout_ms) as patience:
@@ -139,7 +139,7 @@ async def _predictor(service: State, name: str, number: str | None) -> Predictor
 
 
 def _read(body: bytes, header_length: int | None, settings: Settings) -> tuple[InferRequest, list[Source]]:
-    asked, tensors = messages.read_request(body, header_length)
+    asked, tensors = messages.read_request(body, header_length, settings.max_json_bytes)
     sources = sources_of(asked, tensors, settings.max_image_pixels)
     if len(sources) > settings.max_images_per_request:
         raise InvalidInput(f"{len(sources)} images in one request; at most {settings.max_images_per_request}.")

@@ -1,0 +1,30 @@
+"""Read a JSON body that holds images: bounded, and every error names its field."""
+
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from core.errors import InvalidInput, TooLarge
+
+Body = TypeVar("Body", bound=BaseModel)
+
+
+def read_json(model: type[Body], data: bytes, max_bytes: int) -> Body:
+    """Parse and validate a JSON body of at most ``max_bytes``.
+
+    TooLarge, or InvalidInput with the JSON pointer of the first field that is wrong. The interpreter is held while
+    numbers are read, 0.25 s for 4 MiB of coloured pixels: hence the bound.
+    """
+    if len(data) > max_bytes:
+        raise TooLarge(
+            f"JSON with images may have {max_bytes} bytes, and this has {len(data)}: send the images as files "
+            "(multipart/form-data) to /predict, or as binary tensors to /v2."
+        )
+    try:
+        return model.model_validate_json(data)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+    if first["type"] == "json_invalid":
+        raise InvalidInput(f"The body is not JSON: {first['ctx']['error']}.")
+    pointer = "".join(f"/{step}" for step in first["loc"])
+    raise InvalidInput(f"{pointer or 'body'}: {first['msg'].removeprefix('Value error, ')}", pointer)
