@@ -39,8 +39,19 @@ TuneserveError
 A class's docstring is its default message.
 """
 
+import errno
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
+
+DISK_FULL = ("disk is full", "No space left")  # in the words of SQLite and PostgreSQL
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether no space is left, or no quota: on a disk, or on that of the database."""
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    reported = str(getattr(error, "orig", ""))  # SQLAlchemy's errors keep the driver's own there
+    return any(words in reported for words in DISK_FULL)
 
 
 class TuneserveError(Exception):

@@ -29,6 +29,7 @@ from core.errors import (
     Unauthorized,
     UnsupportedType,
     UnusableDataset,
+    is_disk_full,
 )
 from service.headers import HEADERS
 from service.openapi import SCHEMAS, complete
@@ -37,7 +38,6 @@ log = logging.getLogger(__name__)
 MEDIA_TYPE = "application/problem+json"
 NO_DATABASE = "The database does not answer just now; try again in a moment."
 FULL_DATABASE = "The disk of the database is full: nothing can be written until space is freed."
-FULL = ("disk is full", "No space left")  # in the words of SQLite and PostgreSQL
 OIP = "/v2/"  # a protocol that has its own form of an error
 TITLES = {499: "Client Closed Request"}  # of no RFC, but what logs have called it since nginx
 
@@ -180,8 +180,7 @@ def _unavailable(request: Request, error: Exception) -> JSONResponse:
     if getattr(getattr(error, "orig", None), "sqlite_errorname", "") == "SQLITE_ERROR":
         raise error
     log.warning("%s %s: the database does not answer", request.method, request.url.path, exc_info=error)
-    full = any(words in str(error) for words in FULL)
-    return answer_to(request, NoSpace(FULL_DATABASE) if full else NotReady(NO_DATABASE))
+    return answer_to(request, NoSpace(FULL_DATABASE) if is_disk_full(error) else NotReady(NO_DATABASE))
 
 
 def _validation(request: Request, error: Exception) -> JSONResponse:

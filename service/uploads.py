@@ -3,7 +3,6 @@
 Its name tells how long it will be, so that the file is all there is: what a killed service has written counts too.
 """
 
-import errno
 import fcntl
 import re
 import secrets
@@ -13,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from core.errors import Conflict, NoSpace, NotFound, Overloaded, TooLarge
+from core.errors import Conflict, NoSpace, NotFound, Overloaded, TooLarge, is_disk_full
 from core.settings import Settings
 from service.checks import free_bytes
 
@@ -70,7 +69,7 @@ class Uploads:
         except FileNotFoundError as error:
             raise _unknown() from error
         except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            if is_disk_full(error):
                 raise NoSpace("The disk of the uploads is full.") from error
             raise
 

@@ -106,7 +106,6 @@ HOMES = {
         "service.checks",
         "service.routes.metrics",
         "worker.doctor",
-        "worker.failures",
         "worker.report",
         "worker.trainer",
     ),

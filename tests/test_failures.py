@@ -21,6 +21,7 @@ def sqlite(message: str) -> OperationalError:
         (OSError(errno.ENOSPC, "No space left on device"), "disk_full"),
         (OSError(errno.EDQUOT, "Disk quota exceeded"), "disk_full"),
         (sqlite("database or disk is full"), "disk_full"),
+        (sqlite("could not extend file: No space left on device"), "disk_full"),  # PostgreSQL's words
         (MemoryError(), "out_of_memory"),
         (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB"), "out_of_memory"),
         (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"), "out_of_memory"),

@@ -5,7 +5,6 @@ next goes on behind the last chunk. When the worker dies, the kernel kills it; w
 another's, its next write is refused and ends it.
 """
 
-import errno
 import json
 import logging
 import os
@@ -31,6 +30,7 @@ from core.errors import (
     ModelUnavailable,
     NotFound,
     OutOfMemory,
+    is_disk_full,
 )
 from core.images import Prepared
 from core.models import SERVING, find_whole
@@ -185,7 +185,7 @@ def _record_failure(db: Database, claim: Claim, error: Exception) -> None:
 def _failure(error: Exception) -> JobFailure:
     if isinstance(error, JobFailure):
         return error
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if is_disk_full(error):
         return DiskFull(f"No space is left: {error}")
     if isinstance(error, MemoryError):
         return OutOfMemory(f"Out of memory: {error}")

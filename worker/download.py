@@ -1,6 +1,5 @@
 """Files from the internet: the first address that answers, checked, and there only when whole."""
 
-import errno
 import hashlib
 import os
 import shutil
@@ -11,6 +10,8 @@ from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
 
+from core.errors import is_disk_full
+
 
 def fetch(urls: Sequence[str], target: Path, algorithm: str, digest_prefix: str, timeout_s: float) -> None:
     """Download to ``target``. URLError, with every address's reason, if none gave the file with that digest."""
@@ -20,7 +21,7 @@ def fetch(urls: Sequence[str], target: Path, algorithm: str, digest_prefix: str,
             _fetch_one(url, target, algorithm, digest_prefix, timeout_s)
             return
         except (OSError, HTTPException, ValueError) as error:  # ValueError: not an address at all
-            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            if is_disk_full(error):
                 raise
             reasons.append(f"{url}: {error}")
     raise URLError("; ".join(reasons))

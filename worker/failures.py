@@ -1,11 +1,8 @@
 """What ended a training, in the words of the contract."""
 
-import errno
-
 import torch
-from sqlalchemy.exc import OperationalError
 
-from core.errors import DiskFull, InternalFailure, JobFailure, OutOfMemory
+from core.errors import DiskFull, InternalFailure, JobFailure, OutOfMemory, is_disk_full
 
 ALLOCATOR_MESSAGES = ("can't allocate memory", "CUDA out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
 
@@ -17,10 +14,8 @@ def classify(error: BaseException) -> JobFailure:
     failure: JobFailure
     if is_out_of_memory(error):
         failure = OutOfMemory(f"Out of memory: {error}")
-    elif isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        failure = DiskFull(f"No space is left: {error}")
-    elif isinstance(error, OperationalError) and "disk is full" in str(error.orig):
-        failure = DiskFull(f"No space is left for the database: {error.orig}")
+    elif is_disk_full(error):
+        failure = DiskFull(f"No space is left: {getattr(error, 'orig', error)}")
     else:
         failure = InternalFailure(f"{type(error).__name__}: {error}")
     failure.__cause__ = error

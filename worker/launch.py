@@ -1,6 +1,5 @@
 """Starts the process that trains one attempt. Imports no torch: the loop must start at once."""
 
-import errno
 import os
 import subprocess
 import sys
@@ -8,7 +7,7 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from core import batches
-from core.errors import DiskFull, InternalFailure, JobFailure
+from core.errors import DiskFull, InternalFailure, JobFailure, is_disk_full
 from core.jobs import Claim
 from core.settings import Settings
 from worker.parent import WORKER_PID
@@ -58,8 +57,7 @@ def open_log(log: Path) -> BinaryIO:
 
 def not_started(error: OSError) -> JobFailure:
     """What this says of a process that could not even be started."""
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-    return (DiskFull if full else InternalFailure)(f"Its process could not be started: {error}")
+    return (DiskFull if is_disk_full(error) else InternalFailure)(f"Its process could not be started: {error}")
 
 
 def environment(settings: Settings) -> dict[str, str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, Field
 
-from core.errors import Conflict, NoSpace, NotFound
+from core.errors import Conflict, NoSpace, NotFound, is_disk_full
 from core.recipe import DATASET_NAME
 from service.datasets.building import Built, Layout
 from service.datasets.findings import Problem
@@ -131,7 +131,7 @@ def _card(built: Built, name: str, version: int) -> DatasetCard:
 
 
 def _as_ours(error: OSError) -> Exception:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if is_disk_full(error):
         return NoSpace("The disk of the data sets is full.")
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return Conflict("The service may not write into the data sets' directory (TUNESERVE_DATASETS_DIR).")

@@ -1,6 +1,5 @@
 """Archives from elsewhere, zip or tar.gz: read in their own order, and unpacked whole or not at all."""
 
-import errno
 import gzip
 import shutil
 import tarfile
@@ -12,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from core.errors import DatasetInvalid
+from core.errors import DatasetInvalid, is_disk_full
 
 MOST_BYTES = 2**36  # that one archive may unpack to: several times our largest
 LEAST_ON_DISK = 4096  # what even an empty file takes
@@ -52,7 +51,7 @@ def _named(archive: Path) -> Iterator[None]:
     try:
         yield
     except DAMAGE as error:
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if is_disk_full(error):
             raise
         raise DatasetInvalid(f"{archive} cannot be unpacked: {error}.") from error
 
