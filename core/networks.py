@@ -10,6 +10,7 @@ from typing import Literal
 
 Optimizer = Literal["sgd", "adam", "adamw"]
 
+MIN_BATCH_SIZE = 2  # BatchNorm cannot take a batch of one
 PHOTO = 224  # side in pixels at which most networks see photos
 # detail of the images in pixels, at most -> what the network sees: at 224 a digit costs 49 times the arithmetic of 32
 SIDES = ((16, 24), (32, 32))

@@ -15,7 +15,7 @@ from pydantic import (
     model_validator,
 )
 
-from core.networks import NETWORKS, TOO_LARGE, Optimizer
+from core.networks import MIN_BATCH_SIZE, NETWORKS, TOO_LARGE, Optimizer
 from core.urls import check_url
 
 # built in; others are folders of images
@@ -245,7 +245,7 @@ class Recipe(_Shared):
     @field_validator("batch_size")
     @classmethod
     def _batch_size_in_range(cls, value: int | str) -> int | str:
-        return _within(value, 2, 65_536)
+        return _within(value, MIN_BATCH_SIZE, 65_536)
 
     @field_validator("ema")
     @classmethod

@@ -20,29 +20,17 @@ from core.errors import InvalidInput, UnsupportedType
 from core.settings import Settings
 from core.store import ArtifactStore
 from service import zip_directory
+from service.openapi import BINARY, form_of_files
 
 ZIP = ("application/zip", "application/x-zip-compressed")
 MANIFEST = ("application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines")
 MANIFEST_SUFFIXES = (".ndjson", ".jsonl")
-ZIP_STARTS = (b"PK\x03\x04", b"PK\x05\x06")
 BODY = {
     "requestBody": {
         "required": True,
         "content": {
-            "application/zip": {"schema": {"type": "string", "format": "binary"}},
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["file"],
-                    "properties": {
-                        "file": {
-                            "type": "array",
-                            "items": {"type": "string", "format": "binary"},
-                            "description": "Images, and zips of images, in any order.",
-                        }
-                    },
-                }
-            },
+            "application/zip": BINARY,
+            "multipart/form-data": form_of_files("Images, and zips of images, in any order."),
             "application/x-ndjson": {
                 "schema": Line.model_json_schema(),  # of each line
                 "example": '{"id": "one", "array": [[0, 0, 0, 0], [0, 255, 255, 0], [0, 0, 255, 0], [0, 0, 255, 0]]}\n',
@@ -112,7 +100,7 @@ async def _form(request: Request, store: ArtifactStore, key: str, settings: Sett
 
 
 def _keep(store: ArtifactStore, key: str, number: int, name: str, source: IO[bytes]) -> Part:
-    part = Part(_kind(name, source.read(len(ZIP_STARTS[0]))), f"input/{number}", name)
+    part = Part(_kind(name, source.read(len(zip_directory.STARTS[0]))), f"input/{number}", name)
     source.seek(0)
     with store.writing(f"{key}/{part.file}") as file:
         shutil.copyfileobj(source, file)
@@ -120,7 +108,7 @@ def _keep(store: ArtifactStore, key: str, number: int, name: str, source: IO[byt
 
 
 def _kind(name: str, start: bytes) -> Literal["zip", "image", "manifest"]:
-    if start in ZIP_STARTS:
+    if start in zip_directory.STARTS:
         return "zip"
     return "manifest" if PurePosixPath(name).suffix.lower() in MANIFEST_SUFFIXES else "image"
 

@@ -20,6 +20,7 @@ from core.settings import Settings
 from core.urls import MOST_CHARACTERS
 from service.asgi import header
 from service.json_body import read_json
+from service.openapi import BINARY, form_of_files
 
 if TYPE_CHECKING:
     from service.outbound import Outbound  # imports httpx: see service.app
@@ -68,19 +69,7 @@ BODY = {
     "requestBody": {
         "required": True,
         "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["file"],
-                    "properties": {
-                        "file": {
-                            "type": "array",
-                            "items": {"type": "string", "format": "binary"},
-                            "description": "Image files; each gets its own answer.",
-                        }
-                    },
-                }
-            },
+            "multipart/form-data": form_of_files("Image files; each gets its own answer."),
             "application/json": {
                 "schema": {
                     "type": "object",
@@ -96,8 +85,8 @@ BODY = {
                 },
                 "example": {"images": [{"array": [[0, 0, 0, 0], [0, 255, 255, 0], [0, 0, 255, 0], [0, 0, 255, 0]]}]},
             },
-            "image/png": {"schema": {"type": "string", "format": "binary"}},
-            "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
+            "image/png": BINARY,
+            "application/octet-stream": BINARY,
         },
     }
 }

@@ -12,6 +12,7 @@ from typing import IO
 from core.errors import InvalidInput
 
 ENTRY, END, END_64, LOCATOR_64 = b"PK\x01\x02", b"PK\x05\x06", b"PK\x06\x06", b"PK\x06\x07"  # signatures
+STARTS = (b"PK\x03\x04", END)  # of a file: its first member, or an empty zip's end
 ENTRY_BYTES, END_BYTES, END_64_BYTES, LOCATOR_64_BYTES = 46, 22, 56, 20
 LONGEST_COMMENT = 2**16 - 1
 UTF_8 = 0x800  # an entry's flag

@@ -6,16 +6,15 @@ import math
 import torch
 
 from core import jobs
+from core.networks import MIN_BATCH_SIZE
 from core.recipe import ResolvedRecipe
 from core.tables import Phase
 from worker import checkpointing, setup, weights
 from worker.setup import Training
 
-SMALLEST = 2  # BatchNorm cannot take a batch of one
-
 
 def can_halve(recipe: ResolvedRecipe) -> bool:
-    return recipe.batch_size >= 2 * SMALLEST
+    return recipe.batch_size >= 2 * MIN_BATCH_SIZE
 
 
 def heed_deaths(training: Training) -> None:

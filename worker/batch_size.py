@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
+from core.networks import MIN_BATCH_SIZE
 from core.recipe import ResolvedRecipe
 from worker.augment import SETS
 from worker.averaging import RAMP
@@ -18,7 +19,6 @@ from worker.train import Run
 
 GAIN = 1.05  # twice the batch must give so many times the images a second
 MOST = 512  # with the rate of smaller ones (core.networks), larger ones learn less for as much work
-SMALLEST = 2  # BatchNorm cannot take a batch of one
 STEPS_AN_EPOCH = 200  # at least, or too few steps are left to learn in
 WARM_UP, TIMED = 6, 6  # steps; a step that is recorded has been so within the warm-up (worker.captured)
 SHOWN = 32  # images, over and over: what is on them takes no time
@@ -39,7 +39,7 @@ def largest_that_helps(seconds_of_step: Callable[[int], float], first: int, most
     Where ``first`` does not fit, the largest of its halves that does.
     """
     size, seconds = first, _try(seconds_of_step, first)
-    while math.isinf(seconds) and size >= 2 * SMALLEST:
+    while math.isinf(seconds) and size >= 2 * MIN_BATCH_SIZE:
         size = most = size // 2
         seconds = _try(seconds_of_step, size)
     while math.isfinite(seconds) and size * 2 <= most:

@@ -5,12 +5,11 @@ import math
 import torch
 
 from core.errors import DatasetInvalid, InvalidRecipe
-from core.networks import NETWORKS, WEIGHT_DECAY
+from core.networks import MIN_BATCH_SIZE, NETWORKS, WEIGHT_DECAY
 from core.recipe import Recipe, ResolvedRecipe
 from worker import devices
 from worker.batch_size import Tried
 
-SMALLEST = 2  # BatchNorm cannot take a batch of one
 # a run sees about so many images, in so many epochs at least and at most; a GPU sees them in a minute
 IMAGES = {"cpu": (120_000, 2, 6), "cuda": (1_650_000, 6, 30)}
 STEPS, STEPS_FROM_NOTHING, FROZEN_STEPS = 120, 240, 600  # at least, as far as this many epochs reach:
@@ -33,8 +32,8 @@ def resolve(
     """``train_samples`` is what there is to train on; ``detail`` and ``style`` are the data set's; ``tried`` is
     the batch size that was found by trying, if one was; ``knows_classes``: the weights' head is one for these classes.
     """
-    if train_samples < SMALLEST:
-        raise DatasetInvalid(f"There are {train_samples} images to train on; at least {SMALLEST} are needed.")
+    if train_samples < MIN_BATCH_SIZE:
+        raise DatasetInvalid(f"There are {train_samples} images to train on; at least {MIN_BATCH_SIZE} are needed.")
     best = tried.batch_size if tried else _batch_size(train_samples)
     batch_size = best if recipe.batch_size == "auto" else recipe.batch_size
     epochs = _epochs(recipe, device, train_samples, batch_size) if recipe.epochs == "auto" else recipe.epochs

@@ -16,7 +16,7 @@ from core.errors import InvalidInput, TooLarge
 from service import zip_directory
 from service.datasets.findings import Code
 
-ZIP_STARTS, GZIP_START = (b"PK\x03\x04", b"PK\x05\x06"), b"\x1f\x8b"
+GZIP_START = b"\x1f\x8b"
 GZIP_SUFFIX = ".gz"
 ENCRYPTED, UTF_8 = 0x1, 0x800  # an entry's flags
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # the others may take any memory to unpack
@@ -53,7 +53,7 @@ def members_of(name: str, file: Path, most: int) -> Iterator[Member]:
     """InvalidInput: the body was to be an archive, and is none. TooLarge: a zip names more than ``most`` files."""
     with file.open("rb") as content:
         start = content.read(4)
-    if start in ZIP_STARTS:
+    if start in zip_directory.STARTS:
         return _in_zip(file, most)
     if _is_tar(file, start):
         return _in_tar(file, start)

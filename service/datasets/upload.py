@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 from core.errors import InvalidInput, UnsupportedType
 from core.settings import Settings
 from service.datasets.unpack import Sent
+from service.openapi import BINARY, form_of_files
 
 ARCHIVES = (
     "application/zip",
@@ -28,23 +29,8 @@ BODY = {
     "requestBody": {
         "required": True,
         "content": {
-            **{
-                kind: {"schema": {"type": "string", "format": "binary"}}
-                for kind in ("application/zip", "application/x-tar", "application/gzip")
-            },
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["file"],
-                    "properties": {
-                        "file": {
-                            "type": "array",
-                            "items": {"type": "string", "format": "binary"},
-                            "description": "One archive, or the data set's files themselves.",
-                        }
-                    },
-                }
-            },
+            **dict.fromkeys(("application/zip", "application/x-tar", "application/gzip"), BINARY),
+            "multipart/form-data": form_of_files("One archive, or the data set's files themselves."),
         },
     }
 }

@@ -12,6 +12,13 @@ from fastapi import FastAPI
 
 SCHEMAS = "#/components/schemas/{model}"  # where a document has them
 EXAMPLES = Path(__file__).parent
+BINARY = {"schema": {"type": "string", "format": "binary"}}  # of a body that is one file
+
+
+def form_of_files(description: str) -> dict[str, Any]:
+    """The schema of a multipart form whose field ``file`` comes once or often."""
+    files = {"type": "array", "items": BINARY["schema"], "description": description}
+    return {"schema": {"type": "object", "required": ["file"], "properties": {"file": files}}}
 
 
 def complete(app: FastAPI, schemas: Mapping[str, Any]) -> None:
