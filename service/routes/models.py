@@ -124,10 +124,6 @@ def _export(service: State, model_id: str) -> Export:
         return exports.get(session, model_id)
 
 
-def _is_over(export: Export) -> bool:
-    return export.status is not ExportStatus.WANTED
-
-
 def _file(service: State, name: str, format: str) -> FileResponse:
     with service.db.read() as session:
         model = models.find_whole(session, name)
