@@ -49,7 +49,9 @@ def read_manifest(store: ArtifactStore, key: str) -> dict[str, Any]:
 
 def fetch_checked(store: ArtifactStore, key: str, name: str) -> Path:
     """The path of a file whose size and sha256 are what the manifest says; Damaged otherwise."""
-    expected = read_manifest(store, key)["files"][name]
+    expected = read_manifest(store, key)["files"].get(name)
+    if expected is None:
+        raise Damaged(f"{key} has no {name}.")
     path = store.fetch(f"{key}/{name}")
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()

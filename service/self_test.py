@@ -21,12 +21,10 @@ GPU_STRANGENESS_TOLERANCE = 1.0
 def self_test(predictor: Predictor, store: ArtifactStore) -> str:
     """What came of it, for people. Damaged: the answers are not those that were recorded when the model was made."""
     model = predictor.model
-    if SELF_TEST_SAMPLES not in model.card["files"]:
-        return "none: the model was made before there were probes"
     probes = read_tensors(store, model.key, SELF_TEST_SAMPLES)
     given, on_gpu = predictor.run(probes["images"]), predictor.engine.startswith("torch-cuda")
     difference = _compare(given.probabilities, probes["probabilities"], GPU_TOLERANCE if on_gpu else TOLERANCE)
-    if (strangeness := probes.get("strangeness")) is not None:  # probes from before it was recorded have none
+    if (strangeness := probes.get("strangeness")) is not None:  # absent where the model has no such score
         tolerance = GPU_STRANGENESS_TOLERANCE if on_gpu else STRANGENESS_TOLERANCE
         _compare_strangeness(given.strangeness, strangeness, tolerance)
     return f"passed: {len(probes['images'])} probes, largest difference {difference:.1g}"

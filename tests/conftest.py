@@ -29,7 +29,7 @@ from core.settings import Settings
 from core.store import LocalStore
 from core.tables import Job, Model, Worker
 from service.app import create_app
-from tests.fakes import DIGITS, model_card, tiny_onnx, until
+from tests.fakes import DIGITS, model_card, self_test_samples, tiny_onnx, until
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # several test processes share the cores
 NOW = 1_800_000_000.0  # tests move time, they do not wait for it
@@ -158,9 +158,11 @@ def published(db: Database, store: LocalStore, digit_weights: npt.NDArray[np.flo
     ) -> Model:
         number = next(numbers)
         key = f"models/model_{number}"
+        graph = tiny_onnx(digit_weights) if onnx is None else onnx
         files = {
             "weights.safetensors": from_tensors({"weights": digit_weights}),
-            "model.onnx": tiny_onnx(digit_weights) if onnx is None else onnx,
+            "model.onnx": graph,
+            **self_test_samples(graph),
             **more,
         }
         listing = write_folder(store, key, files, {"id": f"model_{number}"})

@@ -8,11 +8,14 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
 from core.images import Preparation
 from core.jobs import Claim
-from core.predictor import Images, Outputs
+from core.manifest import from_tensors
+from core.model_files import SELF_TEST_SAMPLES
+from core.predictor import Images, Outputs, softmax
 from core.settings import Settings
 from core.tables import Model
 from worker.launch import Process
@@ -131,6 +134,21 @@ def tiny_onnx(weights: npt.NDArray[np.float32], strange: bool = False) -> bytes:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
     data: bytes = model.SerializeToString()
     return data
+
+
+NO_GRAPH = b"this is no graph"
+
+
+def self_test_samples(graph: bytes) -> dict[str, bytes]:
+    """The file of a real graph's answers to one image, by its name; nothing of NO_GRAPH."""
+    if graph == NO_GRAPH:
+        return {}
+    session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    images = np.full((1, *session.get_inputs()[0].shape[1:]), 100, np.uint8)
+    names = [output.name for output in session.get_outputs()]
+    answers = dict(zip(names, session.run(names, {"images": images}), strict=True))
+    recorded = {"images": images, "probabilities": softmax(answers.pop("logits")), **answers}
+    return {SELF_TEST_SAMPLES: from_tensors(recorded)}
 
 
 def model_card(

@@ -23,7 +23,7 @@ from core.manifest import write_folder
 from core.settings import Settings
 from core.store import LocalStore
 from tests.conftest import NOW, running
-from tests.fakes import model_card, tiny_onnx
+from tests.fakes import model_card, self_test_samples, tiny_onnx
 from tests.mutations import KINDS, Sent
 
 log = logging.getLogger("fuzz")
@@ -58,7 +58,8 @@ def publish(settings: Settings) -> None:
     db = Database(settings.resolved_database_url)
     db.migrate()
     graph = tiny_onnx(np.random.default_rng(0).normal(0, 0.01, (784, 10)).astype(np.float32))
-    listing = write_folder(LocalStore(settings.data_dir), "models/model_1", {"model.onnx": graph}, {"id": "model_1"})
+    files = {"model.onnx": graph} | self_test_samples(graph)
+    listing = write_folder(LocalStore(settings.data_dir), "models/model_1", files, {"id": "model_1"})
     with db.write() as session:
         models.publish(session, "model_1", "job_1", "models/model_1", model_card() | {"files": listing}, NOW)
     db.close()

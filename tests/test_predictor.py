@@ -15,7 +15,7 @@ from core.predictor import OnnxPredictor, softmax, temperature_of, warm_up
 from core.store import LocalStore
 from core.tables import Model
 from tests.conftest import DIGIT_FILES
-from tests.fakes import DIGITS, FakePredictor, model_card
+from tests.fakes import DIGITS, NO_GRAPH, FakePredictor, model_card
 
 Published = Callable[..., Model]
 
@@ -146,7 +146,7 @@ def test_a_model_without_its_files_is_not_found(published: Published, store: Loc
 
 def test_a_file_that_is_no_graph_is_refused(published: Published, store: LocalStore) -> None:
     with pytest.raises(Exception, match=r"(?i)protobuf"):
-        OnnxPredictor(published(onnx=b"this is no graph"), store, threads=1)
+        OnnxPredictor(published(onnx=NO_GRAPH), store, threads=1)
 
 
 def test_large_logits_do_not_overflow() -> None:

@@ -23,7 +23,7 @@ from core.tables import Model, Worker
 from service import checks
 from service.checks import StoreCheck
 from tests.conftest import running
-from tests.fakes import answered
+from tests.fakes import NO_GRAPH, answered
 
 Published = Callable[..., Model]
 
@@ -65,7 +65,7 @@ async def test_with_a_model_and_a_worker_everything_is_ready(
     assert (answer.json()["status"], answer.json()["failing"]) == ("ready", [])
     assert answer.json()["checks"]["model"]["model_id"] == model.id
     assert answer.json()["checks"]["model"]["engine"] == "onnxruntime-cpu"
-    assert answer.json()["checks"]["model"]["self_test"].startswith("none: ")
+    assert answer.json()["checks"]["model"]["self_test"].startswith("passed: 1 probes")
     assert answer.json()["checks"]["target"] == {"ok": True}
 
 
@@ -86,7 +86,7 @@ async def test_a_new_model_that_cannot_be_loaded_is_told_while_the_old_one_serve
     old = published()
     start_worker(db, time.time())
     async with running(settings) as http:
-        broken = published(onnx=b"this is no graph")
+        broken = published(onnx=NO_GRAPH)
 
         async def told() -> bool:
             return bool((await http.get("/readyz")).json()["checks"]["target"].get("model_id") == broken.id)
@@ -127,7 +127,7 @@ async def test_a_model_that_answers_its_probes_otherwise_is_refused_and_the_reas
 async def test_with_only_a_refused_model_nothing_is_ready_and_the_reason_is_told(
     settings: Settings, published: Published
 ) -> None:
-    broken = published(onnx=b"this is no graph")
+    broken = published(onnx=NO_GRAPH)
     async with running(settings) as http:
         answer = await http.get("/readyz")
     assert (answer.status_code, answer.json()["status"]) == (503, "not ready")

@@ -16,7 +16,7 @@ from core.settings import Settings
 from core.store import LocalStore
 from core.tables import Model
 from tests.conftest import running
-from tests.fakes import answered
+from tests.fakes import NO_GRAPH, answered
 
 Published = Callable[..., Model]
 
@@ -208,7 +208,7 @@ async def test_the_model_that_answers_in_the_place_of_a_refused_one_is_not_delet
 ) -> None:
     old = published(accuracy=0.5)
     async with running(settings) as http:
-        broken = published(onnx=b"this is no graph")
+        broken = published(onnx=NO_GRAPH)
 
         async def refused() -> bool:
             return broken.id in (await http.get("/readyz")).text

@@ -19,7 +19,7 @@ from core.tables import Model
 from service.json_body import read_json
 from service.self_test import self_test
 from tests.conftest import DIGIT_FILES, running
-from tests.fakes import answered, until
+from tests.fakes import NO_GRAPH, answered, until
 
 Published = Callable[..., Model]
 SEVEN = DIGIT_FILES[7].read_bytes()
@@ -438,7 +438,7 @@ async def test_a_model_that_cannot_be_loaded_leaves_the_old_one_answering(
 ) -> None:
     old = published()
     async with running(settings) as http:
-        broken = published(onnx=b"this is no graph")
+        broken = published(onnx=NO_GRAPH)
 
         async def tried() -> bool:
             return broken.id in (await http.get("/readyz")).text
@@ -488,7 +488,7 @@ async def test_a_model_that_is_not_there_is_not_found(http: httpx.AsyncClient, n
 async def test_a_model_that_cannot_be_loaded_says_why_and_the_others_answer(
     settings: Settings, published: Published
 ) -> None:
-    broken = published(onnx=b"this is no graph")
+    broken = published(onnx=NO_GRAPH)
     good = published()
     async with running(settings) as http:
         answer = await ask(http, broken.id)

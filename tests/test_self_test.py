@@ -14,7 +14,7 @@ from core.predictor import OnnxPredictor, Outputs
 from core.store import LocalStore
 from core.tables import Model
 from service.self_test import GPU_TOLERANCE, TOLERANCE, self_test
-from tests.fakes import FakePredictor, image_of
+from tests.fakes import NO_GRAPH, FakePredictor, image_of
 
 Published = Callable[..., Model]
 IMAGES = np.stack([image_of(digit) for digit in (1, 7)])
@@ -29,9 +29,9 @@ def probes(wanted: npt.NDArray[np.float32]) -> dict[str, bytes]:
 def tested(published: Published, store: LocalStore) -> Callable[..., str]:
     """The test of a model that answers ``RIGHT`` and whose recorded answers are those given."""
 
-    def run(wanted: npt.NDArray[np.float32] | None, engine: str = "fake") -> str:
+    def run(wanted: npt.NDArray[np.float32], engine: str = "fake") -> str:
         predictor = FakePredictor()
-        predictor.model = published(more={} if wanted is None else probes(wanted))
+        predictor.model = published(more=probes(wanted))
         predictor.engine = engine
         return self_test(predictor, store)
 
@@ -45,8 +45,11 @@ def test_a_model_that_answers_as_recorded_passes(tested: Tested) -> None:
     assert tested(RIGHT) == "passed: 2 probes, largest difference 0"
 
 
-def test_a_model_from_before_there_were_probes_is_noted(tested: Tested) -> None:
-    assert tested(None).startswith("none: ")
+def test_a_model_without_recorded_answers_is_refused(published: Published, store: LocalStore) -> None:
+    predictor = FakePredictor()
+    predictor.model = published(onnx=NO_GRAPH)
+    with pytest.raises(Damaged, match="model_1 has no self_test_samples"):
+        self_test(predictor, store)
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ def _of_array(array: Numbers) -> Source:
 
 
 def outputs_of(predictor: Predictor) -> list[str]:
-    """Their names. Models from before strangeness was fitted, and those it could not be fitted for, have none."""
+    """Their names. A model that strangeness could not be fitted for has none."""
     return [PROBABILITIES, LABELS, *([STRANGENESS] if predictor.tells_strangeness else [])]
 
 

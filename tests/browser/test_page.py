@@ -16,6 +16,7 @@ from core.jobs import Claim
 from core.manifest import to_json
 from core.tables import Model, Phase
 from tests.datafiles import zipped
+from tests.fakes import NO_GRAPH
 from tests.integration.conftest import Programs, wait_for
 from tests.setfiles import pets
 from tests.test_report_page import report_of
@@ -273,7 +274,7 @@ def test_a_model_is_promoted_and_rolled_back(page: Page, programs: Programs, pub
 
 def test_a_refused_model_is_told_of(page: Page, programs: Programs, published: Published) -> None:
     published()
-    broken = published(onnx=b"this is no graph", publish="manual")
+    broken = published(onnx=NO_GRAPH, publish="manual")
     programs.start("service")
     page.goto(f"/#/models/{broken.id}")
     page.get_by_role("button", name="Serve this model").click()

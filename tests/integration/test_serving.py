@@ -17,7 +17,7 @@ import torch
 from core.network import ServingGraph, build
 from core.tables import Model
 from tests.conftest import DIGIT_FILES
-from tests.fakes import DIGIT_PREPARATION
+from tests.fakes import DIGIT_PREPARATION, NO_GRAPH
 from tests.integration.conftest import Programs, wait_for
 from worker.export import export_onnx
 
@@ -79,7 +79,7 @@ def test_no_request_fails_while_models_come_are_refused_and_go_back(programs: Pr
     with asked_without_a_pause(programs) as answers:
         second = published()
         programs.served(second.id)
-        refused(programs, published(onnx=b"this is no graph"))
+        refused(programs, published(onnx=NO_GRAPH))
         programs.served(second.id)
         programs.http.put("/models/aliases/serving", json={"model": first.id})
         programs.served(first.id)
@@ -136,7 +136,7 @@ def test_a_restart_with_a_refused_target_goes_on_with_what_served_before(
 ) -> None:
     good = published()
     programs.start("service")
-    broken = published(onnx=b"this is no graph")
+    broken = published(onnx=NO_GRAPH)
     refused(programs, broken)
     programs.children[0].terminate()
     programs.children[0].wait(20)
