@@ -143,7 +143,7 @@ def _takes_over(session: Session, card: dict[str, Any]) -> tuple[bool, str]:
     ``if_better`` compares test accuracies, which only the same test images allow. A model that was tested on others is
     not known to be better, so that the one in service stays.
     """
-    policy = card["recipe"].get("publish", "always")
+    policy = card["recipe"]["publish"]
     if policy == "always":
         return True, "publish is always"
     if policy == "manual":

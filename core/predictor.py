@@ -13,7 +13,6 @@ import onnxruntime
 
 from core.images import Preparation
 from core.manifest import fetch_checked
-from core.model_files import FP32_GRAPH
 from core.store import ArtifactStore
 from core.tables import Model
 
@@ -26,7 +25,7 @@ Strangeness = npt.NDArray[np.float32]  # n; about 0 for images like those of the
 @dataclass(frozen=True)
 class Outputs:
     probabilities: Probabilities
-    strangeness: Strangeness | None = None  # models from before it was fitted (worker.familiarity) have none
+    strangeness: Strangeness | None = None  # none where it could not be fitted (worker.familiarity)
 
 
 class Predictor(Protocol):
@@ -39,7 +38,7 @@ class Predictor(Protocol):
     engine: str
 
     @property
-    def tells_strangeness(self) -> bool: ...  # models from before it was fitted do not, nor where it could not be
+    def tells_strangeness(self) -> bool: ...  # not where it could not be fitted
 
     def run(self, images: Images) -> Outputs: ...
 
@@ -99,21 +98,21 @@ def _session(path: Path, threads: int, spin_us: int) -> Any:
 
 
 def graph_of(model: Model) -> str:
-    """The file that serves on a CPU (worker.serving). Models from before there was a choice have one graph."""
-    return str(model.card.get("serving", {}).get("file", FP32_GRAPH))
+    """The file that serves on a CPU (worker.serving)."""
+    return str(model.card["serving"]["file"])
 
 
 def temperature_of(model: Model) -> float:
     """What logits are divided by, so that probabilities are right as often as they say; 1: as the network gives them.
 
-    Fitted when the model was made (worker.calibrate). Models from before that have none.
+    Fitted when the model was made (worker.calibrate).
     """
-    return float(model.card.get("calibration", {}).get("temperature", 1.0))
+    return float(model.card["calibration"]["temperature"])
 
 
 def threshold_of(model: Model) -> float:
     """What the strangeness is divided by that the graph tells: 1, but where that graph is in int8 (worker.publish)."""
-    return float(model.card.get("serving", {}).get("strangeness_threshold", 1.0))
+    return float(model.card["serving"].get("strangeness_threshold", 1.0))
 
 
 def softmax(logits: npt.NDArray[np.float32]) -> Probabilities:

@@ -38,7 +38,7 @@ def announce(session: Session, event: Event) -> None:
     if event.kind not in KINDS:
         return
     job = session.execute(select(Job.recipe, Job.status, Job.model_id).where(Job.id == event.job_id)).one()
-    webhook = job.recipe.get("webhook")  # rows from before webhooks have no such field
+    webhook = job.recipe["webhook"]
     if webhook is None:
         return
     told = {event.kind} | ({"done"} if event.kind == "status" and job.status in ENDED else set())

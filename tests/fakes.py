@@ -172,6 +172,8 @@ def model_card(
         "best_epoch": 1,
         "per_class": [],
         "confusion": [],
+        "serving": {"file": "model.onnx", "precision": "fp32"},
+        "calibration": {"temperature": 1.0},
         "device": {"type": "cpu"},
         "versions": {},
     } | more

@@ -95,6 +95,7 @@ def finish_epoch(
         "validation_images": images,
         "validation_accuracy": accuracy,
         "validation_loss": loss,
+        "features_s": 0.0,
     }
     training.history = [*training.history, metrics]
     momentum = {"0.momentum_buffer": np.full((2, 3), number, np.float32)}

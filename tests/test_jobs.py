@@ -344,7 +344,7 @@ def test_the_schema_itself_holds_every_way_through_the_states(
     about = {"worker_id": "worker_a", "model_id": "model_1", "error": {"code": "internal"}}  # as the states need it
     with db.write() as session:
         jobs.register(session, Worker(id="worker_a", host="here", pid=1, started_at=NOW, beat_at=NOW))
-        card = {"dataset": "digits", "metrics": {"test_accuracy": 0.9}, "recipe": {}}
+        card = {"dataset": "digits", "metrics": {"test_accuracy": 0.9}, "recipe": {"publish": "always"}}
         models.publish(session, "model_1", job.id, "models/model_1", card, NOW)
         session.execute(delete(Job))
         session.add(Job(id="job_1", status=before, recipe={}, created_at=NOW, **about))

@@ -134,13 +134,6 @@ def test_where_nothing_serves_only_manual_waits_for_a_person(
     assert (target is not None and target.model.id == model.id) is serves
 
 
-def test_a_model_from_before_there_were_policies_takes_over(db: Database) -> None:
-    card = model_card() | {"files": {}, "recipe": {}}
-    with db.write() as session:
-        models.publish(session, "model_old", "job_old", "models/old", card, NOW)
-    assert named(db, "serving") == "model_old"
-
-
 def test_if_better_looks_at_what_serves_and_not_at_the_best(db: Database, published: Published) -> None:
     published(accuracy=0.95)
     published(accuracy=0.8)

@@ -11,7 +11,7 @@ from PIL import Image
 from core.errors import Damaged, NotFound
 from core.images import Pixels, normalize_digit
 from core.manifest import from_tensors, write_folder
-from core.predictor import OnnxPredictor, softmax, temperature_of, warm_up
+from core.predictor import OnnxPredictor, softmax, warm_up
 from core.store import LocalStore
 from core.tables import Model
 from tests.conftest import DIGIT_FILES
@@ -113,11 +113,6 @@ def test_torch_divides_by_the_temperature_too(store: LocalStore) -> None:
     assert np.abs(roots - plain).max() > 1e-3
     halved = TorchPredictor(calibrated(model, 2.0), store, "cpu").run(digits()).probabilities
     np.testing.assert_allclose(halved, roots, atol=1e-6)
-
-
-@pytest.mark.parametrize("card", [{}, {"calibration": {}}, {"calibration": {"temperature": 1.0}}])
-def test_a_model_without_a_temperature_answers_as_its_network_does(card: dict[str, object]) -> None:
-    assert temperature_of(Model(card=card)) == 1
 
 
 def test_what_the_card_says_is_known(published: Published, store: LocalStore) -> None:

@@ -13,6 +13,7 @@ import torch
 from core import exports
 from core.db import Database
 from core.manifest import from_tensors
+from core.model_files import TORCH_EXPORT
 from core.network import ServingGraph, build, to_arrays
 from core.settings import Settings
 from core.store import LocalStore
@@ -70,15 +71,15 @@ def test_a_program_that_answers_otherwise_is_found(network: torch.nn.Module, dig
     assert parity(program, graphs[1], digits) > 0.01
 
 
-def test_what_cannot_be_checked_is_not_written(
-    published: Published, settings: Settings, store: LocalStore, tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
-    published()
+@pytest.mark.usefixtures("model")
+def test_a_program_that_differs_from_the_network_is_not_written(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(torch_export, "PARITY_TOLERANCE", -1.0)
     monkeypatch.setenv("TUNESERVE_DATA_DIR", str(settings.data_dir))
     monkeypatch.setattr(sys, "argv", ["torch_export", "latest", str(tmp_path / "m.pt2")])
     assert main() == 1
-    assert "before models had probes" in capsys.readouterr().err
+    assert "differs from the network" in capsys.readouterr().err
     monkeypatch.setattr(sys, "argv", ["torch_export", "model_none"])
     assert main() == 1
     assert "model_none" in capsys.readouterr().err
@@ -96,17 +97,17 @@ def test_kept_for_those_who_ask_it_lies_beside_the_models_files(
     want(db, model.id)
     assert keep(model.id, settings, database_url, monkeypatch) == 0
     assert status_of(db, model.id) == ("made", None)
-    assert torch.export.load(store.fetch(f"{model.key}/{exports.PROGRAM}"))
+    assert torch.export.load(store.fetch(f"{model.key}/{TORCH_EXPORT}"))
 
 
 def test_why_there_is_none_is_said_to_those_who_ask(
-    published: Published, settings: Settings, db: Database, database_url: str, monkeypatch: pytest.MonkeyPatch
+    model: Model, settings: Settings, db: Database, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = published()
+    monkeypatch.setattr(torch_export, "PARITY_TOLERANCE", -1.0)
     want(db, model.id)
     assert keep(model.id, settings, database_url, monkeypatch) == 1
     status, reason = status_of(db, model.id)
-    assert (status, "before models had probes" in (reason or "")) == ("failed", True)
+    assert (status, "differs from the network" in (reason or "")) == ("failed", True)
 
 
 def want(db: Database, model_id: str) -> None:

@@ -74,7 +74,7 @@ def resume(training: Training, after_an_epoch: bool = False) -> str | None:
     training.state = read_tensors(training.store, row.key, TRAINING_STATE)
     training.history = manifest["history"]
     training.since_attempt = row.attempt if row.job_id == claim.job_id else 0
-    training.features_s = training.history[-1].get("features_s", 0.0) if training.history else 0.0
+    training.features_s = training.history[-1]["features_s"] if training.history else 0.0
     training.recipe = ResolvedRecipe.model_validate(manifest["recipe"] | {"device": str(training.device)})
     message = f"resumed from {row.id}, after step {row.step}"
     recipe = training.recipe.model_dump(mode="json")

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from core import exports, models
 from core.db import Database
-from core.errors import Conflict, InternalFailure, TuneserveError
+from core.errors import InternalFailure, TuneserveError
 from core.images import Preparation
 from core.manifest import read_tensors
 from core.model_files import CARD, SELF_TEST_SAMPLES, TORCH_EXPORT, WEIGHTS
@@ -86,11 +86,9 @@ def _keep(settings: Settings, db: Database, model_id: str) -> int:
 def export(model: Model, store: ArtifactStore) -> tuple[bytes, float]:
     """The file, and how far its probabilities for the model's probes, real test images, are from the network's.
 
-    The program takes ``images`` uint8 [n, h, w, c] and gives logits, float [n, classes]. Conflict: the model has no
-    probes; InternalFailure: the difference is too large.
+    The program takes ``images`` uint8 [n, h, w, c] and gives logits, float [n, classes]. InternalFailure: the
+    difference is too large.
     """
-    if SELF_TEST_SAMPLES not in model.card["files"]:
-        raise Conflict(f"{model.id} was made before models had probes, by which the program could be checked.")
     graph = _graph(model, store)
     images = torch.from_numpy(read_tensors(store, model.key, SELF_TEST_SAMPLES)["images"])
     about = {"id": model.id, "classes": model.card["classes"], "preparation": model.card["preparation"]}

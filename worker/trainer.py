@@ -302,7 +302,7 @@ def _timing(training: Training) -> dict[str, Any]:
     report, history = training.report, training.history
     reached = {
         str(mark): next(
-            (m["train_s"] + m.get("features_s", 0.0) for m in history if (m["validation_accuracy"] or 0) >= mark), None
+            (m["train_s"] + m["features_s"] for m in history if (m["validation_accuracy"] or 0) >= mark), None
         )
         for mark in ACCURACY_MARKS
     }
