@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import exists, func, select, update
 from sqlalchemy.orm import Session
 
+from core.claims import claim_next
 from core.errors import ClaimLost, Conflict, JobFailure, NotFound, Overloaded, WorkerLost
 from core.jobs import describe
 from core.tables import Batch, BatchStatus, Worker
@@ -110,29 +111,19 @@ def has_files(batch: Batch) -> bool:
 
 
 def claim(session: Session, worker_id: str, now: float) -> Claim | None:
-    """Take the oldest waiting batch, or None. Two workers never get the same one."""
-    oldest = (
-        select(Batch.id)
-        .where(Batch.status == BatchStatus.QUEUED)
-        .order_by(Batch.created_at, Batch.id)
-        .limit(1)
-        .with_for_update(skip_locked=True)
-        .scalar_subquery()
+    """Claim the oldest queued batch; None if none is queued."""
+    batch = claim_next(
+        session,
+        Batch,
+        waiting=[Batch.status == BatchStatus.QUEUED],
+        order_by=[Batch.created_at, Batch.id],
+        status=BatchStatus.RUNNING,
+        worker_id=worker_id,
+        attempt=Batch.attempt + 1,
+        started_at=func.coalesce(Batch.started_at, now),
+        beat_at=now,
     )
-    taken = session.execute(
-        update(Batch)
-        .where(Batch.id == oldest, Batch.status == BatchStatus.QUEUED)
-        .values(
-            status=BatchStatus.RUNNING,
-            worker_id=worker_id,
-            attempt=Batch.attempt + 1,
-            started_at=func.coalesce(Batch.started_at, now),
-            beat_at=now,
-        )
-        .returning(Batch.id, Batch.attempt)
-        .execution_options(synchronize_session=False)
-    ).one_or_none()
-    return None if taken is None else Claim(taken.id, taken.attempt)
+    return None if batch is None else Claim(batch.id, batch.attempt)
 
 
 def record(session: Session, claim: Claim, now: float, **columns: Any) -> None:

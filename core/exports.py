@@ -4,9 +4,9 @@ The wish is a row, and whoever works on it may be killed at any moment: the wish
 workers may make the same file at once; it is stored whole, and is as good from either.
 """
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from core.claims import claim_next
 from core.models import find_whole
 from core.tables import Export, ExportStatus, Model
 
@@ -31,14 +31,16 @@ def get(session: Session, model_id: str) -> Export:
     return session.get_one(Export, model_id)
 
 
-def begin(session: Session) -> str | None:
-    """The model whose program is to be made next, one try of it counted; None if none is wanted."""
-    wanted = select(Export).where(Export.status == ExportStatus.WANTED).order_by(Export.wanted_at).limit(1)
-    export = session.scalar(wanted.with_for_update(skip_locked=True))
-    if export is None:
-        return None
-    export.tries += 1
-    return export.model_id
+def claim(session: Session) -> str | None:
+    """Count an attempt of the export that has waited longest and return its model's id; None if none waits."""
+    export = claim_next(
+        session,
+        Export,
+        waiting=[Export.status == ExportStatus.WANTED],
+        order_by=[Export.wanted_at, Export.model_id],
+        tries=Export.tries + 1,
+    )
+    return None if export is None else export.model_id
 
 
 def made(session: Session, model_id: str) -> None:

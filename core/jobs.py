@@ -13,6 +13,7 @@ from sqlalchemy import exists, func, select, update
 from sqlalchemy.orm import Session
 
 from core import events
+from core.claims import claim_next
 from core.clocks import shared_now
 from core.errors import ClaimLost, InvalidInput, JobFailure, NotFound, OutOfMemory, Overloaded, WorkerLost
 from core.ids import new_id
@@ -95,38 +96,28 @@ def count_by_status(session: Session) -> dict[JobStatus, int]:
 
 
 def claim(session: Session, worker_id: str, now: float) -> Claim | None:
-    """Take the oldest of the waiting jobs with the highest priority, or None. Two workers never get the same one."""
-    oldest = (
-        select(Job.id)
-        .where(Job.status == JobStatus.QUEUED)
-        .order_by(Job.priority.desc(), Job.created_at, Job.id)
-        .limit(1)
-        .with_for_update(skip_locked=True)
-        .scalar_subquery()
+    """Claim the oldest of the queued jobs with the highest priority; None if none is queued."""
+    job = claim_next(
+        session,
+        Job,
+        waiting=[Job.status == JobStatus.QUEUED],
+        order_by=[Job.priority.desc(), Job.created_at, Job.id],
+        status=JobStatus.RUNNING,
+        worker_id=worker_id,
+        attempt=Job.attempt + 1,
+        started_at=func.coalesce(Job.started_at, now),
+        claimed_at=now,
+        beat_at=now,
+        wanted=None,
+        phase=None,
+        phases=[],
+        progress={},
+        estimated_finish=None,
     )
-    taken = session.execute(
-        update(Job)
-        .where(Job.id == oldest, Job.status == JobStatus.QUEUED)
-        .values(
-            status=JobStatus.RUNNING,
-            worker_id=worker_id,
-            attempt=Job.attempt + 1,
-            started_at=func.coalesce(Job.started_at, now),
-            claimed_at=now,
-            beat_at=now,
-            wanted=None,
-            phase=None,
-            phases=[],
-            progress={},
-            estimated_finish=None,
-        )
-        .returning(Job.id, Job.attempt)
-        .execution_options(synchronize_session=False)
-    ).one_or_none()
-    if taken is None:
+    if job is None:
         return None
-    events.append(session, taken.id, "status", {"status": JobStatus.RUNNING, "attempt": taken.attempt}, now)
-    return Claim(taken.id, taken.attempt)
+    events.append(session, job.id, "status", {"status": JobStatus.RUNNING, "attempt": job.attempt}, now)
+    return Claim(job.id, job.attempt)
 
 
 def beat(session: Session, claim: Claim, now: float) -> Job:

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from sqlalchemy import ColumnElement, delete, exists, select, update
 from sqlalchemy.orm import Session
 
+from core.claims import claim_next
 from core.ids import new_id
 from core.tables import ENDED, Delivery, Event, Job
 
@@ -64,24 +65,15 @@ def any_due(session: Session, now: float, busy: Collection[str] = ()) -> bool:
 
 
 def take(session: Session, now: float, lease_s: float, busy: Collection[str] = ()) -> Taken | None:
-    """The delivery that is due for longest, to none of the ``busy`` hosts, or None. Nobody else gets it before the
-    lease ends.
-    """
-    due = (
-        select(Delivery.id)
-        .where(*_due(now, busy))
-        .order_by(Delivery.due_at, Delivery.id)
-        .limit(1)
-        .with_for_update(skip_locked=True)
-        .scalar_subquery()
+    """Claim the delivery that has been due longest, to none of the ``busy`` hosts, until the lease ends; or None."""
+    row = claim_next(
+        session,
+        Delivery,
+        waiting=_due(now, busy),
+        order_by=[Delivery.due_at, Delivery.id],
+        tries=Delivery.tries + 1,
+        due_at=now + lease_s,
     )
-    row = session.execute(
-        update(Delivery)
-        .where(Delivery.id == due, Delivery.done_at.is_(None), Delivery.due_at <= now)
-        .values(tries=Delivery.tries + 1, due_at=now + lease_s)
-        .returning(Delivery.id, Delivery.job_id, Delivery.tries, Delivery.payload, Delivery.host)
-        .execution_options(synchronize_session=False)
-    ).one_or_none()
     if row is None:
         return None
     webhook = session.scalars(select(Job.recipe).where(Job.id == row.job_id)).one()["webhook"]

@@ -47,6 +47,7 @@ CORE_ROWS = (
         "core.migrations*",
     ),
     (
+        "core.claims",
         "core.control",
         "core.jobs",
         "core.batches",

@@ -1,4 +1,4 @@
-"""worker.batches: what becomes of the batch beside a worker's job, whatever becomes of its process."""
+"""worker.process_slot: what becomes of the batch beside a worker's job, whatever becomes of its process."""
 
 import errno
 import os
@@ -15,11 +15,12 @@ from core.tables import Batch, BatchStatus, Worker
 from tests.batchfiles import OPTIONS
 from tests.conftest import NOW
 from tests.fakes import FakeLauncher, FakeProcess
-from worker.batches import BatchSlot
 from worker.launch import Process
 from worker.loop import WorkerLoop
+from worker.process_slot import BatchWork, ProcessSlot
 from worker.stop import Stop
 
+Slot = ProcessSlot[Claim]
 BATCH, WORKER = "batch_1", "worker_a"
 KILLED = -signal.SIGKILL
 
@@ -38,16 +39,23 @@ class Setting:
                 jobs.register(session, Worker(id=worker, host="here", pid=1, started_at=NOW, beat_at=NOW))
             batches.enqueue(session, BATCH, OPTIONS, 10, NOW, 9)
 
-    def slot(self, *processes: Process) -> BatchSlot:
+    def slot(self, *processes: Process) -> Slot:
         left = iter(processes)
 
         def launch(claim: Claim, settings: Settings) -> Process:
             self.claims.append(claim)
             return next(left)
 
-        return BatchSlot(self.settings, self.db, WORKER, self.stop, lambda: self.now, launch)
+        return self.slot_of(launch)
 
-    def tend(self, slot: BatchSlot, times: int) -> None:
+    def slot_of(self, launch: Callable[[Claim, Settings], Process]) -> Slot:
+        work = BatchWork(self.settings, self.db, WORKER, self.clock, launch)
+        return ProcessSlot(work, self.stop, self.clock, self.settings.poll_s)
+
+    def clock(self) -> float:
+        return self.now
+
+    def tend(self, slot: Slot, times: int) -> None:
         for _ in range(times):
             slot.tend()
             self.now += self.settings.poll_s
@@ -119,7 +127,7 @@ def test_a_process_that_says_nothing_has_died_even_with_exit_code_0(it: Setting)
 
 
 def test_a_process_that_cannot_even_be_started_counts_as_a_death(it: Setting) -> None:
-    it.tend(BatchSlot(it.settings, it.db, WORKER, it.stop, lambda: it.now, no_space), 9)
+    it.tend(it.slot_of(no_space), 9)
     error = it.batch.error
     assert error is not None
     assert (it.batch.status, it.batch.attempt, error["code"]) == (BatchStatus.FAILED, 3, "disk_full")

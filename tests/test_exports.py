@@ -1,4 +1,4 @@
-"""core.exports, worker.exports and GET /models/{name}/content: a file that a worker makes when somebody asks for it."""
+"""core.exports, worker.process_slot and GET /models/{name}/content: a file that a worker makes on request."""
 
 import asyncio
 import signal
@@ -9,13 +9,14 @@ import pytest
 
 from core import exports, jobs
 from core.db import Database
+from core.model_files import TORCH_EXPORT
 from core.settings import Settings
 from core.store import LocalStore
 from core.tables import Model, Worker
 from tests.conftest import NOW
 from tests.fakes import FakeProcess
-from worker.exports import TIMEOUT_S, ExportSlot
 from worker.launch import Process
+from worker.process_slot import EXPORT_TIMEOUT_S, ExportClaim, ExportWork, ProcessSlot
 from worker.stop import Stop
 
 Published = Callable[..., Model]
@@ -39,16 +40,20 @@ class Setting:
         with self.db.write() as session:
             exports.want(session, self.model.id, NOW)
 
-    def slot(self, *processes: Process) -> ExportSlot:
+    def slot(self, *processes: Process) -> ProcessSlot[ExportClaim]:
         left = iter(processes)
 
         def launch(model_id: str, settings: Settings) -> Process:
             self.asked.append(model_id)
             return next(left)
 
-        return ExportSlot(self.settings, self.db, self.stop, lambda: self.now, launch)
+        work = ExportWork(self.settings, self.db, self.clock, launch)
+        return ProcessSlot(work, self.stop, self.clock, self.settings.poll_s)
 
-    def tend(self, slot: ExportSlot, times: int) -> None:
+    def clock(self) -> float:
+        return self.now
+
+    def tend(self, slot: ProcessSlot[ExportClaim], times: int) -> None:
         for _ in range(times):
             slot.tend()
             self.now += self.settings.poll_s
@@ -89,7 +94,7 @@ def test_one_that_hangs_is_killed(it: Setting) -> None:
     process = FakeProcess(0, alive=99)
     slot = it.slot(process, FakeProcess(0, on_look=it.made))
     it.tend(slot, 1)
-    it.now += TIMEOUT_S
+    it.now += EXPORT_TIMEOUT_S
     it.tend(slot, 5)
     assert (process.signals, it.standing[0]) == ([signal.SIGKILL], "made")
 
@@ -126,7 +131,7 @@ def worker(db: Database) -> None:
 async def test_whoever_asks_waits_until_it_is_made(http: httpx.AsyncClient, it: Setting, store: LocalStore) -> None:
     asking = asyncio.create_task(http.get(f"/models/latest/{PROGRAM}"))
     await asyncio.sleep(0.3)
-    store.put(f"{it.model.key}/{exports.PROGRAM}", b"a program")
+    store.put(f"{it.model.key}/{TORCH_EXPORT}", b"a program")
     it.made()
     answer = await asking
     assert (answer.status_code, answer.content) == (200, b"a program")

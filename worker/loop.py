@@ -19,10 +19,9 @@ from core.jobs import Claim
 from core.settings import Settings
 from core.tables import OWNED, Job, JobStatus, Worker
 from worker import memory
-from worker.batches import BatchSlot
 from worker.exit_codes import EXIT_INTERRUPTED
-from worker.exports import ExportSlot
 from worker.launch import Launcher, Process, not_started, start_trainer
+from worker.process_slot import BatchWork, ExportWork, ProcessSlot
 from worker.stop import Stop
 from worker.sweep import Sweep
 
@@ -55,8 +54,8 @@ class WorkerLoop:
         self._beat_due = monotonic()
         self._steadiness = Steadiness(settings.lease_s, clock, monotonic)
         self.id = new_id("worker", clock())
-        self._batches = BatchSlot(settings, db, self.id, self.stop, clock)
-        self._exports = ExportSlot(settings, db, self.stop, clock)
+        self._batches = ProcessSlot(BatchWork(settings, db, self.id, clock), self.stop, clock, settings.poll_s)
+        self._exports = ProcessSlot(ExportWork(settings, db, clock), self.stop, clock, settings.poll_s)
         self._sweep = Sweep(settings, db, clock)
 
     def run(self) -> None:
