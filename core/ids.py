@@ -1,7 +1,39 @@
-"""Names for new rows: time first, so that they sort by age, then enough chance that no two meet."""
+"""Build and parse the ids of rows: time first, so that they sort by age, then enough chance that no two meet.
 
+A model's or a checkpoint's id is made of its job's, so that files whose row was never written still name their job.
+"""
+
+import re
 import secrets
+from typing import Literal
+
+Kind = Literal["job", "model", "batch", "worker", "delivery", "key"]
+MODEL_ID = r"model_[0-9a-z_]{1,60}"
 
 
-def new_id(kind: str, now: float) -> str:
+def new_id(kind: Kind, now: float) -> str:
     return f"{kind}_{int(now * 1000):011x}{secrets.token_hex(5)}"
+
+
+def model_id(job_id: str, attempt: int) -> str:
+    """Return the id of the model that this attempt publishes."""
+    return f"model_{_without_kind(job_id)}_{attempt}"
+
+
+def checkpoint_id(job_id: str, attempt: int, step: int) -> str:
+    return f"ckpt_{_without_kind(job_id)}_{attempt}_{step}"
+
+
+def publisher(model: str) -> tuple[str, int] | None:
+    """Return the job id and the attempt in a model's id; None if no job of ours made it."""
+    found = re.fullmatch(r"model_(\w+)_(\d+)", model, re.ASCII)
+    return (f"job_{found[1]}", int(found[2])) if found else None
+
+
+def is_model_id(name: str) -> bool:
+    """Whether a model's id, rather than an alias, can begin like this."""
+    return name.startswith("model_")
+
+
+def _without_kind(job_id: str) -> str:
+    return job_id.removeprefix("job_")

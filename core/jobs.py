@@ -16,7 +16,7 @@ from core import events
 from core.claims import claim_next
 from core.clocks import shared_now
 from core.errors import ClaimLost, InvalidInput, JobFailure, NotFound, OutOfMemory, Overloaded, WorkerLost
-from core.ids import new_id
+from core.ids import is_model_id, new_id
 from core.recipe import Recipe
 from core.tables import ENDED, OWNED, TRANSITIONS, Job, JobStatus, Model, Worker
 
@@ -42,7 +42,7 @@ def enqueue(session: Session, recipe: Recipe, now: float, queue_limit: int, retr
     waiting = session.scalar(select(func.count()).where(Job.status == JobStatus.QUEUED)) or 0
     if waiting >= queue_limit:
         raise Overloaded(f"{waiting} jobs are waiting already.", retry_after_s=60)
-    if recipe.weights.startswith("model_") and session.get(Model, recipe.weights) is None:
+    if is_model_id(recipe.weights) and session.get(Model, recipe.weights) is None:
         raise InvalidInput(f"There is no model {recipe.weights}.", pointer="/weights")
     job = Job(
         id=new_id("job", now),

@@ -15,6 +15,7 @@ from pydantic import (
     model_validator,
 )
 
+from core.ids import MODEL_ID
 from core.networks import MIN_BATCH_SIZE, NETWORKS, TOO_LARGE, Optimizer
 from core.urls import check_url
 
@@ -27,7 +28,6 @@ DATASETS = tuple(_DATASETS.split())
 DATASET_NAME = r"^[a-z0-9][a-z0-9_-]{0,63}$"
 
 SECRET_PREFIX, SHORTEST_SECRET = "whsec_", 24  # bytes; Standard Webhooks
-MODEL_ID = r"model_[0-9a-z_]{1,60}"
 NO_NUL = r"^[^\x00]*$"  # PostgreSQL takes none, and then no longer reads any field of that recipe
 Metadata = dict[
     Annotated[str, StringConstraints(max_length=64, pattern=NO_NUL)],

@@ -1,5 +1,8 @@
 """core.ids: names that sort by age and never meet."""
 
+import pytest
+
+from core import ids
 from core.ids import new_id
 from core.recipe import Recipe
 from tests.conftest import NOW
@@ -16,5 +19,15 @@ def test_ids_of_the_same_moment_differ() -> None:
 
 
 def test_a_models_id_can_be_named_in_a_recipe() -> None:
-    name = new_id("model", NOW) + "_12"
+    name = ids.model_id(new_id("job", NOW), 12)
     assert Recipe(weights=name).weights == name
+
+
+def test_a_models_id_names_the_attempt_that_publishes_it() -> None:
+    job_id = new_id("job", NOW)
+    assert ids.publisher(ids.model_id(job_id, 12)) == (job_id, 12)
+
+
+@pytest.mark.parametrize("name", ["", "model_", "model_1", "model_a_", "model_a_b", "ckpt_a_1", "model_a_1\n"])
+def test_what_no_job_has_made_has_no_publisher(name: str) -> None:
+    assert ids.publisher(name) is None

@@ -11,6 +11,7 @@ import torchvision
 from sqlalchemy.orm import Session
 
 from core import checkpoints, jobs
+from core.ids import checkpoint_id
 from core.manifest import from_tensors, read_manifest, read_tensors, write_folder
 from core.model_files import TRAINING_STATE, WEIGHTS
 from core.network import from_arrays, to_arrays
@@ -42,7 +43,7 @@ def _save(training: Training, epochs: int, step: int, state: Arrays, metrics: di
     write_folder(training.store, key, files, describe(training) | {"epoch": epochs, "step": step, "metrics": metrics})
     size = sum(map(len, files.values()))
     row = Checkpoint(
-        id=f"ckpt_{claim.job_id.removeprefix('job_')}_{claim.attempt}_{step}",
+        id=checkpoint_id(claim.job_id, claim.attempt, step),
         job_id=claim.job_id,
         attempt=claim.attempt,
         epoch=epochs,

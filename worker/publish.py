@@ -4,7 +4,7 @@ import logging
 import time
 from typing import Any
 
-from core import jobs, models
+from core import ids, jobs, models
 from core.familiarity import Detector
 from core.manifest import from_tensors, to_json, to_tensors, write_folder
 from core.model_files import CARD, FP32_GRAPH, INT8_GRAPH, OOD_SCORE, REPORT, SELF_TEST_SAMPLES, WEIGHTS
@@ -43,7 +43,7 @@ def publish(
     weights = from_tensors(to_arrays(training.network))
     parity["weights_largest_difference"] = _check(training, weights, onnx)
     chosen = _serving(training, onnx, test, fitted, flop)
-    model_id = f"model_{report.claim.job_id.removeprefix('job_')}_{report.claim.attempt}"
+    model_id = ids.model_id(report.claim.job_id, report.claim.attempt)
     card = _card(training, model_id, best, timing, calibration, test) | {
         "parity": parity,
         "serving": chosen.record,

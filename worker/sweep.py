@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
-from core import checkpoints
+from core import checkpoints, ids
 from core.batch_files import LISTING
 from core.db import Database
 from core.settings import Settings
@@ -52,12 +52,12 @@ class Sweep:
 
     def _is_model_left_over(self, folder: Path) -> bool:
         """Its attempt no longer owns the job, and will never again: nobody publishes it now."""
-        job_id, attempt = _made_by(folder.name)
+        job_id, attempt = ids.publisher(folder.name) or ("", 0)
         with self._db.read() as session:
             model, job = session.get(Model, folder.name), session.get(Job, job_id)
         if model is not None:
             return model.files_deleted_at is not None  # whoever deleted it was killed before the bytes had gone
-        return job is not None and not (job.status in OWNED and str(job.attempt) == attempt)
+        return job is not None and not (job.status in OWNED and job.attempt == attempt)
 
     def _is_batch_left_over(self, folder: Path) -> bool:
         """The listing is written behind the last image, and the row behind that."""
@@ -72,12 +72,6 @@ class Sweep:
 
     def _key(self, folder: Path) -> str:
         return folder.relative_to(self._root).as_posix()
-
-
-def _made_by(model_id: str) -> tuple[str, str]:
-    """The job and its attempt, as worker.publish names a model after them."""
-    job, _, attempt = model_id.removeprefix("model_").rpartition("_")
-    return f"job_{job}", attempt
 
 
 def _is_folder(path: Path) -> bool:

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
 from core import models
+from core.ids import is_model_id
 from core.models import Target
 from core.recipe import NO_NUL
 from core.scopes import Scope
@@ -22,7 +23,7 @@ router = APIRouter(
 
 
 def _not_taken(alias: str) -> str:
-    if alias == "aliases" or alias.startswith("model_"):  # /models/aliases is this list; ids are looked for first
+    if alias == "aliases" or is_model_id(alias):  # /models/aliases is this list; ids are looked for first
         raise ValueError('must not be "aliases" or begin with "model_"')
     return alias
 
