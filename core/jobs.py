@@ -20,8 +20,6 @@ from core.ids import is_model_id, new_id
 from core.recipe import Recipe
 from core.tables import ENDED, OWNED, TRANSITIONS, Job, JobStatus, Model, Worker
 
-MOST_EVENTS = 10_000  # of one kind: an attempt has fewer than ten that tell its status
-
 
 @dataclass(frozen=True)
 class Claim:
@@ -194,20 +192,17 @@ def retry_or_fail(session: Session, claim: Claim, failure: JobFailure, now: floa
     """An attempt died. Queue the job again while attempts are left; else it fails with the reason."""
     error = describe(failure)
     job = _owned(session, claim, failures=Job.failures + 1)
+    if isinstance(failure, OutOfMemory):
+        record(session, claim, out_of_memory_attempts=[*job.out_of_memory_attempts, claim.attempt])
     if job.failures < Recipe.model_validate(job.recipe).max_attempts:
         release(session, claim, f"{error['code']}: {error['message']}", now)
     else:
         fail(session, claim, error, now)
 
 
-def count_starved(session: Session, job_id: str, since: int) -> int:
-    """How many attempts, from that one on, died because no memory was left. Each was followed by another one."""
-    said = [event.data for event in events.after(session, job_id, 0, MOST_EVENTS, "status")]
-    attempt, starved = 0, 0
-    for data in said:
-        attempt = data.get("attempt", attempt)
-        starved += attempt >= since and data.get("reason", "").startswith(f"{OutOfMemory.code}: ")
-    return starved
+def count_out_of_memory(session: Session, job_id: str, since: int) -> int:
+    """Count the attempts, from ``since`` on, that died because no memory was left."""
+    return sum(attempt >= since for attempt in get(session, job_id).out_of_memory_attempts)
 
 
 def requeue_lost(session: Session, now: float, lease_s: float) -> list[str]:

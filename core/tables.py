@@ -107,6 +107,7 @@ class Job(Base):
     ran_s: Mapped[float] = mapped_column(default=0.0)  # of the attempts before; compared with time_limit_s
     retry_of: Mapped[str | None]  # the job from whose checkpoints this one goes on; it may be deleted since
     failures: Mapped[int] = mapped_column(default=0)  # attempts that died; compared with max_attempts
+    out_of_memory_attempts: Mapped[list[Any]] = mapped_column(default=list)  # those of them that the kernel killed
     beat_at: Mapped[float | None]  # the trainer's last sign of life
     last_event: Mapped[int] = mapped_column(default=0)
     resumed_from: Mapped[str | None]  # checkpoint id

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from core import control, events, jobs, models
 from core.db import Database
-from core.errors import ClaimLost, Conflict, InvalidInput, Killed, NotFound, Overloaded
+from core.errors import ClaimLost, Conflict, InvalidInput, Killed, NotFound, OutOfMemory, Overloaded
 from core.jobs import Claim
 from core.recipe import Recipe
 from core.settings import Settings
@@ -326,6 +326,20 @@ def test_the_schema_refuses_a_row_that_lies(db: Database, enqueue: Enqueue, fiel
     job = enqueue()
     with pytest.raises(IntegrityError), db.write() as session:
         session.execute(text(f"UPDATE jobs SET {field} = :value WHERE id = :id"), {"value": value, "id": job.id})
+
+
+def test_attempts_without_memory_are_counted_from_the_given_one_on(db: Database, claimed: Claimed) -> None:
+    claim, other = claimed(max_attempts=9), claimed(worker="worker_b", max_attempts=9)
+    for failure in (OutOfMemory("none left"), Killed("by SIGKILL"), OutOfMemory("none left")):
+        with db.write() as session:
+            jobs.retry_or_fail(session, claim, failure, NOW)
+            again = jobs.claim(session, "worker_a", NOW)
+        assert again is not None
+        claim = again
+    with db.read() as session:
+        counts = [jobs.count_out_of_memory(session, claim.job_id, since) for since in (0, 1, 2, 3, 4)]
+        assert counts == [2, 2, 1, 1, 0]
+        assert jobs.count_out_of_memory(session, other.job_id, 0) == 0
 
 
 def test_every_status_has_its_transitions_and_ended_ones_have_none() -> None:

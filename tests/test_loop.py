@@ -151,8 +151,8 @@ def test_a_trainer_that_the_kernel_killed_for_want_of_memory_is_told_from_others
     it.step()
     assert reasons(db, job_id)[-1].startswith(f"{reason}: ")
     with db.read() as session:
-        assert jobs.count_starved(session, job_id, 1) == (reason == "out_of_memory")
-        assert jobs.count_starved(session, job_id, 2) == 0
+        assert jobs.count_out_of_memory(session, job_id, 1) == (reason == "out_of_memory")
+        assert jobs.count_out_of_memory(session, job_id, 2) == 0
 
 
 def test_a_trainer_that_we_killed_is_not_taken_for_one_that_had_no_memory(

@@ -23,7 +23,7 @@ def heed_deaths(training: Training) -> None:
     """
     job_id = training.report.claim.job_id
     with training.db.read() as session:
-        deaths = jobs.count_starved(session, job_id, training.since_attempt)
+        deaths = jobs.count_out_of_memory(session, job_id, training.since_attempt)
     for _ in range(deaths):
         if can_halve(training.recipe):
             halve_batch(training, "the kernel killed an attempt: no memory was left")

@@ -212,7 +212,7 @@ class WorkerLoop:
                     jobs.release(session, claim, reason, now)
                 else:
                     cause = _cause(code)
-                    if starved:  # the next attempt asks jobs.count_starved
+                    if starved:  # the next attempt asks jobs.count_out_of_memory
                         cause = OutOfMemory("The kernel killed the training process: no memory was left.")
                     elif code < 0 and silent_s > self._settings.stall_s:
                         cause = Killed(f"No sign of life for {silent_s:.0f} s: killed.", STALLED)

@@ -151,6 +151,7 @@ def upgrade() -> None:
         sa.Column("ran_s", sa.Double(), nullable=False),
         sa.Column("retry_of", sa.String(length=255), nullable=True),
         sa.Column("failures", sa.Integer(), nullable=False),
+        sa.Column("out_of_memory_attempts", sa.JSON(), nullable=False),
         sa.Column("beat_at", sa.Double(), nullable=True),
         sa.Column("last_event", sa.Integer(), nullable=False),
         sa.Column("resumed_from", sa.String(length=255), nullable=True),
