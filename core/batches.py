@@ -87,24 +87,20 @@ def cancel(session: Session, batch_id: str, now: float) -> Batch:
     return batch
 
 
-def forget_files(session: Session, batch_id: str) -> Batch:
-    """Say that a batch's files are gone; to be committed before they go. Conflict while it has not ended."""
+def delete_files(session: Session, batch_id: str, now: float) -> Batch:
+    """Record that a batch's files are gone; to be committed before they go. Conflict while it has not ended."""
     batch = get(session, batch_id)
     if batch.status not in ENDED:
         raise Conflict(f"The batch is {batch.status}: POST /predictions/{batch_id}/cancel first.")
-    batch.key = ""
+    batch.files_deleted_at = batch.files_deleted_at or now
     return batch
 
 
 def delete(session: Session, batch_id: str) -> None:
     """Take away the row of a batch whose files are gone."""
     batch = get(session, batch_id)
-    assert not has_files(batch)
+    assert batch.files_deleted_at is not None
     session.delete(batch)
-
-
-def has_files(batch: Batch) -> bool:
-    return batch.key != ""
 
 
 # -- the worker's side

@@ -278,3 +278,4 @@ class Batch(Base):
     created_at: Mapped[float]
     started_at: Mapped[float | None]
     finished_at: Mapped[float | None]
+    files_deleted_at: Mapped[float | None]  # the row follows them

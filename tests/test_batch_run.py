@@ -291,7 +291,7 @@ def test_what_was_stored_after_the_deletion_goes_too(
     assert leave(db, store, of) == EXIT_CLAIM_LOST
     assert (settings.data_dir / "batches" / BATCH).exists()
     with db.write() as session:
-        batches.forget_files(session, BATCH)
+        batches.delete_files(session, BATCH, NOW)
     leave(db, store, of)
     assert not (settings.data_dir / "batches" / BATCH).exists()
 

@@ -154,7 +154,7 @@ def test_a_deleted_batch_loses_its_process(it: Setting) -> None:
     def delete() -> None:
         for act in (
             it.do(batches.cancel, BATCH, NOW),
-            it.do(batches.forget_files, BATCH),
+            it.do(batches.delete_files, BATCH, NOW),
             it.do(batches.delete, BATCH),
         ):
             act()

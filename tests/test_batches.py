@@ -219,11 +219,11 @@ def test_only_an_ended_batch_is_deleted_and_its_files_are_said_to_be_gone_first(
 ) -> None:
     batch = add()
     with db.write() as session, pytest.raises(Conflict, match="cancel"):
-        batches.forget_files(session, batch.id)
+        batches.delete_files(session, batch.id, NOW)
     with db.write() as session:
         batches.cancel(session, batch.id, NOW)
-        batches.forget_files(session, batch.id)
-    assert not batches.has_files(batch_of(batch.id))
+        batches.delete_files(session, batch.id, NOW)
+    assert batch_of(batch.id).files_deleted_at == NOW
     with db.write() as session:
         batches.delete(session, batch.id)
     with pytest.raises(NotFound, match=batch.id):
@@ -260,7 +260,7 @@ def test_the_schema_itself_holds_every_way_through_the_states(
     db: Database, before: BatchStatus, after: BatchStatus
 ) -> None:
     with db.write() as session:
-        about = {"key": "", "options": OPTIONS, "created_at": NOW, "error": {"code": "internal"}}
+        about = {"key": "batches/batch_1", "options": OPTIONS, "created_at": NOW, "error": {"code": "internal"}}
         session.add(Batch(id="batch_1", status=before, **about))
     allowed = after in TRANSITIONS[before]
     with nullcontext() if allowed else pytest.raises(IntegrityError), db.write() as session:

@@ -271,7 +271,7 @@ async def test_a_deletion_that_was_cut_off_can_be_repeated(http: httpx.AsyncClie
     batch_id = (await sent(http, zip_of(digits(2))))["id"]
     await http.post(f"/predictions/{batch_id}/cancel")
     with db.write() as session:
-        batches.forget_files(session, batch_id)
+        batches.delete_files(session, batch_id, NOW)
     assert (await http.get(f"/predictions/{batch_id}/results")).status_code == 409
     assert (await http.delete(f"/predictions/{batch_id}")).status_code == 204
 

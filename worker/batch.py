@@ -166,7 +166,7 @@ def leave(db: Database, store: ArtifactStore, claim: Claim) -> int:
     """The batch is another's, or over. If it was even deleted, what was stored since then goes too."""
     with db.read() as session:
         try:
-            deleted = not batches.has_files(batches.get(session, claim.batch_id))
+            deleted = batches.get(session, claim.batch_id).files_deleted_at is not None
         except NotFound:
             deleted = True
     if deleted:

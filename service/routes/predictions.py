@@ -105,7 +105,7 @@ def get_results(batch_id: BatchId, service: Service) -> StreamingResponse:
     """In the images' order: `index`, `name` or `id`, and what /predict says of an image; or the image's own `error`."""
     with service.db.read() as session:
         batch = batches.get(session, batch_id)
-    if not batches.has_files(batch):
+    if batch.files_deleted_at is not None:
         raise Conflict(f"The answers of {batch_id} are being deleted.")
     return StreamingResponse(read_answers(service.store, batch.key, batch.done), media_type=NDJSON)
 
@@ -120,8 +120,8 @@ def cancel_batch(batch_id: BatchId, service: Service) -> BatchView:
 @router.delete("/{batch_id}", status_code=204, summary="Delete a batch that has ended, with its images and answers")
 def delete_batch(batch_id: BatchId, service: Service) -> None:
     with service.db.write() as session:
-        batches.forget_files(session, batch_id)
-    service.store.delete(batches.key_of(batch_id))
+        batch = batches.delete_files(session, batch_id, time.time())
+    service.store.delete(batch.key)
     with service.db.write() as session:
         batches.delete(session, batch_id)
 

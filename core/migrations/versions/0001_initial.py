@@ -111,6 +111,7 @@ def upgrade() -> None:
         sa.Column("created_at", sa.Double(), nullable=False),
         sa.Column("started_at", sa.Double(), nullable=True),
         sa.Column("finished_at", sa.Double(), nullable=True),
+        sa.Column("files_deleted_at", sa.Double(), nullable=True),
         sa.CheckConstraint("status <> 'failed' OR error IS NOT NULL", name=op.f("ck_batches_failure_has_a_reason")),
         sa.CheckConstraint(
             "status IN ('queued', 'running', 'succeeded', 'failed', 'cancelled')", name=op.f("ck_batches_status")
