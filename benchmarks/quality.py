@@ -23,10 +23,10 @@ from core.tables import Worker
 from worker import augment
 from worker.data import Part, steps_per_epoch
 from worker.evaluate import evaluate
-from worker.features import Work, keep_activations
+from worker.features import work_of
 from worker.report import Reporter
-from worker.setup import Training, set_up
-from worker.train import Epoch, fit
+from worker.setup import TrainingContext, TrainingState, set_up
+from worker.train import Epoch, FitOptions, fit
 
 MARKS = (0.97, 0.99, 0.994)
 SEEDS = 5
@@ -106,50 +106,41 @@ def fitting(images: float, available: int) -> dict[str, int]:
 
 def our_rate(bench: Bench) -> tuple[float, int]:
     """Images per second of the default recipe on MNIST, and how many there are to train on."""
-    with prepared(bench, **MNIST) as training:
-        available, batch = len(training.splits.train), training.recipe.batch_size
-    with prepared(bench, **MNIST, train_samples=STEPS * batch, batch_size=batch, epochs=10_000) as training:
-        return images_per_second(epochs_of(training), STEPS * batch, bench.seconds), available
+    with prepared(bench, **MNIST) as (context, state):
+        available, batch = len(context.splits.train), state.recipe.batch_size
+    with prepared(bench, **MNIST, train_samples=STEPS * batch, batch_size=batch, epochs=10_000) as (context, state):
+        return images_per_second(epochs_of(context, state), STEPS * batch, bench.seconds), available
 
 
 def tutorial_rate(bench: Bench) -> float:
-    with prepared(bench, **MNIST, train_samples=2000, epochs=1) as training:
-        return plain.tutorial(training.splits.train, bench.device, bench.seconds)
+    with prepared(bench, **MNIST, train_samples=2000, epochs=1) as (context, _):
+        return plain.tutorial(context.splits.train, bench.device, bench.seconds)
 
 
 def train(bench: Bench, **recipe: Any) -> Trial:
-    with prepared(bench, **recipe) as training:
-        test = training.splits.test
+    with prepared(bench, **recipe) as (context, state):
+        test = context.splits.test
         if bench.quick:
             test = Part(test.some(range(min(QUICK_TEST, len(test)))), test.labels[:QUICK_TEST])
-        epochs, seconds, curve = training.recipe.epochs, 0.0, []
-        for epoch in epochs_of(training):
+        epochs, seconds, curve = state.recipe.epochs, 0.0, []
+        for epoch in epochs_of(context, state):
             seconds += epoch.seconds
             if (epochs - epoch.number) % math.ceil(epochs / LOOKS) == 0:
-                seen = evaluate(training.network, training.prepare, test, len(training.dataset.classes))
+                seen = evaluate(context.network, context.prepare, test, len(context.dataset.classes))
                 curve.append((seconds, seen.accuracy))
-        batch = training.recipe.batch_size
-        return Trial(epochs * batch * steps_per_epoch(len(training.splits.train), batch), tuple(curve))
+        batch = state.recipe.batch_size
+        return Trial(epochs * batch * steps_per_epoch(len(context.splits.train), batch), tuple(curve))
 
 
-def epochs_of(training: Training) -> Iterator[Epoch]:
+def epochs_of(context: TrainingContext, state: TrainingState) -> Iterator[Epoch]:
     """As the trainer does it, without its checkpoints."""
-    work = Work(training.network, training.prepare, training.splits.train, training.splits.validation, training.frozen)
-    if training.frozen and training.recipe.augmentation == "none":
-        work = keep_activations(work, training.settings.feature_cache_bytes) or work
-    return fit(
-        work.network,
-        work.prepare,
-        work.train,
-        training.recipe,
-        training.device,
-        frozen=work.frozen,
-        augment=augment.SETS[training.recipe.augmentation],
-    )
+    work = work_of(context, state.recipe, context.frozen)
+    options = FitOptions(frozen=work.frozen, augment=augment.SETS[state.recipe.augmentation])
+    return fit(work.network, work.prepare, work.train, state.recipe, context.device, options)
 
 
 @contextmanager
-def prepared(bench: Bench, **recipe: Any) -> Iterator[Training]:
+def prepared(bench: Bench, **recipe: Any) -> Iterator[tuple[TrainingContext, TrainingState]]:
     """What the trainer would work with, for a job of a database of its own."""
     asked = Recipe(**{"device": str(bench.device)} | (QUICK if bench.quick else {}) | recipe)
     with tempfile.TemporaryDirectory() as folder:

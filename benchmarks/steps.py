@@ -14,7 +14,7 @@ from worker.data import Part, batches
 from worker.features import Work, keep_activations
 from worker.flops import flop_per_image
 from worker.freeze import freeze
-from worker.train import DTYPES, fit
+from worker.train import DTYPES, FitOptions, fit
 
 CPU_BATCH = 64
 STEPS = 10  # in an epoch
@@ -69,7 +69,8 @@ def _our_step(device: torch.device, side: int, batch: int, seconds: float, compi
     def run() -> float:
         prepare, images = Prepare(_preparation(side)).to(device), _digits(device, STEPS * batch)
         recipe = _recipe(device, side, batch).model_copy(update={"compile": compiles})
-        epochs = fit(_network(device), prepare, images, recipe, device, augment=SETS[recipe.augmentation])
+        options = FitOptions(augment=SETS[recipe.augmentation])
+        epochs = fit(_network(device), prepare, images, recipe, device, options)
         return images_per_second(epochs, STEPS * batch, seconds)
 
     return run
@@ -105,7 +106,8 @@ def _frozen_epochs(device: torch.device) -> tuple[Rate, Rate]:
     def epochs_of(work: Work, count_of: int) -> Rate:
         def run() -> float:
             recipe = _recipe(device, 224, 32, "backbone", epochs=count_of)
-            epochs = list(fit(work.network, work.prepare, work.train, recipe, device, frozen=work.frozen))
+            options = FitOptions(frozen=work.frozen)
+            epochs = list(fit(work.network, work.prepare, work.train, recipe, device, options))
             return epochs[-1].images_per_s
 
         return run

@@ -18,7 +18,7 @@ from worker.features import Disk, Work, keep_activations
 from worker.freeze import freeze
 from worker.photos import Photos
 from worker.streaming import Streamed
-from worker.train import Interrupted, fit
+from worker.train import FitOptions, Interrupted, fit
 
 CPU = torch.device("cpu")
 BYTES = 512 * 4 * 12  # of resnet18's activations for twelve images
@@ -51,7 +51,8 @@ def head(some: Work) -> torch.Tensor:
 
 def run(some: Work, **recipe: Any) -> list[float]:
     how = RECIPE.model_copy(update=recipe)
-    return [epoch.loss for epoch in fit(some.network, some.prepare, some.train, how, CPU, frozen=some.frozen)]
+    epochs = fit(some.network, some.prepare, some.train, how, CPU, FitOptions(frozen=some.frozen))
+    return [epoch.loss for epoch in epochs]
 
 
 @pytest.mark.parametrize("what", ["backbone", "until:layer3"])

@@ -24,7 +24,7 @@ from worker.data import Part, batches, split
 from worker.datasets.digits import load
 from worker.midway import Midway
 from worker.optimization import Arrays, Optimization
-from worker.train import Epoch, Interrupted, Progress, fit
+from worker.train import Callbacks, Epoch, FitOptions, Interrupted, Progress, fit
 
 CPU = torch.device("cpu")
 PREPARE = Prepare(
@@ -138,7 +138,7 @@ def test_a_resumed_run_ends_in_the_same_bits_as_one_that_was_never_stopped(
     resumed.load_state_dict(from_arrays(through_the_disk(tmp_path, "weights", to_arrays(stopped))))
     state = through_the_disk(tmp_path, "optimizer", last.state)
     again = recipe(optimizer=optimizer, learning_rate=0.01)
-    rest = list(fit(resumed, PREPARE, digits, again, CPU, epochs_done=done, state=state))
+    rest = list(fit(resumed, PREPARE, digits, again, CPU, FitOptions(done, state=state)))
     assert [epoch.number for epoch in rest] == list(range(done + 1, 4))
     assert_bit_identical(resumed, whole)
 
@@ -149,7 +149,7 @@ def test_a_run_stopped_within_an_epoch_goes_on_to_the_same_bits_and_figures(
     digits: Part, tmp_path: Path, fields: dict[str, Any], steps: int
 ) -> None:
     whole, stopped, resumed = network(), network(), network()
-    wanted = list(fit(whole, PREPARE, digits, recipe(**fields), CPU, augment=augment.digits))
+    wanted = list(fit(whole, PREPARE, digits, recipe(**fields), CPU, FitOptions(augment=augment.digits)))
     kept: list[tuple[int, Arrays, Arrays]] = []
 
     def keep(midway: Midway) -> None:  # at once, as the trainer does: what it holds goes on changing
@@ -165,9 +165,8 @@ def test_a_run_stopped_within_an_epoch_goes_on_to_the_same_bits_and_figures(
                 digits,
                 recipe(**fields),
                 CPU,
-                on_midway=keep,
-                should_stop=lambda: next(answers),
-                augment=augment.digits,
+                FitOptions(augment=augment.digits),
+                Callbacks(on_midway=keep, should_stop=lambda: next(answers)),
             )
         )
     ((step, weights, state),) = kept
@@ -176,7 +175,8 @@ def test_a_run_stopped_within_an_epoch_goes_on_to_the_same_bits_and_figures(
     torch.rand(7)
     done = steps // 4
     again = recipe(**fields)
-    rest = list(fit(resumed, PREPARE, digits, again, CPU, epochs_done=done, state=state, augment=augment.digits))
+    options = FitOptions(done, state=state, augment=augment.digits)
+    rest = list(fit(resumed, PREPARE, digits, again, CPU, options))
     assert [epoch.loss for epoch in rest] == [epoch.loss for epoch in wanted[done:]]
     assert [epoch.accuracy for epoch in rest] == [epoch.accuracy for epoch in wanted[done:]]
     assert rest[0].seconds > state["midway.seconds"]
@@ -194,8 +194,8 @@ def test_a_long_epoch_gives_out_places_within_it_and_is_not_changed_by_that(digi
             digits,
             recipe(epochs=1, ema=0.9),
             CPU,
-            on_midway=lambda midway: steps.append(midway.step),
-            midway_every_s=0,
+            FitOptions(midway_every_s=0),
+            Callbacks(on_midway=lambda midway: steps.append(midway.step)),
         )
     )
     assert steps == [1, 2, 3]
@@ -206,7 +206,7 @@ def test_resuming_without_the_optimizers_state_would_be_another_run(digits: Part
     whole, resumed = network(), network()
     run(whole, digits)
     next(iter(fit(resumed, PREPARE, digits, recipe(), CPU)))
-    list(fit(resumed, PREPARE, digits, recipe(), CPU, epochs_done=1))
+    list(fit(resumed, PREPARE, digits, recipe(), CPU, FitOptions(epochs_done=1)))
     assert not torch.equal(resumed.state_dict()["0.weight"], whole.state_dict()["0.weight"])
 
 
@@ -220,12 +220,13 @@ def test_the_scale_of_half_precision_is_part_of_what_is_kept() -> None:
 
 
 def test_a_run_with_all_its_epochs_done_has_nothing_left(digits: Part) -> None:
-    assert list(fit(network(), PREPARE, digits, recipe(), CPU, epochs_done=3)) == []
+    assert list(fit(network(), PREPARE, digits, recipe(), CPU, FitOptions(epochs_done=3))) == []
 
 
 def test_training_stops_between_two_steps_when_asked(digits: Part) -> None:
     answers: Iterator[bool] = iter([False] * 5 + [True])
-    epochs = fit(network(), PREPARE, digits, recipe(), CPU, should_stop=lambda: next(answers))
+    stop = Callbacks(should_stop=lambda: next(answers))
+    epochs = fit(network(), PREPARE, digits, recipe(), CPU, callbacks=stop)
     assert next(epochs).number == 1  # four steps; the fifth is the next epoch's first
     with pytest.raises(Interrupted):
         next(epochs)
@@ -250,7 +251,7 @@ def test_no_epoch_with_a_loss_that_is_no_number_is_given_out(digits: Part) -> No
 def test_progress_is_told_step_by_step(digits: Part, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker.train, "REPORT_EVERY_S", 0)
     seen: list[Progress] = []
-    list(fit(network(), PREPARE, digits, recipe(epochs=2), CPU, on_progress=seen.append))
+    list(fit(network(), PREPARE, digits, recipe(epochs=2), CPU, callbacks=Callbacks(on_progress=seen.append)))
     assert [(progress.epoch, progress.step) for progress in seen] == [(1 + step // 4, step + 1) for step in range(8)]
     assert {progress.steps for progress in seen} == {8}
     assert all(0 < progress.loss < 10 and 0 <= progress.accuracy <= 1 for progress in seen)
@@ -261,7 +262,7 @@ def test_progress_is_told_step_by_step(digits: Part, monkeypatch: pytest.MonkeyP
 def test_progress_is_not_told_more_often_than_anyone_looks(digits: Part, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker.train, "REPORT_EVERY_S", 1e9)
     seen: list[Progress] = []
-    list(fit(network(), PREPARE, digits, recipe(), CPU, on_progress=seen.append))
+    list(fit(network(), PREPARE, digits, recipe(), CPU, callbacks=Callbacks(on_progress=seen.append)))
     assert seen == []
 
 
@@ -310,24 +311,22 @@ def test_images_are_changed_after_their_preparation_a_batch_at_a_time(digits: Pa
 
     plain, turned = network(), network()
     run(plain, digits, epochs=1)
-    list(fit(turned, PREPARE, digits, recipe(epochs=1), CPU, augment=upside_down))
+    list(fit(turned, PREPARE, digits, recipe(epochs=1), CPU, FitOptions(augment=upside_down)))
     assert seen == [torch.Size([64, 3, 16, 16])] * 4  # prepared, a batch at a time
     assert not torch.equal(plain.state_dict()["0.weight"], turned.state_dict()["0.weight"])
 
 
 def test_chance_is_the_same_after_a_stop(digits: Part) -> None:
     whole, resumed = network(), network()
-    list(fit(whole, PREPARE, digits, recipe(epochs=2), CPU, augment=augment.digits))
-    first = next(fit(resumed, PREPARE, digits, recipe(epochs=2), CPU, augment=augment.digits))
+    list(fit(whole, PREPARE, digits, recipe(epochs=2), CPU, FitOptions(augment=augment.digits)))
+    first = next(fit(resumed, PREPARE, digits, recipe(epochs=2), CPU, FitOptions(augment=augment.digits)))
     rest = fit(
         resumed,
         PREPARE,
         digits,
         recipe(epochs=2),
         CPU,
-        epochs_done=1,
-        state=first.state,
-        augment=augment.digits,
+        FitOptions(1, state=first.state, augment=augment.digits),
     )
     list(rest)
     assert_bit_identical(resumed, whole)
@@ -343,7 +342,7 @@ def test_a_resumed_run_keeps_the_running_mean_to_the_bit(digits: Part, tmp_path:
     *_, last = islice(fit(stopped, PREPARE, digits, recipe(ema=0.9), CPU), done)
     resumed.load_state_dict(from_arrays(through_the_disk(tmp_path, "weights", to_arrays(stopped))))
     state = through_the_disk(tmp_path, "state", last.state)
-    list(fit(resumed, PREPARE, digits, recipe(ema=0.9), CPU, epochs_done=done, state=state))
+    list(fit(resumed, PREPARE, digits, recipe(ema=0.9), CPU, FitOptions(done, state=state)))
     assert_bit_identical(resumed, whole)
 
 
@@ -359,7 +358,7 @@ def test_the_network_holds_the_mean_while_an_epoch_is_out_and_trains_on_without_
 
 
 def test_training_can_end_before_the_recipes_last_epoch(digits: Part) -> None:
-    epochs = list(fit(network(), PREPARE, digits, recipe(epochs=5), CPU, epochs_done=1, last_epoch=3))
+    epochs = list(fit(network(), PREPARE, digits, recipe(epochs=5), CPU, FitOptions(1, last_epoch=3)))
     assert [epoch.number for epoch in epochs] == [2, 3]
 
 
@@ -367,7 +366,7 @@ def test_balanced_weights_make_rare_classes_heard(digits: Part) -> None:
     weights = torch.ones(10)
     weights[3] = 0.0  # not heard at all
     deaf = network()
-    list(fit(deaf, PREPARE, digits, recipe(epochs=6), CPU, class_weights=weights))
+    list(fit(deaf, PREPARE, digits, recipe(epochs=6), CPU, FitOptions(class_weights=weights)))
     answers = deaf.eval()(PREPARE(digits.images)).argmax(1)
     assert (answers == 3).float().mean() < 0.02 < (digits.labels == 3).float().mean()
 

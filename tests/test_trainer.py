@@ -11,8 +11,8 @@ import os
 import re
 import sqlite3
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ from core.db import Database
 from core.errors import ClaimLost, DatasetInvalid, DatasetUnavailable, JobFailure, Killed, LossNotFinite, OutOfMemory
 from core.jobs import Claim
 from core.manifest import fetch_checked, from_tensors, read_manifest, read_tensors, to_tensors
-from core.model_files import OOD_SCORE
+from core.model_files import OOD_SCORE, WEIGHTS
 from core.network import to_arrays
 from core.predictor import OnnxPredictor
 from core.recipe import Recipe
@@ -45,18 +45,20 @@ from service.report.page import page
 from service.self_test import self_test
 from service.torch_predictor import TorchPredictor
 from tests.conftest import NOW
-from worker import back_off, checkpointing, trainer
+from worker import back_off, checkpointing, features, progress, stages, trainer
 from worker.calibrate import expected_error, reliability
 from worker.data import Part, channels_last
 from worker.datasets import load
 from worker.evaluate import Answers
 from worker.exit_codes import EXIT_CLAIM_LOST, EXIT_INTERRUPTED
+from worker.freeze import unfreeze
 from worker.midway import step_of
 from worker.optimization import Optimization
 from worker.probes import probes
 from worker.report import Reporter
-from worker.setup import Training, set_up
-from worker.train import Interrupted, Progress
+from worker.setup import TrainingContext, TrainingState, reset_network, set_up
+from worker.stages import train
+from worker.train import Epoch, Interrupted, Progress
 
 RECIPE: dict[str, Any] = {
     "dataset": "digits",
@@ -71,6 +73,7 @@ RECIPE: dict[str, Any] = {
 LEARNING = RECIPE | {"train_samples": 256}  # with fewer, strangeness is too unsure to be exported
 SOON_EXPORTED = {"network": "squeezenet1_1"}
 Claimed = Callable[..., Claim]
+Prepared = Callable[..., tuple[TrainingContext, TrainingState]]
 JobOf = Callable[[str], Job]
 
 
@@ -293,9 +296,10 @@ def test_within_epochs_the_history_has_steps(outcome: Outcome) -> None:
 
 def test_of_many_steps_fifty_are_kept(quick: Settings, db: Database, store: LocalStore, claimed: Claimed) -> None:
     claim = claimed(**RECIPE)
-    training = set_up(quick, db, store, attempt(db, quick, claim))
+    context, state = set_up(quick, db, store, attempt(db, quick, claim))
+    reporter = progress.ProgressReporter(context)
     for step in range(1, 201):
-        trainer._show(training, Progress(1, step, 200, 0.5, 0.9, 0.01, 100.0))
+        reporter.show(state, Progress(1, step, 200, 0.5, 0.9, 0.01, 100.0))
     with db.read() as session:
         told = events.after(session, claim.job_id, 0, 1000, "step")
     assert [event.data["step"] for event in told] == list(range(4, 201, 4))
@@ -412,14 +416,14 @@ def test_progress_within_an_epoch_says_when_it_will_be_done(
     claim = claimed(**RECIPE)
     seen: list[Job] = []
     monkeypatch.setattr(worker.train, "REPORT_EVERY_S", 0)
-    show = trainer._show
+    show = progress.ProgressReporter.show
 
     def show_once(*rest: Any) -> None:
         show(*rest)
         seen.append(job_of(claim.job_id))
         raise Interrupted
 
-    monkeypatch.setattr(trainer, "_show", show_once)
+    monkeypatch.setattr(progress.ProgressReporter, "show", show_once)
     with pytest.raises(Interrupted):
         trainer.run(quick, db, store, attempt(db, quick, claim))
     (job,) = seen
@@ -430,10 +434,8 @@ def test_progress_within_an_epoch_says_when_it_will_be_done(
     assert job.estimated_finish > job.beat_at
 
 
-def test_what_is_told_of_time_only_grows_and_loses_nothing(
-    prepared: Callable[..., Training], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    training = prepared(epochs=3)
+def test_what_is_told_of_time_only_grows_and_loses_nothing(prepared: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
+    context, state = prepared(epochs=3)
     seen: list[dict[str, Any]] = []
     write = jobs.record
 
@@ -443,11 +445,11 @@ def test_what_is_told_of_time_only_grows_and_loses_nothing(
 
     monkeypatch.setattr(worker.train, "REPORT_EVERY_S", 0)
     monkeypatch.setattr(jobs, "record", note)
-    trainer.train(training)
+    train(context, state)
     spent = [timing["train_s"] for timing in seen]
     assert len(spent) == 3 * 2 + 3  # two steps and the end of each epoch
     assert spent == sorted(spent)
-    assert spent[-1] <= training.report.seconds_in(Phase.TRAINING)
+    assert spent[-1] <= context.report.seconds_in(Phase.TRAINING)
     assert all(timing["preparing_s"] > 0 and "time_to_accuracy" in timing for timing in seen)
 
 
@@ -606,118 +608,113 @@ def test_a_frozen_backbone_is_published_as_it_was_and_only_the_head_has_learned(
 
 
 @pytest.fixture
-def prepared(quick: Settings, db: Database, store: LocalStore, claimed: Claimed) -> Callable[..., Training]:
-    def prepare(**recipe: Any) -> Training:
+def prepared(quick: Settings, db: Database, store: LocalStore, claimed: Claimed) -> Prepared:
+    def prepare(**recipe: Any) -> tuple[TrainingContext, TrainingState]:
         claim = claimed(**RECIPE | recipe)
         return set_up(quick, db, store, attempt(db, quick, claim))
 
     return prepare
 
 
-def told(training: Training) -> list[str]:
-    with training.db.read() as session:
-        found = events.after(session, training.report.claim.job_id, 0, 1000, "log")
+def told(context: TrainingContext) -> list[str]:
+    with context.db.read() as session:
+        found = events.after(session, context.report.claim.job_id, 0, 1000, "log")
     return [event.data["message"] for event in found]
 
 
-def weights_of(training: Training) -> dict[str, Tensor]:
-    return {name: tensor.clone() for name, tensor in training.network.state_dict().items()}
+def weights_of(context: TrainingContext) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in context.network.state_dict().items()}
 
 
-def test_a_whole_job_with_the_same_seed_ends_in_the_same_bits(prepared: Callable[..., Training]) -> None:
+def test_a_whole_job_with_the_same_seed_ends_in_the_same_bits(prepared: Prepared) -> None:
     def digest(seed: int) -> str:
-        training = prepared(seed=seed, augmentation="digits", ema=0.9)
-        trainer.train(training)
-        return hashlib.sha256(from_tensors(to_arrays(training.network))).hexdigest()
+        context, state = prepared(seed=seed, augmentation="digits", ema=0.9)
+        train(context, state)
+        return hashlib.sha256(from_tensors(to_arrays(context.network))).hexdigest()
 
     assert digest(seed=7) == digest(seed=7) != digest(seed=8)
 
 
-def test_training_ends_early_when_nothing_rises_any_more(prepared: Callable[..., Training]) -> None:
-    training = prepared(epochs=9, learning_rate=1e-9, early_stopping={"patience": 2, "min_delta": 0.5})
-    trainer.train(training)
-    assert len(training.history) in (2, 3)
-    assert told(training)[-1].startswith("ended after epoch")
-    trainer.train(training)  # a new attempt finds nothing to do
-    assert len(training.history) in (2, 3)
+def test_training_ends_early_when_nothing_rises_any_more(prepared: Prepared) -> None:
+    context, state = prepared(epochs=9, learning_rate=1e-9, early_stopping={"patience": 2, "min_delta": 0.5})
+    state = train(context, state)
+    assert len(state.history) in (2, 3)
+    assert told(context)[-1].startswith("ended after epoch")
+    assert train(context, state) == state  # a new attempt finds nothing to do
 
 
-def test_a_frozen_part_is_trained_too_when_its_time_has_come(prepared: Callable[..., Training]) -> None:
-    training = prepared(epochs=2, freeze="backbone", unfreeze_after=1)
-    first = weights_of(training)
+def test_a_frozen_part_is_trained_too_when_its_time_has_come(prepared: Prepared) -> None:
+    context, state = prepared(epochs=2, freeze="backbone", unfreeze_after=1)
+    first = weights_of(context)
     changed: list[set[str]] = []
     keep = checkpointing.save
 
-    def note(attempt: Training, *rest: Any) -> None:
-        now = weights_of(attempt)
+    def note(*given: Any) -> None:
+        now = weights_of(context)
         changed.append({name for name in now if not torch.equal(now[name], first[name])})
-        keep(attempt, *rest)
+        keep(*given)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(checkpointing, "save", note)
-        trainer.train(training)
+        state = train(context, state)
     assert changed[0] == {"fc.weight", "fc.bias"}
     assert "conv1.0.weight" in changed[1]
-    assert [metrics["epoch"] for metrics in training.history] == [1, 2]
+    assert [metrics["epoch"] for metrics in state.history] == [1, 2]
 
 
-def test_a_pause_is_heard_while_the_frozen_part_runs(
-    prepared: Callable[..., Training], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    training = prepared(freeze="backbone")
-    training.report.stop.set()
-    monkeypatch.setattr(trainer, "fit", None)  # nothing comes so far
-    with pytest.raises(Interrupted):
-        trainer.train(training)
+def test_a_pause_is_heard_while_the_frozen_part_runs(prepared: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
+    context, state = prepared(freeze="backbone")
+    context.report.stop.set()
+    monkeypatch.setattr(stages, "fit", None)  # nothing comes so far
+    assert train(context, state).interrupted
 
 
 def test_the_frozen_parts_time_is_told_and_belongs_to_the_time_to_an_accuracy(
-    prepared: Callable[..., Training], monkeypatch: pytest.MonkeyPatch
+    prepared: Prepared, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    training = prepared(freeze="backbone", epochs=1)
-    monkeypatch.setattr(trainer, "ACTIVATIONS_TOLD_EVERY_S", 0)
-    monkeypatch.setattr(trainer, "ACCURACY_MARKS", (0.0,))
-    trainer.train(training)
-    assert "activations of the frozen part: 64 of 208 images" in told(training)
-    timing = trainer._timing(training)
+    context, state = prepared(freeze="backbone", epochs=1)
+    monkeypatch.setattr(features, "LOG_EVERY_S", 0)
+    monkeypatch.setattr(progress, "ACCURACY_MARKS", (0.0,))
+    state = train(context, state)
+    assert "activations of the frozen part: 64 of 208 images" in told(context)
+    timing = progress.timing(context, state)
     assert timing["features_s"] > 0
     assert timing["time_to_accuracy"] == {"0.0": pytest.approx(timing["features_s"] + timing["train_s"])}
 
 
-def test_patience_that_runs_out_while_a_part_is_frozen_unfreezes_it(prepared: Callable[..., Training]) -> None:
+def test_patience_that_runs_out_while_a_part_is_frozen_unfreezes_it(prepared: Prepared) -> None:
     patience = {"patience": 1, "min_delta": 0.9}
-    training = prepared(epochs=6, freeze="backbone", unfreeze_after=4, early_stopping=patience)
-    first = weights_of(training)["conv1.0.weight"]
-    trainer.train(training)
-    ends = [number for number, message in enumerate(told(training)) if "no longer rises" in message]
+    context, state = prepared(epochs=6, freeze="backbone", unfreeze_after=4, early_stopping=patience)
+    first = weights_of(context)["conv1.0.weight"]
+    state = train(context, state)
+    ends = [number for number, message in enumerate(told(context)) if "no longer rises" in message]
     assert len(ends) == 2
-    assert told(training)[ends[0]].startswith("the frozen part is trained too after epoch")
-    assert told(training)[ends[1]].startswith("ended after epoch")
-    assert not torch.equal(weights_of(training)["conv1.0.weight"], first)
-    trainer.train(training)  # a new attempt finds nothing to do
-    assert len(training.history) < 6
+    assert told(context)[ends[0]].startswith("the frozen part is trained too after epoch")
+    assert told(context)[ends[1]].startswith("ended after epoch")
+    assert not torch.equal(weights_of(context)["conv1.0.weight"], first)
+    assert len(state.history) < 6
+    assert train(context, state) == state  # a new attempt finds nothing to do
 
 
 def test_a_frozen_stage_that_was_interrupted_is_unfrozen_as_if_it_had_not_been(
     quick: Settings, db: Database, store: LocalStore, claimed: Claimed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     frozen_first = RECIPE | {"epochs": 2, "freeze": "backbone", "unfreeze_after": 1}
-    whole = set_up(quick, db, store, attempt(db, quick, claimed(**frozen_first)))
-    trainer.train(whole)
+    whole, state = set_up(quick, db, store, attempt(db, quick, claimed(**frozen_first)))
+    train(whole, state)
     claim = claimed(**frozen_first)
-    first = set_up(quick, db, store, attempt(db, quick, claim))
+    first, state = set_up(quick, db, store, attempt(db, quick, claim))
     stop_after_steps(monkeypatch, 1)
-    with pytest.raises(Interrupted):
-        trainer.train(first)
+    assert train(first, state).interrupted
     monkeypatch.undo()
     with db.write() as session:
         jobs.release(session, claim, "test", NOW)
         again = jobs.claim(session, "worker_a", NOW)
     assert again is not None
-    second = set_up(quick, db, store, attempt(db, quick, again))
-    checkpointing.resume(second)
-    assert step_of(second.state) == 1
-    trainer.train(second)
+    second, state = set_up(quick, db, store, attempt(db, quick, again))
+    state = checkpointing.resume(second, state)
+    assert step_of(state.optimizer_state) == 1
+    train(second, state)
     assert [
         name for name, tensor in weights_of(second).items() if not torch.equal(tensor, weights_of(whole)[name])
     ] == []
@@ -726,32 +723,48 @@ def test_a_frozen_stage_that_was_interrupted_is_unfrozen_as_if_it_had_not_been(
 def stop_after_steps(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
     """From now on training is asked to stop after so many steps, as a pause does."""
     asked = itertools.count()
-    fit = worker.train.fit
-    monkeypatch.setattr(
-        trainer, "fit", lambda *given, **options: fit(*given, **options | {"should_stop": lambda: next(asked) >= count})
-    )
+    fit: Callable[..., Iterator[Epoch]] = worker.train.fit
+
+    def stopping(*given: Any) -> Iterator[Epoch]:
+        *others, callbacks = given
+        return fit(*others, replace(callbacks, should_stop=lambda: next(asked) >= count))
+
+    monkeypatch.setattr(stages, "fit", stopping)
 
 
 def test_a_batch_that_does_not_fit_the_memory_is_halved_and_told(
-    prepared: Callable[..., Training], job_of: JobOf, monkeypatch: pytest.MonkeyPatch
+    prepared: Prepared, job_of: JobOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    training = prepared(epochs=1, batch_size=32, learning_rate=0.08)
+    context, state = prepared(epochs=1, batch_size=32, learning_rate=0.08)
     small_memory(monkeypatch, largest=8)
-    trainer.train(training)
-    assert (training.recipe.batch_size, training.recipe.learning_rate) == (8, 0.02)
-    assert [message for message in told(training) if "out of memory" in message] == [
+    state = train(context, state)
+    assert (state.recipe.batch_size, state.recipe.learning_rate) == (8, 0.02)
+    assert [message for message in told(context) if "out of memory" in message] == [
         "out of memory: batch size 16, learning rate 0.04 from here on",
         "out of memory: batch size 8, learning rate 0.02 from here on",
     ]
-    resolved = job_of(training.report.claim.job_id).resolved_recipe
+    resolved = job_of(context.report.claim.job_id).resolved_recipe
     assert resolved is not None
     assert resolved["batch_size"] == 8
 
 
+def test_a_new_beginning_has_the_first_weights_and_what_was_frozen_then(prepared: Prepared) -> None:
+    context, state = prepared(freeze="backbone")
+    first = weights_of(context)
+    trained = {name for name, parameter in context.network.named_parameters() if parameter.requires_grad}
+    unfreeze(context.network)
+    with torch.no_grad():
+        for parameter in context.network.parameters():
+            parameter.add_(1)
+    reset_network(context, state.recipe)
+    assert [name for name, tensor in weights_of(context).items() if not torch.equal(tensor, first[name])] == []
+    assert {name for name, parameter in context.network.named_parameters() if parameter.requires_grad} == trained
+
+
 def test_what_was_learned_before_the_memory_ran_out_is_not_lost(
-    prepared: Callable[..., Training], monkeypatch: pytest.MonkeyPatch
+    prepared: Prepared, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    training = prepared(epochs=2, batch_size=32)
+    context, state = prepared(epochs=2, batch_size=32)
     save = checkpointing.save
 
     def then_less_memory(*rest: Any) -> None:
@@ -759,10 +772,10 @@ def test_what_was_learned_before_the_memory_ran_out_is_not_lost(
         small_memory(monkeypatch, largest=16)
 
     monkeypatch.setattr(checkpointing, "save", then_less_memory)
-    trainer.train(training)
-    assert [metrics["epoch"] for metrics in training.history] == [1, 2]
-    assert training.recipe.batch_size == 16
-    assert any(message.startswith("resumed from") for message in told(training))
+    state = train(context, state)
+    assert [metrics["epoch"] for metrics in state.history] == [1, 2]
+    assert state.recipe.batch_size == 16
+    assert any(message.startswith("resumed from") for message in told(context))
 
 
 def test_an_attempt_after_one_that_the_kernel_killed_for_want_of_memory_halves_the_batch_once(
@@ -770,99 +783,99 @@ def test_an_attempt_after_one_that_the_kernel_killed_for_want_of_memory_halves_t
 ) -> None:
     claim = claimed(**RECIPE | {"epochs": 3, "batch_size": 32, "learning_rate": 0.08, "max_attempts": 9})
 
-    def goes_on(claim: Claim, died_of: JobFailure) -> Training:
+    def goes_on(claim: Claim, died_of: JobFailure) -> tuple[TrainingContext, TrainingState]:
         with db.write() as session:
             jobs.retry_or_fail(session, claim, died_of, NOW)
             again = jobs.claim(session, "worker_a", NOW)
         assert again is not None
-        training = set_up(quick, db, store, attempt(db, quick, again))
-        checkpointing.resume(training)
-        back_off.heed_deaths(training)
-        return training
+        context, state = set_up(quick, db, store, attempt(db, quick, again))
+        state = checkpointing.resume(context, state)
+        return context, back_off.heed_deaths(context, state)
 
     starved, killed = OutOfMemory("no memory was left"), Killed("by somebody")
-    second = goes_on(claim, starved)
-    assert (second.recipe.batch_size, second.recipe.learning_rate) == (16, 0.04)
+    second, state = goes_on(claim, starved)
+    assert (state.recipe.batch_size, state.recipe.learning_rate) == (16, 0.04)
     assert told(second)[-1] == "out of memory: batch size 16, learning rate 0.04 from here on"
     assert (job_of(claim.job_id).resolved_recipe or {})["batch_size"] == 16
-    third = goes_on(second.report.claim, killed)  # from the start again, since nothing was kept
-    assert third.recipe.batch_size == 16
-    stop_after_epochs(third, 1)
-    fourth = goes_on(third.report.claim, killed)
-    assert (fourth.recipe.batch_size, len(fourth.history)) == (16, 1)
-    fifth = goes_on(fourth.report.claim, starved)
-    assert (fifth.recipe.batch_size, len(fifth.history)) == (8, 1)
+    third, state = goes_on(second.report.claim, killed)  # from the start again, since nothing was kept
+    assert state.recipe.batch_size == 16
+    stop_after_epochs(third, state, 1)
+    fourth, state = goes_on(third.report.claim, killed)
+    assert (state.recipe.batch_size, len(state.history)) == (16, 1)
+    _, state = goes_on(fourth.report.claim, starved)
+    assert (state.recipe.batch_size, len(state.history)) == (8, 1)
 
 
-def stop_after_epochs(training: Training, count: int) -> None:
+def stop_after_epochs(context: TrainingContext, state: TrainingState, count: int) -> None:
     """It trains, and dies when it has kept so many epochs."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(trainer, "_keep", dies_after(trainer._keep, count))
+        patch.setattr(stages, "_keep", dies_after(stages._keep, count))
         with pytest.raises(KeyboardInterrupt):
-            trainer.train(training)
+            train(context, state)
 
 
-def dies_after(keep: Callable[..., None], count: int) -> Callable[..., None]:
+def dies_after(keep: Callable[..., TrainingState], count: int) -> Callable[..., TrainingState]:
     kept = itertools.count(1)
 
-    def keeps(*given: Any) -> None:
-        keep(*given)
+    def keeps(*given: Any) -> TrainingState:
+        state = keep(*given)
         if next(kept) == count:
             raise KeyboardInterrupt
+        return state
 
     return keeps
 
 
 def test_memory_that_is_too_small_for_any_batch_ends_the_job(
-    prepared: Callable[..., Training], monkeypatch: pytest.MonkeyPatch
+    prepared: Prepared, job_of: JobOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    training = prepared(epochs=1, batch_size=4)
+    context, state = prepared(epochs=1, batch_size=4)
     small_memory(monkeypatch, largest=0)
     with pytest.raises(torch.OutOfMemoryError):
-        trainer.train(training)
-    assert training.recipe.batch_size == 2
+        train(context, state)
+    assert (job_of(context.report.claim.job_id).resolved_recipe or {})["batch_size"] == 2
 
 
 def test_an_error_that_is_not_about_memory_is_not_tried_again(
-    prepared: Callable[..., Training], monkeypatch: pytest.MonkeyPatch
+    prepared: Prepared, job_of: JobOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    training = prepared(epochs=1)
+    context, state = prepared(epochs=1)
     monkeypatch.setattr(Optimization, "step", lambda *_: (_ for _ in ()).throw(RuntimeError("broken")))
     with pytest.raises(RuntimeError, match="broken"):
-        trainer.train(training)
-    assert training.recipe.batch_size == 32
+        train(context, state)
+    assert (job_of(context.report.claim.job_id).resolved_recipe or {})["batch_size"] == 32
 
 
 def test_without_a_compiler_the_network_is_trained_as_it_is(
-    prepared: Callable[..., Training], job_of: JobOf, monkeypatch: pytest.MonkeyPatch
+    prepared: Prepared, job_of: JobOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    training = prepared(epochs=1, compile=True)
+    context, state = prepared(epochs=1, compile=True)
     monkeypatch.setattr("shutil.which", lambda _name: None)
-    trainer.train(training)
-    assert len(training.history) == 1
-    assert any("no compiler is there" in message for message in told(training))
-    resolved = job_of(training.report.claim.job_id).resolved_recipe
+    state = train(context, state)
+    assert len(state.history) == 1
+    assert any("no compiler is there" in message for message in told(context))
+    resolved = job_of(context.report.claim.job_id).resolved_recipe
     assert resolved is not None
     assert resolved["compile"] is False
 
 
 def test_a_loss_that_is_no_number_leaves_the_last_good_checkpoint(
-    prepared: Callable[..., Training], monkeypatch: pytest.MonkeyPatch
+    prepared: Prepared, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    training = prepared(epochs=2)
+    context, state = prepared(epochs=2)
     save = checkpointing.save
 
     def then_break(*rest: Any) -> None:
         save(*rest)
         with torch.no_grad():
-            next(training.network.parameters()).fill_(float("nan"))
+            next(context.network.parameters()).fill_(float("nan"))
 
     monkeypatch.setattr(checkpointing, "save", then_break)
     with pytest.raises(LossNotFinite):
-        trainer.train(training)
-    with training.db.read() as session:
-        (row,) = of_job(session, training.report.claim.job_id)
-    kept = read_tensors(training.store, row.key, checkpointing.WEIGHTS)
+        train(context, state)
+    with context.db.read() as session:
+        (row,) = of_job(session, context.report.claim.job_id)
+    kept = read_tensors(context.store, row.key, WEIGHTS)
     assert row.epoch == 1
     assert all(np.isfinite(array).all() for array in kept.values())
 

@@ -2,6 +2,7 @@
 
 import gc
 import math
+from dataclasses import replace
 
 import torch
 
@@ -9,46 +10,48 @@ from core import jobs
 from core.networks import MIN_BATCH_SIZE
 from core.recipe import ResolvedRecipe
 from core.tables import Phase
-from worker import checkpointing, setup, weights
-from worker.setup import Training
+from worker import checkpointing
+from worker.setup import TrainingContext, TrainingState, reset_network
 
 
 def can_halve(recipe: ResolvedRecipe) -> bool:
     return recipe.batch_size >= 2 * MIN_BATCH_SIZE
 
 
-def heed_deaths(training: Training) -> None:
-    """Half the batch for each attempt that the kernel ended for want of memory since the checkpoint was written, or
-    since the start: that one cannot have said it by itself.
+def heed_deaths(context: TrainingContext, state: TrainingState) -> TrainingState:
+    """Halve the batch for each attempt that the kernel killed for want of memory since the checkpoint.
+
+    Such an attempt could not halve it by itself. Without a checkpoint, all attempts of the job count.
     """
-    job_id = training.report.claim.job_id
-    with training.db.read() as session:
-        deaths = jobs.count_out_of_memory(session, job_id, training.since_attempt)
+    with context.db.read() as session:
+        deaths = jobs.count_out_of_memory(session, context.report.claim.job_id, state.since_attempt)
     for _ in range(deaths):
-        if can_halve(training.recipe):
-            halve_batch(training, "the kernel killed an attempt: no memory was left")
+        if can_halve(state.recipe):
+            state = halve_batch(context, state, "the kernel killed an attempt: no memory was left")
+    return state
 
 
-def halve_batch(training: Training, reason: str) -> None:
-    """The training as it was before its first step, or at its last checkpoint, with half the batch; told as an event.
+def halve_batch(context: TrainingContext, state: TrainingState, reason: str) -> TrainingState:
+    """Go back to the last checkpoint, or to before the first step, with half the batch.
 
-    To be called when the failed step's frames are gone, or they would keep what has to be freed.
+    Call it when the failed step's frames are gone, or they would keep what has to be freed.
     """
-    recipe = halved(training.recipe)
-    training.state, training.history = None, []
-    del training.network  # before the next one is built
-    gc.collect()
-    if training.device.type == "cuda":
-        torch.cuda.empty_cache()
-    first = weights.find_state(recipe.network, recipe.weights, training.settings, training.db, training.store)
-    training.network, training.frozen = setup.first_network(
-        recipe, len(training.dataset.classes), first, training.device
-    )
-    checkpointing.resume(training, after_an_epoch=True)
-    training.recipe = recipe
+    recipe = halved(state.recipe)
+    _free_memory(context)
+    reset_network(context, recipe)
+    before = replace(state, history=(), optimizer_state=None)
+    state = replace(checkpointing.resume(context, before, after_an_epoch=True), recipe=recipe)
     message = f"out of memory: batch size {recipe.batch_size}, learning rate {recipe.learning_rate:g} from here on"
-    training.report.event("log", {"message": message, "reason": reason}, resolved_recipe=recipe.model_dump(mode="json"))
-    training.report.phase(Phase.TRAINING, message)
+    context.report.event("log", {"message": message, "reason": reason}, resolved_recipe=recipe.model_dump(mode="json"))
+    context.report.phase(Phase.TRAINING, message)
+    return state
+
+
+def _free_memory(context: TrainingContext) -> None:
+    context.network.zero_grad(set_to_none=True)
+    gc.collect()
+    if context.device.type == "cuda":
+        torch.cuda.empty_cache()
 
 
 def halved(recipe: ResolvedRecipe) -> ResolvedRecipe:

@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import onnxruntime
@@ -20,27 +21,28 @@ from core.tables import Checkpoint
 from worker import devices
 from worker.midway import Midway
 from worker.optimization import Arrays
-from worker.setup import Training
+from worker.setup import TrainingContext, TrainingState
 from worker.train import Epoch
 
 
-def save(training: Training, epoch: Epoch, metrics: dict[str, Any], **columns: Any) -> None:
-    """Bytes, then the row, in one transaction with the event and whatever ``columns`` say of the job."""
-    _save(training, epoch.number, epoch.step, epoch.state, metrics, **columns)
-    _thin(training)
+def save(context: TrainingContext, state: TrainingState, epoch: Epoch) -> None:
+    """Write a checkpoint of the epoch that the history ends with: its bytes, then its row and its event."""
+    _save(context, state, epoch.step, epoch.state, state.history[-1])
+    _thin(context, state)
 
 
-def save_midway(training: Training, midway: Midway) -> None:
-    """The same within an epoch. There is one such checkpoint at a time, and only to go on from: it has no metrics."""
-    _save(training, len(training.history), midway.step, midway.state, {})
-    _thin(training)
+def save_midway(context: TrainingContext, state: TrainingState, midway: Midway) -> None:
+    """Write a checkpoint within an epoch. It has no metrics, and the next checkpoint replaces it."""
+    _save(context, state, midway.step, midway.state, {})
+    _thin(context, state)
 
 
-def _save(training: Training, epochs: int, step: int, state: Arrays, metrics: dict[str, Any], **columns: Any) -> None:
-    claim, now = training.report.claim, time.time()
+def _save(context: TrainingContext, state: TrainingState, step: int, arrays: Arrays, metrics: dict[str, Any]) -> None:
+    claim, epochs = context.report.claim, len(state.history)
     key = f"jobs/{claim.job_id}/checkpoints/{claim.attempt:03d}/{step:08d}"
-    files = {WEIGHTS: from_tensors(to_arrays(training.network)), TRAINING_STATE: from_tensors(state)}
-    write_folder(training.store, key, files, describe(training) | {"epoch": epochs, "step": step, "metrics": metrics})
+    files = {WEIGHTS: from_tensors(to_arrays(context.network)), TRAINING_STATE: from_tensors(arrays)}
+    manifest = describe(context, state) | {"epoch": epochs, "step": step, "metrics": metrics}
+    write_folder(context.store, key, files, manifest)
     size = sum(map(len, files.values()))
     row = Checkpoint(
         id=checkpoint_id(claim.job_id, claim.attempt, step),
@@ -51,50 +53,51 @@ def _save(training: Training, epochs: int, step: int, state: Arrays, metrics: di
         key=key,
         metrics=metrics,
         size_bytes=size,
-        created_at=now,
+        created_at=time.time(),
     )
     about = {"id": row.id, "epoch": epochs, "step": step, "size_bytes": size}
-    training.report.event("checkpoint", about, row, **columns)
+    context.report.event("checkpoint", about, row)
 
 
-def resume(training: Training, after_an_epoch: bool = False) -> str | None:
-    """Go on from the newest whole checkpoint of the job, or of the one that it retries; its id, or None.
+def resume(context: TrainingContext, state: TrainingState, after_an_epoch: bool = False) -> TrainingState:
+    """Load the newest whole checkpoint of the job, or of the job that it retries; without one, ``state`` stays.
 
-    ``after_an_epoch``: not from one within an epoch, whose steps are of a certain batch size.
+    ``after_an_epoch``: not one within an epoch, whose steps are of a certain batch size.
     """
-    claim = training.report.claim
-    with training.db.read() as session:
-        row = checkpoints.newest_whole(session, training.store, claim.job_id, after_an_epoch)
+    claim = context.report.claim
+    with context.db.read() as session:
+        row = checkpoints.newest_whole(session, context.store, claim.job_id, after_an_epoch)
     if row is None:
-        return None
-    manifest = read_manifest(training.store, row.key)
-    if manifest["dataset_digest"] != training.dataset.digest:
-        training.report.log(f"{row.id} was made with other data: starting anew")
-        return None
-    training.network.load_state_dict(from_arrays(read_tensors(training.store, row.key, WEIGHTS)))
-    training.state = read_tensors(training.store, row.key, TRAINING_STATE)
-    training.history = manifest["history"]
-    training.since_attempt = row.attempt if row.job_id == claim.job_id else 0
-    training.features_s = training.history[-1]["features_s"] if training.history else 0.0
-    training.recipe = ResolvedRecipe.model_validate(manifest["recipe"] | {"device": str(training.device)})
+        return state
+    manifest = read_manifest(context.store, row.key)
+    if manifest["dataset_digest"] != context.dataset.digest:
+        context.report.log(f"{row.id} was made with other data: starting anew")
+        return state
+    context.network.load_state_dict(from_arrays(read_tensors(context.store, row.key, WEIGHTS)))
+    history = manifest["history"]
+    recipe = ResolvedRecipe.model_validate(manifest["recipe"] | {"device": str(context.device)})
     message = f"resumed from {row.id}, after step {row.step}"
-    recipe = training.recipe.model_dump(mode="json")
-    training.report.event("log", {"message": message}, resumed_from=row.id, resolved_recipe=recipe)
-    return row.id
+    resolved = recipe.model_dump(mode="json")
+    context.report.event("log", {"message": message}, resumed_from=row.id, resolved_recipe=resolved)
+    return replace(
+        state,
+        recipe=recipe,
+        history=tuple(history),
+        optimizer_state=read_tensors(context.store, row.key, TRAINING_STATE),
+        features_s=history[-1]["features_s"] if history else 0.0,
+        since_attempt=row.attempt if row.job_id == claim.job_id else 0,
+    )
 
 
-def load_best(training: Training, interrupted: bool = False) -> dict[str, Any]:
-    """Give the network the weights of the best epoch; that epoch's metrics.
-
-    ``interrupted``: the network has gone on since its last epoch.
-    """
-    with training.db.read() as session:
-        rows = _of_this_run(session, training)
-    last = training.history[-1]
-    best = _best_kept(training.history, rows) if rows else last
-    if best["epoch"] != last["epoch"] or interrupted:
+def load_best(context: TrainingContext, state: TrainingState) -> dict[str, Any]:
+    """Load the weights of the best epoch into the network; returns that epoch's metrics."""
+    with context.db.read() as session:
+        rows = _of_this_run(session, context, state)
+    last = state.history[-1]
+    best = _best_kept(state.history, rows) if rows else last
+    if best["epoch"] != last["epoch"] or state.interrupted:  # then the network has gone on since its last epoch
         row = next(row for row in rows if row.metrics == best)
-        training.network.load_state_dict(from_arrays(read_tensors(training.store, row.key, WEIGHTS)))
+        context.network.load_state_dict(from_arrays(read_tensors(context.store, row.key, WEIGHTS)))
     return best
 
 
@@ -123,19 +126,19 @@ def _best_kept(history: Sequence[dict[str, Any]], rows: Sequence[Checkpoint]) ->
     return best if best in kept else best_epoch(kept)
 
 
-def describe(training: Training) -> dict[str, Any]:
+def describe(context: TrainingContext, state: TrainingState) -> dict[str, Any]:
     """What a run needs to stay explainable, beside its weights."""
     return {
-        "job_id": training.report.claim.job_id,
-        "attempt": training.report.claim.attempt,
-        "recipe": training.recipe.model_dump(mode="json"),
-        "dataset": training.dataset.name,
-        "dataset_digest": training.dataset.digest,
-        "classes": list(training.dataset.classes),
-        "preparation": training.preparation.model_dump(mode="json"),
-        "history": training.history,
-        "phases": training.report.phases,
-        "device": devices.describe(training.device),
+        "job_id": context.report.claim.job_id,
+        "attempt": context.report.claim.attempt,
+        "recipe": state.recipe.model_dump(mode="json"),
+        "dataset": context.dataset.name,
+        "dataset_digest": context.dataset.digest,
+        "classes": list(context.dataset.classes),
+        "preparation": context.preparation.model_dump(mode="json"),
+        "history": list(state.history),
+        "phases": context.report.phases,
+        "device": devices.describe(context.device),
         "versions": {
             "torch": torch.__version__,
             "torchvision": torchvision.__version__,
@@ -144,30 +147,30 @@ def describe(training: Training) -> dict[str, Any]:
     }
 
 
-def _thin(training: Training) -> None:
+def _thin(context: TrainingContext, state: TrainingState) -> None:
     """Keep the newest checkpoints and the best one, and of those within an epoch one that is newer than all others.
 
     Rows first: whoever sees a row can read its bytes.
     """
 
     def drop(session: Session) -> list[Checkpoint]:
-        jobs.beat(session, training.report.claim, time.time())  # still ours
-        rows = _of_this_run(session, training)
-        kept = rows[: training.settings.keep_checkpoints]
+        jobs.beat(session, context.report.claim, time.time())  # still ours
+        rows = _of_this_run(session, context, state)
+        kept = rows[: context.settings.keep_checkpoints]
         if rows:
-            best = _best_kept(training.history, rows)
+            best = _best_kept(state.history, rows)
             kept += [row for row in rows if row.metrics == best]
-        older = checkpoints.of_job(session, training.report.claim.job_id)[1:]  # its own alone, not those it retries
+        older = checkpoints.of_job(session, context.report.claim.job_id)[1:]  # its own alone, not those it retries
         dropped = [row for row in older if row not in kept and (row in rows or not row.metrics)]
         for row in dropped:
             session.delete(row)
         return dropped
 
-    for row in training.report.write(drop):
-        training.store.delete(row.key)
+    for row in context.report.write(drop):
+        context.store.delete(row.key)
 
 
-def _of_this_run(session: Session, training: Training) -> list[Checkpoint]:
+def _of_this_run(session: Session, context: TrainingContext, state: TrainingState) -> list[Checkpoint]:
     """Newest first; without what an attempt left that this one did not go on from."""
-    rows = checkpoints.of_run(session, training.report.claim.job_id)
-    return [row for row in rows if row.metrics in training.history]
+    rows = checkpoints.of_run(session, context.report.claim.job_id)
+    return [row for row in rows if row.metrics in state.history]

@@ -5,6 +5,7 @@ import os
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +13,16 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from core.recipe import ResolvedRecipe
 from worker.chunks import look
 from worker.data import Part, channels_last
 from worker.freeze import cut
+from worker.report import Reporter
+from worker.setup import TrainingContext
 from worker.streaming import OnHost
+from worker.train import Interrupted
 
+LOG_EVERY_S = 10.0
 DISK_SHARE = 0.5  # of what is free: checkpoints need the rest
 
 
@@ -97,3 +103,33 @@ def _behind(frozen: nn.Module, prepare: nn.Module, part: Part, rows: Tensor, on_
         on_images(start + len(seen))
     device = part.labels.device
     return Part(rows if rows.device == device else OnHost(rows, device), part.labels)
+
+
+def work_of(context: TrainingContext, recipe: ResolvedRecipe, frozen: tuple[str, ...]) -> Work:
+    """The whole network and its images or, where a frozen part allows it, the rest of it on kept activations."""
+    splits, report, settings = context.splits, context.report, context.settings
+    whole = Work(context.network, context.prepare, splits.train, splits.validation, frozen)
+    if not frozen or recipe.augmentation != "none":
+        return whole
+    disk = Disk(settings.data_dir, settings.feature_disk_bytes)
+    kept = keep_activations(whole, settings.feature_cache_bytes, disk, _between_activations(report))
+    if kept is None:
+        report.log("the activations of the frozen part are too large to keep: it runs for every image")
+        return whole
+    report.log(f"kept {kept.train.images.nbytes / 2**20:.0f} MiB of activations of the frozen part")
+    return kept
+
+
+def _between_activations(report: Reporter) -> Callable[[int, int], None]:
+    """Log now and then how far they are; raise Interrupted when the training has to stop."""
+    logged_at = time.monotonic()
+
+    def go_on(done: int, of: int) -> None:
+        nonlocal logged_at
+        if report.stop.is_set():
+            raise Interrupted
+        if time.monotonic() - logged_at >= LOG_EVERY_S:
+            report.log(f"activations of the frozen part: {done} of {of} images")
+            logged_at = time.monotonic()
+
+    return go_on

@@ -21,7 +21,7 @@ from worker.flops import flop_per_image
 from worker.model_report import model_report
 from worker.probes import COUNT, probes
 from worker.serving import Serving
-from worker.setup import Training
+from worker.setup import TrainingContext, TrainingState
 from worker.taught import taught
 
 log = logging.getLogger(__name__)
@@ -29,33 +29,38 @@ STRANGENESS_TOLERANCE = 0.05  # a share of the threshold, or of the strangeness 
 
 
 def publish(
-    training: Training, best: dict[str, Any], timing: dict[str, Any], validation: Answers, test: Answers
+    context: TrainingContext,
+    state: TrainingState,
+    best: dict[str, Any],
+    timing: dict[str, Any],
+    validation: Answers,
+    test: Answers,
 ) -> None:
     """Bytes, then one transaction: the model's row, its aliases, and the end of the job.
 
     ``best``: metrics of the epoch whose weights the network has. ``validation`` and ``test``: its answers.
     """
-    report = training.report
+    report = context.report
     report.phase(Phase.PUBLISHING)
     calibration = calibrate(validation, test)
-    flop = flop_per_image(training.network, training.prepare(training.splits.test.some([0])))
-    onnx, parity, fitted = _graph(training, flop)
-    weights = from_tensors(to_arrays(training.network))
-    parity["weights_largest_difference"] = _check(training, weights, onnx)
-    chosen = _serving(training, onnx, test, fitted, flop)
+    flop = flop_per_image(context.network, context.prepare(context.splits.test.some([0])))
+    onnx, parity, fitted = _graph(context, state, flop)
+    weights = from_tensors(to_arrays(context.network))
+    parity["weights_largest_difference"] = _check(context, state, weights, onnx)
+    chosen = _serving(context, onnx, test, fitted, flop)
     model_id = ids.model_id(report.claim.job_id, report.claim.attempt)
-    card = _card(training, model_id, best, timing, calibration, test) | {
+    card = _card(context, state, model_id, best, timing, calibration, test) | {
         "parity": parity,
         "serving": chosen.record,
         "familiarity": fitted.record,
     }
     card["calibration"]["ece_served"] = expected_error(reliability(chosen.tested.answers, calibration.temperature))
     key = f"models/{model_id}"
-    files = _files(training, weights, onnx, chosen, card, calibration, test) | _strangeness(fitted)
-    card["files"] = write_folder(training.store, key, files, {"id": model_id})
+    files = _files(context, weights, onnx, chosen, card, calibration, test) | _strangeness(fitted)
+    card["files"] = write_folder(context.store, key, files, {"id": model_id})
     timing |= {"publish_s": report.seconds_in(Phase.PUBLISHING), "total_s": time.time() - report.started_at}
     now = time.time()
-    with training.db.write() as session:
+    with context.db.write() as session:
         models.publish(session, model_id, report.claim.job_id, key, card, now)
         jobs.succeed(
             session,
@@ -64,7 +69,7 @@ def publish(
             now,
             metrics=card["metrics"],
             timing=timing,
-            device=devices.describe(training.device),
+            device=devices.describe(context.device),
             phases=report.ended_phases(),
             estimated_finish=None,
         )
@@ -72,7 +77,8 @@ def publish(
 
 
 def _card(
-    training: Training,
+    context: TrainingContext,
+    state: TrainingState,
     model_id: str,
     best: dict[str, Any],
     timing: dict[str, Any],
@@ -80,55 +86,55 @@ def _card(
     test: Answers,
 ) -> dict[str, Any]:
     evaluation = score(test)
-    return checkpointing.describe(training) | {
+    return checkpointing.describe(context, state) | {
         "id": model_id,
-        "network": training.recipe.network,
+        "network": state.recipe.network,
         "best_epoch": best["epoch"],
         "metrics": best | {"test_loss": evaluation.loss, "test_accuracy": evaluation.accuracy},
         "timing": timing,
         "confusion": evaluation.confusion,
-        "per_class": evaluation.per_class(training.dataset.classes),
+        "per_class": evaluation.per_class(context.dataset.classes),
         "calibration": calibration.summary(),
     }
 
 
-def _graph(training: Training, flop: float) -> tuple[bytes, dict[str, Any], Fitted]:
+def _graph(context: TrainingContext, state: TrainingState, flop: float) -> tuple[bytes, dict[str, Any], Fitted]:
     """In fp32; it tells strangeness where that could be fitted and exported."""
-    enlarged = training.dataset.detail < training.preparation.height
+    enlarged = context.dataset.detail < context.preparation.height
     fitted = familiarity.fit(
-        training.network, training.prepare, training.splits, flop, enlarged, _detector(training, enlarged)
+        context.network, context.prepare, context.splits, flop, enlarged, _detector(context, state, enlarged)
     )
-    images = training.splits.test.some(range(min(PARITY_IMAGES, len(training.splits.test))))
-    onnx, parity = export(training.network, training.preparation, images, fitted.familiarity)
+    images = context.splits.test.some(range(min(PARITY_IMAGES, len(context.splits.test))))
+    onnx, parity = export(context.network, context.preparation, images, fitted.familiarity)
     difference = parity.get("strangeness_largest_difference", 0.0)
     if difference <= STRANGENESS_TOLERANCE:
         return onnx, parity, fitted
-    onnx, parity = export(training.network, training.preparation, images)
+    onnx, parity = export(context.network, context.preparation, images)
     return onnx, parity, familiarity.unfitted(f"the exported graph differs from the network by {difference:.2g} in it")
 
 
-def _detector(training: Training, enlarged: bool) -> Detector | None:
-    train, recipe = training.splits.train, training.recipe
-    if not can_teach(train, training.preparation.style, enlarged):
+def _detector(context: TrainingContext, state: TrainingState, enlarged: bool) -> Detector | None:
+    train, recipe = context.splits.train, state.recipe
+    if not can_teach(train, context.preparation.style, enlarged):
         return None
-    training.report.phase(Phase.PUBLISHING, "learning what is strange, up to a minute")
-    made = taught(training.store, train, training.dataset.classes, recipe.seed, recipe.precision)
-    training.report.phase(Phase.PUBLISHING, "making its graphs")
+    context.report.phase(Phase.PUBLISHING, "learning what is strange, up to a minute")
+    made = taught(context.store, train, context.dataset.classes, recipe.seed, recipe.precision)
+    context.report.phase(Phase.PUBLISHING, "making its graphs")
     return made
 
 
-def _check(training: Training, weights: bytes, onnx: bytes) -> float:
+def _check(context: TrainingContext, state: TrainingState, weights: bytes, onnx: bytes) -> float:
     """The file of weights, read as anybody would, answers the images of the probes as the graph does."""
-    stored = filled(to_tensors(weights), training.recipe.network, len(training.dataset.classes), training.preparation)
-    return check(stored, onnx, training.splits.test.spread(COUNT))
+    stored = filled(to_tensors(weights), state.recipe.network, len(context.dataset.classes), context.preparation)
+    return check(stored, onnx, context.splits.test.spread(COUNT))
 
 
-def _serving(training: Training, onnx: bytes, test: Answers, fitted: Fitted, flop: float) -> Serving:
-    splits = training.splits
+def _serving(context: TrainingContext, onnx: bytes, test: Answers, fitted: Fitted, flop: float) -> Serving:
+    splits = context.splits
     chosen = serving.choose(onnx, splits.train, splits.test, test, flop)
     if fitted.familiarity and chosen.tested.strangeness is not None:
         _measure_strangeness(chosen, chosen.graph or onnx, fitted, splits.validation, flop)
-    training.report.log(f"serves in {chosen.record['precision']} on a CPU: {chosen.record['reason']}")
+    context.report.log(f"serves in {chosen.record['precision']} on a CPU: {chosen.record['reason']}")
     return chosen
 
 
@@ -143,7 +149,7 @@ def _measure_strangeness(chosen: Serving, graph: bytes, fitted: Fitted, validati
 
 
 def _files(
-    training: Training,
+    context: TrainingContext,
     weights: bytes,
     onnx: bytes,
     chosen: Serving,
@@ -156,8 +162,8 @@ def _files(
         WEIGHTS: weights,
         FP32_GRAPH: onnx,
         **({INT8_GRAPH: chosen.graph} if chosen.graph else {}),
-        SELF_TEST_SAMPLES: probes(served, training.splits.test.spread(COUNT), calibration.temperature, threshold),
-        REPORT: to_json(model_report(card, calibration, test, training.splits)),
+        SELF_TEST_SAMPLES: probes(served, context.splits.test.spread(COUNT), calibration.temperature, threshold),
+        REPORT: to_json(model_report(card, calibration, test, context.splits)),
         CARD: to_json(card),
     }
 

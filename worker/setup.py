@@ -1,6 +1,6 @@
 """Before training: the recipe resolved, the data on the device, the network built and filled."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -25,32 +25,40 @@ from worker.report import Reporter
 from worker.resolve import resolve
 
 
-@dataclass
-class Training:
-    """What one attempt works with. ``history`` and ``state`` are replaced when it goes on from a checkpoint."""
+@dataclass(frozen=True)
+class TrainingContext:
+    """Everything that stays the same throughout one attempt."""
 
     settings: Settings
     db: Database
     store: ArtifactStore
     report: Reporter
-    recipe: ResolvedRecipe
     device: torch.device
     dataset: Dataset
     splits: data.Splits
     preparation: Preparation
     prepare: Prepare
-    network: nn.Module
-    frozen: tuple[str, ...]  # modules of the network
+    network: nn.Module  # always this object; training and checkpoints change its weights
+    frozen: tuple[str, ...]  # modules of the network that the recipe freezes, until unfreeze_after where it says so
     queued_s: float
-    history: list[dict[str, Any]] = field(default_factory=list)  # the metrics of each epoch done
+
+
+@dataclass(frozen=True)
+class TrainingState:
+    """The progress of one attempt; a change is a new value."""
+
+    recipe: ResolvedRecipe  # with a smaller batch once memory has run out
+    history: tuple[dict[str, Any], ...] = ()  # the metrics of each finished epoch
+    optimizer_state: Arrays | None = None  # and that of the weights' running mean, from the resumed checkpoint
     features_s: float = 0.0  # spent on the activations of a frozen part, in the attempts that led to the history
-    state: Arrays | None = None  # of optimizer and running mean, from a checkpoint
-    since_attempt: int = 0  # of this job, whose checkpoint it goes on from
-    told_percent: float = 0.0  # of the last event within an epoch
+    since_attempt: int = 0  # the attempt of this job that wrote the resumed checkpoint
+    interrupted: bool = False  # stopped on request before its last epoch
 
 
-def set_up(settings: Settings, db: Database, store: ArtifactStore, report: Reporter) -> Training:
-    """Everything that can fail before the first step, the cheapest first."""
+def set_up(
+    settings: Settings, db: Database, store: ArtifactStore, report: Reporter
+) -> tuple[TrainingContext, TrainingState]:
+    """Load data and network and resolve the recipe: all that can fail before the first step, cheapest first."""
     torch.set_num_threads(settings.train_threads or cpus())
     with db.read() as session:
         job = jobs.get(session, report.claim.job_id)
@@ -69,12 +77,11 @@ def set_up(settings: Settings, db: Database, store: ArtifactStore, report: Repor
     network, frozen = first_network(recipe, len(dataset.classes), state, device)
     expected = weights.statistics(recipe.network, recipe.weights, db)
     preparation = _preparation(dataset, recipe, expected or data.statistics(splits.train.images))
-    training = Training(
+    context = TrainingContext(
         settings=settings,
         db=db,
         store=store,
         report=report,
-        recipe=recipe,
         device=device,
         dataset=dataset,
         splits=data.Splits(*(data.to_device(part, device) for part in (splits.train, splits.validation, splits.test))),
@@ -84,10 +91,10 @@ def set_up(settings: Settings, db: Database, store: ArtifactStore, report: Repor
         frozen=frozen,
         queued_s=(job.started_at or job.created_at) - job.created_at,
     )
-    if "auto" in (asked.batch_size, asked.compile) and is_worth_trying(training):
-        training.recipe = resolve(*about, _try_batch_sizes(training, asked), knows_classes)
-    report.record(resolved_recipe=training.recipe.model_dump(mode="json"))
-    return training
+    if "auto" in (asked.batch_size, asked.compile) and is_worth_trying(context):
+        recipe = resolve(*about, _try_batch_sizes(context, recipe, asked), knows_classes)
+    report.record(resolved_recipe=recipe.model_dump(mode="json"))
+    return context, TrainingState(recipe)
 
 
 def first_network(
@@ -102,21 +109,30 @@ def first_network(
     return network.to(device, memory_format=torch.channels_last), tuple(frozen)  # type: ignore[call-overload]
 
 
-def is_worth_trying(training: Training) -> bool:
+def reset_network(context: TrainingContext, recipe: ResolvedRecipe) -> None:
+    """Put back the weights that the network had before its first step, and freeze what was frozen then."""
+    state = weights.find_state(recipe.network, recipe.weights, context.settings, context.db, context.store)
+    first, _ = first_network(recipe, len(context.dataset.classes), state, torch.device("cpu"))
+    context.network.load_state_dict(first.state_dict())
+    for own, of_first in zip(context.network.parameters(), first.parameters(), strict=True):
+        own.requires_grad_(of_first.requires_grad)
+
+
+def is_worth_trying(context: TrainingContext) -> bool:
     """Whether batch sizes are tried: not where that brings little, nor where a checkpoint says what it had come to."""
-    if training.device.type == "cpu" or training.frozen:
+    if context.device.type == "cpu" or context.frozen:
         return False
-    with training.db.read() as session:
-        return checkpoints.newest_whole(session, training.store, training.report.claim.job_id) is None
+    with context.db.read() as session:
+        return checkpoints.newest_whole(session, context.store, context.report.claim.job_id) is None
 
 
-def _try_batch_sizes(training: Training, asked: Recipe) -> batch_size.Tried:
+def _try_batch_sizes(context: TrainingContext, recipe: ResolvedRecipe, asked: Recipe) -> batch_size.Tried:
     """Of one size alone, where the recipe names it."""
-    train, first = training.splits.train, training.recipe.batch_size
-    seconds = batch_size.time_steps(training.network, training.prepare, train, training.recipe, training.device)
+    train, first = context.splits.train, recipe.batch_size
+    seconds = batch_size.time_steps(context.network, context.prepare, train, recipe, context.device)
     most = batch_size.most_for(len(train)) if asked.batch_size == "auto" else first
     tried = batch_size.largest_that_helps(seconds, first, most)
-    training.report.log(f"batch size {tried.batch_size}: a step takes {tried.step_s * 1e3:.1f} ms")
+    context.report.log(f"batch size {tried.batch_size}: a step takes {tried.step_s * 1e3:.1f} ms")
     return tried
 
 

@@ -57,61 +57,86 @@ class Epoch:
     state: Arrays  # with the weights, all that resuming needs
 
 
+@dataclass(frozen=True)
+class FitOptions:
+    """The part of the recipe's epochs to train, what to leave alone, and when to offer a checkpoint."""
+
+    epochs_done: int = 0
+    last_epoch: int | None = None  # None: the recipe's
+    state: Arrays | None = None  # of the Epoch or Midway that the network's weights come from
+    frozen: Sequence[str] = ()  # modules that stay in evaluation mode
+    augment: Augment = augmentation.none
+    class_weights: Tensor | None = None
+    midway_every_s: float = math.inf
+
+
+@dataclass(frozen=True)
+class Callbacks:
+    """What fit() calls between two steps; should_stop before every one."""
+
+    on_progress: Callable[[Progress], None] = lambda _progress: None
+    on_midway: Callable[[Midway], None] = lambda _midway: None
+    should_stop: Callable[[], bool] = lambda: False
+
+
+ALL_EPOCHS, NO_CALLBACKS = FitOptions(), Callbacks()
+
+
 def fit(
     network: nn.Module,
     prepare: nn.Module,
     train: Part,
     recipe: ResolvedRecipe,
     device: torch.device,
-    *,
-    epochs_done: int = 0,
-    last_epoch: int | None = None,
-    state: Arrays | None = None,
-    augment: Augment = augmentation.none,
-    frozen: Sequence[str] = (),
-    class_weights: Tensor | None = None,
-    on_progress: Callable[[Progress], None] = lambda _progress: None,
-    on_midway: Callable[[Midway], None] = lambda _midway: None,
-    midway_every_s: float = math.inf,
-    should_stop: Callable[[], bool] = lambda: False,
+    options: FitOptions = ALL_EPOCHS,
+    callbacks: Callbacks = NO_CALLBACKS,
 ) -> Iterator[Epoch]:
-    """Train from epoch ``epochs_done`` to ``last_epoch`` (default: the recipe's). Data order, rates and chance depend
-    on seed and epoch alone. While an epoch, or a place within it, is given out, the network holds the weights to use:
-    their running mean where the recipe asks for one. ``state``, of an Epoch or a Midway, belongs to those weights.
+    """Train epoch by epoch; the order of the data, the rates and chance depend on seed and epoch alone.
 
-    Raises Interrupted when ``should_stop`` says so, and LossNotFinite before an epoch with such a loss is given out.
+    While an Epoch or a Midway is given out, the network holds the weights to use: their running mean where the recipe
+    asks for one. Raises Interrupted when ``should_stop`` says so, and LossNotFinite before an epoch with such a loss
+    is given out.
     """
-    run = Run(network, prepare, recipe, device, augment, class_weights)
-    if state:
-        run.resume(state)
-    per_epoch = steps_per_epoch(len(train), recipe.batch_size)
-    steps = per_epoch * recipe.epochs
-    last = recipe.epochs if last_epoch is None else last_epoch
-    for epoch in range(epochs_done, last):
+    run = Run(network, prepare, recipe, device, options.augment, options.class_weights)
+    if options.state:
+        run.resume(options.state)
+    last = recipe.epochs if options.last_epoch is None else options.last_epoch
+    for epoch in range(options.epochs_done, last):
         torch.manual_seed(recipe.seed * 1_000_003 + epoch)  # dropout and the like
-        train_mode(network, frozen)
-        means, first = _Means(device), epoch * per_epoch
-        if state and epoch == epochs_done and (done := midway.step_of(state)) is not None:
+        train_mode(network, options.frozen)
+        means = _Means(device)
+        first = epoch * steps_per_epoch(len(train), recipe.batch_size)
+        if options.state and epoch == options.epochs_done and (done := midway.step_of(options.state)) is not None:
             first = done
-            means.go_on(midway.from_arrays(state, device))
-        waiting = _Waiting(batches(train, recipe.batch_size, recipe.seed, epoch, first - epoch * per_epoch))
-        rate, kept_at = 0.0, time.monotonic()
-        for step, (images, labels) in enumerate(waiting, start=first):
-            stopping = should_stop()
-            if step > first and (stopping or time.monotonic() - kept_at >= midway_every_s):
-                run.give_out(step, means, on_midway)
-                kept_at = time.monotonic()
-            if stopping:
-                raise Interrupted
-            rate = learning_rate(recipe.schedule, recipe.learning_rate, step, steps, recipe.warmup_fraction)
-            means.add(*run.step(step, images, labels, rate), labels)
-            if means.due():
-                on_progress(Progress(epoch + 1, step + 1, steps, *means.read(), rate, means.images_per_s()))
-        result = means.epoch(epoch + 1, (epoch + 1) * per_epoch, rate, waiting.seconds)
+            means.go_on(midway.from_arrays(options.state, device))
+        result = _train_epoch(run, train, epoch, first, means, options.midway_every_s, callbacks)
         run.mean.swap()
         yield replace(result, state=run.to_arrays())
         if epoch + 1 < last:
             run.mean.swap()
+
+
+def _train_epoch(
+    run: "Run", train: Part, epoch: int, first: int, means: "_Means", midway_every_s: float, callbacks: Callbacks
+) -> Epoch:
+    """Train on the epoch's batches from step ``first`` of the whole run."""
+    recipe = run.recipe
+    per_epoch = steps_per_epoch(len(train), recipe.batch_size)
+    steps = per_epoch * recipe.epochs
+    waiting = _Waiting(batches(train, recipe.batch_size, recipe.seed, epoch, first - epoch * per_epoch))
+    rate, kept_at = 0.0, time.monotonic()
+    for step, (images, labels) in enumerate(waiting, start=first):
+        stopping = callbacks.should_stop()
+        if step > first and (stopping or time.monotonic() - kept_at >= midway_every_s):
+            run.give_out(step, means, callbacks.on_midway)
+            kept_at = time.monotonic()
+        if stopping:
+            raise Interrupted
+        rate = learning_rate(recipe.schedule, recipe.learning_rate, step, steps, recipe.warmup_fraction)
+        means.add(*run.step(step, images, labels, rate), labels)
+        if means.due():
+            callbacks.on_progress(Progress(epoch + 1, step + 1, steps, *means.read(), rate, means.images_per_s()))
+    return means.epoch(epoch + 1, (epoch + 1) * per_epoch, rate, waiting.seconds)
 
 
 class Run:
@@ -131,7 +156,7 @@ class Run:
         self._forward = torch.compile(network) if recipe.compile else network
         self._criterion = nn.CrossEntropyLoss(weight=class_weights, label_smoothing=recipe.label_smoothing)
         self._prepare, self._augment = prepare, augment
-        self._recipe, self._device = recipe, device
+        self.recipe, self._device = recipe, device
         # what is compiled chooses its own kernels
         self._sooner = nullcontext() if recipe.compile else sooner(device)
         # scaling a loss for fp16 asks the device whether it went well
@@ -151,7 +176,7 @@ class Run:
         return loss, logits
 
     def _train_on(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        precision = self._recipe.precision
+        precision = self.recipe.precision
         with self._sooner, torch.autocast(self._device.type, DTYPES[precision], enabled=precision != "fp32"):
             logits = self._forward(channels_last(self._augment(self._prepare(images))))
         loss: Tensor = self._criterion(logits.float(), labels)

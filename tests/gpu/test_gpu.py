@@ -25,7 +25,7 @@ from worker.batch_size import largest_that_helps, time_steps
 from worker.captured import WARM_UP
 from worker.data import Part
 from worker.report import Reporter
-from worker.train import Run, fit
+from worker.train import FitOptions, Run, fit
 
 pytestmark = [
     pytest.mark.gpu,
@@ -156,8 +156,8 @@ def test_every_precision_learns(precision: str, two_kinds: Part, seeded_resnet: 
 
 def test_training_goes_on_from_an_epochs_state(two_kinds: Part, seeded_resnet: nn.Module) -> None:
     given, prepare = recipe(epochs=4, ema=0.9), Prepare(DIGIT).cuda()
-    first = list(fit(seeded_resnet, prepare, two_kinds, given, CUDA, last_epoch=2))
-    rest = list(fit(seeded_resnet, prepare, two_kinds, given, CUDA, epochs_done=2, state=first[-1].state))
+    first = list(fit(seeded_resnet, prepare, two_kinds, given, CUDA, FitOptions(last_epoch=2)))
+    rest = list(fit(seeded_resnet, prepare, two_kinds, given, CUDA, FitOptions(2, state=first[-1].state)))
     assert [epoch.number for epoch in first + rest] == [1, 2, 3, 4]
     assert rest[-1].loss < first[0].loss
 
