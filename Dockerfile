@@ -8,22 +8,22 @@ ENV UV_COMPILE_BYTECODE=1 UV_LINK_MODE=copy UV_PYTHON_DOWNLOADS=never UV_PROJECT
 WORKDIR /app
 # dependencies first: they change more seldom than the code
 COPY pyproject.toml uv.lock README.md ./
-RUN uv sync --frozen --no-dev --no-install-project --extra postgres
+RUN uv sync --frozen --no-dev --no-install-project --extra serve --extra postgres
 
 FROM build AS build-worker
-RUN uv sync --frozen --no-dev --no-install-project --extra postgres --extra train
+RUN uv sync --frozen --no-dev --no-install-project --extra serve --extra train --extra postgres
 COPY core core
 COPY service service
 COPY worker worker
 COPY client client
-RUN uv sync --frozen --no-dev --no-editable --extra postgres --extra train
+RUN uv sync --frozen --no-dev --no-editable --extra serve --extra train --extra postgres
 
 FROM build AS build-service
 COPY core core
 COPY service service
 COPY worker worker
 COPY client client
-RUN uv sync --frozen --no-dev --no-editable --extra postgres
+RUN uv sync --frozen --no-dev --no-editable --extra serve --extra postgres
 
 FROM python:3.12-slim AS base
 RUN useradd --uid 10001 --create-home tuneserve && mkdir /data && chown tuneserve /data

@@ -16,7 +16,7 @@ from client.answers import Job, Model, Prediction
 from client.api import Client, ServiceError
 from client.bulk import answer_all
 from client.options import Json, Url
-from client.processes import StartFailed, Together, environment, url_of
+from client.processes import StartFailed, Together, environment, require, url_of
 from client.progress import line, result, show
 from client.tables import print_table
 
@@ -257,6 +257,7 @@ def _shown(prediction: Prediction) -> str:
 
 def _become(module: str, settings: dict[str, str]) -> None:
     """Replace this process, so that signals and exit codes are the program's own."""
+    require(module)
     os.execve(sys.executable, [sys.executable, "-m", module], os.environ | settings)
 
 

@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from client.processes import require
 from client.tables import print_table
 
 app = typer.Typer()
@@ -22,6 +23,7 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="One object a li
 
     Example: tuneserve doctor
     """
+    require("worker.doctor")
     looked = subprocess.run([sys.executable, "-m", "worker.doctor"], stdout=subprocess.PIPE, text=True, check=False)
     if as_json:
         print(looked.stdout, end="")

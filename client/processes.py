@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from types import TracebackType
@@ -16,6 +17,11 @@ import httpx
 RESTART_AFTER_S = 1.0
 WATCH_S = 0.5
 CHECK = "from core.settings import read_or_exit; read_or_exit()"
+EXTRAS = {  # what a program is installed by, and a library that shows whether it is
+    "service": ("serve", "fastapi"),
+    "worker": ("train", "torch"),
+    "worker.doctor": ("train", "sqlalchemy"),
+}
 STOP_GRACE_S = 30.0  # the worker gives its trainer 20 s of these (TUNESERVE_STOP_GRACE_S)
 
 
@@ -34,6 +40,7 @@ class Together:
         self._signals: SimpleQueue[int] = SimpleQueue()  # an event's set() may not be called by a signal's handler
 
     def __enter__(self) -> Self:
+        require("service", "worker")
         # before watch() too, a SIGTERM must leave this block like an exception does, or the children would live on
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
         self._check_settings()
@@ -110,6 +117,13 @@ class Together:
             stderr=self._output,
             start_new_session=True,  # a Ctrl-C at the terminal is ours to pass on, once
         )
+
+
+def require(*modules: str) -> None:
+    """Raise StartFailed if the libraries of a program are not installed."""
+    missing = dict.fromkeys(extra for extra, library in map(EXTRAS.__getitem__, modules) if find_spec(library) is None)
+    if missing:
+        raise StartFailed(f"This command needs what the client does not: pip install 'tuneserve[{','.join(missing)}]'")
 
 
 def environment(

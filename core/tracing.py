@@ -27,7 +27,7 @@ def is_on(environ: Mapping[str, str] = os.environ) -> bool:
     try:
         import opentelemetry.exporter.otlp.proto.http.trace_exporter  # noqa: F401 - whether it is there
     except ImportError:
-        log.warning("OTEL_* variables ask for traces, but the extra otel is not installed: uv sync --extra otel")
+        log.warning("OTEL_* variables ask for traces; the extra otel is missing: pip install 'tuneserve[otel]'")
         return False
     return True
 

@@ -4,14 +4,16 @@ import contextlib
 import re
 import signal
 import socket
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from client import processes
+from client import cli, processes
 from client.processes import StartFailed, Together, environment, url_of
 from core.settings import Settings
+from tests.test_packaging import installed_by
 
 SERVICE = """
 import http.server, os, signal, sys
@@ -65,6 +67,11 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
     for number, handler in handlers.items():
         signal.signal(number, handler)
+
+
+@pytest.fixture
+def without_extras(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "find_spec", lambda _library: None)
 
 
 @contextlib.contextmanager
@@ -185,3 +192,26 @@ def test_a_worker_has_time_to_stop_its_trainer_and_say_goodbye() -> None:
     needed = Settings().stop_grace_s + 5
     assert needed < processes.STOP_GRACE_S
     assert int(period) > needed
+
+
+@pytest.mark.usefixtures("without_extras")
+@pytest.mark.parametrize(
+    ("command", "extras"),
+    [("serve", "serve"), ("worker", "train"), ("up", "serve,train"), ("demo", "serve,train"), ("doctor", "train")],
+)
+def test_a_command_whose_extra_is_missing_says_how_to_install_it(
+    command: str, extras: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["tuneserve", command])
+    monkeypatch.delattr("os.execve")  # or a command that starts would replace this process
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    (said,) = capsys.readouterr().err.splitlines()
+    assert end.value.code == 1
+    assert said.endswith(f": pip install 'tuneserve[{extras}]'")
+
+
+@pytest.mark.parametrize(("extra", "library"), processes.EXTRAS.values())
+def test_the_library_that_stands_for_an_extra_comes_with_it(extra: str, library: str) -> None:
+    assert library in installed_by({extra})
+    assert library not in installed_by(set())

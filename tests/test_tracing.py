@@ -88,7 +88,7 @@ def test_without_the_extra_a_line_says_how_to_get_it(
 ) -> None:
     monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto.http.trace_exporter", None)
     assert not tracing.is_on({ENDPOINT: "http://collector:4318"})
-    assert "uv sync --extra otel" in caplog.text
+    assert "pip install 'tuneserve[otel]'" in caplog.text
 
 
 def test_nothing_of_it_is_imported_while_it_is_off() -> None:

@@ -45,7 +45,7 @@ def is_on() -> bool:
     if not os.environ.get(URI):
         return False
     if find_spec("mlflow") is None:
-        log.warning("%s is set, but the extra mlflow is not installed: uv sync --extra mlflow", URI)
+        log.warning("%s is set, but the extra mlflow is not installed: pip install 'tuneserve[mlflow]'", URI)
         return False
     return True
 

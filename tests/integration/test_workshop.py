@@ -18,6 +18,11 @@ def test_the_tools_have_nothing_to_say(command: list[str]) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_ci_runs_the_test_command_of_the_readme() -> None:
+    (command,) = re.findall(r"```sh\n(.* pytest)\n```", (ROOT / "README.md").read_text())
+    assert command in (ROOT / ".ci" / "run").read_text().splitlines()
+
+
 def tree_of(document: str) -> list[str]:
     """Its lines."""
     found = re.search(r"```\n(core/ .*?)```", (ROOT / document).read_text(), re.DOTALL)
