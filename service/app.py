@@ -42,7 +42,6 @@ from service.routes import metrics as metrics_routes
 from service.routes import uploads as uploads_routes
 from service.routes.page import PageFiles
 from service.shed import Shed
-from service.shortcut import Shortcut
 from service.state import State
 from service.stopping import told_by_signals
 from service.uploads import Uploads
@@ -130,7 +129,6 @@ def create_app(settings: Settings) -> FastAPI:
         telemetry={"tracing": False, "metrics": False, "logs": False},  # service.tracing and service.metrics tell more
     )
     problems.install(app)
-    app.add_middleware(Shortcut, route=predict.router.routes[0], answer=predict.predict_plainly)
     app.add_middleware(
         BodyLimit,
         max_bytes=settings.max_body_bytes,

@@ -170,11 +170,6 @@ def answer_to(request: Request, error: Exception) -> JSONResponse:
     return _answer(problem(request, status, code, str(error), **more), headers)
 
 
-def answer_to_any(request: Request, error: TuneserveError | HTTPException) -> JSONResponse:
-    """The same, of what the framework raises too."""
-    return answer_to(request, error) if isinstance(error, TuneserveError) else _http(request, error)
-
-
 def _unavailable(request: Request, error: Exception) -> JSONResponse:
     """A database that is locked, full or away is no error of ours, and passes. A table that is not there is one."""
     if getattr(getattr(error, "orig", None), "sqlite_errorname", "") == "SQLITE_ERROR":
