@@ -15,14 +15,14 @@ RUN uv sync --frozen --no-dev --no-install-project --extra serve --extra train -
 COPY core core
 COPY service service
 COPY worker worker
-COPY client client
+COPY tuneserve tuneserve
 RUN uv sync --frozen --no-dev --no-editable --extra serve --extra train --extra postgres
 
 FROM build AS build-service
 COPY core core
 COPY service service
 COPY worker worker
-COPY client client
+COPY tuneserve tuneserve
 RUN uv sync --frozen --no-dev --no-editable --extra serve --extra postgres
 
 FROM python:3.12-slim AS base

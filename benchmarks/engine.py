@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from core.images import Preparation, decode, prepare
-from core.store import LocalStore
-from core.tables import Model
+from core.artifacts.store import LocalStore
+from core.db.tables import Model
+from core.imaging.preparation import Preparation, decode, prepare
 
 PIXELS = 50_000_000
 BATCHES = {"cpu": (1, 8, 32), "cuda": (1, 8, 32, 128, 256)}
@@ -29,7 +29,7 @@ def engine_rates(folder: Path, png: bytes, seconds: float, device: str = "cpu") 
 
 def with_torch(folder: Path, card: dict[str, Any], device: str, largest: int) -> Callable[[np.ndarray], object]:
     """As it serves on a GPU."""
-    from service.torch_predictor import TorchPredictor
+    from service.inference.torch_predictor import TorchPredictor
 
     model = Model(id=folder.name, key=f"models/{folder.name}", card=card)
     return TorchPredictor(model, LocalStore(folder.parents[1]), device, largest).run

@@ -14,13 +14,13 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.hardships import HARDSHIPS
-from core.images import Preparation, decode, encode_png, prepare
+from core.imaging.preparation import Preparation, decode, encode_png, prepare
 
 PIXELS = 100_000_000
 MNIST = Preparation(
     style="digit", height=28, width=28, channels=1, image_size=28, mean=(0.1307, 0, 0), std=(0.3081, 1, 1)
 )
-DRAWN = Path(__file__).parent.parent / "client" / "digits"
+DRAWN = Path(__file__).parent.parent / "tuneserve" / "digits"
 CANVAS = 280  # pixels a side, of the drawing fields of many demos
 
 
@@ -31,7 +31,7 @@ def main() -> None:
     print("| image | images | to decode, ms | to prepare, ms: median (10 %-90 %) | both, ms of the clock |")
     print("|---|---|---|---|---|")
     _row("in MNIST's form", forms, given.rounds)
-    _row("client/digits", drawn, given.rounds)
+    _row("tuneserve/digits", drawn, given.rounds)
     _row("canvas drawing, 280x280", [_canvas(data) for data in forms], given.rounds)
     for name in ("uneven light", "shadow", "photo"):
         sheets = [HARDSHIPS[name](np.random.default_rng((0, seed)), _grey(data)) for seed, data in enumerate(forms)]

@@ -126,7 +126,7 @@ def _beside_raw(own: list[Load], raw: list[dict[int, float]], concurrency: int) 
 def _arguments() -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--data-dir", type=Path, required=True)
-    options.add_argument("--image", type=Path, default=Path("client/digits/7.png"))
+    options.add_argument("--image", type=Path, default=Path("tuneserve/digits/7.png"))
     options.add_argument("--rivals-python", type=Path, default=Path(sys.executable))
     names = ["tuneserve", "plain FastAPI, eager torch", "LitServe", "BentoML"]
     options.add_argument("--systems", nargs="+", default=names, choices=names)

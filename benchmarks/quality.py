@@ -12,21 +12,21 @@ from typing import Any
 
 import torch
 
-from benchmarks import plain
+from benchmarks.rivals import plain_loop
 from benchmarks.timing import images_per_second
-from core import jobs
-from core.db import Database
+from core.artifacts.store import LocalStore
+from core.db.database import Database
+from core.db.tables import Worker
 from core.recipe import Recipe
+from core.repositories import jobs
 from core.settings import Settings
-from core.store import LocalStore
-from core.tables import Worker
-from worker import augment
-from worker.data import Part, steps_per_epoch
-from worker.evaluate import evaluate
-from worker.features import work_of
-from worker.report import Reporter
-from worker.setup import TrainingContext, TrainingState, set_up
-from worker.train import Epoch, FitOptions, fit
+from worker.attempt.feature_cache import work_of
+from worker.attempt.reporter import Reporter
+from worker.attempt.setup import TrainingContext, TrainingState, set_up
+from worker.data import augmentation
+from worker.data.splits import Part, steps_per_epoch
+from worker.evaluation.metrics import evaluate
+from worker.training.fit import Epoch, FitOptions, fit
 
 MARKS = (0.97, 0.99, 0.994)
 SEEDS = 5
@@ -114,7 +114,7 @@ def our_rate(bench: Bench) -> tuple[float, int]:
 
 def tutorial_rate(bench: Bench) -> float:
     with prepared(bench, **MNIST, train_samples=2000, epochs=1) as (context, _):
-        return plain.tutorial(context.splits.train, bench.device, bench.seconds)
+        return plain_loop.tutorial(context.splits.train, bench.device, bench.seconds)
 
 
 def train(bench: Bench, **recipe: Any) -> Trial:
@@ -135,7 +135,7 @@ def train(bench: Bench, **recipe: Any) -> Trial:
 def epochs_of(context: TrainingContext, state: TrainingState) -> Iterator[Epoch]:
     """As the trainer does it, without its checkpoints."""
     work = work_of(context, state.recipe, context.frozen)
-    options = FitOptions(frozen=work.frozen, augment=augment.SETS[state.recipe.augmentation])
+    options = FitOptions(frozen=work.frozen, augment=augmentation.SETS[state.recipe.augmentation])
     return fit(work.network, work.prepare, work.train, state.recipe, context.device, options)
 
 

@@ -18,8 +18,8 @@ import onnxruntime
 from PIL import Image, ImageOps
 
 from benchmarks.hardships import HARDSHIPS
-from core.images import Normalize, Preparation, decode, prepare
-from worker.datasets.idx import find_idx, read_images, read_labels
+from core.imaging.preparation import Normalize, Preparation, decode, prepare
+from worker.data.formats.idx_files import find_idx, read_images, read_labels
 
 PIXELS = 100_000_000
 BATCH = 64

@@ -20,7 +20,7 @@ LONGEST_S = 120
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--data-dir", type=Path, required=True)
-    options.add_argument("--image", type=Path, default=Path("client/digits/7.png"))
+    options.add_argument("--image", type=Path, default=Path("tuneserve/digits/7.png"))
     options.add_argument("--rounds", type=int, default=5)
     given = options.parse_args()
     runs = [_run(given.data_dir, given.image.read_bytes()) for _ in range(given.rounds)]

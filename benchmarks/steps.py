@@ -2,19 +2,19 @@
 
 import torch
 
-from benchmarks import plain
+from benchmarks.rivals import plain_loop
 from benchmarks.timing import Effort, Rate, compare, images_per_second, per_second
-from core.images import Preparation
-from core.network import Prepare, build
+from core.imaging.preparation import Preparation
+from core.inference.network import Prepare, build
 from core.recipe import ResolvedRecipe
-from worker import devices
-from worker.augment import SETS
-from worker.batch_size import MOST, largest_that_helps, time_steps
-from worker.data import Part, batches
-from worker.features import Work, keep_activations
-from worker.flops import flop_per_image
-from worker.freeze import freeze
-from worker.train import DTYPES, FitOptions, fit
+from worker.attempt.batch_size_search import MOST, largest_that_helps, time_steps
+from worker.attempt.feature_cache import Work, keep_activations
+from worker.data.augmentation import SETS
+from worker.data.splits import Part, batches
+from worker.training import devices
+from worker.training.fit import DTYPES, FitOptions, fit
+from worker.training.flops import flop_per_image
+from worker.training.freezing import freeze
 
 CPU_BATCH = 64
 STEPS = 10  # in an epoch
@@ -22,7 +22,7 @@ STEPS = 10  # in an epoch
 
 def step(device: torch.device, side: int, effort: Effort) -> None:
     batch = best_batch(device, side)
-    ours, theirs = _our_step(device, side, batch, effort.seconds), plain.step(device, side, batch, effort.seconds)
+    ours, theirs = _our_step(device, side, batch, effort.seconds), plain_loop.step(device, side, batch, effort.seconds)
     compare(f"ResNet-50 training step, {side} px, batch {batch}, images/s", ours, theirs, effort.pairs)
 
 

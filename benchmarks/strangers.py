@@ -1,7 +1,8 @@
 """``python -m benchmarks.strangers``: on what a digit model abstains, with the graph that serves on a CPU.
 
 Needs the folder of a published model (--model, ``.../models/<id>``) and the folder of the data (--data: mnist,
-fashion_mnist, digit_photos, ants_bees). Every image goes the whole way of /predict: picture, core.images, graph,
+fashion_mnist, digit_photos, ants_bees). Every image goes the whole way of /predict: picture, core.imaging.preparation,
+graph,
 threshold. Prints a row for each set, and the expected calibration error on MNIST's test set before and after the
 temperature.
 
@@ -21,14 +22,14 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFilter, ImageFont, ImageOps
 
-from core.idx import FILES
-from core.images import decode, prepare
-from core.predictor import OnnxPredictor, Outputs, temperature_of
-from core.store import LocalStore
-from core.tables import Model
-from worker.calibrate import expected_error, reliability
-from worker.datasets.idx import find_idx, read_images, read_labels
-from worker.evaluate import Answers
+from core.artifacts.store import LocalStore
+from core.db.tables import Model
+from core.imaging.idx_format import FILES
+from core.imaging.preparation import decode, prepare
+from core.inference.onnx_predictor import OnnxPredictor, Outputs, temperature_of
+from worker.data.formats.idx_files import find_idx, read_images, read_labels
+from worker.evaluation.metrics import Answers
+from worker.evaluation.temperature_scaling import expected_error, reliability
 
 PIXELS = 100_000_000
 BATCH = 64

@@ -16,9 +16,9 @@ import httpx
 
 from benchmarks.load import Server
 from benchmarks.ours import copied, service
-from core import models
-from core.db import Database
-from core.models import SERVING
+from core.db.database import Database
+from core.repositories import models
+from core.repositories.models import SERVING
 from core.settings import Settings
 
 IN_A_ROW = 30  # answers by the new model after which all processes are thought to serve it
@@ -27,7 +27,7 @@ IN_A_ROW = 30  # answers by the new model after which all processes are thought 
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--data-dir", type=Path, required=True)
-    options.add_argument("--image", type=Path, default=Path("client/digits/7.png"))
+    options.add_argument("--image", type=Path, default=Path("tuneserve/digits/7.png"))
     options.add_argument("--processes", nargs="+", type=int, default=[1, 2])
     options.add_argument("--rounds", type=int, default=5)
     given = options.parse_args()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from worker.train import Epoch
+from worker.training.fit import Epoch
 
 Rate = Callable[[], float]  # of one run: images, or operations, per second
 

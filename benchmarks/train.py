@@ -16,7 +16,7 @@ from benchmarks import quality, steps
 from benchmarks.quality import ANTS, MNIST, Bench
 from benchmarks.timing import Effort
 from core.settings import Settings
-from worker import devices
+from worker.training import devices
 
 STEPS: Mapping[str, Callable[[torch.device, Effort], None]] = {
     "step-32": lambda device, effort: steps.step(device, 32, effort),

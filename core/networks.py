@@ -1,6 +1,7 @@
 """torchvision's classification networks by name: what each of them takes, and what "auto" means for it. No torch.
 
-The service must know them without importing torch; tests/test_networks.py holds the tables against torchvision's own.
+The service must know them without importing torch; tests/core/test_networks.py holds the tables against torchvision's
+own.
 """
 
 import math
@@ -49,7 +50,7 @@ class Network:
     family: str
     parameters: int  # with a head for ImageNet's 1,000 classes
     photo: int  # side in pixels of the photos that its published weights are made for
-    stages: tuple[str, ...]  # what ``freeze`` can name, in order; see worker/freeze.py
+    stages: tuple[str, ...]  # what ``freeze`` can name, in order; see worker/training/freezing.py
     traits: Traits
 
     def refusal(self, side: int) -> str | None:

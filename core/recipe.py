@@ -58,7 +58,7 @@ class Webhook(BaseModel):
         min_length=16,
         max_length=512,
         pattern=NO_NUL,
-        repr=False,  # nor is it shown by the API: service.views
+        repr=False,  # nor is it shown by the API: service.api.schemas
         description="Signs each delivery: whsec_ and 24 bytes or more in base64, or any text. Never shown again.",
         json_schema_extra={"writeOnly": True},
     )

@@ -57,7 +57,8 @@ class Settings(BaseSettings):
     allow_without_keys: bool = False  # listen beyond the loopback though nobody needs a key
     rate_limit_per_s: float | None = Field(None, gt=0)  # requests of one key, else of one address; in each process
     cors_origins: Annotated[tuple[str, ...], NoDecode] = ()  # whose pages may call from a browser; * is any
-    allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ()  # names by which it may be asked; see service.hosts
+    # names by which it may be asked; see service.security.allowed_hosts
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ()
     min_free_bytes: int = Field(256 * 2**20, ge=0)  # less on the disk of data_dir: no new jobs
     max_body_bytes: int = Field(32 * 2**20, gt=0)
     max_json_bytes: int = Field(4 * 2**20, gt=0)  # of a JSON body with images; files and binary tensors may be larger

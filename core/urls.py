@@ -1,4 +1,6 @@
-"""Which URLs we call for others: their form. Whether the host may be reached, service.outbound finds out."""
+"""Which URLs we call for others: their form. Whether the host may be reached, service.security.outbound_client finds
+out.
+"""
 
 import string
 from urllib.parse import SplitResult, urlsplit

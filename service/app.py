@@ -15,41 +15,53 @@ from fastapi_offline import FastAPIOffline
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware.cors import CORSMiddleware
 
-from core import batches, creations, jobs, tracing
-from core.clocks import Steadiness, shared_now
-from core.db import Database
+from core import tracing
+from core.artifacts.store import LocalStore
+from core.db.clocks import Steadiness, shared_now
+from core.db.database import Database
+from core.repositories import batch_predictions, idempotency, jobs
 from core.settings import Settings
-from core.store import LocalStore
-from service import problems
-from service.access import Access
-from service.background import for_ever
-from service.batcher import Batcher
-from service.checks import DatabaseCheck, StoreCheck
-from service.gate import Gate
-from service.headers import SecurityHeaders
-from service.hosts import Hosts
-from service.limits import BodyLimit, RequestId
-from service.loading import loader
-from service.metrics import Metrics, Observe
-from service.model_cache import ModelCache
-from service.oip.statistics import Statistics
-from service.rate_limit import RateLimit
-from service.reloader import Reloader
-from service.routes import aliases, catalogue, datasets, deliveries, health, models, oip, page, predict, predictions
-from service.routes import jobs as jobs_routes
-from service.routes import keys as keys_routes
-from service.routes import metrics as metrics_routes
-from service.routes import uploads as uploads_routes
-from service.routes.page import PageFiles
-from service.shed import Shed
-from service.state import State
-from service.stopping import told_by_signals
-from service.uploads import Uploads
+from service.api.dependencies import State
+from service.api.open_inference.statistics import Statistics
+from service.api.routes import (
+    aliases,
+    catalog,
+    datasets,
+    health,
+    models,
+    open_inference,
+    predict,
+    ui,
+    webhook_deliveries,
+)
+from service.api.routes import api_keys as keys_routes
+from service.api.routes import batch_predictions as predictions
+from service.api.routes import jobs as jobs_routes
+from service.api.routes import metrics as metrics_routes
+from service.api.routes import uploads as uploads_routes
+from service.api.routes.ui import PageFiles
+from service.background.supervision import for_ever
+from service.inference.batcher import Batcher
+from service.inference.model_cache import ModelCache
+from service.inference.model_loader import loader
+from service.inference.model_reloader import Reloader
+from service.middleware.load_shedding import Shed
+from service.middleware.request_id import BodyLimit, RequestId
+from service.observability.health_checks import DatabaseCheck, StoreCheck
+from service.observability.metrics import Metrics, Observe
+from service.security.allowed_hosts import Hosts
+from service.security.api_keys import Access
+from service.security.authentication import Gate
+from service.security.rate_limit import RateLimit
+from service.uploads.resumable import Uploads
+from service.web import problems
+from service.web.security_headers import SecurityHeaders
+from service.web.shutdown import told_by_signals
 
 if TYPE_CHECKING:
-    from service.outbound import Outbound
-    from service.tracing import Tracing
-    from service.webhooks import Courier
+    from service.background.webhook_sender import Courier
+    from service.observability.tracing import Tracing
+    from service.security.outbound_client import Outbound
 
 log = logging.getLogger(__name__)
 DECODER_THREADS = 4
@@ -126,7 +138,8 @@ def create_app(settings: Settings) -> FastAPI:
         version=version("tuneserve"),
         description=DESCRIPTION,
         lifespan=lifespan,
-        telemetry={"tracing": False, "metrics": False, "logs": False},  # service.tracing and service.metrics tell more
+        # service.observability.tracing and service.observability.metrics tell more
+        telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     problems.install(app)
     app.add_middleware(
@@ -154,21 +167,21 @@ def create_app(settings: Settings) -> FastAPI:
     for routes in (
         predict,  # first: the routes are tried in this order
         jobs_routes,
-        deliveries,
+        webhook_deliveries,
         aliases,
         models,
         predictions,
-        oip,
-        catalogue,
+        open_inference,
+        catalog,
         datasets,
         uploads_routes,
         keys_routes,
         health,
         metrics_routes,
-        page,
+        ui,
     ):
         app.router.routes.extend(routes.router.routes)  # include_router would build them anew: 0.2 s for each app
-    app.router.routes.extend(oip.probes.routes)
+    app.router.routes.extend(open_inference.probes.routes)
     app.mount("/page", PageFiles())
     return app
 
@@ -181,7 +194,7 @@ def _open_to_pages_of(app: FastAPI, origins: tuple[str, ...]) -> None:
 
 
 def _traces() -> "Tracing":
-    from service.tracing import Tracing
+    from service.observability.tracing import Tracing
 
     return Tracing(tracing.provider("service"))
 
@@ -202,14 +215,14 @@ async def _look_after_jobs(db: Database, settings: Settings) -> None:
 def _requeue_lost(db: Database, lease_s: float) -> None:
     with db.write() as session:
         now = shared_now(session, time.time())
-        for requeue_lost in (jobs.requeue_lost, batches.requeue_lost):
+        for requeue_lost in (jobs.requeue_lost, batch_predictions.requeue_lost):
             for lost_id in requeue_lost(session, now, lease_s):
                 log.warning("%s had lost its worker", lost_id)
 
 
 def _forget_answers(db: Database) -> None:
     with db.write() as session:
-        creations.forget(session, time.time())
+        idempotency.forget(session, time.time())
 
 
 async def _deliver_webhooks(db: Database, settings: Settings) -> None:
@@ -218,12 +231,13 @@ async def _deliver_webhooks(db: Database, settings: Settings) -> None:
 
 
 def _courier(db: Database, settings: Settings) -> "Courier":
-    from service.webhooks import Courier
+    from service.background.webhook_sender import Courier
 
     return Courier(db, _outbound(settings.webhook_allow_private))
 
 
 def _outbound(allow_private: bool = False) -> "Outbound":
-    from service.outbound import Outbound  # httpx and its certificates take a fifth of a second: be ready first
+    # httpx and its certificates take a fifth of a second: be ready first
+    from service.security.outbound_client import Outbound
 
     return Outbound(allow_private)

@@ -8,11 +8,12 @@ import tempfile
 import uvicorn
 from fastapi import FastAPI
 
-from core import keys, logs
-from core.db import Database
+from core import logs
+from core.db.database import Database
+from core.repositories import api_keys
 from core.settings import Settings, read_or_exit
 from service.app import create_app
-from service.metrics import SHARED
+from service.observability.metrics import SHARED
 
 GARBAGE = 10_000  # objects more than were freed, before the collector looks: some fifty requests
 NO_KEYS = (
@@ -43,7 +44,7 @@ def _has_keys(settings: Settings) -> bool:
     try:
         db.migrate()
         with db.read() as session:
-            return bool(keys.stored(session))
+            return bool(api_keys.stored(session))
     finally:
         db.close()
 
@@ -59,7 +60,7 @@ def run(settings: Settings) -> None:
         http="httptools",
         ws="none",
         log_config=None,  # ours, above
-        access_log=False,  # service.limits logs each request, with its id
+        access_log=False,  # service.middleware.request_id logs each request, with its id
         timeout_graceful_shutdown=5,
     )
 

@@ -19,23 +19,24 @@ import uvicorn
 from PIL import Image
 from sqlalchemy import create_engine, make_url, text
 
-from core import jobs, models
-from core.db import Database
-from core.images import normalize_digit
-from core.jobs import Claim
-from core.manifest import from_tensors, write_folder
+from core.artifacts.manifest import from_tensors, write_folder
+from core.artifacts.store import LocalStore
+from core.db.database import Database
+from core.db.tables import Job, Model, Worker
+from core.imaging.preparation import normalize_digit
 from core.recipe import Recipe
+from core.repositories import jobs, models
+from core.repositories.jobs import Claim
 from core.settings import Settings
-from core.store import LocalStore
-from core.tables import Job, Model, Worker
 from service.app import create_app
-from tests.fakes import DIGITS, model_card, self_test_samples, tiny_onnx, until
+from tests import ROOT
+from tests.support.fakes import DIGITS, model_card, self_test_samples, tiny_onnx, until
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # several test processes share the cores
 NOW = 1_800_000_000.0  # tests move time, they do not wait for it
-DIGIT_FILES = [Path(__file__).parents[1] / "client" / "digits" / f"{digit}.png" for digit in DIGITS]
+DIGIT_FILES = [ROOT / "tuneserve" / "digits" / f"{digit}.png" for digit in DIGITS]
 POSTGRES = "TEST_POSTGRES_URL"  # postgresql+psycopg://user@host/any; tests make databases of their own there
-SHARED = Path(os.environ.get("TUNESERVE_SHARED", Path(__file__).parents[2] / "shared"))
+SHARED = Path(os.environ.get("TUNESERVE_SHARED", ROOT.parent / "shared"))
 
 
 @pytest.fixture(autouse=True)
@@ -139,7 +140,7 @@ def shared() -> Path:
 
 @pytest.fixture(scope="session")
 def digit_weights() -> npt.NDArray[np.float32]:
-    """One layer that truly tells the ten digits of client/digits apart: each column is one of them."""
+    """One layer that truly tells the ten digits of tuneserve/digits apart: each column is one of them."""
     columns = []
     for file in DIGIT_FILES:
         with Image.open(file) as image:

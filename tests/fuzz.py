@@ -17,14 +17,14 @@ from random import Random
 import httpx
 import numpy as np
 
-from core import models
-from core.db import Database
-from core.manifest import write_folder
+from core.artifacts.manifest import write_folder
+from core.artifacts.store import LocalStore
+from core.db.database import Database
+from core.repositories import models
 from core.settings import Settings
-from core.store import LocalStore
 from tests.conftest import NOW, running
-from tests.fakes import model_card, self_test_samples, tiny_onnx
-from tests.mutations import KINDS, Sent
+from tests.support.fakes import model_card, self_test_samples, tiny_onnx
+from tests.support.mutations import KINDS, Sent
 
 log = logging.getLogger("fuzz")
 WINDOW = 2_000  # rounds

@@ -4,7 +4,7 @@ from random import Random
 
 from core.settings import Settings
 from tests.fuzz import fuzz
-from tests.mutations import KINDS, spoilt
+from tests.support.mutations import KINDS, spoilt
 
 ROUNDS = 300
 

@@ -1,4 +1,6 @@
-"""core.tracing, service.tracing, worker.tracing: who is traced, what hangs on what, and what a collector receives."""
+"""core.tracing, service.observability.tracing, worker.integrations.tracing: who is traced, what hangs on what, and
+what a collector receives.
+"""
 
 import asyncio
 import contextlib
@@ -6,7 +8,6 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,20 +18,20 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import StatusCode
 
 from core import tracing
-from core.db import Database
-from core.jobs import Claim
+from core.db.database import Database
+from core.db.tables import JobStatus, Model, Phase
+from core.repositories.jobs import Claim
 from core.settings import Settings
-from core.tables import JobStatus, Model, Phase
-from service.batcher import Batcher
-from service.tracing import Tracing
+from service.inference.batcher import Batcher
+from service.observability.tracing import Tracing
+from tests import ROOT
 from tests.conftest import DIGIT_FILES, running
-from tests.fakes import FakePredictor, image_of
-from tests.receiver import Receiver, receiving
+from tests.support.fakes import FakePredictor, image_of
+from tests.support.receiver import Receiver, receiving
 from worker import trainer
-from worker.report import Reporter
-from worker.tracing import Ids, JobTrace
+from worker.attempt.reporter import Reporter
+from worker.integrations.tracing import Ids, JobTrace
 
-ROOT = Path(__file__).parents[1]
 TRACE, CALLER = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 ENDPOINT = tracing.ENDPOINTS[0]
 
@@ -93,9 +94,10 @@ def test_without_the_extra_a_line_says_how_to_get_it(
 
 def test_nothing_of_it_is_imported_while_it_is_off() -> None:
     check = (
-        "import service.server, worker.loop, sys; from core.settings import Settings\n"
+        "import service.server, worker.supervisor.loop, sys; from core.settings import Settings\n"
         "service.server.create_app(Settings())\n"
-        "print([name for name in sys.modules if name.startswith(('opentelemetry.sdk', 'mlflow', 'service.tracing'))])"
+        "heavy = ('opentelemetry.sdk', 'mlflow', 'service.observability.tracing')\n"
+        "print([name for name in sys.modules if name.startswith(heavy)])"
     )
     ran = subprocess.run([sys.executable, "-c", check], cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert (ran.stdout.strip(), ran.returncode) == ("[]", 0), ran.stderr

@@ -3,10 +3,10 @@
 import signal
 
 from core import logs
-from core.db import Database
+from core.db.database import Database
 from core.settings import read_or_exit
-from worker.loop import WorkerLoop
-from worker.spare import Spare
+from worker.processes.prewarmed_trainer import Spare
+from worker.supervisor.loop import WorkerLoop
 
 
 def main() -> None:

@@ -15,9 +15,9 @@ from typing import Literal
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from core import jobs
-from core.db import Database
+from core.db.database import Database
 from core.recipe import DATASETS
+from core.repositories import jobs
 from core.settings import PREFIX, Settings, WrongSettings, read
 
 DRIVER = "nvidia-smi"

@@ -4,8 +4,8 @@ import socket
 import sys
 import time
 
-from core import jobs
-from core.db import Database
+from core.db.database import Database
+from core.repositories import jobs
 from core.settings import Settings
 
 

@@ -8,19 +8,29 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from core import familiarity
-from core.digits import form
+from core.artifacts.manifest import from_tensors, read_tensors, write_folder
+from core.artifacts.store import ArtifactStore
 from core.errors import Damaged, NotFound
-from core.familiarity import Detector
-from core.manifest import from_tensors, read_tensors, write_folder
-from core.network import from_arrays, to_arrays
-from core.store import ArtifactStore
-from worker import augment, detector, glyphs, handwriting, outliers
-from worker.data import Part
-from worker.detector import pictures, teach
+from core.imaging.digits import mnist_format
+from core.inference import ood_score
+from core.inference.network import from_arrays, to_arrays
+from core.inference.ood_score import Detector
+from worker.data import augmentation
+from worker.data.splits import Part
+from worker.ood import detector_training, synthetic_letters, synthetic_outliers, synthetic_strokes
+from worker.ood.detector_training import pictures, teach
 
 FOLDER, FILE = "detectors", "detector.safetensors"
-WAYS = (familiarity, form, augment, detector, glyphs, handwriting, outliers)  # a change of any makes another detector
+# a change of any makes another detector
+WAYS = (
+    ood_score,
+    mnist_format,
+    augmentation,
+    detector_training,
+    synthetic_strokes,
+    synthetic_letters,
+    synthetic_outliers,
+)
 LIBRARIES = ("torch", "hershey-fonts")
 
 

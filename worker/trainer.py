@@ -1,5 +1,5 @@
 """The process that trains one attempt of one job: ``python -m worker.trainer <job id> <attempt>``; without these it
-waits for them, see worker.spare.
+waits for them, see worker.processes.prewarmed_trainer.
 
 It reads the recipe, trains, writes checkpoints and events, publishes the model and ends the job. When it dies, the
 worker's loop sees it; when the worker dies, the kernel kills it; when it has lost the job, its own beat ends it.
@@ -16,25 +16,27 @@ from typing import Any
 
 from sqlalchemy.exc import OperationalError
 
-from core import jobs, tracing
-from core.db import Database
+from core import tracing
+from core.artifacts.store import ArtifactStore, LocalStore
+from core.db.database import Database
+from core.db.tables import Phase
 from core.errors import ClaimLost
-from core.jobs import Claim
+from core.repositories import jobs
+from core.repositories.jobs import Claim
 from core.settings import Settings
-from core.store import ArtifactStore, LocalStore
-from core.tables import Phase
-from worker import back_off, checkpointing, mlflow_runs, tensorboard
-from worker.evaluate import ask
-from worker.exit_codes import EXIT_CLAIM_LOST, EXIT_INTERRUPTED
-from worker.failures import classify
-from worker.parent import die_with_parent
-from worker.progress import timing
-from worker.publish import publish
-from worker.report import Listener, Reporter
-from worker.setup import TrainingContext, TrainingState, set_up
-from worker.spare import wait_for_claim
-from worker.stages import train
-from worker.train import Interrupted
+from worker.attempt import checkpointing, oom_backoff
+from worker.attempt.progress import timing
+from worker.attempt.reporter import Listener, Reporter
+from worker.attempt.setup import TrainingContext, TrainingState, set_up
+from worker.attempt.stages import train
+from worker.evaluation.metrics import ask
+from worker.integrations import mlflow_runs, tensorboard
+from worker.processes.exit_codes import EXIT_CLAIM_LOST, EXIT_INTERRUPTED
+from worker.processes.parent_death import die_with_parent
+from worker.processes.prewarmed_trainer import wait_for_claim
+from worker.publishing.publish import publish
+from worker.training.failure_codes import classify
+from worker.training.fit import Interrupted
 
 log = logging.getLogger(__name__)
 TRACEBACK_TAIL = 4_000  # characters
@@ -68,7 +70,7 @@ def listeners(settings: Settings, claim: Claim) -> Iterator[Listener]:
     if mlflow_runs.is_on():
         yield mlflow_runs.Runs(claim)
     if tracing.is_on():
-        from worker.tracing import Ids, JobTrace
+        from worker.integrations.tracing import Ids, JobTrace
 
         yield JobTrace(claim, tracing.provider("trainer", Ids(claim)))
 
@@ -94,7 +96,7 @@ def run(settings: Settings, db: Database, store: ArtifactStore, report: Reporter
     report.phase(Phase.STARTING)
     context, state = set_up(settings, db, store, report)
     state = checkpointing.resume(context, state)
-    state = back_off.heed_deaths(context, state)
+    state = oom_backoff.heed_deaths(context, state)
     state = train(context, state)
     if state.interrupted and not (report.keeps and state.history):
         raise Interrupted

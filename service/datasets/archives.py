@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import IO, Any, Literal, cast
 
 from core.errors import InvalidInput, TooLarge
-from service import zip_directory
-from service.datasets.findings import Code
+from service.datasets.validation_report import Code
+from service.uploads import zip_directory
 
 GZIP_START = b"\x1f\x8b"
 GZIP_SUFFIX = ".gz"

@@ -11,13 +11,13 @@ from pathlib import Path
 
 from PIL import UnidentifiedImageError
 
-from core.batch_files import JUNK
+from core.artifacts.batch_files import JUNK
 from core.cpus import cpus
 from core.errors import NotAnImage, TooLarge
-from core.images import decode, fit_photo
+from core.imaging.preparation import decode, fit_photo
 from core.settings import Settings
-from service.datasets.findings import Code, Findings
-from service.datasets.layout import Part, Sample
+from service.datasets.class_folders import Part, Sample
+from service.datasets.validation_report import Code, Findings
 
 LONGEST_NAME = 200  # bytes of a file's or class's name; disks take 255
 BLOCK = 256  # images looked at between two looks at the results

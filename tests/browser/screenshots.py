@@ -11,11 +11,12 @@ from typing import Any
 
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from tests import ROOT
 from tests.browser.test_try import SEVEN, draw
 from tests.integration.conftest import Programs
-from tests.setfiles import pets
+from tests.support.setfiles import pets
 
-IMAGES = Path(__file__).parents[2] / "docs" / "images"
+IMAGES = ROOT / "docs" / "images"
 PHOTOS = Path(os.environ.get("TUNESERVE_SHARED", IMAGES.parents[2] / "shared")) / "data" / "ants_bees"
 NETWORK: dict[str, Any] = {"network": "shufflenet_v2_x0_5", "train_samples": None}
 WIDTH, HEIGHT = 1100, 400

@@ -6,18 +6,18 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
-from core import events, jobs
-from core.db import Database
+from core.artifacts.manifest import to_json
+from core.db.database import Database
+from core.db.tables import Model
 from core.errors import LossNotFinite
-from core.jobs import Claim
-from core.manifest import to_json
-from core.tables import Model
+from core.repositories import events, jobs
+from core.repositories.jobs import Claim
 from tests.browser.test_try import SEVEN, draw
 from tests.conftest import NOW
-from tests.datafiles import zipped
 from tests.integration.conftest import Programs
-from tests.setfiles import pets
-from tests.test_report_page import report_of
+from tests.service.reports.test_model_page import report_of
+from tests.support.datafiles import zipped
+from tests.support.setfiles import pets
 
 pytestmark = pytest.mark.browser
 

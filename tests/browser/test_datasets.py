@@ -7,9 +7,9 @@ import pytest
 from playwright.sync_api import Page, Route, expect
 
 from tests.browser.test_page import fill_in
-from tests.datafiles import zipped
 from tests.integration.conftest import Programs, wait_for
-from tests.setfiles import pets
+from tests.support.datafiles import zipped
+from tests.support.setfiles import pets
 
 pytestmark = pytest.mark.browser
 LONG = "кот длиннейший " * 5  # in UTF-8 longer than a tar's field

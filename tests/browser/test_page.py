@@ -9,17 +9,17 @@ import httpx
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from core import events, jobs
-from core.db import Database
+from core.artifacts.manifest import to_json
+from core.db.database import Database
+from core.db.tables import Model, Phase
 from core.errors import LossNotFinite
-from core.jobs import Claim
-from core.manifest import to_json
-from core.tables import Model, Phase
-from tests.datafiles import zipped
-from tests.fakes import NO_GRAPH
+from core.repositories import events, jobs
+from core.repositories.jobs import Claim
 from tests.integration.conftest import Programs, wait_for
-from tests.setfiles import pets
-from tests.test_report_page import report_of
+from tests.service.reports.test_model_page import report_of
+from tests.support.datafiles import zipped
+from tests.support.fakes import NO_GRAPH
+from tests.support.setfiles import pets
 
 pytestmark = pytest.mark.browser
 Published = Callable[..., Model]

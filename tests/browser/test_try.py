@@ -8,10 +8,10 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Locator, Page, expect
 
-from core.tables import Model
+from core.db.tables import Model
 from tests.conftest import DIGIT_FILES
-from tests.fakes import tiny_onnx
 from tests.integration.conftest import Programs
+from tests.support.fakes import tiny_onnx
 
 pytestmark = pytest.mark.browser
 Published = Callable[..., Model]

@@ -7,11 +7,11 @@ from dataclasses import dataclass, fields
 
 from sqlalchemy import Select, select
 
-from core import manifest
-from core.db import Database
+from core.artifacts import manifest
+from core.artifacts.store import LocalStore
+from core.db.database import Database
+from core.db.tables import ENDED, TRANSITIONS, Event, Job, JobStatus, Model
 from core.settings import Settings
-from core.store import LocalStore
-from core.tables import ENDED, TRANSITIONS, Event, Job, JobStatus, Model
 from tests.chaos.clients import DIGIT
 from tests.chaos.storm import Storm
 from tests.integration.conftest import Programs

@@ -3,16 +3,16 @@
 import threading
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import httpx
 
+from tests import ROOT
 from tests.integration.conftest import PATIENCE_S
-from tests.listener import Listener
+from tests.support.listener import Listener
 
-DIGIT = (Path(__file__).parents[2] / "client" / "digits" / "7.png").read_bytes()
+DIGIT = (ROOT / "tuneserve" / "digits" / "7.png").read_bytes()
 ENDED = ("succeeded", "failed", "cancelled")
 POLL_S = 0.2
 STORM_S = 3600.0  # no storm lasts longer

@@ -8,24 +8,24 @@ import pytest
 import torch
 from torch import nn
 
-from core import jobs, models
-from core.db import Database
-from core.images import Preparation
-from core.jobs import Claim
-from core.network import Prepare, build
-from core.predictor import OnnxPredictor
+from core.artifacts.store import LocalStore
+from core.db.database import Database
+from core.db.tables import JobStatus, Model
+from core.imaging.preparation import Preparation
+from core.inference.network import Prepare, build
+from core.inference.onnx_predictor import OnnxPredictor
 from core.recipe import ResolvedRecipe
+from core.repositories import jobs, models
+from core.repositories.jobs import Claim
 from core.settings import Settings
-from core.store import LocalStore
-from core.tables import JobStatus, Model
-from service.torch_predictor import TorchPredictor
+from service.inference.torch_predictor import TorchPredictor
 from worker import doctor, trainer
-from worker.augment import SETS
-from worker.batch_size import largest_that_helps, time_steps
-from worker.captured import WARM_UP
-from worker.data import Part
-from worker.report import Reporter
-from worker.train import FitOptions, Run, fit
+from worker.attempt.batch_size_search import largest_that_helps, time_steps
+from worker.attempt.reporter import Reporter
+from worker.data.augmentation import SETS
+from worker.data.splits import Part
+from worker.training.cuda_graph import WARM_UP
+from worker.training.fit import FitOptions, Run, fit
 
 pytestmark = [
     pytest.mark.gpu,
@@ -114,7 +114,7 @@ def test_a_recorded_step_does_what_the_same_step_does_by_itself(
         return losses, network.state_dict()
 
     recorded, weights = after_steps()
-    monkeypatch.setattr("worker.train.Captured", lambda step: step)
+    monkeypatch.setattr("worker.training.fit.Captured", lambda step: step)
     plain, other_weights = after_steps()
     assert recorded == pytest.approx(plain, rel=1e-3)
     assert len(set(recorded)) == len(recorded)

@@ -14,6 +14,7 @@ import httpx
 import pytest
 
 from core.settings import Settings
+from tests import ROOT
 
 # A small network, exported in 3 s where others take 10, on a few images: these tests are about what happens around the
 # training.
@@ -25,7 +26,7 @@ TINY = {
     "epochs": 2,
     "precision": "fp32",
 }
-DIGITS = Path(__file__).parents[2] / "client" / "digits"
+DIGITS = ROOT / "tuneserve" / "digits"
 T = TypeVar("T")
 PATIENCE_S = 120  # for a noisy machine; nothing waits so long unless it fails
 

@@ -4,8 +4,8 @@ import json
 import signal
 from typing import Any
 
-from tests.batchfiles import DIGITS, zip_of
 from tests.integration.conftest import Programs, kill, wait_for
+from tests.support.batchfiles import DIGITS, zip_of
 
 COUNT = 320  # five chunks, of photos of digits that take a while to read
 

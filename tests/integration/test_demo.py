@@ -12,7 +12,7 @@ import pytest
 @pytest.mark.timeout(1200)
 def test_the_demo_trains_resnet50_to_97_percent_and_reads_digits_it_has_not_seen(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "client.cli", "demo", "--stop", "--port", "0", "--data-dir", str(tmp_path)],
+        [sys.executable, "-m", "tuneserve.cli.main", "demo", "--stop", "--port", "0", "--data-dir", str(tmp_path)],
         # beside other tests two threads that share each step wait for each other: 12 min of both instead of 3 of one
         env=os.environ | {"TUNESERVE_TRAIN_THREADS": "1"},
         capture_output=True,

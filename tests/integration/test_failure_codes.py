@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.integration.conftest import Programs, wait_for
-from tests.photofiles import write_photos
+from tests.support.photofiles import write_photos
 
 # nothing of it is small: each activation takes hundreds of MB
 LARGE = {"network": "squeezenet1_1", "epochs": 1}

@@ -1,10 +1,9 @@
 """The main job as a person does it: POST, poll, predict. Real service, real worker, real training."""
 
-from pathlib import Path
-
+from tests import ROOT
 from tests.integration.conftest import Programs
 
-DIGITS = Path(__file__).parents[2] / "client" / "digits"
+DIGITS = ROOT / "tuneserve" / "digits"
 
 
 def test_a_posted_job_is_trained_and_its_model_answers_without_a_restart(programs: Programs) -> None:

@@ -4,12 +4,12 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable
-from pathlib import Path
 
-from core.tables import Model
+from core.db.tables import Model
+from tests import ROOT
 from tests.integration.conftest import Programs
 
-OPERATING = (Path(__file__).parents[2] / "docs" / "operating.md").read_text()
+OPERATING = (ROOT / "docs" / "operating.md").read_text()
 
 
 def paste(after: str, programs: Programs) -> None:

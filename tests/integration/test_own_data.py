@@ -8,9 +8,9 @@ import httpx
 import numpy as np
 import pytest
 
-from tests.datafiles import zipped
 from tests.integration.conftest import Programs, kill, wait_for
-from tests.setfiles import idx_files, pets
+from tests.support.datafiles import zipped
+from tests.support.setfiles import idx_files, pets
 
 
 def test_a_model_of_ones_own_photos_answers_with_their_class_names(programs: Programs) -> None:

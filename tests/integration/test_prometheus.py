@@ -14,14 +14,14 @@ from typing import Any
 import httpx
 import pytest
 
-from core.db import Database
-from core.jobs import Claim
-from core.tables import Checkpoint, Model
+from core.db.database import Database
+from core.db.tables import Checkpoint, Model
+from core.repositories.jobs import Claim
+from tests import ROOT
 from tests.conftest import DIGIT_FILES, NOW
 from tests.integration.conftest import Programs, wait_for
 from tests.integration.test_front_ends import servers_of
 
-ROOT = Path(__file__).parents[2]
 BOARD = json.loads((ROOT / "docs" / "grafana.json").read_text())
 ASKED = 30
 COUNTED = f'tuneserve_requests_total{{method="GET",route="/jobs",status="200"}} {ASKED}.0'

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from tests import ROOT
 from tests.integration.conftest import TINY, Programs
 
-ROOT = Path(__file__).parents[2]
 VENV = Path(sys.executable).parent  # as where it is activated
 README = (ROOT / "README.md").read_text()
 
@@ -28,7 +28,7 @@ def paste(block: str, programs: Programs) -> str:
     small = json.dumps({k: v for k, v in TINY.items() if k not in ("dataset", "weights")})[1:-1]
     block = block.replace("localhost:8000", f"127.0.0.1:{programs.port}").replace('"network": "resnet50"', small)
     block = block.replace("--weights random\n", f"--weights random --recipe '{{{small}}}'\n")
-    block = block.replace("tuneserve ", f"{sys.executable} -m client.cli ")
+    block = block.replace("tuneserve ", f"{sys.executable} -m tuneserve.cli.main ")
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", block],
         cwd=ROOT,
@@ -66,7 +66,7 @@ def test_every_line_of_the_readme_works_when_pasted(programs: Programs) -> None:
 
 def answers_of_the_files_alone(programs: Programs, printed: dict[str, str]) -> None:
     """What ONNX Runtime and torchvision say of a digit is what the service says of it, which may do so in int8."""
-    seven = (ROOT / "client" / "digits" / "7.png").read_bytes()
+    seven = (ROOT / "tuneserve" / "digits" / "7.png").read_bytes()
     said = programs.http.post("/predict?model=best&top_k=10", files={"file": seven}).json()["predictions"][0]
     probabilities = {guess["label"]: guess["probability"] for guess in said["top_k"]}
     for library in ("onnxruntime", "torchvision"):

@@ -14,12 +14,12 @@ import httpx
 import numpy as np
 import torch
 
-from core.network import ServingGraph, build
-from core.tables import Model
+from core.db.tables import Model
+from core.inference.network import ServingGraph, build
 from tests.conftest import DIGIT_FILES
-from tests.fakes import DIGIT_PREPARATION, NO_GRAPH
 from tests.integration.conftest import Programs, wait_for
-from worker.export import export_onnx
+from tests.support.fakes import DIGIT_PREPARATION, NO_GRAPH
+from worker.publishing.onnx_export import export_onnx
 
 Published = Callable[..., Model]
 SEVEN = DIGIT_FILES[7].read_bytes()

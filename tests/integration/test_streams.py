@@ -3,7 +3,7 @@
 import httpx
 
 from tests.integration.conftest import Programs
-from tests.listener import Listener
+from tests.support.listener import Listener
 
 DROPS = 20
 

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from client import upload
-from client.api import Client
-from tests.datafiles import zipped
 from tests.integration.conftest import Programs, kill
-from tests.setfiles import pets
+from tests.support.datafiles import zipped
+from tests.support.setfiles import pets
+from tuneserve import resumable_upload
+from tuneserve.client import Client
 
 
 def test_a_killed_service_goes_on_where_it_was(programs: Programs, tmp_path: Path) -> None:
@@ -24,7 +24,7 @@ def test_a_killed_service_goes_on_where_it_was(programs: Programs, tmp_path: Pat
             programs.start("service")
 
     with Client(programs.url) as client:
-        upload_id = upload.send(client, file, told, piece_bytes=1000, pause=lambda _: None)
+        upload_id = resumable_upload.send(client, file, told, piece_bytes=1000, pause=lambda _: None)
         assert client.add_dataset("pets", upload_id)["images"] == 6
     assert steps[:4] == [0, 1000, 1000, 2000]
     assert steps[-1] == file.stat().st_size

@@ -1,0 +1,1 @@
+"""Files in the store: complete folders, their names, and batch inputs."""

@@ -1,0 +1,97 @@
+"""What lies in a batch's folder of the store: the files in which its images were sent, and the answers.
+
+The answers lie in objects of some lines each, ``results/<index of the first line>.jsonl``: an object is whole or not
+there, so that a process that dies leaves no half line, and one that does a chunk again writes the same object.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from core.artifacts.store import ArtifactStore
+from core.errors import InvalidInput
+
+LISTING = "parts.json"
+JUNK = ("__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini")  # what systems put into every zip
+
+
+@dataclass(frozen=True)
+class Part:
+    """One file of those that were sent."""
+
+    kind: Literal["zip", "image", "manifest"]  # a manifest holds an image a line, in JSON
+    file: str  # its name in the batch's folder
+    name: str  # as it was sent; "" if it had none
+
+
+class Line(BaseModel):
+    """One image, as a line of a manifest."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    id: str | int | None = Field(None, description="Comes back with the answer.")
+    b64: str | None = Field(None, description="The bytes of an image file.")
+    array: list[Any] | None = Field(None, description="[h][w] or [h][w][3], 0..255 or fractions 0..1")
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> "Line":
+        if (self.b64 is None) == (self.array is None):
+            raise ValueError('give exactly one of "b64" and "array"')
+        return self
+
+
+def parse_line(text: bytes) -> Line:
+    """InvalidInput names the wrong field."""
+    try:
+        return Line.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = "/".join(str(step) for step in first["loc"])
+        raise InvalidInput(f"{where or 'line'}: {first['msg'].removeprefix('Value error, ')}") from error
+
+
+def write_parts(store: ArtifactStore, key: str, parts: Sequence[Part]) -> None:
+    store.put(f"{key}/{LISTING}", json.dumps([asdict(part) for part in parts]).encode())
+
+
+def read_parts(store: ArtifactStore, key: str) -> list[Part]:
+    return [Part(**part) for part in json.loads(store.fetch(f"{key}/{LISTING}").read_bytes())]
+
+
+def may_be_an_image(name: str) -> bool:
+    """Whether an entry of a zip counts: no folder, and nothing that a system put there by itself."""
+    parts = PurePosixPath(name).parts
+    return not name.endswith("/") and not any(part in JUNK or part.startswith("._") for part in parts)
+
+
+def read_lines(path: Path, most_bytes: int) -> Iterator[bytes]:
+    """The lines of a manifest that are not blank. One that is longer than ``most_bytes`` is cut, one byte behind."""
+    with path.open("rb") as file:
+        while line := file.readline(most_bytes + 1):
+            rest = line
+            while rest and not rest.endswith(b"\n"):
+                rest = file.readline(most_bytes + 1)
+            if stripped := line.strip():
+                yield stripped
+
+
+def write_answers(store: ArtifactStore, key: str, first: int, lines: Sequence[str]) -> None:
+    """Keep the lines whose first one has the index ``first``."""
+    store.put(_answers_key(key, first), "".join(f"{line}\n" for line in lines).encode())
+
+
+def read_answers(store: ArtifactStore, key: str, done: int) -> Iterator[bytes]:
+    """The first ``done`` answers, a line each, in the pieces in which they were written."""
+    first = 0
+    while first < done:
+        piece = store.fetch(_answers_key(key, first)).read_bytes()
+        yield piece
+        first += piece.count(b"\n")
+
+
+def _answers_key(key: str, first: int) -> str:
+    return f"{key}/results/{first:09d}.jsonl"

@@ -1,0 +1,1 @@
+"""The database: engine, tables with their states, clocks and ids."""

@@ -1,1 +1,0 @@
-"""A handwritten digit on any sheet -> the form of MNIST's images. Knows arrays only; files are core.images's."""

@@ -1,0 +1,1 @@
+"""Any image to the canonical image that a network sees."""

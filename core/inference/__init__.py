@@ -1,0 +1,1 @@
+"""The network, the ONNX predictor, the out-of-distribution score, the prediction."""

@@ -1,0 +1,145 @@
+"""Networks of torchvision, and the graph that serves: with the torch half of the Preparation."""
+
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchvision import models
+from torchvision.models.vision_transformer import interpolate_embeddings
+
+from core.imaging.preparation import Preparation
+from core.inference.ood_score import Familiarity
+
+POSITIONS = "encoder.pos_embedding"  # of a vision transformer: one for each patch of the image, and one for its class
+BATCHNORM_MOMENTUM = 0.1  # at least: the share of a batch in the running statistics; torch's own default
+
+
+class Prepare(nn.Module):
+    """Canonical images, uint8 n x h x w x c -> what the network sees, float n x 3 x size x size.
+
+    Or n x 1 x ..., of grey images, for a network that takes these (worker.publishing.onnx_export).
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, preparation: Preparation) -> None:
+        super().__init__()
+        self.channels = 3
+        self._size = preparation.image_size
+        self._resize = (preparation.height, preparation.width) != (self._size, self._size)
+        self.register_buffer("mean", torch.tensor(preparation.mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(preparation.std).view(1, 3, 1, 1), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        one = self.channels == 1  # no transposition then: ONNX Runtime would draw it behind the resizing, which suffers
+        values = (images.squeeze(3).unsqueeze(1) if one else images.permute(0, 3, 1, 2)).float() / 255
+        if self._resize:  # before the channels are made three: a grey digit is resized once
+            values = F.interpolate(values, size=(self._size, self._size), mode="bilinear", align_corners=False)
+        mean, std = (each[:, : self.channels] for each in (self.mean, self.std))
+        return (values.expand(-1, self.channels, -1, -1) - mean) / std
+
+
+class ServingGraph(nn.Module):
+    """Canonical images -> logits, float n x classes: all that serving needs, in one graph.
+
+    With a familiarity, logits and strangeness, float n. It takes the head out of ``network`` then.
+    """
+
+    def __init__(self, preparation: Preparation, network: nn.Module, familiarity: Familiarity | None = None) -> None:
+        super().__init__()
+        self.prepare = Prepare(preparation)
+        self.head = take_head(network) if familiarity else None
+        self.network = network
+        self.familiarity = familiarity
+
+    def forward(self, images: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        if self.familiarity is None:
+            return self.look(images)[0]
+        logits, features = self.look(images)  # first, so that the graph's first weights are the network's
+        return logits, self.familiarity(images, features, logits)
+
+    def look(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits and features; without a head of its own, logits twice."""
+        features: Tensor = self.network(self.prepare(images))
+        return features if self.head is None else self.head(features), features
+
+
+def build(name: str, classes: int, image_size: int = 224) -> nn.Module:
+    """A network with random weights and a head for that many classes. A few are made for images of one size.
+
+    The last BatchNorm of each residual block starts at zero, so that a block starts as the identity: on short
+    budgets worth several points (Goyal et al. 2017, 5.1). No BatchNorm follows the data slower than torch's own does:
+    MNASNet's would need tens of thousands of steps, and answer at random until then.
+    """
+    options: dict[str, Any] = {}
+    if name in ("googlenet", "inception_v3"):
+        options = {"aux_logits": False, "init_weights": True}  # one output, like all the others
+    elif name.startswith("vit"):
+        options = {"image_size": image_size}
+    elif name.startswith("maxvit"):
+        options = {"input_size": (image_size, image_size)}
+    network: nn.Module = models.get_model(name, weights=None, num_classes=classes, **options)
+    for module in network.modules():
+        if isinstance(module, (models.resnet.Bottleneck, models.resnet.BasicBlock)):
+            last = module.bn3 if isinstance(module, models.resnet.Bottleneck) else module.bn2
+            assert isinstance(last.weight, Tensor)
+            nn.init.zeros_(last.weight)
+        if isinstance(module, nn.BatchNorm2d) and module.momentum is not None:
+            module.momentum = max(module.momentum, BATCHNORM_MOMENTUM)
+    return network
+
+
+def take_head(network: nn.Module) -> nn.Linear | None:
+    """The network's last layer, taken out of it: the network then gives the features that the layer made logits of.
+
+    None, and nothing changed, where that layer is not linear: squeezenet's classes are images until the very end.
+    """
+    name, head = [*network.named_modules()][-1]
+    if not isinstance(head, nn.Linear):
+        return None
+    parent, _, own = name.rpartition(".")
+    setattr(network.get_submodule(parent), own, nn.Identity())
+    return head
+
+
+def to_arrays(network: nn.Module) -> dict[str, npt.NDArray[Any]]:
+    """Weights and buffers as arrays, by torchvision's names."""
+    return {name: tensor.detach().cpu().numpy() for name, tensor in network.state_dict().items()}
+
+
+def from_arrays(arrays: Mapping[str, npt.NDArray[Any]]) -> dict[str, Tensor]:
+    """A state dict of the arrays, fit for ``load_state_dict``."""
+    return _state_dict((name, torch.from_numpy(np.array(array))) for name, array in arrays.items())
+
+
+def load_matching(network: nn.Module, state: Mapping[str, Tensor]) -> list[str]:
+    """Load what has the same name and shape; the names of the network's tensors that stay as they are.
+
+    With weights of the same network for another number of classes, those are the head's. Names that the network does
+    not have are given to it all the same: a vision transformer knows its old ones, which torchvision's files still use.
+    """
+    own = network.state_dict()
+    state = _at_its_size(network, state)
+    fitting = _state_dict((name, t) for name, t in state.items() if name not in own or t.shape == own[name].shape)
+    left = network.load_state_dict(fitting, strict=False).missing_keys
+    return [name for name in left if not name.endswith("num_batches_tracked")]
+
+
+def _at_its_size(network: nn.Module, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """With the positions of a vision transformer for images of another size stretched to the network's own."""
+    if not isinstance(network, models.VisionTransformer) or POSITIONS not in state:
+        return state
+    return interpolate_embeddings(network.image_size, network.patch_size, OrderedDict(state))
+
+
+def _state_dict(tensors: Iterable[tuple[str, Tensor]]) -> dict[str, Tensor]:
+    """With the version that MNASNet insists on; no other network looks at it."""
+    state = OrderedDict(tensors)
+    state._metadata = {"": {"version": 2}}  # type: ignore[attr-defined]
+    return state

@@ -1,0 +1,1 @@
+"""Queries and guarded statements, one noun of the domain per file."""

@@ -1,0 +1,190 @@
+"""What can happen to a batch of predictions: enqueue, claim, record, finish. One guarded statement each, as for jobs.
+
+The attempt number is the fence here too: whoever speaks for a batch names the attempt it claimed, and is refused with
+ClaimLost when that is no longer the batch's own. Bytes first, then the row: ``done`` counts answers that are stored.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import exists, func, select, update
+from sqlalchemy.orm import Session
+
+from core.db.tables import Batch, BatchStatus, Worker
+from core.errors import ClaimLost, Conflict, JobFailure, NotFound, Overloaded, WorkerLost
+from core.repositories.claims import claim_next
+from core.repositories.jobs import describe
+
+TRANSITIONS: dict[BatchStatus, frozenset[BatchStatus]] = {
+    BatchStatus.QUEUED: frozenset({BatchStatus.RUNNING, BatchStatus.CANCELLED}),
+    BatchStatus.RUNNING: frozenset(
+        {BatchStatus.QUEUED, BatchStatus.SUCCEEDED, BatchStatus.FAILED, BatchStatus.CANCELLED}
+    ),
+    BatchStatus.SUCCEEDED: frozenset(),
+    BatchStatus.FAILED: frozenset(),
+    BatchStatus.CANCELLED: frozenset(),
+}
+ENDED = frozenset(status for status, following in TRANSITIONS.items() if not following)
+MOST_DEATHS = 3  # attempts that may die; handing a batch back is no death
+
+
+@dataclass(frozen=True)
+class Claim:
+    """The right to speak for a batch, until a later attempt takes it or a person cancels it."""
+
+    batch_id: str
+    attempt: int
+
+
+# -- people's side
+
+
+def key_of(batch_id: str) -> str:
+    """The batch's folder in the store."""
+    return f"batches/{batch_id}"
+
+
+def enqueue(
+    session: Session, batch_id: str, options: dict[str, Any], total: int, now: float, queue_limit: int
+) -> Batch:
+    """Write the row of a batch whose images are stored. Overloaded when ``queue_limit`` batches wait already."""
+    waiting = session.scalar(select(func.count()).where(Batch.status == BatchStatus.QUEUED)) or 0
+    if waiting >= queue_limit:
+        raise Overloaded(f"{waiting} batches are waiting already.", retry_after_s=60)
+    batch = Batch(
+        id=batch_id, status=BatchStatus.QUEUED, options=options, key=key_of(batch_id), total=total, created_at=now
+    )
+    session.add(batch)
+    session.flush()
+    return batch
+
+
+def get(session: Session, batch_id: str) -> Batch:
+    batch = session.get(Batch, batch_id)
+    if batch is None:
+        raise NotFound(f"There is no batch of predictions {batch_id}.")
+    return batch
+
+
+def page(session: Session, status: BatchStatus | None, after: str | None, limit: int) -> tuple[Sequence[Batch], bool]:
+    """Batches, newest first, and whether more follow. ``after`` is the id of the last one of the page before."""
+    query = select(Batch).order_by(Batch.id.desc()).limit(limit + 1)
+    if status is not None:
+        query = query.where(Batch.status == status)
+    if after is not None:
+        query = query.where(Batch.id < after)
+    found = session.scalars(query).all()
+    return found[:limit], len(found) > limit
+
+
+def cancel(session: Session, batch_id: str, now: float) -> Batch:
+    """At once, running or not: its process is refused at its next write. What is answered stays."""
+    batch = get(session, batch_id)
+    if not _move(session, batch_id, BatchStatus.CANCELLED, finished_at=now):
+        raise Conflict(f"The batch has ended: it is {batch.status}.")
+    session.refresh(batch)
+    return batch
+
+
+def delete_files(session: Session, batch_id: str, now: float) -> Batch:
+    """Record that a batch's files are gone; to be committed before they go. Conflict while it has not ended."""
+    batch = get(session, batch_id)
+    if batch.status not in ENDED:
+        raise Conflict(f"The batch is {batch.status}: POST /predictions/{batch_id}/cancel first.")
+    batch.files_deleted_at = batch.files_deleted_at or now
+    return batch
+
+
+def delete(session: Session, batch_id: str) -> None:
+    """Take away the row of a batch whose files are gone."""
+    batch = get(session, batch_id)
+    assert batch.files_deleted_at is not None
+    session.delete(batch)
+
+
+# -- the worker's side
+
+
+def claim(session: Session, worker_id: str, now: float) -> Claim | None:
+    """Claim the oldest queued batch; None if none is queued."""
+    batch = claim_next(
+        session,
+        Batch,
+        waiting=[Batch.status == BatchStatus.QUEUED],
+        order_by=[Batch.created_at, Batch.id],
+        status=BatchStatus.RUNNING,
+        worker_id=worker_id,
+        attempt=Batch.attempt + 1,
+        started_at=func.coalesce(Batch.started_at, now),
+        beat_at=now,
+    )
+    return None if batch is None else Claim(batch.id, batch.attempt)
+
+
+def record(session: Session, claim: Claim, now: float, **columns: Any) -> None:
+    """A sign of life, and columns of a batch that is still ours. ClaimLost: stop, and write nothing."""
+    ours = update(Batch).where(*_owned(claim)).values(beat_at=now, **columns).returning(Batch.id)
+    if session.execute(ours).scalar_one_or_none() is None:
+        raise ClaimLost(f"Attempt {claim.attempt} no longer owns {claim.batch_id}.")
+
+
+def succeed(session: Session, claim: Claim, now: float) -> None:
+    _end_attempt(session, claim, BatchStatus.SUCCEEDED, finished_at=now, error=None)
+
+
+def release(session: Session, claim: Claim) -> None:
+    """Hand a batch back to the queue; it goes on behind its last stored answer."""
+    _end_attempt(session, claim, BatchStatus.QUEUED, worker_id=None)
+
+
+def release_unwatched(session: Session, worker_id: str) -> list[str]:
+    """As of jobs: to be called by a worker whose batch's process runs no more, or never did. Returns their ids."""
+    held = select(Batch).where(Batch.worker_id == worker_id, Batch.status == BatchStatus.RUNNING)
+    found = session.scalars(held).all()
+    for batch in found:
+        release(session, Claim(batch.id, batch.attempt))
+    return [batch.id for batch in found]
+
+
+def retry_or_fail(session: Session, claim: Claim, failure: JobFailure, now: float) -> None:
+    """An attempt died. Queue the batch again, with the reason; the third death is its end."""
+    batch = get(session, claim.batch_id)
+    deaths = (batch.error or {}).get("deaths", 0) + 1
+    error = describe(failure) | {"deaths": deaths}
+    if deaths < MOST_DEATHS:
+        _end_attempt(session, claim, BatchStatus.QUEUED, worker_id=None, error=error)
+    else:
+        _end_attempt(session, claim, BatchStatus.FAILED, finished_at=now, error=error)
+
+
+def requeue_lost(session: Session, now: float, lease_s: float) -> list[str]:
+    """Batches whose worker was silent for longer than the lease go back to the queue, or end. Returns their ids."""
+    alive = exists().where(Worker.id == Batch.worker_id, Worker.beat_at >= now - lease_s)
+    silent_ones = select(Batch).where(Batch.status == BatchStatus.RUNNING, ~alive)
+    lost = session.scalars(silent_ones.with_for_update(skip_locked=True, of=Batch)).all()
+    for batch in lost:
+        failure = WorkerLost(f"Worker {batch.worker_id} is lost: no sign of life for {lease_s:g} s.")
+        retry_or_fail(session, Claim(batch.id, batch.attempt), failure, now)
+    return [batch.id for batch in lost]
+
+
+# -- the guarded statements
+
+
+def _owned(claim: Claim) -> tuple[Any, ...]:
+    """Back in the queue the attempt is still the last one, but no longer the owner."""
+    return Batch.id == claim.batch_id, Batch.attempt == claim.attempt, Batch.status == BatchStatus.RUNNING
+
+
+def _end_attempt(session: Session, claim: Claim, to: BatchStatus, **columns: Any) -> None:
+    if not _move(session, claim.batch_id, to, *_owned(claim), **columns):
+        raise ClaimLost(f"Attempt {claim.attempt} came too late to make {claim.batch_id} {to}.")
+
+
+def _move(session: Session, batch_id: str, to: BatchStatus, *guards: Any, **columns: Any) -> bool:
+    """Change the status where the transition is allowed. False: the row was not as expected."""
+    sources = [status for status, following in TRANSITIONS.items() if to in following]
+    guarded = update(Batch).where(Batch.id == batch_id, Batch.status.in_(sources), *guards)
+    moved = session.execute(guarded.values(status=to, **columns).returning(Batch.id)).scalar_one_or_none()
+    return moved is not None

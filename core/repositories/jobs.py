@@ -1,0 +1,312 @@
+"""What can happen to a job: enqueue, claim, beat, record, finish. Each is one guarded statement.
+
+The attempt number is the fence. A claim raises it; whoever speaks for a job names the attempt it claimed, and is
+refused with ClaimLost when that is no longer the job's own. Callers bring the session, and so decide what else
+belongs to the same transaction.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import exists, func, select, update
+from sqlalchemy.orm import Session
+
+from core.db.clocks import shared_now
+from core.db.tables import ENDED, OWNED, TRANSITIONS, Job, JobStatus, Model, Worker
+from core.errors import ClaimLost, InvalidInput, JobFailure, NotFound, OutOfMemory, Overloaded, WorkerLost
+from core.ids import is_model_id, new_id
+from core.recipe import Recipe
+from core.repositories import events
+from core.repositories.claims import claim_next
+
+
+@dataclass(frozen=True)
+class Claim:
+    """The right to speak for a job, until a later attempt takes it."""
+
+    job_id: str
+    attempt: int
+
+
+# -- people's side
+
+
+def enqueue(session: Session, recipe: Recipe, now: float, queue_limit: int, retry_of: str | None = None) -> Job:
+    """Write a queued job and its first event. Raises Overloaded when ``queue_limit`` jobs wait already.
+
+    ``retry_of``: the job from whose checkpoints it goes on.
+    """
+    waiting = session.scalar(select(func.count()).where(Job.status == JobStatus.QUEUED)) or 0
+    if waiting >= queue_limit:
+        raise Overloaded(f"{waiting} jobs are waiting already.", retry_after_s=60)
+    if is_model_id(recipe.weights) and session.get(Model, recipe.weights) is None:
+        raise InvalidInput(f"There is no model {recipe.weights}.", pointer="/weights")
+    job = Job(
+        id=new_id("job", now),
+        status=JobStatus.QUEUED,
+        recipe=recipe.model_dump(mode="json"),
+        priority=recipe.priority,
+        created_at=now,
+        retry_of=retry_of,
+    )
+    session.add(job)
+    session.flush()
+    events.append(session, job.id, "status", {"status": JobStatus.QUEUED}, now)
+    return job
+
+
+def get(session: Session, job_id: str) -> Job:
+    job = session.get(Job, job_id)
+    if job is None:
+        raise NotFound(f"There is no job {job_id}.")
+    return job
+
+
+def page(
+    session: Session, status: JobStatus | None, dataset: str | None, after: str | None, limit: int
+) -> tuple[list[Job], bool]:
+    """Jobs, newest first, and whether more follow. ``after`` is the id of the last job of the page before."""
+    query = select(Job).order_by(Job.id.desc()).limit(limit + 1)
+    if status is not None:
+        query = query.where(Job.status == status)
+    if dataset is not None:
+        query = query.where(Job.recipe["dataset"].as_string() == dataset)
+    if after is not None:
+        query = query.where(Job.id < after)
+    found = list(session.scalars(query))
+    return found[:limit], len(found) > limit
+
+
+def on_dataset(session: Session, dataset: str, statuses: Collection[JobStatus]) -> list[str]:
+    """The ids of the jobs in these states that train on the data set."""
+    named = Job.recipe["dataset"].as_string() == dataset
+    return list(session.scalars(select(Job.id).where(named, Job.status.in_(statuses)).order_by(Job.id)))
+
+
+def count_by_status(session: Session) -> dict[JobStatus, int]:
+    """Every status, also those of no job."""
+    counted = session.execute(select(Job.status, func.count()).group_by(Job.status))
+    return dict.fromkeys(JobStatus, 0) | dict(counted.all())
+
+
+# -- the worker's side
+
+
+def claim(session: Session, worker_id: str, now: float) -> Claim | None:
+    """Claim the oldest of the queued jobs with the highest priority; None if none is queued."""
+    job = claim_next(
+        session,
+        Job,
+        waiting=[Job.status == JobStatus.QUEUED],
+        order_by=[Job.priority.desc(), Job.created_at, Job.id],
+        status=JobStatus.RUNNING,
+        worker_id=worker_id,
+        attempt=Job.attempt + 1,
+        started_at=func.coalesce(Job.started_at, now),
+        claimed_at=now,
+        beat_at=now,
+        wanted=None,
+        phase=None,
+        phases=[],
+        progress={},
+        estimated_finish=None,
+    )
+    if job is None:
+        return None
+    events.append(session, job.id, "status", {"status": JobStatus.RUNNING, "attempt": job.attempt}, now)
+    return Claim(job.id, job.attempt)
+
+
+def beat(session: Session, claim: Claim, now: float) -> Job:
+    """The trainer lives; the job as it is now, which may want it to stop. ClaimLost: stop, write nothing."""
+    return _owned(session, claim, beat_at=now)
+
+
+def record(session: Session, claim: Claim, **columns: Any) -> None:
+    """Set columns of a job that is still ours."""
+    _owned(session, claim, **columns)
+
+
+def succeed(session: Session, claim: Claim, model_id: str, now: float, **columns: Any) -> None:
+    """End the job with a model. One that was asked to stop and keep what it has ends as cancelled, with its model."""
+    done = {"model_id": model_id, "finished_at": now, **columns}
+    if move(session, claim.job_id, JobStatus.SUCCEEDED, now, claim=claim, **done):
+        return
+    keeps = _owned(session, claim).wanted == "keep"
+    if not (keeps and move(session, claim.job_id, JobStatus.CANCELLED, now, claim=claim, **done)):
+        raise ClaimLost(f"Attempt {claim.attempt} came too late to end {claim.job_id} with a model.")
+
+
+def fail(session: Session, claim: Claim, error: dict[str, Any], now: float) -> None:
+    """End the job. One that a person has asked to stop counts as cancelled, whatever else went wrong."""
+    if not move(
+        session, claim.job_id, JobStatus.FAILED, now, claim=claim, detail={"error": error}, error=error, finished_at=now
+    ):
+        cancelled(session, claim, now)
+
+
+def cancelled(session: Session, claim: Claim, now: float) -> None:
+    _finish(session, claim, JobStatus.CANCELLED, now)
+
+
+def release(session: Session, claim: Claim, reason: str, now: float) -> None:
+    """Hand a running job back; it goes on from its last checkpoint. One that was to pause is paused then, and a
+    cancelling one is cancelled.
+    """
+    target = JobStatus.PAUSED if _owned(session, claim).wanted == "pause" else JobStatus.QUEUED
+    if not move(
+        session,
+        claim.job_id,
+        target,
+        now,
+        claim=claim,
+        only_from={JobStatus.RUNNING},
+        detail={"reason": reason},
+        worker_id=None,
+        wanted=None,
+        ran_s=Job.ran_s + now - func.coalesce(Job.claimed_at, now),
+    ):
+        cancelled(session, claim, now)
+
+
+def release_unwatched(session: Session, worker_id: str, now: float) -> list[str]:
+    """To be called by a worker that watches no job: those that it holds all the same go back to the queue.
+
+    The connection broke between the commit of its claim and the answer. Returns their ids.
+    """
+    held = select(Job).where(Job.worker_id == worker_id, Job.status.in_(OWNED))
+    found = session.scalars(held).all()
+    for job in found:
+        release(session, Claim(job.id, job.attempt), "the worker did not hear that it had claimed it", now)
+    return [job.id for job in found]
+
+
+def is_over_time(job: Job, now: float) -> bool:
+    """Whether a running job has run for longer than its recipe allows."""
+    limit = Recipe.model_validate(job.recipe).time_limit_s
+    return limit is not None and job.ran_s + now - (job.claimed_at or now) > limit
+
+
+def retry_or_fail(session: Session, claim: Claim, failure: JobFailure, now: float) -> None:
+    """An attempt died. Queue the job again while attempts are left; else it fails with the reason."""
+    error = describe(failure)
+    job = _owned(session, claim, failures=Job.failures + 1)
+    if isinstance(failure, OutOfMemory):
+        record(session, claim, out_of_memory_attempts=[*job.out_of_memory_attempts, claim.attempt])
+    if job.failures < Recipe.model_validate(job.recipe).max_attempts:
+        release(session, claim, f"{error['code']}: {error['message']}", now)
+    else:
+        fail(session, claim, error, now)
+
+
+def count_out_of_memory(session: Session, job_id: str, since: int) -> int:
+    """Count the attempts, from ``since`` on, that died because no memory was left."""
+    return sum(attempt >= since for attempt in get(session, job_id).out_of_memory_attempts)
+
+
+def requeue_lost(session: Session, now: float, lease_s: float) -> list[str]:
+    """Jobs whose worker has been silent for longer than the lease go back to the queue, or end. Returns their ids.
+
+    Of several who look at once each job is one's alone; what somebody else has just locked is looked at the next time.
+    """
+    alive = exists().where(Worker.id == Job.worker_id, Worker.beat_at >= now - lease_s)
+    silent_ones = select(Job).where(Job.status.in_(OWNED), ~alive)
+    lost = session.scalars(silent_ones.with_for_update(skip_locked=True, of=Job)).all()
+    for job in lost:
+        worker = session.get(Worker, job.worker_id) if job.worker_id else None
+        silent = f"last sign of life {now - worker.beat_at:.1f} s ago" if worker else "not registered"
+        failure = WorkerLost(f"Worker {job.worker_id} is lost: {silent}.")
+        retry_or_fail(session, Claim(job.id, job.attempt), failure, now)
+    return [job.id for job in lost]
+
+
+def describe(failure: JobFailure, traceback_tail: str = "") -> dict[str, Any]:
+    """What the job's row shows of a failure."""
+    return {
+        "code": failure.code,
+        "message": str(failure),
+        "hint": failure.hint,
+        "traceback_tail": traceback_tail,
+    }
+
+
+# -- workers
+
+
+def register(session: Session, worker: Worker) -> None:
+    session.add(worker)
+
+
+def worker_beat(session: Session, worker_id: str, now: float) -> None:
+    session.execute(update(Worker).where(Worker.id == worker_id).values(beat_at=now))
+
+
+def unregister(session: Session, worker_id: str) -> None:
+    """A worker that left by itself is silent from now on; its row stays, since jobs point at it."""
+    session.execute(update(Worker).where(Worker.id == worker_id).values(beat_at=0.0))
+
+
+def live_workers(session: Session, now: float, lease_s: float, host: str | None = None) -> int:
+    """How many workers beat within the lease; on that host alone if one is named."""
+    alive = select(func.count()).where(Worker.beat_at >= shared_now(session, now) - lease_s)
+    return session.scalar(alive if host is None else alive.where(Worker.host == host)) or 0
+
+
+# -- the guarded statements
+
+
+def _owned(session: Session, claim: Claim, **columns: Any) -> Job:
+    """Update a job that this claim still owns; the job as it is then, or ClaimLost."""
+    job = session.execute(
+        update(Job)
+        .where(Job.id == claim.job_id, Job.attempt == claim.attempt, Job.status.in_(OWNED))
+        .values(attempt=Job.attempt, **columns)
+        .returning(Job)
+        .execution_options(populate_existing=True)
+    ).scalar_one_or_none()
+    if job is None:
+        raise ClaimLost(f"Attempt {claim.attempt} no longer owns {claim.job_id}.")
+    return job
+
+
+def _finish(session: Session, claim: Claim, to: JobStatus, now: float, **columns: Any) -> None:
+    if not move(session, claim.job_id, to, now, claim=claim, finished_at=now, **columns):
+        raise ClaimLost(f"Attempt {claim.attempt} came too late to end {claim.job_id} as {to}.")
+
+
+def move(
+    session: Session,
+    job_id: str,
+    to: JobStatus,
+    now: float,
+    *,
+    claim: Claim | None = None,
+    only_from: Collection[JobStatus] | None = None,
+    detail: dict[str, Any] | None = None,
+    **columns: Any,
+) -> bool:
+    """Change the status where the transition is allowed, and log it. False: the row was not as expected."""
+    sources = {status for status, following in TRANSITIONS.items() if to in following}
+    guarded = update(Job).where(Job.id == job_id, Job.status.in_(sources & set(only_from or sources)))
+    if claim is not None:  # back in the queue the attempt is still the last one, but no longer the owner
+        guarded = guarded.where(Job.attempt == claim.attempt, Job.status.in_(OWNED))
+    changed = guarded.values(status=to, **columns).returning(Job).execution_options(populate_existing=True)
+    moved = session.execute(changed).scalar_one_or_none()
+    if moved is None:
+        return False
+    if to not in OWNED:
+        _round_off(moved, now)
+    events.append(session, job_id, "status", {"status": to, **(detail or {})}, now)
+    return True
+
+
+def _round_off(job: Job, now: float) -> None:
+    """No attempt runs any more: what its trainer left open, for it may have been killed, ends now."""
+    job.estimated_finish = None
+    if job.phases and job.phases[-1]["ended_at"] is None:
+        job.phases = [*job.phases[:-1], job.phases[-1] | {"ended_at": now}]
+    if job.status not in ENDED:
+        job.phase = None
+    elif job.worker_id is not None and job.claimed_at is not None:  # an attempt has ended, and not a wait
+        job.timing = {"total_s": now - job.claimed_at} | job.timing

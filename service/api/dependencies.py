@@ -1,0 +1,61 @@
+"""What `create_app` built and the routes use, and how a route gets it."""
+
+import asyncio
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+from starlette.concurrency import run_in_threadpool
+
+from core.artifacts.store import ArtifactStore
+from core.db.database import Database
+from core.db.tables import Model
+from core.inference.onnx_predictor import Predictor
+from core.repositories.models import SERVING, find_whole
+from core.settings import Settings
+from service.api.open_inference.statistics import Statistics
+from service.inference.batcher import Batcher
+from service.inference.model_cache import ModelCache
+from service.inference.model_reloader import Reloader
+from service.observability.health_checks import DatabaseCheck, StoreCheck
+from service.observability.metrics import Metrics
+from service.security.api_keys import Access
+
+
+@dataclass(frozen=True)
+class State:
+    settings: Settings
+    db: Database
+    store: ArtifactStore
+    cache: ModelCache
+    reloader: Reloader
+    batcher: Batcher
+    decoders: Executor  # threads that turn bytes into images
+    metrics: Metrics
+    access: Access
+    database_check: DatabaseCheck
+    store_check: StoreCheck
+    statistics: Statistics
+    stopping: asyncio.Event  # set when the server begins to stop
+
+    async def predictor(self, name: str | None) -> Predictor:
+        """Of the model with that id or alias; without a name, and for `serving`, of the one that serves.
+
+        NotFound, Conflict when its files were deleted, NotReady when it cannot be loaded.
+        """
+        if name is None or name == SERVING:
+            return self.reloader.current
+        return (await self.cache.get(await run_in_threadpool(self._find, name))).predictor
+
+    def _find(self, name: str) -> Model:
+        with self.db.read() as session:
+            return find_whole(session, name)
+
+
+async def state_of(request: Request) -> State:  # async: FastAPI would call anything else in a thread of its own
+    state: State = request.app.state.service
+    return state
+
+
+Service = Annotated[State, Depends(state_of)]

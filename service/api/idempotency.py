@@ -1,0 +1,32 @@
+"""Routes that create: once for each Idempotency-Key."""
+
+import time
+from typing import Annotated, Any
+
+from fastapi import Header
+from fastapi.responses import JSONResponse
+
+from core.repositories import idempotency
+from core.repositories.api_keys import Caller
+from core.repositories.idempotency import Made, Make, Wanted
+from service.api.dependencies import State
+
+TOLD = "The same key and body again, within a day: the first answer again, and nothing is made anew"
+IdempotencyKey = Annotated[
+    str | None, Header(min_length=1, max_length=255, pattern=r"^[\x21-\x7e]+$", description=TOLD)
+]
+
+
+def create(service: State, path: str, caller: Caller | None, key: str | None, body: Any, make: Make) -> JSONResponse:
+    """Answer with what ``make`` makes, in one transaction with it; ``body`` is what was asked for, as JSON."""
+    answer = made(service, path, caller, key, body, make)
+    return JSONResponse(answer.body, answer.status, dict(answer.headers))
+
+
+def made(service: State, path: str, caller: Caller | None, key: str | None, body: Any, make: Make) -> Made:
+    """The same, for a route that answers with something else than the body."""
+    if key is None:
+        with service.db.write() as session:
+            return make(session)
+    wanted = Wanted(path, caller.id if caller else "", key, idempotency.digest(body))
+    return idempotency.once(service.db, wanted, time.time(), make)

@@ -1,0 +1,63 @@
+"""What the tensors mean here: images going in; probabilities, labels and strangeness coming out."""
+
+from typing import Any
+
+from core.errors import InvalidInput
+from core.imaging import preparation as images
+from core.inference.onnx_predictor import Predictor
+from service.api.open_inference.messages import InferRequest, Numbers
+from service.inference.request_images import Source
+
+IMAGES, PROBABILITIES, LABELS, STRANGENESS = "images", "probabilities", "labels", "strangeness"
+CHANNELS = (1, 3)
+
+
+def sources_of(request: InferRequest, tensors: list[Numbers | list[bytes]], max_pixels: int) -> list[Source]:
+    """The images, not yet decoded: of the one input, as numbers n x h x w [x c] or n x c x h x w, or as files."""
+    if len(tensors) != 1:
+        raise InvalidInput(f"There is one input, {IMAGES}; {len(tensors)} were sent.")
+    if request.inputs[0].name != IMAGES:
+        raise InvalidInput(f"There is no input {request.inputs[0].name}; there is one, {IMAGES}.")
+    tensor = tensors[0]
+    if isinstance(tensor, list):
+        return [_of_file(data, max_pixels) for data in tensor]
+    return [_of_array(array) for array in _channels_last(tensor)]
+
+
+def _channels_last(tensor: Numbers) -> Numbers:
+    if tensor.ndim == 4 and tensor.shape[3] not in CHANNELS and tensor.shape[1] in CHANNELS:
+        tensor = tensor.transpose(0, 2, 3, 1)
+    if tensor.ndim == 3 or (tensor.ndim == 4 and tensor.shape[3] in CHANNELS):
+        return tensor
+    raise InvalidInput(
+        f"{IMAGES}: the shape is [n, h, w], [n, h, w, 1 or 3] or [n, 1 or 3, h, w], not {list(tensor.shape)}; "
+        "files are BYTES of shape [n]."
+    )
+
+
+def _of_file(data: bytes, max_pixels: int) -> Source:
+    return Source(lambda: images.decode(data, max_pixels))
+
+
+def _of_array(array: Numbers) -> Source:
+    return Source(lambda: images.from_array(array))
+
+
+def outputs_of(predictor: Predictor) -> list[str]:
+    """Their names. A model that strangeness could not be fitted for has none."""
+    return [PROBABILITIES, LABELS, *([STRANGENESS] if predictor.tells_strangeness else [])]
+
+
+def describe(predictor: Predictor) -> dict[str, Any]:
+    """Inputs and outputs, as a model's metadata tell them. Images of any other size are taken too."""
+    preparation = predictor.preparation
+    shape = [-1, preparation.height, preparation.width, preparation.channels]
+    outputs = {
+        PROBABILITIES: {"datatype": "FP32", "shape": [-1, len(predictor.classes)]},
+        LABELS: {"datatype": "BYTES", "shape": [-1]},
+        STRANGENESS: {"datatype": "FP32", "shape": [-1]},
+    }
+    return {
+        "inputs": [{"name": IMAGES, "datatype": "UINT8", "shape": shape}],
+        "outputs": [{"name": name, **outputs[name]} for name in outputs_of(predictor)],
+    }

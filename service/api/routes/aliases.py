@@ -1,0 +1,72 @@
+"""Aliases: movable names of models. Promotion and rollback are the same call."""
+
+import time
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Path
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from starlette.concurrency import run_in_threadpool
+
+from core.ids import is_model_id
+from core.recipe import NO_NUL
+from core.repositories import models
+from core.repositories.models import Target
+from core.scopes import Scope
+from service.api.dependencies import Service
+from service.api.schemas import AliasView, alias_view
+from service.security.api_keys import Needs
+from service.web.problems import DESCRIBED
+
+router = APIRouter(
+    responses=DESCRIBED, prefix="/models/aliases", tags=["models"], dependencies=[Depends(Needs(Scope.TRAIN))]
+)
+
+
+def _not_taken(alias: str) -> str:
+    if alias == "aliases" or is_model_id(alias):  # /models/aliases is this list; ids are looked for first
+        raise ValueError('must not be "aliases" or begin with "model_"')
+    return alias
+
+
+Alias = Annotated[
+    str,
+    Path(pattern=r"^[a-z0-9_-]{1,64}$", description="Not `aliases`, and nothing that begins as a model's id does"),
+    AfterValidator(_not_taken),
+]
+
+
+class Aim(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    model: str = Field(
+        max_length=255, pattern=NO_NUL, description="A model's id, or another alias of it.", examples=["best"]
+    )
+
+
+@router.get("", summary="Every alias and the model it names")
+def list_aliases(service: Service) -> dict[str, list[AliasView]]:
+    with service.db.read() as session:
+        return {"data": [alias_view(name, target) for name, target in models.targets(session).items()]}
+
+
+@router.put("/{alias}", summary="Point an alias at a model")
+async def set_alias(alias: Alias, aim: Aim, service: Service) -> AliasView:
+    """`serving` is what `/predict` answers with: this promotes a model, or rolls back to one. The model is loaded and
+    tested first; until then, and if it fails, the old one goes on (see `/readyz`). The next job moves `serving` as its
+    recipe's `publish` says. `latest` and `best` move by themselves (409).
+    """
+
+    def move() -> Target:
+        with service.db.write() as session:
+            return models.set_alias(session, alias, aim.model, time.time())
+
+    target = await run_in_threadpool(move)
+    service.reloader.wake()
+    return alias_view(alias, target)
+
+
+@router.delete("/{alias}", status_code=204, summary="Forget an alias")
+def delete_alias(alias: Alias, service: Service) -> None:
+    """Not one of the service's own: `latest`, `best`, `serving` (409)."""
+    with service.db.write() as session:
+        models.delete_alias(session, alias)

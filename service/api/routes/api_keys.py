@@ -1,0 +1,111 @@
+"""API keys: make, list and revoke them. Once there is one, every other route wants one."""
+
+import time
+from datetime import datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Path
+from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy.orm import Session
+from starlette.concurrency import run_in_threadpool
+
+from core.db.tables import Key
+from core.errors import Conflict
+from core.repositories import api_keys
+from core.repositories.api_keys import Caller
+from core.repositories.idempotency import Made
+from core.scopes import Scope
+from service.api.dependencies import Service, State
+from service.api.idempotency import IdempotencyKey, made
+from service.security.api_keys import Needs, Who
+from service.web.problems import DESCRIBED
+
+router = APIRouter(
+    responses=DESCRIBED, prefix="/keys", tags=["keys"], dependencies=[Depends(Needs(Scope.ADMIN, to_read=Scope.ADMIN))]
+)
+
+
+class NewKey(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    name: str = Field(
+        min_length=1,
+        max_length=100,
+        pattern=r"^[^\x00-\x1f\x7f]+$",
+        examples=["laptop"],
+        description="Who or what has it, for people; two may have the same.",
+    )
+    scopes: set[Scope] = Field(min_length=1, description="admin implies the others; any key may read.")
+
+
+class KeyView(BaseModel):
+    id: str = Field(description="`key_...`, or `env:` and the name of a key of TUNESERVE_API_KEYS.")
+    name: str = Field(description="Who or what has it, for people.")
+    scopes: list[Scope] = Field(description="What it may change; admin implies the others, and any key may read.")
+    created_at: datetime | None = Field(description="UTC; null for a key of TUNESERVE_API_KEYS.")
+    revoked_at: datetime | None = Field(description="Since then it opens nothing; null: it is good.")
+
+
+class MadeKey(KeyView):
+    key: str = Field(description="Shown this once.")
+
+
+@router.post("", status_code=201, summary="Make an API key")
+async def add_key(new: NewKey, service: Service, caller: Who, idempotency_key: IdempotencyKey = None) -> MadeKey:
+    """The first one needs the scope admin. From the next second on, every route but the probes and the page wants a key
+    in the header `Authorization: Bearer <key>`. The same Idempotency-Key again is 409 and names what was made, since a
+    key is shown once.
+    """
+    shown = await run_in_threadpool(_add, service, new, caller, idempotency_key)
+    await service.access.refresh(service.db)
+    return shown
+
+
+@router.get("", summary="Every API key, without the key itself")
+def list_keys(service: Service) -> dict[str, list[KeyView]]:
+    with service.db.read() as session:
+        rows = [_shown(row) for row in api_keys.listed(session)]
+    ours = [_given(caller) for caller in service.access.given.values()]
+    return {"data": [KeyView.model_validate(shown) for shown in rows + ours]}
+
+
+@router.delete("/{key_id}", status_code=204, summary="Revoke an API key")
+async def revoke_key(
+    key_id: Annotated[str, Path(description="As GET /keys lists it: `key_...`")], service: Service
+) -> None:
+    """409 for a key of the environment, and for the last one with the scope admin while there are others."""
+    await run_in_threadpool(_revoke, service, key_id)
+    await service.access.refresh(service.db)
+
+
+def _add(service: State, new: NewKey, caller: Caller | None, idempotency_key: str | None) -> MadeKey:
+    """The key itself is not among what is kept for a request that comes again."""
+    shown: list[MadeKey] = []
+
+    def make(session: Session) -> Made:
+        row, key = api_keys.add(session, new.name, new.scopes, time.time(), service.access.given)
+        shown.append(MadeKey.model_validate({**_shown(row), "key": key}))
+        return Made(201, {}, {"id": row.id})
+
+    asked = new.model_dump(mode="json") | {"scopes": sorted(new.scopes)}
+    answer = made(service, router.prefix, caller, idempotency_key, asked, make)
+    if not shown:
+        made_before = answer.body["id"]
+        raise Conflict(
+            f"This request has made {made_before} already, and a key is shown once: revoke it, make another."
+        )
+    return shown[0]
+
+
+def _revoke(service: State, key_id: str) -> None:
+    with service.db.write() as session:
+        api_keys.revoke(session, key_id, time.time(), service.access.given)
+
+
+def _shown(row: Key) -> dict[str, object]:
+    return {name: getattr(row, name) for name in KeyView.model_fields}
+
+
+def _given(caller: Caller) -> dict[str, object]:
+    scopes = sorted(caller.scopes)
+    return {"id": caller.id, "name": caller.name, "scopes": scopes, "created_at": None, "revoked_at": None}

@@ -1,0 +1,150 @@
+"""Bulk predictions: POST many images, and a worker answers them."""
+
+import time
+from contextlib import ExitStack
+from functools import partial
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi.responses import StreamingResponse
+from sqlalchemy.orm import Session
+from starlette.concurrency import run_in_threadpool
+
+from core.artifacts.batch_files import read_answers
+from core.db.tables import BatchStatus
+from core.errors import Conflict, NotFound, NotReady
+from core.ids import new_id
+from core.imaging.preparation import Normalize
+from core.repositories import batch_predictions
+from core.repositories.idempotency import REPLAYED, Made
+from core.repositories.models import SERVING, find_whole
+from core.scopes import Scope
+from service.api.dependencies import Service, State
+from service.api.idempotency import IdempotencyKey, create
+from service.api.parameters import After, AskedModel, BatchId, Limit, TopK
+from service.api.request_deadline import once
+from service.api.routes.predict import NORMALIZE
+from service.api.schemas import BatchPage, BatchView, batch_view
+from service.observability.health_checks import require_space
+from service.security.api_keys import Needs, Who
+from service.uploads.batch_inputs import BODY, Received, digests, receive
+from service.web.problems import DESCRIBED
+
+router = APIRouter(
+    responses=DESCRIBED, prefix="/predictions", tags=["predict"], dependencies=[Depends(Needs(Scope.PREDICT))]
+)
+NDJSON = "application/x-ndjson"
+
+
+@router.post(
+    "",
+    status_code=202,
+    response_model=BatchView,
+    openapi_extra=BODY,
+    summary="Which classes are on these many images?",
+)
+async def create_batch(
+    request: Request,
+    service: Service,
+    caller: Who,
+    model: AskedModel = None,
+    top_k: TopK = 3,
+    normalize: Annotated[Normalize, Query(description=NORMALIZE)] = "auto",
+    idempotency_key: IdempotencyKey = None,
+) -> Response:
+    """A zip, `--data-binary @images.zip -H 'Content-Type: application/zip'`; or `-F file=@images.zip`, once or often,
+    beside single images; or JSON lines. Poll the `Location`."""
+    batch_id = new_id("batch", time.time())
+    key = batch_predictions.key_of(batch_id)
+    options = {"model": model, "top_k": top_k, "normalize": normalize}
+    await run_in_threadpool(_check, service, model)
+    with ExitStack() as undo:
+        undo.callback(service.store.delete, key)
+        received = await receive(request, service.store, key, service.settings)
+
+        def answer() -> Response:
+            asked = options | {"parts": digests(service.store, key, received.parts)} if idempotency_key else None
+            make = partial(_enqueue, service=service, batch_id=batch_id, options=options, received=received)
+            return create(service, router.prefix, caller, idempotency_key, asked, make)
+
+        answered = await run_in_threadpool(answer)
+        if not any(name in answered.headers for name in REPLAYED):
+            undo.pop_all()
+    return answered
+
+
+@router.get("", summary="List batches of predictions, newest first")
+def list_batches(
+    service: Service,
+    status: Annotated[BatchStatus | None, Query(description="Only batches that are there; default: all")] = None,
+    after: After = None,
+    limit: Limit = 20,
+) -> BatchPage:
+    with service.db.read() as session:
+        found, more = batch_predictions.page(session, status, after, limit)
+    return BatchPage(data=[batch_view(batch) for batch in found], has_more=more, next=found[-1].id if more else None)
+
+
+@router.get("/{batch_id}", summary="One batch of predictions")
+async def get_batch(
+    batch_id: BatchId,
+    service: Service,
+    wait: Annotated[float, Query(ge=0, le=60, description="Answer when the batch ends, or after so many seconds")] = 0,
+) -> BatchView:
+    ended = batch_predictions.ENDED
+    return await once(lambda batch: batch.status in ended, lambda: _batch(service, batch_id), wait, service.stopping)
+
+
+@router.get(
+    "/{batch_id}/results",
+    response_class=StreamingResponse,
+    responses={200: {"content": {NDJSON: {}}}},
+    summary="The answers so far, a line of JSON each",
+)
+def get_results(batch_id: BatchId, service: Service) -> StreamingResponse:
+    """In the images' order: `index`, `name` or `id`, and what /predict says of an image; or the image's own `error`."""
+    with service.db.read() as session:
+        batch = batch_predictions.get(session, batch_id)
+    if batch.files_deleted_at is not None:
+        raise Conflict(f"The answers of {batch_id} are being deleted.")
+    return StreamingResponse(read_answers(service.store, batch.key, batch.done), media_type=NDJSON)
+
+
+@router.post("/{batch_id}/cancel", status_code=202, summary="Stop a batch")
+def cancel_batch(batch_id: BatchId, service: Service) -> BatchView:
+    """At once; the answers so far stay."""
+    with service.db.write() as session:
+        return batch_view(batch_predictions.cancel(session, batch_id, time.time()))
+
+
+@router.delete("/{batch_id}", status_code=204, summary="Delete a batch that has ended, with its images and answers")
+def delete_batch(batch_id: BatchId, service: Service) -> None:
+    with service.db.write() as session:
+        batch = batch_predictions.delete_files(session, batch_id, time.time())
+    service.store.delete(batch.key)
+    with service.db.write() as session:
+        batch_predictions.delete(session, batch_id)
+
+
+def _check(service: State, name: str | None) -> None:
+    """Before the body is read: a gigabyte is not sent for nothing."""
+    require_space(service.settings)
+    with service.db.read() as session:
+        try:
+            find_whole(session, name or SERVING)
+        except NotFound as error:
+            if name is None or name == SERVING:
+                raise NotReady() from error
+            raise
+
+
+def _enqueue(session: Session, service: State, batch_id: str, options: dict[str, Any], received: Received) -> Made:
+    limit = service.settings.max_queued_batches
+    batch = batch_predictions.enqueue(session, batch_id, options, received.total, time.time(), limit)
+    headers = {"Location": f"/predictions/{batch_id}", "Retry-After": "2"}
+    return Made(202, headers, batch_view(batch).model_dump(mode="json"))
+
+
+def _batch(service: State, batch_id: str) -> BatchView:
+    with service.db.read() as session:
+        return batch_view(batch_predictions.get(session, batch_id))

@@ -1,0 +1,189 @@
+"""Data sets: send one's own, look at it, delete it."""
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path as Folder
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from fastapi.concurrency import contextmanager_in_threadpool
+from fastapi.responses import JSONResponse
+from sqlalchemy.orm import Session
+from starlette.concurrency import run_in_threadpool
+
+from core.db.tables import ENDED, OWNED, JobStatus
+from core.errors import Conflict, InvalidInput, NotFound
+from core.recipe import DATASET_NAME, DATASETS
+from core.repositories import jobs
+from core.repositories.api_keys import Caller
+from core.repositories.idempotency import Made, Make
+from core.scopes import Scope
+from service.api.dependencies import Service, State
+from service.api.idempotency import IdempotencyKey, create
+from service.datasets import contact_sheet
+from service.datasets.catalog import DatasetSummary, summary
+from service.datasets.extraction import Sent
+from service.datasets.importer import Built, build
+from service.datasets.registry import DatasetCard, Shelf
+from service.datasets.request_body import BODY, digests, receive
+from service.observability.health_checks import require_space
+from service.security.api_keys import Needs, Who
+from service.uploads.resumable import Uploads
+from service.web.problems import DESCRIBED
+
+router = APIRouter(
+    responses=DESCRIBED, prefix="/datasets", tags=["datasets"], dependencies=[Depends(Needs(Scope.TRAIN))]
+)
+NOT_ENDED = frozenset(JobStatus) - ENDED
+Name = Annotated[str, Path(pattern=DATASET_NAME, description="What recipes call it")]
+
+
+@router.post(
+    "",
+    status_code=201,
+    response_model=DatasetCard,
+    responses={200: {"model": DatasetCard, "description": "With dry_run: what would be kept"}},
+    openapi_extra=BODY,
+    summary="Send a data set of your own",
+)
+async def create_dataset(
+    request: Request,
+    service: Service,
+    caller: Who,
+    name: Annotated[str, Query(pattern=DATASET_NAME, description="What recipes will call it")],
+    replace: Annotated[bool, Query(description="Take the place of the one of that name")] = False,
+    upload: Annotated[str | None, Query(description="Take an upload of POST /uploads in place of a body")] = None,
+    dry_run: Annotated[
+        bool, Query(description="Look at all of it and answer, but keep nothing; an upload stays")
+    ] = False,
+    idempotency_key: IdempotencyKey = None,
+) -> Response:
+    """A zip or a tar: a folder of images for each class, with or without `train/` and `test/` above them; or images
+    and a csv with columns `filename` and `label`; or MNIST's four IDX files. Every image is looked at before the
+    answer: who gets it knows that a training can start. 422 lists every file that is wrong. A large file comes by
+    `POST /uploads`, which may break off and go on.
+    """
+    shelf = _shelf(service)
+    await run_in_threadpool(_check, service, name)
+    if dry_run:
+        idempotency_key = None  # nothing is made that could be made twice
+    if not (replace or idempotency_key):  # with a key, the name may be taken by the first of two same requests
+        _refuse_if_taken(shelf, name)
+    wish = _Wish(service, caller, idempotency_key, name, replace, dry_run)
+    async with contextmanager_in_threadpool(shelf.aside()) as aside:
+        if upload is not None:
+            return await run_in_threadpool(wish.from_upload, upload, aside)
+        sent = await receive(request, aside, service.settings)
+        return await run_in_threadpool(wish.from_body, sent, aside)
+
+
+@router.get("/{name}", summary="A data set: its classes, and what was left out of an uploaded one")
+def get_dataset(name: Name, service: Service) -> DatasetCard | DatasetSummary:
+    """Of a built-in one, or a folder that somebody put there, what `GET /datasets` says of it: nothing reads it before
+    a job does.
+    """
+    shelf = _shelf(service)
+    told = summary(name, shelf)
+    return shelf.card(name) if told.kind == "uploaded" else told
+
+
+@router.get(
+    "/{name}/samples.png",
+    response_class=Response,
+    responses={200: {"content": {"image/png": {}}}},
+    summary="Its first images, class by class",
+)
+def get_samples(name: Name, service: Service) -> Response:
+    """Up to eight of each of the first eight classes."""
+    shelf = _shelf(service)
+    card = _card(name, shelf)
+    drawn = contact_sheet.draw(card, shelf.folder(name), service.settings.max_image_pixels)
+    return Response(drawn, media_type="image/png", headers={"ETag": f'"{card.digest}"'})
+
+
+@router.delete("/{name}", status_code=204, summary="Delete an uploaded data set")
+def delete_dataset(name: Name, service: Service) -> None:
+    """Not while a job that has not ended trains on it (409). Models that were trained on it stay."""
+    shelf = _shelf(service)
+    _card(name, shelf)
+    with shelf.aside() as aside, service.db.write() as session:  # no worker takes a job meanwhile
+        _refuse_if_used(session, name, NOT_ENDED)
+        shelf.remove(name, aside)
+
+
+@dataclass(frozen=True)
+class _Wish:
+    service: State
+    caller: Caller | None
+    idempotency_key: str | None
+    name: str
+    replace: bool
+    dry_run: bool
+
+    def from_body(self, sent: list[Sent], aside: Folder) -> Response:
+        return self._build(sent, aside, {"files": digests(sent)} if self.idempotency_key else {})
+
+    def from_upload(self, upload_id: str, aside: Folder) -> Response:
+        """Used up by the data set; while there is none, it can be tried again under another name."""
+        uploads, asked = Uploads(self.service.settings), {"upload": upload_id}
+        try:
+            with uploads.using(upload_id) as file:
+                answer = self._build([Sent("", file)], aside, asked)
+                if not self.dry_run:
+                    uploads.remove(upload_id)
+        except NotFound as error:
+            return self._create(asked, partial(_raise, error))  # or the first answer again
+        return answer
+
+    def _build(self, sent: list[Sent], aside: Folder, asked: dict[str, Any]) -> Response:
+        folder = aside / "built"
+        built = build(sent, folder, self.service.settings)
+        if self.dry_run:
+            return JSONResponse(_shelf(self.service).foresee(built, self.name).model_dump(mode="json"))
+        make = partial(_place, service=self.service, built=built, folder=folder, name=self.name, replace=self.replace)
+        return self._create(asked, make)
+
+    def _create(self, asked: dict[str, Any], make: Make) -> Response:
+        body = {"name": self.name, "replace": self.replace, **asked}
+        return create(self.service, router.prefix, self.caller, self.idempotency_key, body, make)
+
+
+def _raise(error: NotFound, _session: Session) -> Made:
+    raise error
+
+
+def _shelf(service: State) -> Shelf:
+    return Shelf(service.settings.resolved_datasets_dir)
+
+
+def _check(service: State, name: str) -> None:
+    """Before the body is read: gigabytes are not sent for nothing."""
+    require_space(service.settings)
+    if name in DATASETS:
+        raise InvalidInput(f"{name} is built in: take another name.", "query/name")
+
+
+def _place(session: Session, service: State, built: Built, folder: Folder, name: str, replace: bool) -> Made:
+    """In a write transaction, so that no worker takes a job and no other upload takes the name meanwhile."""
+    shelf = _shelf(service)
+    if not replace:
+        _refuse_if_taken(shelf, name)
+    _refuse_if_used(session, name, OWNED)
+    card = shelf.place(built, folder, name)
+    return Made(201, {"Location": f"{router.prefix}/{name}"}, card.model_dump(mode="json"))
+
+
+def _refuse_if_taken(shelf: Shelf, name: str) -> None:
+    if shelf.has(name):
+        raise Conflict(f"There is a data set {name}: send it with ?replace=true to take its place.")
+
+
+def _refuse_if_used(session: Session, name: str, statuses: frozenset[JobStatus]) -> None:
+    if using := jobs.on_dataset(session, name, statuses):
+        raise Conflict(f"{name} is being used: wait for {', '.join(using[:3])}, or cancel it.")
+
+
+def _card(name: str, shelf: Shelf) -> DatasetCard:
+    if name in DATASETS:
+        raise NotFound(f"{name} is built in: only what was uploaded has samples and can be deleted.")
+    return shelf.card(name)

@@ -1,0 +1,66 @@
+"""Probes that tell the truth. Both answer without a key."""
+
+from typing import Any
+
+from fastapi import APIRouter, Response
+
+from core.errors import NotReady
+from service.api.dependencies import Service, State
+from service.observability.health_checks import lack_of_space
+from service.web.problems import DESCRIBED
+
+router = APIRouter(responses=DESCRIBED, tags=["health"])
+
+
+@router.get("/livez", summary="The process answers")
+def livez() -> dict[str, str]:
+    return {"status": "alive"}
+
+
+@router.get("/readyz", responses={503: {}}, summary="Predictions can be answered")
+def readyz(response: Response, service: Service) -> dict[str, Any]:
+    """503 when predictions cannot be answered, and every check by name. Degraded, since those still can: no database,
+    no store, little space (no new jobs then), no worker; or the model that `serving` names (the target) was refused,
+    and an older one goes on.
+    """
+    checks = {
+        "database": service.database_check.writes(),
+        "store": _check(service.store_check.trouble()),
+        "disk": _check(lack_of_space(service.settings)),
+        "model": _model(service),
+        "target": _target(service),
+        "worker": service.database_check.workers(),
+    }
+    failing = [name for name, check in checks.items() if not check["ok"]]
+    ready = checks["model"]["ok"]
+    if not ready:
+        response.status_code = 503
+        response.headers["Retry-After"] = "5"
+    return {
+        "status": ("degraded" if failing else "ready") if ready else "not ready",
+        "failing": failing,
+        "checks": checks,
+    }
+
+
+def _check(trouble: str | None) -> dict[str, Any]:
+    return {"ok": True} if trouble is None else {"ok": False, "detail": trouble}
+
+
+def _model(service: State) -> dict[str, Any]:
+    try:
+        loaded = service.reloader.loaded
+    except NotReady as error:
+        return {"ok": False, "detail": str(error)}
+    return {
+        "ok": True,
+        "model_id": loaded.predictor.model.id,
+        "version": loaded.predictor.model.version,
+        "engine": loaded.predictor.engine,
+        "self_test": loaded.self_test,
+    }
+
+
+def _target(service: State) -> dict[str, Any]:
+    refused = service.reloader.refused
+    return {"ok": True} if refused is None else {"ok": False, "model_id": refused, "detail": service.reloader.failure}

@@ -1,0 +1,240 @@
+"""Jobs: POST one, watch it, stop it."""
+
+import time
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Header, Query, Response
+from fastapi.responses import FileResponse
+from fastapi.sse import EventSourceResponse
+from sqlalchemy.orm import Session
+from starlette.concurrency import run_in_threadpool
+
+from core.db.tables import ENDED, JobStatus
+from core.errors import InvalidInput, NotFound
+from core.recipe import Recipe
+from core.repositories import checkpoints, events, job_control, jobs
+from core.repositories.idempotency import Made
+from core.scopes import Scope
+from service.api import event_stream
+from service.api.dependencies import Service, State
+from service.api.idempotency import IdempotencyKey, create
+from service.api.parameters import TEXT, After, CheckpointId, JobId, Limit
+from service.api.request_deadline import once
+from service.api.routes.models import delete_model
+from service.api.schemas import CheckpointView, EventPage, JobPage, JobView, checkpoint_view, event_view, job_view
+from service.datasets.catalog import names
+from service.datasets.registry import Shelf
+from service.observability.health_checks import require_space
+from service.reports import learning_curves, metrics_history
+from service.security.api_keys import Needs, Who
+from service.web.problems import DESCRIBED
+
+router = APIRouter(responses=DESCRIBED, prefix="/jobs", tags=["jobs"], dependencies=[Depends(Needs(Scope.TRAIN))])
+LOG_TAIL_BYTES = 2**20
+
+
+@router.post("", status_code=202, response_model=JobView, summary="Train a network")
+def create_job(recipe: Recipe, service: Service, caller: Who, idempotency_key: IdempotencyKey = None) -> Response:
+    """Queue a training job. `{}` is a valid body: every field has a default. Poll the `Location`."""
+
+    def make(session: Session) -> Made:
+        _require_dataset(service, recipe.dataset)
+        require_space(service.settings)
+        job = jobs.enqueue(session, recipe, time.time(), service.settings.max_queued_jobs)
+        return Made(202, {"Location": f"/jobs/{job.id}", "Retry-After": "2"}, job_view(job).model_dump(mode="json"))
+
+    asked = recipe.model_dump(mode="json", exclude_unset=True)
+    return create(service, router.prefix, caller, idempotency_key, asked, make)
+
+
+@router.get("", summary="List jobs, newest first")
+def list_jobs(
+    service: Service,
+    status: Annotated[JobStatus | None, Query(description="Only jobs that are there; default: all")] = None,
+    dataset: Annotated[str | None, Query(pattern=TEXT, description="Only jobs that train on it; default: all")] = None,
+    after: After = None,
+    limit: Limit = 20,
+) -> JobPage:
+    with service.db.read() as session:
+        found, more = jobs.page(session, status, dataset, after, limit)
+    return JobPage(data=[job_view(job) for job in found], has_more=more, next=found[-1].id if more else None)
+
+
+@router.get("/{job_id}", summary="One job")
+async def get_job(
+    job_id: JobId,
+    service: Service,
+    wait: Annotated[float, Query(ge=0, le=60, description="Answer when the job ends, or after so many seconds")] = 0,
+) -> JobView:
+    return await once(lambda job: job.status in ENDED, lambda: _job(service, job_id), wait, service.stopping)
+
+
+@router.post("/{job_id}/cancel", status_code=202, summary="Stop a job")
+def cancel_job(
+    job_id: JobId,
+    service: Service,
+    keep: Annotated[bool, Query(description="Publish the best epoch so far as a model first")] = False,
+) -> JobView:
+    """A waiting job is cancelled at once; a running one stops within seconds, and is `cancelling` until then."""
+    with service.db.write() as session:
+        return job_view(job_control.cancel(session, job_id, time.time(), keep))
+
+
+@router.post("/{job_id}/pause", status_code=202, summary="Let a job rest")
+def pause_job(job_id: JobId, service: Service) -> JobView:
+    """A waiting job rests at once; a running one writes a checkpoint first, and is `running` until then."""
+    with service.db.write() as session:
+        return job_view(job_control.pause(session, job_id, time.time()))
+
+
+@router.post("/{job_id}/resume", status_code=202, summary="Let a paused job go on")
+def resume_job(job_id: JobId, service: Service) -> JobView:
+    """It waits for a worker again, and goes on from its last checkpoint."""
+    with service.db.write() as session:
+        return job_view(job_control.resume(session, job_id, time.time()))
+
+
+@router.post("/{job_id}/retry", status_code=202, response_model=JobView, summary="Try a failed or cancelled job again")
+def retry_job(job_id: JobId, service: Service, caller: Who, idempotency_key: IdempotencyKey = None) -> Response:
+    """A new job with the same recipe, at the `Location`; it goes on from the old one's last checkpoint."""
+
+    def make(session: Session) -> Made:
+        require_space(service.settings)
+        job = job_control.retry(session, job_id, time.time(), service.settings.max_queued_jobs)
+        return Made(202, {"Location": f"/jobs/{job.id}", "Retry-After": "2"}, job_view(job).model_dump(mode="json"))
+
+    return create(service, f"{router.prefix}/retry", caller, idempotency_key, {"job": job_id}, make)
+
+
+@router.delete("/{job_id}", status_code=204, summary="Forget an ended job")
+async def delete_job(
+    job_id: JobId,
+    service: Service,
+    models: Annotated[bool, Query(description="Its model too; 409 while an alias points at it")] = False,
+) -> None:
+    """Its row, events, checkpoints and logs. Its model stays."""
+    job = await run_in_threadpool(_job, service, job_id)
+    if models and job.model_id and job.status in ENDED:
+        await delete_model(job.model_id, service)
+    await run_in_threadpool(_delete, service, job_id)
+
+
+@router.get(
+    "/{job_id}/events",
+    response_model=EventPage,
+    responses={200: {"content": {"text/event-stream": {}}}},
+    summary="The job's event log",
+)
+def get_events(
+    job_id: JobId,
+    service: Service,
+    after: Annotated[int, Query(ge=0, lt=2**31, description="Only events behind this id")] = 0,
+    limit: Annotated[int, Query(ge=1, le=1000, description="Most events of a page")] = 100,
+    accept: Annotated[str, Header(include_in_schema=False)] = "",
+    last_event_id: Annotated[str, Header(description="Replay from here (event stream only)")] = "",
+) -> Response | EventPage:
+    """A page of JSON; with `Accept: text/event-stream` a live stream that ends after `done`."""
+    if "text/event-stream" in accept:
+        _job(service, job_id)  # 404 before the stream starts
+        stream = event_stream.follow(service.db, job_id, _number(last_event_id) or after, service.stopping)
+        return EventSourceResponse(stream, headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"})
+    with service.db.read() as session:
+        jobs.get(session, job_id)
+        found = events.after(session, job_id, after, limit + 1)
+    page, more = found[:limit], len(found) > limit
+    return EventPage(data=[event_view(e) for e in page], has_more=more, next=page[-1].number if more else None)
+
+
+@router.get("/{job_id}/metrics", summary="The history: one record an epoch, and some within")
+def get_metrics(
+    job_id: JobId,
+    service: Service,
+    steps: Annotated[bool, Query(description="Also the records within epochs, at most 50; they have a `step`")] = True,
+) -> list[dict[str, float | int | None]]:
+    """Where an attempt repeated what an earlier one had done, the later records stand."""
+    kinds = ("metrics", "step") if steps else ("metrics",)
+    with service.db.read() as session:
+        job = jobs.get(session, job_id)
+        return metrics_history.of(events.after(session, job_id, 0, job.last_event, *kinds))
+
+
+@router.get(
+    "/{job_id}/curves.svg",
+    response_class=Response,
+    responses={200: {"content": {"image/svg+xml": {}}}},
+    summary="Loss and accuracy as a picture",
+)
+def get_curves(job_id: JobId, service: Service) -> Response:
+    """An epoch a point; readable without colour."""
+    job = _job(service, job_id)
+    title = f"{job.name or job.id}: {job.recipe['network']} on {job.recipe['dataset']}"
+    return Response(learning_curves.draw(title, get_metrics(job_id, service, steps=False)), media_type="image/svg+xml")
+
+
+@router.get(
+    "/{job_id}/logs",
+    response_class=Response,
+    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+    summary="The trainer's own output",
+)
+def get_logs(
+    job_id: JobId,
+    service: Service,
+    attempt: Annotated[int | None, Query(ge=1, lt=2**31, description="Default: the newest")] = None,
+    after: Annotated[
+        int | None, Query(ge=0, lt=2**53, description="What follows so many bytes of it; default: its end")
+    ] = None,
+) -> Response:
+    """The last megabyte of it; or the first one behind `after`, to which its length is added to ask for the next."""
+    job = _job(service, job_id)
+    path = service.settings.log_path(job_id, attempt or job.attempt)
+    if not path.is_file():
+        raise NotFound("This attempt has written no log.")
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - LOG_TAIL_BYTES) if after is None else after)
+        return Response(file.read(LOG_TAIL_BYTES), media_type="text/plain")
+
+
+@router.get("/{job_id}/checkpoints", summary="The job's checkpoints, newest first")
+def list_checkpoints(job_id: JobId, service: Service) -> list[CheckpointView]:
+    with service.db.read() as session:
+        jobs.get(session, job_id)
+        return [checkpoint_view(row) for row in checkpoints.of_job(session, job_id)]
+
+
+@router.get("/{job_id}/checkpoints/{checkpoint_id}/content", summary="A checkpoint's weights, as safetensors")
+def get_checkpoint(job_id: JobId, checkpoint_id: CheckpointId, service: Service) -> FileResponse:
+    with service.db.read() as session:
+        row = next((r for r in checkpoints.of_job(session, job_id) if r.id == checkpoint_id), None)
+    if row is None:
+        raise NotFound(f"Job {job_id} has no checkpoint {checkpoint_id}.")
+    path = service.store.fetch(f"{row.key}/weights.safetensors")
+    return FileResponse(path, media_type="application/octet-stream", filename=f"{row.id}.safetensors")
+
+
+def _require_dataset(service: State, dataset: str) -> None:
+    known = names(Shelf(service.settings.resolved_datasets_dir))
+    if dataset not in known:
+        raise InvalidInput(f"There is no data set {dataset}; there are {', '.join(known)}.", "/dataset")
+
+
+def _job(service: State, job_id: str) -> JobView:
+    with service.db.read() as session:
+        return job_view(jobs.get(session, job_id))
+
+
+def _delete(service: State, job_id: str) -> None:
+    """The checkpoints' rows, then the bytes, then the job: after a crash in between it can be deleted again."""
+    with service.db.write() as session:
+        job_control.forget_checkpoints(session, job_id)
+    service.store.delete(f"jobs/{job_id}")
+    with service.db.write() as session:
+        job_control.delete(session, job_id)
+
+
+def _number(last_event_id: str) -> int:
+    if not last_event_id:
+        return 0
+    if not (last_event_id.isascii() and last_event_id.isdigit() and len(last_event_id) < 10):
+        raise InvalidInput("Last-Event-ID must be the id of an event: a whole number.", "header/last-event-id")
+    return int(last_event_id)

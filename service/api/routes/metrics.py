@@ -1,0 +1,92 @@
+"""GET /metrics: what was counted, and what is so at this moment. Any key may read it."""
+
+import asyncio
+import time
+from collections.abc import Iterator
+
+from fastapi import APIRouter, Depends, Response
+from prometheus_client import generate_latest
+from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from sqlalchemy.exc import SQLAlchemyError
+
+from core.db.tables import JobStatus, Phase
+from core.errors import NotReady
+from core.repositories import checkpoints, jobs
+from core.scopes import Scope
+from service.api.dependencies import Service, State
+from service.security.api_keys import Needs
+from service.web.problems import DESCRIBED
+
+MOST_JOBS = 100  # that run at the same time
+LOOK_S = 1.0  # so old is what one process tells of the others' queue and models
+router = APIRouter(responses=DESCRIBED, tags=["health"], dependencies=[Depends(Needs(Scope.ADMIN))])
+
+
+@router.get("/metrics", summary="For Prometheus", response_class=Response)
+def metrics(service: Service) -> Response:
+    """What was counted, by all processes of the service; their queues and models, added up; the model that the one
+    serves that answers; jobs and workers as the database has them, left out when it does not answer.
+    """
+    look(service)
+    counted, now = generate_latest(service.metrics.registry), generate_latest(_Now(service))
+    return Response(counted + now, media_type=CONTENT_TYPE_PLAIN_0_0_4)
+
+
+def look(service: State) -> None:
+    """How this process is at this moment, into its gauges."""
+    counted = service.metrics
+    counted.queue_images.set(service.batcher.waiting)
+    counted.models_loaded.set(service.cache.count)
+    counted.serving_refused.set(service.reloader.refused is not None)
+
+
+async def keep_looking(service: State) -> None:
+    """For the scrapes that other processes answer."""
+    while True:
+        look(service)
+        await asyncio.sleep(LOOK_S)
+
+
+class _Now:
+    """In the shape of the library's collectors."""
+
+    def __init__(self, service: State) -> None:
+        self._service = service
+
+    def collect(self) -> Iterator[Metric]:
+        yield from _serving(self._service)
+        try:
+            found = list(_training(self._service))
+        except SQLAlchemyError:
+            found = []
+        yield GaugeMetricFamily("tuneserve_database_up", "1: the database answers.", value=bool(found))
+        yield from found
+
+
+def _serving(service: State) -> Iterator[Metric]:
+    try:
+        predictor = service.reloader.current
+    except NotReady:
+        return
+    about = {"id": predictor.model.id, "version": str(predictor.model.version), "engine": predictor.engine}
+    yield InfoMetricFamily("tuneserve_model", "The model that serves.", value=about)
+
+
+def _training(service: State) -> Iterator[Metric]:
+    with service.db.read() as session:
+        statuses = jobs.count_by_status(session)
+        running, _ = jobs.page(session, JobStatus.RUNNING, None, None, MOST_JOBS)
+        workers = jobs.live_workers(session, time.time(), service.settings.lease_s)
+        checkpoint = checkpoints.newest_at(session)
+    by_status = GaugeMetricFamily("tuneserve_jobs", "Jobs by status.", labels=["status"])
+    for status, count in statuses.items():
+        by_status.add_metric([status], count)
+    yield by_status
+    speed = sum(job.timing.get("images_per_s", 0) for job in running if job.phase is Phase.TRAINING)
+    told = "Images a second that the jobs in training take, together."
+    yield GaugeMetricFamily("tuneserve_training_images_per_second", told, value=speed)
+    yield GaugeMetricFamily("tuneserve_workers_alive", "Workers that beat within the lease.", value=workers)
+    if checkpoint is not None:
+        told = "When the newest checkpoint was written, in seconds since the epoch."
+        yield GaugeMetricFamily("tuneserve_newest_checkpoint_timestamp_seconds", told, value=checkpoint)

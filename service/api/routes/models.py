@@ -1,0 +1,155 @@
+"""Models: what training made."""
+
+import json
+import time
+from pathlib import Path
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query
+from fastapi.responses import FileResponse, HTMLResponse
+from starlette.concurrency import run_in_threadpool
+
+from core.artifacts.model_files import FP32_GRAPH, REPORT, TORCH_EXPORT, WEIGHTS
+from core.db.tables import Export, ExportStatus, Model
+from core.errors import Conflict, NotFound, NotReady
+from core.repositories import exports, jobs, models
+from core.scopes import Scope
+from service.api.dependencies import Service, State
+from service.api.parameters import Limit, ModelName
+from service.api.request_deadline import once
+from service.api.schemas import ModelPage, ModelView, model_view
+from service.reports.model_page import POLICY, page
+from service.security.api_keys import Needs
+from service.web.problems import DESCRIBED
+
+router = APIRouter(responses=DESCRIBED, prefix="/models", tags=["models"], dependencies=[Depends(Needs(Scope.TRAIN))])
+FORMATS = {"safetensors": WEIGHTS, "onnx": FP32_GRAPH}
+MAKING_S = 60.0  # how long an answer waits for a file that is made for it
+
+
+@router.get("", summary="List models, newest first")
+def list_models(
+    service: Service,
+    after: Annotated[int | None, Query(ge=1, lt=2**31, description="`next` of the page before: a version")] = None,
+    limit: Limit = 20,
+) -> ModelPage:
+    with service.db.read() as session:
+        found, more = models.page(session, after, limit)
+        named = models.aliases(session)
+    return ModelPage(
+        data=[model_view(model, named) for model in found], has_more=more, next=found[-1].version if more else None
+    )
+
+
+@router.get("/{name}", summary="One model, by id or alias")
+def get_model(name: ModelName, service: Service) -> ModelView:
+    """`latest` is the newest, `best` the most accurate one on its data set, `serving` what `/predict` answers with."""
+    with service.db.read() as session:
+        return model_view(models.find(session, name), models.aliases(session))
+
+
+@router.delete("/{name}", status_code=204, summary="Delete a model, or its files alone")
+async def delete_model(
+    name: ModelName,
+    service: Service,
+    files_only: Annotated[
+        bool, Query(description="Keep the record: free the disk, and answer 409 from then on")
+    ] = False,
+) -> None:
+    """409 while an alias points at it, or while it answers `/predict` in the place of a refused one."""
+    model_id = await run_in_threadpool(_delete_files, service, name)
+    service.cache.drop(model_id)
+    if not files_only:
+        await run_in_threadpool(_delete_record, service, model_id)
+
+
+def _delete_files(service: State, name: str) -> str:
+    with service.db.write() as session:
+        model = models.delete_files(session, name, time.time())
+        if service.reloader.serves(model.id):
+            raise Conflict(f"{model.id} answers /predict, since the model that serving names was refused.")
+    service.store.delete(model.key)
+    return model.id
+
+
+def _delete_record(service: State, model_id: str) -> None:
+    with service.db.write() as session:
+        models.delete(session, model_id, time.time())
+
+
+@router.get("/{name}/content", summary="A model's file")
+async def get_content(
+    name: ModelName,
+    service: Service,
+    format: Annotated[
+        str, Query(pattern="^(safetensors|onnx|torch_export)$", description="safetensors, onnx or torch_export")
+    ] = "safetensors",
+) -> FileResponse:
+    """`torch_export` is made by a worker when it is first asked for: in half a minute, for a ResNet-50. 503 while it is
+    not there yet, or no worker is.
+    """
+    if format == "torch_export":
+        return await _program(service, name)
+    return await run_in_threadpool(_file, service, name, format)
+
+
+async def _program(service: State, name: str) -> FileResponse:
+    model = await run_in_threadpool(_want, service, name)
+    export = await once(
+        lambda seen: seen.status is not ExportStatus.WANTED,
+        lambda: _export(service, model.id),
+        MAKING_S,
+        service.stopping,
+    )
+    if export.status is ExportStatus.FAILED:
+        raise Conflict(f"{model.id} could not be exported: {export.error}")
+    if export.status is ExportStatus.WANTED:
+        raise NotReady(f"The program of {model.id} is not made yet, since the workers are busy: ask again.")
+    path = service.store.fetch(f"{model.key}/{TORCH_EXPORT}")
+    return FileResponse(path, media_type="application/octet-stream", filename=f"{model.id}.pt2")
+
+
+def _want(service: State, name: str) -> Model:
+    now = time.time()
+    with service.db.write() as session:
+        model = exports.want(session, name, now)
+        made = exports.get(session, model.id).status is ExportStatus.MADE
+        if not made and not jobs.live_workers(session, now, service.settings.lease_s):
+            raise NotReady("A worker makes this file, and none is alive: start one with python -m worker.")
+    return model
+
+
+def _export(service: State, model_id: str) -> Export:
+    with service.db.read() as session:
+        return exports.get(session, model_id)
+
+
+def _file(service: State, name: str, format: str) -> FileResponse:
+    with service.db.read() as session:
+        model = models.find_whole(session, name)
+    if FORMATS[format] not in model.card["files"]:
+        raise NotFound(f"{model.id} has no file in the format {format}.")
+    path = service.store.fetch(f"{model.key}/{FORMATS[format]}")
+    return FileResponse(path, media_type="application/octet-stream", filename=f"{model.id}{path.suffix}")
+
+
+@router.get("/{name}/report", summary="A model's evaluation report")
+@router.get("/{name}/report.json", include_in_schema=False)
+def get_report(name: ModelName, service: Service) -> FileResponse:
+    """The model and how it came to be, with calibration curve, worst mistakes and their images (PNG in base64)."""
+    return FileResponse(_report(service, name)[1], media_type="application/json")
+
+
+@router.get("/{name}/report.html", response_class=HTMLResponse, summary="The same as a page for people")
+def get_report_page(name: ModelName, service: Service) -> HTMLResponse:
+    """One file with all its pictures in it, to keep or send on."""
+    model, path = _report(service, name)
+    return HTMLResponse(page(model.version, json.loads(path.read_bytes())), headers={"Content-Security-Policy": POLICY})
+
+
+def _report(service: State, name: str) -> tuple[Model, Path]:
+    with service.db.read() as session:
+        model = models.find_whole(session, name)
+    if REPORT not in model.card["files"]:
+        raise NotFound(f"{model.id} has no report.")
+    return model, service.store.fetch(f"{model.key}/{REPORT}")

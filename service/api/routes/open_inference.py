@@ -1,0 +1,204 @@
+"""The Open Inference Protocol, version 2: what tritonclient and KServe speak. A model is named by its id or alias."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Annotated, Any
+
+import numpy as np
+from fastapi import APIRouter, Depends, Header, Request, Response
+
+from core.errors import InvalidInput, NotFound, TuneserveError
+from core.imaging.preparation import Prepared
+from core.inference.onnx_predictor import Predictor
+from core.inference.prediction import NO_DIGIT
+from core.scopes import Scope
+from core.settings import Settings
+from service.api.dependencies import Service, State
+from service.api.open_inference import messages
+from service.api.open_inference.messages import HEADER_LENGTH, InferRequest, RequestedOutput
+from service.api.open_inference.tensors import LABELS, STRANGENESS, describe, outputs_of, sources_of
+from service.api.parameters import ModelName, TimeoutMs
+from service.api.request_deadline import Patience
+from service.inference.pipeline import Answered, answer
+from service.inference.request_images import Source
+from service.security.api_keys import Needs
+from service.web import problems
+
+probes = APIRouter(prefix="/v2", tags=["Open Inference Protocol"], responses=problems.DESCRIBED_OIP)  # need no key
+router = APIRouter(
+    prefix="/v2",
+    tags=["Open Inference Protocol"],
+    dependencies=[Depends(Needs(Scope.PREDICT))],
+    responses=problems.DESCRIBED_OIP,
+)
+STRANGEST = float(np.finfo(np.float32).max)  # JSON has no infinity
+EXTENSIONS = ["binary_tensor_data", "classification", "statistics"]
+JSON_LENGTH = "Bytes of JSON at the beginning of the body, behind which tensors follow; without it, all of it is JSON"
+
+
+def _number(request: Request) -> str | None:
+    number: str | None = request.path_params.get("number")
+    return number
+
+
+Number = Annotated[str | None, Depends(_number)]  # of a version; None in the routes whose path has none
+
+
+@router.get("", summary="The server")
+def server() -> dict[str, Any]:
+    return {"name": "tuneserve", "version": version("tuneserve"), "extensions": EXTENSIONS}
+
+
+@probes.get("/health/live", summary="Whether the server runs")
+def live() -> dict[str, bool]:
+    return {"live": True}
+
+
+@probes.get("/health/ready", summary="Whether a model answers")
+def ready(service: Service) -> dict[str, bool]:
+    _ = service.reloader.current  # NotReady
+    return {"ready": True}
+
+
+@router.get("/models/stats", summary="How often each model was asked, and how long it took")
+def statistics(service: Service) -> dict[str, Any]:
+    """Of this process of the service."""
+    return service.statistics.tell()
+
+
+@router.get("/models/{name}", summary="A model's inputs and outputs")
+@router.get("/models/{name}/versions/{number}", include_in_schema=False)
+async def metadata(name: ModelName, service: Service, number: Number) -> dict[str, Any]:
+    predictor = await _predictor(service, name, number)
+    return {
+        "name": name,
+        "versions": [str(predictor.model.version)],
+        "platform": predictor.engine,
+        **describe(predictor),
+    }
+
+
+@router.get("/models/{name}/ready", summary="Whether a model can answer")
+@router.get("/models/{name}/versions/{number}/ready", include_in_schema=False)
+async def model_ready(name: ModelName, service: Service, number: Number) -> dict[str, Any]:
+    await _predictor(service, name, number)
+    return {"name": name, "ready": True}
+
+
+@router.get("/models/{name}/stats", summary="How often a model was asked, and how long it took")
+@router.get("/models/{name}/versions/{number}/stats", include_in_schema=False)
+async def model_statistics(name: ModelName, service: Service, number: Number) -> dict[str, Any]:
+    """Of this process of the service; by the name that was asked for."""
+    await _predictor(service, name, number)
+    return service.statistics.tell(name)
+
+
+@router.post("/models/{name}/infer", summary="Ask a model about images")
+@router.post("/models/{name}/versions/{number}/infer", include_in_schema=False)
+async def infer(
+    request: Request,
+    name: ModelName,
+    service: Service,
+    number: Number,
+    header_length: Annotated[int | None, Header(alias=HEADER_LENGTH, ge=0, description=JSON_LENGTH)] = None,
+    x_timeout_ms: TimeoutMs = None,
+) -> Response:
+    """One input, `images`: UINT8 or FP32, [n, h, w], [n, h, w, c] or [n, c, h, w], or BYTES, [n]: files, in base64
+    where they are in JSON. Outputs: `probabilities`, with `classification` the likeliest classes; `labels`; and, of
+    models that tell it, `strangeness`: above 1 the answer is not to be relied on.
+    """
+    started = time.perf_counter()
+    predictor: Predictor | None = None
+    # JSON of numbers takes long to read and to write
+    run = asyncio.get_running_loop().run_in_executor
+    try:
+        async with Patience(request, x_timeout_ms) as patience:
+            given = await request.body()
+            patience.watch()
+            predictor = await _predictor(service, name, number)
+            asked, sources = await run(service.decoders, _read, given, header_length, service.settings)
+            prepared, answers, decode_ms = await answer(service, predictor, sources, asked.parameters.normalize)
+            body, length = await run(service.decoders, _response, name, predictor, asked, prepared, answers)
+    except TuneserveError:
+        if predictor is not None:
+            service.statistics.failed(name, str(predictor.model.version), _ms_since(started))
+        raise
+    told = str(predictor.model.version)
+    _count(service, name, told, answers, decode_ms, len(sources), _ms_since(started))
+    headers = {} if length is None else {HEADER_LENGTH: str(length)}
+    return Response(body, media_type="application/octet-stream" if length else "application/json", headers=headers)
+
+
+async def _predictor(service: State, name: str, number: str | None) -> Predictor:
+    predictor = await service.predictor(name)
+    if number is not None and number != str(predictor.model.version):
+        raise NotFound(f"{name} is version {predictor.model.version}; there is no version {number} of it.")
+    return predictor
+
+
+def _read(body: bytes, header_length: int | None, settings: Settings) -> tuple[InferRequest, list[Source]]:
+    asked, tensors = messages.read_request(body, header_length, settings.max_json_bytes)
+    sources = sources_of(asked, tensors, settings.max_image_pixels)
+    if len(sources) > settings.max_images_per_request:
+        raise InvalidInput(f"{len(sources)} images in one request; at most {settings.max_images_per_request}.")
+    return asked, sources
+
+
+def _response(
+    name: str,
+    predictor: Predictor,
+    asked: InferRequest,
+    prepared: Sequence[Prepared | TuneserveError],
+    answers: Sequence[Answered],
+) -> tuple[bytes, int | None]:
+    """Blank images have no probabilities, the label ``no_digit``, and are as strange as can be."""
+    found = []
+    rows = iter(answers)
+    for entry in prepared:
+        if isinstance(entry, TuneserveError):
+            raise entry  # the protocol has no errors of single images
+        found.append(None if entry.blank else next(rows))
+    classes = predictor.classes
+    probabilities = np.zeros((len(found), len(classes)), np.float32)
+    for row, one in zip(probabilities, found, strict=True):
+        row[:] = 0 if one is None else one.probabilities
+    labels = [NO_DIGIT if one is None else classes[one.probabilities.argmax()] for one in found]
+    response = messages.Response(name, str(predictor.model.version), asked)
+    there = outputs_of(predictor)
+    for wanted in asked.outputs or [RequestedOutput(name=output) for output in there]:
+        if wanted.name not in there:
+            raise InvalidInput(f"There is no output {wanted.name}; there are {', '.join(there)}.")
+        if wanted.name == LABELS:
+            response.add(wanted, labels)
+        elif wanted.name == STRANGENESS:
+            response.add(wanted, np.array([STRANGEST if one is None else one.strangeness for one in found], np.float32))
+        elif count := wanted.parameters.classification:
+            response.add(wanted, [_classified(row, count, classes) for row in probabilities])
+        else:
+            response.add(wanted, probabilities)
+    return response.body()
+
+
+def _classified(row: Any, count: int, classes: tuple[str, ...]) -> list[str]:
+    """The likeliest classes, as the extension writes them: probability, index, label."""
+    likeliest = row.argsort()[::-1][:count]
+    return [f"{row[index]:f}:{index}:{classes[index]}" for index in likeliest]
+
+
+def _count(
+    service: State, name: str, told: str, answers: Sequence[Answered], decode_ms: float, images: int, total_ms: float
+) -> None:
+    queue = max((one.queued_ms for one in answers), default=0.0)
+    batches = {one.batch for one in answers}
+    infer_ms = max((batch.inference_ms for batch in batches), default=0.0)
+    rest = max(total_ms - decode_ms - queue - infer_ms, 0.0)
+    service.statistics.succeeded(
+        name, told, images, batches, success=total_ms, queue=queue, compute_input=decode_ms, compute_infer=infer_ms,
+        compute_output=rest,
+    )  # fmt: skip
+
+
+def _ms_since(started: float) -> float:
+    return (time.perf_counter() - started) * 1000

@@ -1,0 +1,136 @@
+"""POST /predict: images in, labels out. Each image stands for itself; one bad among many gets its own error."""
+
+import asyncio
+import base64
+import time
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi.routing import APIRoute
+from pydantic import BaseModel, ConfigDict, Field
+
+from core.errors import InvalidInput, TuneserveError
+from core.imaging import preparation
+from core.imaging.preparation import Normalize, Prepared
+from core.inference.prediction import Prediction, of_answer, of_blank
+from core.scopes import Scope
+from service.api.dependencies import Service, state_of
+from service.api.parameters import AskedModel, TimeoutMs, TopK
+from service.api.request_deadline import Patience
+from service.inference.pipeline import Answered, answer
+from service.inference.request_images import BODY, fetch_all, read_images
+from service.security.api_keys import Needs
+from service.web.problems import DESCRIBED, problem, status_of
+
+MAY = Needs(Scope.PREDICT)
+TIMEOUT = "x-timeout-ms"
+MOST_EXPLAINED = 4  # images of a request: each takes the network as long as hundreds
+NORMALIZE = """What is done to an image first. auto: whatever makes it like those that the model was trained on; a \
+digit is found in uneven light, on ruled paper and beside dirt, and brought to MNIST's form. center: no more than that \
+form, for a digit on clean paper. none: only resized. invert: resized, with light and dark exchanged."""
+
+
+class PredictRoute(APIRoute):
+    """Answer a request that has no parameters without FastAPI's search for them.
+
+    The search takes as long as reading the digit.
+    """
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        with_parameters = super().get_route_handler()
+
+        async def handle(request: Request) -> Response:
+            return await (with_parameters if _has_parameters(request) else predict_plainly)(request)
+
+        return handle
+
+
+router = APIRouter(responses=DESCRIBED, tags=["predict"], dependencies=[Depends(MAY)], route_class=PredictRoute)
+
+
+class Predictions(BaseModel):
+    model_config = ConfigDict(protected_namespaces=())
+
+    model: dict[str, Any] = Field(description="id, version and job_id of the model that answered")
+    predictions: list[Prediction] = Field(description="One for each image, in the order in which they were sent")
+    timing_ms: dict[str, float] = Field(description="decode, queue, inference, total")
+
+
+@router.post("/predict", openapi_extra=BODY, summary="Which class is on this image?", response_model_exclude_none=True)
+async def predict(
+    request: Request,
+    service: Service,
+    top_k: TopK = 3,
+    normalize: Annotated[Normalize, Query(description=NORMALIZE)] = "auto",
+    explain: Annotated[bool, Query(description="Add a heat map of what each answer rests on; takes long")] = False,
+    show: Annotated[bool, Query(description="Give back each image as the network saw it")] = False,
+    model: AskedModel = None,
+    x_timeout_ms: TimeoutMs = None,
+) -> Predictions:
+    """`-F file=@seven.png`, once or often; or `--data-binary @seven.png` with an image's content type; or JSON."""
+    started = time.perf_counter()
+    async with Patience(request, x_timeout_ms) as patience:
+        given = await read_images(request, service.settings)
+        if explain and len(given) > MOST_EXPLAINED:
+            raise InvalidInput(f"{len(given)} images to explain; at most {MOST_EXPLAINED}.", "query/explain")
+        patience.watch()
+        predictor = await service.predictor(model)
+        sources = await fetch_all(given, request, service.settings)
+        prepared, answers, decode_ms = await answer(service, predictor, sources, normalize, explain)
+        if len(prepared) == 1 and isinstance(prepared[0], TuneserveError):
+            raise prepared[0]
+        predictions = _in_order(request, prepared, iter(answers), predictor.classes, top_k)
+        if show:
+            await asyncio.get_running_loop().run_in_executor(service.decoders, _illustrate, predictions, prepared)
+    return Predictions(
+        model={"id": predictor.model.id, "version": predictor.model.version, "job_id": predictor.model.job_id},
+        predictions=predictions,
+        timing_ms={
+            "decode": round(decode_ms, 3),
+            "queue": round(max((answer.queued_ms for answer in answers), default=0.0), 3),
+            "inference": round(max((answer.batch.inference_ms for answer in answers), default=0.0), 3),
+            "total": round((time.perf_counter() - started) * 1000, 3),
+        },
+    )
+
+
+async def predict_plainly(request: Request) -> Response:
+    """Predict with the default of every parameter."""
+    await MAY(request)
+    answered = await predict(request, await state_of(request))
+    return Response(answered.model_dump_json(exclude_none=True), media_type="application/json")
+
+
+def _has_parameters(request: Request) -> bool:
+    return bool(request.scope["query_string"]) or TIMEOUT in request.headers
+
+
+def _in_order(
+    request: Request,
+    prepared: Sequence[Prepared | TuneserveError],
+    answers: Iterator[Answered],
+    classes: tuple[str, ...],
+    top_k: int,
+) -> list[Prediction]:
+    predictions = []
+    for entry in prepared:
+        if isinstance(entry, TuneserveError):
+            status, code = status_of(entry)
+            predictions.append(Prediction(error=problem(request, status, code, str(entry))))
+        elif entry.blank:
+            predictions.append(of_blank(entry))
+        else:
+            one = next(answers)
+            prediction = of_answer(one.probabilities, one.strangeness, entry, classes, top_k)
+            if one.heat_map is not None:
+                prediction.heat_map = one.heat_map
+            predictions.append(prediction)
+    return predictions
+
+
+def _illustrate(predictions: Sequence[Prediction], prepared: Sequence[Prepared | TuneserveError]) -> None:
+    """Add to each prediction the image that it is about."""
+    for prediction, entry in zip(predictions, prepared, strict=True):
+        if isinstance(entry, Prepared):
+            prediction.image = base64.b64encode(preparation.encode_png(entry.pixels)).decode()

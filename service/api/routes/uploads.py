@@ -1,0 +1,115 @@
+"""Uploads in pieces: tus 1.0.0, its core, creation and termination; https://tus.io/protocols/resumable-upload
+
+What is whole becomes a data set by POST /datasets?upload=.
+"""
+
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Header, Request, Response
+from fastapi.concurrency import contextmanager_in_threadpool
+from sqlalchemy.orm import Session
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+
+from core.errors import ClientLeft, UnsupportedType
+from core.repositories.idempotency import Made
+from core.scopes import Scope
+from service.api.dependencies import Service
+from service.api.idempotency import IdempotencyKey, made
+from service.api.parameters import UploadId
+from service.security.api_keys import Needs, Who
+from service.uploads.resumable import Upload, Uploads
+from service.web.problems import DESCRIBED
+
+VERSION = "1.0.0"
+TUS = {"Tus-Resumable": VERSION}
+PIECE = "application/offset+octet-stream"
+BODY = {"requestBody": {"required": True, "content": {PIECE: {"schema": {"type": "string", "format": "binary"}}}}}
+
+
+def _of_our_version(tus_resumable: Annotated[str, Header(include_in_schema=False)] = VERSION) -> None:
+    if tus_resumable != VERSION:
+        raise HTTPException(412, f"Only tus {VERSION} is spoken here.", {"Tus-Version": VERSION})
+
+
+router = APIRouter(
+    responses=DESCRIBED,
+    prefix="/uploads",
+    tags=["datasets"],
+    dependencies=[Depends(Needs(Scope.TRAIN, to_read=Scope.TRAIN))],
+)
+OUR_VERSION = (Depends(_of_our_version),)
+
+
+@router.options("", status_code=204, summary="What of tus is spoken, and how large an upload may be")
+def get_options(service: Service) -> Response:
+    told = {"Tus-Version": VERSION, "Tus-Extension": "creation,termination"}
+    return Response(None, 204, TUS | told | {"Tus-Max-Size": str(service.settings.max_dataset_bytes)})
+
+
+@router.post(
+    "", status_code=201, response_class=Response, dependencies=OUR_VERSION, summary="Begin an upload in pieces"
+)
+def create_upload(
+    service: Service,
+    caller: Who,
+    upload_length: Annotated[int, Header(ge=0, lt=10**18, description="Bytes, of the whole file")],
+    idempotency_key: IdempotencyKey = None,
+) -> Response:
+    """Then `PATCH` its `Location`, piece by piece; `HEAD` tells where to go on after a break. One to which nothing
+    comes for a day goes.
+    """
+
+    def make(_: Session) -> Made:
+        upload = Uploads(service.settings).create(upload_length)
+        return Made(201, TUS | {"Location": f"{router.prefix}/{upload.id}"}, {})
+
+    answer = made(service, router.prefix, caller, idempotency_key, {"length": upload_length}, make)
+    return Response(None, answer.status, answer.headers)
+
+
+@router.head(
+    "/{upload_id}", response_class=Response, dependencies=OUR_VERSION, summary="How much of an upload has come"
+)
+def get_upload(upload_id: UploadId, service: Service) -> Response:
+    upload = Uploads(service.settings).get(upload_id)
+    return Response(None, 200, _told(upload) | {"Upload-Length": str(upload.length), "Cache-Control": "no-store"})
+
+
+@router.patch(
+    "/{upload_id}", status_code=204, dependencies=OUR_VERSION, openapi_extra=BODY, summary="Send the next piece"
+)
+async def append_to_upload(
+    upload_id: UploadId,
+    request: Request,
+    service: Service,
+    upload_offset: Annotated[int, Header(ge=0, description="How much has come: 409 says that it is another number")],
+) -> Response:
+    """What has come of a piece stays, however it ends."""
+    if request.headers.get("content-type") != PIECE:
+        raise UnsupportedType(f"Send pieces with the header Content-Type: {PIECE}.")
+    uploads = Uploads(service.settings)
+    async with contextmanager_in_threadpool(uploads.writing(upload_id, upload_offset)) as piece:
+        async for data in _pieces(request):
+            await run_in_threadpool(piece.write, data)
+    return Response(None, 204, _told(await run_in_threadpool(uploads.get, upload_id)))
+
+
+@router.delete("/{upload_id}", status_code=204, dependencies=OUR_VERSION, summary="Give an upload up")
+def delete_upload(upload_id: UploadId, service: Service) -> Response:
+    Uploads(service.settings).remove(upload_id)
+    return Response(None, 204, TUS)
+
+
+async def _pieces(request: Request) -> AsyncIterator[bytes]:
+    try:
+        async for data in request.stream():
+            yield data
+    except ClientDisconnect as error:
+        raise ClientLeft from error
+
+
+def _told(upload: Upload) -> dict[str, str]:
+    return TUS | {"Upload-Offset": str(upload.offset)}

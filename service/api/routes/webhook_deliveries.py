@@ -1,0 +1,28 @@
+"""What a job's webhook was told, and what is still to be delivered."""
+
+from fastapi import APIRouter, Depends
+
+from core.repositories import jobs, webhook_deliveries
+from core.scopes import Scope
+from service.api.dependencies import Service
+from service.api.parameters import After, JobId, Limit
+from service.api.schemas import DeliveryPage, delivery_view
+from service.security.api_keys import Needs
+from service.web.problems import DESCRIBED
+
+router = APIRouter(responses=DESCRIBED, prefix="/jobs", tags=["jobs"], dependencies=[Depends(Needs(Scope.TRAIN))])
+
+
+@router.get("/{job_id}/deliveries", summary="What the job's webhook was told, newest first")
+def list_deliveries(
+    job_id: JobId,
+    service: Service,
+    after: After = None,
+    limit: Limit = 20,
+) -> DeliveryPage:
+    """A delivery that is refused is tried again after 5 s, 30 s, 2 min, 10 min, 1 h and 6 h, then given up."""
+    with service.db.read() as session:
+        jobs.get(session, job_id)
+        found = webhook_deliveries.of_job(session, job_id, after, limit + 1)
+    page, more = found[:limit], len(found) > limit
+    return DeliveryPage(data=[delivery_view(row) for row in page], has_more=more, next=page[-1].id if more else None)

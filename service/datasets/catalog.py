@@ -1,0 +1,65 @@
+"""What a recipe can name as its data set, told without reading an image."""
+
+from typing import Literal
+
+from pydantic import BaseModel, Field
+
+from core.errors import NotFound
+from core.recipe import DATASETS
+from service.datasets.registry import Shelf
+
+EMBEDDED = ("digits",)  # comes with scikit-learn
+PUBLISHED = {  # classes and images of the built-in ones, as their makers publish them
+    "digits": (10, 1_797),
+    "mnist": (10, 70_000),
+    "fashion_mnist": (10, 70_000),
+    "kmnist": (10, 70_000),
+    "qmnist": (10, 120_000),
+    "emnist_digits": (10, 280_000),
+    "emnist_letters": (26, 145_600),
+    "usps": (10, 9_298),
+    "svhn": (10, 99_289),
+    "cifar10": (10, 60_000),
+    "cifar100": (100, 60_000),
+    "imagenette": (10, 13_394),
+    "eurosat": (10, 27_000),
+    "country211": (211, 63_300),
+    "rendered_sst2": (2, 9_613),
+    "food101": (101, 101_000),
+    "dtd": (47, 5_640),
+}
+
+
+class DatasetSummary(BaseModel):
+    name: str = Field(description="What a recipe calls it")
+    kind: Literal["built_in", "uploaded", "folder"] = Field(
+        description="built_in: the worker knows it; uploaded: by POST /datasets; folder: put there by hand"
+    )
+    here: bool = Field(description="Its files are at hand; a built_in one that is not here is fetched by the first job")
+    version: int | None = Field(None, description="Of an uploaded one, as digest and layout are; null for the others")
+    images: int | None = Field(
+        None, description="How many, for training and test together; of a built_in one as it is published"
+    )
+    classes: int | None = Field(None, description="How many")
+
+
+def names(shelf: Shelf) -> list[str]:
+    """The built-in ones, then whatever lies in the data sets' directory."""
+    return [*DATASETS, *(name for name in shelf.names() if name not in DATASETS)]
+
+
+def summary(name: str, shelf: Shelf) -> DatasetSummary:
+    """Of one that a recipe can name; NotFound for others."""
+    if name in DATASETS:
+        classes, images = PUBLISHED[name]
+        here = name in EMBEDDED or shelf.has_files(name)
+        return DatasetSummary(name=name, kind="built_in", here=here, images=images, classes=classes)
+    try:
+        card = shelf.card(name)
+    except NotFound:
+        if name not in shelf.names():
+            raise
+        return DatasetSummary(name=name, kind="folder", here=True)
+    return DatasetSummary(
+        name=name, kind="uploaded", here=True, version=card.version, images=card.images, classes=len(card.classes)
+    )

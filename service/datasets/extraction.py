@@ -1,0 +1,153 @@
+"""What was sent, file by file, into a folder in which each has a number for its name: no sent path touches the disk.
+
+Bounded by entries, by unpacked bytes, and by how much larger than the sent bytes those may be.
+"""
+
+import errno
+import unicodedata
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+from core.artifacts.batch_files import JUNK
+from core.errors import InvalidInput, NoSpace, TooLarge
+from core.settings import Settings
+from service.datasets.archives import DAMAGE, Member, members_of
+from service.datasets.validation_report import Findings
+from service.observability.health_checks import free_bytes
+
+MOST_RATIO = 100  # unpacked to sent: photos have 1, MNIST's files 6
+ALWAYS_BYTES = 64 * 2**20  # may a small archive unpack to, whatever its ratio
+CHUNK = 2**20
+SEPARATOR = "\\"  # old Windows programs part folders so
+
+
+@dataclass(frozen=True)
+class Sent:
+    """One file of the body."""
+
+    name: str  # "" for a body without a form
+    file: Path
+
+
+@dataclass(frozen=True)
+class Entry:
+    path: PurePosixPath  # as it was sent
+    file: Path  # where its bytes are now
+
+
+@dataclass
+class Unpacked:
+    entries: list[Entry] = field(default_factory=list)
+    folders: list[PurePosixPath] = field(default_factory=list)  # named by the archive itself; so empty ones are known
+
+
+@dataclass
+class _Budget:
+    """TooLarge or NoSpace once it is spent."""
+
+    bytes_left: int
+    claims_left: int  # bytes too: what is passed over takes time
+    entries_left: int
+    room: int  # bytes on the disk
+
+    def take_entry(self, claimed: int) -> None:
+        self.entries_left -= 1
+        self.claims_left -= claimed
+        if self.entries_left < 0:
+            raise TooLarge("There are more files than TUNESERVE_MAX_DATASET_FILES allows.")
+        if self.claims_left < 0:
+            raise _too_large()
+
+    def take_bytes(self, count: int) -> None:
+        self.bytes_left -= count
+        self.room -= count
+        if self.bytes_left < 0:
+            raise _too_large()
+        if self.room < 0:
+            raise NoSpace("Unpacked, this does not fit on the disk of the data sets.")
+
+
+def _too_large() -> TooLarge:
+    return TooLarge(
+        "This unpacks to more than is allowed: to more than TUNESERVE_MAX_DATASET_UNPACKED_BYTES, or to more than "
+        f"{MOST_RATIO} times its own size."
+    )
+
+
+def unpack(sent: Sequence[Sent], into: Path, settings: Settings, findings: Findings) -> Unpacked:
+    """Every file worth looking at. InvalidInput when a body is no archive at all."""
+    into.mkdir()
+    budget = _budget(sum(one.file.stat().st_size for one in sent), into, settings)
+    found, seen = Unpacked(), set[PurePosixPath]()
+    for one in sent:
+        try:
+            for member in members_of(one.name, one.file, settings.max_dataset_files):
+                budget.take_entry(member.size)
+                _look_at(member, found, seen, into, budget, findings)
+        except DAMAGE as error:
+            _raise_if_ours(error)
+            findings.refuse(one.name or "body", "damaged", f"The archive cannot be read to its end: {error}.")
+    return found
+
+
+def _budget(sent_bytes: int, into: Path, settings: Settings) -> _Budget:
+    most = min(settings.max_dataset_unpacked_bytes, ALWAYS_BYTES + MOST_RATIO * sent_bytes)
+    return _Budget(most, most, settings.max_dataset_files, free_bytes(into) - settings.min_free_bytes)
+
+
+def _look_at(
+    member: Member, found: Unpacked, seen: set[PurePosixPath], into: Path, budget: _Budget, findings: Findings
+) -> None:
+    path = _path(member.name)
+    if path.is_absolute() or ".." in path.parts:
+        findings.warn(member.name, "unsafe_path", "The path leads out of the archive.")
+    elif _is_junk(path):
+        pass
+    elif member.kind == "folder":
+        found.folders.append(path)
+    elif member.trouble:
+        findings.warn(path, *member.trouble)
+    elif path in seen:
+        findings.warn(path, "duplicate", "The archive holds two files of this name; the first one counts.")
+    else:
+        seen.add(path)
+        _keep(member, path, found, into, budget, findings)
+
+
+def _keep(
+    member: Member, path: PurePosixPath, found: Unpacked, into: Path, budget: _Budget, findings: Findings
+) -> None:
+    target = into / f"{len(found.entries):07d}"
+    try:
+        with member.open() as content, target.open("wb") as file:
+            for chunk in _chunks(content):
+                budget.take_bytes(len(chunk))
+                file.write(chunk)
+    except DAMAGE as error:
+        _raise_if_ours(error)
+        findings.warn(path, "damaged", f"It cannot be unpacked: {error}.")
+    else:
+        found.entries.append(Entry(path, target))
+
+
+def _chunks(content: IO[bytes]) -> Iterator[bytes]:
+    while chunk := content.read(CHUNK):
+        yield chunk
+
+
+def _path(name: str) -> PurePosixPath:
+    """In one form of Unicode: systems write the same name in two."""
+    return PurePosixPath(unicodedata.normalize("NFC", name.replace(SEPARATOR, "/")))
+
+
+def _is_junk(path: PurePosixPath) -> bool:
+    return not path.parts or any(part in JUNK or part.startswith(".") for part in path.parts)
+
+
+def _raise_if_ours(error: Exception) -> None:
+    """A disk that fails has a number; a library that complains about bytes has none, or seeks where nothing is."""
+    of_the_disk = isinstance(error, OSError) and error.errno not in (None, errno.EINVAL)
+    if of_the_disk or isinstance(error, InvalidInput):
+        raise error

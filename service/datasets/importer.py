@@ -1,0 +1,45 @@
+"""What was sent -> a folder that the trainer loads. The way through, in order."""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from core.settings import Settings
+from service.datasets import idx_files as idx
+from service.datasets import images
+from service.datasets.class_folders import by_folder, without_top
+from service.datasets.csv_labels import by_table, find_tables
+from service.datasets.extraction import Sent, unpack
+from service.datasets.images import Counts
+from service.datasets.validation_report import Findings, Problem
+
+Layout = Literal["folders", "table", "idx"]
+
+
+@dataclass(frozen=True)
+class Built:
+    layout: Layout
+    counts: Counts
+    digest: str  # sha256, of names and bytes
+    problems: list[Problem]  # warnings, the first of them
+    problem_count: int
+
+
+def build(sent: Sequence[Sent], folder: Path, settings: Settings) -> Built:
+    """Fill the folder. UnusableDataset names every problem; InvalidInput: the body is no archive, or too large."""
+    findings, raw = Findings(), folder / "raw"
+    folder.mkdir()
+    unpacked = without_top(unpack(sent, raw, settings, findings))
+    layout: Layout
+    if idx_files := idx.find(unpacked.entries):
+        layout, (counts, digest) = "idx", idx.keep(idx_files, folder, findings)
+    else:
+        tables = find_tables(unpacked.entries)
+        layout = "table" if tables else "folders"
+        samples = by_table(tables, unpacked.entries, findings) if tables else by_folder(unpacked, findings)
+        counts, digest = images.keep(samples, folder, settings, findings)
+    findings.check()
+    shutil.rmtree(raw)
+    return Built(layout, counts, digest, findings.warnings, findings.count)

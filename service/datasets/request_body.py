@@ -1,0 +1,87 @@
+"""The body of POST /datasets, brought to the disk piece by piece; none of it is held in memory."""
+
+import hashlib
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO
+
+from fastapi import Request
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
+
+from core.errors import InvalidInput, UnsupportedType
+from core.settings import Settings
+from service.datasets.extraction import Sent
+from service.web.openapi import BINARY, form_of_files
+
+ARCHIVES = (
+    "application/zip",
+    "application/x-zip-compressed",
+    "application/x-tar",
+    "application/gzip",
+    "application/x-gzip",
+    "application/x-gtar",
+    "application/octet-stream",
+)
+BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            **dict.fromkeys(("application/zip", "application/x-tar", "application/gzip"), BINARY),
+            "multipart/form-data": form_of_files("One archive, or the data set's files themselves."),
+        },
+    }
+}
+
+
+async def receive(request: Request, folder: Path, settings: Settings) -> list[Sent]:
+    """The files of the body. InvalidInput or UnsupportedType says what is wrong with it."""
+    content_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    if content_type == "multipart/form-data":
+        return await _form(request, folder, settings)
+    if content_type in ARCHIVES:
+        return [await _stream(request, folder)]
+    raise UnsupportedType(
+        f"{content_type or 'No content type'} is not accepted: send application/zip, application/x-tar, "
+        "application/gzip or multipart/form-data."
+    )
+
+
+def digests(sent: Sequence[Sent]) -> list[tuple[str, str]]:
+    """Name and sha256 of each file: whether another body is the same one."""
+    found = []
+    for one in sent:
+        with one.file.open("rb") as content:
+            found.append((one.name, hashlib.file_digest(content, "sha256").hexdigest()))
+    return found
+
+
+async def _stream(request: Request, folder: Path) -> Sent:
+    sent = Sent("", folder / "body")
+    with sent.file.open("wb") as file:
+        async for piece in request.stream():
+            await run_in_threadpool(file.write, piece)
+    return sent
+
+
+async def _form(request: Request, folder: Path, settings: Settings) -> list[Sent]:
+    """The parts wait in temporary files where they are large (Starlette's doing)."""
+    try:
+        async with request.form(max_files=settings.max_images_per_request) as form:
+            files = [part for _, part in form.multi_items() if isinstance(part, UploadFile)]
+            if not files:
+                raise InvalidInput("No file was sent: use -F file=@photos.zip.", "/file")
+            return [
+                await run_in_threadpool(_keep, file.file, Sent(file.filename or "file", folder / f"body-{number}"))
+                for number, file in enumerate(files)
+            ]
+    except HTTPException as error:  # the parser's own: too many files, or no form at all
+        raise InvalidInput(f"{error.detail} Put many files into a zip.") from error
+
+
+def _keep(source: IO[bytes], sent: Sent) -> Sent:
+    with sent.file.open("wb") as file:
+        shutil.copyfileobj(source, file)
+    return sent

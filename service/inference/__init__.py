@@ -1,0 +1,1 @@
+"""From request images to predictions, and the models that make them."""

@@ -1,0 +1,191 @@
+"""Waiting images -> batches -> answers. No clock: a batch is what queued while the device worked on the one before."""
+
+import asyncio
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from core.errors import NotReady, Overloaded
+from core.inference.onnx_predictor import Images, Outputs, Predictor
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """A run of the network; all answers of it have the same one."""
+
+    images: int
+    inference_ms: float
+
+
+@dataclass(frozen=True)
+class Answer:
+    probabilities: npt.NDArray[np.float32]  # by class index
+    strangeness: float | None  # above 1 the model abstains; None: it has no such score
+    predictor: Predictor  # the one that answered
+    queued_ms: float
+    batch: Batch  # that it was part of
+
+
+@dataclass
+class _Waiting:
+    image: Images  # height x width x channels
+    predictor: Predictor
+    answer: asyncio.Future[Answer]
+    since: float
+    request: Any  # as Watch calls it
+
+
+class Watch(Protocol):
+    """Sees which requests a batch answers, for traces."""
+
+    def request(self) -> Any:
+        """The one that submits images now."""
+
+    def batch(self, predictor: Predictor, requests: Sequence[Any]) -> Callable[[Images], Outputs]:
+        """The predictor's ``run`` for a batch that begins now. ``requests``: one for each image."""
+
+
+class Batcher:
+    """Bounded: one image more than ``queue_limit`` is refused with Overloaded. Clients that left are dropped.
+
+    Images wait with the predictor for which they were prepared, so that a swap in between changes nothing for them.
+    """
+
+    def __init__(
+        self,
+        executor: Executor,
+        batch_limit: int,
+        queue_limit: int,
+        on_batch: Callable[[int], None] = lambda _images: None,
+        watch: Watch | None = None,
+    ) -> None:
+        self._executor = executor  # of as many threads as any predictor has lanes
+        self._batch_limit = batch_limit
+        self._queue_limit = queue_limit
+        self._on_batch = on_batch
+        self._watch = watch
+        self._queue: list[_Waiting] = []
+        self._admitted = 0  # images in work, decoding included
+        self._starting = False
+        self._running: set[asyncio.Task[None]] = set()  # a batch each
+
+    @property
+    def waiting(self) -> int:
+        """Images, without those that are being computed."""
+        return len(self._queue)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether one image more would be refused."""
+        return self._admitted >= self._queue_limit
+
+    @contextmanager
+    def room_for(self, count: int) -> Iterator[None]:
+        """Hold places for images from before they are decoded until they are answered; Overloaded at once, else."""
+        if self._admitted + count > self._queue_limit:
+            raise Overloaded(f"{self._admitted} images are in work already.")
+        self._admitted += count
+        try:
+            yield
+        finally:
+            self._admitted -= count
+
+    async def submit(self, predictor: Predictor, images: list[Images]) -> list[Answer]:
+        """The answers to canonical images, in their order. All wait or none does."""
+        if len(self._queue) + len(images) > self._queue_limit:
+            raise Overloaded(f"{len(self._queue)} images are waiting already.")
+        loop, now = asyncio.get_running_loop(), time.perf_counter()
+        request = self._watch.request() if self._watch else None
+        waiting = [_Waiting(image, predictor, loop.create_future(), now, request) for image in images]
+        self._queue.extend(waiting)
+        self._start_soon()
+        try:
+            if len(waiting) == 1:
+                return [await waiting[0].answer]  # most requests; to gather costs a callback more
+            return list(await asyncio.gather(*(entry.answer for entry in waiting)))
+        finally:
+            for entry in waiting:
+                entry.answer.cancel()  # no effect on one that is done; a waiting one is dropped from its batch
+
+    async def run(self) -> None:
+        """Until cancelled; then whoever still waits is told so."""
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            for running in self._running:
+                running.cancel()
+            for entry in self._queue:
+                _tell(entry, _stopping())
+
+    def _start_soon(self) -> None:
+        """Start batches after this turn of the event loop, so that its images share one."""
+        if not self._starting:
+            self._starting = True
+            asyncio.get_running_loop().call_soon(self._start)
+
+    def _start(self) -> None:
+        self._starting = False
+        while batch := self._next_batch():
+            running = asyncio.create_task(self._answer(batch))
+            self._running.add(running)
+            running.add_done_callback(self._ended)
+
+    def _ended(self, running: asyncio.Task[None]) -> None:
+        self._running.discard(running)
+        self._start_soon()
+
+    def _next_batch(self) -> list[_Waiting]:
+        """The oldest live request and what can go with it: the same predictor, up to the limit, and no more than its
+        share where the predictor takes several batches at a time. None while it takes no more.
+        """
+        self._queue = [entry for entry in self._queue if not entry.answer.done()]
+        if not self._queue or (free := self._queue[0].predictor.lanes - len(self._running)) <= 0:
+            return []
+        ready = [entry for entry in self._queue if entry.predictor is self._queue[0].predictor]
+        batch = ready[: min(self._batch_limit, math.ceil(len(ready) / free))]
+        taken = {id(entry) for entry in batch}
+        self._queue = [entry for entry in self._queue if id(entry) not in taken]
+        return batch
+
+    async def _answer(self, batch: list[_Waiting]) -> None:
+        predictor, started = batch[0].predictor, time.perf_counter()
+        images = [entry.image for entry in batch]
+        self._on_batch(len(batch))
+        try:
+            run = self._watch.batch(predictor, [entry.request for entry in batch]) if self._watch else predictor.run
+            outputs = await asyncio.get_running_loop().run_in_executor(self._executor, _run, run, images)
+        except asyncio.CancelledError:
+            for entry in batch:
+                _tell(entry, _stopping())
+            raise
+        except Exception as error:  # the edge of the device: whoever waits hears of it, and the next batch is tried
+            for entry in batch:
+                _tell(entry, error)
+            return
+        done = Batch(len(batch), (time.perf_counter() - started) * 1000)
+        strangeness = [None] * len(batch) if outputs.strangeness is None else outputs.strangeness.tolist()
+        for entry, row, strange in zip(batch, outputs.probabilities, strangeness, strict=True):
+            if not entry.answer.done():
+                queued_ms = (started - entry.since) * 1000
+                entry.answer.set_result(Answer(row, strange, predictor, queued_ms, done))
+
+
+def _run(run: Callable[[Images], Outputs], images: Sequence[Images]) -> Outputs:
+    """On the device's thread, to join them too: photos of a batch are megabytes."""
+    return run(np.stack(images))
+
+
+def _stopping() -> NotReady:
+    return NotReady("The service is stopping.")
+
+
+def _tell(entry: _Waiting, error: Exception) -> None:
+    if not entry.answer.done():
+        entry.answer.set_exception(error)

@@ -1,0 +1,198 @@
+"""The bodies in which images come: a form, the bytes of one image, or JSON. Nothing is decoded here yet."""
+
+import asyncio
+import base64
+import binascii
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+from fastapi import Request
+from PIL import Image
+from pydantic import BaseModel, ConfigDict, FailFast, Field, model_validator
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
+
+from core.errors import InvalidInput, Unreachable, UnsupportedType
+from core.imaging import preparation as images
+from core.settings import Settings
+from core.urls import MOST_CHARACTERS
+from service.web.asgi import header
+from service.web.json_body import read_json
+from service.web.openapi import BINARY, form_of_files
+
+if TYPE_CHECKING:
+    from service.security.outbound_client import Outbound  # imports httpx: see service.app
+
+MOST_URLS = 8  # of one request
+SMALL_JSON = 64 * 2**10  # bytes that are read in about a millisecond
+
+
+@dataclass(frozen=True)
+class Source:
+    """An image that is not decoded yet; ``decode`` may take long."""
+
+    decode: Callable[[], Image.Image]
+
+
+@dataclass(frozen=True)
+class Url:
+    """Where an image is to be fetched."""
+
+    url: str
+
+
+class ImageInput(BaseModel):
+    """One image: the bytes of a file in base64, its pixels as nested lists, or where to fetch it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    b64: str | None = Field(None, description="The bytes of an image file.")
+    array: list[Any] | None = Field(None, description="[h][w] or [h][w][3], 0..255 or fractions 0..1")
+    url: str | None = Field(None, max_length=MOST_CHARACTERS, description="Only where the service fetches URLs.")
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> "ImageInput":
+        if [self.b64, self.array, self.url].count(None) != 2:
+            raise ValueError('give exactly one of "b64", "array" and "url"')
+        return self
+
+
+class PredictBody(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    images: Annotated[list[ImageInput], FailFast(), Field(min_length=1)]
+
+
+BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": form_of_files("Image files; each gets its own answer."),
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "required": ["images"],
+                    "properties": {
+                        "images": {
+                            "type": "array",
+                            "minItems": 1,
+                            "items": ImageInput.model_json_schema(),
+                            "description": "Each gets its own answer, in this order.",
+                        }
+                    },
+                },
+                "example": {"images": [{"array": [[0, 0, 0, 0], [0, 255, 255, 0], [0, 0, 255, 0], [0, 0, 255, 0]]}]},
+            },
+            "image/png": BINARY,
+            "application/octet-stream": BINARY,
+        },
+    }
+}
+
+
+async def read_images(request: Request, settings: Settings) -> Sequence[Source | Url]:
+    """The images of the body, not yet fetched or decoded. InvalidInput or UnsupportedType says what is wrong."""
+    given = await _given(request, settings)
+    if len(given) > settings.max_images_per_request:
+        raise InvalidInput(f"{len(given)} images in one request; at most {settings.max_images_per_request}.")
+    _check_urls([place for place, entry in enumerate(given) if isinstance(entry, Url)], settings)
+    return given
+
+
+async def fetch_all(given: Sequence[Source | Url], request: Request, settings: Settings) -> list[Source]:
+    """The same with what lies elsewhere. It is fetched here and not by a decoder, whose thread would wait with it."""
+    urls = sum(isinstance(entry, Url) for entry in given)
+    if not urls:
+        return [entry for entry in given if isinstance(entry, Source)]
+    outbound: Outbound = request.app.state.outbound
+    most_bytes = settings.max_body_bytes // urls  # together no more than a body may bring
+
+    async def fetched(entry: Source | Url) -> Source:
+        if isinstance(entry, Source):
+            return entry
+        return await _from_url(outbound, entry.url, most_bytes, settings.max_image_pixels)
+
+    return await asyncio.gather(*(fetched(entry) for entry in given))
+
+
+async def _given(request: Request, settings: Settings) -> Sequence[Source | Url]:
+    content_type = header(request.scope, b"content-type").split(";")[0].strip().lower()
+    limit = settings.max_image_pixels
+    if content_type == "multipart/form-data":
+        try:
+            async with request.form(max_files=settings.max_images_per_request) as form:
+                files = [part for _, part in form.multi_items() if isinstance(part, UploadFile)]
+                if not files:
+                    raise InvalidInput("No file was sent: use -F file=@seven.png.", "/file")
+                return [_from_bytes(await file.read(), limit) for file in files]
+        except HTTPException as error:  # the parser's own: too many files, or no form at all
+            raise InvalidInput(error.detail) from error
+    if content_type == "application/json":
+        return [_from_input(entry, limit) for entry in await _json_images(request, settings.max_json_bytes)]
+    # curl --data-binary names this type by itself; nobody means a form by it here
+    if content_type.startswith("image/") or content_type in (
+        "application/octet-stream",
+        "application/x-www-form-urlencoded",
+    ):
+        data = await request.body()
+        if not data:
+            raise InvalidInput("The body is empty: send an image.")
+        return [_from_bytes(data, limit)]
+    raise UnsupportedType(
+        f"{content_type or 'No content type'} is not accepted: send multipart/form-data, application/json, image/* or "
+        "application/octet-stream."
+    )
+
+
+async def _json_images(request: Request, max_bytes: int) -> list[ImageInput]:
+    """Read a small body at once, and any other in a thread."""
+    data = await request.body()
+    if len(data) <= SMALL_JSON:
+        return read_json(PredictBody, data, max_bytes).images
+    return (await run_in_threadpool(read_json, PredictBody, data, max_bytes)).images
+
+
+def _from_bytes(data: bytes, max_pixels: int) -> Source:
+    return Source(lambda: images.decode(data, max_pixels))
+
+
+def _check_urls(places: Sequence[int], settings: Settings) -> None:
+    """Refuse them where they are switched off, and where they are too many."""
+    if places and not settings.fetch_urls:
+        reason = "This service fetches no images by URL (TUNESERVE_FETCH_URLS allows it): send the image itself."
+        raise InvalidInput(reason, f"/images/{places[0]}/url")
+    if len(places) > MOST_URLS:
+        reason = f"{len(places)} URLs in one request; at most {MOST_URLS}."
+        raise InvalidInput(reason, f"/images/{places[MOST_URLS]}/url")
+
+
+async def _from_url(outbound: "Outbound", url: str, most_bytes: int, max_pixels: int) -> Source:
+    try:
+        return _from_bytes(await outbound.get(url, most_bytes), max_pixels)
+    except Unreachable as error:
+        return _refusing(error)
+
+
+def _refusing(error: Unreachable) -> Source:
+    def refuse() -> Image.Image:
+        raise error
+
+    return Source(refuse)
+
+
+def _from_input(entry: ImageInput, max_pixels: int) -> Source | Url:
+    if entry.url is not None:
+        return Url(entry.url)
+    if entry.array is not None:
+        return Source(lambda: images.from_array(entry.array))
+
+    def decode() -> Image.Image:
+        try:
+            data = base64.b64decode(entry.b64 or "", validate=True)
+        except (binascii.Error, ValueError) as error:
+            raise InvalidInput("b64 is not base64.") from error
+        return images.decode(data, max_pixels)
+
+    return Source(decode)

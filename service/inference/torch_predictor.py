@@ -1,0 +1,115 @@
+"""A model on a GPU. The only torch in the service; imported when a GPU is there and nothing forbids it."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.fx.experimental.optimization import fuse
+
+from core.artifacts.manifest import read_tensors
+from core.artifacts.model_files import OOD_SCORE, WEIGHTS
+from core.artifacts.store import ArtifactStore
+from core.db.tables import Model
+from core.imaging.preparation import Preparation
+from core.inference.network import ServingGraph, build, from_arrays
+from core.inference.onnx_predictor import Images, Outputs, temperature_of
+from core.inference.ood_score import Familiarity, load_familiarity
+
+Answers = tuple[Tensor, Tensor | None]  # float32: probabilities, n x classes; strangeness, n
+
+
+def cuda_is_available() -> bool:
+    return torch.cuda.is_available()
+
+
+class TorchPredictor:
+    """bf16, channels_last, BatchNorm folded into the convolutions; fp32 where the device has no bf16.
+
+    On a GPU batches of up to ``largest`` images run as CUDA graphs: launched one by one, the kernels of a small batch
+    take the host longer than the device.
+    """
+
+    lanes = 1  # the device is one
+
+    def __init__(self, model: Model, store: ArtifactStore, device: str, largest: int = 32) -> None:
+        self.model = model
+        self.preparation = Preparation.model_validate(model.card["preparation"])
+        self.classes = tuple(model.card["classes"])
+        self.engine = f"torch-{device}"
+        self._temperature = temperature_of(model)
+        self._device = torch.device(device)
+        self._dtype = torch.bfloat16 if device.startswith("cuda") and torch.cuda.is_bf16_supported() else torch.float32
+        network = build(model.card["network"], len(self.classes), self.preparation.image_size)
+        network.load_state_dict(from_arrays(read_tensors(store, model.key, WEIGHTS)))
+        familiarity = _familiarity(model, store)
+        self.tells_strangeness = familiarity is not None
+        self._graph = ServingGraph(self.preparation, network.eval(), familiarity).eval()
+        self._graph.network = _lean(self._graph.network, self._dtype)
+        if self._graph.head is not None:
+            self._graph.head.to(self._dtype)
+        self._graph.to(self._device)
+        shape = (self.preparation.height, self.preparation.width, self.preparation.channels)
+        on_gpu = self._device.type == "cuda"
+        self._answer = Recorded(self._ask, torch.zeros(largest, *shape, dtype=torch.uint8)) if on_gpu else self._ask
+
+    @torch.inference_mode()
+    def run(self, images: Images) -> Outputs:
+        probabilities, strangeness = self._answer(torch.from_numpy(images))
+        return Outputs(probabilities.cpu().numpy(), None if strangeness is None else strangeness.cpu().numpy())
+
+    def _ask(self, images: Tensor) -> Answers:
+        images = images.to(self._device)
+        with torch.autocast(self._device.type, self._dtype, enabled=self._dtype is not torch.float32):
+            logits, features = self._graph.look(images)
+        probabilities = (logits.float() / self._temperature).softmax(1)
+        if self._graph.familiarity is None:
+            return probabilities, None
+        return probabilities, self._graph.familiarity(images, features, logits)  # in fp32
+
+
+class Recorded:
+    """``ask`` as a CUDA graph for each power of two up to the length of ``blank``, and for that length. A smaller batch
+    is filled up with what lay there before; a larger one runs as it is. One caller at a time.
+    """
+
+    @torch.inference_mode()
+    def __init__(self, ask: Callable[[Tensor], Answers], blank: Tensor) -> None:
+        self._ask = ask
+        self._images = blank.cuda()
+        self._graphs: dict[int, tuple[torch.cuda.CUDAGraph, Answers]] = {}
+        stream, pool = torch.cuda.Stream(), torch.cuda.graph_pool_handle()  # type: ignore[no-untyped-call]
+        for size in _sizes(len(blank)):
+            stream.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(stream):
+                self._ask(self._images[:size])  # cuDNN and cuBLAS make their lasting memory
+            stream.synchronize()
+            graph = torch.cuda.CUDAGraph()
+            # others may use the device meanwhile: the model that serves until this one does
+            with torch.cuda.graph(graph, pool, stream, capture_error_mode="thread_local"):
+                answers = self._ask(self._images[:size])
+            self._graphs[size] = graph, answers
+
+    def __call__(self, images: Tensor) -> Answers:
+        count = len(images)
+        size = next((size for size in self._graphs if size >= count), None)
+        if size is None:
+            return self._ask(images)
+        self._images[:count].copy_(images)
+        graph, (probabilities, strangeness) = self._graphs[size]
+        graph.replay()
+        return probabilities[:count], None if strangeness is None else strangeness[:count]
+
+
+def _lean(network: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """Without its BatchNorm, in the layout and the numbers that it runs in."""
+    return fuse(network).to(dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+
+def _sizes(largest: int) -> list[int]:
+    return [*(2**power for power in range(largest.bit_length()) if 2**power < largest), largest]
+
+
+def _familiarity(model: Model, store: ArtifactStore) -> Familiarity | None:
+    if OOD_SCORE not in model.card.get("files", {}):
+        return None
+    return load_familiarity(from_arrays(read_tensors(store, model.key, OOD_SCORE)))

@@ -1,0 +1,136 @@
+"""What /readyz and POST /jobs look at: the database, the store, and the space on its disk."""
+
+import secrets
+import shutil
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as Waited
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from core.artifacts.store import ArtifactStore
+from core.db.database import Database
+from core.errors import NoSpace, TuneserveError
+from core.repositories import jobs
+from core.settings import Settings
+
+EVERY_S = 10.0  # how long what was found of the store holds
+PATIENCE_S = 2.0  # that a probe waits for the database
+SLOW_S = 5.0  # a store that takes longer counts as one that does not answer
+
+
+class Bounded:
+    """A look at something that may hang: whoever asks waits ``PATIENCE_S`` for it, and one thread waits to the end."""
+
+    def __init__(self, look: Callable[[], dict[str, Any]]) -> None:
+        self._look = look
+        self._thread = ThreadPoolExecutor(1, "check")
+        self._lock = threading.Lock()
+        self._looking: Future[dict[str, Any]] | None = None
+        self._since = 0.0
+
+    def __call__(self) -> dict[str, Any]:
+        with self._lock:
+            if self._looking is None or self._looking.done():
+                self._looking, self._since = self._thread.submit(self._look), time.monotonic()
+            looking = self._looking
+        try:
+            return looking.result(PATIENCE_S)
+        except Waited:
+            return {"ok": False, "detail": f"No answer for {time.monotonic() - self._since:.1f} s."}
+
+
+class DatabaseCheck:
+    """Whether it takes a write, and how many workers it knows to live."""
+
+    def __init__(self, db: Database, lease_s: float) -> None:
+        self._db = db
+        self._lease_s = lease_s
+        self.writes = Bounded(self._writes)
+        self.workers = Bounded(self._workers)
+
+    def _writes(self) -> dict[str, Any]:
+        try:
+            with self._db.write() as session:
+                session.connection()  # it begins here
+        except SQLAlchemyError as error:
+            return {"ok": False, "detail": str(error)}
+        return {"ok": True}
+
+    def _workers(self) -> dict[str, Any]:
+        try:
+            with self._db.read() as session:
+                live = jobs.live_workers(session, time.time(), self._lease_s)
+        except SQLAlchemyError as error:
+            return {"ok": False, "detail": str(error)}
+        return {"ok": live > 0, "live": live} | ({} if live else {"detail": "No worker is alive: jobs wait."})
+
+
+class StoreCheck:
+    """Writes a small object and reads it back, at most every ten seconds, whoever asks how often."""
+
+    def __init__(self, store: ArtifactStore, clock: Callable[[], float] = time.monotonic) -> None:
+        self._store = store
+        self._clock = clock
+        self._folder = f"health/{secrets.token_hex(4)}"  # of this process
+        self._lock = threading.Lock()
+        self._trying = False
+        self._began_at = -EVERY_S
+        self._trouble: str | None = None
+
+    def trouble(self) -> str | None:
+        """What is wrong with the store; None: nothing. One thread tries, the others are told what was found last."""
+        if not self._begins():
+            took_s = self._clock() - self._began_at if self._trying else 0.0
+            return f"The store has not answered for {took_s:.0f} s." if took_s > SLOW_S else self._trouble
+        try:
+            self._trouble = self._try()
+        finally:
+            self._trying = False
+        return self._trouble
+
+    def _begins(self) -> bool:
+        with self._lock:
+            begins = not self._trying and self._clock() - self._began_at >= EVERY_S
+            if begins:
+                self._trying, self._began_at = True, self._clock()
+        return begins
+
+    def _try(self) -> str | None:
+        data = secrets.token_bytes(16)
+        try:
+            self._store.put(f"{self._folder}/probe", data)
+            read = self._store.fetch(f"{self._folder}/probe").read_bytes()
+            self._store.delete(self._folder)
+        except (OSError, TuneserveError) as error:
+            return f"The store fails: {error}"
+        return None if read == data else "The store gives back other bytes than it was given."
+
+
+def free_bytes(path: Path) -> int:
+    """On the disk of that folder, or of where it will be made."""
+    there = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+    return shutil.disk_usage(there).free
+
+
+def lack_of_space(settings: Settings) -> str | None:
+    try:
+        free, least = free_bytes(settings.data_dir), settings.min_free_bytes
+    except OSError as error:
+        return f"The disk of TUNESERVE_DATA_DIR does not answer: {error}"
+    if free >= least:
+        return None
+    return (
+        f"{free / 2**20:.0f} MiB are free on the disk of TUNESERVE_DATA_DIR, and {least / 2**20:.0f} must be: delete "
+        "models or checkpoints, or lower TUNESERVE_MIN_FREE_BYTES."
+    )
+
+
+def require_space(settings: Settings) -> None:
+    """NoSpace when a job would likely end with a full disk."""
+    if lack := lack_of_space(settings):
+        raise NoSpace(lack)

@@ -1,0 +1,1 @@
+"""Keys, allowed hosts, rate limits, and calls to users' addresses."""

@@ -1,0 +1,42 @@
+// A job's story: how long each phase took, and its event log as sentences. Steps are drawn as curves alone.
+
+import { el, table } from "../lib/dom.js";
+import { clock, figures, percent, seconds, when, words } from "../lib/format.js";
+
+const SENTENCES = {
+  status: ({ status, phase, message, attempt, ...more }) =>
+    [words(phase || status), attempt && `attempt ${attempt}`, message, more.reason].filter(Boolean).join(" · "),
+  metrics: ({ epoch, train_loss: loss, validation_accuracy: accuracy }) =>
+    `epoch ${epoch} · loss ${figures(loss)}${accuracy == null ? "" : ` · validation ${percent(accuracy)}`}`,
+  checkpoint: ({ epoch }) => `checkpoint of epoch ${epoch}`,
+  log: ({ message }) => message,
+  done: ({ status }) => status,
+};
+
+export class Story {
+  constructor() {
+    this.list = el("ol", { class: "story", tabindex: "0", "aria-label": "Events" });
+    this.phases = el("div", {});
+    this.node = el("section", {}, el("h2", {}, "Story"), this.phases, this.list);
+  }
+
+  add({ event, data }) {
+    if (event === "step") return;
+    const sentence = SENTENCES[event]?.(data) ?? JSON.stringify(data);
+    const at = data.at && el("time", { datetime: data.at, title: when(data.at) }, clock(data.at));
+    this.list.append(el("li", {}, el("span", { class: "kind" }, event), el("span", { class: "said" }, sentence), at || ""));
+  }
+
+  update({ phases, attempt }) {
+    const rows = phases.map(({ phase, message, started_at: from, ended_at: to }) => [
+      words(phase),
+      clock(from),
+      to ? seconds((new Date(to) - new Date(from)) / 1000) : "goes on",
+      message,
+    ]);
+    const now = JSON.stringify(rows);
+    if (!rows.length || this.phases.dataset.shown === now) return;
+    this.phases.dataset.shown = now;
+    this.phases.replaceChildren(table(`Phases of attempt ${attempt}`, ["Phase", "Began", "Took", ""], rows));
+  }
+}

@@ -1,0 +1,37 @@
+// Which classes a model takes for which. Many classes: only what it confuses most.
+
+import { el, table } from "../lib/dom.js";
+
+const MOST_CLASSES = 26; // of which a table can still be read
+const WORST = 20;
+
+/** Null where the model's record has none. */
+export function confusion({ confusion: counts, classes, version }) {
+  if (!counts?.length) return null;
+  return classes.length <= MOST_CLASSES ? matrix(counts, classes, version) : worst(counts, classes, version);
+}
+
+function matrix(counts, classes, version) {
+  const rows = counts.map((row, truth) => {
+    const images = row.reduce((sum, count) => sum + count, 0);
+    return [classes[truth], ...row.map((count, answer) => cell(count, images, answer === truth))];
+  });
+  const shown = table(`Rows: the true class; columns: the answer of version ${version}`, ["", ...classes], rows);
+  shown.classList.add("confusion");
+  return shown;
+}
+
+/** Darker, the larger its share of the row; the diagonal in another colour, and every count as a number. */
+function cell(count, images, right) {
+  const node = el("span", { class: right ? "cell right" : "cell wrong" }, count || "·");
+  node.style.setProperty("--share", images ? Math.sqrt(count / images) : 0);
+  return node;
+}
+
+function worst(counts, classes, version) {
+  const wrong = counts.flatMap((row, truth) => row.map((count, answer) => ({ truth, answer, count })));
+  const most = wrong.filter((one) => one.truth !== one.answer && one.count).sort((a, b) => b.count - a.count);
+  const rows = most.slice(0, WORST).map((one) => [classes[one.truth], classes[one.answer], String(one.count)]);
+  if (!rows.length) return el("p", {}, "No mistakes.");
+  return table(`The most frequent mistakes of version ${version}`, ["Truth", "Answer", "Images"], rows);
+}

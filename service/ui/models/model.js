@@ -1,0 +1,83 @@
+// One model: its record, its confusion matrix, and its worst mistakes as pictures.
+
+import { button, el, facts, picture, table } from "../lib/dom.js";
+import { bytes, milliseconds, percent, seconds, when } from "../lib/format.js";
+import { confusion } from "./confusion_matrix.js";
+import { oneImage, servedSize } from "./models.js";
+import { serve } from "./promotion.js";
+import { report } from "./report.js";
+
+export async function modelView({ main, api, signal, fail, id }) {
+  const model = await api.get(`models/${encodeURIComponent(id)}`, signal);
+  const said = el("p", { role: "status" });
+  const promote = () => serve(api, signal, model, said).catch(fail);
+  const serves = model.aliases.includes("serving");
+  main.replaceChildren(
+    el("h1", {}, `Version ${model.version} `, model.aliases.map((name) => el("span", { class: "badge" }, name))),
+    said,
+    el(
+      "p",
+      { class: "actions" },
+      serves || model.files_deleted_at ? "" : button("Serve this model", promote, { class: "primary" }),
+      model.files_deleted_at ? "" : el("a", { class: "button", href: `#/try?model=${model.id}` }, "Try it"),
+      report(api, signal, fail, model),
+    ),
+    facts(record(model)),
+    section("Confusion matrix", confusion(model)),
+    section("Classes", perClass(model)),
+    section("Worst mistakes", await mistakes(api, signal, model)),
+  );
+}
+
+export function record(model) {
+  const { calibration, serving } = model;
+  return [
+    ["data set", model.dataset],
+    ["network", model.network],
+    ["test accuracy", percent(model.test_accuracy)],
+    ["calibration error", percent(calibration?.ece_after)],
+    ["one image", milliseconds(oneImage(model))],
+    ...batches(model),
+    ["size", bytes(servedSize(model))],
+    ["precision", serving?.precision],
+    ["why", serving?.reason && el("span", { class: "long" }, serving.reason)],
+    ["trained for", seconds(model.timing.train_s)],
+    ["trained on", model.device.name || model.device.type],
+    ["published", when(model.created_at)],
+    ["job", el("a", { href: `#/jobs/${model.job_id}`, class: "id" }, model.job_id)],
+  ];
+}
+
+/** Of larger batches, in the graph that serves. */
+function batches({ serving }) {
+  const times = Object.entries(serving?.latency_ms?.[serving.precision] ?? {}).filter(([images]) => images !== "1");
+  return times.map(([images, ms]) => [`${images} images`, milliseconds(ms)]);
+}
+
+const section = (title, content) => (content ? el("section", {}, el("h2", {}, title), content) : "");
+
+function perClass({ per_class: classes }) {
+  if (!classes.length) return null;
+  const rows = classes.map((one) => [
+    one.label,
+    String(one.images),
+    ...[one.precision, one.recall, one.f1].map((share) => percent(share) || "–"),
+  ]);
+  return table("Precision and recall of each class", ["Class", "Images", "Precision", "Recall", "F1"], rows);
+}
+
+/** The worst ones as pictures; null where its record has none. */
+export async function mistakes(api, signal, model) {
+  if (!model.files["report.json"] || model.files_deleted_at) return null;
+  const { mistakes: worst } = await api.get(`models/${model.id}/report`, signal);
+  if (!worst?.length) return el("p", {}, "None on the test set.");
+  const shown = ({ png, truth, answer }) =>
+    el(
+      "li",
+      {},
+      picture(png, `Image of ${truth.label}, taken for ${answer.label}`, { class: "pixels" }),
+      el("span", {}, `${truth.label} → ${answer.label}`),
+      el("span", { class: "hint" }, percent(answer.probability, 0)),
+    );
+  return el("ul", { class: "mistakes" }, worst.map(shown));
+}

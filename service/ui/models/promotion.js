@@ -1,0 +1,25 @@
+// Which model serves: promotion and rollback are the same call.
+
+import { every } from "../lib/time.js";
+
+const LOOK_MS = 300;
+const MOST_LOOKS = 200;
+
+/** Points `serving` at the model, and says in `place` what came of it: it is loaded and tested first. */
+export async function serve(api, signal, model, place) {
+  place.textContent = `Version ${model.version} is loaded and tested …`;
+  await api.send("PUT", "models/aliases/serving", { model: model.id });
+  let looks = 0;
+  await every(LOOK_MS, signal, async () => {
+    place.textContent = await outcome(model);
+    looks += 1;
+    return looks < MOST_LOOKS && place.textContent.endsWith("…");
+  });
+}
+
+async function outcome(model) {
+  const { checks } = await (await fetch("readyz")).json();
+  if (checks.model.model_id === model.id) return `Version ${model.version} serves now.`;
+  if (checks.target.model_id === model.id) return `Version ${model.version} was refused: ${checks.target.detail}`;
+  return `Version ${model.version} is loaded and tested …`;
+}

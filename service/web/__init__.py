@@ -1,0 +1,1 @@
+"""Errors, headers and shutdown, independent of the routes."""

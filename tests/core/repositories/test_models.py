@@ -1,0 +1,273 @@
+"""core.repositories.models: versions and movable names."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+from sqlalchemy.exc import IntegrityError
+
+from core.db.database import Database
+from core.db.tables import Job, Model
+from core.errors import Conflict, NotFound
+from core.repositories import models
+from core.settings import Settings
+from tests.conftest import EACH_DATABASE, NOW, url_of
+from tests.support.fakes import model_card
+
+Published = Callable[..., Model]
+
+
+@pytest.fixture(params=EACH_DATABASE)
+def database_url(request: pytest.FixtureRequest, settings: Settings) -> Iterator[str]:
+    yield from url_of(request.param, settings)
+
+
+def named(db: Database, name: str) -> str:
+    with db.read() as session:
+        return models.find(session, name).id
+
+
+def test_the_first_model_gets_every_name(db: Database, published: Published) -> None:
+    model = published()
+    assert {named(db, name) for name in (model.id, "latest", "best", "serving")} == {model.id}
+
+
+def test_versions_count_up(published: Published) -> None:
+    assert [published().version for _ in range(3)] == [1, 2, 3]
+
+
+def test_a_worse_model_is_the_latest_and_not_the_best(db: Database, published: Published) -> None:
+    better, worse = published(accuracy=0.9), published(accuracy=0.8)
+    assert (named(db, "best"), named(db, "latest"), named(db, "serving")) == (better.id, worse.id, worse.id)
+
+
+def test_of_equally_good_ones_the_newer_is_the_best(db: Database, published: Published) -> None:
+    published(accuracy=0.9)
+    newer = published(accuracy=0.9)
+    assert named(db, "best") == newer.id
+
+
+def test_the_best_is_the_best_on_the_newest_ones_data(db: Database, published: Published) -> None:
+    published(accuracy=0.99, dataset="mnist")
+    on_fashion = published(accuracy=0.8, dataset="fashion_mnist")
+    assert named(db, "best") == on_fashion.id
+
+
+def test_a_job_publishes_once(db: Database, published: Published) -> None:
+    first = published()
+    with pytest.raises(IntegrityError), db.write() as session:
+        models.publish(session, "model_again", first.job_id, "models/again", model_card(), NOW)
+    assert named(db, "latest") == first.id
+
+
+def test_a_publication_that_is_rolled_back_moves_no_name(db: Database, published: Published) -> None:
+    first = published()
+
+    def publish_and_fail() -> None:
+        with db.write() as session:
+            models.publish(session, "model_x", "job_x", "models/x", model_card(), NOW)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        publish_and_fail()
+    assert named(db, "serving") == first.id
+
+
+@pytest.mark.parametrize("name", ["latest", "serving", "model_1", "", "LATEST"])
+def test_a_name_of_nothing_is_not_found(db: Database, name: str) -> None:
+    with db.read() as session, pytest.raises(NotFound):
+        models.find(session, name)
+
+
+def test_pages_are_newest_first_and_meet_without_overlap(db: Database, published: Published) -> None:
+    made = [published().id for _ in range(5)]
+    with db.read() as session:
+        first, more = models.page(session, None, limit=3)
+        rest, last = models.page(session, first[-1].version, limit=3)
+    assert [model.id for model in first + rest] == made[::-1]
+    assert (more, last) == (True, False)
+
+
+def test_names_are_listed_by_model(db: Database, published: Published) -> None:
+    better, worse = published(accuracy=0.9), published(accuracy=0.8)
+    with db.read() as session:
+        assert models.aliases(session) == {better.id: ["best"], worse.id: ["latest", "serving"]}
+
+
+# -- whether a new model takes over
+
+
+@pytest.mark.parametrize(
+    ("policy", "accuracy", "other", "serves", "words"),
+    [
+        ("always", 0.1, {}, True, "always"),
+        ("always", 0.1, {"dataset": "mnist"}, True, "always"),
+        ("if_better", 0.91, {}, True, "0.9100, and 0.9000 of model_1"),
+        ("if_better", 0.9, {}, False, "0.9000, and 0.9000 of model_1"),
+        ("if_better", 0.89, {}, False, "0.8900, and 0.9000 of model_1"),
+        ("if_better", 0.99, {"dataset": "mnist"}, False, "model_1, which is serving, was tested on other images"),
+        ("if_better", 0.99, {"digest": "sha256:1"}, False, "tested on other images"),
+        ("manual", 0.99, {}, False, "PUT /models/aliases/serving"),
+    ],
+)
+def test_serving_moves_as_the_recipe_says(
+    db: Database,
+    published: Published,
+    policy: str,
+    accuracy: float,
+    other: dict[str, str],
+    serves: bool,
+    words: str,
+) -> None:
+    old, new = published(accuracy=0.9), published(accuracy=accuracy, publish=policy, **other)
+    assert (named(db, "serving"), named(db, "latest")) == ((new if serves else old).id, new.id)
+    assert new.card["publication"]["serving"] is serves
+    assert words in new.card["publication"]["reason"]
+
+
+@pytest.mark.parametrize(("policy", "serves"), [("always", True), ("if_better", True), ("manual", False)])
+def test_where_nothing_serves_only_manual_waits_for_a_person(
+    db: Database, published: Published, policy: str, serves: bool
+) -> None:
+    model = published(publish=policy)
+    with db.read() as session:
+        target = models.target(session, "serving")
+    assert (target is not None and target.model.id == model.id) is serves
+
+
+def test_if_better_looks_at_what_serves_and_not_at_the_best(db: Database, published: Published) -> None:
+    published(accuracy=0.95)
+    published(accuracy=0.8)
+    better = published(accuracy=0.9, publish="if_better")
+    assert named(db, "serving") == better.id
+
+
+# -- aliases by hand
+
+
+def point(db: Database, alias: str, name: str) -> None:
+    with db.write() as session:
+        models.set_alias(session, alias, name, NOW + 1)
+
+
+def test_an_alias_is_made_and_moved(db: Database, published: Published) -> None:
+    first, second = published(), published()
+    point(db, "shop", first.id)
+    assert named(db, "shop") == first.id
+    point(db, "shop", "latest")
+    assert named(db, "shop") == second.id
+
+
+def test_an_alias_names_a_model_and_does_not_follow_another_alias(db: Database, published: Published) -> None:
+    first = published()
+    point(db, "shop", "latest")
+    published()
+    assert named(db, "shop") == first.id
+
+
+def test_a_job_moves_serving_again_after_a_person_did(db: Database, published: Published) -> None:
+    first, _ = published(), published()
+    point(db, "serving", first.id)
+    third = published()
+    assert named(db, "serving") == third.id
+
+
+@pytest.mark.parametrize("alias", ["latest", "best"])
+def test_what_follows_by_itself_is_not_moved_by_hand(db: Database, published: Published, alias: str) -> None:
+    first, second = published(), published()
+    with pytest.raises(Conflict, match="by itself"):
+        point(db, alias, first.id)
+    with pytest.raises(Conflict, match="by itself"), db.write() as session:
+        models.delete_alias(session, alias)
+    assert named(db, alias) == second.id
+
+
+def test_an_alias_of_nothing_is_refused(db: Database) -> None:
+    with pytest.raises(NotFound, match="model_none"):
+        point(db, "shop", "model_none")
+    with pytest.raises(NotFound, match="no alias shop"), db.write() as session:
+        models.delete_alias(session, "shop")
+
+
+def test_an_alias_is_forgotten_but_never_serving(db: Database, published: Published) -> None:
+    point(db, "shop", published().id)
+    with db.write() as session:
+        models.delete_alias(session, "shop")
+        assert models.targets(session).keys() == {"latest", "best", "serving"}
+        with pytest.raises(Conflict, match="point it at another"):
+            models.delete_alias(session, "serving")
+
+
+# -- deletion
+
+
+def delete_files(db: Database, name: str) -> None:
+    with db.write() as session:
+        models.delete_files(session, name, NOW)
+
+
+def delete(db: Database, name: str) -> None:
+    delete_files(db, name)
+    with db.write() as session:
+        models.delete(session, name, NOW)
+
+
+def test_a_model_that_an_alias_names_is_not_deleted(db: Database, published: Published) -> None:
+    first, second = published(), published()
+    point(db, "shop", first.id)
+    with pytest.raises(Conflict, match="still shop"):
+        delete_files(db, first.id)
+    with pytest.raises(Conflict, match="still best, latest, serving"):
+        delete_files(db, "latest")
+    with db.read() as session:
+        assert models.find_whole(session, second.id).id == second.id
+
+
+def test_without_its_files_a_model_is_a_record_that_cannot_answer(db: Database, published: Published) -> None:
+    first, _ = published(accuracy=0.7), published()
+    delete_files(db, first.id)
+    with db.read() as session:
+        assert models.find(session, first.id).test_accuracy == 0.7
+        with pytest.raises(Conflict, match="files of model_1 were deleted"):
+            models.find_whole(session, first.id)
+    with pytest.raises(Conflict, match="were deleted"):
+        point(db, "serving", first.id)
+
+
+def test_a_deleted_model_is_nowhere_and_its_job_stays(db: Database, published: Published) -> None:
+    first, second = published(), published()
+    with db.write() as session:
+        session.add(Job(id="job_x", status="succeeded", recipe={}, created_at=NOW, model_id=first.id))
+    delete(db, first.id)
+    with db.read() as session:
+        assert [model.id for model in models.page(session, None, 10)[0]] == [second.id]
+        with pytest.raises(NotFound):
+            models.find(session, first.id)
+        assert session.get_one(Job, "job_x").model_id == first.id
+    with pytest.raises(NotFound):
+        delete_files(db, first.id)
+
+
+def test_the_best_model_is_one_that_still_has_its_files(db: Database, published: Published) -> None:
+    best, second = published(accuracy=0.95), published(accuracy=0.9)
+    published(dataset="mnist")  # takes every name
+    delete_files(db, best.id)
+    published(accuracy=0.8)
+    assert named(db, "best") == second.id
+
+
+def test_versions_go_on_after_a_deletion(db: Database, published: Published) -> None:
+    first, second = published(accuracy=0.8), published()
+    delete(db, first.id)
+    assert published().version == second.version + 1
+
+
+def test_models_that_served_are_known_the_last_one_first(db: Database, published: Published) -> None:
+    made = [published().id for _ in range(5)]
+    with db.write() as session:
+        for after, model_id in enumerate((made[2], made[0], made[1])):
+            models.mark_served(session, model_id, NOW + after)
+    delete_files(db, made[1])
+    with db.read() as session:
+        assert [model.id for model in models.served_before(session, made[4], 9)] == [made[0], made[2]]
+        assert [model.id for model in models.served_before(session, made[0], 9)] == [made[2]]
+        assert len(models.served_before(session, made[4], 1)) == 1

@@ -1,0 +1,131 @@
+"""core.logs: what the two processes write of themselves."""
+
+import json
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from core import logs
+from core.db.database import Database
+from core.settings import Settings
+from service.middleware.request_id import RequestId
+from tests.support.fakes import FakeLauncher, FakeProcess
+from worker.supervisor.loop import WorkerLoop
+
+LONG_AGO = 1_700_000_000.25
+
+
+class Lines(logging.Handler):
+    """Each line as a collector would read it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setFormatter(logs.Json())
+        self.read: list[dict[str, Any]] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        line = self.format(record)
+        assert "\n" not in line
+        self.read.append(json.loads(line))
+
+
+@pytest.fixture
+def lines() -> Any:
+    handler, root = Lines(), logging.getLogger()
+    before = root.level
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
+    yield handler.read
+    root.removeHandler(handler)
+    root.setLevel(before)
+
+
+def record(message: str, *args: object) -> logging.LogRecord:
+    made = logging.LogRecord("worker.supervisor.loop", logging.WARNING, __file__, 1, message, args, None)
+    made.created = LONG_AGO
+    return made
+
+
+def test_a_line_says_when_who_and_what() -> None:
+    told = json.loads(logs.Json().format(record("claimed %s\nor not", "job_1")))
+    assert told.pop("process") == os.getpid()
+    assert told == {
+        "time": "2023-11-14T22:13:20.250+00:00",
+        "level": "WARNING",
+        "logger": "worker.supervisor.loop",
+        "message": "claimed job_1\nor not",
+    }
+
+
+@pytest.mark.parametrize("odd", ["\ud800", "\u2028", "\x00", '"}'])
+def test_whatever_is_said_stays_one_line_of_json(odd: str) -> None:
+    line = logs.Json().format(record("%s", odd))
+    assert line.encode().splitlines() == [line.encode()]
+    assert json.loads(line)["message"] == odd
+
+
+async def test_every_line_of_a_request_carries_its_id(lines: list[dict[str, Any]]) -> None:
+    app = FastAPI()
+    app.get("/in-a-thread")(lambda: logging.getLogger("inner").warning("here"))
+    app.add_middleware(RequestId)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as http:
+        await http.get("/in-a-thread", headers={"X-Request-Id": "mine"})
+    inner, access = (
+        next(line for line in lines if line["logger"] == name) for name in ("inner", "service.security.api_keys")
+    )
+    assert (inner["request_id"], access["request_id"]) == ("mine", "mine")
+    assert (access["method"], access["path"], access["status"]) == ("GET", "/in-a-thread", 200)
+    assert access["took_ms"] >= 0
+
+
+def test_a_failure_is_told_with_its_traceback(lines: list[dict[str, Any]]) -> None:
+    try:
+        raise ValueError("no such thing")
+    except ValueError:
+        logging.getLogger("inner").exception("it failed")
+    (told,) = lines
+    assert told["exception"].startswith("Traceback")
+    assert told["exception"].endswith("ValueError: no such thing")
+
+
+def test_what_a_worker_says_of_a_job_names_it(
+    settings: Settings, db: Database, enqueue: Callable[..., Any], lines: list[dict[str, Any]]
+) -> None:
+    job = enqueue()
+    loop = WorkerLoop(settings, db, FakeLauncher([FakeProcess(code=1)]))
+    loop._register()
+    loop.step()
+    said = [line for line in lines if line["logger"] == "worker.supervisor.loop"]
+    assert [(line["job_id"], line["attempt"]) for line in said] == [(job.id, 1)] * 2
+
+
+@pytest.mark.parametrize(("kind", "begins"), [("json", "{"), ("text", "20")])
+def test_the_setting_chooses(kind: str, begins: str) -> None:
+    code = "import logging; from core import logs, settings as s; logs.set_up(s.Settings().log_format)"
+    said = subprocess.run(
+        [sys.executable, "-c", f"{code}; logging.getLogger('a').info('hello')"],
+        env=os.environ | {"TUNESERVE_LOG_FORMAT": kind}, capture_output=True, text=True, check=True,
+    ).stderr  # fmt: skip
+    assert said.startswith(begins)
+    assert "hello" in said
+
+
+def test_a_line_for_people_tells_the_request_before_its_traceback() -> None:
+    logs.REQUEST_ID.set("mine")
+    line = record("it failed")
+    try:
+        raise ZeroDivisionError
+    except ZeroDivisionError:
+        line.exc_info = sys.exc_info()
+    head, *rest = logs.Text(logs.TEXT).format(line).splitlines()
+    logs.REQUEST_ID.set(None)
+    assert head.endswith("worker.supervisor.loop: it failed [mine]")
+    assert rest[-1] == "ZeroDivisionError"
+    assert logs.Text(logs.TEXT).format(record("idle")).endswith("worker.supervisor.loop: idle")

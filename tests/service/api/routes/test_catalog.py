@@ -1,0 +1,161 @@
+"""What a recipe can name, and the service's description of itself."""
+
+import re
+from typing import Any
+
+import httpx
+import pytest
+import torch
+from pydantic import ValidationError
+
+from core.networks import NETWORKS, TOO_LARGE
+from core.recipe import DATASETS, Recipe
+from core.settings import Settings
+from service.inference.request_images import PredictBody
+from worker.attempt.auto_config import resolve
+
+
+async def properties(http: httpx.AsyncClient, network: str) -> dict[str, Any]:
+    """The fields of the recipe's schema for that network."""
+    found: dict[str, Any] = (await http.get(f"/networks/{network}")).json()["properties"]
+    return found
+
+
+async def names(http: httpx.AsyncClient) -> list[str]:
+    """Of the data sets that are listed."""
+    return [found["name"] for found in (await http.get("/datasets")).json()["data"]]
+
+
+async def test_networks_and_datasets_are_those_that_a_recipe_takes(http: httpx.AsyncClient) -> None:
+    networks = (await http.get("/networks")).json()["data"]
+    assert [network["name"] for network in networks] == list(NETWORKS)
+    assert networks[0] == {
+        "name": "alexnet",
+        "family": "alexnet",
+        "parameters": 61_100_840,
+        "smallest_image_size": 63,
+        "optimizer": "adamw",
+    }
+    assert await names(http) == list(DATASETS)
+
+
+async def test_a_network_shows_the_recipe_with_itself_as_default(http: httpx.AsyncClient) -> None:
+    schema = (await http.get("/networks/vgg11")).json()
+    assert schema["properties"]["network"]["default"] == "vgg11"
+    assert set(schema["properties"]) == set(Recipe.model_fields)
+
+
+async def test_the_stages_of_a_network_are_those_that_a_recipe_can_freeze(http: httpx.AsyncClient) -> None:
+    choices = (await properties(http, "mobilenet_v2"))["freeze"]["enum"]
+    assert choices[:3] == ["none", "backbone", "until:features.0"]
+    assert [Recipe(network="mobilenet_v2", freeze=choice).freeze for choice in choices] == choices
+
+
+async def test_the_image_sizes_of_a_network_are_those_that_a_recipe_takes(http: httpx.AsyncClient) -> None:
+    number, _auto = (await properties(http, "vit_b_32"))["image_size"]["anyOf"]
+    assert (number["minimum"], number["multipleOf"]) == (128, 32)
+    assert Recipe(network="vit_b_32", image_size=number["minimum"]).image_size == 128
+    with pytest.raises(ValidationError, match="at least 128"):
+        Recipe(network="vit_b_32", image_size=number["minimum"] - number["multipleOf"])
+
+
+@pytest.mark.parametrize("weights", ["random", "imagenet"])
+@pytest.mark.parametrize("name", ["resnet50", "efficientnet_b3", "vit_b_16"])
+async def test_auto_means_what_the_catalogue_says(http: httpx.AsyncClient, name: str, weights: str) -> None:
+    said = {field: schema["x-auto"] for field, schema in (await properties(http, name)).items() if "x-auto" in schema}
+    small, _, photo = said["image_size"]
+    kind = "random" if weights == "random" else "pretrained"
+    recipe = Recipe(network=name, weights=weights, batch_size=said["learning_rate"]["batch_size"])
+    for detail, sizes in ((small["detail"], small), (1000, photo)):
+        done = resolve(recipe, torch.device("cpu"), 10_000, detail, "plain")
+        assert (done.image_size, done.learning_rate) == (sizes[kind], said["learning_rate"][kind])
+        assert (done.optimizer, done.weight_decay) == (said["optimizer"], said["weight_decay"])
+
+
+async def test_the_catalogue_tells_to_what_small_images_are_enlarged(http: httpx.AsyncClient) -> None:
+    sizes = (await properties(http, "mobilenet_v2"))["image_size"]["x-auto"]
+    frozen = Recipe(network="mobilenet_v2", weights="imagenet", freeze="backbone")
+    for entry, detail in zip(sizes, (16, 32, 1000), strict=True):
+        assert resolve(frozen, torch.device("cpu"), 10_000, detail, "plain").image_size == entry["enlarged"]
+    assert [entry["enlarged"] for entry in sizes] == [96, 96, 224]
+
+
+async def test_a_network_that_could_not_be_published_is_refused_at_once(http: httpx.AsyncClient) -> None:
+    answer = await http.post("/jobs", json={"network": TOO_LARGE[0]})
+    assert answer.status_code == 422
+    (entry,) = answer.json()["errors"]
+    assert entry["pointer"] == "/network"
+    assert "2 GiB" in entry["detail"]
+    assert (await http.get(f"/networks/{TOO_LARGE[0]}")).status_code == 404
+
+
+async def test_one_network_does_not_change_the_next(http: httpx.AsyncClient) -> None:
+    await http.get("/networks/vgg11")
+    described = (await http.get("/openapi.json")).json()["components"]["schemas"]["Recipe"]
+    assert described["properties"]["network"]["default"] == "resnet50"
+
+
+async def test_a_network_that_does_not_exist_is_not_found(http: httpx.AsyncClient) -> None:
+    answer = await http.get("/networks/resnet51")
+    assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+
+
+@pytest.mark.parametrize(("method", "path", "status"), [("GET", "/nothing", 404), ("DELETE", "/networks", 405)])
+async def test_the_frameworks_own_refusals_are_problems_too(
+    http: httpx.AsyncClient, method: str, path: str, status: int
+) -> None:
+    answer = await http.request(method, path)
+    assert answer.status_code == status
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["instance"] == path
+
+
+def bodies(description: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    operations = [(path, operation) for path, entry in description["paths"].items() for operation in entry.values()]
+    return {path: operation["requestBody"]["content"] for path, operation in operations if "requestBody" in operation}
+
+
+async def test_the_examples_of_the_description_are_valid_requests(http: httpx.AsyncClient) -> None:
+    description = (await http.get("/openapi.json")).json()
+    recipes = description["components"]["schemas"]["Recipe"]["examples"]
+    assert recipes
+    for recipe in recipes:
+        assert (await http.post("/jobs", json=recipe)).status_code == 202
+    PredictBody.model_validate(bodies(description)["/predict"]["application/json"]["example"])
+
+
+async def test_every_route_is_described(http: httpx.AsyncClient) -> None:
+    description = (await http.get("/openapi.json")).json()
+    assert set(description["paths"]) >= {"/jobs", "/jobs/{job_id}/events", "/models/{name}/content", "/predict"}
+    for entry in description["paths"].values():
+        assert all(operation["summary"] and operation["tags"] for operation in entry.values())
+    assert set(bodies(description)["/predict"]) >= {"multipart/form-data", "application/json", "image/png"}
+
+
+async def test_a_folder_of_images_is_a_data_set_that_a_job_can_name(
+    http: httpx.AsyncClient, settings: Settings
+) -> None:
+    answer = await http.post("/jobs", json={"dataset": "pets"})
+    assert answer.status_code == 422
+    assert answer.json()["errors"] == [{"pointer": "/dataset", "detail": answer.json()["detail"]}]
+    (settings.resolved_datasets_dir / "pets").mkdir(parents=True)
+    assert await names(http) == [*DATASETS, "pets"]
+    assert (await http.post("/jobs", json={"dataset": "pets"})).status_code == 202
+
+
+async def test_data_sets_say_whether_their_files_are_at_hand(http: httpx.AsyncClient, settings: Settings) -> None:
+    for name in ("pets", "mnist", "svhn"):
+        (settings.resolved_datasets_dir / name).mkdir(parents=True)
+    (settings.resolved_datasets_dir / "mnist" / "train-images-idx3-ubyte.gz").write_bytes(b"")
+    found = (await http.get("/datasets")).json()["data"]
+    assert [one["name"] for one in found if one["here"]] == ["digits", "mnist", "pets"]
+
+
+@pytest.mark.parametrize("page", ["/docs", "/redoc"])
+async def test_the_documentation_needs_nothing_from_elsewhere(http: httpx.AsyncClient, page: str) -> None:
+    answer = await http.get(page)
+    needed = re.findall(r'(?:src|href)="([^"]+\.(?:js|css|png))"', answer.text)
+    assert needed
+    for path in needed:
+        assert path.startswith("/")
+        assert (await http.get(path)).status_code == 200

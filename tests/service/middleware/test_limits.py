@@ -1,0 +1,134 @@
+"""service.middleware.request_id: an id for every request, and a bound on its body."""
+
+import logging
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+from fastapi import FastAPI, Request
+
+from service.middleware.request_id import BodyLimit, RequestId
+from service.web import problems
+
+LIMIT = 100
+
+
+@pytest.fixture
+async def http() -> AsyncIterator[httpx.AsyncClient]:
+    app = FastAPI()
+    problems.install(app)
+    app.add_middleware(BodyLimit, max_bytes=LIMIT)
+    app.add_middleware(RequestId)
+
+    @app.post("/length")
+    async def length(request: Request) -> int:
+        return len(await request.body())
+
+    @app.post("/json")
+    def parsed(body: dict[str, str]) -> int:
+        return len(body)
+
+    @app.get("/livez")
+    @app.get("/unread")
+    def unread() -> str:
+        return "fine"
+
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+        yield client
+
+
+async def parts(size: int) -> AsyncIterator[bytes]:
+    """A body whose length is not announced."""
+    for _ in range(size // 10):
+        yield b"x" * 10
+
+
+async def test_a_given_id_comes_back(http: httpx.AsyncClient) -> None:
+    answer = await http.get("/unread", headers={"X-Request-Id": "order-66/b"})
+    assert answer.headers["x-request-id"] == "order-66/b"
+
+
+async def test_an_id_is_made_up_and_no_two_are_alike(http: httpx.AsyncClient) -> None:
+    ids = {(await http.get("/unread")).headers["x-request-id"] for _ in range(20)}
+    assert len(ids) == 20
+    assert "" not in ids
+
+
+@pytest.mark.parametrize("given", ["", "x" * 129, "with space", "a\tb"])
+async def test_an_id_that_would_spoil_the_log_is_replaced(http: httpx.AsyncClient, given: str) -> None:
+    answer = await http.get("/unread", headers={"X-Request-Id": given})
+    assert answer.headers["x-request-id"] not in ("", given)
+
+
+async def test_the_problem_names_the_same_id_as_the_header(http: httpx.AsyncClient) -> None:
+    answer = await http.get("/nothing")
+    assert answer.json()["request_id"] == answer.headers["x-request-id"]
+
+
+async def test_each_request_is_logged_with_its_id(http: httpx.AsyncClient, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "service.security.api_keys"):
+        await http.get("/nothing", headers={"X-Request-Id": "mine"})
+    (message,) = [record.getMessage() for record in caplog.records if record.name == "service.security.api_keys"]
+    assert message.startswith("GET /nothing 404 ")
+
+
+async def test_a_probe_that_succeeds_is_not_logged(http: httpx.AsyncClient, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "service.security.api_keys"):
+        assert (await http.get("/livez")).status_code == 200
+        assert (await http.post("/livez")).status_code == 405
+    messages = [record.getMessage() for record in caplog.records if record.name == "service.security.api_keys"]
+    assert [message.split(" ")[:3] for message in messages] == [["POST", "/livez", "405"]]
+
+
+@pytest.mark.parametrize("announced", [True, False])
+async def test_a_body_of_just_the_limit_passes(http: httpx.AsyncClient, announced: bool) -> None:
+    answer = await http.post("/length", content=b"x" * LIMIT if announced else parts(LIMIT))
+    assert (answer.status_code, answer.json()) == (200, LIMIT)
+
+
+@pytest.mark.parametrize("path", ["/length", "/json"])
+@pytest.mark.parametrize("announced", [True, False])
+async def test_a_larger_body_is_refused(http: httpx.AsyncClient, announced: bool, path: str) -> None:
+    content = b"x" * (LIMIT + 10) if announced else parts(LIMIT + 10)
+    answer = await http.post(path, content=content, headers={"Content-Type": "application/json"})
+    assert (answer.status_code, answer.json()["code"]) == (413, "too_large")
+    assert str(LIMIT) in answer.json()["detail"]
+
+
+async def test_an_announced_length_is_refused_before_anything_is_read(http: httpx.AsyncClient) -> None:
+    read = 0
+
+    async def body() -> AsyncIterator[bytes]:
+        nonlocal read
+        for _ in range(50):
+            read += 1
+            yield b"x" * 10
+
+    answer = await http.post("/length", content=body(), headers={"Content-Length": "500"})
+    assert (answer.status_code, read) == (413, 0)
+
+
+async def test_an_endless_body_is_not_read_to_its_end(http: httpx.AsyncClient) -> None:
+    read = 0
+
+    async def body() -> AsyncIterator[bytes]:
+        nonlocal read
+        while True:
+            read += 10
+            yield b"x" * 10
+
+    answer = await http.post("/length", content=body())
+    assert answer.status_code == 413
+    assert read <= LIMIT + 20
+
+
+async def test_a_length_that_lies_does_not_help(http: httpx.AsyncClient) -> None:
+    answer = await http.post("/length", content=parts(500), headers={"Content-Length": "10"})
+    assert answer.status_code == 413
+
+
+@pytest.mark.parametrize("length", ["abc", "-5", "1e9", "²"])
+async def test_a_length_that_is_no_number_is_not_believed(http: httpx.AsyncClient, length: str) -> None:
+    headers = {b"Content-Length": length.encode("latin-1")}
+    answer = await http.post("/length", content=parts(50), headers=list(headers.items()))
+    assert (answer.status_code, answer.json()) == (200, 50)

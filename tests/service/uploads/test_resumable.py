@@ -1,0 +1,186 @@
+"""service.uploads.resumable and its routes: a file in pieces, as the protocol tus wants it."""
+
+import os
+from collections.abc import Callable
+from http.client import HTTPConnection
+from typing import Any
+
+import httpx
+import pytest
+
+from core.errors import Conflict, NotFound, TooLarge
+from core.settings import Settings
+from service.api.routes.uploads import PIECE
+from service.uploads.resumable import STALE_S, Uploads
+from tests.conftest import NOW, running
+from tests.support.datafiles import zipped
+from tests.support.fakes import until
+from tests.support.setfiles import pets
+
+PETS = zipped(pets("cat", "dog"))
+HALF = len(PETS) // 2
+
+
+async def begin(http: httpx.AsyncClient, length: int = len(PETS)) -> str:
+    answer = await http.post("/uploads", headers={"Upload-Length": str(length), "Tus-Resumable": "1.0.0"})
+    assert answer.status_code == 201, answer.text
+    return answer.headers["location"]
+
+
+async def send(http: httpx.AsyncClient, path: str, offset: int, data: Any, **headers: str) -> httpx.Response:
+    own = {"Upload-Offset": str(offset), "Content-Type": PIECE, "Tus-Resumable": "1.0.0"}
+    return await http.patch(path, content=data, headers=own | headers)
+
+
+async def offset_of(http: httpx.AsyncClient, path: str) -> int:
+    return int((await http.head(path)).headers["upload-offset"])
+
+
+async def make(http: httpx.AsyncClient, path: str, name: str = "pets", **headers: str) -> httpx.Response:
+    return await http.post("/datasets", params={"name": name, "upload": path.split("/")[-1]}, headers=headers)
+
+
+async def whole(http: httpx.AsyncClient, data: bytes = PETS) -> str:
+    path = await begin(http, len(data))
+    assert (await send(http, path, 0, data)).status_code == 204
+    return path
+
+
+async def test_pieces_become_a_data_set_and_are_used_up(http: httpx.AsyncClient, settings: Settings) -> None:
+    path = await begin(http)
+    for offset, data in ((0, PETS[:HALF]), (HALF, PETS[HALF:])):
+        answer = await send(http, path, offset, data)
+        assert (answer.status_code, answer.headers["upload-offset"]) == (204, str(offset + len(data)))
+    assert (await make(http, path)).json()["images"] == 6
+    assert (await make(http, path, "others")).status_code == 404
+    assert list((settings.data_dir / "uploads").iterdir()) == []
+
+
+async def test_a_piece_that_breaks_off_is_kept_and_the_rest_goes_on_behind_it(live: str, settings: Settings) -> None:
+    async with httpx.AsyncClient(base_url=live) as http:
+        path = await begin(http)
+        broken = HTTPConnection(httpx.URL(live).netloc.decode())
+        broken.putrequest("PATCH", path)
+        for header in (("Content-Length", len(PETS)), ("Content-Type", PIECE), ("Upload-Offset", 0)):
+            broken.putheader(header[0], str(header[1]))
+        broken.endheaders(PETS[:HALF])
+        file = settings.data_dir / path.lstrip("/")
+        await until(lambda: file.stat().st_size == HALF)
+        broken.close()
+        assert await offset_of(http, path) == HALF
+        assert (await make(http, path)).status_code == 409  # not whole
+        await send(http, path, HALF, PETS[HALF:])
+        assert (await make(http, path)).status_code == 201
+
+
+async def test_another_service_goes_on_where_a_killed_one_ended(settings: Settings) -> None:
+    """The state is the file alone, and nothing of it waits in a buffer."""
+    uploads = Uploads(settings)
+    upload = uploads.create(len(PETS))
+    with uploads.writing(upload.id, 0) as piece:
+        piece.write(PETS[:HALF])
+        async with running(settings) as http:
+            assert await offset_of(http, f"/uploads/{upload.id}") == HALF
+            await send(http, f"/uploads/{upload.id}", HALF, PETS[HALF:])
+            assert (await make(http, f"/uploads/{upload.id}")).status_code == 201
+
+
+@pytest.mark.parametrize("offset", [0, HALF - 1, HALF + 1, len(PETS)])
+async def test_what_is_not_the_next_piece_is_refused(http: httpx.AsyncClient, offset: int) -> None:
+    path = await begin(http)
+    await send(http, path, 0, PETS[:HALF])
+    assert (await send(http, path, offset, b"x")).status_code == 409
+    assert await offset_of(http, path) == HALF
+
+
+async def test_more_than_was_announced_is_too_large(http: httpx.AsyncClient) -> None:
+    path = await whole(http)
+    assert (await send(http, path, len(PETS), b"x")).status_code == 413
+    assert await offset_of(http, path) == len(PETS)
+
+
+async def test_the_limits_are_those_of_data_sets_and_of_the_disk(settings: Settings) -> None:
+    limits: dict[str, int] = {"max_dataset_bytes": 100, "max_body_bytes": 10, "max_open_uploads": 2}
+    async with running(settings.model_copy(update=limits)) as http:
+        asked = [await http.post("/uploads", headers={"Upload-Length": str(size)}) for size in (101, 100, 100, 1)]
+        assert [answer.status_code for answer in asked] == [413, 201, 201, 429]
+        assert (await send(http, asked[1].headers["location"], 0, bytes(100))).status_code == 204
+        await http.delete(asked[1].headers["location"])
+        await begin(http, 1)
+    async with running(settings.model_copy(update={"min_free_bytes": 2**60})) as http:
+        assert (await http.post("/uploads", headers={"Upload-Length": "1"})).status_code == 503
+
+
+@pytest.mark.parametrize("name", ["none", f"{'0' * 32}-5", "..%2f..%2ftuneserve.db", f"{'0' * 32}-05"])
+async def test_what_was_never_begun_is_not_found(http: httpx.AsyncClient, name: str) -> None:
+    path = f"/uploads/{name}"
+    answers = [await http.head(path), await http.delete(path), await send(http, path, 0, b"x")]
+    assert {answer.status_code for answer in answers} == {404}
+    assert (await http.post(f"/datasets?name=pets&upload={name}")).status_code == 404
+
+
+async def test_a_client_of_tus_is_told_what_is_spoken(http: httpx.AsyncClient, settings: Settings) -> None:
+    told = (await http.options("/uploads")).headers
+    assert (told["tus-version"], told["tus-max-size"]) == ("1.0.0", str(settings.max_dataset_bytes))
+    refusal = await http.post("/uploads", headers={"Upload-Length": "1", "Tus-Resumable": "0.2.2"})
+    assert (refusal.status_code, refusal.headers["tus-version"]) == (412, "1.0.0")
+    path = await begin(http)
+    head = await http.head(path)
+    assert (head.headers["tus-resumable"], head.headers["cache-control"]) == ("1.0.0", "no-store")
+    assert (await send(http, path, 0, b"x", **{"Content-Type": "text/plain"})).status_code == 415
+
+
+async def test_a_name_that_is_taken_does_not_use_it_up(http: httpx.AsyncClient) -> None:
+    assert (await make(http, await whole(http))).status_code == 201
+    path = await whole(http)
+    assert (await make(http, path)).status_code == 409
+    assert (await make(http, path, "others")).status_code == 201
+
+
+async def test_the_same_request_again_is_the_same_answer(http: httpx.AsyncClient) -> None:
+    path = await whole(http)
+    first, again = [await make(http, path, **{"Idempotency-Key": "one"}) for _ in range(2)]
+    assert (first.status_code, again.status_code, again.json()) == (201, 201, first.json())
+    assert (await make(http, path, **{"Idempotency-Key": "two"})).status_code == 404
+
+
+@pytest.fixture
+def finished(settings: Settings) -> Callable[[int], str]:
+    """An upload of so many bytes, all of which have come."""
+
+    def make(length: int) -> str:
+        uploads = Uploads(settings)
+        upload = uploads.create(length)
+        with uploads.writing(upload.id, 0) as piece:
+            piece.write(bytes(length))
+        return upload.id
+
+    return make
+
+
+def test_two_requests_do_not_use_the_same_one(settings: Settings, finished: Callable[[int], str]) -> None:
+    uploads, upload_id = Uploads(settings), finished(3)
+    with uploads.using(upload_id) as file:
+        assert file.read_bytes() == bytes(3)
+        with pytest.raises(Conflict, match="Another request"), uploads.using(upload_id):
+            pass
+    with uploads.using(upload_id):
+        pass
+
+
+def test_to_what_nothing_has_come_for_a_day_goes(settings: Settings, finished: Callable[[int], str]) -> None:
+    uploads, ids = Uploads(settings), [finished(1), finished(2)]
+    for upload_id, at in zip(ids, (NOW, NOW + 2), strict=True):
+        os.utime(settings.data_dir / "uploads" / upload_id, (at, at))
+    uploads.sweep(NOW + STALE_S + 1)
+    assert uploads.get(ids[1]).is_whole
+    with pytest.raises(NotFound):
+        uploads.get(ids[0])
+
+
+def test_of_a_piece_that_is_too_long_nothing_is_kept(settings: Settings) -> None:
+    uploads = Uploads(settings)
+    upload = uploads.create(3)
+    with pytest.raises(TooLarge), uploads.writing(upload.id, 0) as piece:
+        piece.write(b"1234")
+    assert uploads.get(upload.id).offset == 0

@@ -1,0 +1,117 @@
+"""The service answers as its own OpenAPI description says, whatever is sent: right requests and wrong ones."""
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import hypothesis
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase
+from pydantic import SecretStr
+from schemathesis import Case
+from schemathesis.checks import CHECKS
+from schemathesis.core.result import Ok
+from schemathesis.generation.modes import GenerationMode
+from schemathesis.schemas import APIOperation, BaseSchema
+
+from core.db.tables import Model
+from core.settings import Settings
+from service.api.routes.uploads import PIECE
+
+LATER = {503: "not_ready", 504: "deadline_exceeded"}  # answers, and no errors of ours
+# no schema says which bytes are an image or a data set, nor which tensors, files and fields of a recipe fit together
+UNTOLD = ("/jobs", "/predict", "/predictions", "/datasets", "/uploads", "/v2/models/{name}/infer")
+EXAMPLES = int(os.environ.get("EXAMPLES", "3"))  # of each operation, right ones and wrong ones each
+KEY = "b0ss-" * 4
+schemathesis.serializer.alias(PIECE, "application/octet-stream")  # a type that only tus has
+PATIENCE_S = 70  # a valid ?wait= is up to 60
+TESTED = hypothesis.settings(
+    max_examples=EXAMPLES,
+    deadline=None,
+    database=None,
+    derandomize=True,
+    phases=[Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+
+
+@pytest.fixture(params=["without keys", "with keys"])
+def has_keys(request: pytest.FixtureRequest) -> bool:
+    return bool(request.param == "with keys")
+
+
+@pytest.fixture
+def settings(settings: Settings, has_keys: bool) -> Settings:
+    given = SecretStr(f"boss:admin:{KEY}") if has_keys else SecretStr("")
+    return settings.model_copy(
+        update={
+            "api_keys": given,
+            "max_queued_jobs": 100_000,
+            "max_queued_batches": 100_000,
+            "max_open_uploads": 100_000,
+        }
+    )
+
+
+def load(url: str, needs_key: bool) -> BaseSchema:
+    """It describes the keys that there may be. Where there are none, nobody is asked for one; and a wrong request must
+    not be one that merely lacks its key, since ``check`` puts that in.
+    """
+    document = httpx.get(f"{url}/openapi.json").json()
+    if not needs_key:
+        del document["components"]["securitySchemes"]
+    schema = schemathesis.openapi.from_dict(document)
+    schema.config.update(base_url=url)
+    return schema
+
+
+def check(case: Case[Any], has_keys: bool) -> list[str]:
+    """What is wrong with the answer."""
+    headers = {"Authorization": f"Bearer {KEY}"} if has_keys else {}
+    answer = case.call(timeout=PATIENCE_S, headers=headers)
+    body = answer.json() if answer.status_code in LATER else {}  # the Open Inference Protocol has no codes
+    excused = body and (body.get("code") == LATER[answer.status_code] or list(body) == ["error"])
+    left_out = ["not_a_server_error"] * bool(excused)
+    left_out += ["positive_data_acceptance"] * (case.method == "POST" and case.path in UNTOLD)
+    checks: list[Any] = CHECKS.get_by_names([name for name in CHECKS.get_all_names() if name not in left_out])
+    try:
+        case.validate_response(answer, checks=checks, headers=headers)
+    except AssertionError as wrong:
+        return [f"{case.as_curl_command()}: {wrong}\n{answer.text}"]
+    except BaseExceptionGroup as wrong:
+        return [f"{case.as_curl_command()}: {each}\n{answer.text}" for each in wrong.exceptions]
+    return []
+
+
+def can_be_wrong(operation: APIOperation[Any, Any, Any, Any]) -> bool:
+    """Any text is a right id in a path. Looking in vain for a wrong one takes half a second for each operation."""
+    given = [parameter.definition for parameter in operation.iter_parameters()]
+    return bool(operation.body) or any(one["in"] != "path" or "pattern" in one["schema"] for one in given)
+
+
+@pytest.mark.parametrize("mode", list(GenerationMode), ids=lambda mode: mode.value)
+def test_every_operation_answers_as_described(
+    published: Callable[..., Model], request: pytest.FixtureRequest, mode: GenerationMode, has_keys: bool
+) -> None:
+    published()
+    found: list[str] = []
+    tried = 0
+
+    needs_key = has_keys and mode is GenerationMode.POSITIVE
+    for result in load(request.getfixturevalue("live"), needs_key).get_all_operations():
+        assert isinstance(result, Ok)
+        if mode is GenerationMode.NEGATIVE and not can_be_wrong(result.ok()):
+            continue
+
+        @TESTED
+        @hypothesis.given(case=result.ok().as_strategy(generation_mode=mode))
+        def try_it(case: Case[Any]) -> None:
+            nonlocal tried
+            tried += 1
+            found.extend(check(case, has_keys))
+
+        try_it()
+    assert found == []
+    assert tried > EXAMPLES

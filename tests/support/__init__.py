@@ -1,0 +1,1 @@
+"""Test data, fakes and servers for the tests."""

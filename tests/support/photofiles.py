@@ -1,0 +1,31 @@
+"""Small photos in files, each unlike the others, as data sets that stay in their files have them."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from worker.data.photo_files import Facts, Photos, examine
+
+PLENTY = 1_000_000  # pixels
+
+
+def write_photos(folder: Path, count: int) -> list[str]:
+    """JPEG and PNG in turn; of noise in coarse blocks, so that no two are alike."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [str(folder / f"{number:03d}.{('jpg', 'png')[number % 2]}") for number in range(count)]
+    for number, path in enumerate(paths):
+        blocks = np.random.default_rng(number).integers(0, 256, (6, 8, 3), np.uint8)
+        Image.fromarray(blocks).resize((48, 36), Image.Resampling.NEAREST).save(path)
+    return paths
+
+
+def photos_of(paths: list[str], processes: int = 1) -> Photos:
+    facts = [fact for path in paths if isinstance(fact := examine(path, PLENTY), Facts)]
+    return Photos(
+        paths=np.array(paths, dtype=object),
+        digests=np.stack([np.frombuffer(fact.digest, np.uint8) for fact in facts]),
+        moments=np.stack([fact.moments for fact in facts]),
+        max_pixels=PLENTY,
+        processes=processes,
+    )

@@ -1,0 +1,52 @@
+"""Data sets as people send them: small photos in every form that a file of an image may have."""
+
+import io
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from core.imaging.idx_format import FILES
+from tests.support.datafiles import idx
+
+ORIENTATION = 0x0112  # Exif's tag
+
+
+def photo(seed: int, file_format: str = "PNG", mode: str = "RGB", **options: Any) -> bytes:
+    """Noise in coarse blocks, unlike that of other seeds."""
+    blocks = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), np.uint8)
+    data = io.BytesIO()
+    Image.fromarray(blocks).resize((32, 24), Image.Resampling.NEAREST).convert(mode).save(data, file_format, **options)
+    return data.getvalue()
+
+
+def rotated() -> bytes:
+    """A JPEG that a camera held upright wrote."""
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    return photo(1, "JPEG", exif=exif)
+
+
+def deep() -> bytes:
+    """16 bits a pixel."""
+    data = io.BytesIO()
+    Image.fromarray(np.random.default_rng(2).integers(0, 2**16, (24, 32)).astype(np.uint16)).save(data, "PNG")
+    return data.getvalue()
+
+
+def pets(*classes: str, each: int = 3, above: str = "") -> dict[str, bytes]:
+    """So many photos in a folder of each class, below the folder ``above``."""
+    return {
+        f"{above}{label}/{number}.png": photo(100 * place + number)
+        for place, label in enumerate(classes)
+        for number in range(each)
+    }
+
+
+def idx_files(names: tuple[str, ...] = FILES, classes: int = 3, each: int = 4) -> Mapping[str, bytes]:
+    """MNIST's four files under these names, of 10x10 images."""
+    count = classes * each
+    images = np.random.default_rng(0).integers(0, 256, (count, 10, 10), np.uint8)
+    labels = np.arange(count, dtype=np.uint8) % classes
+    return dict(zip(names, (idx(images), idx(labels), idx(images), idx(labels)), strict=True))

@@ -1,0 +1,124 @@
+"""The session on the command line in docs/command-line.md, run anew: python -m tests.support.transcript
+
+Takes some minutes. What the commands print is written down as it comes.
+"""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from tests import ROOT
+from tests.integration.conftest import DIGITS, Programs
+from tests.support.setfiles import pets
+from tests.support.terminal import environment_of_a_person, run_at_terminal
+
+PAGE = ROOT / "docs" / "command-line.md"
+HOME = Path("/tmp/session")  # the page shows it
+COLUMNS = 80  # whatever it has: rich takes so many where TERM is dumb
+HEAD = """# A session on the command line
+
+`python -m tests.support.transcript` wrote it down, on one thread of a busy CPU. Service and worker run beside it, as
+`tuneserve up` starts them, in the folder `/tmp/session`. What a training prints is as a pipe gets it; at a terminal
+there is a bar that moves. `tuneserve COMMAND --help` tells every option.
+"""
+TRAIN = "tuneserve train --dataset digits --network resnet18 --weights random"
+SESSION = {
+    "Is everything there?": ("tuneserve doctor",),
+    "Train, and ask": (
+        f"{TRAIN} --epochs 4",
+        "tuneserve models",
+        "tuneserve predict digits/7.png digits/3.png",
+        "tuneserve predict --json < digits/7.png",
+    ),
+    "Let a job rest, and go on": (
+        f"{TRAIN} --epochs 2 --detach > job",
+        "tuneserve pause $(cat job)",
+        "until tuneserve job $(cat job) | grep paused; do sleep 1; done",
+        "tuneserve jobs",
+        "tuneserve resume $(cat job)",
+        "tuneserve logs -f $(cat job) | tail -n 2",
+        "tuneserve job $(cat job)",
+    ),
+    "Back to the first model": ("tuneserve promote $(cat first)", "tuneserve models"),
+    "Pictures of one's own": (
+        "ls pets pets/cat",
+        "tuneserve datasets check pets",
+        "tuneserve datasets add pets pets",
+        "tuneserve datasets list",
+        "tuneserve datasets show pets",
+        "tuneserve train --dataset pets --network squeezenet1_1 --weights random --epochs 2 --wait",
+    ),
+    "From a script": (
+        "tuneserve models | cut -f 1,5",
+        "tuneserve jobs --json | python3 -c 'import json, sys; print(len(json.load(sys.stdin)), \"jobs\")'",
+    ),
+    "What is wrong is told": (
+        "tuneserve train --dataset mnits",
+        "tuneserve predict job",
+        "tuneserve job job_0",
+        "tuneserve jobs --url http://127.0.0.1:1",
+        "TUNESERVE_PORT=abc tuneserve up",
+    ),
+    "Keys": (
+        "tuneserve keys add me --scope admin > key",
+        "tuneserve jobs",
+        "export TUNESERVE_API_KEY=$(cat key); tuneserve keys list",
+    ),
+}
+
+
+def main() -> None:
+    HOME.mkdir()
+    programs = Programs(HOME / "tuneserve-data")
+    programs.data_dir.mkdir()
+    for name in ("TUNESERVE_WARM_TRAINER", "TUNESERVE_BEAT_S", "TUNESERVE_LEASE_S"):  # for tests that kill
+        del programs.environment[name]
+    try:
+        programs.start("service")
+        programs.start("worker")
+        furnish(HOME)
+        parts = [part(programs, title, lines) for title, lines in SESSION.items()]
+    finally:
+        programs.stop()
+        shutil.rmtree(HOME)
+    PAGE.write_text("\n".join((HEAD, *parts)))
+
+
+def furnish(home: Path) -> None:
+    """The command itself, and the pictures that the session asks about."""
+    command = home / "bin" / "tuneserve"
+    command.parent.mkdir()
+    command.write_text(f"#!{sys.executable}\nfrom tuneserve.cli.main import main\nmain()\n")
+    command.chmod(0o755)
+    (home / "digits").symlink_to(DIGITS)
+    for name, data in pets("cat", "dog", each=20).items():
+        file = home / "pets" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(data)
+    (home / "pets" / "cat" / "notes.txt").write_text("not an image")
+
+
+def part(programs: Programs, title: str, lines: tuple[str, ...]) -> str:
+    shown = [f"$ {line}\n{ran(programs, line)}" for line in lines]
+    if title.startswith("Train"):
+        (HOME / "first").write_text(str(programs.jobs()[0]["model_id"]))
+    return f"## {title}\n\n```console\n{''.join(shown)}```\n"
+
+
+def ran(programs: Programs, line: str) -> str:
+    """What it printed, with its exit code where that is not 0."""
+    person = environment_of_a_person({"NO_COLOR": "1", "TERM": "dumb", "TUNESERVE_URL": programs.url})
+    environment = person | {"PATH": f"{HOME / 'bin'}:{person['PATH']}"}
+    words = ["bash", "-c", line]
+    if "tuneserve train" in line:
+        ended = subprocess.run(words, cwd=HOME, env=environment, capture_output=True, text=True, check=False)
+        code, shown = ended.returncode, ended.stdout + ended.stderr
+    else:
+        code, shown = run_at_terminal(words, COLUMNS, HOME, environment)
+    told = "\n".join(row.rstrip() for row in shown.splitlines()) + "\n" if shown else ""
+    return told + (f"(exit code {code})\n" if code else "")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,105 @@
+"""tuneserve.cli.datasets: one's own photos, as a person sends them and reads what is wrong with them."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from core.settings import Settings
+from tests.support.datafiles import zipped
+from tests.support.setfiles import pets
+from tuneserve.cli import datasets, main
+from tuneserve.client import ServiceError
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """A folder with two classes, an empty one, a hidden folder and a file that is no image."""
+    folder = tmp_path / "photos"
+    for name, data in pets("cat", "dog").items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data)
+    (folder / "fox").mkdir()
+    (folder / ".git").mkdir()
+    (folder / ".git" / "HEAD").write_text("main")
+    (folder / "cat" / "notes.txt").write_text("meow")
+    return folder
+
+
+def typed(*words: object) -> Result:
+    return CliRunner().invoke(main.app, ["datasets", *(str(word) for word in words)])
+
+
+def test_a_folder_is_sent_and_every_problem_told(photos: Path, live: str) -> None:
+    answer = typed("add", "pets", photos, "--url", live)
+    assert answer.exit_code == 0, answer.output
+    assert "pets version 1: 6 images, 2 problems" in answer.output
+    assert {line.split(": ")[1] for line in answer.stderr.splitlines()} == {"cat/notes.txt", "fox"}
+
+
+def test_a_zip_is_sent_as_it_is_and_can_be_looked_at(tmp_path: Path, live: str) -> None:
+    (tmp_path / "pets.zip").write_bytes(zipped(pets("cat", "dog")))
+    sent = json.loads(typed("add", "pets", tmp_path / "pets.zip", "--json", "--url", live).stdout)
+    assert json.loads(typed("show", "pets", "--json", "--url", live).stdout) == sent
+    assert "dog" in typed("show", "pets", "--url", live).output
+
+
+def test_the_name_is_taken_until_it_may_be_replaced(photos: Path, live: str) -> None:
+    typed("add", "pets", photos, "--url", live)
+    refusal = typed("add", "pets", photos, "--url", live)
+    assert isinstance(refusal.exception, ServiceError)
+    assert "replace=true" in str(refusal.exception)
+    assert "version 2" in typed("add", "pets", photos, "--replace", "--url", live).output
+
+
+def test_what_cannot_be_used_is_told_file_by_file(photos: Path, live: str) -> None:
+    for file in (photos / "dog").iterdir():
+        file.write_bytes(b"none")
+    refusal = typed("add", "pets", photos, "--url", live)
+    assert refusal.exit_code == 1
+    assert "error: dog: The class holds no image" in refusal.stderr
+    assert "warning: dog/1.png: This is not an image" in refusal.stderr
+
+
+def test_of_a_built_in_one_what_is_known_is_shown(live: str) -> None:
+    assert "70000" in typed("show", "mnist", "--url", live).output
+    assert json.loads(typed("show", "mnist", "--json", "--url", live).stdout)["classes"] == 10
+
+
+def test_all_that_a_recipe_can_name_is_listed(photos: Path, live: str) -> None:
+    typed("add", "pets", photos, "--url", live)
+    shown = typed("list", "--url", live).output
+    assert "built in" in shown
+    assert "pets" in shown
+    assert json.loads(typed("list", "--json", "--url", live).stdout)[-1]["images"] == 6
+
+
+def test_a_large_file_goes_in_pieces_and_leaves_no_upload(
+    photos: Path, live: str, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(datasets, "AT_ONCE_BYTES", 0)
+    assert "version 1: 6 images" in typed("add", "pets", photos, "--url", live).output
+    assert typed("add", "pets", photos, "--url", live).exit_code == 1  # the name is taken
+    assert list((settings.data_dir / "uploads").iterdir()) == []
+
+
+@pytest.mark.parametrize("at_once_bytes", [datasets.AT_ONCE_BYTES, 0], ids=["at once", "in pieces"])
+def test_a_folder_is_checked_and_nothing_kept(
+    photos: Path, live: str, settings: Settings, monkeypatch: pytest.MonkeyPatch, at_once_bytes: int
+) -> None:
+    monkeypatch.setattr(datasets, "AT_ONCE_BYTES", at_once_bytes)
+    answer = typed("check", photos, "--url", live)
+    assert answer.exit_code == 0, answer.output
+    assert "This can be trained on: 6 images, 2 problems" in answer.stdout
+    assert "warning: cat/notes.txt: This is not an image" in answer.stderr
+    assert [list(folder.iterdir()) for folder in settings.data_dir.glob("datasets")] == [[]]
+    assert [list(folder.iterdir()) for folder in settings.data_dir.glob("uploads")] in ([], [[]])
+
+
+def test_what_could_not_be_trained_on_is_told_before_it_is_sent_for_good(photos: Path, live: str) -> None:
+    for file in (photos / "dog").iterdir():
+        file.write_bytes(b"none")
+    refusal = typed("check", photos, "--url", live)
+    assert refusal.exit_code == 1
+    assert "error: dog: The class holds no image" in refusal.stderr

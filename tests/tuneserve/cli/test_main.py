@@ -1,0 +1,404 @@
+"""tuneserve.cli.main: what a person types and reads."""
+
+import json
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from sqlalchemy.orm import Session
+from typer.testing import CliRunner, Result
+
+from core.db.database import Database
+from core.db.tables import Job, Model, Worker
+from core.errors import Killed
+from core.repositories import job_control, jobs
+from core.repositories.jobs import Claim
+from core.settings import Settings
+from tests.conftest import DIGIT_FILES, NOW
+from tests.support.terminal import at_terminal, refused
+from tuneserve import types
+from tuneserve.cli import main
+from tuneserve.client import Client
+
+Enqueue = Callable[..., Job]
+Claimed = Callable[..., Claim]
+Published = Callable[..., Model]
+Serve = Callable[[], str]
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    return settings.model_copy(update={"beat_s": 3600.0})
+
+
+@pytest.fixture
+def serve(request: pytest.FixtureRequest) -> Serve:
+    """Starts the service when the test has made its rows; its URL."""
+    return lambda: str(request.getfixturevalue("live"))
+
+
+def typed(*words: object) -> Result:
+    return CliRunner().invoke(main.app, [str(word) for word in words])
+
+
+def run_main(monkeypatch: pytest.MonkeyPatch, *words: str) -> int | str | None:
+    """As the program that people start; its exit code."""
+    monkeypatch.setattr(sys, "argv", ["tuneserve", *words])
+    with pytest.raises(SystemExit) as leaving:
+        main.main()
+    return leaving.value.code
+
+
+def leaves(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """The words of every command."""
+    for name, inner in getattr(command, "commands", {}).items():
+        yield from leaves(inner, (*path, name))
+    if not hasattr(command, "commands"):
+        yield path
+
+
+def test_every_help_has_an_example() -> None:
+    commands = list(leaves(typer.main.get_command(main.app)))
+    assert ("datasets", "add") in commands
+    assert [words for words in commands if "Example: tuneserve" not in typed(*words, "--help").output] == []
+
+
+def test_every_command_has_a_help() -> None:
+    listed = typed("--help").output
+    for command in [
+        "demo",
+        "up",
+        "serve",
+        "worker",
+        "train",
+        "jobs",
+        "job",
+        "cancel",
+        "pause",
+        "resume",
+        "retry",
+        "logs",
+        "promote",
+        "models",
+        "predict",
+        "doctor",
+    ]:
+        assert command in listed
+        assert typed(command, "--help").exit_code == 0
+
+
+def test_a_service_that_is_not_there_is_one_line_and_exit_code_1(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_main(monkeypatch, "jobs", "--url", "http://127.0.0.1:1") == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.count("\n") == 1
+    assert "No service answers at http://127.0.0.1:1" in err
+    assert "tuneserve up" in err
+
+
+def test_a_refusal_is_one_line_and_exit_code_1(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_main(monkeypatch, "train", "--network", "resnet5O", "--url", serve()) == 1
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert "did you mean resnet50" in err
+
+
+def test_words_in_brackets_in_an_error_are_shown(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fails() -> None:
+        raise OSError("[Errno 28] No space left: '/data/[red]'")
+
+    monkeypatch.setattr(main, "app", fails)
+    with pytest.raises(SystemExit):
+        main.main()
+    assert "[Errno 28] No space left: '/data/[red]'" in capsys.readouterr().err
+
+
+def test_a_detached_job_prints_its_id_and_has_the_recipe(serve: Serve) -> None:
+    url = serve()
+    more = json.dumps({"seed": 5, "dataset": "mnist"})
+    result = typed("train", "--dataset", "digits", "--epochs", 2, "--recipe", more, "--detach", "--url", url)
+    assert result.exit_code == 0
+    (job,) = json.loads(typed("jobs", "--json", "--url", url).output)
+    assert result.output.strip() == job["id"]
+    recipe = job["recipe"]
+    assert (recipe["dataset"], recipe["epochs"], recipe["seed"], recipe["network"]) == ("digits", 2, 5, "resnet50")
+
+
+@pytest.mark.parametrize("recipe", ["{", "[]", "7"])
+def test_a_recipe_that_is_no_object_is_refused_before_anything_is_sent(recipe: str) -> None:
+    result = typed("train", "--recipe", recipe, "--url", "http://127.0.0.1:1")
+    assert result.exit_code == 2
+    assert "--recipe" in result.output
+
+
+@pytest.mark.parametrize("words", [["--epochs", "0"], ["--epochs", "x"], ["--batch-size", "0"], ["--nothing"]])
+def test_options_that_mean_nothing_are_refused(words: list[str]) -> None:
+    assert typed("train", *words, "--url", "http://127.0.0.1:1").exit_code == 2
+
+
+@pytest.fixture
+def train(serve: Serve, db: Database, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """`tuneserve train` beside a worker that takes the job once it is posted, and ends it so."""
+
+    def run(end: Callable[[Session, Claim], None], *words: str) -> Result:
+        def work() -> None:
+            with db.write() as session:
+                jobs.register(session, Worker(id="worker_a", host="here", pid=1, started_at=NOW, beat_at=NOW))
+            with db.write() as session:
+                claim = jobs.claim(session, "worker_a", NOW)
+                assert claim is not None
+            with db.write() as session:
+                end(session, claim)
+
+        def post(client: Client, recipe: dict[str, Any]) -> types.Job:
+            job = posts(client, recipe)
+            worker.start()
+            return job
+
+        posts, worker = Client.train, threading.Thread(target=work)
+        monkeypatch.setattr(Client, "train", post)
+        result = typed("train", "--dataset", "digits", *words, "--url", serve())
+        worker.join()
+        return result
+
+    return run
+
+
+def fail(session: Session, claim: Claim) -> None:
+    jobs.fail(session, claim, jobs.describe(Killed("By SIGKILL.")), NOW)
+
+
+def be_cancelled(session: Session, claim: Claim) -> None:
+    job_control.cancel(session, claim.job_id, NOW)
+    jobs.cancelled(session, claim, NOW)
+
+
+@pytest.mark.parametrize("how", ["--follow", "--wait"])
+def test_a_job_that_succeeds_ends_with_exit_code_0(
+    train: Callable[..., Result], published: Published, how: str
+) -> None:
+    model, figures = published(), {"metrics": {"test_accuracy": 0.98}, "timing": {"train_s": 5.0, "total_s": 7.0}}
+    result = train(lambda session, claim: jobs.succeed(session, claim, model.id, NOW, **figures), how)
+    assert (result.exit_code, result.exception) == (0, None)
+    assert "test accuracy 98.00%, trained in 5.0 s (7.0 s in all)" in result.output
+
+
+@pytest.mark.parametrize("how", ["--follow", "--wait"])
+@pytest.mark.parametrize(("end", "told"), [(fail, "failed: killed: By SIGKILL."), (be_cancelled, "cancelled")])
+def test_a_job_that_makes_no_model_ends_with_exit_code_1(
+    train: Callable[..., Result], end: Callable[[Session, Claim], None], told: str, how: str
+) -> None:
+    result = train(end, how)
+    assert result.exit_code == 1
+    assert told in result.output
+
+
+def test_waiting_shows_the_result_alone(train: Callable[..., Result], serve: Serve) -> None:
+    result = train(be_cancelled, "--wait")
+    (job,) = json.loads(typed("jobs", "--json", "--url", serve()).output)
+    assert result.output == f"{job['id']}  cancelled\n"
+
+
+def test_waiting_and_not_waiting_at_once_is_refused() -> None:
+    assert typed("train", "--wait", "--detach", "--url", "http://127.0.0.1:1").exit_code == 2
+
+
+def test_jobs_are_listed_for_people(
+    serve: Serve, db: Database, claimed: Claimed, enqueue: Enqueue, published: Published
+) -> None:
+    claim, waiting = claimed(dataset="digits"), enqueue(at=NOW + 1)
+    with db.write() as session:
+        jobs.succeed(session, claim, published().id, NOW, metrics={"test_accuracy": 0.9876})
+    url = serve()
+    rows = typed("jobs", "--url", url).output.splitlines()
+    (done,) = (row for row in rows if claim.job_id in row)
+    assert all(word in done for word in ("succeeded", "digits", "resnet50", "98.76%"))
+    assert any(waiting.id in row and "queued" in row and "%" not in row for row in rows)
+
+
+def test_one_job_is_shown_and_cancelled(serve: Serve, enqueue: Enqueue) -> None:
+    job, url = enqueue(), serve()
+    assert typed("job", job.id, "--url", url).output.strip() == f"{job.id}  queued"
+    assert typed("cancel", job.id, "--url", url).output.strip() == "cancelled"
+    assert json.loads(typed("job", job.id, "--json", "--url", url).output)["status"] == "cancelled"
+
+
+def test_a_failure_is_shown_with_all_its_brackets(serve: Serve, db: Database, claimed: Claimed) -> None:
+    claim = claimed()
+    error = {"code": "disk_full", "message": "[Errno 28] in [/red]", "hint": "[x]", "traceback_tail": ""}
+    with db.write() as session:
+        jobs.fail(session, claim, error, NOW)
+    shown = typed("job", claim.job_id, "--url", serve()).output
+    assert "disk_full: [Errno 28] in [/red]\n[x]" in shown
+
+
+def test_models_are_listed_for_people(serve: Serve, published: Published) -> None:
+    model, url = published(accuracy=0.5), serve()
+    rows = typed("models", "--url", url).output
+    assert all(word in rows for word in (model.id, "digits", "50.00%", "best, latest, serving"))
+    assert [one["id"] for one in json.loads(typed("models", "--json", "--url", url).output)] == [model.id]
+
+
+def test_images_are_answered_line_by_line(serve: Serve, published: Published) -> None:
+    published()
+    result = typed("predict", DIGIT_FILES[7], DIGIT_FILES[2], "--top-k", 2, "--url", serve())
+    assert result.exit_code == 0
+    seven, two = result.output.splitlines()
+    assert seven.startswith(f"{DIGIT_FILES[7]}: 7 0.")
+    assert two.startswith(f"{DIGIT_FILES[2]}: 2 0.")
+    assert seven.count("(") == 1
+
+
+def test_an_image_that_cannot_be_read_is_told_and_the_others_answered(
+    serve: Serve, published: Published, tmp_path: Path
+) -> None:
+    published()
+    bad = tmp_path / "[b]ad.png"
+    bad.write_bytes(b"no image")
+    result = typed("predict", bad, DIGIT_FILES[7], "--url", serve())
+    assert result.exit_code == 1
+    told, seven = result.output.splitlines()
+    assert told.startswith(f"{bad}: error: This is not an image")
+    assert ": 7 0." in seven
+
+
+def test_a_single_image_that_cannot_be_read_is_named_too(
+    serve: Serve,
+    published: Published,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    published()
+    bad = tmp_path / "bad.png"
+    bad.write_bytes(b"no image")
+    assert run_main(monkeypatch, "predict", str(bad), "--url", serve()) == 1
+    assert f"{bad}: This is not an image" in capsys.readouterr().err.replace("\n", "")
+
+
+def test_a_file_that_is_not_there_is_refused_before_anything_is_sent(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_main(monkeypatch, "predict", "nothing.png", "--url", "http://127.0.0.1:1") == 1
+    assert "No such file or directory: 'nothing.png'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("command", "module"), [("serve", "service"), ("worker", "worker")])
+def test_a_single_program_takes_the_place_of_the_command(
+    command: str, module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    called: list[tuple[list[str], dict[str, str]]] = []
+    monkeypatch.setattr(os, "execve", lambda _, words, environment: called.append((words, environment)))
+    typed(command, "--data-dir", tmp_path)
+    ((words, environment),) = called
+    assert words == [sys.executable, "-m", module]
+    assert environment["TUNESERVE_DATA_DIR"] == str(tmp_path)
+    assert environment["PATH"] == os.environ["PATH"]
+
+
+def test_a_job_is_paused_resumed_cancelled_and_tried_again(serve: Serve, enqueue: Enqueue) -> None:
+    job, url = enqueue(), serve()
+    said = [typed(verb, job.id, "--url", url).output.strip() for verb in ("pause", "resume", "cancel")]
+    assert said == ["paused", "queued", "cancelled"]
+    again = typed("retry", job.id, "--url", url).output.strip()
+    assert again.startswith("job_")
+    assert again != job.id
+
+
+def test_a_running_job_is_told_to_be_pausing_until_it_rests(serve: Serve, claimed: Claimed) -> None:
+    job_id = claimed().job_id
+    assert typed("pause", job_id, "--url", serve()).output.strip() == "pausing"
+
+
+def test_a_model_is_promoted_and_rolled_back(serve: Serve, published: Published) -> None:
+    first, second, url = published(), published(), serve()
+    assert typed("promote", first.id, "--url", url).output.strip() == f"serving is {first.id}, version 1"
+    assert typed("promote", "latest", "--url", url).output.strip() == f"serving is {second.id}, version 2"
+    assert typed("promote", "latest", "--alias", "mine", "--url", url).exit_code == 0
+
+
+def test_logs_are_followed_to_the_end_of_the_job(
+    serve: Serve, claimed: Claimed, settings: Settings, db: Database
+) -> None:
+    claim = claimed()
+    path = settings.log_path(claim.job_id, claim.attempt)
+    path.parent.mkdir(parents=True)
+    path.write_text("epoch 1\n")
+    url = serve()
+    assert typed("logs", claim.job_id, "--url", url).output == "epoch 1\n"
+
+    def go_on() -> None:
+        path.write_text("epoch 1\nepoch 2\n")
+        with db.write() as session:
+            jobs.fail(session, claim, jobs.describe(Killed("test")), NOW)
+
+    later = threading.Timer(1, go_on)
+    later.start()
+    assert typed("logs", "-f", claim.job_id, "--url", url).output == "epoch 1\nepoch 2\n"
+    later.join()
+
+
+@pytest.mark.parametrize("named", [["-"], []])
+def test_an_image_comes_from_stdin(serve: Serve, published: Published, named: list[str]) -> None:
+    published()
+    words = ["predict", *named, "--url", serve()]
+    answer = CliRunner().invoke(main.app, words, input=DIGIT_FILES[7].read_bytes())
+    assert answer.output.startswith("-: 7 ")
+
+
+def test_nothing_on_stdin_is_told(serve: Serve) -> None:
+    answer = typed("predict", "--url", serve())
+    assert answer.exit_code == 2
+    assert "no image came" in answer.output
+
+
+def test_at_a_terminal_nobody_is_left_waiting_for_an_image() -> None:
+    assert "give image files" in at_terminal("predict", "--url", "http://127.0.0.1:1", exit_code=2)
+
+
+def test_the_services_own_answer_is_printed_as_json(serve: Serve, published: Published, tmp_path: Path) -> None:
+    model, bad = published(), tmp_path / "bad.png"
+    bad.write_bytes(b"no image")
+    answer = typed("predict", DIGIT_FILES[7], bad, "--top-k", 2, "--json", "--url", serve())
+    assert answer.exit_code == 1
+    told = json.loads(answer.output)
+    assert told["model"]["id"] == model.id
+    seven, error = told["predictions"]
+    assert (seven["label"], len(seven["top_k"])) == ("7", 2)
+    assert error["error"]["code"] == "not_an_image"
+
+
+@pytest.mark.parametrize("words", [("up",), ("serve",), ("worker",), ("demo", "--stop")])
+def test_a_wrong_setting_is_one_line_that_names_it(words: tuple[str, ...], tmp_path: Path) -> None:
+    told = refused(*words, TUNESERVE_PREDICT_BATCH="abc", TUNESERVE_DATA_DIR=str(tmp_path), folder=tmp_path)
+    assert told.removeprefix("error: ") == (
+        "TUNESERVE_PREDICT_BATCH is wrong: it should be a valid integer, unable to parse string as an integer. "
+        "Correct it, or unset it, which means 32.\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("TUNESERVE_URL", "http://here:abc", "give TUNESERVE_URL or --url as http://HOST:PORT"),
+        ("TUNESERVE_URL", "here:8000", "give TUNESERVE_URL or --url as http://HOST:PORT"),
+        ("TUNESERVE_API_KEY", "kéy", "TUNESERVE_API_KEY holds signs"),
+    ],
+)
+def test_where_to_ask_and_with_what_is_told_too_when_it_is_wrong(
+    name: str, value: str, told: str, tmp_path: Path
+) -> None:
+    line = refused("jobs", folder=tmp_path, **{name: value})
+    assert told in line
+    assert line.count("\n") == 1

@@ -1,0 +1,109 @@
+"""tuneserve.cli.tables: what a script cuts and what a person copies is whole."""
+
+import io
+import re
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from rich.text import Text
+
+from core.db.tables import Job, Model
+from tests.support.datafiles import zipped
+from tests.support.setfiles import pets
+from tests.support.terminal import at_terminal, piped
+from tuneserve.cli.tables import print_table
+from tuneserve.client import Client
+
+BOX = re.compile("[\u2500-\u257f]")
+COLOUR = re.compile(r"\x1b\[(?:\d+;)*(?:3|4|9|10)[0-8]")  # of the writing or behind it; bold is none
+LONG = "a-name-that-alone-is-longer-than-half-of-a-terminal-of-eighty-columns"
+
+
+@pytest.fixture
+def furnished(
+    live: str, enqueue: Callable[..., Job], published: Callable[..., Model], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Client]:
+    """A service with one of each that can be listed; a key comes last, since the service asks for it from then on."""
+    enqueue(network="efficientnet_v2_s", dataset="fashion_mnist")
+    published(dataset=LONG)
+    archive = tmp_path_factory.mktemp("sent") / "pets.zip"
+    archive.write_bytes(zipped(pets("cat", "dog")))
+    with Client(live) as open_to_all:
+        open_to_all.add_dataset(LONG[:63], archive)
+        secret = open_to_all.add_key(LONG, ["admin"])["key"]
+    with Client(live, secret) as client:
+        yield client
+
+
+def listed(client: Client, *words: str) -> list[list[str]]:
+    output = piped(*words, TUNESERVE_URL=client.url, TUNESERVE_API_KEY=_key(client))
+    assert not BOX.search(output)
+    assert "\x1b" not in output
+    return [line.split("\t") for line in output.splitlines()]
+
+
+def _key(client: Client) -> str:
+    return client._http.headers["authorization"].removeprefix("Bearer ")
+
+
+def test_what_is_listed_into_a_pipe_is_whole_and_parted_by_tabs(furnished: Client) -> None:
+    (job,), (model,), (key,) = furnished.jobs(), furnished.models(), furnished.keys()
+    assert listed(furnished, "jobs") == [
+        ["job", "status", "dataset", "network", "test accuracy"],
+        [job["id"], "queued", "fashion_mnist", "efficientnet_v2_s", ""],
+    ]
+    header, row = listed(furnished, "models")
+    assert header == ["model", "version", "dataset", "network", "test accuracy", "aliases"]
+    assert (row[0], row[2], row[-1]) == (model["id"], LONG, "best, latest, serving")
+    assert listed(furnished, "keys", "list")[1][:3] == [key["id"], LONG, "admin"]
+    assert [LONG[:63], "uploaded", "1", "2", "6"] in listed(furnished, "datasets", "list")
+
+
+@pytest.mark.parametrize("columns", [80, 20])
+def test_at_a_terminal_there_is_a_table_with_whole_ids(enqueue: Callable[..., Job], live: str, columns: int) -> None:
+    job = enqueue(network="efficientnet_v2_s", dataset="fashion_mnist")
+    shown = at_terminal("jobs", "--url", live, columns=columns)
+    assert BOX.search(shown)
+    assert job.id in shown
+
+
+def test_no_color_leaves_no_colour_at_a_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TUNESERVE_DATA_DIR", str(tmp_path))
+    assert COLOUR.search(at_terminal("doctor"))
+    assert not COLOUR.search(at_terminal("doctor", NO_COLOR="1"))
+
+
+def test_completion_is_a_script_that_is_printed() -> None:
+    assert "COMP_WORDS" in piped("--show-completion", SHELL="/bin/bash")
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def printed(file: io.StringIO, *rows: Sequence[str | Text]) -> str:
+    print_table(Console(file=file, width=30, color_system=None), ("name", "words"), rows)
+    return file.getvalue()
+
+
+def test_a_name_is_whole_where_the_other_cells_have_to_break() -> None:
+    shown = printed(Terminal(), ("a name of twenty-five signs", "some words beside it that take many lines"))
+    assert "a name of twenty-five signs" in shown
+    assert "\u2026" not in shown
+
+
+def test_a_cell_is_shown_as_it_is_with_brackets() -> None:
+    assert "[red]" in printed(Terminal(), ("[red]", "x"))
+    assert printed(io.StringIO(), ("[red]", Text("ok", "green"))) == "name\twords\n[red]\tok\n"
+
+
+def test_tabs_and_new_lines_in_a_cell_part_nothing() -> None:
+    assert printed(io.StringIO(), ("a\tb", "c\nd\r\n")) == "name\twords\na b\tc d  \n"
+
+
+def test_a_list_of_nothing_is_its_header() -> None:
+    assert printed(io.StringIO()) == "name\twords\n"
+    assert "words" in printed(Terminal())

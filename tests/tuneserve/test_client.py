@@ -1,0 +1,195 @@
+"""tuneserve.client: the client of the service, against the real service on a socket."""
+
+import contextlib
+import http.server
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from core.db.database import Database
+from core.db.tables import Job, Model
+from core.repositories import job_control
+from core.settings import Settings
+from tests.conftest import DIGIT_FILES, NOW
+from tuneserve import client as api
+from tuneserve import types
+from tuneserve.client import Client, ServiceError, ServiceUnreachable
+
+Enqueue = Callable[..., Job]
+Published = Callable[..., Model]
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    return settings.model_copy(update={"beat_s": 3600.0})
+
+
+@pytest.fixture
+def client(live: str) -> Iterator[Client]:
+    with Client(live) as connected:
+        yield connected
+
+
+@contextlib.contextmanager
+def broken_server(status: int, body: bytes) -> Iterator[str]:
+    """Something that answers, and is not our service."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def nobody() -> Iterator[str]:
+    """A port at which nothing listens, and nothing else will."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{held.getsockname()[1]}"
+
+
+def test_a_job_is_posted_listed_shown_and_cancelled(client: Client) -> None:
+    job = client.train({"dataset": "digits"})
+    assert client.job(job["id"]) == job
+    assert [one["id"] for one in client.jobs()] == [job["id"]]
+    assert client.ask_job(job["id"], "cancel")["status"] == "cancelled"
+
+
+def test_models_are_listed_and_found(client: Client, published: Published) -> None:
+    older, newer = published(), published()
+    assert [model["id"] for model in client.models()] == [newer.id, older.id]
+    assert [model["id"] for model in client.models(limit=1)] == [newer.id]
+    assert client.model()["id"] == newer.id
+    assert client.model(older.id)["version"] == 1
+
+
+def test_files_are_sent_and_answered_in_their_order(
+    settings: Settings, published: Published, request: pytest.FixtureRequest
+) -> None:
+    published()
+    with Client(request.getfixturevalue("live")) as client:
+        answer = client.predict(DIGIT_FILES[7], DIGIT_FILES[2], top_k=2)
+    assert [prediction["label"] for prediction in answer["predictions"]] == ["7", "2"]
+    assert [len(prediction["top_k"]) for prediction in answer["predictions"]] == [2, 2]
+
+
+def test_readiness_is_told_even_when_it_fails(client: Client) -> None:
+    assert client.ready()["status"] == "not ready"
+
+
+def test_a_refusal_is_told_in_the_services_own_words(client: Client) -> None:
+    with pytest.raises(ServiceError, match="/epochs: must be 1 to 10000"):
+        client.train({"epochs": 0})
+    with pytest.raises(ServiceError, match="There is no job job_none"):
+        client.job("job_none")
+
+
+def test_following_shows_every_state_until_the_end(
+    client: Client, enqueue: Enqueue, db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(api, "POLL_S", 0.0)
+    job = enqueue()
+    seen = []
+    for state in client.follow(job.id):
+        seen.append(state["status"])
+        if len(seen) == 3:
+            with db.write() as session:
+                job_control.cancel(session, job.id, NOW)
+    assert seen == ["queued", "queued", "queued", "cancelled"]
+
+
+def test_a_service_that_restarts_meanwhile_is_waited_for(
+    client: Client, enqueue: Enqueue, db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(api, "POLL_S", 0.001)
+    job = enqueue()
+    with db.write() as session:
+        job_control.cancel(session, job.id, NOW)
+    real, down = client.job, [True] * 5
+
+    def sometimes(job_id: str, wait_s: float = 0) -> types.Job:
+        if down:
+            down.pop()
+            raise ServiceUnreachable("restarting")
+        return real(job_id, wait_s)
+
+    monkeypatch.setattr(client, "job", sometimes)
+    assert [state["status"] for state in client.follow(job.id)] == ["cancelled"]
+    assert down == []
+
+
+def test_a_service_that_does_not_come_back_is_given_up(nobody: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[float] = []
+    monkeypatch.setattr("tuneserve.client.time.sleep", waited.append)
+    with Client(nobody) as client, pytest.raises(ServiceUnreachable):
+        list(client.follow("job_1"))
+    assert sum(waited) == pytest.approx(60)
+
+
+def test_nothing_at_the_url_is_told_with_what_to_do(nobody: str) -> None:
+    with Client(nobody) as client, pytest.raises(ServiceUnreachable, match="tuneserve up") as error:
+        client.jobs()
+    assert nobody in str(error.value)
+
+
+@pytest.mark.parametrize("body", [b"<h1>Bad Gateway</h1>", b"[]", b'{"message": "x"}', b'"text"'])
+def test_an_error_of_something_else_is_shown_as_it_is(body: bytes) -> None:
+    with broken_server(502, body) as url, Client(url) as client, pytest.raises(ServiceError, match="HTTP 502") as error:
+        client.jobs()
+    assert body.decode() in str(error.value)
+
+
+def test_the_url_comes_from_the_call_then_the_environment_then_the_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Client() as client:
+        assert client.url == "http://127.0.0.1:8000"
+    monkeypatch.setenv("TUNESERVE_URL", "http://there:1/")
+    with Client() as client:
+        assert client.url == "http://there:1"
+    with Client("http://here:2") as client:
+        assert client.url == "http://here:2"
+
+
+def test_a_file_that_is_not_there_is_an_error_of_the_file(tmp_path: Path, nobody: str) -> None:
+    with Client(nobody) as client, pytest.raises(FileNotFoundError):
+        client.predict(tmp_path / "seven.png")
+
+
+def test_a_job_is_waited_for_until_it_has_ended(client: Client, enqueue: Enqueue, db: Database) -> None:
+    job_id = enqueue().id
+
+    def cancel() -> None:
+        with db.write() as session:
+            job_control.cancel(session, job_id, NOW)
+
+    later = threading.Thread(target=cancel)
+    later.start()
+    assert client.wait(job_id)["status"] == "cancelled"
+    later.join()
+
+
+def test_a_job_that_takes_longer_than_it_is_waited_for_is_told(client: Client, enqueue: Enqueue) -> None:
+    with pytest.raises(TimeoutError, match="is queued after 0 s"):
+        client.wait(enqueue().id, timeout_s=0)
+
+
+def test_an_image_is_a_name_or_what_is_in_the_file(request: pytest.FixtureRequest, published: Published) -> None:
+    published()
+    seven = DIGIT_FILES[7]
+    with Client(request.getfixturevalue("live")) as client:
+        answer = client.predict(seven, str(seven), seven.read_bytes(), top_k=1)
+    assert [one["label"] for one in answer["predictions"]] == ["7", "7", "7"]

@@ -1,0 +1,97 @@
+"""tuneserve.types: what type checkers are told is what the service answers."""
+
+import functools
+import json
+import operator
+from datetime import datetime
+from enum import Enum
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
+
+import pytest
+from pydantic import BaseModel
+
+from core.inference import prediction
+from service.api import schemas
+from service.api.routes import api_keys, predict
+from service.datasets import catalog, registry, validation_report
+from tuneserve import types
+
+SAME: dict[type[BaseModel], Any] = {
+    schemas.PhaseView: types.Phase,
+    schemas.JobError: types.JobError,
+    schemas.JobView: types.Job,
+    schemas.ModelView: types.Model,
+    schemas.AliasView: types.Alias,
+    schemas.BatchView: types.Batch,
+    prediction.Candidate: types.Candidate,
+    prediction.Prediction: types.Prediction,
+    predict.Predictions: types.Predictions,
+    validation_report.Problem: types.Problem,
+    registry.DatasetCard: types.DatasetCard,
+    catalog.DatasetSummary: types.DatasetSummary,
+    api_keys.KeyView: types.Key,
+    api_keys.MadeKey: types.MadeKey,
+}
+LEAVES_OUT_NULLS = (prediction.Prediction,)
+OPEN = (validation_report.Problem,)  # its codes grow: no client should rely on having seen them all
+EXAMPLES = Path(str(files("service"))) / "web" / "openapi"
+
+
+def as_json(kind: Any) -> Any:
+    """The type of what JSON makes of it."""
+    if kind in SAME:
+        return SAME[kind]
+    if kind is datetime:
+        return str
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return Literal[tuple(member.value for member in kind)]
+    origin, parts = get_origin(kind), get_args(kind)
+    if not parts or origin is Literal:
+        return kind
+    inner = tuple(map(as_json, parts))
+    return (
+        cast(Any, origin)[inner]
+        if isinstance(origin, type) and origin in (list, dict)
+        else functools.reduce(operator.or_, inner)
+    )
+
+
+def without_null(kind: Any) -> Any:
+    return functools.reduce(operator.or_, [part for part in get_args(kind) if part is not type(None)] or [kind])
+
+
+@pytest.mark.parametrize("theirs", SAME, ids=lambda theirs: theirs.__name__)
+def test_each_shape_has_the_services_fields_with_their_types(theirs: type[BaseModel]) -> None:
+    told, fields = get_type_hints(SAME[theirs]), theirs.model_fields
+    answered = {name: as_json(field.annotation) for name, field in fields.items()}
+    if theirs in LEAVES_OUT_NULLS:
+        answered = {name: without_null(kind) for name, kind in answered.items()}
+    if theirs in OPEN:
+        answered["code"] = str
+    assert told == answered
+
+
+@pytest.mark.parametrize("theirs", SAME, ids=lambda theirs: theirs.__name__)
+def test_a_field_may_be_missing_where_the_service_leaves_nulls_out(theirs: type[BaseModel]) -> None:
+    null = {name for name, field in theirs.model_fields.items() if type(None) in get_args(field.annotation)}
+    assert SAME[theirs].__optional_keys__ == (null if theirs in LEAVES_OUT_NULLS else set())
+
+
+@pytest.mark.parametrize(
+    ("file", "shape"),
+    [
+        ("JobView", types.Job),
+        ("ModelView", types.Model),
+        ("BatchView", types.Batch),
+        ("Predictions", types.Predictions),
+    ],
+)
+def test_the_services_examples_have_these_shapes(file: str, shape: Any) -> None:
+    example = json.loads((EXAMPLES / f"{file}.json").read_text())
+    assert shape.__required_keys__ <= example.keys() <= shape.__annotations__.keys()
+
+
+def test_type_checkers_are_told_that_the_client_has_types() -> None:
+    assert files("tuneserve").joinpath("py.typed").is_file()

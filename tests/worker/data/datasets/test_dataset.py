@@ -1,0 +1,72 @@
+"""worker.data.datasets: data sets by name, and what one must be."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from core.errors import DatasetInvalid
+from core.recipe import DATASETS
+from core.settings import Settings
+from worker.data.datasets import LOADERS, load
+from worker.data.datasets.dataset import Dataset
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (8, 4, 4, 1), np.uint8)
+
+
+@pytest.fixture
+def small() -> Dataset:
+    return Dataset(
+        name="small",
+        style="plain",
+        detail=4,
+        classes=("cat", "dog"),
+        train_images=IMAGES[:6],
+        train_labels=np.array([0, 1, 0, 1, 0, 1]),
+        test_images=IMAGES[6:],
+        test_labels=np.array([0, 1]),
+    )
+
+
+def test_every_data_set_that_a_recipe_may_name_has_a_loader() -> None:
+    assert set(LOADERS) == set(DATASETS)
+
+
+def test_a_data_set_is_loaded_by_its_name(tmp_path: Path) -> None:
+    assert load("digits", Settings(data_dir=tmp_path)).name == "digits"
+
+
+def test_images_without_labels_are_refused(small: Dataset) -> None:
+    with pytest.raises(DatasetInvalid, match="6 train images and 5 labels"):
+        replace(small, train_labels=small.train_labels[:5])
+
+
+@pytest.mark.parametrize("part", ["train", "test"])
+def test_an_empty_part_is_refused(small: Dataset, part: str) -> None:
+    nothing = {f"{part}_images": small.train_images[:0], f"{part}_labels": small.train_labels[:0]}
+    with pytest.raises(DatasetInvalid, match=f"small: 0 {part} images and 0 labels"):
+        replace(small, **nothing)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("label", [-1, 2])
+def test_a_label_that_names_no_class_is_refused(small: Dataset, label: int) -> None:
+    with pytest.raises(DatasetInvalid, match=r"a test label lies outside 0\.\.1"):
+        replace(small, test_labels=np.array([0, label]))
+
+
+def test_the_same_data_has_the_same_digest(small: Dataset) -> None:
+    assert small.digest == replace(small, name="other name", train_images=IMAGES[:6].copy()).digest
+    assert len(small.digest) == 64
+
+
+def test_every_change_of_the_data_changes_the_digest(small: Dataset) -> None:
+    image = IMAGES[6:].copy()
+    image[0, 0, 0, 0] ^= 1
+    changed = (
+        replace(small, test_images=image),
+        replace(small, train_labels=small.train_labels[::-1].copy()),
+        replace(small, classes=("dog", "cat")),
+        replace(small, train_images=IMAGES[:6].reshape(6, 2, 8, 1)),
+    )
+    assert len({small.digest, *(data.digest for data in changed)}) == 5

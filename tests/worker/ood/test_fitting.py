@@ -1,0 +1,253 @@
+"""worker.ood.fitting and core.inference.ood_score: a network's own images are familiar, others strange."""
+
+import dataclasses
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from onnx import TensorProto
+from torch import Tensor, nn
+
+from core.artifacts.manifest import from_tensors, to_tensors
+from core.imaging.preparation import Preparation, decode, prepare
+from core.inference.network import Prepare, ServingGraph, build, from_arrays, take_head, to_arrays
+from core.inference.ood_score import Detector, Familiarity, load_familiarity
+from core.settings import Settings
+from tests.conftest import DIGIT_FILES
+from worker.data.datasets import load
+from worker.data.splits import Part, Splits, split
+from worker.ood import detector_training as teaching
+from worker.ood.detector_training import teach
+from worker.ood.fitting import ABSTAINED, Seen, abstained, distance, fit, fit_seen, look, threshold
+from worker.ood.synthetic_strokes import glyphs
+from worker.publishing.onnx_export import export
+from worker.publishing.publish import STRANGENESS_TOLERANCE
+from worker.publishing.quantization import quantize
+
+PREPARATION = Preparation(
+    style="digit", height=28, width=28, channels=1, image_size=24, mean=(0.1, 0.1, 0.1), std=(0.3, 0.3, 0.3)
+)
+
+
+@pytest.fixture(scope="module")
+def splits() -> Splits:
+    return split(load("digits", Settings()), None, 0.2, seed=0)
+
+
+@pytest.fixture(scope="module")
+def network(splits: Splits) -> nn.Sequential:
+    """A tiny one that has learnt the real digits well enough to have an opinion."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        body = nn.Sequential(nn.Conv2d(3, 16, 5, stride=2), nn.ReLU(), nn.Conv2d(16, 32, 3, stride=2), nn.ReLU())
+        made = nn.Sequential(body, nn.AdaptiveAvgPool2d(3), nn.Flatten(), nn.Linear(288, 10))
+        values, labels = Prepare(PREPARATION)(splits.train.some(range(len(splits.train)))), splits.train.labels
+        optimizer = torch.optim.Adam(made.parameters(), 3e-3)
+        for _ in range(5):
+            for chosen in torch.split(torch.randperm(len(labels)), 64):
+                optimizer.zero_grad()
+                torch.autograd.backward(nn.functional.cross_entropy(made(values[chosen]), labels[chosen]))
+                optimizer.step()
+    made.eval()
+    return made
+
+
+@pytest.fixture(scope="module")
+def familiarity(network: nn.Sequential, splits: Splits) -> Familiarity:
+    fitted = fit(network, Prepare(PREPARATION), splits, flop_per_image=1e6).familiarity
+    assert fitted is not None
+    return fitted
+
+
+@pytest.fixture(scope="module")
+def noise() -> Tensor:
+    return torch.randint(0, 256, (100, 28, 28, 1), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture(scope="module")
+def detector(splits: Splits) -> Detector:
+    """One that was taught for a moment."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(teaching, "STEPS", 80)
+        patch.setattr(teaching, "OUTLIERS", 1_000)
+        return teach(splits.train, "0123456789", seed=0)
+
+
+@pytest.fixture(scope="module")
+def with_detector(network: nn.Sequential, splits: Splits, detector: Detector) -> Familiarity:
+    fitted = fit(network, Prepare(PREPARATION), splits, flop_per_image=1e6, detector=detector)
+    assert "detector" in fitted.record["method"]
+    assert fitted.familiarity is not None
+    return fitted.familiarity
+
+
+@pytest.fixture(scope="module")
+def signs() -> Tensor:
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        return (glyphs(200) * 255).byte()[..., None]
+
+
+@torch.inference_mode()
+def strangeness(network: nn.Sequential, familiarity: Familiarity, images: Tensor) -> Tensor:
+    whole = nn.Sequential(*network)  # of its own, since its head is taken; the weights are shared
+    return torch.as_tensor(ServingGraph(PREPARATION, whole, familiarity)(images)[1])
+
+
+def test_new_digits_are_familiar(network: nn.Sequential, familiarity: Familiarity, splits: Splits) -> None:
+    digits = splits.test.some(range(len(splits.test)))
+    assert (strangeness(network, familiarity, digits) > 1).double().mean() < 0.03
+
+
+def test_people_s_sharper_digits_are_familiar_to_a_network_of_enlarged_ones(
+    network: nn.Sequential, familiarity: Familiarity, splits: Splits, noise: Tensor
+) -> None:
+    drawn = [prepare(decode(file.read_bytes(), 10**6), PREPARATION).pixels for file in DIGIT_FILES]
+    digits = torch.from_numpy(np.stack(drawn))
+    without_texture = fit(network, Prepare(PREPARATION), splits, 1e6, enlarged=True).familiarity
+    assert without_texture is not None
+    assert (strangeness(network, without_texture, digits) > 1).sum() <= 1
+    assert (strangeness(network, familiarity, digits) > 1).sum() >= 5
+    assert (strangeness(network, without_texture, noise) > 1).double().mean() > 0.9
+
+
+def test_noise_inverted_digits_and_digits_in_pieces_are_strange(
+    network: nn.Sequential, familiarity: Familiarity, splits: Splits, noise: Tensor
+) -> None:
+    digits = splits.test.some(range(len(splits.test)))
+    tiles = digits.reshape(-1, 4, 7, 4, 7, 1)
+    pieces = tiles[:, [2, 0, 3, 1]][:, :, :, [1, 3, 0, 2]].reshape(digits.shape)
+    for foreign, least in ((noise, 1.0), (255 - digits, 1.0), (pieces, 0.8)):
+        assert (strangeness(network, familiarity, foreign) > 1).double().mean() >= least
+
+
+def test_with_a_detector_signs_are_strange_and_new_digits_are_not(
+    network: nn.Sequential, with_detector: Familiarity, splits: Splits, signs: Tensor
+) -> None:
+    digits = splits.test.some(range(len(splits.test)))
+    assert (strangeness(network, with_detector, signs) > 1).double().mean() > 0.9
+    assert (strangeness(network, with_detector, digits) > 1).double().mean() < 0.03
+
+
+def test_with_a_detector_no_term_excuses_another(with_detector: Familiarity) -> None:
+    one_sided = with_detector.usual + torch.tensor([[0, 0, 0, 5.0], [-100, -100, -100, 5.0]]) / with_detector.weights
+    first, second = with_detector.combine(one_sided)
+    assert first == pytest.approx(5)
+    assert first == second
+    assert with_detector.combine(with_detector.usual[None]).item() == 0
+
+
+def test_in_int8_a_detector_finds_the_same_strange(
+    network: nn.Sequential, with_detector: Familiarity, splits: Splits, signs: Tensor
+) -> None:
+    graph, _ = export(network, PREPARATION, splits.test.some(range(32)), with_detector)
+    int8 = quantize(graph, splits.train.some(range(64)).numpy())
+    kernels = [weights for weights in onnx.load_from_string(int8).graph.initializer if len(weights.dims) == 4]
+    assert [kernel.data_type for kernel in kernels if "detector" in kernel.name] == [TensorProto.INT8] * 4
+    assert [kernel.data_type for kernel in kernels if "look" in kernel.name] == [TensorProto.FLOAT]
+    strange = (strangeness(network, with_detector, signs) > 1).numpy()
+    (served,) = onnxruntime.InferenceSession(int8).run(["strangeness"], {"images": signs.numpy()})
+    assert ((np.asarray(served) > 1) == strange).mean() > 0.95
+
+
+def test_it_tells_what_it_was_fitted_on(network: nn.Sequential, splits: Splits) -> None:
+    record = fit(network, Prepare(PREPARATION), splits, flop_per_image=1e6).record
+    assert record["fitted_on"] == f"{len(splits.train)} training and {len(splits.validation)} validation images"
+    assert record["threshold"] == 1.0
+
+
+def test_the_shares_beyond_a_limit_are_told(network: nn.Sequential, familiarity: Familiarity, splits: Splits) -> None:
+    validation, test = (
+        strangeness(network, familiarity, part.some(range(len(part)))) for part in (splits.validation, splits.test)
+    )
+    told = abstained(validation, test, limit=1.0)
+    assert told["validation_abstained"] == pytest.approx(ABSTAINED, abs=0.01)
+    assert told["test_abstained"] == pytest.approx((test > 1).double().mean().item())
+    assert told["test_images"] == len(splits.test)
+    assert abstained(validation, test, limit=1e9)["test_abstained"] == 0
+
+
+def test_the_network_stays_whole(network: nn.Sequential, familiarity: Familiarity) -> None:
+    assert isinstance(network[-1], nn.Linear)
+
+
+def test_with_hardly_any_validation_images_there_is_none(network: nn.Sequential, splits: Splits) -> None:
+    few = Part(splits.validation.some(range(9)), splits.validation.labels[:9])
+    fitted = fit(network, Prepare(PREPARATION), dataclasses.replace(splits, validation=few), 1e6)
+    assert fitted.familiarity is None
+    assert "9 validation images" in fitted.record["reason"]
+
+
+def test_squeezenet_has_none_and_loses_nothing(splits: Splits) -> None:
+    network = build("squeezenet1_1", 10)
+    names = list(network.state_dict())
+    assert "not linear" in fit(network, Prepare(PREPARATION), splits, 1e6).record["reason"]
+    assert take_head(network) is None
+    assert list(network.state_dict()) == names
+
+
+@pytest.mark.parametrize("name", ["familiarity", "with_detector"])
+def test_it_is_the_same_when_it_was_written_and_read(
+    network: nn.Sequential, name: str, noise: Tensor, request: pytest.FixtureRequest
+) -> None:
+    fitted = request.getfixturevalue(name)
+    again = load_familiarity(from_arrays(to_tensors(from_tensors(to_arrays(fitted)))))
+    assert torch.equal(strangeness(network, again, noise), strangeness(network, fitted, noise))
+
+
+@pytest.mark.parametrize("name", ["familiarity", "with_detector"])
+def test_the_exported_graph_finds_the_same_strange(
+    network: nn.Sequential, name: str, splits: Splits, noise: Tensor, request: pytest.FixtureRequest
+) -> None:
+    familiarity = request.getfixturevalue(name)
+    onnx, record = export(network, PREPARATION, splits.test.some(range(32)), familiarity)
+    assert record["strangeness_largest_difference"] < STRANGENESS_TOLERANCE
+    session = onnxruntime.InferenceSession(onnx, providers=["CPUExecutionProvider"])
+    (served,) = session.run(["strangeness"], {"images": noise.numpy()})
+    torch.testing.assert_close(torch.from_numpy(served), strangeness(network, familiarity, noise), rtol=1e-3, atol=1e-2)
+
+
+@pytest.mark.parametrize("count", [10, 50, 199, 200, 5_000])
+def test_few_of_those_that_come_later_lie_above_the_threshold(count: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    later = torch.randn(20_000, generator=generator)
+    above = [(later > threshold(torch.randn(count, generator=generator))).double().mean().item() for _ in range(20)]
+    assert sum(above) / len(above) < 2 * ABSTAINED
+
+
+def seen(features: Tensor, labels: Tensor) -> Seen:
+    return Seen(features[:, :3].repeat(1, 4), features, features[:, :2], labels)
+
+
+@pytest.mark.parametrize(
+    ("features", "labels"),
+    [
+        (torch.zeros(30, 5), torch.arange(30) % 2),  # all constant
+        (torch.cat([torch.randn(30, 4), torch.ones(30, 2)], 1), torch.arange(30) % 2),  # some constant
+        (torch.randn(12, 600), torch.arange(12) % 2),  # fewer images than features
+        (torch.randn(30, 5), (torch.arange(30) == 7).long()),  # a class with one image
+        (torch.randn(30, 5) * 1e4 + 1e6, torch.arange(30) % 2),  # far from zero
+    ],
+)
+def test_degenerate_features_give_numbers(features: Tensor, labels: Tensor) -> None:
+    fitted = fit_seen(seen(features, labels), seen(features + torch.randn_like(features) * 0.1, labels))
+    assert all(value.isfinite().all() for value in fitted.state_dict().values())
+    assert fitted.features(features + 1).isfinite().all()
+
+
+def test_the_distance_is_mahalanobis_where_every_direction_has_its_spread() -> None:
+    generator = torch.Generator().manual_seed(0)
+    values = torch.randn(5_000, 4, generator=generator) * torch.tensor([1.0, 2.0, 3.0, 4.0])
+    found = distance(values, torch.zeros(5_000).long())(torch.tensor([[3.0, 0, 0, 0], [0, 0, 0, 4.0]])).exp() - 1
+    torch.testing.assert_close(found, torch.tensor([9.0, 1.0]), rtol=0.15, atol=0.1)
+
+
+def test_only_so_many_images_are_looked_at(network: nn.Sequential, splits: Splits) -> None:
+    body = nn.Sequential(*network)
+    head = take_head(body)
+    assert head is not None
+    found = look(body, head, Prepare(PREPARATION), splits.train, most=300)
+    assert [len(part) for part in (found.texture, found.features, found.logits, found.labels)] == [300] * 4
+    assert len(torch.bincount(found.labels)) == 10

@@ -1,0 +1,190 @@
+"""worker.publishing.onnx_export: the graph of a network, and the proof that it answers as the network does."""
+
+import logging
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnxruntime
+import pytest
+import torch
+from torch import Tensor, nn
+
+import worker.publishing.onnx_export
+from core.artifacts.manifest import from_tensors, to_tensors
+from core.errors import InternalFailure
+from core.imaging.preparation import Preparation
+from core.inference.network import ServingGraph, build, to_arrays
+from worker.publishing.onnx_export import OPSET, PARITY_TOLERANCE, check, export, export_onnx, filled, parity
+
+PREPARATION = Preparation(
+    style="digit", height=28, width=28, channels=1, image_size=32, mean=(0.1, 0.2, 0.3), std=(0.3, 0.4, 0.5)
+)
+
+GREY = PREPARATION.model_copy(update={"mean": (0.1, 0.1, 0.1), "std": (0.3, 0.3, 0.3)})
+
+
+@pytest.fixture(scope="module")
+def images() -> Tensor:
+    return torch.randint(0, 256, (70, 28, 28, 1), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture(scope="module")
+def network() -> nn.Module:
+    """A real one, as training leaves it: in channels_last, in training mode, its statistics used."""
+    torch.manual_seed(0)
+    made = build("resnet18", 10).to(memory_format=torch.channels_last)
+    for module in made.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.ones_(module.weight)  # the blocks begin as the identity: a graph without them would pass
+    made.train()(torch.randn(16, 3, 32, 32))
+    return made
+
+
+@pytest.fixture(scope="module")
+def exported(network: nn.Module, images: Tensor) -> tuple[bytes, dict[str, float]]:
+    return export(network, PREPARATION, images)
+
+
+@pytest.fixture(scope="module")
+def onnx_graph(exported: tuple[bytes, dict[str, float]]) -> bytes:
+    return exported[0]
+
+
+def graph_of(network: nn.Module) -> ServingGraph:
+    return ServingGraph(PREPARATION, network).eval()
+
+
+def session_of(graph: bytes) -> onnxruntime.InferenceSession:
+    return onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+
+
+def test_nothing_is_logged_for_every_node(
+    network: nn.Module, images: Tensor, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for level in ("root", "onnx_ir", "onnxscript"):
+        monkeypatch.setattr(logging.getLogger(level), "level", logging.INFO)
+    export(network, PREPARATION, images)
+    assert [record.name for record in caplog.records if record.name.startswith("onnx")] == []
+
+
+def test_it_is_told_how_far_graph_and_network_differ(exported: tuple[bytes, dict[str, float]]) -> None:
+    found = exported[1]
+    assert found["images"] == 64
+    assert 0 <= found["largest_difference"] < 1e-4
+
+
+@pytest.mark.parametrize("batch", [1, 7, 70])
+def test_the_graph_answers_any_number_of_images(
+    onnx_graph: bytes, network: nn.Module, images: Tensor, batch: int
+) -> None:
+    logits = np.asarray(session_of(onnx_graph).run(None, {"images": images[:batch].numpy()})[0])
+    assert logits.shape == (batch, 10)
+    restored = build("resnet18", 10)
+    restored.load_state_dict(network.state_dict())
+    with torch.inference_mode():
+        np.testing.assert_allclose(logits, graph_of(restored)(images[:batch]).numpy(), atol=1e-4)
+
+
+def test_the_graph_takes_bytes_and_names_its_ends(onnx_graph: bytes) -> None:
+    session = session_of(onnx_graph)
+    (asked,), (given,) = session.get_inputs(), session.get_outputs()
+    assert (asked.name, asked.type, asked.shape[1:]) == ("images", "tensor(uint8)", [28, 28, 1])
+    assert (given.name, given.type, given.shape[1:]) == ("logits", "tensor(float)", [10])
+
+
+def test_the_graph_has_no_weights_elsewhere_and_a_fixed_version(onnx_graph: bytes) -> None:
+    import onnx
+
+    model = onnx.load_from_string(onnx_graph)
+    assert {entry.domain: entry.version for entry in model.opset_import}[""] == OPSET
+    assert not any(tensor.external_data for tensor in model.graph.initializer)
+
+
+def test_the_network_is_left_as_it_was(onnx_graph: bytes, network: nn.Module) -> None:
+    assert network.training
+    kernel = network.get_parameter("conv1.weight")
+    assert kernel.is_contiguous(memory_format=torch.channels_last)
+    assert not kernel.is_contiguous()
+
+
+def first_channels(graph: bytes) -> int:
+    """How many the first convolution takes."""
+    model = onnx.load_from_string(graph)
+    (name,) = [node.input[1] for node in model.graph.node if node.op_type == "Conv"][:1]
+    (kernel,) = [weights for weights in model.graph.initializer if weights.name == name]
+    return int(kernel.dims[1])
+
+
+@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v3_small", "vit_b_32"])
+def test_grey_images_reach_the_first_layer_once(images: Tensor, name: str) -> None:
+    torch.manual_seed(0)
+    network = build(name, 10, GREY.image_size).eval()
+    graph, _ = export(network, GREY, images)
+    assert first_channels(graph) == 1
+    assert parity(graph, ServingGraph(GREY, network).eval(), images) < PARITY_TOLERANCE
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"channels": 3}, {"mean": (0.1, 0.1, 0.2)}, {"std": (0.3, 0.4, 0.3)}],
+)
+def test_colours_and_channels_with_scales_of_their_own_are_not_joined(images: Tensor, changes: dict[str, Any]) -> None:
+    preparation = GREY.model_copy(update=changes)
+    graph, _ = export(build("resnet18", 10), preparation, images.expand(-1, -1, -1, preparation.channels))
+    assert first_channels(graph) == 3
+
+
+def test_parity_sees_that_a_graph_is_another_networks(images: Tensor) -> None:
+    def linear(seed: int) -> ServingGraph:
+        torch.manual_seed(seed)
+        return graph_of(nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 10)))
+
+    onnx = export_onnx(linear(0), images)
+    assert parity(onnx, linear(0), images) < 1e-5
+    assert parity(onnx, linear(1), images) > 10 * PARITY_TOLERANCE
+
+
+def test_a_graph_that_answers_otherwise_is_not_published(images: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The exporter drops what one weight does: here by exporting a copy in which it is another."""
+    real = export_onnx
+
+    def tampered(graph: ServingGraph, sample: Tensor) -> bytes:
+        layer = graph.network.get_submodule("1")
+        assert isinstance(layer, nn.Linear)
+        with torch.no_grad():
+            layer.bias[3] += 0.5
+            data = real(graph, sample)
+            layer.bias[3] -= 0.5
+        return data
+
+    monkeypatch.setattr(worker.publishing.onnx_export, "export_onnx", tampered)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 10))
+    with pytest.raises(InternalFailure, match="differs from the network"):
+        export(network, PREPARATION, images)
+
+
+@pytest.fixture(scope="module")
+def weights(network: nn.Module) -> dict[str, npt.NDArray[Any]]:
+    """As they come back from the file."""
+    return to_tensors(from_tensors(to_arrays(network)))
+
+
+def test_stored_weights_alone_answer_as_the_graph_does(
+    weights: dict[str, npt.NDArray[Any]], onnx_graph: bytes, images: Tensor
+) -> None:
+    assert check(filled(weights, "resnet18", 10, PREPARATION), onnx_graph, images) < 1e-4
+
+
+def test_weights_of_another_epoch_are_not_published(
+    weights: dict[str, npt.NDArray[Any]], onnx_graph: bytes, images: Tensor
+) -> None:
+    other = weights | {"fc.bias": weights["fc.bias"] + np.eye(10, dtype=np.float32)[3]}
+    with pytest.raises(InternalFailure, match="stored weights differ"):
+        check(filled(other, "resnet18", 10, PREPARATION), onnx_graph, images)
+
+
+def test_few_images_are_enough_to_compare_with(images: Tensor) -> None:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 10))
+    assert export(network, PREPARATION, images[:3])[1]["images"] == 3

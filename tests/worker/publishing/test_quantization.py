@@ -1,0 +1,137 @@
+"""worker.publishing.quantization: a graph in int8 that answers as the one in fp32 did."""
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnxruntime
+import pytest
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from torch import nn
+
+from core.imaging.preparation import Preparation
+from core.inference.network import ServingGraph, build
+from worker.publishing import quantization as module
+from worker.publishing.onnx_export import export_onnx
+from worker.publishing.quantization import NotQuantized, preparation_nodes, quantize
+
+PREPARATION = Preparation(
+    style="photo", height=40, width=40, channels=3, image_size=32, mean=(0.4, 0.5, 0.6), std=(0.2, 0.2, 0.3)
+)
+
+
+@pytest.fixture(scope="module")
+def images() -> npt.NDArray[np.uint8]:
+    return np.random.default_rng(0).integers(0, 256, (40, 40, 40, 3)).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def graph(images: npt.NDArray[np.uint8]) -> bytes:
+    """A small network with all that is quantised: convolutions, a sum, a layer in the end."""
+    torch.manual_seed(0)
+    network = build("resnet18", 7)
+    for layer in network.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            nn.init.ones_(layer.weight)
+    return export_onnx(ServingGraph(PREPARATION, network).eval(), torch.from_numpy(images[:2]))
+
+
+@pytest.fixture(scope="module")
+def int8(graph: bytes, images: npt.NDArray[np.uint8]) -> bytes:
+    return quantize(graph, images)
+
+
+def answers(graph: bytes, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    (logits,) = session.run(["logits"], {"images": images})
+    return np.asarray(logits)
+
+
+def test_it_answers_as_the_graph_in_fp32(graph: bytes, int8: bytes, images: npt.NDArray[np.uint8]) -> None:
+    wanted, given = answers(graph, images), answers(int8, images)
+    spread = wanted.std(0).mean()
+    assert given.shape == wanted.shape
+    assert np.abs(given - wanted).mean() < 0.3 * spread
+    assert np.corrcoef(given.ravel(), wanted.ravel())[0, 1] > 0.99
+
+
+def test_it_is_a_quarter_as_large(graph: bytes, int8: bytes) -> None:
+    assert len(int8) < 0.3 * len(graph)
+
+
+@pytest.mark.parametrize("batch", [1, 5, 40])
+def test_it_takes_any_number_of_images(int8: bytes, images: npt.NDArray[np.uint8], batch: int) -> None:
+    np.testing.assert_allclose(answers(int8, images[:batch]), answers(int8, images)[:batch], atol=1e-4)
+
+
+def test_the_images_are_prepared_in_full_precision(graph: bytes, int8: bytes) -> None:
+    def types(model: onnx.ModelProto) -> list[str]:
+        names = set(preparation_nodes(onnx.load_from_string(graph)))
+        return [node.op_type for node in model.graph.node if node.name in names]
+
+    before, after = (types(onnx.load_from_string(data)) for data in (graph, int8))
+    assert before == after
+    assert "Resize" in before
+
+
+def test_weights_keep_a_bit_free_so_that_no_processor_saturates(int8: bytes) -> None:
+    kernels = [
+        numpy_helper.to_array(tensor)
+        for tensor in onnx.load_from_string(int8).graph.initializer
+        if tensor.data_type == TensorProto.INT8 and len(tensor.dims) == 4
+    ]
+    assert len(kernels) == 20
+    assert max(int(np.abs(kernel.astype(int)).max()) for kernel in kernels) <= 64
+
+
+def test_what_leads_elsewhere_than_to_the_logits_stays_as_it_is(images: npt.NDArray[np.uint8]) -> None:
+    def product(name: str, wide: int) -> tuple[onnx.NodeProto, onnx.TensorProto]:
+        weights = np.random.default_rng(wide).normal(size=(12, wide)).astype(np.float32)
+        return helper.make_node("MatMul", ["flat", f"{name}_weights"], [name], name=name), numpy_helper.from_array(
+            weights, f"{name}_weights"
+        )
+
+    products = [product("logits", 3), product("beside", 2)]
+    cast, flatten = (
+        helper.make_node("Cast", ["images"], ["floats"], to=1),
+        helper.make_node("Flatten", ["floats"], ["flat"]),
+    )
+    model = helper.make_model(
+        helper.make_graph(
+            [cast, flatten, *(node for node, _ in products)],
+            "two_ends",
+            [helper.make_tensor_value_info("images", TensorProto.UINT8, ["n", 2, 2, 3])],
+            [
+                helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", w])
+                for name, w in (("logits", 3), ("beside", 2))
+            ],
+            [weights for _, weights in products],
+        ),
+        opset_imports=[helper.make_opsetid("", 18)],
+        ir_version=9,
+    )
+    made = onnx.load_from_string(quantize(model.SerializeToString(), images[:, :2, :2]))
+    stored = {tensor.name: tensor.data_type for tensor in made.graph.initializer}
+    assert stored["beside_weights"] == TensorProto.FLOAT
+    assert "logits_weights" not in stored
+
+
+def test_what_is_no_graph_is_refused_with_the_reason(images: npt.NDArray[np.uint8]) -> None:
+    with pytest.raises(NotQuantized, match=r"ended with exit code 1: .*protobuf"):
+        quantize(b"this is no graph", images)
+
+
+def test_a_graph_that_takes_too_much_memory_is_not_begun(
+    graph: bytes, images: npt.NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MOST_BYTES", 2**20)
+    with pytest.raises(NotQuantized, match="too much memory above 1"):
+        quantize(graph, images)
+
+
+def test_one_that_takes_too_long_is_given_up(
+    graph: bytes, images: npt.NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "TIMEOUT_S", 0.01)
+    with pytest.raises(NotQuantized, match="took longer"):
+        quantize(graph, images)

@@ -1,0 +1,169 @@
+"""core.repositories.exports, worker.supervisor.process_slot and GET /models/{name}/content: a file that a worker makes
+on request.
+"""
+
+import asyncio
+import signal
+from collections.abc import Callable
+
+import httpx
+import pytest
+
+from core.artifacts.model_files import TORCH_EXPORT
+from core.artifacts.store import LocalStore
+from core.db.database import Database
+from core.db.tables import Model, Worker
+from core.repositories import exports, jobs
+from core.settings import Settings
+from tests.conftest import NOW
+from tests.support.fakes import FakeProcess
+from worker.processes.launcher import Process
+from worker.processes.stop_event import Stop
+from worker.supervisor.process_slot import EXPORT_TIMEOUT_S, ExportClaim, ExportWork, ProcessSlot
+
+Published = Callable[..., Model]
+KILLED = -signal.SIGKILL
+PROGRAM = "content?format=torch_export"
+
+
+class Setting:
+    """A slot whose clock is moved, and a model whose program is wanted."""
+
+    def __init__(self, settings: Settings, db: Database, model: Model) -> None:
+        self.now = NOW
+        self.db = db
+        self.settings = settings
+        self.model = model
+        self.stop = Stop()
+        self.asked: list[str] = []
+        self.want()
+
+    def want(self) -> None:
+        with self.db.write() as session:
+            exports.want(session, self.model.id, NOW)
+
+    def slot(self, *processes: Process) -> ProcessSlot[ExportClaim]:
+        left = iter(processes)
+
+        def launch(model_id: str, settings: Settings) -> Process:
+            self.asked.append(model_id)
+            return next(left)
+
+        work = ExportWork(self.settings, self.db, self.clock, launch)
+        return ProcessSlot(work, self.stop, self.clock, self.settings.poll_s)
+
+    def clock(self) -> float:
+        return self.now
+
+    def tend(self, slot: ProcessSlot[ExportClaim], times: int) -> None:
+        for _ in range(times):
+            slot.tend()
+            self.now += self.settings.poll_s
+
+    def made(self) -> None:
+        with self.db.write() as session:
+            exports.made(session, self.model.id)
+
+    @property
+    def standing(self) -> tuple[str, str | None]:
+        with self.db.read() as session:
+            export = exports.get(session, self.model.id)
+            return export.status, export.error
+
+
+@pytest.fixture
+def it(settings: Settings, db: Database, published: Published) -> Setting:
+    return Setting(settings, db, published())
+
+
+def test_what_is_wanted_is_made_once(it: Setting) -> None:
+    slot = it.slot(FakeProcess(0, alive=2, on_look=it.made))
+    it.want()
+    it.tend(slot, 9)
+    assert (it.asked, it.standing) == ([it.model.id], ("made", None))
+
+
+def test_after_three_deaths_it_has_failed_and_may_be_asked_for_anew(it: Setting) -> None:
+    slot = it.slot(*(FakeProcess(KILLED) for _ in range(3)), FakeProcess(0, on_look=it.made))
+    it.tend(slot, 9)
+    assert (len(it.asked), it.standing) == (3, ("failed", "its process ended with -9"))
+    it.want()
+    it.tend(slot, 3)
+    assert it.standing == ("made", None)
+
+
+def test_one_that_hangs_is_killed(it: Setting) -> None:
+    process = FakeProcess(0, alive=99)
+    slot = it.slot(process, FakeProcess(0, on_look=it.made))
+    it.tend(slot, 1)
+    it.now += EXPORT_TIMEOUT_S
+    it.tend(slot, 5)
+    assert (process.signals, it.standing[0]) == ([signal.SIGKILL], "made")
+
+
+def test_a_worker_that_stops_leaves_the_wish_to_the_next(it: Setting) -> None:
+    process = FakeProcess(0, alive=99)
+    slot = it.slot(process)
+    it.tend(slot, 2)
+    it.stop.set()
+    it.tend(slot, 2)
+    assert (process.signals, it.standing) == ([signal.SIGKILL], ("wanted", None))
+
+
+def test_its_own_words_about_a_failure_stand(it: Setting, db: Database) -> None:
+    def say() -> None:
+        with db.write() as session:
+            exports.failed(session, it.model.id, "no probes")
+
+    it.tend(it.slot(FakeProcess(1, on_look=say)), 5)
+    assert it.standing == ("failed", "no probes")
+
+
+# -- over HTTP
+
+
+@pytest.fixture
+def worker(db: Database) -> None:
+    """One that is alive."""
+    with db.write() as session:
+        jobs.register(session, Worker(id="worker_a", host="here", pid=1, started_at=NOW, beat_at=4e9))
+
+
+@pytest.mark.usefixtures("worker")
+async def test_whoever_asks_waits_until_it_is_made(http: httpx.AsyncClient, it: Setting, store: LocalStore) -> None:
+    asking = asyncio.create_task(http.get(f"/models/latest/{PROGRAM}"))
+    await asyncio.sleep(0.3)
+    store.put(f"{it.model.key}/{TORCH_EXPORT}", b"a program")
+    it.made()
+    answer = await asking
+    assert (answer.status_code, answer.content) == (200, b"a program")
+    assert f"{it.model.id}.pt2" in answer.headers["content-disposition"]
+
+
+@pytest.mark.usefixtures("worker")
+async def test_why_it_cannot_be_made_is_told(http: httpx.AsyncClient, it: Setting, db: Database) -> None:
+    asking = asyncio.create_task(http.get(f"/models/latest/{PROGRAM}"))
+    await asyncio.sleep(0.3)
+    with db.write() as session:
+        exports.failed(session, it.model.id, "no probes")
+    answer = await asking
+    assert (answer.status_code, answer.json()["code"]) == (409, "conflict")
+    assert "no probes" in answer.json()["detail"]
+
+
+@pytest.mark.usefixtures("worker")
+async def test_nobody_waits_for_ever(
+    http: httpx.AsyncClient, published: Published, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    published()
+    monkeypatch.setattr("service.api.routes.models.MAKING_S", 0.0)
+    answer = await http.get(f"/models/latest/{PROGRAM}")
+    assert (answer.status_code, answer.json()["code"]) == (503, "not_ready")
+    assert "ask again" in answer.json()["detail"]
+
+
+async def test_without_a_worker_nobody_waits(http: httpx.AsyncClient, published: Published) -> None:
+    published()
+    answer = await http.get(f"/models/latest/{PROGRAM}")
+    assert (answer.status_code, answer.json()["code"]) == (503, "not_ready")
+    assert "python -m worker" in answer.json()["detail"]

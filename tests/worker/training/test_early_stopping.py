@@ -1,0 +1,48 @@
+"""worker.training.early_stopping: when a training has had enough."""
+
+from typing import Any
+
+import pytest
+
+from core.recipe import EarlyStopping
+from worker.training.early_stopping import over_after
+
+
+def history(*accuracies: float | None) -> list[dict[str, Any]]:
+    return [{"validation_accuracy": accuracy} for accuracy in accuracies]
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "after"),
+    [
+        ((), None),
+        ((0.5,), None),
+        ((0.5, 0.6, 0.7, 0.8), None),
+        ((0.5, 0.5), None),
+        ((0.5, 0.4, 0.3), 3),
+        ((0.5, 0.4, 0.6, 0.5), None),
+        ((0.5, 0.4, 0.6, 0.5, 0.6), 5),
+        ((0.0, 0.0, 0.0), 3),
+        ((0.5, 0.4, 0.3, 0.9, 0.9), 3),
+    ],
+)
+def test_it_ends_after_two_epochs_without_a_rise(accuracies: tuple[float, ...], after: int | None) -> None:
+    assert over_after(history(*accuracies), EarlyStopping(patience=2)) == after
+
+
+def test_a_rise_that_is_too_small_does_not_count() -> None:
+    slow = history(0.50, 0.505, 0.51)
+    assert over_after(slow, EarlyStopping(patience=2, min_delta=0.02)) == 3
+    assert over_after(slow, EarlyStopping(patience=2, min_delta=0.001)) is None
+
+
+def test_small_rises_count_once_they_add_up() -> None:
+    assert over_after(history(0.50, 0.51, 0.52, 0.53, 0.53), EarlyStopping(patience=3, min_delta=0.02)) is None
+
+
+def test_without_a_rule_it_is_never_over() -> None:
+    assert over_after(history(*[0.1] * 100), None) is None
+
+
+def test_without_a_validation_part_it_is_never_over() -> None:
+    assert over_after(history(*[None] * 100), EarlyStopping(patience=2)) is None

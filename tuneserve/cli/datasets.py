@@ -1,0 +1,168 @@
+"""``tuneserve datasets``: one's own data sets, over HTTP."""
+
+import json
+import os
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, cast
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+
+from tuneserve import resumable_upload
+from tuneserve.cli.options import Json, Url
+from tuneserve.cli.tables import print_table
+from tuneserve.client import Client, ServiceError
+from tuneserve.types import DatasetCard, DatasetSummary
+
+app = typer.Typer(no_args_is_help=True, help="Send, list and check data sets.")
+console = Console()
+errors = Console(stderr=True)
+NO_NAME = "dry-run"  # of what is only looked at: the service wants one
+Source = Annotated[Path, typer.Argument(exists=True, help="A zip, a tar, or a folder")]
+AT_ONCE_BYTES = 16 * 2**20  # more goes in pieces
+
+
+@app.command()
+def add(
+    name: Annotated[str, typer.Argument(help="What recipes will call it")],
+    source: Source,
+    replace: Annotated[bool, typer.Option("--replace", help="Take the place of the one of that name")] = False,
+    url: Url = None,
+    as_json: Json = False,
+) -> None:
+    """Send a folder of images for each class, images with a csv, or MNIST's four files.
+
+    Every problem is named, file by file. A large file goes on where it broke off.
+
+    Example: tuneserve datasets add pets photos/
+    """
+    _show(_look_at(source, url, lambda client, file: _send(client, name, file, replace)), as_json)
+
+
+@app.command("list")
+def list_datasets(url: Url = None, as_json: Json = False) -> None:
+    """List what a recipe can name.
+
+    Example: tuneserve datasets list
+    """
+    with Client(url) as client:
+        found = client.datasets()
+    _list(found, found, as_json)
+
+
+@app.command()
+def show(
+    name: Annotated[str, typer.Argument(help="As `datasets list` shows it")], url: Url = None, as_json: Json = False
+) -> None:
+    """Show the classes of an uploaded data set, and the files that were left out of it; of others what is known.
+
+    Example: tuneserve datasets show pets
+    """
+    with Client(url) as client:
+        found = client.dataset(name)
+    if "problems" in found:
+        _show(cast(DatasetCard, found), as_json)
+    else:
+        _list([found], found, as_json)
+
+
+@app.command()
+def check(source: Source, url: Url = None, as_json: Json = False) -> None:
+    """Let the service look at a data set as `add` does, and keep nothing. Exit code 1 if it cannot be trained on.
+
+    Example: tuneserve datasets check photos/
+    """
+    _show(_look_at(source, url, lambda client, file: _send(client, NO_NAME, file, replace=True, dry_run=True)), as_json)
+
+
+def _look_at(source: Path, url: str | None, send: Callable[[Client, Path], DatasetCard]) -> DatasetCard:
+    """What the service says of it; every problem is printed where it refuses."""
+    with _packed(source) as file, Client(url) as client:
+        try:
+            return send(client, file)
+        except ServiceError as error:
+            _print_problems({"file": entry["pointer"], "reason": entry["detail"], **entry} for entry in error.errors)
+            raise
+
+
+def _list(entries: Iterable[DatasetSummary], answer: Any, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(answer, indent=2))
+        return
+    header = ("name", "kind", "version", "classes", "images")
+    print_table(console, header, (_row(entry) for entry in entries))
+
+
+def _row(entry: DatasetSummary) -> tuple[str, ...]:
+    numbers = ("" if entry[field] is None else str(entry[field]) for field in ("version", "classes", "images"))
+    return entry["name"], entry["kind"].replace("_", " "), *numbers
+
+
+def _send(client: Client, name: str, file: Path, replace: bool, dry_run: bool = False) -> DatasetCard:
+    if file.stat().st_size <= AT_ONCE_BYTES:
+        return client.add_dataset(name, file, replace, dry_run)
+    with Progress(console=errors, transient=True, disable=not errors.is_terminal) as bar:
+        task = bar.add_task("sending")
+        upload_id = resumable_upload.send(client, file, lambda come, of: bar.update(task, completed=come, total=of))
+        bar.update(task, description="looking at every image", total=None)
+        try:
+            card = client.add_dataset(name, upload_id, replace, dry_run)
+        except ServiceError as error:
+            if error.status:
+                client.end_upload(upload_id)
+            raise
+        if dry_run:
+            client.end_upload(upload_id)
+        return card
+
+
+@contextmanager
+def _packed(source: Path) -> Iterator[Path]:
+    """The file, or a zip of the folder while it is needed."""
+    if source.is_file():
+        yield source
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder) / "folder.zip"
+        with zipfile.ZipFile(target, "w", strict_timestamps=False) as archive:  # not packed: images are already
+            for path in _walk(source):
+                archive.write(path, path.relative_to(source))
+        yield target
+
+
+def _walk(source: Path) -> Iterator[Path]:
+    """Folders too, so that an empty class is known."""
+    for folder, folders, files in os.walk(source):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        if Path(folder) != source:
+            yield Path(folder)
+        yield from (Path(folder) / file for file in sorted(files))
+
+
+def _show(card: DatasetCard, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(card, indent=2))
+        return
+    counts = card["classes"]
+    parts = tuple(part for part in ("train", "test", "val") if any(part in of for of in counts.values()))
+    rows = ((label, *(str(of[part]) for part in parts)) for label, of in counts.items())
+    print_table(console, ("class", *parts), rows)
+    _print_problems(card["problems"])
+    named = "This can be trained on" if card["name"] == NO_NAME else f"{card['name']} version {card['version']}"
+    told = f"{named}: {card['images']} images, {_counted(card['problem_count'])}"
+    console.print(told, markup=False, highlight=False, soft_wrap=True)
+
+
+def _counted(problems: int) -> str:
+    return f"{problems} problem" if problems == 1 else f"{problems} problems"
+
+
+def _print_problems(problems: Iterable[Mapping[str, Any]]) -> None:
+    for problem in problems:
+        line = f"{problem.get('severity', 'error')}: {problem['file']}: {problem['reason']}"
+        errors.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,75 @@
+"""``tuneserve keys``: API keys, over HTTP. The command line's own key is in TUNESERVE_API_KEY."""
+
+import json
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from tuneserve.cli.options import Json, Url
+from tuneserve.cli.tables import print_table
+from tuneserve.client import Client
+from tuneserve.types import Key
+
+app = typer.Typer(no_args_is_help=True, help="Make, list and revoke API keys.")
+console = Console()
+
+
+class Scope(StrEnum):
+    """Any key may read; admin implies the others."""
+
+    PREDICT = "predict"
+    TRAIN = "train"
+    ADMIN = "admin"
+
+
+Scopes = Annotated[list[Scope], typer.Option("--scope", help="May be given more than once; admin implies the others")]
+
+
+@app.command()
+def add(
+    name: Annotated[str, typer.Argument(help="Whose key it is, or what for")],
+    scopes: Scopes,
+    url: Url = None,
+    as_json: Json = False,
+) -> None:
+    """Make a key and print it, this once.
+
+    The first key needs the scope admin; once it is there, the service answers nobody without a key.
+
+    Example: tuneserve keys add me --scope admin
+    """
+    with Client(url) as client:
+        made = client.add_key(name, [scope.value for scope in scopes])
+    print(json.dumps(made, indent=2) if as_json else made["key"])
+
+
+@app.command("list")
+def list_keys(url: Url = None, as_json: Json = False) -> None:
+    """List all keys, newest first, without the keys themselves.
+
+    Example: tuneserve keys list
+    """
+    with Client(url) as client:
+        found = client.keys()
+    if as_json:
+        print(json.dumps(found, indent=2))
+        return
+    print_table(console, ("id", "name", "scopes", "made", "revoked"), (_row(key) for key in found))
+
+
+@app.command()
+def revoke(key_id: Annotated[str, typer.Argument(help="As `keys list` shows it")], url: Url = None) -> None:
+    """Make a key useless, within two seconds.
+
+    Example: tuneserve keys revoke KEY_ID
+    """
+    with Client(url) as client:
+        client.revoke_key(key_id)
+    console.print("revoked")
+
+
+def _row(key: Key) -> tuple[str, ...]:
+    made = key["created_at"] or "from TUNESERVE_API_KEYS"
+    return key["id"], key["name"], ", ".join(key["scopes"]), made, key["revoked_at"] or ""

@@ -1,0 +1,280 @@
+"""``tuneserve``: the command line."""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from tuneserve.cli import datasets, doctor, keys
+from tuneserve.cli import demo as main_job
+from tuneserve.cli import jobs as control
+from tuneserve.cli.batch_predictions import answer_all
+from tuneserve.cli.options import Json, Url
+from tuneserve.cli.processes import StartFailed, Together, environment, require, url_of
+from tuneserve.cli.progress import line, result, show
+from tuneserve.cli.tables import print_table
+from tuneserve.client import Client, ServiceError
+from tuneserve.types import Job, Model, Prediction
+
+app = typer.Typer(no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False)
+app.add_typer(control.app)
+app.add_typer(doctor.app)
+app.add_typer(keys.app, name="keys")
+app.add_typer(datasets.app, name="datasets")
+console = Console()
+STDIN = Path("-")
+OF_THE_IMAGE = (400, 413, 415, 422)  # what is answered to one that cannot be read
+
+Host = Annotated[str | None, typer.Option(help="Address to listen on [TUNESERVE_HOST, default 127.0.0.1]")]
+Port = Annotated[int | None, typer.Option(min=1, max=65535, help="Port to listen on [TUNESERVE_PORT, default 8000]")]
+DataDir = Annotated[
+    Path | None, typer.Option(help="Database, checkpoints and models [TUNESERVE_DATA_DIR, default tuneserve-data]")
+]
+Processes = Annotated[
+    int | None, typer.Option(min=1, help="Processes that answer, each with the model [TUNESERVE_PROCESSES, default 1]")
+]
+
+
+def main() -> None:
+    """The entry point: errors for people become one line and exit code 1."""
+    try:
+        app()
+    except (ServiceError, StartFailed, OSError) as error:
+        Console(stderr=True).print(f"[red]error:[/red] {escape(str(error))}", soft_wrap=True, highlight=False)
+        sys.exit(1)
+
+
+@app.command()
+def demo(
+    host: Annotated[str, typer.Option(help="Address to listen on")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on; a free one if it is taken")] = 8000,
+    data_dir: Annotated[Path, typer.Option(help="Where everything is kept")] = Path("tuneserve-data"),
+    stop: Annotated[bool, typer.Option("--stop", help="Stop the service at the end")] = False,
+) -> None:
+    """Train on the embedded digits, ask the new model, and leave the service running.
+
+    Example: tuneserve demo
+    """
+    raise typer.Exit(main_job.run(host, port, data_dir, stop, console))
+
+
+@app.command()
+def up(host: Host = None, port: Port = None, data_dir: DataDir = None, processes: Processes = None) -> None:
+    """Run service and worker together, until Ctrl-C.
+
+    Example: tuneserve up --port 9000
+    """
+    with Together(environment(host, port, data_dir, processes), url_of(host, port)) as together:
+        together.wait_until_alive()
+        console.print(f"tuneserve is up at {together.url}", highlight=False)
+        together.watch()
+
+
+@app.command()
+def serve(host: Host = None, port: Port = None, data_dir: DataDir = None, processes: Processes = None) -> None:
+    """Run the service alone.
+
+    Example: tuneserve serve --host 0.0.0.0 --processes 4
+    """
+    _become("service", environment(host, port, data_dir, processes))
+
+
+@app.command()
+def worker(data_dir: DataDir = None) -> None:
+    """Run one worker.
+
+    Example: tuneserve worker --data-dir /srv/tuneserve
+    """
+    _become("worker", environment(None, None, data_dir))
+
+
+@app.command()
+def train(
+    dataset: Annotated[
+        str | None, typer.Option(help="digits, mnist, ..., or one of your own; `tuneserve datasets list`")
+    ] = None,
+    network: Annotated[str | None, typer.Option(help="Any classification network of torchvision")] = None,
+    weights: Annotated[str | None, typer.Option(help="imagenet, random, or a model's id")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1)] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1)] = None,
+    learning_rate: Annotated[float | None, typer.Option()] = None,
+    optimizer: Annotated[str | None, typer.Option(help="sgd, adam, adamw")] = None,
+    train_samples: Annotated[int | None, typer.Option(min=1, help="Train on a class-balanced subset")] = None,
+    recipe: Annotated[str, typer.Option(help="Any other fields, as JSON")] = "{}",
+    follow: Annotated[bool, typer.Option("--follow/--detach", help="Show its progress, or only print its id")] = True,
+    wait: Annotated[bool, typer.Option("--wait", help="Print nothing until it has ended, then its result")] = False,
+    url: Url = None,
+) -> None:
+    """POST a job and follow it. Exit code 0 if it succeeded, 1 if it failed or was cancelled.
+
+    Example: tuneserve train --dataset digits --weights random
+    """
+    if wait and not follow:
+        raise typer.BadParameter("--wait waits and --detach does not: give one of them")
+    fields = {
+        "dataset": dataset,
+        "network": network,
+        "weights": weights,
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "optimizer": optimizer,
+        "train_samples": train_samples,
+    }
+    with Client(url) as client:
+        job = client.train(_parse(recipe) | {name: value for name, value in fields.items() if value is not None})
+        if wait:
+            job = client.wait(job["id"])
+            _print_state(job)
+        else:
+            console.print(job["id"], highlight=False)
+            if not follow:
+                return
+            job = show(client.follow(job["id"]), console)
+            console.print(result(job), soft_wrap=True, markup=False)
+    raise typer.Exit(0 if job["status"] == "succeeded" else 1)
+
+
+@app.command()
+def jobs(url: Url = None, as_json: Json = False) -> None:
+    """List jobs, newest first.
+
+    Example: tuneserve jobs --json | jq -r '.[].id'
+    """
+    with Client(url) as client:
+        found = client.jobs()
+    if as_json:
+        _print_json(found)
+        return
+    header = ("job", "status", "dataset", "network", "test accuracy")
+    print_table(console, header, (_job_row(job) for job in found))
+
+
+@app.command()
+def job(job_id: str, url: Url = None, as_json: Json = False) -> None:
+    """Show one job.
+
+    Example: tuneserve job JOB
+    """
+    with Client(url) as client:
+        found = client.job(job_id)
+    if as_json:
+        _print_json(found)
+        return
+    _print_state(found)
+
+
+@app.command()
+def models(url: Url = None, as_json: Json = False) -> None:
+    """List models, newest first.
+
+    Example: tuneserve models
+    """
+    with Client(url) as client:
+        found = client.models()
+    if as_json:
+        _print_json(found)
+        return
+    header = ("model", "version", "dataset", "network", "test accuracy", "aliases")
+    print_table(console, header, (_model_row(model) for model in found))
+
+
+@app.command()
+def predict(
+    images: Annotated[list[Path] | None, typer.Argument(help="Image files; - is stdin, and so is none")] = None,
+    top_k: Annotated[int, typer.Option(min=1, max=100)] = 3,
+    bulk: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="A zip of images, or their manifest (.jsonl)")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Of --bulk: where the lines go; default: here")] = None,
+    url: Url = None,
+    as_json: Json = False,
+) -> None:
+    """Ask the served model what is on images. Exit code 1 if one could not be read.
+
+    Example: tuneserve predict < tuneserve/digits/7.png
+    """
+    if not images and bulk is None and not sys.stdin.isatty():
+        images = [STDIN]
+    if (bulk is None) == (not images):
+        raise typer.BadParameter("give image files, or --bulk with one file that holds them")
+    if bulk is not None:
+        with Client(url) as client:
+            raise typer.Exit(answer_all(client, bulk, out, top_k, Console(stderr=True)))
+    images = images or []
+    with Client(url) as client:
+        try:
+            answer = client.predict(*(_read(image) for image in images), top_k=top_k)
+        except ServiceError as error:
+            if error.status in OF_THE_IMAGE and len(images) == 1:  # of several, each has an answer of its own
+                raise ServiceError(f"{images[0]}: {error}") from error
+            raise
+    if as_json:
+        _print_json(answer)
+    else:
+        for image, prediction in zip(images, answer["predictions"], strict=True):
+            console.print(f"{image}: {_shown(prediction)}", soft_wrap=True, highlight=False, markup=False)
+    raise typer.Exit(1 if any("error" in prediction for prediction in answer["predictions"]) else 0)
+
+
+def _read(image: Path) -> Path | bytes:
+    if image != STDIN:
+        return image
+    data = sys.stdin.buffer.read()
+    if not data:
+        raise typer.BadParameter("no image came: name files, send one to the standard input, or give --bulk")
+    return data
+
+
+def _print_state(job: Job) -> None:
+    state = line(job) if job["status"] == "running" else result(job)
+    console.print(f"{job['id']}  {state}", soft_wrap=True, markup=False)
+
+
+def _job_row(job: Job) -> tuple[str, ...]:
+    accuracy = job["metrics"].get("test_accuracy")
+    shown = "" if accuracy is None else f"{accuracy:.2%}"
+    return job["id"], job["status"], job["recipe"]["dataset"], job["recipe"]["network"], shown
+
+
+def _model_row(model: Model) -> tuple[str, ...]:
+    accuracy, aliases = f"{model['test_accuracy']:.2%}", ", ".join(model["aliases"])
+    return model["id"], str(model["version"]), model["dataset"], model["network"], accuracy, aliases
+
+
+def _shown(prediction: Prediction) -> str:
+    if "error" in prediction:
+        return f"error: {prediction['error']['detail']}"
+    if prediction["abstained"]:
+        return f"{prediction['label']}  abstained: {prediction['reason']}"
+    others = ", ".join(f"{other['label']} {other['probability']:.3f}" for other in prediction["top_k"][1:])
+    return f"{prediction['label']} {prediction['probability']:.3f}" + (f"  ({others})" if others else "")
+
+
+def _become(module: str, settings: dict[str, str]) -> None:
+    """Replace this process, so that signals and exit codes are the program's own."""
+    require(module)
+    os.execve(sys.executable, [sys.executable, "-m", module], os.environ | settings)
+
+
+def _parse(recipe: str) -> dict[str, Any]:
+    try:
+        fields = json.loads(recipe)
+    except ValueError as error:
+        raise typer.BadParameter(f"--recipe is not JSON: {error}") from error
+    if not isinstance(fields, dict):
+        raise typer.BadParameter("--recipe must be a JSON object")
+    return fields
+
+
+def _print_json(value: object) -> None:
+    print(json.dumps(value, indent=2))
+
+
+if __name__ == "__main__":
+    main()

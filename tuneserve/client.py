@@ -1,0 +1,263 @@
+"""The service over HTTP, one method a call."""
+
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from math import inf
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+from urllib.parse import quote
+
+import httpx
+
+from tuneserve.types import Alias, Batch, DatasetCard, DatasetSummary, Job, Key, MadeKey, Model, Predictions
+
+DEFAULT_URL = "http://127.0.0.1:8000"
+ENDED = ("succeeded", "failed", "cancelled")
+POLL_S = 0.5
+LONGEST_WAIT_S = 60.0  # that the service takes
+ARCHIVE = "application/octet-stream"  # the service sees which kind it is
+TUS = {"Tus-Resumable": "1.0.0"}  # https://tus.io/protocols/resumable-upload
+PIECE = {"Content-Type": "application/offset+octet-stream"}
+IMPORT_TIMEOUT_S = 3600.0
+
+Image = str | os.PathLike[str] | bytes  # a file's name, or what is in one
+Shape = TypeVar("Shape")
+Ends = TypeVar("Ends", Job, Batch)
+
+
+class ServiceError(Exception):
+    """The service said no, or could not be reached; the message is for people."""
+
+    status = 0  # of the answer, where there was one
+    errors: tuple[dict[str, Any], ...] = ()  # each wrong thing by itself, where the service names them
+
+
+class Client:
+    """A connection to one service. ``url``: default $TUNESERVE_URL, else the loopback. ``key``: $TUNESERVE_API_KEY."""
+
+    def __init__(self, url: str | None = None, key: str | None = None) -> None:
+        self.url = (url or os.environ.get("TUNESERVE_URL") or DEFAULT_URL).rstrip("/")
+        key = key or os.environ.get("TUNESERVE_API_KEY")
+        _check(self.url, key)
+        self._http = httpx.Client(
+            base_url=self.url, timeout=90, headers={"Authorization": f"Bearer {key}"} if key else {}
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._http.close()
+
+    def train(self, recipe: Mapping[str, Any]) -> Job:
+        """As POST /jobs takes it; ``{}`` is a recipe too."""
+        return self._call(Job, "POST", "/jobs", json=recipe)
+
+    def job(self, job_id: str, wait_s: float = 0) -> Job:
+        return self._call(Job, "GET", f"/jobs/{job_id}", params={"wait": wait_s})
+
+    def jobs(self, limit: int = 20) -> list[Job]:
+        return self._list(Job, "/jobs", params={"limit": limit})
+
+    def ask_job(self, job_id: str, verb: str, params: dict[str, Any] | None = None) -> Job:
+        """``verb``: cancel, pause, resume or retry."""
+        return self._call(Job, "POST", f"/jobs/{job_id}/{verb}", params=params or {})
+
+    def logs(self, job_id: str) -> str:
+        """The last megabyte of the newest attempt's; nothing where it has written none yet."""
+        answer = self._request("GET", f"/jobs/{job_id}/logs")
+        if answer.is_error and answer.status_code != httpx.codes.NOT_FOUND:
+            raise ServiceError(_detail(answer))
+        return answer.text if answer.is_success else ""
+
+    def log_behind(self, job_id: str, attempt: int, after: int) -> bytes:
+        """What follows so many bytes of an attempt's log, a megabyte at most; nothing where there is no more yet."""
+        answer = self._request("GET", f"/jobs/{job_id}/logs", params={"attempt": attempt, "after": after})
+        if answer.is_error and answer.status_code != httpx.codes.NOT_FOUND:
+            raise ServiceError(_detail(answer))
+        return answer.content if answer.is_success else b""
+
+    def set_alias(self, alias: str, model: str) -> Alias:
+        return self._call(Alias, "PUT", f"/models/aliases/{quote(alias, safe='')}", json={"model": model})
+
+    def model(self, name: str = "latest") -> Model:
+        return self._call(Model, "GET", f"/models/{name}")
+
+    def models(self, limit: int = 20) -> list[Model]:
+        return self._list(Model, "/models", params={"limit": limit})
+
+    def ready(self) -> dict[str, Any]:
+        """The readiness checks, whether or not they pass."""
+        body: dict[str, Any] = self._request("GET", "/readyz").json()
+        return body
+
+    def predict(self, *images: Image, top_k: int = 3) -> Predictions:
+        parts = [("file", _part(image)) for image in images]
+        return self._call(Predictions, "POST", "/predict", files=parts, params={"top_k": top_k})
+
+    def send_batch(self, file: Path, top_k: int = 3) -> Batch:
+        """A zip, or lines of JSON by the file's name; it is not held in memory."""
+        kind = "application/x-ndjson" if file.suffix in (".ndjson", ".jsonl") else "application/zip"
+        with file.open("rb") as content:
+            options = {"params": {"top_k": top_k}, "headers": {"Content-Type": kind}}
+            return self._call(Batch, "POST", "/predictions", content=content, **options)
+
+    def follow_batch(self, batch_id: str) -> Iterator[Batch]:
+        """As ``follow``."""
+        return self._follow(lambda: self._call(Batch, "GET", f"/predictions/{batch_id}"))
+
+    def results(self, batch_id: str) -> Iterator[bytes]:
+        """The answers so far, in pieces."""
+        try:
+            with self._http.stream("GET", f"/predictions/{batch_id}/results") as answer:
+                if answer.is_error:
+                    answer.read()
+                    raise ServiceError(_detail(answer))
+                yield from answer.iter_bytes()
+        except httpx.TransportError as error:
+            raise self._unreachable(error) from error
+
+    def add_key(self, name: str, scopes: Sequence[str]) -> MadeKey:
+        """With the key itself, this once."""
+        return self._call(MadeKey, "POST", "/keys", json={"name": name, "scopes": list(scopes)})
+
+    def keys(self) -> list[Key]:
+        return self._list(Key, "/keys")
+
+    def revoke_key(self, key_id: str) -> None:
+        self._accepted("DELETE", f"/keys/{quote(key_id, safe='')}")
+
+    def add_dataset(self, name: str, source: Path | str, replace: bool = False, dry_run: bool = False) -> DatasetCard:
+        """A zip or a tar, which is not held in memory, or the id of an upload that is one. The service looks at every
+        image before it answers. ``dry_run``: it only looks.
+        """
+        params = {"name": name, "replace": replace, "dry_run": dry_run}
+        if isinstance(source, str):
+            params, once = params | {"upload": source}, {"Idempotency-Key": source}
+            return self._call(DatasetCard, "POST", "/datasets", params=params, headers=once, timeout=IMPORT_TIMEOUT_S)
+        with source.open("rb") as content:
+            options = {"params": params, "headers": {"Content-Type": ARCHIVE}}
+            return self._call(DatasetCard, "POST", "/datasets", content=content, timeout=IMPORT_TIMEOUT_S, **options)
+
+    def begin_upload(self, length: int) -> str:
+        """Of so many bytes; its id."""
+        answer = self._accepted("POST", "/uploads", headers=TUS | {"Upload-Length": str(length)})
+        return str(answer.headers["location"]).rpartition("/")[2]
+
+    def send_piece(self, upload_id: str, offset: int, data: bytes) -> int:
+        """What comes behind ``offset``; how much has come then."""
+        headers = TUS | PIECE | {"Upload-Offset": str(offset)}
+        return _offset_in(self._accepted("PATCH", f"/uploads/{upload_id}", headers=headers, content=data))
+
+    def upload_offset(self, upload_id: str) -> int:
+        return _offset_in(self._accepted("HEAD", f"/uploads/{upload_id}", headers=TUS))
+
+    def end_upload(self, upload_id: str) -> None:
+        """Give it up."""
+        self._accepted("DELETE", f"/uploads/{upload_id}", headers=TUS)
+
+    def datasets(self) -> list[DatasetSummary]:
+        return self._list(DatasetSummary, "/datasets")
+
+    def dataset(self, name: str) -> DatasetCard | DatasetSummary:
+        """The latter, which has a ``kind``, for one that nobody uploaded."""
+        found: DatasetCard | DatasetSummary = self._accepted("GET", f"/datasets/{quote(name, safe='')}").json()
+        return found
+
+    def follow(self, job_id: str) -> Iterator[Job]:
+        """The job, again and again until it has ended. A service that restarts in between is waited for."""
+        return self._follow(lambda: self.job(job_id))
+
+    def wait(self, job_id: str, timeout_s: float = inf) -> Job:
+        """The job when it has ended, however it did. TimeoutError: it has not by then, and goes on."""
+        until = time.monotonic() + timeout_s
+        for job in self._follow(lambda: self.job(job_id, max(0.0, min(LONGEST_WAIT_S, until - time.monotonic())))):
+            if job["status"] not in ENDED and time.monotonic() >= until:
+                raise TimeoutError(f"{job_id} is {job['status']} after {timeout_s:g} s")
+        return job
+
+    def _follow(self, look: Callable[[], Ends]) -> Iterator[Ends]:
+        misses = 0
+        while True:
+            try:
+                seen = look()
+                misses = 0
+            except ServiceUnreachable:
+                misses += 1
+                if misses * POLL_S > 60:
+                    raise
+            else:
+                yield seen
+                if seen["status"] in ENDED:
+                    return
+            time.sleep(POLL_S)
+
+    def _call(self, shape: type[Shape], method: str, path: str, **options: Any) -> Shape:  # noqa: ARG002
+        """``shape`` tells type checkers alone what comes: the service is trusted to keep to it."""
+        body: Shape = self._accepted(method, path, **options).json()
+        return body
+
+    def _list(self, shape: type[Shape], path: str, **options: Any) -> list[Shape]:  # noqa: ARG002
+        data: list[Shape] = self._accepted("GET", path, **options).json()["data"]
+        return data
+
+    def _accepted(self, method: str, path: str, **options: Any) -> httpx.Response:
+        answer = self._request(method, path, **options)
+        if answer.is_error:
+            hint = " The command line takes its key from TUNESERVE_API_KEY." if answer.status_code == 401 else ""
+            refusal = ServiceError(_detail(answer) + hint)
+            refusal.status, refusal.errors = answer.status_code, _errors(answer)
+            raise refusal
+        return answer
+
+    def _request(self, method: str, path: str, **options: Any) -> httpx.Response:
+        try:
+            return self._http.request(method, path, **options)
+        except httpx.TransportError as error:
+            raise self._unreachable(error) from error
+
+    def _unreachable(self, error: httpx.TransportError) -> "ServiceUnreachable":
+        return ServiceUnreachable(f"No service answers at {self.url} ({error}). Start one: tuneserve up")
+
+
+class ServiceUnreachable(ServiceError):
+    """Nothing answers at the URL."""
+
+
+def _check(url: str, key: str | None) -> None:
+    """ServiceError: no request could be made with these."""
+    try:
+        parsed = httpx.URL(url)
+    except httpx.InvalidURL as error:
+        raise ServiceError(f"{url} is no URL ({error}): give TUNESERVE_URL or --url as http://HOST:PORT") from error
+    if parsed.scheme not in ("http", "https") or not parsed.host:
+        raise ServiceError(f"{url} is no URL of a service: give TUNESERVE_URL or --url as http://HOST:PORT")
+    if key and not (key.isascii() and key.isprintable()):
+        raise ServiceError("TUNESERVE_API_KEY holds signs that are in no key: set it to one that `keys add` printed")
+
+
+def _part(image: Image) -> tuple[str, bytes]:
+    """A form's part: the name of the file, and what is in it."""
+    return ("image", image) if isinstance(image, bytes) else (Path(image).name, Path(image).read_bytes())
+
+
+def _detail(answer: httpx.Response) -> str:
+    try:
+        return str(answer.json()["detail"])
+    except (ValueError, KeyError, TypeError):
+        return f"HTTP {answer.status_code}: {answer.text[:200]}"
+
+
+def _offset_in(answer: httpx.Response) -> int:
+    return int(answer.headers["upload-offset"])
+
+
+def _errors(answer: httpx.Response) -> tuple[dict[str, Any], ...]:
+    try:
+        return tuple(answer.json()["errors"])
+    except (ValueError, KeyError, TypeError):
+        return ()

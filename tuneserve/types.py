@@ -1,0 +1,172 @@
+"""The shapes of the service's answers, for type checkers; /docs says what each field means.
+
+tests/tuneserve/test_types.py holds them to the service's own.
+"""
+
+from typing import Any, Literal, Required, TypedDict
+
+Status = Literal["queued", "running", "paused", "cancelling", "succeeded", "failed", "cancelled"]
+PhaseName = Literal["starting", "preparing_data", "training", "evaluating", "publishing"]
+BatchStatus = Literal["queued", "running", "succeeded", "failed", "cancelled"]
+Scope = Literal["predict", "train", "admin"]
+
+
+class Phase(TypedDict):
+    phase: PhaseName
+    started_at: str
+    ended_at: str | None
+    message: str
+
+
+class JobError(TypedDict):
+    code: str
+    message: str
+    hint: str
+    traceback_tail: str
+
+
+class Job(TypedDict):
+    id: str
+    name: str | None
+    status: Status
+    pausing: bool
+    phase: PhaseName | None
+    recipe: dict[str, Any]
+    resolved_recipe: dict[str, Any] | None
+    created_at: str
+    started_at: str | None
+    finished_at: str | None
+    estimated_finish: str | None
+    progress: dict[str, Any]
+    metrics: dict[str, Any]
+    timing: dict[str, Any]
+    device: dict[str, Any]
+    phases: list[Phase]
+    attempt: int
+    resumed_from: str | None
+    model_id: str | None
+    error: JobError | None
+    metadata: dict[str, str]
+    links: dict[str, str]
+
+
+class Model(TypedDict):
+    id: str
+    version: int
+    job_id: str
+    aliases: list[str]
+    created_at: str
+    network: str
+    dataset: str
+    dataset_digest: str
+    classes: list[str]
+    test_accuracy: float
+    metrics: dict[str, Any]
+    timing: dict[str, Any]
+    best_epoch: int
+    recipe: dict[str, Any]
+    preparation: dict[str, Any]
+    per_class: list[dict[str, Any]]
+    confusion: list[list[int]]
+    calibration: dict[str, Any] | None
+    familiarity: dict[str, Any] | None
+    serving: dict[str, Any] | None
+    device: dict[str, Any]
+    versions: dict[str, str]
+    files: dict[str, dict[str, Any]]
+    files_deleted_at: str | None
+    served_at: str | None
+    publication: dict[str, Any] | None
+    links: dict[str, str]
+
+
+class Alias(TypedDict):
+    name: str
+    model_id: str
+    version: int
+    updated_at: str
+
+
+class Candidate(TypedDict):
+    label: str
+    probability: float
+
+
+class Prediction(TypedDict, total=False):
+    """Of one image: what is not known is left out; with an error, all else is."""
+
+    label: str
+    class_index: int
+    probability: float
+    top_k: list[Candidate]
+    abstained: Required[bool]
+    reason: str
+    strangeness: float
+    normalized: dict[str, Any]
+    image: str
+    heat_map: str
+    error: dict[str, Any]
+
+
+class Predictions(TypedDict):
+    model: dict[str, Any]
+    predictions: list[Prediction]
+    timing_ms: dict[str, float]
+
+
+class Batch(TypedDict):
+    id: str
+    status: BatchStatus
+    model: str | None
+    top_k: int
+    normalize: str
+    model_id: str | None
+    total: int | None
+    done: int
+    errors: int
+    attempt: int
+    error: JobError | None
+    created_at: str
+    started_at: str | None
+    finished_at: str | None
+    links: dict[str, str]
+
+
+class Problem(TypedDict):
+    file: str
+    code: str
+    reason: str
+    severity: Literal["warning", "error"]
+
+
+class DatasetCard(TypedDict):
+    name: str
+    version: int
+    created_at: str
+    layout: Literal["folders", "table", "idx"]
+    digest: str
+    images: int
+    classes: dict[str, dict[str, int]]
+    problems: list[Problem]
+    problem_count: int
+
+
+class DatasetSummary(TypedDict):
+    name: str
+    kind: Literal["built_in", "uploaded", "folder"]
+    here: bool
+    version: int | None
+    images: int | None
+    classes: int | None
+
+
+class Key(TypedDict):
+    id: str
+    name: str
+    scopes: list[Scope]
+    created_at: str | None
+    revoked_at: str | None
+
+
+class MadeKey(Key):
+    key: str

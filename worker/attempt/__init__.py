@@ -1,0 +1,1 @@
+"""One attempt of a job: set-up, "auto" values, checkpoints, progress."""

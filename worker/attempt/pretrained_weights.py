@@ -1,0 +1,127 @@
+"""Where a network's first weights come from: torchvision's pre-trained ones, one of our models, or chance."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from pickle import UnpicklingError
+from urllib.error import URLError
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torchvision import models
+
+from core.artifacts import manifest
+from core.artifacts.model_files import WEIGHTS
+from core.artifacts.store import ArtifactStore
+from core.db.database import Database
+from core.errors import Damaged, NotFound, WeightsUnavailable
+from core.imaging.preparation import Preparation
+from core.inference.network import from_arrays, load_matching
+from core.repositories.models import find as find_model
+from core.settings import Settings
+from worker.data.download import fetch
+
+State = Mapping[str, Tensor]
+Colour = tuple[float, float, float]
+# torchvision's densenet files still name a layer's parts norm.1, conv.2, ... (see its models/densenet.py)
+OLD_DENSENET_NAME = re.compile(r"^(.*denselayer\d+\.(?:norm|relu|conv))\.([12]\.\w+)$")
+HALF = (0.5, 0.5, 0.5)
+
+
+def find_state(name: str, weights: str, settings: Settings, db: Database, store: ArtifactStore) -> State | None:
+    """The state dict that the recipe's ``weights`` names; None for chance. WeightsUnavailable says what to do."""
+    if weights == "random":
+        return None
+    return _imagenet(name, settings) if weights == "imagenet" else _from_model(weights, db, store)
+
+
+def statistics(name: str, weights: str, db: Database) -> tuple[Colour, Colour] | None:
+    """Mean and standard deviation, of the values 0..1, that these weights of the network expect; None: they are chance.
+
+    One of our models expects what it was trained with, whatever data it goes on with.
+    """
+    if weights == "random":
+        return None
+    if weights == "imagenet":
+        return _imagenet_statistics(name)
+    with db.read() as session:
+        preparation = Preparation.model_validate(find_model(session, weights).card["preparation"])
+    return preparation.mean, preparation.std
+
+
+def classes(weights: str, db: Database) -> tuple[str, ...]:
+    """What the head of one of our models tells apart; nothing for other weights, whose heads are replaced."""
+    if weights in ("imagenet", "random"):
+        return ()
+    with db.read() as session:
+        return tuple(find_model(session, weights).card["classes"])
+
+
+def _imagenet_statistics(name: str) -> tuple[Colour, Colour]:
+    if name in ("googlenet", "inception_v3"):  # torchvision gives these a ``transform_input`` that comes to the same
+        return HALF, HALF
+    published = models.get_model_weights(name)["DEFAULT"].transforms()
+    return tuple(published.mean), tuple(published.std)
+
+
+def fill(network: nn.Module, name: str, state: State) -> None:
+    """Load the state. The head keeps its chance values where the number of classes differs."""
+    own = network.state_dict().keys()
+    state = {OLD_DENSENET_NAME.sub(r"\1\2", key): tensor for key, tensor in state.items()}
+    hint = f"Name a state dict of torchvision's {name} in TUNESERVE_WEIGHTS_FILE."
+    if len(state) > len(own) * 5 // 4:  # a deeper sister has all of our names, and more; googlenet's side heads are few
+        raise WeightsUnavailable(f"These are not the weights of {name}: {len(state)} tensors, not {len(own)}.", hint)
+    try:
+        left = load_matching(network, state)
+    except ValueError as error:  # positions of a transformer of another kind
+        raise WeightsUnavailable(f"These are not the weights of {name}: {error}", hint) from error
+    if len(left) > len(own) // 4:
+        raise WeightsUnavailable(
+            f"These are not the weights of {name}: {len(left)} of its {len(own)} tensors are missing, {left[0]} first.",
+            hint,
+        )
+
+
+def _imagenet(name: str, settings: Settings) -> State:
+    """From the file in the settings, the cache, or a download into it: the mirror's, else torchvision's."""
+    if settings.weights_file is not None:
+        return _read(settings.weights_file)
+    published = models.get_model_weights(name)["DEFAULT"].url
+    file, folder = published.rsplit("/", 1)[1], settings.resolved_weights_dir
+    for cached in (folder / file, folder / f"{name}.pth", folder / f"{name}.safetensors"):
+        if cached.is_file():
+            return _read(cached)
+    digest = re.search(r"-([0-9a-f]{8,})\.", file)  # torchvision's names carry the start of the sha256
+    url = f"{settings.weights_mirror.rstrip('/')}/{file}" if settings.weights_mirror else published
+    try:
+        fetch([url], folder / file, "sha256", digest[1] if digest else "", settings.download_timeout_s)
+    except URLError as error:
+        raise WeightsUnavailable(
+            f"The pre-trained weights of {name} are not in {folder} and could not be downloaded: {error.reason}.",
+            hint=f'Put {file} into {folder}, name a file in TUNESERVE_WEIGHTS_FILE, or set "weights": "random".',
+        ) from error
+    return _read(folder / file)
+
+
+def _from_model(model_id: str, db: Database, store: ArtifactStore) -> State:
+    try:
+        with db.read() as session:
+            key = find_model(session, model_id).key
+        return from_arrays(manifest.read_tensors(store, key, WEIGHTS))
+    except (NotFound, Damaged) as error:
+        raise WeightsUnavailable(f"The weights of {model_id} cannot be used: {error}") from error
+
+
+def _read(path: Path) -> State:
+    """A state dict from safetensors, or from torch's own format with nothing but tensors in it."""
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError, SafetensorError, UnpicklingError) as error:
+        raise WeightsUnavailable(f"{path} cannot be read as a state dict: {error}") from error
+    if not isinstance(state, Mapping) or not all(isinstance(tensor, Tensor) for tensor in state.values()):
+        raise WeightsUnavailable(f"{path} is not a state dict.")
+    return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state.items()}

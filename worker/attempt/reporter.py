@@ -1,0 +1,175 @@
+"""What the trainer tells the world: beats, phases, progress, epochs. Every write names the attempt, and is refused
+once another attempt owns the job.
+"""
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from core.db.database import Database
+from core.db.tables import Base, JobStatus, Phase
+from core.errors import ClaimLost, DiskFull, NotFound
+from core.repositories import events, jobs
+from core.repositories.jobs import Claim
+from worker.processes.exit_codes import EXIT_CLAIM_LOST
+from worker.processes.stop_event import Stop
+from worker.training.failure_codes import classify
+
+log = logging.getLogger(__name__)
+AWAY_S = 120.0  # that a database may be away, as when it restarts; SQLite waits for others by itself
+AGAIN_S = 1.0
+T = TypeVar("T")
+Listener = Callable[[str, dict[str, Any]], None]  # told of events once they are written; of "recipe" and "ended" too
+LOST: dict[str, Any] = {"status": None, "metrics": {}, "model_id": None}
+
+
+class Reporter:
+    """Speaks for one attempt of one job. ``stop`` is set when the training has to end early; ``keeps`` says whether it
+    shall publish what it has then.
+    """
+
+    def __init__(self, db: Database, claim: Claim, beat_s: float, clock: Callable[[], float] = time.time) -> None:
+        self.claim = claim
+        self.stop = Stop()
+        self.keeps = False
+        self._db = db
+        self._beat_s = beat_s
+        self._clock = clock
+        self.started_at = clock()
+        self.phases: list[dict[str, Any]] = []
+        self.listeners: list[Listener] = []
+        self._over = threading.Event()
+
+    def start_beating(self) -> None:
+        threading.Thread(target=self._beat_for_ever, name="beat", daemon=True).start()
+
+    def beat(self) -> None:
+        """Say that we live; the answer says whether to go on."""
+        with self._db.write() as session:
+            job = jobs.beat(session, self.claim, self._clock())
+        self.keeps = job.wanted == "keep"
+        if job.status is JobStatus.CANCELLING or job.wanted == "pause":
+            self.stop.set()
+
+    def phase(self, phase: Phase, message: str = "") -> None:
+        """The job enters a phase; the one before ends."""
+        now = self._clock()
+        self._end_phase(now)
+        self.phases.append({"phase": phase, "started_at": now, "ended_at": None, "message": message})
+        status = {"status": JobStatus.RUNNING, "phase": phase, "message": message}
+
+        def write(session: Session) -> None:
+            jobs.record(session, self.claim, phase=phase, phases=self.phases)
+            self._event(session, "status", status)
+
+        self.write(write)
+        log.info("%s %s", phase, message)
+        self._tell("status", status)
+
+    def ended_phases(self) -> list[dict[str, Any]]:
+        """The phases, the last one ended now: for the row of a job that succeeds."""
+        self._end_phase(self._clock())
+        return self.phases
+
+    def seconds_in(self, phase: Phase) -> float:
+        """How long that phase has taken so far in this attempt."""
+        now = self._clock()
+        of_phase = [entry for entry in self.phases if entry["phase"] == phase]
+        return float(sum((entry["ended_at"] or now) - entry["started_at"] for entry in of_phase))
+
+    def record(self, **columns: Any) -> None:
+        self.write(lambda session: jobs.record(session, self.claim, beat_at=self._clock(), **columns))
+        self._tell_recipe(columns)
+
+    def progress(self, **columns: Any) -> None:
+        """As ``record``, for what the next call says again: dropped while the database is away."""
+        try:
+            with self._db.write() as session:
+                jobs.record(session, self.claim, beat_at=self._clock(), **columns)
+        except OperationalError:
+            log.warning("progress could not be written", exc_info=True)
+
+    def write(self, write: Callable[[Session], T]) -> T:
+        """What ``write`` gives, in one transaction; tried again for a while when the database is away: hours of
+        training are not lost for that. A full disk is something else: it takes no checkpoint either.
+        """
+        until = self._clock() + AWAY_S
+        while True:
+            try:
+                with self._db.write() as session:
+                    return write(session)
+            except OperationalError as error:
+                if isinstance(classify(error), DiskFull) or self._clock() > until:
+                    raise
+                log.warning("the database is away; trying again", exc_info=True)
+            time.sleep(AGAIN_S)
+
+    def event(self, kind: str, data: dict[str, Any], *rows: Base, **columns: Any) -> None:
+        """Log an event, add rows and set columns of the job with it, in one transaction."""
+
+        def write(session: Session) -> None:
+            jobs.record(session, self.claim, beat_at=self._clock(), **columns)
+            session.add_all(rows)
+            self._event(session, kind, data)
+
+        self.write(write)
+        self._tell_recipe(columns)
+        self._tell(kind, data)
+
+    def log(self, message: str) -> None:
+        log.info(message)
+        self.event("log", {"message": message})
+
+    def ended(self) -> None:
+        """This attempt is over, whatever became of it. Whoever listens hears how the job stands: its ``status`` (None
+        once it is another attempt's), ``metrics`` and ``model_id``.
+        """
+        self._over.set()
+        if self.listeners:
+            self._tell("ended", self._standing())
+
+    def _standing(self) -> dict[str, Any]:
+        try:
+            with self._db.read() as session:
+                job = jobs.get(session, self.claim.job_id)
+        except (NotFound, SQLAlchemyError):
+            log.warning("how the job stands cannot be read", exc_info=True)
+            return LOST
+        if job.attempt != self.claim.attempt:
+            return LOST
+        return {"status": job.status, "metrics": job.metrics, "model_id": job.model_id}
+
+    def _tell_recipe(self, columns: dict[str, Any]) -> None:
+        if "resolved_recipe" in columns:
+            self._tell("recipe", columns["resolved_recipe"])
+
+    def _tell(self, kind: str, data: dict[str, Any]) -> None:
+        for listener in self.listeners:
+            listener(kind, data)
+
+    def _event(self, session: Session, kind: str, data: dict[str, Any]) -> None:
+        events.append(session, self.claim.job_id, kind, data, self._clock(), self.claim.attempt)
+
+    def _end_phase(self, now: float) -> None:
+        if self.phases and self.phases[-1]["ended_at"] is None:
+            self.phases[-1]["ended_at"] = now
+
+    def _beat_for_ever(self) -> None:
+        """Fenced: leave at once, since every write is refused."""
+        while not self._over.is_set():
+            try:
+                self.beat()
+            except ClaimLost:
+                if self._over.is_set():
+                    return
+                log.warning("attempt %d no longer owns %s: leaving", self.claim.attempt, self.claim.job_id)
+                os._exit(EXIT_CLAIM_LOST)
+            except SQLAlchemyError:
+                log.warning("the beat could not be written; trying again", exc_info=True)
+            self._over.wait(self._beat_s)  # a daemon thread: the process may end without it

@@ -1,0 +1,155 @@
+"""Before training: the recipe resolved, the data on the device, the network built and filled."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from core.artifacts.store import ArtifactStore
+from core.cpus import cpus
+from core.db.database import Database
+from core.db.tables import Phase
+from core.imaging.preparation import Preparation
+from core.inference.network import Prepare, build
+from core.recipe import Recipe, ResolvedRecipe
+from core.repositories import checkpoints, jobs
+from core.settings import Settings
+from worker.attempt import batch_size_search, pretrained_weights
+from worker.attempt.auto_config import resolve
+from worker.attempt.reporter import Reporter
+from worker.data import splits as data
+from worker.data.datasets import load
+from worker.data.datasets.dataset import Dataset
+from worker.data.photo_files import Photos
+from worker.training import devices
+from worker.training.freezing import freeze
+from worker.training.optimizer import Arrays
+
+
+@dataclass(frozen=True)
+class TrainingContext:
+    """Everything that stays the same throughout one attempt."""
+
+    settings: Settings
+    db: Database
+    store: ArtifactStore
+    report: Reporter
+    device: torch.device
+    dataset: Dataset
+    splits: data.Splits
+    preparation: Preparation
+    prepare: Prepare
+    network: nn.Module  # always this object; training and checkpoints change its weights
+    frozen: tuple[str, ...]  # modules of the network that the recipe freezes, until unfreeze_after where it says so
+    queued_s: float
+
+
+@dataclass(frozen=True)
+class TrainingState:
+    """The progress of one attempt; a change is a new value."""
+
+    recipe: ResolvedRecipe  # with a smaller batch once memory has run out
+    history: tuple[dict[str, Any], ...] = ()  # the metrics of each finished epoch
+    optimizer_state: Arrays | None = None  # and that of the weights' running mean, from the resumed checkpoint
+    features_s: float = 0.0  # spent on the activations of a frozen part, in the attempts that led to the history
+    since_attempt: int = 0  # the attempt of this job that wrote the resumed checkpoint
+    interrupted: bool = False  # stopped on request before its last epoch
+
+
+def set_up(
+    settings: Settings, db: Database, store: ArtifactStore, report: Reporter
+) -> tuple[TrainingContext, TrainingState]:
+    """Load data and network and resolve the recipe: all that can fail before the first step, cheapest first."""
+    torch.set_num_threads(settings.train_threads or cpus())
+    with db.read() as session:
+        job = jobs.get(session, report.claim.job_id)
+    asked = Recipe.model_validate(job.recipe)
+    device = devices.choose(asked.device)
+    report.record(device=devices.describe(device))
+    report.phase(Phase.PREPARING_DATA, f"data set {asked.dataset}")
+    state = pretrained_weights.find_state(asked.network, asked.weights, settings, db, store)
+    dataset = load(asked.dataset, settings)
+    if isinstance(dataset.train_images, Photos):
+        report.log("the images do not fit into TUNESERVE_DATASET_BYTES: they are decoded anew for every epoch")
+    splits = data.split(dataset, asked.train_samples, asked.validation_fraction, asked.seed)
+    knows_classes = pretrained_weights.classes(asked.weights, db) == dataset.classes
+    about = (asked, device, len(splits.train), dataset.detail, dataset.style)
+    recipe = resolve(*about, knows_classes=knows_classes)
+    network, frozen = first_network(recipe, len(dataset.classes), state, device)
+    expected = pretrained_weights.statistics(recipe.network, recipe.weights, db)
+    preparation = _preparation(dataset, recipe, expected or data.statistics(splits.train.images))
+    context = TrainingContext(
+        settings=settings,
+        db=db,
+        store=store,
+        report=report,
+        device=device,
+        dataset=dataset,
+        splits=data.Splits(*(data.to_device(part, device) for part in (splits.train, splits.validation, splits.test))),
+        preparation=preparation,
+        prepare=Prepare(preparation).to(device),
+        network=network,
+        frozen=frozen,
+        queued_s=(job.started_at or job.created_at) - job.created_at,
+    )
+    if "auto" in (asked.batch_size, asked.compile) and is_worth_trying(context):
+        recipe = resolve(*about, _try_batch_sizes(context, recipe, asked), knows_classes)
+    report.record(resolved_recipe=recipe.model_dump(mode="json"))
+    return context, TrainingState(recipe)
+
+
+def first_network(
+    recipe: ResolvedRecipe, classes: int, state: pretrained_weights.State | None, device: torch.device
+) -> tuple[nn.Module, tuple[str, ...]]:
+    """The network as it is before its first step, on the device, and the names of its frozen modules."""
+    torch.manual_seed(recipe.seed)
+    network = build(recipe.network, classes, recipe.image_size)
+    if state is not None:
+        pretrained_weights.fill(network, recipe.network, state)
+    frozen = freeze(network, recipe.freeze) if recipe.freeze != "none" else []
+    return network.to(device, memory_format=torch.channels_last), tuple(frozen)  # type: ignore[call-overload]
+
+
+def reset_network(context: TrainingContext, recipe: ResolvedRecipe) -> None:
+    """Put back the weights that the network had before its first step, and freeze what was frozen then."""
+    state = pretrained_weights.find_state(recipe.network, recipe.weights, context.settings, context.db, context.store)
+    first, _ = first_network(recipe, len(context.dataset.classes), state, torch.device("cpu"))
+    context.network.load_state_dict(first.state_dict())
+    for own, of_first in zip(context.network.parameters(), first.parameters(), strict=True):
+        own.requires_grad_(of_first.requires_grad)
+
+
+def is_worth_trying(context: TrainingContext) -> bool:
+    """Whether batch sizes are tried: not where that brings little, nor where a checkpoint says what it had come to."""
+    if context.device.type == "cpu" or context.frozen:
+        return False
+    with context.db.read() as session:
+        return checkpoints.newest_whole(session, context.store, context.report.claim.job_id) is None
+
+
+def _try_batch_sizes(context: TrainingContext, recipe: ResolvedRecipe, asked: Recipe) -> batch_size_search.Tried:
+    """Of one size alone, where the recipe names it."""
+    train, first = context.splits.train, recipe.batch_size
+    seconds = batch_size_search.time_steps(context.network, context.prepare, train, recipe, context.device)
+    most = batch_size_search.most_for(len(train)) if asked.batch_size == "auto" else first
+    tried = batch_size_search.largest_that_helps(seconds, first, most)
+    context.report.log(f"batch size {tried.batch_size}: a step takes {tried.step_s * 1e3:.1f} ms")
+    return tried
+
+
+def _preparation(
+    dataset: Dataset, recipe: ResolvedRecipe, statistics: tuple[pretrained_weights.Colour, pretrained_weights.Colour]
+) -> Preparation:
+    """``statistics``: mean and standard deviation; those that given weights expect, else those of the data at hand."""
+    _, height, width, channels = dataset.train_images.shape
+    mean, std = statistics
+    return Preparation(
+        style=dataset.style,
+        height=height,
+        width=width,
+        channels=1 if channels == 1 else 3,
+        image_size=recipe.image_size,
+        mean=mean,
+        std=std,
+    )

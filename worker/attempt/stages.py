@@ -1,0 +1,168 @@
+"""The training of one attempt: its stages and epochs, a checkpoint after each, half the batch when memory runs out."""
+
+import logging
+import time
+from dataclasses import dataclass, replace
+from typing import Any
+
+from core.db.database.tables import Phase
+
+from worker.attempt import checkpointing, oom_backoff, progress
+from worker.attempt.feature_cache import Work, work_of
+from worker.attempt.progress import ProgressReporter
+from worker.attempt.setup import TrainingContext, TrainingState
+from worker.data.splits import augmentation
+from worker.evaluation.metrics import evaluate
+from worker.training import devices
+from worker.training.early_stopping import over_after
+from worker.training.failure_codes import is_out_of_memory
+from worker.training.fit import Callbacks, Epoch, FitOptions, Interrupted, fit
+from worker.training.flops import flop_per_image
+from worker.training.freezing import unfreeze
+from worker.training.mid_epoch import step_of
+from worker.training.optimizer import Arrays, balanced
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A run of epochs with the same modules frozen; it has its own optimizer and its own patience."""
+
+    first: int  # epochs done before it
+    last: int  # epochs done after it, unless it ends early
+    frozen: tuple[str, ...]
+
+    def ended_early(self, state: TrainingState) -> int | None:
+        """The number of its last epoch where patience has run out."""
+        epochs = over_after(state.history[self.first : self.last], state.recipe.early_stopping)
+        return None if epochs is None else self.first + epochs
+
+    def is_over(self, state: TrainingState) -> bool:
+        return len(state.history) >= self.last or self.ended_early(state) is not None
+
+    def own_state(self, state: TrainingState) -> Arrays | None:
+        """The optimizer's state that this stage goes on with; None: a checkpoint at its border has the last stage's."""
+        is_own = len(state.history) > self.first or step_of(state.optimizer_state) is not None
+        return state.optimizer_state if is_own else None
+
+
+def train(context: TrainingContext, state: TrainingState) -> TrainingState:
+    """Train to the last epoch; what does not fit the memory is tried again with half the batch."""
+    if state.recipe.compile and not devices.can_compile(context.device):
+        state = _without_compiling(context, state)
+    context.report.phase(Phase.TRAINING, state.recipe.network)
+    reporter = ProgressReporter(context)
+    while True:
+        try:
+            return _train_stages(context, state, reporter)
+        except (MemoryError, RuntimeError) as error:
+            if not (is_out_of_memory(error) and oom_backoff.can_halve(state.recipe)):
+                raise
+            reason = str(error)
+        state = oom_backoff.halve_batch(context, state, reason)
+
+
+def _without_compiling(context: TrainingContext, state: TrainingState) -> TrainingState:
+    recipe = state.recipe.model_copy(update={"compile": False})
+    message = "compile: no compiler is there, which torch.compile needs; training as the network is"
+    context.report.event("log", {"message": message}, resolved_recipe=recipe.model_dump(mode="json"))
+    return replace(state, recipe=recipe)
+
+
+def _train_stages(context: TrainingContext, state: TrainingState, reporter: ProgressReporter) -> TrainingState:
+    """Train in one stage; or behind a frozen part first, then, from ``unfreeze_after`` on, the whole network."""
+    recipe, first = state.recipe, 0
+    for last in filter(None, [recipe.unfreeze_after, recipe.epochs]):
+        if first > 0:
+            unfreeze(context.network)
+        stage = Stage(first, last, () if first > 0 else context.frozen)
+        if not stage.is_over(state):
+            state = _train_stage(context, state, stage, reporter)
+        if state.interrupted:
+            return state
+        first = stage.ended_early(state) or last
+    return state
+
+
+def _train_stage(
+    context: TrainingContext, state: TrainingState, stage: Stage, reporter: ProgressReporter
+) -> TrainingState:
+    """Train the stage's epochs that are left; the result says whether it was interrupted."""
+    resumed_from = stage.own_state(state)
+    state = replace(state, optimizer_state=None)
+    try:
+        started = time.monotonic()
+        work = work_of(context, state.recipe, stage.frozen)
+        state = replace(state, features_s=state.features_s + time.monotonic() - started)
+        callbacks = Callbacks(
+            on_progress=lambda now: reporter.show(state, now),
+            on_midway=lambda midway: checkpointing.save_midway(context, state, midway),
+            should_stop=context.report.stop.is_set,
+        )
+        options = _options(context, state, stage, work, resumed_from)
+        flop = flop_per_image(work.network, work.prepare(work.train.some([0])))
+        for epoch in fit(work.network, work.prepare, work.train, state.recipe, context.device, options, callbacks):
+            state = _keep(context, state, work, epoch, flop)
+            if stage.ended_early(state):
+                what = "ended" if stage.last == state.recipe.epochs else "the frozen part is trained too"
+                context.report.log(f"{what} after epoch {epoch.number}: validation accuracy no longer rises")
+                break
+    except Interrupted:
+        return replace(state, interrupted=True)
+    return state
+
+
+def _options(
+    context: TrainingContext, state: TrainingState, stage: Stage, work: Work, resumed_from: Arrays | None
+) -> FitOptions:
+    recipe, labels, classes = state.recipe, work.train.labels, len(context.dataset.classes)
+    return FitOptions(
+        epochs_done=len(state.history),
+        last_epoch=stage.last,
+        state=resumed_from,
+        frozen=work.frozen,
+        augment=augmentation.SETS[recipe.augmentation],
+        class_weights=balanced(labels, classes) if recipe.class_weights == "balanced" else None,
+        midway_every_s=context.settings.checkpoint_s,
+    )
+
+
+def _keep(context: TrainingContext, state: TrainingState, work: Work, epoch: Epoch, flop: float) -> TrainingState:
+    """Validate an epoch and write its metrics and its checkpoint."""
+    metrics = _metrics(context, state, work, epoch, flop)
+    state = replace(state, history=(*state.history, metrics))
+    steps = epoch.step // epoch.number * state.recipe.epochs
+    context.report.event(
+        "metrics",
+        metrics,
+        metrics=metrics,
+        progress=progress.position(state.recipe, epoch.number, epoch.step, steps),
+        timing=progress.timing(context, state),
+        device=devices.describe(context.device),
+    )
+    checkpointing.save(context, state, epoch)
+    log.info("epoch %d of %d: %s", epoch.number, state.recipe.epochs, metrics)
+    return state
+
+
+def _metrics(context: TrainingContext, state: TrainingState, work: Work, epoch: Epoch, flop: float) -> dict[str, Any]:
+    started = time.monotonic()
+    validation = None
+    if len(work.validation):
+        validation = evaluate(work.network, work.prepare, work.validation, len(context.dataset.classes))
+    return {
+        "epoch": epoch.number,
+        "train_loss": epoch.loss,
+        "train_accuracy": epoch.accuracy,
+        "validation_images": len(context.splits.validation),
+        "validation_loss": validation.loss if validation else None,
+        "validation_accuracy": validation.accuracy if validation else None,
+        "learning_rate": epoch.learning_rate,
+        "images_per_s": epoch.images_per_s,
+        "flop_per_s": flop * epoch.images_per_s,
+        "data_wait_s": epoch.data_wait_s,
+        "train_s": progress.train_s(state) + epoch.seconds,
+        "features_s": state.features_s,
+        "validation_s": time.monotonic() - started,
+    }

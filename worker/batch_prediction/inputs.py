@@ -1,0 +1,118 @@
+"""The images of a batch, one after the other, as they were sent: from zips, as single files, or as lines of JSON.
+
+Nothing is read before it is asked for, and never more than ``max_body_bytes`` of one image: what a zip says of itself
+is not believed.
+"""
+
+import base64
+import binascii
+import lzma
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from core.artifacts.batch_files import Line, may_be_an_image, parse_line, read_lines, read_parts
+from core.artifacts.store import ArtifactStore
+from core.errors import InvalidInput, NotAnImage, TooLarge
+from core.imaging import preparation
+from core.settings import Settings
+
+# what the library raises for bytes that are not its own; RuntimeError: packed in an unknown way
+DAMAGE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, RuntimeError, ValueError)
+ENCRYPTED = 1  # a zip entry's flag
+
+
+@dataclass(frozen=True)
+class Sent:
+    """One image: what its answer calls it, and how it is read. ``read`` raises InvalidInput, and nothing else."""
+
+    called: dict[str, Any]  # name, id, or nothing
+    read: Callable[[], Image.Image]
+
+
+def sent_images(store: ArtifactStore, key: str, settings: Settings, behind: int) -> Iterator[Sent]:
+    """The batch's images from the index ``behind`` on. Each has to be read before the next one is asked for."""
+    for make in islice(_all(store, key, settings), behind, None):
+        yield make()
+
+
+def _all(store: ArtifactStore, key: str, settings: Settings) -> Iterator[Callable[[], Sent]]:
+    """Deferred: passing over a million lines that are answered already must not parse them."""
+    readers = {"zip": _in_zip, "image": _in_file, "manifest": _in_manifest}
+    for part in read_parts(store, key):
+        yield from readers[part.kind](store.fetch(f"{key}/{part.file}"), part.name, settings)
+
+
+def _in_zip(path: Path, _name: str, settings: Settings) -> Iterator[Callable[[], Sent]]:
+    with zipfile.ZipFile(path) as archive:
+        for entry in archive.infolist():
+            if may_be_an_image(entry.filename):
+                yield partial(Sent, {"name": entry.filename}, partial(_read_entry, archive, entry, settings))
+
+
+def _in_file(path: Path, name: str, settings: Settings) -> Iterator[Callable[[], Sent]]:
+    def read() -> Image.Image:
+        with path.open("rb") as file:
+            return _decode(file.read(settings.max_body_bytes + 1), settings)
+
+    yield partial(Sent, {"name": name}, read)
+
+
+def _in_manifest(path: Path, _name: str, settings: Settings) -> Iterator[Callable[[], Sent]]:
+    for line in read_lines(path, settings.max_body_bytes):
+        yield partial(_from_line, line, settings)
+
+
+def _read_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, settings: Settings) -> Image.Image:
+    if entry.flag_bits & ENCRYPTED:
+        raise NotAnImage("It is encrypted: send the zip without a password.")
+    try:
+        with archive.open(entry) as file:
+            data = file.read(settings.max_body_bytes + 1)
+    except DAMAGE as error:
+        raise NotAnImage(f"It cannot be unpacked: {error}.") from error
+    return _decode(data, settings)
+
+
+def _from_line(text: bytes, settings: Settings) -> Sent:
+    try:
+        if len(text) > settings.max_body_bytes:
+            raise _too_large(settings)
+        line = parse_line(text)
+    except InvalidInput as error:
+        return _refused(error)
+    return Sent({} if line.id is None else {"id": line.id}, partial(_from_values, line, settings))
+
+
+def _refused(error: InvalidInput) -> Sent:
+    def read() -> Image.Image:
+        raise error
+
+    return Sent({}, read)
+
+
+def _from_values(line: Line, settings: Settings) -> Image.Image:
+    if line.array is not None:
+        return preparation.from_array(line.array)
+    try:
+        data = base64.b64decode(line.b64 or "", validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise InvalidInput("b64 is not base64.") from error
+    return _decode(data, settings)
+
+
+def _decode(data: bytes, settings: Settings) -> Image.Image:
+    if len(data) > settings.max_body_bytes:
+        raise _too_large(settings)
+    return preparation.decode(data, settings.max_image_pixels)
+
+
+def _too_large(settings: Settings) -> TooLarge:
+    return TooLarge(f"The image is larger than {settings.max_body_bytes} bytes.")

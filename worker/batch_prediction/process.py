@@ -1,0 +1,198 @@
+"""The process that answers one attempt of one batch: ``python -m worker.batch_prediction.process <batch id>
+<attempt>``. No torch.
+
+It stores the answers of a chunk, then counts them in the row; so it can be killed at any moment, and whoever comes
+next goes on behind the last chunk. When the worker dies, the kernel kills it; when the batch was cancelled or is
+another's, its next write is refused and ends it.
+"""
+
+import json
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from typing import Any
+
+import numpy as np
+
+from core.artifacts.batch_files import write_answers
+from core.artifacts.store import ArtifactStore, LocalStore
+from core.db.database import Database
+from core.db.tables import Batch, Model
+from core.errors import (
+    ClaimLost,
+    Conflict,
+    DiskFull,
+    InternalFailure,
+    InvalidInput,
+    JobFailure,
+    ModelUnavailable,
+    NotFound,
+    OutOfMemory,
+    is_disk_full,
+)
+from core.imaging import preparation
+from core.imaging.preparation import Prepared
+from core.inference.onnx_predictor import OnnxPredictor, Predictor
+from core.inference.prediction import of_answer, of_blank
+from core.repositories import batch_predictions
+from core.repositories.batch_predictions import Claim
+from core.repositories.models import SERVING, find_whole
+from core.settings import Settings
+from worker.batch_prediction.inputs import Sent, sent_images
+from worker.processes.exit_codes import EXIT_CLAIM_LOST
+from worker.processes.launcher import BATCH_LOG
+from worker.processes.parent_death import die_with_parent
+
+log = logging.getLogger(__name__)
+CHUNK = 64  # images: what a process that dies has to do again
+AT_ONCE = 8  # images that the network takes in one run; of a large one they take seconds and hundreds of MB
+Line = dict[str, Any]
+
+
+def main() -> int:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    settings = Settings()
+    die_with_parent()
+    os.nice(settings.train_niceness)
+    claim = Claim(sys.argv[1], int(sys.argv[2]))
+    db, store = Database(settings.resolved_database_url), LocalStore(settings.data_dir)
+    try:
+        run(settings, db, store, claim)
+    except ClaimLost as lost:
+        log.warning("%s", lost)
+        return leave(db, store, claim)
+    except Exception as error:  # the process's edge: whatever it was, the batch's row says it
+        log.exception("the batch failed")
+        _record_failure(db, claim, error)
+    return 0
+
+
+def run(
+    settings: Settings, db: Database, store: ArtifactStore, claim: Claim, clock: Callable[[], float] = time.time
+) -> None:
+    """From the last stored answer to the end of the batch."""
+    batch, model = _choose_model(db, claim, clock())
+    predictor = OnnxPredictor(model, store, settings.resolved_predict_threads)
+    beat = _Beat(db, claim, settings.beat_s, clock)
+    sent = sent_images(store, batch.key, settings, batch.done)
+    done, errors = batch.done, batch.errors
+    while lines := answer_all(predictor, batch.options, islice(sent, CHUNK), beat):
+        numbered = [json.dumps({"index": index, **line}) for index, line in enumerate(lines, done)]
+        write_answers(store, batch.key, done, numbered)
+        done, errors = done + len(lines), errors + sum("error" in line for line in lines)
+        with db.write() as session:
+            batch_predictions.record(session, claim, clock(), done=done, errors=errors)
+    if done != batch.total:
+        raise InternalFailure(f"{done} images were found, and {batch.total} had been counted.", BATCH_LOG)
+    with db.write() as session:
+        batch_predictions.succeed(session, claim, clock())
+
+
+def answer_all(
+    predictor: Predictor, options: dict[str, Any], sent: Iterator[Sent], beat: Callable[[], None] = lambda: None
+) -> list[Line]:
+    """A line for each image, in order: its prediction, or its own error."""
+    named = [(one.called, _prepare(one, predictor, options, beat)) for one in sent]
+    readable = [entry.pixels for _, entry in named if isinstance(entry, Prepared) and not entry.blank]
+    answers = _ask(predictor, readable, beat)
+    return [called | _said(entry, answers, predictor.classes, options["top_k"]) for called, entry in named]
+
+
+def _prepare(
+    sent: Sent, predictor: Predictor, options: dict[str, Any], beat: Callable[[], None]
+) -> Prepared | InvalidInput:
+    beat()
+    try:
+        return preparation.prepare(sent.read(), predictor.preparation, options["normalize"])
+    except InvalidInput as error:
+        return error
+
+
+def _ask(
+    predictor: Predictor, pixels: Sequence[preparation.Pixels], beat: Callable[[], None]
+) -> Iterator[tuple[Any, float | None]]:
+    """Probabilities and strangeness of each image."""
+    for first in range(0, len(pixels), AT_ONCE):
+        beat()
+        outputs = predictor.run(np.stack(pixels[first : first + AT_ONCE]))
+        of_each = [None] * len(outputs.probabilities) if outputs.strangeness is None else outputs.strangeness.tolist()
+        yield from zip(outputs.probabilities, of_each, strict=True)
+
+
+def _said(
+    entry: Prepared | InvalidInput,
+    answers: Iterator[tuple[Any, float | None]],
+    classes: tuple[str, ...],
+    top_k: int,
+) -> Line:
+    if isinstance(entry, InvalidInput):
+        return {"error": {"code": entry.code, "detail": str(entry)}}
+    said = of_blank(entry) if entry.blank else of_answer(*next(answers), entry, classes, top_k)
+    return said.model_dump(exclude_none=True)
+
+
+def _choose_model(db: Database, claim: Claim, now: float) -> tuple[Batch, Model]:
+    """The model that answers the whole batch: chosen by the first attempt, and kept by the later ones."""
+    with db.write() as session:
+        batch = batch_predictions.get(session, claim.batch_id)
+        try:
+            model = find_whole(session, batch.model_id or batch.options["model"] or SERVING)
+        except (NotFound, Conflict) as error:
+            raise ModelUnavailable(str(error)) from error
+        batch_predictions.record(session, claim, now, model_id=model.id)
+    return batch, model
+
+
+class _Beat:
+    """Says that the process lives, when that is due: a chunk of huge pictures takes long."""
+
+    def __init__(self, db: Database, claim: Claim, every_s: float, clock: Callable[[], float]) -> None:
+        self._db = db
+        self._claim = claim
+        self._every_s = every_s
+        self._clock = clock
+        self._due = clock() + every_s
+
+    def __call__(self) -> None:
+        now = self._clock()
+        if now >= self._due:
+            self._due = now + self._every_s
+            with self._db.write() as session:
+                batch_predictions.record(session, self._claim, now)
+
+
+def leave(db: Database, store: ArtifactStore, claim: Claim) -> int:
+    """The batch is another's, or over. If it was even deleted, what was stored since then goes too."""
+    with db.read() as session:
+        try:
+            deleted = batch_predictions.get(session, claim.batch_id).files_deleted_at is not None
+        except NotFound:
+            deleted = True
+    if deleted:
+        store.delete(batch_predictions.key_of(claim.batch_id))
+    return EXIT_CLAIM_LOST
+
+
+def _record_failure(db: Database, claim: Claim, error: Exception) -> None:
+    try:
+        with db.write() as session:
+            batch_predictions.retry_or_fail(session, claim, _failure(error), time.time())
+    except (ClaimLost, NotFound) as lost:
+        log.warning("%s", lost)
+
+
+def _failure(error: Exception) -> JobFailure:
+    if isinstance(error, JobFailure):
+        return error
+    if is_disk_full(error):
+        return DiskFull(f"No space is left: {error}")
+    if isinstance(error, MemoryError):
+        return OutOfMemory(f"Out of memory: {error}")
+    return InternalFailure(f"{type(error).__name__}: {error}", BATCH_LOG)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

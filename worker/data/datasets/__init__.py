@@ -1,0 +1,36 @@
+"""Data sets by name. Each loader gives canonical uint8 images, ready for the network's half of the preparation."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+
+from core.errors import DatasetUnavailable
+from core.settings import Settings
+from worker.data.datasets import cifar, digits, emnist, folder, idx_folder, mnist, photo_archives, qmnist, svhn, usps
+from worker.data.datasets.dataset import Dataset
+
+LOADERS: Mapping[str, Callable[[Settings], Dataset]] = {
+    "digits": digits.load,
+    "mnist": mnist.load_mnist,
+    "fashion_mnist": mnist.load_fashion_mnist,
+    "kmnist": mnist.load_kmnist,
+    "qmnist": qmnist.load,
+    "emnist_digits": emnist.load_digits,
+    "emnist_letters": emnist.load_letters,
+    "usps": usps.load,
+    "svhn": svhn.load,
+    "cifar10": cifar.load_cifar10,
+    "cifar100": cifar.load_cifar100,
+    **{name: partial(photo_archives.load, name) for name in photo_archives.PHOTO_SETS},
+}
+
+
+def load(name: str, settings: Settings) -> Dataset:
+    """The data set of that name, built in or a folder. DatasetUnavailable or DatasetInvalid says what is wrong."""
+    if name in LOADERS:
+        return LOADERS[name](settings)
+    if not (settings.resolved_datasets_dir / name).is_dir():
+        raise DatasetUnavailable(
+            f"There is no data set {name}.",
+            hint=f"Put its images into {settings.resolved_datasets_dir / name}/<class>/.",
+        )
+    return idx_folder.load(name, settings) if idx_folder.is_one(name, settings) else folder.load(name, settings)

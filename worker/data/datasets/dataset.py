@@ -1,0 +1,54 @@
+"""A data set, in memory or, where it is too large for that, in its files."""
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from core.errors import DatasetInvalid
+from worker.data.photo_files import Photos, digest_of
+
+Images = npt.NDArray[np.uint8]  # n x height x width x channels, canonical
+Labels = npt.NDArray[np.int64]  # n, the class index
+
+
+@dataclass(frozen=True)
+class Dataset:
+    name: str
+    style: Literal["digit", "plain", "photo"]  # see core.imaging.preparation.Preparation
+    detail: int  # side in pixels of the images before they were made canonical: more shows nothing more
+    classes: tuple[str, ...]  # by class index
+    train_images: Images | Photos
+    train_labels: Labels
+    test_images: Images | Photos
+    test_labels: Labels
+    held_back: int = 0  # so many training images, the last ones, are the data set's own validation part
+
+    def __post_init__(self) -> None:
+        for part, images, labels in (
+            ("train", self.train_images, self.train_labels),
+            ("test", self.test_images, self.test_labels),
+        ):
+            if len(images) != len(labels) or len(images) == 0:
+                raise DatasetInvalid(f"{self.name}: {len(images)} {part} images and {len(labels)} labels.")
+            if labels.min() < 0 or labels.max() >= len(self.classes):
+                raise DatasetInvalid(f"{self.name}: a {part} label lies outside 0..{len(self.classes) - 1}.")
+
+    @cached_property
+    def digest(self) -> str:
+        """sha256 over all images and labels: two runs with the same digest saw the same data, in memory or not."""
+        sha = hashlib.sha256("\0".join(self.classes).encode())
+        if self.held_back:
+            sha.update(str(self.held_back).encode())
+        for images, labels in ((self.train_images, self.train_labels), (self.test_images, self.test_labels)):
+            sha.update(str(images.shape).encode() + _digests(images))
+            sha.update(str(labels.shape).encode() + labels.tobytes())
+        return sha.hexdigest()
+
+
+def _digests(images: Images | Photos) -> bytes:
+    """Of one image after the other, so that they need not be in memory together."""
+    return images.digests.tobytes() if isinstance(images, Photos) else b"".join(map(digest_of, images))

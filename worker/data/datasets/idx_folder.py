@@ -1,0 +1,39 @@
+"""One's own small grey images in MNIST's four files; the classes are called by their numbers."""
+
+from pathlib import Path
+
+from core.errors import DatasetInvalid
+from core.imaging.idx_format import FILES
+from core.settings import Settings
+from worker.data.datasets.dataset import Dataset
+from worker.data.datasets.digit_form import are_digits, spread
+from worker.data.formats.idx_files import find_idx, read_images, read_labels
+
+
+def is_one(name: str, settings: Settings) -> bool:
+    return find_idx(settings.resolved_datasets_dir / name, name, FILES[0]) is not None
+
+
+def load(name: str, settings: Settings) -> Dataset:
+    """``plain``: nothing is cropped or centred; but ``digit`` where classes and images are those of digits."""
+    root = settings.resolved_datasets_dir / name
+    train_images, train_labels, test_images, test_labels = (_find(root, file) for file in FILES)
+    images, labels = read_images(train_images), read_labels(train_labels)
+    classes = tuple(str(label) for label in range(int(labels.max(initial=0)) + 1))
+    return Dataset(
+        name=name,
+        style="digit" if are_digits(classes, images[spread(len(images))]) else "plain",
+        detail=max(images.shape[1:3]),
+        classes=classes,
+        train_images=images,
+        train_labels=labels,
+        test_images=read_images(test_images),
+        test_labels=read_labels(test_labels),
+    )
+
+
+def _find(root: Path, file: str) -> Path:
+    path = find_idx(root, root.name, file)
+    if path is None:
+        raise DatasetInvalid(f"{root} holds no {file}, which belongs to {FILES[0]}.")
+    return path

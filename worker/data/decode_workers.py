@@ -1,0 +1,122 @@
+"""Processes that decode photos beside the trainer: both ends of their pipes. No torch, so that they start at once.
+
+A request is a path, as a line of JSON; the answer is a length, then so many bytes that say what is wrong with the
+file, or with length 0 its pixels. They are programs of their own, since a fork of a process with threads and a GPU is
+not safe, and speak through pipes, whose ends close when the trainer dies, however it dies: that ends them.
+"""
+
+import json
+import os
+import struct
+import subprocess
+import sys
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from io import BufferedReader
+from queue import SimpleQueue
+from types import TracebackType
+from typing import BinaryIO, Self
+
+from core.errors import DatasetInvalid, InternalFailure, Killed
+from core.imaging.preparation import Pixels
+from worker.data.photo_files import read
+
+LENGTH = struct.Struct("<q")
+PIPE_BYTES = 2**18  # holds a photo while the next is decoded, and the paths of a piece; on Linux
+
+
+class Decoders:
+    """So many processes, each with a thread here that hands it work and takes its answers."""
+
+    def __init__(self, count: int, max_pixels: int) -> None:
+        self._processes = [_start(max_pixels) for _ in range(count)]
+        self._idle: SimpleQueue[subprocess.Popen[bytes]] = SimpleQueue()
+        for process in self._processes:
+            self._idle.put(process)
+        self._threads = ThreadPoolExecutor(count, "decoder")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        for process in self._processes:
+            process.kill()  # it holds nothing; and whoever reads from it reads the end
+        self._threads.shutdown(cancel_futures=True)
+        for process in self._processes:
+            process.communicate()
+
+    @property
+    def pids(self) -> list[int]:
+        return [process.pid for process in self._processes]
+
+    def submit(self, paths: Sequence[str], out: Pixels) -> Future[None]:
+        """Fill ``out`` [n, h, w, c] with these few photos. The future raises DatasetInvalid for files that are none."""
+        return self._threads.submit(self._fill, paths, out)
+
+    def _fill(self, paths: Sequence[str], out: Pixels) -> None:
+        process = self._idle.get()
+        try:
+            problems = _ask(process, paths, out)
+        except (EOFError, OSError) as error:
+            raise _death_of(process) from error
+        finally:
+            self._idle.put(process)
+        if problems:
+            raise DatasetInvalid(f"Changed since the job began: {'; '.join(problems)}")
+
+
+def main() -> None:
+    max_pixels = int(sys.argv[1])
+    try:
+        for line in sys.stdin.buffer:
+            _answer(sys.stdout.buffer, read(json.loads(line), max_pixels))
+    except BrokenPipeError:
+        os._exit(0)  # the trainer is gone, and with it whoever could be told
+
+
+def _start(max_pixels: int) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(  # noqa: S603 - our own program
+        [sys.executable, "-m", "worker.data.decode_workers", str(max_pixels)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        pipesize=PIPE_BYTES,
+    )
+
+
+def _answer(out: BinaryIO, image: Pixels | str) -> None:
+    problem, pixels = (image.encode(errors="replace"), b"") if isinstance(image, str) else (b"", image.tobytes())
+    out.write(LENGTH.pack(len(problem)) + problem + pixels)
+    out.flush()
+
+
+def _ask(process: subprocess.Popen[bytes], paths: Sequence[str], out: Pixels) -> list[str]:
+    """The photos of these files into ``out``; what is wrong with those that have none."""
+    assert process.stdin is not None
+    assert isinstance(process.stdout, BufferedReader)
+    process.stdin.write(b"".join(json.dumps(path).encode() + b"\n" for path in paths))
+    process.stdin.flush()
+    problems = []
+    for image in out:
+        header = bytearray(LENGTH.size)
+        _read_all(process.stdout, memoryview(header))
+        (length,) = LENGTH.unpack(header)
+        problem = bytearray(length)
+        _read_all(process.stdout, memoryview(problem) if length else image.data)
+        if problem:
+            problems.append(problem.decode())
+    return problems
+
+
+def _read_all(pipe: BufferedReader, into: memoryview) -> None:
+    if pipe.readinto(into) < into.nbytes:
+        raise EOFError
+
+
+def _death_of(process: subprocess.Popen[bytes]) -> Killed | InternalFailure:
+    code = process.wait()
+    kind = Killed if code < 0 else InternalFailure
+    return kind(f"A process that decodes images ended with exit code {code}.")
+
+
+if __name__ == "__main__":
+    main()

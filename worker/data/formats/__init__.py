@@ -1,0 +1,1 @@
+"""Archives, MATLAB files and IDX files."""

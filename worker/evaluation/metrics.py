@@ -1,0 +1,88 @@
+"""What a network answers on a part of the data, and how good that is."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from core.errors import LossNotFinite
+from worker.data.splits import Part, channels_last
+from worker.training.batched_forward import look
+
+
+@dataclass(frozen=True)
+class Answers:
+    """A network's logits for images whose classes are known; on the host."""
+
+    logits: Tensor  # float32, n x classes
+    labels: Tensor  # int64, n
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    loss: float  # mean cross-entropy
+    accuracy: float
+    confusion: list[list[int]]  # row: the true class, column: the answer
+
+    def per_class(self, classes: tuple[str, ...]) -> list[dict[str, Any]]:
+        """Precision, recall and F1 of each class; None where nothing was answered, was there, or both."""
+        table = torch.tensor(self.confusion)
+        answered, present, right = table.sum(0).tolist(), table.sum(1).tolist(), table.diagonal().tolist()
+        return [
+            {
+                "label": label,
+                "images": present[index],
+                "precision": _ratio(right[index], answered[index]),
+                "recall": _ratio(right[index], present[index]),
+                "f1": _ratio(2 * right[index], answered[index] + present[index]),
+            }
+            for index, label in enumerate(classes)
+        ]
+
+
+def macro(per_class: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """The means over the classes that have images. One that was never answered has precision 0 here."""
+    present = [row for row in per_class if row["images"]]
+    return {name: sum(row[name] or 0.0 for row in present) / len(present) for name in ("precision", "recall", "f1")}
+
+
+@torch.inference_mode()
+def ask(network: nn.Module, prepare: nn.Module, part: Part, classes: int) -> Answers:
+    """One pass over the part, in fp32 whatever the network was trained in: as it will be served.
+
+    Raises LossNotFinite: a network that has just diverged answers with no numbers.
+    """
+    network.eval()
+    logits = torch.empty(len(part), classes, device=part.labels.device)  # stays there: the host waits once, at the end
+    for start, seen in look(part, lambda images: network(channels_last(prepare(images)))):
+        logits[start : start + len(seen)] = seen
+    answers = Answers(logits.cpu(), part.labels.cpu())
+    if not answers.logits.isfinite().all():
+        raise LossNotFinite(f"Some logits for {len(part)} images that were held back are infinite or not a number.")
+    return answers
+
+
+def score(answers: Answers) -> Evaluation:
+    logits, labels = answers.logits.double(), answers.labels
+    classes = logits.shape[1]
+    pairs = torch.bincount(labels * classes + logits.argmax(1), minlength=classes * classes)
+    confusion = pairs.view(classes, classes)
+    return Evaluation(
+        loss=nn.functional.cross_entropy(logits, labels).item(),
+        accuracy=confusion.trace().item() / len(answers),
+        confusion=confusion.tolist(),
+    )
+
+
+def evaluate(network: nn.Module, prepare: nn.Module, part: Part, classes: int) -> Evaluation:
+    """Loss, accuracy and confusion matrix; see ``ask``."""
+    return score(ask(network, prepare, part, classes))
+
+
+def _ratio(some: int, of_all: int) -> float | None:
+    return some / of_all if of_all else None

@@ -1,0 +1,61 @@
+"""The evaluation report of a model: its card, and what is too long for a row."""
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from PIL import Image
+from torch import Tensor
+
+from worker.data.splits import Part, Splits
+from worker.evaluation.metrics import Answers, macro
+from worker.evaluation.temperature_scaling import Calibration, log_probabilities
+
+WORST = 25  # mistakes that are shown
+
+
+def model_report(card: dict[str, Any], calibration: Calibration, test: Answers, splits: Splits) -> dict[str, Any]:
+    """``test``: the answers for the test part of ``splits``, in its order."""
+    return card | {
+        "images": {name: len(getattr(splits, name)) for name in ("train", "validation", "test")},
+        "macro": macro(card["per_class"]),
+        "calibration": card["calibration"] | asdict(calibration),
+        "mistakes": worst_mistakes(test, splits.test, card["classes"], calibration.temperature),
+    }
+
+
+def worst_mistakes(test: Answers, part: Part, classes: Sequence[str], temperature: float) -> list[dict[str, Any]]:
+    """The wrong answers with the highest loss, worst first, with their images as PNG in base64.
+
+    Probabilities are calibrated, as /predict gives them; the loss is the negative logarithm of the true class's.
+    """
+    logs = log_probabilities(test, temperature)
+    answers = test.logits.argmax(1)
+    wrong = (answers != test.labels).nonzero().flatten()
+    losses = -logs[wrong, test.labels[wrong]]
+    worst = wrong[losses.argsort(descending=True, stable=True)[:WORST]]
+
+    def entry(index: int, label: int) -> dict[str, Any]:
+        return {"label": classes[label], "probability": logs[index, label].exp().item()}
+
+    return [
+        {
+            "index": index,
+            "truth": entry(index, truth),
+            "answer": entry(index, answer),
+            "loss": -logs[index, truth].item(),
+            "png": _png(part.some([index])[0]),
+        }
+        for index, truth, answer in zip(
+            worst.tolist(), test.labels[worst].tolist(), answers[worst].tolist(), strict=True
+        )
+    ]
+
+
+def _png(pixels: Tensor) -> str:
+    """uint8, height x width x 1 or 3."""
+    file = io.BytesIO()
+    Image.fromarray(pixels.cpu().squeeze(-1).numpy()).save(file, "PNG")
+    return base64.b64encode(file.getvalue()).decode()

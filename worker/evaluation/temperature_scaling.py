@@ -1,0 +1,134 @@
+"""Temperature scaling: an answer of 90 % shall be right nine times in ten.
+
+Logits are divided by one number, the temperature, before the softmax; that changes no answer, only how sure it is.
+Source: Guo et al. 2017, "On Calibration of Modern Neural Networks".
+"""
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from worker.evaluation.metrics import Answers
+
+BINS = 15  # of the expected calibration error, as in the paper
+FEWEST = 50  # images: with fewer, the temperature is chance
+COLDEST, HOTTEST = 0.05, 20.0
+HALVINGS = 40  # of the logarithm of that range: to a billionth
+PRIOR = 0.25  # standard deviation of the temperature's logarithm, as expected before any image was seen
+GAIN = 1e-6  # of the loss: less is rounding
+
+
+@dataclass(frozen=True)
+class Bin:
+    """The answers whose confidence, the probability of the answer, lies in ``low < confidence <= high``."""
+
+    low: float
+    high: float
+    count: int
+    confidence: float | None  # mean; None in an empty bin
+    accuracy: float | None
+
+
+@dataclass(frozen=True)
+class Calibration:
+    temperature: float
+    fitted_on: str  # for people; why not, where the temperature stayed 1
+    nll_before: float  # mean negative log-likelihood on the test set: at temperature 1 ...
+    nll_after: float  # ... and at the temperature above
+    ece_before: float  # expected calibration error on the test set, 0..1
+    ece_after: float
+    bins_before: list[Bin]
+    bins_after: list[Bin]
+
+    def summary(self) -> dict[str, Any]:
+        """Without the bins."""
+        return {name: value for name, value in asdict(self).items() if not name.startswith("bins")}
+
+
+def calibrate(validation: Answers, test: Answers) -> Calibration:
+    """A temperature from the validation part, and what it does on the test set."""
+    temperature, fitted_on = fit_temperature(validation)
+    before, after = reliability(test, 1.0), reliability(test, temperature)
+    return Calibration(
+        temperature=temperature,
+        fitted_on=fitted_on,
+        nll_before=nll(test, 1.0),
+        nll_after=nll(test, temperature),
+        ece_before=expected_error(before),
+        ece_after=expected_error(after),
+        bins_before=before,
+        bins_after=after,
+    )
+
+
+def fit_temperature(answers: Answers) -> tuple[float, str]:
+    """The likeliest temperature, and on what it was fitted; 1 where that cannot be told, and why."""
+    count = len(answers)
+    if count < FEWEST:
+        return 1.0, f"nothing: {count} validation images are fewer than {FEWEST}"
+    temperature = _likeliest(answers)
+    if nll(answers, temperature) > nll(answers, 1.0) - GAIN:
+        return 1.0, f"{count} validation images, on which no other temperature is better"
+    return temperature, f"{count} validation images"
+
+
+def log_probabilities(answers: Answers, temperature: float) -> Tensor:
+    """Float64, n x classes."""
+    return (answers.logits.double() / temperature).log_softmax(1)
+
+
+def nll(answers: Answers, temperature: float) -> float:
+    """Mean negative log-likelihood of the true classes."""
+    return -_of_truth(log_probabilities(answers, temperature), answers).mean().item()
+
+
+def reliability(answers: Answers, temperature: float) -> list[Bin]:
+    """Confidence and accuracy in bins of equal width."""
+    confidence = log_probabilities(answers, temperature).max(1).values.exp()
+    right = (answers.logits.argmax(1) == answers.labels).double()
+    edges = torch.linspace(0, 1, BINS + 1, dtype=torch.float64)
+    place = torch.bucketize(confidence, edges[1:-1])
+    counts = torch.bincount(place, minlength=BINS).tolist()
+    confidences, rights = (torch.bincount(place, of, minlength=BINS).tolist() for of in (confidence, right))
+    return [
+        Bin(low, high, count, confident / count if count else None, correct / count if count else None)
+        for low, high, count, confident, correct in zip(
+            edges[:-1].tolist(), edges[1:].tolist(), counts, confidences, rights, strict=True
+        )
+    ]
+
+
+def expected_error(bins: list[Bin]) -> float:
+    """How far confidence and accuracy lie apart, in the mean over all answers (the paper's ECE)."""
+    gaps = [
+        one.count * abs(one.accuracy - one.confidence)
+        for one in bins
+        if one.accuracy is not None and one.confidence is not None
+    ]
+    return sum(gaps) / sum(one.count for one in bins)
+
+
+def _likeliest(answers: Answers) -> float:
+    """Where the loss summed over the images, plus a normal prior's on log temperature, is flat: by bisection.
+
+    The loss's slope, by log temperature, is the mean logit of the true classes less the one that the probabilities
+    expect, over the temperature. The prior is not in the paper, whose 5,000 images and more would drown it. But fewer
+    that are all answered rightly would make the bare fit certain of everything: with 60 of MNIST's test images, drawn
+    40 times, it raised the loss on others from 0.065 to 0.318 in the mean; with the prior, by 0.0004.
+    """
+    logits = answers.logits.double()
+    of_truth = _of_truth(logits, answers).mean()
+    low, high = COLDEST, HOTTEST
+    for _ in range(HALVINGS):
+        middle = math.sqrt(low * high)
+        expected = ((logits / middle).softmax(1) * logits).sum(1).mean()
+        slope = len(answers) * (of_truth - expected) / middle + math.log(middle) / PRIOR**2
+        low, high = (middle, high) if slope < 0 else (low, middle)
+    return math.sqrt(low * high)
+
+
+def _of_truth(values: Tensor, answers: Answers) -> Tensor:
+    return values.gather(1, answers.labels[:, None])

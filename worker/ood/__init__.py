@@ -1,0 +1,1 @@
+"""Fitting of the out-of-distribution score."""

@@ -1,0 +1,22 @@
+"""Probes: a few images, and what the served graph says of them. The service tests a model by them before it serves."""
+
+import onnxruntime
+import torch
+from torch import Tensor
+
+from core.artifacts.manifest import from_tensors
+
+COUNT = 4  # a photo in a large network takes a CPU a while, and a new model should serve soon
+
+
+def probes(onnx: bytes, images: Tensor, temperature: float, threshold: float) -> bytes:
+    """``images``, canonical; ``probabilities``, float32 [n, classes], and where the graph tells it ``strangeness``,
+    float32 [n]: made as the service makes them.
+    """
+    session = onnxruntime.InferenceSession(onnx, providers=["CPUExecutionProvider"])
+    names, asked = [output.name for output in session.get_outputs()], {"images": images.cpu().numpy()}
+    answers = dict(zip(names, session.run(names, asked), strict=True))
+    recorded = asked | {"probabilities": (torch.from_numpy(answers["logits"]) / temperature).softmax(1).numpy()}
+    if "strangeness" in answers:
+        recorded["strangeness"] = answers["strangeness"] / threshold
+    return from_tensors(recorded)

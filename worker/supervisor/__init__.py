@@ -1,0 +1,1 @@
+"""The loop that claims jobs and watches their processes; no torch."""

@@ -1,0 +1,243 @@
+"""The worker: claim a job, launch its trainer, watch it, record how it ended. Imports no torch."""
+
+import logging
+import math
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from core import logs
+from core.db.clocks import Steadiness, shared_now
+from core.db.database import UNAVAILABLE, Database
+from core.db.tables import OWNED, Job, JobStatus, Worker
+from core.errors import ClaimLost, InternalFailure, JobFailure, Killed, OutOfMemory, TimedOut
+from core.ids import new_id
+from core.repositories import batch_predictions, jobs
+from core.repositories.jobs import Claim
+from core.settings import Settings
+from worker.processes import oom_kills
+from worker.processes.exit_codes import EXIT_INTERRUPTED
+from worker.processes.launcher import Launcher, Process, not_started, start_trainer
+from worker.processes.stop_event import Stop
+from worker.supervisor.garbage_collector import Sweep
+from worker.supervisor.process_slot import BatchWork, ExportWork, ProcessSlot
+
+log = logging.getLogger(__name__)
+STALLED = "See the log for the last thing it did: GET /jobs/{id}/logs."
+WATCH_S = 0.2  # how often a running trainer is looked at
+
+
+class WorkerLoop:
+    """One worker: one job at a time. ``stop`` ends it; a job it holds goes back to the queue."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        db: Database,
+        launch: Launcher = start_trainer,
+        clock: Callable[[], float] = time.time,
+        while_idle: Callable[[], None] = lambda: None,
+        monotonic: Callable[[], float] = time.monotonic,
+        memory_kills: Callable[[], int | None] = oom_kills.kills,
+    ) -> None:
+        self.stop = Stop()
+        self._settings = settings
+        self._db = db
+        self._launch = launch
+        self._clock = clock
+        self._while_idle = while_idle
+        self._monotonic = monotonic
+        self._memory_kills = memory_kills
+        self._beat_due = monotonic()
+        self._steadiness = Steadiness(settings.lease_s, clock, monotonic)
+        self.id = new_id("worker", clock())
+        self._batches = ProcessSlot(BatchWork(settings, db, self.id, clock), self.stop, clock, settings.poll_s)
+        self._exports = ProcessSlot(ExportWork(settings, db, clock), self.stop, clock, settings.poll_s)
+        self._sweep = Sweep(settings, db, clock)
+
+    def run(self) -> None:
+        """Until ``stop`` is set."""
+        self._register()
+        while not self.stop.is_set():
+            try:
+                claim = self.step()
+            except UNAVAILABLE:  # for a moment; the lease decides about what we held
+                log.warning("the database does not answer; trying again", exc_info=True)
+                claim = None
+            if claim is None:
+                self.stop.wait(self._settings.poll_s)
+        self._batches.give_back()
+        self._exports.give_back()
+        with self._db.write() as session:
+            jobs.unregister(session, self.id)
+
+    def step(self) -> Claim | None:
+        """Beat, look after the lost, and run one job if one waits."""
+        self._beat()
+        now = self._clock()
+        with self._db.write() as session:
+            for job_id in jobs.release_unwatched(session, self.id, now):
+                log.warning("%s was claimed without our knowledge", job_id, extra=logs.fields(job_id=job_id))
+            claim = jobs.claim(session, self.id, now)
+        if claim is not None:
+            log.info("claimed %s, attempt %d", claim.job_id, claim.attempt, extra=_about(claim))
+            self._run(claim)
+        else:
+            for duty in (self._batches.tend, self._exports.tend, self._while_idle):
+                self._try(duty)
+        return claim
+
+    def _run(self, claim: Claim) -> None:
+        kills = self._memory_kills()
+        try:
+            process = self._launch(claim, self._settings)
+        except OSError as error:  # no space for its log, or no memory for its process
+            log.warning("%s, attempt %d: no trainer started", claim.job_id, claim.attempt, exc_info=True)
+            self._until_recorded(partial(self._record_failure, claim, not_started(error)))
+            self._pause()
+        else:
+            self._watch(claim, process, kills)
+
+    def _register(self) -> None:
+        with self._db.write() as session:
+            now = shared_now(session, self._clock())
+            jobs.register(
+                session, Worker(id=self.id, host=socket.gethostname(), pid=os.getpid(), started_at=now, beat_at=now)
+            )
+
+    def _beat(self) -> None:
+        """Say that this worker lives, and take care of those that no longer do."""
+        if self._monotonic() < self._beat_due:
+            return
+        self._beat_due = self._monotonic() + self._settings.beat_s
+        may_judge = self._steadiness.holds()
+        with self._db.write() as session:
+            now = shared_now(session, self._clock())
+            jobs.worker_beat(session, self.id, now)
+            if may_judge:
+                for lost in (jobs.requeue_lost, batch_predictions.requeue_lost):
+                    for lost_id in lost(session, now, self._settings.lease_s):
+                        log.warning("%s had lost its worker", lost_id)
+        self._try(self._sweep.tend)
+
+    def _watch(self, claim: Claim, process: Process, kills: int | None) -> None:
+        """Until the trainer has ended, one way or another; then make sure that the row says so.
+
+        Whether its time is over is asked first: a frozen one may hold the lock that everything else waits for.
+        ``kills``: how often the kernel had killed for want of memory before it started.
+        """
+        stop_by = math.inf  # when a trainer that was asked to stop is killed
+        stopping = killed = False  # by us
+        while process.poll() is None:
+            if self.stop.is_set() and not stopping:  # whatever it was asked before
+                stopping = True
+                process.terminate()
+                stop_by = min(stop_by, self._clock() + self._settings.stop_grace_s)
+            if stop_by == math.inf:
+                stop_by = self._try(partial(self._deadline, claim, process)) or math.inf
+            if self._clock() >= stop_by:
+                killed = True
+                process.kill()
+            for duty in (self._beat, self._batches.tend, self._exports.tend):
+                self._try(duty)
+            self._pause()
+        code = process.wait()
+        log.info("%s, attempt %d: the trainer ended with %d", claim.job_id, claim.attempt, code, extra=_about(claim))
+        starved = code == -signal.SIGKILL and not killed and self._has_killed_since(kills)
+        self._until_recorded(partial(self._record_end, claim, code, starved))
+
+    def _has_killed_since(self, kills: int | None) -> bool:
+        now = self._memory_kills()
+        return kills is not None and now is not None and now > kills
+
+    def _try(self, duty: Callable[[], float | None]) -> float | None:
+        """One of several, which must not keep the others from being done: its turn comes again."""
+        try:
+            return duty()
+        except (*UNAVAILABLE, OSError):
+            log.warning("going on without it for now", exc_info=True)
+            return None
+
+    def _until_recorded(self, record: Callable[[], None]) -> None:
+        """Nobody else would: while we beat, the job counts as run."""
+        while True:
+            try:
+                return record()
+            except UNAVAILABLE:
+                if self.stop.is_set():
+                    raise
+                log.warning("the database does not answer; the job still has to end", exc_info=True)
+                self._pause()
+
+    def _pause(self) -> None:
+        """Between two looks. Once ``stop`` is set, waiting for it would not wait at all."""
+        if self.stop.is_set():
+            time.sleep(WATCH_S)
+        else:
+            self.stop.wait(WATCH_S)
+
+    def _deadline(self, claim: Claim, process: Process) -> float | None:
+        """None while all is well; else the trainer has been asked to stop, and this is when its time is over."""
+        now = self._clock()
+        with self._db.read() as session:
+            job = session.get(Job, claim.job_id)
+        if job is None or job.attempt != claim.attempt or job.worker_id != self.id:
+            return now  # fenced: the job is another's, or has ended and was deleted
+        if job.status is JobStatus.CANCELLING and job.wanted != "keep":
+            return now + self._settings.cancel_grace_s  # the trainer's own beat tells it to stop
+        if job.status is JobStatus.RUNNING and jobs.is_over_time(job, now):
+            process.terminate()
+            return now + self._settings.cancel_grace_s
+        if self._steadiness.holds() and now - (job.beat_at or now) > self._settings.stall_s:
+            log.warning("%s: no beat for %.0f s", claim.job_id, now - (job.beat_at or now), extra=_about(claim))
+            return now
+        return None
+
+    def _record_end(self, claim: Claim, code: int, starved: bool) -> None:
+        """A trainer that ended by itself has said how. What it could not say is said here."""
+        now = self._clock()
+        try:
+            with self._db.write() as session:
+                job = session.get(Job, claim.job_id)
+                if job is None or job.status not in OWNED:
+                    return
+                silent_s = now - (job.beat_at or now)
+                if not self.stop.is_set() and jobs.is_over_time(job, now):
+                    jobs.fail(session, claim, jobs.describe(TimedOut(_limit(job))), now)
+                elif self.stop.is_set() or code == EXIT_INTERRUPTED:
+                    reason = "a person asked for a pause" if job.wanted == "pause" else "the worker was told to stop"
+                    jobs.release(session, claim, reason, now)
+                else:
+                    cause = _cause(code)
+                    if starved:  # the next attempt asks jobs.count_out_of_memory
+                        cause = OutOfMemory("The kernel killed the training process: no memory was left.")
+                    elif code < 0 and silent_s > self._settings.stall_s:
+                        cause = Killed(f"No sign of life for {silent_s:.0f} s: killed.", STALLED)
+                    jobs.retry_or_fail(session, claim, cause, now)
+        except ClaimLost:
+            log.warning("%s belongs to another attempt by now", claim.job_id, extra=_about(claim))
+
+    def _record_failure(self, claim: Claim, failure: JobFailure) -> None:
+        try:
+            with self._db.write() as session:
+                jobs.retry_or_fail(session, claim, failure, self._clock())
+        except ClaimLost:
+            log.warning("%s belongs to another attempt by now", claim.job_id, extra=_about(claim))
+
+
+def _about(claim: Claim) -> dict[str, dict[str, Any]]:
+    return logs.fields(job_id=claim.job_id, attempt=claim.attempt)
+
+
+def _limit(job: Job) -> str:
+    return f"It ran for longer than its time_limit_s of {job.recipe['time_limit_s']:g}."
+
+
+def _cause(code: int) -> JobFailure:
+    if code < 0:
+        return Killed(f"The training process was killed by {signal.Signals(-code).name}.")
+    return InternalFailure(f"The training process ended with exit code {code} and gave no reason.")

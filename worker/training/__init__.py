@@ -1,0 +1,1 @@
+"""The training loop in pure PyTorch; no database, HTTP or store."""
