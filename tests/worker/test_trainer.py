@@ -23,7 +23,6 @@ from PIL import Image
 from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 from torch import Tensor, nn
-from worker.data.splits.splits import Part, channels_last
 
 import worker.evaluation.metrics
 import worker.ood.detector_training
@@ -52,6 +51,7 @@ from worker.attempt.reporter import Reporter
 from worker.attempt.setup import TrainingContext, TrainingState, reset_network, set_up
 from worker.attempt.stages import train
 from worker.data.datasets import load
+from worker.data.splits import Part, channels_last
 from worker.evaluation.metrics import Answers
 from worker.evaluation.temperature_scaling import expected_error, reliability
 from worker.processes.exit_codes import EXIT_CLAIM_LOST, EXIT_INTERRUPTED

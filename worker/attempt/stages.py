@@ -5,13 +5,12 @@ import time
 from dataclasses import dataclass, replace
 from typing import Any
 
-from core.db.database.tables import Phase
-
+from core.db.tables import Phase
 from worker.attempt import checkpointing, oom_backoff, progress
 from worker.attempt.feature_cache import Work, work_of
 from worker.attempt.progress import ProgressReporter
 from worker.attempt.setup import TrainingContext, TrainingState
-from worker.data.splits import augmentation
+from worker.data import augmentation
 from worker.evaluation.metrics import evaluate
 from worker.training import devices
 from worker.training.early_stopping import over_after
