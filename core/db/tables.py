@@ -169,13 +169,13 @@ class Model(Base):
 
 
 class ExportStatus(StrEnum):
-    WANTED = "wanted"
-    MADE = "made"
+    QUEUED = "queued"
+    SUCCEEDED = "succeeded"
     FAILED = "failed"
 
 
 class Export(Base):
-    """A model's program of torch.export, which is made when it is asked for."""
+    """A model's torch.export program, made on request."""
 
     __tablename__ = "exports"
     __table_args__ = (
@@ -185,9 +185,9 @@ class Export(Base):
 
     model_id: Mapped[str] = mapped_column(ForeignKey("models.id"), primary_key=True)
     status: Mapped[ExportStatus] = mapped_column(_enum(ExportStatus))
-    tries: Mapped[int] = mapped_column(default=0)
+    attempts: Mapped[int] = mapped_column(default=0)
     error: Mapped[str | None] = mapped_column(Text)
-    wanted_at: Mapped[float]
+    requested_at: Mapped[float]
 
 
 class Alias(Base):
@@ -230,17 +230,17 @@ class Delivery(Base):
     """A webhook to be delivered, written in the transaction of the event that it tells of."""
 
     __tablename__ = "deliveries"
-    __table_args__ = (Index(None, "done_at", "due_at"),)
+    __table_args__ = (Index(None, "completed_at", "next_attempt_at"),)
 
     id: Mapped[str] = mapped_column(primary_key=True)
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
     host: Mapped[str]  # and port, of the receiver
     payload: Mapped[dict[str, Any]]
     created_at: Mapped[float]
-    tries: Mapped[int] = mapped_column(default=0)
-    due_at: Mapped[float]  # of the next try
-    done_at: Mapped[float | None]  # delivered, or given up
-    error: Mapped[str | None] = mapped_column(String(1000))  # of the last try
+    attempts: Mapped[int] = mapped_column(default=0)
+    next_attempt_at: Mapped[float]
+    completed_at: Mapped[float | None]  # delivered, or given up
+    error: Mapped[str | None] = mapped_column(String(1000))  # of the last attempt
 
 
 class BatchStatus(StrEnum):

@@ -1,7 +1,7 @@
-"""What webhooks are to be told: a row for each delivery, written with its event and taken until it is done.
+"""Webhook deliveries: a row each, written in the transaction of its event and claimed until it is completed.
 
-Whoever takes a delivery moves its next try ahead in the same statement, so that no two send it at the same time. One
-that dies meanwhile is followed by another after the lease: a delivery may come twice, with the same id.
+A claim moves the next attempt ahead by a lease in the same statement, so that no two senders send it at the same time.
+If the sender dies, another one sends it after the lease: a delivery may arrive twice, with the same id.
 """
 
 from collections.abc import Collection
@@ -17,17 +17,17 @@ from core.db.tables import ENDED, Delivery, Event, Job
 from core.ids import new_id
 from core.repositories.claims import claim_next
 
-KINDS = ("status", "metrics", "checkpoint")  # of events that webhooks can be told
-KEEP_S = 7 * 86_400.0  # a delivery that is done, for people to look at
-MOST_ERROR_CHARACTERS = 1000
+KINDS = ("status", "metrics", "checkpoint")  # of events that webhooks deliver
+KEEP_S = 7 * 86_400.0  # completed deliveries, for people to look at
+MAX_ERROR_CHARACTERS = 1000
 
 
 @dataclass(frozen=True)
 class Taken:
-    """A delivery that is ours until its lease ends."""
+    """A delivery claimed until its lease ends."""
 
     id: str
-    tries: int  # this one is counted
+    attempts: int  # this one included
     payload: dict[str, Any]
     url: str
     host: str
@@ -35,7 +35,7 @@ class Taken:
 
 
 def announce(session: Session, event: Event) -> None:
-    """Write the deliveries that the event's job asks for, due at once."""
+    """Write the deliveries that the event's job subscribes to, due at once."""
     if event.kind not in KINDS:
         return
     job = session.execute(select(Job.recipe, Job.status, Job.model_id).where(Job.id == event.job_id)).one()
@@ -53,14 +53,14 @@ def announce(session: Session, event: Event) -> None:
             host=_host_of(webhook["url"]),
             payload=payload,
             created_at=event.at,
-            due_at=event.at,
+            next_attempt_at=event.at,
         )
         session.add(row)
     session.flush()
 
 
 def any_due(session: Session, now: float, busy: Collection[str] = ()) -> bool:
-    """To be asked first: it takes no lock."""
+    """Check without a lock whether a delivery is due."""
     return bool(session.scalar(select(exists().where(*_due(now, busy)))))
 
 
@@ -70,40 +70,40 @@ def take(session: Session, now: float, lease_s: float, busy: Collection[str] = (
         session,
         Delivery,
         waiting=_due(now, busy),
-        order_by=[Delivery.due_at, Delivery.id],
-        tries=Delivery.tries + 1,
-        due_at=now + lease_s,
+        order_by=[Delivery.next_attempt_at, Delivery.id],
+        attempts=Delivery.attempts + 1,
+        next_attempt_at=now + lease_s,
     )
     if row is None:
         return None
     webhook = session.scalars(select(Job.recipe).where(Job.id == row.job_id)).one()["webhook"]
-    return Taken(row.id, row.tries, row.payload, webhook["url"], row.host, webhook["secret"])
+    return Taken(row.id, row.attempts, row.payload, webhook["url"], row.host, webhook["secret"])
 
 
-def done(session: Session, taken: Taken, now: float, error: str | None = None) -> None:
-    """Delivered; with an error, given up."""
-    _set(session, taken, done_at=now, error=error)
+def complete(session: Session, taken: Taken, now: float, error: str | None = None) -> None:
+    """Record the delivery as delivered or, with an error, as given up."""
+    _set(session, taken, completed_at=now, error=error)
 
 
-def try_again(session: Session, taken: Taken, due_at: float, error: str) -> None:
-    _set(session, taken, due_at=due_at, error=error)
+def retry(session: Session, taken: Taken, next_attempt_at: float, error: str) -> None:
+    _set(session, taken, next_attempt_at=next_attempt_at, error=error)
 
 
 def of_job(session: Session, job_id: str, after: str | None, limit: int) -> list[Delivery]:
-    """Newest first. ``after`` is the id of the last one of the page before."""
+    """List deliveries, newest first. ``after`` is the id of the last one of the page before."""
     query = select(Delivery).where(Delivery.job_id == job_id).order_by(Delivery.id.desc()).limit(limit)
     if after is not None:
         query = query.where(Delivery.id < after)
     return list(session.scalars(query))
 
 
-def forget_done(session: Session, now: float) -> None:
-    """Delete what was done long ago."""
-    session.execute(delete(Delivery).where(Delivery.done_at < now - KEEP_S))
+def delete_completed(session: Session, now: float) -> None:
+    """Delete deliveries that were completed long ago."""
+    session.execute(delete(Delivery).where(Delivery.completed_at < now - KEEP_S))
 
 
 def _due(now: float, busy: Collection[str]) -> tuple[ColumnElement[bool], ...]:
-    return Delivery.done_at.is_(None), Delivery.due_at <= now, Delivery.host.not_in(busy)
+    return Delivery.completed_at.is_(None), Delivery.next_attempt_at <= now, Delivery.host.not_in(busy)
 
 
 def _host_of(url: str) -> str:
@@ -111,11 +111,11 @@ def _host_of(url: str) -> str:
 
 
 def _set(session: Session, taken: Taken, **columns: Any) -> None:
-    """Unless somebody else tries by now, since the lease has ended."""
+    """Update the delivery, unless another sender has claimed it because the lease ended."""
     if columns["error"] is not None:
-        columns["error"] = columns["error"][:MOST_ERROR_CHARACTERS]
+        columns["error"] = columns["error"][:MAX_ERROR_CHARACTERS]
     session.execute(
         update(Delivery)
-        .where(Delivery.id == taken.id, Delivery.tries == taken.tries, Delivery.done_at.is_(None))
+        .where(Delivery.id == taken.id, Delivery.attempts == taken.attempts, Delivery.completed_at.is_(None))
         .values(**columns)
     )

@@ -143,9 +143,9 @@ class DeliveryView(BaseModel):
     id: str = Field(description="The header `webhook-id` of each try.")
     type: str = Field(description="job.status, job.metrics, job.checkpoint or job.done")
     created_at: datetime = Field(description="When that happened to the job, in UTC.")
-    tries: int = Field(description="How often it was sent.")
-    due_at: datetime | None = Field(description="When it is tried next; null once it is done.")
-    done_at: datetime | None = Field(description="Delivered; or given up, when there is an error.")
+    attempts: int = Field(description="How often it was sent.")
+    next_attempt_at: datetime | None = Field(description="When it is sent next; null once it is completed.")
+    completed_at: datetime | None = Field(description="Delivered; or given up, when there is an error.")
     error: str | None = Field(description="Of the last try.")
 
 
@@ -268,9 +268,9 @@ def delivery_view(row: Delivery) -> DeliveryView:
         id=row.id,
         type=row.payload["type"],
         created_at=_time(row.created_at),
-        tries=row.tries,
-        due_at=_time(row.due_at) if row.done_at is None else None,
-        done_at=_time_or_none(row.done_at),
+        attempts=row.attempts,
+        next_attempt_at=_time(row.next_attempt_at) if row.completed_at is None else None,
+        completed_at=_time_or_none(row.completed_at),
         error=row.error,
     )
 

@@ -87,7 +87,7 @@ class Courier:
 
     def forget(self) -> None:
         with self._db.write() as session:
-            webhook_deliveries.forget_done(session, self._now())
+            webhook_deliveries.delete_completed(session, self._now())
 
     def _take(self, busy: frozenset[str]) -> Taken | None:
         with self._db.read() as session:
@@ -107,15 +107,15 @@ class Courier:
     def _record(self, taken: Taken, failure: Failure | None) -> None:
         with self._db.write() as session:
             if failure is None:
-                webhook_deliveries.done(session, taken, self._now())
-            elif failure.for_good or taken.tries > len(WAITS_S):
-                log.warning("%s is given up after %d tries: %s", taken.id, taken.tries, failure.reason)
-                webhook_deliveries.done(session, taken, self._now(), failure.reason)
+                webhook_deliveries.complete(session, taken, self._now())
+            elif failure.for_good or taken.attempts > len(WAITS_S):
+                log.warning("%s is given up after %d attempts: %s", taken.id, taken.attempts, failure.reason)
+                webhook_deliveries.complete(session, taken, self._now(), failure.reason)
             else:
-                webhook_deliveries.try_again(session, taken, self._now() + self._wait_s(taken.tries), failure.reason)
+                webhook_deliveries.retry(session, taken, self._now() + self._wait_s(taken.attempts), failure.reason)
 
-    def _wait_s(self, tries: int) -> float:
-        return WAITS_S[tries - 1] * (1 + JITTER * self._chance())
+    def _wait_s(self, attempts: int) -> float:
+        return WAITS_S[attempts - 1] * (1 + JITTER * self._chance())
 
 
 def headers(taken: Taken, body: bytes, now: float) -> dict[str, str]:

@@ -79,10 +79,10 @@ def _keep(settings: Settings, db: Database, model_id: str) -> int:
         store.put(f"{model.key}/{TORCH_EXPORT}", export(model, store)[0])
     except Exception as error:  # the process's edge
         with db.write() as session:
-            exports.failed(session, model_id, str(error) or type(error).__name__)
+            exports.fail(session, model_id, str(error) or type(error).__name__)
         raise
     with db.write() as session:
-        exports.made(session, model_id)
+        exports.succeed(session, model_id)
     return 0
 
 

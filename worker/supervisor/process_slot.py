@@ -192,7 +192,7 @@ class ExportWork:
 
     def record_failure(self, claim: ExportClaim, failure: JobFailure) -> None:
         with self._db.write() as session:
-            exports.failed(session, claim.model_id, str(failure), last=False)
+            exports.fail(session, claim.model_id, str(failure), may_retry=True)
 
     def release(self, claim: ExportClaim) -> None:
         """Record nothing: the request waits for the next worker."""

@@ -96,14 +96,14 @@ async def get_content(
 async def _program(service: State, name: str) -> FileResponse:
     model = await run_in_threadpool(_want, service, name)
     export = await once(
-        lambda seen: seen.status is not ExportStatus.WANTED,
+        lambda seen: seen.status is not ExportStatus.QUEUED,
         lambda: _export(service, model.id),
         MAKING_S,
         service.stopping,
     )
     if export.status is ExportStatus.FAILED:
         raise Conflict(f"{model.id} could not be exported: {export.error}")
-    if export.status is ExportStatus.WANTED:
+    if export.status is ExportStatus.QUEUED:
         raise NotReady(f"The program of {model.id} is not made yet, since the workers are busy: ask again.")
     path = service.store.fetch(f"{model.key}/{TORCH_EXPORT}")
     return FileResponse(path, media_type="application/octet-stream", filename=f"{model.id}.pt2")
@@ -112,8 +112,8 @@ async def _program(service: State, name: str) -> FileResponse:
 def _want(service: State, name: str) -> Model:
     now = time.time()
     with service.db.write() as session:
-        model = exports.want(session, name, now)
-        made = exports.get(session, model.id).status is ExportStatus.MADE
+        model = exports.request(session, name, now)
+        made = exports.get(session, model.id).status is ExportStatus.SUCCEEDED
         if not made and not jobs.live_workers(session, now, service.settings.lease_s):
             raise NotReady("A worker makes this file, and none is alive: start one with python -m worker.")
     return model

@@ -229,7 +229,7 @@ async def test_a_service_that_dies_while_it_sends_is_followed_by_another(
     assert await courier.deliver_one()
     assert lost is not None
     assert [asked.headers["webhook-id"] for asked in receiver.asked] == [lost.id]
-    assert deliveries(db, job_id)[0].tries == 2
+    assert deliveries(db, job_id)[0].attempts == 2
 
 
 async def test_who_comes_back_after_its_lease_changes_nothing(
@@ -242,10 +242,10 @@ async def test_who_comes_back_after_its_lease_changes_nothing(
     await courier.deliver_one()
     assert late is not None
     with db.write() as session:
-        webhook_deliveries.try_again(session, late, NOW, "too late")
-        webhook_deliveries.done(session, late, NOW, "too late")
+        webhook_deliveries.retry(session, late, NOW, "too late")
+        webhook_deliveries.complete(session, late, NOW, "too late")
     (delivery,) = deliveries(db, job_id)
-    assert (delivery.done_at, delivery.error) == (clock.at, None)
+    assert (delivery.completed_at, delivery.error) == (clock.at, None)
 
 
 # -- what is sent
@@ -295,14 +295,14 @@ async def test_what_failed_comes_again_with_the_same_id_and_body(
     assert await courier.deliver_one()
     assert not await courier.deliver_one()
     assert deliveries(db, job_id)[0].error == "The receiver answered 500."
-    clock.at = deliveries(db, job_id)[0].due_at
+    clock.at = deliveries(db, job_id)[0].next_attempt_at
     assert clock.at == NOW + 5 * 1.1
     assert await courier.deliver_one()
     first, second = receiver.asked
     assert (first.headers["webhook-id"], first.body) == (second.headers["webhook-id"], second.body)
     assert first.headers["webhook-signature"] != second.headers["webhook-signature"]
     (delivery,) = deliveries(db, job_id)
-    assert (delivery.tries, delivery.done_at, delivery.error) == (2, clock.at, None)
+    assert (delivery.attempts, delivery.completed_at, delivery.error) == (2, clock.at, None)
 
 
 async def test_after_the_last_wait_it_is_given_up(
@@ -311,12 +311,12 @@ async def test_after_the_last_wait_it_is_given_up(
     receiver.answers = [Answer(503)]
     job_id = told(receiver.url)
     waits = []
-    while (delivery := deliveries(db, job_id)[0]).done_at is None:
-        waits.append(delivery.due_at - clock.at)
-        clock.at = delivery.due_at
+    while (delivery := deliveries(db, job_id)[0]).completed_at is None:
+        waits.append(delivery.next_attempt_at - clock.at)
+        clock.at = delivery.next_attempt_at
         assert await courier.deliver_one()
     assert waits == pytest.approx([0, *(1.1 * wait for wait in WAITS_S)])
-    assert (delivery.tries, delivery.error) == (7, "The receiver answered 503.")
+    assert (delivery.attempts, delivery.error) == (7, "The receiver answered 503.")
     assert len(receiver.asked) == 7
 
 
@@ -327,7 +327,7 @@ async def test_who_is_gone_is_asked_no_more(
     job_id = told(receiver.url)
     await courier.deliver_one()
     (delivery,) = deliveries(db, job_id)
-    assert (delivery.tries, delivery.done_at, delivery.error) == (1, NOW, "The receiver answered 410.")
+    assert (delivery.attempts, delivery.completed_at, delivery.error) == (1, NOW, "The receiver answered 410.")
 
 
 async def test_a_redirect_is_a_failure_that_says_so(
@@ -337,7 +337,7 @@ async def test_a_redirect_is_a_failure_that_says_so(
     job_id = told(receiver.url)
     await courier.deliver_one()
     (delivery,) = deliveries(db, job_id)
-    assert (delivery.done_at, len(receiver.asked)) == (None, 1)
+    assert (delivery.completed_at, len(receiver.asked)) == (None, 1)
     assert "redirect" in (delivery.error or "")
 
 
@@ -351,7 +351,7 @@ async def test_a_slow_receiver_stops_neither_the_next_one_nor_the_service(
         await asyncio.gather(courier.deliver_one(), courier.deliver_one())
         released.set()
     assert "no whole answer within 0.3 s" in (deliveries(db, first)[0].error or "")
-    assert deliveries(db, second)[0].done_at == NOW
+    assert deliveries(db, second)[0].completed_at == NOW
 
 
 async def test_a_refused_connection_is_tried_again(db: Database, told: Callable[..., str], courier: Courier) -> None:
@@ -360,7 +360,7 @@ async def test_a_refused_connection_is_tried_again(db: Database, told: Callable[
     job_id = told(gone.url)
     await courier.deliver_one()
     (delivery,) = deliveries(db, job_id)
-    assert (delivery.tries, delivery.done_at) == (1, None)
+    assert (delivery.attempts, delivery.completed_at) == (1, None)
     assert "gave no answer" in (delivery.error or "")
 
 
@@ -409,6 +409,6 @@ async def test_a_receiver_that_never_answers_holds_up_nobody_else(
     alive = told("https://alive.example/jobs")
     outbound = BlackHole()
     delivering = asyncio.create_task(Courier(db, outbound, clock).run())
-    await until(lambda: deliveries(db, alive)[0].done_at is not None)
+    await until(lambda: deliveries(db, alive)[0].completed_at is not None)
     assert sorted(outbound.posted) == ["https://alive.example/jobs", URL]
     delivering.cancel()

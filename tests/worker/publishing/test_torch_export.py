@@ -94,9 +94,9 @@ def test_kept_for_those_who_ask_it_lies_beside_the_models_files(
     database_url: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    want(db, model.id)
+    request(db, model.id)
     assert keep(model.id, settings, database_url, monkeypatch) == 0
-    assert status_of(db, model.id) == ("made", None)
+    assert status_of(db, model.id) == ("succeeded", None)
     assert torch.export.load(store.fetch(f"{model.key}/{TORCH_EXPORT}"))
 
 
@@ -104,15 +104,15 @@ def test_why_there_is_none_is_said_to_those_who_ask(
     model: Model, settings: Settings, db: Database, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch_export, "PARITY_TOLERANCE", -1.0)
-    want(db, model.id)
+    request(db, model.id)
     assert keep(model.id, settings, database_url, monkeypatch) == 1
     status, reason = status_of(db, model.id)
     assert (status, "differs from the network" in (reason or "")) == ("failed", True)
 
 
-def want(db: Database, model_id: str) -> None:
+def request(db: Database, model_id: str) -> None:
     with db.write() as session:
-        exports.want(session, model_id, NOW)
+        exports.request(session, model_id, NOW)
 
 
 def keep(model_id: str, settings: Settings, database_url: str, monkeypatch: pytest.MonkeyPatch) -> int:

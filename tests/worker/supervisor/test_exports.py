@@ -27,7 +27,7 @@ PROGRAM = "content?format=torch_export"
 
 
 class Setting:
-    """A slot whose clock is moved, and a model whose program is wanted."""
+    """A slot whose clock is moved, and a model whose program is requested."""
 
     def __init__(self, settings: Settings, db: Database, model: Model) -> None:
         self.now = NOW
@@ -36,11 +36,11 @@ class Setting:
         self.model = model
         self.stop = Stop()
         self.asked: list[str] = []
-        self.want()
+        self.request()
 
-    def want(self) -> None:
+    def request(self) -> None:
         with self.db.write() as session:
-            exports.want(session, self.model.id, NOW)
+            exports.request(session, self.model.id, NOW)
 
     def slot(self, *processes: Process) -> ProcessSlot[ExportClaim]:
         left = iter(processes)
@@ -62,7 +62,7 @@ class Setting:
 
     def made(self) -> None:
         with self.db.write() as session:
-            exports.made(session, self.model.id)
+            exports.succeed(session, self.model.id)
 
     @property
     def standing(self) -> tuple[str, str | None]:
@@ -76,20 +76,20 @@ def it(settings: Settings, db: Database, published: Published) -> Setting:
     return Setting(settings, db, published())
 
 
-def test_what_is_wanted_is_made_once(it: Setting) -> None:
+def test_what_is_requested_is_made_once(it: Setting) -> None:
     slot = it.slot(FakeProcess(0, alive=2, on_look=it.made))
-    it.want()
+    it.request()
     it.tend(slot, 9)
-    assert (it.asked, it.standing) == ([it.model.id], ("made", None))
+    assert (it.asked, it.standing) == ([it.model.id], ("succeeded", None))
 
 
 def test_after_three_deaths_it_has_failed_and_may_be_asked_for_anew(it: Setting) -> None:
     slot = it.slot(*(FakeProcess(KILLED) for _ in range(3)), FakeProcess(0, on_look=it.made))
     it.tend(slot, 9)
     assert (len(it.asked), it.standing) == (3, ("failed", "its process ended with -9"))
-    it.want()
+    it.request()
     it.tend(slot, 3)
-    assert it.standing == ("made", None)
+    assert it.standing == ("succeeded", None)
 
 
 def test_one_that_hangs_is_killed(it: Setting) -> None:
@@ -98,22 +98,22 @@ def test_one_that_hangs_is_killed(it: Setting) -> None:
     it.tend(slot, 1)
     it.now += EXPORT_TIMEOUT_S
     it.tend(slot, 5)
-    assert (process.signals, it.standing[0]) == ([signal.SIGKILL], "made")
+    assert (process.signals, it.standing[0]) == ([signal.SIGKILL], "succeeded")
 
 
-def test_a_worker_that_stops_leaves_the_wish_to_the_next(it: Setting) -> None:
+def test_a_worker_that_stops_leaves_the_request_to_the_next(it: Setting) -> None:
     process = FakeProcess(0, alive=99)
     slot = it.slot(process)
     it.tend(slot, 2)
     it.stop.set()
     it.tend(slot, 2)
-    assert (process.signals, it.standing) == ([signal.SIGKILL], ("wanted", None))
+    assert (process.signals, it.standing) == ([signal.SIGKILL], ("queued", None))
 
 
 def test_its_own_words_about_a_failure_stand(it: Setting, db: Database) -> None:
     def say() -> None:
         with db.write() as session:
-            exports.failed(session, it.model.id, "no probes")
+            exports.fail(session, it.model.id, "no probes")
 
     it.tend(it.slot(FakeProcess(1, on_look=say)), 5)
     assert it.standing == ("failed", "no probes")
@@ -145,7 +145,7 @@ async def test_why_it_cannot_be_made_is_told(http: httpx.AsyncClient, it: Settin
     asking = asyncio.create_task(http.get(f"/models/latest/{PROGRAM}"))
     await asyncio.sleep(0.3)
     with db.write() as session:
-        exports.failed(session, it.model.id, "no probes")
+        exports.fail(session, it.model.id, "no probes")
     answer = await asking
     assert (answer.status_code, answer.json()["code"]) == (409, "conflict")
     assert "no probes" in answer.json()["detail"]

@@ -125,11 +125,11 @@ def upgrade() -> None:
         "exports",
         sa.Column("model_id", sa.String(length=255), nullable=False),
         sa.Column("status", sa.String(length=32), nullable=False),
-        sa.Column("tries", sa.Integer(), nullable=False),
+        sa.Column("attempts", sa.Integer(), nullable=False),
         sa.Column("error", sa.Text(), nullable=True),
-        sa.Column("wanted_at", sa.Double(), nullable=False),
+        sa.Column("requested_at", sa.Double(), nullable=False),
         sa.CheckConstraint("status <> 'failed' OR error IS NOT NULL", name=op.f("ck_exports_failure_has_a_reason")),
-        sa.CheckConstraint("status IN ('wanted', 'made', 'failed')", name=op.f("ck_exports_status")),
+        sa.CheckConstraint("status IN ('queued', 'succeeded', 'failed')", name=op.f("ck_exports_status")),
         sa.ForeignKeyConstraint(["model_id"], ["models.id"], name=op.f("fk_exports_model_id")),
         sa.PrimaryKeyConstraint("model_id", name=op.f("pk_exports")),
     )
@@ -204,14 +204,16 @@ def upgrade() -> None:
         sa.Column("host", sa.String(length=255), nullable=False),
         sa.Column("payload", sa.JSON(), nullable=False),
         sa.Column("created_at", sa.Double(), nullable=False),
-        sa.Column("tries", sa.Integer(), nullable=False),
-        sa.Column("due_at", sa.Double(), nullable=False),
-        sa.Column("done_at", sa.Double(), nullable=True),
+        sa.Column("attempts", sa.Integer(), nullable=False),
+        sa.Column("next_attempt_at", sa.Double(), nullable=False),
+        sa.Column("completed_at", sa.Double(), nullable=True),
         sa.Column("error", sa.String(length=1000), nullable=True),
         sa.ForeignKeyConstraint(["job_id"], ["jobs.id"], name=op.f("fk_deliveries_job_id"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_deliveries")),
     )
-    op.create_index(op.f("ix_deliveries_done_at_due_at"), "deliveries", ["done_at", "due_at"])
+    op.create_index(
+        op.f("ix_deliveries_completed_at_next_attempt_at"), "deliveries", ["completed_at", "next_attempt_at"]
+    )
     op.create_table(
         "events",
         sa.Column("job_id", sa.String(length=255), nullable=False),

@@ -42,15 +42,15 @@ async def test_a_posted_job_tells_its_end_to_the_receiver(http: httpx.AsyncClien
     await http.post(f"/jobs/{job['id']}/cancel")
 
     async def delivered() -> bool:
-        return any(row["done_at"] for row in (await deliveries(http, job["id"]))["data"])
+        return any(row["completed_at"] for row in (await deliveries(http, job["id"]))["data"])
 
     await answered(delivered)
     (row,) = (await deliveries(http, job["id"]))["data"]
     (asked,) = receiver.asked
     body = Webhook(SECRET).verify(asked.body, asked.headers)
     assert (body["type"], body["data"]["job_id"], body["data"]["status"]) == ("job.done", job["id"], "cancelled")
-    assert (row["id"], row["type"], row["tries"]) == (asked.headers["webhook-id"], "job.done", 1)
-    assert (row["error"], row["due_at"]) == (None, None)
+    assert (row["id"], row["type"], row["attempts"]) == (asked.headers["webhook-id"], "job.done", 1)
+    assert (row["error"], row["next_attempt_at"]) == (None, None)
 
 
 async def test_a_delivery_that_failed_shows_why_and_when_it_comes_again(
@@ -64,9 +64,9 @@ async def test_a_delivery_that_failed_shows_why_and_when_it_comes_again(
 
     await answered(tried)
     (row,) = (await deliveries(http, job["id"]))["data"]
-    assert (row["type"], row["tries"], row["done_at"]) == ("job.status", 1, None)
+    assert (row["type"], row["attempts"], row["completed_at"]) == ("job.status", 1, None)
     assert row["error"] == "The receiver answered 500."
-    assert row["due_at"] > row["created_at"]
+    assert row["next_attempt_at"] > row["created_at"]
 
 
 async def test_the_secret_is_shown_nowhere(http: httpx.AsyncClient) -> None:
