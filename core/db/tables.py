@@ -82,7 +82,7 @@ class Job(Base):
         CheckConstraint("status NOT IN ('running', 'cancelling') OR worker_id IS NOT NULL", name="owned_by_a_worker"),
         CheckConstraint("status <> 'succeeded' OR model_id IS NOT NULL", name="success_has_a_model"),
         CheckConstraint("status <> 'failed' OR error IS NOT NULL", name="failure_has_a_reason"),
-        CheckConstraint("wanted IN ('pause', 'keep')", name="wanted"),
+        CheckConstraint("requested_action IN ('pause', 'keep')", name="requested_action"),
         Index(None, "status", "priority", "created_at"),
     )
 
@@ -98,9 +98,9 @@ class Job(Base):
     finished_at: Mapped[float | None]
     estimated_finish: Mapped[float | None]
     priority: Mapped[int] = mapped_column(default=0)  # of those that wait, the highest goes first
-    wanted: Mapped[str | None] = mapped_column(
+    requested_action: Mapped[str | None] = mapped_column(
         String(16)
-    )  # of its trainer: to pause; of a cancelling one: to keep a model
+    )  # of the trainer: pause a running job, keep the model of a cancelling one
     worker_id: Mapped[str | None] = mapped_column(ForeignKey("workers.id"))
     attempt: Mapped[int] = mapped_column(default=0)  # the fence: every claim raises it
     claimed_at: Mapped[float | None]  # start of this attempt

@@ -20,12 +20,12 @@ def cancel(session: Session, job_id: str, now: float, keep: bool = False) -> Job
     """
     job = jobs.get(session, job_id)
     if job.status is JobStatus.CANCELLING:
-        return job if keep or job.wanted is None else _wants(session, job, None)
+        return job if keep or job.requested_action is None else _request(session, job, None)
     if keep and job.status in (JobStatus.QUEUED, JobStatus.PAUSED):
         raise Conflict(f"A {job.status} job cannot publish what it has; cancel it with keep while it runs.")
     running = job.status is JobStatus.RUNNING
     target = JobStatus.CANCELLING if running else JobStatus.CANCELLED
-    columns: dict[str, Any] = {"wanted": "keep" if keep else None} if running else {"finished_at": now}
+    columns: dict[str, Any] = {"requested_action": "keep" if keep else None} if running else {"finished_at": now}
     return _asked(session, job, target, now, **columns)
 
 
@@ -36,14 +36,15 @@ def pause(session: Session, job_id: str, now: float) -> Job:
         return job
     if job.status is not JobStatus.RUNNING:
         return _asked(session, job, JobStatus.PAUSED, now)
-    return _wants(session, job, "pause")
+    return _request(session, job, "pause")
 
 
 def resume(session: Session, job_id: str, now: float) -> Job:
     """A paused job waits again, and goes on from its last checkpoint. Conflict for one that is not paused."""
     job = jobs.get(session, job_id)
-    if job.status is JobStatus.RUNNING and job.wanted == "pause":  # it has not stopped yet, or will be queued at once
-        return _wants(session, job, None)
+    pausing = job.status is JobStatus.RUNNING and job.requested_action == "pause"
+    if pausing:  # it has not stopped yet, or will be queued at once
+        return _request(session, job, None)
     if job.status is not JobStatus.PAUSED:
         raise Conflict(f"The job is not paused: it is {job.status}.")
     return _asked(session, job, JobStatus.QUEUED, now)
@@ -82,10 +83,10 @@ def _asked(session: Session, job: Job, to: JobStatus, now: float, **columns: Any
     return job
 
 
-def _wants(session: Session, job: Job, wanted: str | None) -> Job:
-    """Leave word for the trainer of a job, which hears of it at its next beat."""
+def _request(session: Session, job: Job, action: str | None) -> Job:
+    """Request an action of the trainer, which reads it with its next heartbeat."""
     as_it_was = update(Job).where(Job.id == job.id, Job.status == job.status)
-    if session.execute(as_it_was.values(wanted=wanted).returning(Job.id)).scalar_one_or_none() is None:
+    if session.execute(as_it_was.values(requested_action=action).returning(Job.id)).scalar_one_or_none() is None:
         raise Conflict("The job has just changed; look at it again.")
     session.refresh(job)
     return job

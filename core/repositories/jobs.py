@@ -106,7 +106,7 @@ def claim(session: Session, worker_id: str, now: float) -> Claim | None:
         started_at=func.coalesce(Job.started_at, now),
         claimed_at=now,
         beat_at=now,
-        wanted=None,
+        requested_action=None,
         phase=None,
         phases=[],
         progress={},
@@ -133,7 +133,7 @@ def succeed(session: Session, claim: Claim, model_id: str, now: float, **columns
     done = {"model_id": model_id, "finished_at": now, **columns}
     if move(session, claim.job_id, JobStatus.SUCCEEDED, now, claim=claim, **done):
         return
-    keeps = _owned(session, claim).wanted == "keep"
+    keeps = _owned(session, claim).requested_action == "keep"
     if not (keeps and move(session, claim.job_id, JobStatus.CANCELLED, now, claim=claim, **done)):
         raise ClaimLost(f"Attempt {claim.attempt} came too late to end {claim.job_id} with a model.")
 
@@ -154,7 +154,7 @@ def release(session: Session, claim: Claim, reason: str, now: float) -> None:
     """Hand a running job back; it goes on from its last checkpoint. One that was to pause is paused then, and a
     cancelling one is cancelled.
     """
-    target = JobStatus.PAUSED if _owned(session, claim).wanted == "pause" else JobStatus.QUEUED
+    target = JobStatus.PAUSED if _owned(session, claim).requested_action == "pause" else JobStatus.QUEUED
     if not move(
         session,
         claim.job_id,
@@ -164,7 +164,7 @@ def release(session: Session, claim: Claim, reason: str, now: float) -> None:
         only_from={JobStatus.RUNNING},
         detail={"reason": reason},
         worker_id=None,
-        wanted=None,
+        requested_action=None,
         ran_s=Job.ran_s + now - func.coalesce(Job.claimed_at, now),
     ):
         cancelled(session, claim, now)

@@ -194,7 +194,7 @@ def job_view(job: Job) -> JobView:
         id=job.id,
         name=job.recipe["name"],
         status=job.status,
-        pausing=job.status is JobStatus.RUNNING and job.wanted == "pause",
+        pausing=job.status is JobStatus.RUNNING and job.requested_action == "pause",
         phase=job.phase,
         recipe=_without_secret(job.recipe),
         resolved_recipe=job.resolved_recipe,

@@ -53,8 +53,8 @@ class Reporter:
         """Say that we live; the answer says whether to go on."""
         with self._db.write() as session:
             job = jobs.beat(session, self.claim, self._clock())
-        self.keeps = job.wanted == "keep"
-        if job.status is JobStatus.CANCELLING or job.wanted == "pause":
+        self.keeps = job.requested_action == "keep"
+        if job.status is JobStatus.CANCELLING or job.requested_action == "pause":
             self.stop.set()
 
     def phase(self, phase: Phase, message: str = "") -> None:

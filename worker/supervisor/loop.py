@@ -187,7 +187,7 @@ class WorkerLoop:
             job = session.get(Job, claim.job_id)
         if job is None or job.attempt != claim.attempt or job.worker_id != self.id:
             return now  # fenced: the job is another's, or has ended and was deleted
-        if job.status is JobStatus.CANCELLING and job.wanted != "keep":
+        if job.status is JobStatus.CANCELLING and job.requested_action != "keep":
             return now + self._settings.cancel_grace_s  # the trainer's own beat tells it to stop
         if job.status is JobStatus.RUNNING and jobs.is_over_time(job, now):
             process.terminate()
@@ -209,7 +209,8 @@ class WorkerLoop:
                 if not self.stop.is_set() and jobs.is_over_time(job, now):
                     jobs.fail(session, claim, jobs.describe(TimedOut(_limit(job))), now)
                 elif self.stop.is_set() or code == EXIT_INTERRUPTED:
-                    reason = "a person asked for a pause" if job.wanted == "pause" else "the worker was told to stop"
+                    pausing = job.requested_action == "pause"
+                    reason = "a person asked for a pause" if pausing else "the worker was told to stop"
                     jobs.release(session, claim, reason, now)
                 else:
                     cause = _cause(code)

@@ -145,7 +145,7 @@ def upgrade() -> None:
         sa.Column("finished_at", sa.Double(), nullable=True),
         sa.Column("estimated_finish", sa.Double(), nullable=True),
         sa.Column("priority", sa.Integer(), nullable=False),
-        sa.Column("wanted", sa.String(length=16), nullable=True),
+        sa.Column("requested_action", sa.String(length=16), nullable=True),
         sa.Column("worker_id", sa.String(length=255), nullable=True),
         sa.Column("attempt", sa.Integer(), nullable=False),
         sa.Column("claimed_at", sa.Double(), nullable=True),
@@ -176,7 +176,7 @@ def upgrade() -> None:
         sa.CheckConstraint(
             "status NOT IN ('running', 'cancelling') OR worker_id IS NOT NULL", name=op.f("ck_jobs_owned_by_a_worker")
         ),
-        sa.CheckConstraint("wanted IN ('pause', 'keep')", name=op.f("ck_jobs_wanted")),
+        sa.CheckConstraint("requested_action IN ('pause', 'keep')", name=op.f("ck_jobs_requested_action")),
         sa.ForeignKeyConstraint(["model_id"], ["models.id"], name=op.f("fk_jobs_model_id")),
         sa.ForeignKeyConstraint(["worker_id"], ["workers.id"], name=op.f("fk_jobs_worker_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_jobs")),
