@@ -148,7 +148,7 @@ def prepared(bench: Bench, **recipe: Any) -> Iterator[tuple[TrainingContext, Tra
         db = Database(settings.resolved_database_url)
         db.migrate()
         with db.write() as session:
-            session.add(Worker(id="worker_here", host="here", pid=0, started_at=0, beat_at=0))
+            session.add(Worker(id="worker_here", host="here", pid=0, started_at=0, heartbeat_at=0))
             jobs.enqueue(session, asked, time.time(), queue_limit=1)
         with db.write() as session:
             claim = jobs.claim(session, "worker_here", time.time())

@@ -110,7 +110,7 @@ def claimed(db: Database, enqueue: Callable[..., Job]) -> Callable[..., Claim]:
         enqueue(at, **recipe)
         with db.write() as session:
             if session.get(Worker, worker) is None:
-                jobs.register(session, Worker(id=worker, host="here", pid=1, started_at=at, beat_at=at))
+                jobs.register(session, Worker(id=worker, host="here", pid=1, started_at=at, heartbeat_at=at))
         with db.write() as session:
             claim = jobs.claim(session, worker, at)
         assert claim is not None

@@ -1,4 +1,4 @@
-"""``python -m worker.health``: exit code 0 while this host's worker beats. The container's health check."""
+"""``python -m worker.health``: exit code 0 while this host's worker sends heartbeats. The container's health check."""
 
 import socket
 import sys

@@ -2,7 +2,7 @@
 waits for them, see worker.processes.prewarmed_trainer.
 
 It reads the recipe, trains, writes checkpoints and events, publishes the model and ends the job. When it dies, the
-worker's loop sees it; when the worker dies, the kernel kills it; when it has lost the job, its own beat ends it.
+worker's loop sees it; when the worker dies, the kernel kills it; when it has lost the job, its own heartbeat ends it.
 """
 
 import logging
@@ -56,7 +56,7 @@ def main() -> int:
     report = Reporter(db, claim, settings.beat_s)
     report.listeners.extend(listeners(settings, claim))
     signal.signal(signal.SIGTERM, lambda *_: report.stop.set())
-    report.start_beating()
+    report.start_heartbeat()
     code = _attempt(settings, db, report)
     report.ended()
     db.close()

@@ -71,7 +71,7 @@ class Worker(Base):
     host: Mapped[str]
     pid: Mapped[int]
     started_at: Mapped[float]
-    beat_at: Mapped[float]  # older than the lease: the worker is lost
+    heartbeat_at: Mapped[float]  # older than the lease: the worker is lost
 
 
 class Job(Base):
@@ -108,7 +108,7 @@ class Job(Base):
     retry_of: Mapped[str | None]  # the job from whose checkpoints this one goes on; it may be deleted since
     failures: Mapped[int] = mapped_column(default=0)  # attempts that died; compared with max_attempts
     out_of_memory_attempts: Mapped[list[Any]] = mapped_column(default=list)  # those of them that the kernel killed
-    beat_at: Mapped[float | None]  # the trainer's last sign of life
+    heartbeat_at: Mapped[float | None]  # the trainer's last sign of life
     last_event: Mapped[int] = mapped_column(default=0)
     resumed_from: Mapped[str | None]  # checkpoint id
     model_id: Mapped[str | None] = mapped_column(ForeignKey("models.id"))
@@ -270,7 +270,7 @@ class Batch(Base):
     model_id: Mapped[str | None] = mapped_column(ForeignKey("models.id"))  # that answers; chosen when it starts
     worker_id: Mapped[str | None] = mapped_column(ForeignKey("workers.id"))
     attempt: Mapped[int] = mapped_column(default=0)  # the fence, as of a job
-    beat_at: Mapped[float | None]
+    heartbeat_at: Mapped[float | None]
     total: Mapped[int | None]  # images, once they are counted
     done: Mapped[int] = mapped_column(default=0)  # of them answered, and stored
     errors: Mapped[int] = mapped_column(default=0)  # of those done, not readable

@@ -117,14 +117,14 @@ def claim(session: Session, worker_id: str, now: float) -> Claim | None:
         worker_id=worker_id,
         attempt=Batch.attempt + 1,
         started_at=func.coalesce(Batch.started_at, now),
-        beat_at=now,
+        heartbeat_at=now,
     )
     return None if batch is None else Claim(batch.id, batch.attempt)
 
 
 def record(session: Session, claim: Claim, now: float, **columns: Any) -> None:
     """A sign of life, and columns of a batch that is still ours. ClaimLost: stop, and write nothing."""
-    ours = update(Batch).where(*_owned(claim)).values(beat_at=now, **columns).returning(Batch.id)
+    ours = update(Batch).where(*_owned(claim)).values(heartbeat_at=now, **columns).returning(Batch.id)
     if session.execute(ours).scalar_one_or_none() is None:
         raise ClaimLost(f"Attempt {claim.attempt} no longer owns {claim.batch_id}.")
 
@@ -160,7 +160,7 @@ def retry_or_fail(session: Session, claim: Claim, failure: JobFailure, now: floa
 
 def requeue_lost(session: Session, now: float, lease_s: float) -> list[str]:
     """Batches whose worker was silent for longer than the lease go back to the queue, or end. Returns their ids."""
-    alive = exists().where(Worker.id == Batch.worker_id, Worker.beat_at >= now - lease_s)
+    alive = exists().where(Worker.id == Batch.worker_id, Worker.heartbeat_at >= now - lease_s)
     silent_ones = select(Batch).where(Batch.status == BatchStatus.RUNNING, ~alive)
     lost = session.scalars(silent_ones.with_for_update(skip_locked=True, of=Batch)).all()
     for batch in lost:

@@ -1,4 +1,4 @@
-"""What can happen to a job: enqueue, claim, beat, record, finish. Each is one guarded statement.
+"""What can happen to a job: enqueue, claim, heartbeat, record, finish. Each is one guarded statement.
 
 The attempt number is the fence. A claim raises it; whoever speaks for a job names the attempt it claimed, and is
 refused with ClaimLost when that is no longer the job's own. Callers bring the session, and so decide what else
@@ -105,7 +105,7 @@ def claim(session: Session, worker_id: str, now: float) -> Claim | None:
         attempt=Job.attempt + 1,
         started_at=func.coalesce(Job.started_at, now),
         claimed_at=now,
-        beat_at=now,
+        heartbeat_at=now,
         requested_action=None,
         phase=None,
         phases=[],
@@ -118,9 +118,9 @@ def claim(session: Session, worker_id: str, now: float) -> Claim | None:
     return Claim(job.id, job.attempt)
 
 
-def beat(session: Session, claim: Claim, now: float) -> Job:
+def heartbeat(session: Session, claim: Claim, now: float) -> Job:
     """The trainer lives; the job as it is now, which may want it to stop. ClaimLost: stop, write nothing."""
-    return _owned(session, claim, beat_at=now)
+    return _owned(session, claim, heartbeat_at=now)
 
 
 def record(session: Session, claim: Claim, **columns: Any) -> None:
@@ -210,12 +210,12 @@ def requeue_lost(session: Session, now: float, lease_s: float) -> list[str]:
 
     Of several who look at once each job is one's alone; what somebody else has just locked is looked at the next time.
     """
-    alive = exists().where(Worker.id == Job.worker_id, Worker.beat_at >= now - lease_s)
+    alive = exists().where(Worker.id == Job.worker_id, Worker.heartbeat_at >= now - lease_s)
     silent_ones = select(Job).where(Job.status.in_(OWNED), ~alive)
     lost = session.scalars(silent_ones.with_for_update(skip_locked=True, of=Job)).all()
     for job in lost:
         worker = session.get(Worker, job.worker_id) if job.worker_id else None
-        silent = f"last sign of life {now - worker.beat_at:.1f} s ago" if worker else "not registered"
+        silent = f"last sign of life {now - worker.heartbeat_at:.1f} s ago" if worker else "not registered"
         failure = WorkerLost(f"Worker {job.worker_id} is lost: {silent}.")
         retry_or_fail(session, Claim(job.id, job.attempt), failure, now)
     return [job.id for job in lost]
@@ -238,18 +238,18 @@ def register(session: Session, worker: Worker) -> None:
     session.add(worker)
 
 
-def worker_beat(session: Session, worker_id: str, now: float) -> None:
-    session.execute(update(Worker).where(Worker.id == worker_id).values(beat_at=now))
+def worker_heartbeat(session: Session, worker_id: str, now: float) -> None:
+    session.execute(update(Worker).where(Worker.id == worker_id).values(heartbeat_at=now))
 
 
 def unregister(session: Session, worker_id: str) -> None:
     """A worker that left by itself is silent from now on; its row stays, since jobs point at it."""
-    session.execute(update(Worker).where(Worker.id == worker_id).values(beat_at=0.0))
+    session.execute(update(Worker).where(Worker.id == worker_id).values(heartbeat_at=0.0))
 
 
 def live_workers(session: Session, now: float, lease_s: float, host: str | None = None) -> int:
-    """How many workers beat within the lease; on that host alone if one is named."""
-    alive = select(func.count()).where(Worker.beat_at >= shared_now(session, now) - lease_s)
+    """How many workers sent a heartbeat within the lease; on that host alone if one is named."""
+    alive = select(func.count()).where(Worker.heartbeat_at >= shared_now(session, now) - lease_s)
     return session.scalar(alive if host is None else alive.where(Worker.host == host)) or 0
 
 

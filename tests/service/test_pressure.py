@@ -26,7 +26,9 @@ def work(url: str, number: int) -> list[str]:
     db = Database(url)
     me = f"worker_{number}"
     with db.write() as session:
-        jobs.register(session, Worker(id=me, host="here", pid=os.getpid(), started_at=time.time(), beat_at=time.time()))
+        jobs.register(
+            session, Worker(id=me, host="here", pid=os.getpid(), started_at=time.time(), heartbeat_at=time.time())
+        )
     for _ in range(number, JOBS, PROCESSES):
         with db.write() as session:
             jobs.enqueue(session, Recipe(), time.time(), queue_limit=JOBS)
@@ -42,8 +44,8 @@ def run_one(db: Database, me: str) -> str:
     if claim is None:
         return ""
     with db.write() as session:
-        jobs.worker_beat(session, me, time.time())
-        jobs.beat(session, claim, time.time())
+        jobs.worker_heartbeat(session, me, time.time())
+        jobs.heartbeat(session, claim, time.time())
     with db.write() as session:
         jobs.fail(session, claim, DONE, time.time())
     return claim.job_id

@@ -99,7 +99,7 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
     db, store = Database(settings.resolved_database_url), LocalStore(folder)
     db.migrate()
     with db.write() as session:
-        jobs.register(session, Worker(id="worker_a", host="here", pid=1, started_at=NOW, beat_at=NOW))
+        jobs.register(session, Worker(id="worker_a", host="here", pid=1, started_at=NOW, heartbeat_at=NOW))
         jobs.enqueue(session, Recipe(**LEARNING), NOW - 5, queue_limit=1)
         claim = jobs.claim(session, "worker_a", NOW)
     assert claim is not None
@@ -432,8 +432,8 @@ def test_progress_within_an_epoch_says_when_it_will_be_done(
     assert job.progress == {"epoch": 1, "epochs": 2, "step": 1, "steps": 4, "percent": 25.0}
     assert job.metrics["train_loss"] > 0
     assert job.estimated_finish is not None
-    assert job.beat_at is not None
-    assert job.estimated_finish > job.beat_at
+    assert job.heartbeat_at is not None
+    assert job.estimated_finish > job.heartbeat_at
 
 
 def test_what_is_told_of_time_only_grows_and_loses_nothing(prepared: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -488,7 +488,7 @@ def main(quick: Settings, claimed: Claimed, monkeypatch: pytest.MonkeyPatch) -> 
         monkeypatch.setattr(sys, "argv", ["trainer", claim.job_id, str(claim.attempt)])
         monkeypatch.setattr(trainer, "run", run)
         monkeypatch.setattr(trainer, "die_with_parent", lambda: None)
-        monkeypatch.setattr(Reporter, "start_beating", lambda _self: None)
+        monkeypatch.setattr(Reporter, "start_heartbeat", lambda _self: None)
         monkeypatch.setattr(logging, "basicConfig", lambda **_: None)
         monkeypatch.setattr("signal.signal", lambda *_: None)
         monkeypatch.setattr(os, "nice", lambda _by: 0)

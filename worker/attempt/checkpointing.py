@@ -154,7 +154,7 @@ def _thin(context: TrainingContext, state: TrainingState) -> None:
     """
 
     def drop(session: Session) -> list[Checkpoint]:
-        jobs.beat(session, context.report.claim, time.time())  # still ours
+        jobs.heartbeat(session, context.report.claim, time.time())  # still ours
         rows = _of_this_run(session, context, state)
         kept = rows[: context.settings.keep_checkpoints]
         if rows:

@@ -1,4 +1,4 @@
-"""What the trainer tells the world: beats, phases, progress, epochs. Every write names the attempt, and is refused
+"""What the trainer tells the world: heartbeats, phases, progress, epochs. Every write names the attempt, and is refused
 once another attempt owns the job.
 """
 
@@ -34,25 +34,27 @@ class Reporter:
     shall publish what it has then.
     """
 
-    def __init__(self, db: Database, claim: Claim, beat_s: float, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, db: Database, claim: Claim, heartbeat_interval_s: float, clock: Callable[[], float] = time.time
+    ) -> None:
         self.claim = claim
         self.stop = Stop()
         self.keeps = False
         self._db = db
-        self._beat_s = beat_s
+        self._heartbeat_interval_s = heartbeat_interval_s
         self._clock = clock
         self.started_at = clock()
         self.phases: list[dict[str, Any]] = []
         self.listeners: list[Listener] = []
         self._over = threading.Event()
 
-    def start_beating(self) -> None:
-        threading.Thread(target=self._beat_for_ever, name="beat", daemon=True).start()
+    def start_heartbeat(self) -> None:
+        threading.Thread(target=self._send_heartbeats, name="heartbeat", daemon=True).start()
 
-    def beat(self) -> None:
+    def heartbeat(self) -> None:
         """Say that we live; the answer says whether to go on."""
         with self._db.write() as session:
-            job = jobs.beat(session, self.claim, self._clock())
+            job = jobs.heartbeat(session, self.claim, self._clock())
         self.keeps = job.requested_action == "keep"
         if job.status is JobStatus.CANCELLING or job.requested_action == "pause":
             self.stop.set()
@@ -84,14 +86,14 @@ class Reporter:
         return float(sum((entry["ended_at"] or now) - entry["started_at"] for entry in of_phase))
 
     def record(self, **columns: Any) -> None:
-        self.write(lambda session: jobs.record(session, self.claim, beat_at=self._clock(), **columns))
+        self.write(lambda session: jobs.record(session, self.claim, heartbeat_at=self._clock(), **columns))
         self._tell_recipe(columns)
 
     def progress(self, **columns: Any) -> None:
         """As ``record``, for what the next call says again: dropped while the database is away."""
         try:
             with self._db.write() as session:
-                jobs.record(session, self.claim, beat_at=self._clock(), **columns)
+                jobs.record(session, self.claim, heartbeat_at=self._clock(), **columns)
         except OperationalError:
             log.warning("progress could not be written", exc_info=True)
 
@@ -114,7 +116,7 @@ class Reporter:
         """Log an event, add rows and set columns of the job with it, in one transaction."""
 
         def write(session: Session) -> None:
-            jobs.record(session, self.claim, beat_at=self._clock(), **columns)
+            jobs.record(session, self.claim, heartbeat_at=self._clock(), **columns)
             session.add_all(rows)
             self._event(session, kind, data)
 
@@ -160,16 +162,16 @@ class Reporter:
         if self.phases and self.phases[-1]["ended_at"] is None:
             self.phases[-1]["ended_at"] = now
 
-    def _beat_for_ever(self) -> None:
+    def _send_heartbeats(self) -> None:
         """Fenced: leave at once, since every write is refused."""
         while not self._over.is_set():
             try:
-                self.beat()
+                self.heartbeat()
             except ClaimLost:
                 if self._over.is_set():
                     return
                 log.warning("attempt %d no longer owns %s: leaving", self.claim.attempt, self.claim.job_id)
                 os._exit(EXIT_CLAIM_LOST)
             except SQLAlchemyError:
-                log.warning("the beat could not be written; trying again", exc_info=True)
-            self._over.wait(self._beat_s)  # a daemon thread: the process may end without it
+                log.warning("the heartbeat could not be written; trying again", exc_info=True)
+            self._over.wait(self._heartbeat_interval_s)  # a daemon thread: the process may end without it

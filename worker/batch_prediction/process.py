@@ -76,10 +76,10 @@ def run(
     """From the last stored answer to the end of the batch."""
     batch, model = _choose_model(db, claim, clock())
     predictor = OnnxPredictor(model, store, settings.resolved_predict_threads)
-    beat = _Beat(db, claim, settings.beat_s, clock)
+    heartbeat = _Heartbeat(db, claim, settings.beat_s, clock)
     sent = sent_images(store, batch.key, settings, batch.done)
     done, errors = batch.done, batch.errors
-    while lines := answer_all(predictor, batch.options, islice(sent, CHUNK), beat):
+    while lines := answer_all(predictor, batch.options, islice(sent, CHUNK), heartbeat):
         numbered = [json.dumps({"index": index, **line}) for index, line in enumerate(lines, done)]
         write_answers(store, batch.key, done, numbered)
         done, errors = done + len(lines), errors + sum("error" in line for line in lines)
@@ -92,19 +92,19 @@ def run(
 
 
 def answer_all(
-    predictor: Predictor, options: dict[str, Any], sent: Iterator[Sent], beat: Callable[[], None] = lambda: None
+    predictor: Predictor, options: dict[str, Any], sent: Iterator[Sent], heartbeat: Callable[[], None] = lambda: None
 ) -> list[Line]:
     """A line for each image, in order: its prediction, or its own error."""
-    named = [(one.called, _prepare(one, predictor, options, beat)) for one in sent]
+    named = [(one.called, _prepare(one, predictor, options, heartbeat)) for one in sent]
     readable = [entry.pixels for _, entry in named if isinstance(entry, Prepared) and not entry.blank]
-    answers = _ask(predictor, readable, beat)
+    answers = _ask(predictor, readable, heartbeat)
     return [called | _said(entry, answers, predictor.classes, options["top_k"]) for called, entry in named]
 
 
 def _prepare(
-    sent: Sent, predictor: Predictor, options: dict[str, Any], beat: Callable[[], None]
+    sent: Sent, predictor: Predictor, options: dict[str, Any], heartbeat: Callable[[], None]
 ) -> Prepared | InvalidInput:
-    beat()
+    heartbeat()
     try:
         return preparation.prepare(sent.read(), predictor.preparation, options["normalize"])
     except InvalidInput as error:
@@ -112,11 +112,11 @@ def _prepare(
 
 
 def _ask(
-    predictor: Predictor, pixels: Sequence[preparation.Pixels], beat: Callable[[], None]
+    predictor: Predictor, pixels: Sequence[preparation.Pixels], heartbeat: Callable[[], None]
 ) -> Iterator[tuple[Any, float | None]]:
     """Probabilities and strangeness of each image."""
     for first in range(0, len(pixels), AT_ONCE):
-        beat()
+        heartbeat()
         outputs = predictor.run(np.stack(pixels[first : first + AT_ONCE]))
         of_each = [None] * len(outputs.probabilities) if outputs.strangeness is None else outputs.strangeness.tolist()
         yield from zip(outputs.probabilities, of_each, strict=True)
@@ -146,7 +146,7 @@ def _choose_model(db: Database, claim: Claim, now: float) -> tuple[Batch, Model]
     return batch, model
 
 
-class _Beat:
+class _Heartbeat:
     """Says that the process lives, when that is due: a chunk of huge pictures takes long."""
 
     def __init__(self, db: Database, claim: Claim, every_s: float, clock: Callable[[], float]) -> None:

@@ -52,7 +52,7 @@ class WorkerLoop:
         self._while_idle = while_idle
         self._monotonic = monotonic
         self._memory_kills = memory_kills
-        self._beat_due = monotonic()
+        self._heartbeat_due = monotonic()
         self._steadiness = Steadiness(settings.lease_s, clock, monotonic)
         self.id = new_id("worker", clock())
         self._batches = ProcessSlot(BatchWork(settings, db, self.id, clock), self.stop, clock, settings.poll_s)
@@ -76,8 +76,8 @@ class WorkerLoop:
             jobs.unregister(session, self.id)
 
     def step(self) -> Claim | None:
-        """Beat, look after the lost, and run one job if one waits."""
-        self._beat()
+        """Send a heartbeat, look after the lost, and run one job if one waits."""
+        self._heartbeat()
         now = self._clock()
         with self._db.write() as session:
             for job_id in jobs.release_unwatched(session, self.id, now):
@@ -106,18 +106,19 @@ class WorkerLoop:
         with self._db.write() as session:
             now = shared_now(session, self._clock())
             jobs.register(
-                session, Worker(id=self.id, host=socket.gethostname(), pid=os.getpid(), started_at=now, beat_at=now)
+                session,
+                Worker(id=self.id, host=socket.gethostname(), pid=os.getpid(), started_at=now, heartbeat_at=now),
             )
 
-    def _beat(self) -> None:
+    def _heartbeat(self) -> None:
         """Say that this worker lives, and take care of those that no longer do."""
-        if self._monotonic() < self._beat_due:
+        if self._monotonic() < self._heartbeat_due:
             return
-        self._beat_due = self._monotonic() + self._settings.beat_s
+        self._heartbeat_due = self._monotonic() + self._settings.beat_s
         may_judge = self._steadiness.holds()
         with self._db.write() as session:
             now = shared_now(session, self._clock())
-            jobs.worker_beat(session, self.id, now)
+            jobs.worker_heartbeat(session, self.id, now)
             if may_judge:
                 for lost in (jobs.requeue_lost, batch_predictions.requeue_lost):
                     for lost_id in lost(session, now, self._settings.lease_s):
@@ -142,7 +143,7 @@ class WorkerLoop:
             if self._clock() >= stop_by:
                 killed = True
                 process.kill()
-            for duty in (self._beat, self._batches.tend, self._exports.tend):
+            for duty in (self._heartbeat, self._batches.tend, self._exports.tend):
                 self._try(duty)
             self._pause()
         code = process.wait()
@@ -163,7 +164,7 @@ class WorkerLoop:
             return None
 
     def _until_recorded(self, record: Callable[[], None]) -> None:
-        """Nobody else would: while we beat, the job counts as run."""
+        """Nobody else would: while our heartbeat goes on, the job counts as run."""
         while True:
             try:
                 return record()
@@ -188,12 +189,14 @@ class WorkerLoop:
         if job is None or job.attempt != claim.attempt or job.worker_id != self.id:
             return now  # fenced: the job is another's, or has ended and was deleted
         if job.status is JobStatus.CANCELLING and job.requested_action != "keep":
-            return now + self._settings.cancel_grace_s  # the trainer's own beat tells it to stop
+            return now + self._settings.cancel_grace_s  # the trainer's own heartbeat tells it to stop
         if job.status is JobStatus.RUNNING and jobs.is_over_time(job, now):
             process.terminate()
             return now + self._settings.cancel_grace_s
-        if self._steadiness.holds() and now - (job.beat_at or now) > self._settings.stall_s:
-            log.warning("%s: no beat for %.0f s", claim.job_id, now - (job.beat_at or now), extra=_about(claim))
+        if self._steadiness.holds() and now - (job.heartbeat_at or now) > self._settings.stall_s:
+            log.warning(
+                "%s: no heartbeat for %.0f s", claim.job_id, now - (job.heartbeat_at or now), extra=_about(claim)
+            )
             return now
         return None
 
@@ -205,7 +208,7 @@ class WorkerLoop:
                 job = session.get(Job, claim.job_id)
                 if job is None or job.status not in OWNED:
                     return
-                silent_s = now - (job.beat_at or now)
+                silent_s = now - (job.heartbeat_at or now)
                 if not self.stop.is_set() and jobs.is_over_time(job, now):
                     jobs.fail(session, claim, jobs.describe(TimedOut(_limit(job))), now)
                 elif self.stop.is_set() or code == EXIT_INTERRUPTED:

@@ -31,5 +31,5 @@ def test_a_worker_on_a_machine_whose_clock_differs_is_not_taken_for_lost(
         worker._register()
     with db.write() as session:
         assert jobs.claim(session, slow.id, NOW - HOUR) == Claim(job_id, 1)
-    fast._beat()
+    fast._heartbeat()
     assert job_of(job_id).status is JobStatus.RUNNING

@@ -29,7 +29,7 @@ def pragma(db: Database, name: str) -> object:
 
 def add_worker(db: Database, name: str) -> None:
     with db.write() as session:
-        session.add(Worker(id=name, host="here", pid=1, started_at=NOW, beat_at=NOW))
+        session.add(Worker(id=name, host="here", pid=1, started_at=NOW, heartbeat_at=NOW))
 
 
 def workers(db: Database) -> set[str]:
@@ -59,7 +59,7 @@ def test_what_is_written_can_be_read(db: Database) -> None:
 def test_a_write_that_fails_leaves_nothing(db: Database) -> None:
     def write_and_fail() -> None:
         with db.write() as session:
-            session.add(Worker(id="worker_a", host="here", pid=1, started_at=NOW, beat_at=NOW))
+            session.add(Worker(id="worker_a", host="here", pid=1, started_at=NOW, heartbeat_at=NOW))
             session.flush()
             raise ZeroDivisionError
 
@@ -71,7 +71,7 @@ def test_a_write_that_fails_leaves_nothing(db: Database) -> None:
 def test_an_error_does_not_tell_what_was_to_be_written(db: Database) -> None:
     add_worker(db, "worker_a")
     with pytest.raises(IntegrityError) as error, db.write() as session:
-        session.add(Worker(id="worker_a", host="whsec_secret", pid=1, started_at=NOW, beat_at=NOW))
+        session.add(Worker(id="worker_a", host="whsec_secret", pid=1, started_at=NOW, heartbeat_at=NOW))
     assert "UNIQUE" in str(error.value)
     assert "whsec_secret" not in str(error.value) + repr(error.value)
 

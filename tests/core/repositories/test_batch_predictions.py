@@ -50,7 +50,7 @@ def claimed(db: Database, add: Enqueue) -> Claimed:
         return claim(db)
 
     with db.write() as session:
-        jobs.register(session, Worker(id="worker_a", host="here", pid=1, started_at=NOW, beat_at=NOW))
+        jobs.register(session, Worker(id="worker_a", host="here", pid=1, started_at=NOW, heartbeat_at=NOW))
     return make
 
 
@@ -115,7 +115,7 @@ def test_what_is_recorded_stands_in_the_row(db: Database, claimed: Claimed, batc
     with db.write() as session:
         batch_predictions.record(session, ours, NOW + 3, done=7, errors=2)
     batch = batch_of(ours.batch_id)
-    assert (batch.done, batch.errors, batch.beat_at, batch.total) == (7, 2, NOW + 3, 10)
+    assert (batch.done, batch.errors, batch.heartbeat_at, batch.total) == (7, 2, NOW + 3, 10)
 
 
 def test_a_late_attempt_can_write_nothing(db: Database, claimed: Claimed, batch_of: BatchOf) -> None:

@@ -65,7 +65,7 @@ def test_a_waiting_job_is_paused_at_once_and_no_worker_takes_it(db: Database, en
 def test_a_running_job_is_paused_when_its_trainer_has_stopped(db: Database, claimed: Claimed, job_of: JobOf) -> None:
     claim = claimed()
     assert do(db, job_control.pause, claim.job_id, NOW).status is JobStatus.RUNNING
-    assert do(db, jobs.beat, claim, NOW).requested_action == "pause"
+    assert do(db, jobs.heartbeat, claim, NOW).requested_action == "pause"
     do(db, jobs.release, claim, "a person asked for a pause", NOW + 5)
     job = job_of(claim.job_id)
     assert (job.status, job.worker_id, job.requested_action, job.ran_s) == (JobStatus.PAUSED, None, None, 5)
@@ -91,7 +91,7 @@ def test_a_pause_is_taken_back_before_it_took_effect(db: Database, claimed: Clai
     claim = claimed()
     do(db, job_control.pause, claim.job_id, NOW)
     assert do(db, job_control.resume, claim.job_id, NOW).status is JobStatus.RUNNING
-    assert do(db, jobs.beat, claim, NOW).requested_action is None
+    assert do(db, jobs.heartbeat, claim, NOW).requested_action is None
 
 
 @pytest.mark.parametrize("verb", [job_control.pause, job_control.resume, job_control.cancel])
@@ -117,7 +117,7 @@ def test_a_cancelled_job_that_keeps_what_it_has_ends_as_cancelled_with_its_model
     model = published()
     claim = claimed()
     assert do(db, job_control.cancel, claim.job_id, NOW, True).status is JobStatus.CANCELLING
-    assert do(db, jobs.beat, claim, NOW).requested_action == "keep"
+    assert do(db, jobs.heartbeat, claim, NOW).requested_action == "keep"
     do(db, jobs.succeed, claim, model.id, NOW + 1)
     job = job_of(claim.job_id)
     assert (job.status, job.model_id, job.finished_at) == (JobStatus.CANCELLED, model.id, NOW + 1)

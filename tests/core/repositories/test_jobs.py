@@ -68,7 +68,7 @@ def test_two_workers_never_claim_the_same_job(db: Database, enqueue: Enqueue) ->
     wanted = {enqueue().id for _ in range(20)}
     with db.write() as session:
         for name in "abcd":
-            jobs.register(session, Worker(id=name, host="here", pid=1, started_at=NOW, beat_at=NOW))
+            jobs.register(session, Worker(id=name, host="here", pid=1, started_at=NOW, heartbeat_at=NOW))
     taken: list[str] = []
 
     def claim_all(worker: str) -> None:
@@ -87,12 +87,12 @@ def test_two_workers_never_claim_the_same_job(db: Database, enqueue: Enqueue) ->
     assert sorted(taken) == sorted(wanted)
 
 
-def test_a_beat_tells_a_cancelled_job_to_stop(db: Database, claimed: Claimed) -> None:
+def test_a_heartbeat_tells_a_cancelled_job_to_stop(db: Database, claimed: Claimed) -> None:
     claim = claimed()
     with db.write() as session:
-        assert jobs.beat(session, claim, NOW + 1).status is JobStatus.RUNNING
+        assert jobs.heartbeat(session, claim, NOW + 1).status is JobStatus.RUNNING
         job_control.cancel(session, claim.job_id, NOW + 2)
-        assert jobs.beat(session, claim, NOW + 3).status is JobStatus.CANCELLING
+        assert jobs.heartbeat(session, claim, NOW + 3).status is JobStatus.CANCELLING
 
 
 def test_a_late_attempt_can_write_nothing(db: Database, claimed: Claimed, job_of: JobOf) -> None:
@@ -101,7 +101,7 @@ def test_a_late_attempt_can_write_nothing(db: Database, claimed: Claimed, job_of
         jobs.release(session, late, "test", NOW)
         assert jobs.claim(session, "worker_a", NOW) == Claim(late.job_id, late.attempt + 1)
     for write in (
-        lambda s: jobs.beat(s, late, NOW),
+        lambda s: jobs.heartbeat(s, late, NOW),
         lambda s: jobs.record(s, late, progress={"epoch": 9}),
         lambda s: jobs.succeed(s, late, "model_late", NOW),
         lambda s: jobs.fail(s, late, {"code": "internal"}, NOW),
@@ -357,7 +357,7 @@ def test_the_schema_itself_holds_every_way_through_the_states(
     job = enqueue()
     about = {"worker_id": "worker_a", "model_id": "model_1", "error": {"code": "internal"}}  # as the states need it
     with db.write() as session:
-        jobs.register(session, Worker(id="worker_a", host="here", pid=1, started_at=NOW, beat_at=NOW))
+        jobs.register(session, Worker(id="worker_a", host="here", pid=1, started_at=NOW, heartbeat_at=NOW))
         card = {"dataset": "digits", "metrics": {"test_accuracy": 0.9}, "recipe": {"publish": "always"}}
         models.publish(session, "model_1", job.id, "models/model_1", card, NOW)
         session.execute(delete(Job))

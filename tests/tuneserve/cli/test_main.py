@@ -154,7 +154,7 @@ def train(serve: Serve, db: Database, monkeypatch: pytest.MonkeyPatch) -> Callab
     def run(end: Callable[[Session, Claim], None], *words: str) -> Result:
         def work() -> None:
             with db.write() as session:
-                jobs.register(session, Worker(id="worker_a", host="here", pid=1, started_at=NOW, beat_at=NOW))
+                jobs.register(session, Worker(id="worker_a", host="here", pid=1, started_at=NOW, heartbeat_at=NOW))
             with db.write() as session:
                 claim = jobs.claim(session, "worker_a", NOW)
                 assert claim is not None

@@ -101,7 +101,7 @@ def test_what_is_recorded_is_a_sign_of_life_too(report: Reporter, clock: Clock, 
     clock.now += 9
     report.record(progress={"percent": 50.0}, estimated_finish=NOW + 60)
     job = job_of(report.claim.job_id)
-    assert (job.progress, job.estimated_finish, job.beat_at) == ({"percent": 50.0}, NOW + 60, NOW + 9)
+    assert (job.progress, job.estimated_finish, job.heartbeat_at) == ({"percent": 50.0}, NOW + 60, NOW + 9)
 
 
 def first_checkpoint(job_id: str) -> Checkpoint:
@@ -137,19 +137,19 @@ def test_an_attempt_that_has_lost_the_job_can_say_nothing(
     report: Reporter, lose: Callable[[], None], db: Database, job_of: JobOf
 ) -> None:
     lose()
-    before = (len(logged(db, report.claim.job_id)), job_of(report.claim.job_id).beat_at)
+    before = (len(logged(db, report.claim.job_id)), job_of(report.claim.job_id).heartbeat_at)
     row = first_checkpoint(report.claim.job_id)
     sayings: tuple[Callable[[], None], ...] = (
         lambda: report.phase(Phase.TRAINING),
         lambda: report.record(progress={"percent": 99.0}),
         lambda: report.event("checkpoint", {}, row),
         lambda: report.log("still here"),
-        report.beat,
+        report.heartbeat,
     )
     for say in sayings:
         with pytest.raises(ClaimLost):
             say()
-    assert (len(logged(db, report.claim.job_id)), job_of(report.claim.job_id).beat_at) == before
+    assert (len(logged(db, report.claim.job_id)), job_of(report.claim.job_id).heartbeat_at) == before
     assert job_of(report.claim.job_id).progress == {}
     with db.read() as session:
         assert session.get(Checkpoint, "ckpt_1") is None
@@ -218,30 +218,30 @@ def test_a_full_disk_is_not_waited_for(report: Reporter, clock: Clock, away: Cal
     assert clock.now == NOW
 
 
-def test_a_beat_is_a_sign_of_life_and_goes_on(report: Reporter, clock: Clock, job_of: JobOf) -> None:
+def test_a_heartbeat_is_a_sign_of_life_and_goes_on(report: Reporter, clock: Clock, job_of: JobOf) -> None:
     clock.now += 4
-    report.beat()
-    assert job_of(report.claim.job_id).beat_at == NOW + 4
+    report.heartbeat()
+    assert job_of(report.claim.job_id).heartbeat_at == NOW + 4
     assert not report.stop.is_set()
 
 
-def test_the_beat_of_a_cancelled_job_says_stop(report: Reporter, db: Database) -> None:
+def test_the_heartbeat_of_a_cancelled_job_says_stop(report: Reporter, db: Database) -> None:
     with db.write() as session:
         job_control.cancel(session, report.claim.job_id, NOW)
-    report.beat()
+    report.heartbeat()
     assert report.stop.is_set()
 
 
-def test_the_beating_thread_brings_the_word_to_stop(report: Reporter, db: Database, leave: threading.Event) -> None:
+def test_the_heartbeat_thread_brings_the_word_to_stop(report: Reporter, db: Database, leave: threading.Event) -> None:
     with db.write() as session:
         job_control.cancel(session, report.claim.job_id, NOW)
-    report.start_beating()
+    report.start_heartbeat()
     assert report.stop.wait(10)
     with db.write() as session:
         jobs.cancelled(session, report.claim, NOW)  # which ends the thread
     assert leave.wait(10)
     for thread in threading.enumerate():
-        if thread.name == "beat":
+        if thread.name == "heartbeat":
             thread.join(10)
 
 
@@ -260,30 +260,30 @@ def leave(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
     return left
 
 
-def test_a_process_that_has_lost_its_job_leaves_at_its_next_beat(
+def test_a_process_that_has_lost_its_job_leaves_at_its_next_heartbeat(
     report: Reporter, lose: Callable[[], None], leave: threading.Event
 ) -> None:
     lose()
     with pytest.raises(SystemExit):
-        report._beat_for_ever()
+        report._send_heartbeats()
     assert leave.is_set()
 
 
-def test_a_beat_that_the_database_refuses_is_tried_again(
+def test_a_heartbeat_that_the_database_refuses_is_tried_again(
     report: Reporter, lose: Callable[[], None], leave: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    beats: list[None] = []
-    real = report.beat
+    heartbeats: list[None] = []
+    real = report.heartbeat
 
-    def beat() -> None:
-        beats.append(None)
-        if len(beats) < 3:
+    def heartbeat() -> None:
+        heartbeats.append(None)
+        if len(heartbeats) < 3:
             raise OperationalError("BEGIN IMMEDIATE", {}, Exception("database is locked"))
-        if len(beats) == 4:
+        if len(heartbeats) == 4:
             lose()
         real()
 
-    monkeypatch.setattr(report, "beat", beat)
+    monkeypatch.setattr(report, "heartbeat", heartbeat)
     with pytest.raises(SystemExit):
-        report._beat_for_ever()
-    assert len(beats) == 4
+        report._send_heartbeats()
+    assert len(heartbeats) == 4

@@ -60,7 +60,7 @@ def started(db: Database, store: LocalStore, published: Published) -> Started:
         published()
         lay(store, BATCH, *files)
         with db.write() as session:
-            jobs.register(session, Worker(id="worker_a", host="here", pid=1, started_at=NOW, beat_at=NOW))
+            jobs.register(session, Worker(id="worker_a", host="here", pid=1, started_at=NOW, heartbeat_at=NOW))
             batch_predictions.enqueue(session, BATCH, OPTIONS | options, total, NOW, 9)
         return claim(db)
 
@@ -296,22 +296,22 @@ def test_what_was_stored_after_the_deletion_goes_too(
     assert not (settings.data_dir / "batches" / BATCH).exists()
 
 
-def test_a_long_chunk_beats_when_it_is_time(
+def test_a_long_chunk_sends_heartbeats_when_they_are_due(
     settings: Settings, db: Database, store: LocalStore, started: Started, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    beats: list[float] = []
+    heartbeats: list[float] = []
     times = iter(range(1000))
     record = batch_predictions.record
 
     def watched(session: object, of: Claim, now: float, **columns: object) -> None:
         if not columns:
-            beats.append(now)
+            heartbeats.append(now)
         record(session, of, now, **columns)  # type: ignore[arg-type]
 
     of = started((ZIP, zip_of(digits(30))), total=30)
     monkeypatch.setattr(batch_predictions, "record", watched)
     run(settings.model_copy(update={"beat_s": 10.0}), db, store, of, clock=lambda: float(next(times)))
-    assert [now // 10 for now in beats] == [1, 2, 3]  # each look at the clock takes a second
+    assert [now // 10 for now in heartbeats] == [1, 2, 3]  # each look at the clock takes a second
 
 
 # -- the process itself

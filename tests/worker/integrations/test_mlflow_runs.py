@@ -160,7 +160,7 @@ def test_an_attempt_that_lost_its_job_leaves_the_run_to_the_next(uri: str) -> No
 
 def test_the_reporter_tells_of_the_recipe_and_of_the_end(uri: str, db: Database, claimed: Callable[..., Claim]) -> None:
     claim = claimed()
-    report = Reporter(db, claim, beat_s=1)
+    report = Reporter(db, claim, heartbeat_interval_s=1)
     report.listeners.append(Runs(claim, last_s=PATIENCE_S))
     report.phase(Phase.STARTING)
     report.record(resolved_recipe=RECIPE)

@@ -51,7 +51,7 @@ def test_an_epoch_that_a_later_attempt_repeats_counts_once(tmp_path: Path) -> No
 
 def test_it_hears_of_the_events_that_were_written(tmp_path: Path, db: Database, claimed: Callable[..., Claim]) -> None:
     claim = claimed()
-    report = Reporter(db, claim, beat_s=1)
+    report = Reporter(db, claim, heartbeat_interval_s=1)
     report.listeners.append(Board(tmp_path, claim.job_id))
     report.event("metrics", epoch(1))
     report.log("a line")

@@ -126,7 +126,7 @@ def test_its_own_words_about_a_failure_stand(it: Setting, db: Database) -> None:
 def worker(db: Database) -> None:
     """One that is alive."""
     with db.write() as session:
-        jobs.register(session, Worker(id="worker_a", host="here", pid=1, started_at=NOW, beat_at=4e9))
+        jobs.register(session, Worker(id="worker_a", host="here", pid=1, started_at=NOW, heartbeat_at=4e9))
 
 
 @pytest.mark.usefixtures("worker")

@@ -62,7 +62,7 @@ def loop(settings: Settings, db: Database, clock: Clock) -> Callable[..., Worker
     def make(*processes: Process, launcher: Launcher | None = None) -> WorkerLoop:
         made = WorkerLoop(settings, db, launcher or FakeLauncher(processes), clock, monotonic=clock)
         with db.write() as session:
-            jobs.register(session, Worker(id=made.id, host="here", pid=1, started_at=clock(), beat_at=clock()))
+            jobs.register(session, Worker(id=made.id, host="here", pid=1, started_at=clock(), heartbeat_at=clock()))
         return made
 
     return make
@@ -147,7 +147,7 @@ def test_a_trainer_that_the_kernel_killed_for_want_of_memory_is_told_from_others
     counts = iter([before, after])
     it = WorkerLoop(settings, db, FakeLauncher([FakeProcess(code)]), clock, memory_kills=lambda: next(counts))
     with db.write() as session:
-        jobs.register(session, Worker(id=it.id, host="here", pid=1, started_at=clock(), beat_at=clock()))
+        jobs.register(session, Worker(id=it.id, host="here", pid=1, started_at=clock(), heartbeat_at=clock()))
     it.step()
     assert reasons(db, job_id)[-1].startswith(f"{reason}: ")
     with db.read() as session:
@@ -163,7 +163,7 @@ def test_a_trainer_that_we_killed_is_not_taken_for_one_that_had_no_memory(
     process = FakeProcess(alive=1000, on_look=lambda: clock.move(settings.stall_s / 4))
     it = WorkerLoop(settings, db, FakeLauncher([process]), clock, monotonic=clock, memory_kills=lambda: next(counts, 1))
     with db.write() as session:
-        jobs.register(session, Worker(id=it.id, host="here", pid=1, started_at=clock(), beat_at=clock()))
+        jobs.register(session, Worker(id=it.id, host="here", pid=1, started_at=clock(), heartbeat_at=clock()))
     it.step()
     assert reasons(db, job_id)[-1].startswith("killed: No sign of life for ")
 
@@ -209,7 +209,7 @@ def test_a_trainer_that_cannot_even_be_started_is_tried_again_and_then_its_job_f
     assert (job.status, job.error and job.error["code"]) == (JobStatus.FAILED, code)
 
 
-def test_a_sweep_that_fails_stops_no_beat_and_no_job(
+def test_a_sweep_that_fails_stops_no_heartbeat_and_no_job(
     loop: Callable[..., WorkerLoop], enqueue: Enqueue, job_of: JobOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(_: Sweep) -> None:
@@ -243,7 +243,7 @@ def test_a_frozen_trainer_that_holds_the_database_is_killed_and_its_job_goes_on(
     process = Frozen(alive=100)
     it = WorkerLoop(settings, impatient, FakeLauncher([process]), clock, monotonic=clock)
     with db.write() as session:
-        jobs.register(session, Worker(id=it.id, host="here", pid=1, started_at=clock(), beat_at=clock()))
+        jobs.register(session, Worker(id=it.id, host="here", pid=1, started_at=clock(), heartbeat_at=clock()))
     it.step()
     assert process.signals == [signal.SIGKILL]
     assert (job_of(job_id).status, job_of(job_id).failures) == (JobStatus.QUEUED, 1)
@@ -321,7 +321,7 @@ def test_a_trainer_that_was_to_keep_what_it_has_is_killed_once_that_is_not_wante
         with db.write() as session:
             if jobs.get(session, job_id).status in OWNED:
                 job_control.cancel(session, job_id, clock(), next(keeps, False))
-                jobs.beat(session, Claim(job_id, 1), clock())
+                jobs.heartbeat(session, Claim(job_id, 1), clock())
 
     process = FakeProcess(alive=1000, on_look=look)
     loop(process).step()
@@ -345,7 +345,7 @@ def test_a_cancelled_trainer_that_stops_by_itself_is_not_killed(
     assert job_of(job_id).failures == 0
 
 
-def test_a_trainer_that_no_longer_beats_is_killed_and_tried_again(
+def test_a_trainer_without_heartbeats_is_killed_and_tried_again(
     loop: Callable[..., WorkerLoop], enqueue: Enqueue, job_of: JobOf, clock: Clock, settings: Settings, db: Database
 ) -> None:
     job_id = enqueue().id
@@ -357,7 +357,7 @@ def test_a_trainer_that_no_longer_beats_is_killed_and_tried_again(
     assert reasons(db, job_id)[-1].startswith("killed: No sign of life for ")
 
 
-def test_a_trainer_that_beats_may_take_as_long_as_it_likes(
+def test_a_trainer_with_heartbeats_may_take_as_long_as_it_likes(
     loop: Callable[..., WorkerLoop], db: Database, enqueue: Enqueue, clock: Clock, settings: Settings
 ) -> None:
     job_id = enqueue().id
@@ -365,7 +365,7 @@ def test_a_trainer_that_beats_may_take_as_long_as_it_likes(
     def work() -> None:
         clock.move(settings.stall_s / 2)
         with db.write() as session:
-            jobs.beat(session, Claim(job_id, 1), clock())
+            jobs.heartbeat(session, Claim(job_id, 1), clock())
 
     process = FakeProcess(alive=20, on_look=work)
     loop(process).step()
@@ -422,7 +422,7 @@ def test_a_cancelled_trainer_is_told_when_its_worker_is_to_stop_and_gets_no_more
     patient = settings.model_copy(update={"cancel_grace_s": 60.0, "stop_grace_s": 5.0})
     it = WorkerLoop(patient, db, FakeLauncher([process]), clock, monotonic=clock)
     with db.write() as session:
-        jobs.register(session, Worker(id=it.id, host="here", pid=1, started_at=clock(), beat_at=clock()))
+        jobs.register(session, Worker(id=it.id, host="here", pid=1, started_at=clock(), heartbeat_at=clock()))
     it.step()
     assert process.signals == [signal.SIGTERM, signal.SIGKILL]
     assert killed_at == [NOW + 3 + patient.stop_grace_s]
@@ -502,7 +502,7 @@ def test_lost_jobs_of_others_are_looked_after_while_a_job_runs(
     assert job_of(ours).attempt == 1
 
 
-def test_a_worker_beats_while_its_trainer_runs(
+def test_a_worker_sends_heartbeats_while_its_trainer_runs(
     loop: Callable[..., WorkerLoop], db: Database, enqueue: Enqueue, clock: Clock, settings: Settings
 ) -> None:
     enqueue()
@@ -617,7 +617,7 @@ def test_a_worker_that_was_taken_for_lost_does_not_keep_its_job(
 
     def sleep_through_the_lease() -> None:
         with db.write() as session:
-            session.execute(update(Worker).values(beat_at=NOW - settings.lease_s - 1))
+            session.execute(update(Worker).values(heartbeat_at=NOW - settings.lease_s - 1))
             jobs.requeue_lost(session, clock(), settings.lease_s)
 
     process = FakeProcess(alive=1000, on_look=sleep_through_the_lease)
@@ -649,7 +649,7 @@ def jumping(settings: Settings, db: Database) -> tuple[WorkerLoop, Jumping]:
     clock = Jumping()
     made = WorkerLoop(settings, db, FakeLauncher([]), clock, monotonic=lambda: clock.even)
     with db.write() as session:
-        jobs.register(session, Worker(id=made.id, host="here", pid=1, started_at=NOW, beat_at=NOW))
+        jobs.register(session, Worker(id=made.id, host="here", pid=1, started_at=NOW, heartbeat_at=NOW))
     return made, clock
 
 
@@ -663,17 +663,17 @@ def test_after_a_jump_of_the_clock_others_have_a_lease_to_be_heard_of(
     it.step()
     assert job_of(theirs).status is JobStatus.RUNNING
     with db.write() as session:
-        jobs.worker_beat(session, "worker_b", clock())
+        jobs.worker_heartbeat(session, "worker_b", clock())
     clock.move(settings.lease_s - 1)
     it.step()
     assert job_of(theirs).status is JobStatus.RUNNING
     clock.move(settings.lease_s)  # now it is truly silent
-    it._beat()
+    it._heartbeat()
     assert job_of(theirs).status is JobStatus.QUEUED
 
 
 @pytest.mark.parametrize("seconds", [HOUR, -HOUR])
-def test_a_worker_beats_on_whatever_happens_to_the_clock(
+def test_a_worker_sends_heartbeats_whatever_happens_to_the_clock(
     jumping: tuple[WorkerLoop, Jumping], settings: Settings, db: Database, seconds: float
 ) -> None:
     it, clock = jumping
@@ -682,7 +682,7 @@ def test_a_worker_beats_on_whatever_happens_to_the_clock(
     clock.move(settings.beat_s)
     it.step()
     with db.read() as session:
-        assert session.get_one(Worker, it.id).beat_at == clock()
+        assert session.get_one(Worker, it.id).heartbeat_at == clock()
 
 
 def test_a_trainer_is_not_killed_because_the_machine_slept(settings: Settings, db: Database, enqueue: Enqueue) -> None:
@@ -691,14 +691,14 @@ def test_a_trainer_is_not_killed_because_the_machine_slept(settings: Settings, d
     def look() -> None:
         if jumping.even == 0:
             jumping.jump(HOUR)
-        else:  # it has woken up, and beats
+        else:  # it has woken up, and sends a heartbeat
             with db.write() as session:
-                jobs.beat(session, Claim(job_id, 1), jumping())
+                jobs.heartbeat(session, Claim(job_id, 1), jumping())
         jumping.move(1)
 
     process = FakeProcess(alive=20, on_look=look)
     it = WorkerLoop(settings, db, FakeLauncher([process]), jumping, monotonic=lambda: jumping.even)
     with db.write() as session:
-        jobs.register(session, Worker(id=it.id, host="here", pid=1, started_at=NOW, beat_at=NOW))
+        jobs.register(session, Worker(id=it.id, host="here", pid=1, started_at=NOW, heartbeat_at=NOW))
     it.step()
     assert process.signals == []

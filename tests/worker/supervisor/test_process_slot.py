@@ -36,7 +36,7 @@ class Setting:
         self.claims: list[Claim] = []
         with db.write() as session:
             for worker in (WORKER, "worker_b"):
-                jobs.register(session, Worker(id=worker, host="here", pid=1, started_at=NOW, beat_at=NOW))
+                jobs.register(session, Worker(id=worker, host="here", pid=1, started_at=NOW, heartbeat_at=NOW))
             batch_predictions.enqueue(session, BATCH, OPTIONS, 10, NOW, 9)
 
     def slot(self, *processes: Process) -> Slot:
@@ -202,6 +202,6 @@ def test_the_batch_of_a_lost_worker_is_taken_over(it: Setting) -> None:
     it.do(batch_predictions.claim, "worker_b", NOW)()
     it.now += it.settings.lease_s + 1
     loop = WorkerLoop(it.settings, it.db, FakeLauncher([]), lambda: it.now, monotonic=lambda: it.now)
-    loop._beat()
+    loop._heartbeat()
     it.tend(it.slot(FakeProcess(alive=99)), 1)
     assert it.claims == [Claim(BATCH, 2)]

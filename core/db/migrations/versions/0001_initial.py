@@ -83,7 +83,7 @@ def upgrade() -> None:
         sa.Column("host", sa.String(length=255), nullable=False),
         sa.Column("pid", sa.Integer(), nullable=False),
         sa.Column("started_at", sa.Double(), nullable=False),
-        sa.Column("beat_at", sa.Double(), nullable=False),
+        sa.Column("heartbeat_at", sa.Double(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_workers")),
     )
     op.create_table(
@@ -103,7 +103,7 @@ def upgrade() -> None:
         sa.Column("model_id", sa.String(length=255), nullable=True),
         sa.Column("worker_id", sa.String(length=255), nullable=True),
         sa.Column("attempt", sa.Integer(), nullable=False),
-        sa.Column("beat_at", sa.Double(), nullable=True),
+        sa.Column("heartbeat_at", sa.Double(), nullable=True),
         sa.Column("total", sa.Integer(), nullable=True),
         sa.Column("done", sa.Integer(), nullable=False),
         sa.Column("errors", sa.Integer(), nullable=False),
@@ -153,7 +153,7 @@ def upgrade() -> None:
         sa.Column("retry_of", sa.String(length=255), nullable=True),
         sa.Column("failures", sa.Integer(), nullable=False),
         sa.Column("out_of_memory_attempts", sa.JSON(), nullable=False),
-        sa.Column("beat_at", sa.Double(), nullable=True),
+        sa.Column("heartbeat_at", sa.Double(), nullable=True),
         sa.Column("last_event", sa.Integer(), nullable=False),
         sa.Column("resumed_from", sa.String(length=255), nullable=True),
         sa.Column("model_id", sa.String(length=255), nullable=True),

@@ -35,9 +35,11 @@ def probes(right: bool) -> dict[str, bytes]:
     return {"self_test_samples.safetensors": from_tensors({"images": images, "probabilities": wanted})}
 
 
-def start_worker(db: Database, beat_at: float) -> None:
+def start_worker(db: Database, heartbeat_at: float) -> None:
     with db.write() as session:
-        jobs.register(session, Worker(id="worker_a", host="here", pid=1, started_at=beat_at, beat_at=beat_at))
+        jobs.register(
+            session, Worker(id="worker_a", host="here", pid=1, started_at=heartbeat_at, heartbeat_at=heartbeat_at)
+        )
 
 
 async def test_a_service_without_a_model_is_alive(http: httpx.AsyncClient) -> None:
