@@ -1,8 +1,8 @@
-"""``python -m benchmarks.real_digits``: what a model reads of digits that are not MNIST's, and what normalizing does.
+"""``python -m benchmarks.real_digits``: what a model reads of digits that are not MNIST's, and what preprocessing does.
 
 Needs the folder of a published model (--model: model.onnx and model.json) and digits in files whose names begin with
 the digit, in a folder per source (--photos). With MNIST's test files (--mnist) some of its digits are drawn under each
-hardship of benchmarks.hardships. Prints tables: right answers with normalize=center, with auto, and with auto when
+hardship of benchmarks.hardships. Prints tables: right answers with preprocess=center, with auto, and with auto when
 light and dark are exchanged; and how often the answer is the same when they are.
 """
 
@@ -18,7 +18,7 @@ import onnxruntime
 from PIL import Image, ImageOps
 
 from benchmarks.hardships import HARDSHIPS
-from core.imaging.preparation import Normalize, Preparation, decode, prepare
+from core.imaging.preparation import Preparation, Preprocess, decode, prepare
 from worker.data.formats.idx_files import find_idx, read_images, read_labels
 
 PIXELS = 100_000_000
@@ -38,9 +38,9 @@ class Reader:
         self._preparation = Preparation.model_validate(card["preparation"])
         self._classes = np.array(card["classes"])
 
-    def read(self, pictures: Iterable[Image.Image], normalize: Normalize) -> list[str]:
+    def read(self, pictures: Iterable[Image.Image], preprocess: Preprocess) -> list[str]:
         """A label each; empty where nothing is to be read."""
-        prepared = [prepare(picture, self._preparation, normalize) for picture in pictures]
+        prepared = [prepare(picture, self._preparation, preprocess) for picture in pictures]
         labels: list[str] = []
         for start in range(0, len(prepared), BATCH):
             images = np.stack([entry.pixels for entry in prepared[start : start + BATCH]])

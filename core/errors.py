@@ -7,10 +7,10 @@ TuneserveError
 │   ├── TooLarge
 │   ├── KeyReused
 │   ├── UnusableDataset
-│   └── Unreachable
+│   └── UrlNotReachable
 ├── Unauthorized                   no API key, or none that is known
 ├── Forbidden                      the API key may not do this
-├── Misdirected                    asked by a name that is not ours
+├── HostNotAllowed                 asked by a name that is not ours
 ├── NotFound
 ├── Conflict                       the state of the thing does not allow it
 ├── Overloaded                     a bounded queue is full; try again
@@ -18,7 +18,7 @@ TuneserveError
 ├── NotReady                       nothing to answer with yet
 │   └── NoSpace
 ├── DeadlineExceeded               the client did not want to wait so long
-├── ClientLeft                     nobody is there to hear the answer
+├── ClientClosedRequest            nobody is there to hear the answer
 ├── ClaimLost                      somebody else owns the job now: stop, and write nothing
 ├── Damaged                        bytes are not what their manifest says
 └── JobFailure                     ends a job; carries the code and the hint that its row shows
@@ -105,10 +105,10 @@ class UnusableDataset(InvalidInput):
         self.problems = problems  # a pointer and a detail each, and what else is known
 
 
-class Unreachable(InvalidInput):
+class UrlNotReachable(InvalidInput):
     """Nothing that can be used comes from this URL."""
 
-    code = "unreachable"
+    code = "url_not_reachable"
 
 
 class Unauthorized(TuneserveError):
@@ -119,7 +119,7 @@ class Forbidden(TuneserveError):
     """The API key may not do this."""
 
 
-class Misdirected(TuneserveError):
+class HostNotAllowed(TuneserveError):
     """The service is not asked by this name."""
 
 
@@ -155,7 +155,7 @@ class DeadlineExceeded(TuneserveError):
     """There was no answer in the time that the request gave."""
 
 
-class ClientLeft(TuneserveError):
+class ClientClosedRequest(TuneserveError):
     """The client left before its answer was ready."""
 
 

@@ -23,7 +23,7 @@ from core.artifacts.manifest import from_tensors, write_folder
 from core.artifacts.store import LocalStore
 from core.db.database import Database
 from core.db.tables import Job, Model, Worker
-from core.imaging.preparation import normalize_digit
+from core.imaging.preparation import preprocess_digit
 from core.recipe import Recipe
 from core.repositories import jobs, models
 from core.repositories.jobs import Claim
@@ -144,7 +144,7 @@ def digit_weights() -> npt.NDArray[np.float32]:
     columns = []
     for file in DIGIT_FILES:
         with Image.open(file) as image:
-            pixels = normalize_digit(np.asarray(image.convert("L"))).pixels.astype(np.float32)
+            pixels = preprocess_digit(np.asarray(image.convert("L"))).pixels.astype(np.float32)
         columns.append(pixels.ravel() / np.linalg.norm(pixels) / 255)
     return np.stack(columns, axis=1)
 

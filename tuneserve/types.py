@@ -67,7 +67,7 @@ class Model(TypedDict):
     recipe: dict[str, Any]
     preparation: dict[str, Any]
     per_class: list[dict[str, Any]]
-    confusion: list[list[int]]
+    confusion_matrix: list[list[int]]
     calibration: dict[str, Any] | None
     familiarity: dict[str, Any] | None
     serving: dict[str, Any] | None
@@ -102,9 +102,9 @@ class Prediction(TypedDict, total=False):
     abstained: Required[bool]
     reason: str
     strangeness: float
-    normalized: dict[str, Any]
-    image: str
-    heat_map: str
+    preprocessing: dict[str, Any]
+    model_input: str
+    saliency_map: str
     error: dict[str, Any]
 
 
@@ -119,7 +119,7 @@ class Batch(TypedDict):
     status: BatchStatus
     model: str | None
     top_k: int
-    normalize: str
+    preprocess: str
     model_id: str | None
     total: int | None
     done: int
@@ -154,7 +154,7 @@ class DatasetCard(TypedDict):
 class DatasetSummary(TypedDict):
     name: str
     kind: Literal["built_in", "uploaded", "folder"]
-    here: bool
+    available: bool
     version: int | None
     images: int | None
     classes: int | None

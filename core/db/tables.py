@@ -265,7 +265,7 @@ class Batch(Base):
 
     id: Mapped[str] = mapped_column(primary_key=True)
     status: Mapped[BatchStatus] = mapped_column(_enum(BatchStatus))
-    options: Mapped[dict[str, Any]]  # model, top_k, normalize: as they were asked for
+    options: Mapped[dict[str, Any]]  # model, top_k, preprocess: as they were asked for
     key: Mapped[str]  # the folder in the store
     model_id: Mapped[str | None] = mapped_column(ForeignKey("models.id"))  # that answers; chosen when it starts
     worker_id: Mapped[str | None] = mapped_column(ForeignKey("workers.id"))

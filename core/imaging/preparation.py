@@ -20,7 +20,7 @@ from core.imaging.digits.segmentation import LEAST, find_ink, find_plain_ink
 
 Pixels = npt.NDArray[np.uint8]  # height x width x channels
 
-Normalize = Literal["auto", "none", "invert", "center"]
+Preprocess = Literal["auto", "none", "invert", "center"]
 
 PHOTO_SIDE = 224  # of the canonical photo
 ENOUGH = 512  # pixels of each side that are read of a JPEG, at least
@@ -54,7 +54,7 @@ class Preparation(BaseModel):
 @dataclass(frozen=True)
 class Prepared:
     pixels: Pixels  # canonical
-    normalized: dict[str, Any]  # what was done to the image
+    preprocessing: dict[str, Any]  # what was done to the image
     blank: bool = False  # there is nothing on it to read
 
 
@@ -111,38 +111,38 @@ def from_array(values: object) -> Image.Image:
     return Image.fromarray(array.round().astype(np.uint8))
 
 
-def prepare(image: Image.Image, preparation: Preparation, normalize: Normalize = "auto") -> Prepared:
+def prepare(image: Image.Image, preparation: Preparation, preprocess: Preprocess = "auto") -> Prepared:
     """The canonical image.
 
     ``auto`` does what the style asks for: of a digit it finds the ink, and brings it to MNIST's form. ``center`` does
     no more than that with a digit whose strokes are right and whose paper is clean. ``none`` only brings the image to
     size, and ``invert`` exchanges light and dark besides.
     """
-    if preparation.style == "digit" and normalize in ("auto", "center"):
-        return _prepare_digit(image, clean=normalize == "auto")
+    if preparation.style == "digit" and preprocess in ("auto", "center"):
+        return _prepare_digit(image, clean=preprocess == "auto")
     flat, done = _flat(image, "L" if preparation.channels == 1 else "RGB")
-    if normalize == "invert":
+    if preprocess == "invert":
         flat = ImageOps.invert(flat)
     size, sent = (preparation.width, preparation.height), _sent_size(image)
     if sent != list(size):
         done["resized_from"] = sent
-        if preparation.style == "photo" and normalize == "auto":
+        if preparation.style == "photo" and preprocess == "auto":
             return Prepared(_square(flat, size), done | {"cropped": "middle square"})
     resized = flat if flat.size == size else flat.resize(size, Image.Resampling.BILINEAR)
     pixels = np.asarray(resized).reshape(preparation.height, preparation.width, preparation.channels)
-    return Prepared(pixels, done | ({"inverted": True} if normalize == "invert" else {}))
+    return Prepared(pixels, done | ({"inverted": True} if preprocess == "invert" else {}))
 
 
 def _prepare_digit(image: Image.Image, clean: bool) -> Prepared:
     flat, done = _flat(image, None, WORKING_SIDE)
-    prepared = normalize_digit(np.asarray(_as(flat, "L") if flat.size == (DIGIT_SIDE, DIGIT_SIDE) else flat), clean)
-    if "cropped" in prepared.normalized:
+    prepared = preprocess_digit(np.asarray(_as(flat, "L") if flat.size == (DIGIT_SIDE, DIGIT_SIDE) else flat), clean)
+    if "cropped" in prepared.preprocessing:
         scale = max(_sent_size(image)) / max(flat.size)
-        prepared.normalized["cropped"] = [round(side * scale) for side in prepared.normalized["cropped"]]
-    return replace(prepared, normalized=done | prepared.normalized) if done else prepared
+        prepared.preprocessing["cropped"] = [round(side * scale) for side in prepared.preprocessing["cropped"]]
+    return replace(prepared, preprocessing=done | prepared.preprocessing) if done else prepared
 
 
-def normalize_digit(picture: Pixels, clean: bool = True) -> Prepared:
+def preprocess_digit(picture: Pixels, clean: bool = True) -> Prepared:
     """Bring a drawn or photographed digit to MNIST's form. An image that has the form already is not touched.
 
     The picture is h x w or h x w x 3. With ``clean``, uneven light, ruling and dirt are taken away, and strokes that

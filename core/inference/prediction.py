@@ -27,15 +27,15 @@ class Prediction(BaseModel):
     abstained: bool = Field(False, description="The answer is not to be relied on; `reason` says why.")
     reason: str | None = Field(None, description="Of abstaining. Without anything to read, the label is `no_digit`.")
     strangeness: float | None = Field(None, description="About 0: like the training images. Above 1 it abstains.")
-    normalized: dict[str, Any] | None = Field(None, description="What was done to the image first.")
-    image: str | None = Field(None, description="With `show`: what the network saw, a PNG in base64.")
-    heat_map: str | None = Field(None, description="With `explain`: where hiding it costs most, a PNG in base64.")
+    preprocessing: dict[str, Any] | None = Field(None, description="What was done to the image first.")
+    model_input: str | None = Field(None, description="With `include_input`: what the network saw, a PNG in base64.")
+    saliency_map: str | None = Field(None, description="With `explain`: where hiding it costs most, a PNG in base64.")
     error: dict[str, Any] | None = Field(None, description="A problem; then all else is empty.")
 
 
 def of_blank(prepared: Prepared) -> Prediction:
     """Of an image on which there is nothing to read: the network is not asked."""
-    return Prediction(label=NO_DIGIT, abstained=True, reason=BLANK, normalized=prepared.normalized)
+    return Prediction(label=NO_DIGIT, abstained=True, reason=BLANK, preprocessing=prepared.preprocessing)
 
 
 def of_answer(
@@ -59,5 +59,5 @@ def of_answer(
         abstained=strange,
         reason=STRANGE if strange else None,
         strangeness=None if strangeness is None else round(strangeness, 4),
-        normalized=prepared.normalized,
+        preprocessing=prepared.preprocessing,
     )

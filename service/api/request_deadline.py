@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from fastapi import Request
 from starlette.concurrency import run_in_threadpool
 
-from core.errors import ClientLeft, DeadlineExceeded
+from core.errors import ClientClosedRequest, DeadlineExceeded
 from service.web.shutdown import pause
 
 T = TypeVar("T")
@@ -17,8 +17,8 @@ WATCH_AFTER_S = 0.05  # most answers come sooner; to listen for the client's lea
 
 
 class Patience:
-    """``async with``: what is within is cancelled when the client leaves (ClientLeft) or has waited ``timeout_ms``
-    since the beginning (DeadlineExceeded).
+    """``async with``: what is within is cancelled when the client leaves (ClientClosedRequest) or has waited
+    ``timeout_ms`` since the beginning (DeadlineExceeded).
     """
 
     def __init__(self, request: Request, timeout_ms: int | None) -> None:
@@ -57,7 +57,7 @@ class Patience:
             await self._limit.__aexit__(*error)
         except TimeoutError:
             if has_left:
-                raise ClientLeft from None
+                raise ClientClosedRequest from None
             raise DeadlineExceeded(f"There was no answer within the {self._timeout_ms} ms of X-Timeout-Ms.") from None
 
 

@@ -78,7 +78,7 @@ class ModelView(BaseModel):
     recipe: dict[str, Any] = Field(description='What it was trained by, with every "auto" decided.')
     preparation: dict[str, Any] = Field(description="How an image becomes what the network sees; sizes in pixels.")
     per_class: list[dict[str, Any]] = Field(description="Test images, precision, recall and F1 of each class.")
-    confusion: list[list[int]] = Field(description="Row: the true class, column: the answer.")
+    confusion_matrix: list[list[int]] = Field(description="Row: the true class, column: the answer.")
     calibration: dict[str, Any] | None = Field(
         None,
         description="The temperature of /predict's probabilities, and how true these are on the test set; `ece_served` "
@@ -162,7 +162,7 @@ class BatchView(BaseModel):
     status: BatchStatus = Field(description="Where it is on its way; succeeded, failed and cancelled are final.")
     model: str | None = Field(description="As it was asked for; null: the one that serves.")
     top_k: int = Field(description="How many classes each answer names, as it was asked for.")
-    normalize: str = Field(description="What is done to an image first, as it was asked for.")
+    preprocess: str = Field(description="What is done to an image first, as it was asked for.")
     model_id: str | None = Field(description="Of the model that answers all of them; chosen when the batch starts.")
     total: int | None = Field(description="Images, readable or not.")
     done: int = Field(description="Of them with a line in the results.")

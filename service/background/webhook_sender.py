@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from standardwebhooks import Webhook
 
 from core.db.database import Database
-from core.errors import Unreachable
+from core.errors import UrlNotReachable
 from core.recipe import secret_bytes
 from core.repositories import webhook_deliveries
 from core.repositories.webhook_deliveries import Taken
@@ -100,7 +100,7 @@ class Courier:
         body = json.dumps(taken.payload, separators=(",", ":")).encode()
         try:
             status = await self._outbound.post(taken.url, body, headers(taken, body, self._now()))
-        except Unreachable as error:
+        except UrlNotReachable as error:
             return Failure(str(error))
         return None if 200 <= status < 300 else Failure(f"The receiver answered {status}.", for_good=status == GONE)
 

@@ -35,7 +35,9 @@ class DatasetSummary(BaseModel):
     kind: Literal["built_in", "uploaded", "folder"] = Field(
         description="built_in: the worker knows it; uploaded: by POST /datasets; folder: put there by hand"
     )
-    here: bool = Field(description="Its files are at hand; a built_in one that is not here is fetched by the first job")
+    available: bool = Field(
+        description="Its files are at hand; a built_in one that is not available is fetched by the first job"
+    )
     version: int | None = Field(None, description="Of an uploaded one, as digest and layout are; null for the others")
     images: int | None = Field(
         None, description="How many, for training and test together; of a built_in one as it is published"
@@ -52,14 +54,14 @@ def summary(name: str, shelf: Shelf) -> DatasetSummary:
     """Of one that a recipe can name; NotFound for others."""
     if name in DATASETS:
         classes, images = PUBLISHED[name]
-        here = name in EMBEDDED or shelf.has_files(name)
-        return DatasetSummary(name=name, kind="built_in", here=here, images=images, classes=classes)
+        available = name in EMBEDDED or shelf.has_files(name)
+        return DatasetSummary(name=name, kind="built_in", available=available, images=images, classes=classes)
     try:
         card = shelf.card(name)
     except NotFound:
         if name not in shelf.names():
             raise
-        return DatasetSummary(name=name, kind="folder", here=True)
+        return DatasetSummary(name=name, kind="folder", available=True)
     return DatasetSummary(
-        name=name, kind="uploaded", here=True, version=card.version, images=card.images, classes=len(card.classes)
+        name=name, kind="uploaded", available=True, version=card.version, images=card.images, classes=len(card.classes)
     )

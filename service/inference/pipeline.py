@@ -9,12 +9,12 @@ import numpy as np
 
 from core.errors import TuneserveError
 from core.imaging import preparation
-from core.imaging.preparation import Normalize, Pixels, Prepared
+from core.imaging.preparation import Pixels, Prepared, Preprocess
 from core.inference.onnx_predictor import Predictor
 from service.api.dependencies import State
 from service.inference.batcher import Answer, Batch
 from service.inference.request_images import Source
-from service.inference.saliency import Weights, heat_map
+from service.inference.saliency import Weights, saliency_map
 from service.observability.metrics import Metrics
 
 
@@ -26,25 +26,25 @@ class Answered:
     strangeness: float | None
     queued_ms: float
     batch: Batch
-    heat_map: str | None  # where it was asked for
+    saliency_map: str | None  # where it was asked for
 
 
 async def answer(
-    service: State, predictor: Predictor, sources: Sequence[Source], normalize: Normalize, explain: bool = False
+    service: State, predictor: Predictor, sources: Sequence[Source], preprocess: Preprocess, explain: bool = False
 ) -> tuple[list[Prepared | TuneserveError], list[Answered], float]:
     """Each image prepared, or its error; the answers to those that can be read; how long decoding took in ms.
 
     Overloaded before anything is decoded, when too much is in work.
     """
     with service.batcher.room_for(len(sources)):
-        return await _answer(service, predictor, sources, normalize, explain)
+        return await _answer(service, predictor, sources, preprocess, explain)
 
 
 async def _answer(
-    service: State, predictor: Predictor, sources: Sequence[Source], normalize: Normalize, explain: bool
+    service: State, predictor: Predictor, sources: Sequence[Source], preprocess: Preprocess, explain: bool
 ) -> tuple[list[Prepared | TuneserveError], list[Answered], float]:
     started = time.perf_counter()
-    prepared = await _prepare_all(service, predictor, sources, normalize)
+    prepared = await _prepare_all(service, predictor, sources, preprocess)
     _count(service.metrics, prepared)
     decode_ms = (time.perf_counter() - started) * 1000
     readable = [entry.pixels for entry in prepared if isinstance(entry, Prepared) and not entry.blank]
@@ -63,17 +63,17 @@ async def _explain(service: State, predictor: Predictor, pixels: Pixels, answer:
     async def ask(copies: Sequence[Pixels]) -> Weights:
         return np.stack([one.probabilities for one in await service.batcher.submit(predictor, list(copies))])
 
-    return await heat_map(pixels, int(answer.probabilities.argmax()), ask, service.decoders)
+    return await saliency_map(pixels, int(answer.probabilities.argmax()), ask, service.decoders)
 
 
 async def _prepare_all(
-    service: State, predictor: Predictor, sources: Sequence[Source], normalize: Normalize
+    service: State, predictor: Predictor, sources: Sequence[Source], preprocess: Preprocess
 ) -> list[Prepared | TuneserveError]:
     """Each image prepared, or the error that stands in its place."""
 
     def prepare(source: Source) -> Prepared | TuneserveError:
         try:
-            return preparation.prepare(source.decode(), predictor.preparation, normalize)
+            return preparation.prepare(source.decode(), predictor.preparation, preprocess)
         except TuneserveError as error:
             return error
 

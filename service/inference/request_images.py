@@ -14,7 +14,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 
-from core.errors import InvalidInput, Unreachable, UnsupportedType
+from core.errors import InvalidInput, UnsupportedType, UrlNotReachable
 from core.imaging import preparation as images
 from core.settings import Settings
 from core.urls import MOST_CHARACTERS
@@ -171,11 +171,11 @@ def _check_urls(places: Sequence[int], settings: Settings) -> None:
 async def _from_url(outbound: "Outbound", url: str, most_bytes: int, max_pixels: int) -> Source:
     try:
         return _from_bytes(await outbound.get(url, most_bytes), max_pixels)
-    except Unreachable as error:
+    except UrlNotReachable as error:
         return _refusing(error)
 
 
-def _refusing(error: Unreachable) -> Source:
+def _refusing(error: UrlNotReachable) -> Source:
     def refuse() -> Image.Image:
         raise error
 

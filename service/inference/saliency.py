@@ -1,4 +1,4 @@
-"""A heat map of what an answer rests on: RISE, which only asks the model about partly hidden copies of the image.
+"""A saliency map of what an answer rests on: RISE, which only asks the model about partly hidden copies of the image.
 
 So it explains the very graph that answers, on any device and for any network, without gradients and without torch.
 Source: Petsiuk et al. 2018, "RISE: Randomized Input Sampling for Explanation of Black-box Models".
@@ -27,7 +27,7 @@ OPACITY = 0.6
 COLOURS = np.array([(0, 0, 4), (87, 16, 110), (188, 55, 84), (249, 142, 9), (252, 255, 164)], np.float32)
 
 
-async def heat_map(
+async def saliency_map(
     pixels: Pixels, class_index: int, ask: Callable[[Sequence[Pixels]], Awaitable[Weights]], threads: Executor
 ) -> str:
     """A PNG in base64: the canonical image under colours, light where hiding it costs the class most.

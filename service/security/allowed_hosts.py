@@ -6,7 +6,7 @@ server, so that its scripts may train and delete; but the request still carries 
 
 import re
 
-from core.errors import Misdirected
+from core.errors import HostNotAllowed
 from core.settings import Settings
 
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
@@ -26,11 +26,11 @@ class Hosts:
         self._for_those_without_key = settings.on_loopback
 
     def check(self, host: str, has_key: bool) -> None:
-        """``host`` is the request's header, with or without a port; a browser always sends one. Misdirected if it is
+        """``host`` is the request's header, with or without a port; a browser always sends one. HostNotAllowed if it is
         none of ours.
         """
         if not (self._for_all or (self._for_those_without_key and not has_key)):
             return
         name = PORT.sub("", host).lower()
         if host and name not in self._names:
-            raise Misdirected(f"{name[:255]!r} {HINT}")
+            raise HostNotAllowed(f"{name[:255]!r} {HINT}")

@@ -18,7 +18,7 @@ from urllib.parse import SplitResult
 
 import httpx
 
-from core.errors import Unreachable
+from core.errors import UrlNotReachable
 from core.urls import check_url, port_of
 
 TIMEOUT_S = 10.0  # for all of a call: name, connection, and every byte of the answer
@@ -58,7 +58,7 @@ class _Call:
 
 
 class Outbound:
-    """Gets and posts; whatever goes wrong is Unreachable. Nothing stays open between two calls."""
+    """Gets and posts; whatever goes wrong is UrlNotReachable. Nothing stays open between two calls."""
 
     def __init__(self, allow_private: bool = False, resolve: Resolve = addresses_of) -> None:
         self._allow_private = allow_private
@@ -76,10 +76,10 @@ class Outbound:
         logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs each URL, and a URL may hold a secret
 
     async def get(self, url: str, most_bytes: int) -> bytes:
-        """The body of a 200; Unreachable when it is larger."""
+        """The body of a 200; UrlNotReachable when it is larger."""
         status, body = await self._within_time(_Call("GET", _parts(url), most_bytes=most_bytes))
         if status != 200:
-            raise Unreachable(f"The URL answered {status}, not 200.")
+            raise UrlNotReachable(f"The URL answered {status}, not 200.")
         return body
 
     async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> int:
@@ -93,9 +93,9 @@ class Outbound:
             async with asyncio.timeout(TIMEOUT_S):
                 return await self._first_answer(call, await self._addresses(call.parts))
         except TimeoutError as error:
-            raise Unreachable(f"{host} gave no whole answer within {TIMEOUT_S:g} s.") from error
+            raise UrlNotReachable(f"{host} gave no whole answer within {TIMEOUT_S:g} s.") from error
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise Unreachable(f"{host} gave no answer: {str(error) or type(error).__name__}.") from error
+            raise UrlNotReachable(f"{host} gave no answer: {str(error) or type(error).__name__}.") from error
 
     async def _addresses(self, parts: SplitResult) -> list[str]:
         """Of the host, all of them allowed."""
@@ -104,9 +104,9 @@ class Outbound:
             look_up = asyncio.get_running_loop().run_in_executor
             addresses = await look_up(self._resolving, self._resolve, host, port_of(parts))
         except (OSError, UnicodeError) as error:  # UnicodeError: a label that is empty or longer than 63 characters
-            raise Unreachable(f"The name {host} has no address.") from error
+            raise UrlNotReachable(f"The name {host} has no address.") from error
         if not (self._allow_private or all(is_public(address) for address in addresses)):
-            raise Unreachable(f"{host} is not a public address, and no other may be called.")
+            raise UrlNotReachable(f"{host} is not a public address, and no other may be called.")
         return addresses[:MOST_ADDRESSES]
 
     async def _first_answer(self, call: _Call, addresses: list[str]) -> tuple[int, bytes]:
@@ -125,7 +125,7 @@ class Outbound:
         stream = self._client.stream(call.method, target, headers=headers, content=call.body, extensions=name)
         async with stream as response:
             if response.is_redirect:
-                raise Unreachable(f"The URL answered {response.status_code}, a redirect; these are not followed.")
+                raise UrlNotReachable(f"The URL answered {response.status_code}, a redirect; these are not followed.")
             return response.status_code, await _read(response, call.most_bytes) if call.most_bytes else b""
 
 
@@ -133,7 +133,7 @@ def _parts(url: str) -> SplitResult:
     try:
         return check_url(url)
     except ValueError as error:
-        raise Unreachable(f"This URL cannot be called: {error}.") from error
+        raise UrlNotReachable(f"This URL cannot be called: {error}.") from error
 
 
 async def _read(response: httpx.Response, most_bytes: int) -> bytes:
@@ -142,5 +142,5 @@ async def _read(response: httpx.Response, most_bytes: int) -> bytes:
     async for chunk in response.aiter_raw():
         body += chunk
         if len(body) > most_bytes:
-            raise Unreachable(f"The URL's answer is larger than {most_bytes:,} bytes.")
+            raise UrlNotReachable(f"The URL's answer is larger than {most_bytes:,} bytes.")
     return bytes(body)

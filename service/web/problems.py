@@ -13,12 +13,12 @@ from starlette.exceptions import HTTPException
 
 from core.db.database import UNAVAILABLE
 from core.errors import (
-    ClientLeft,
+    ClientClosedRequest,
     Conflict,
     DeadlineExceeded,
     Forbidden,
+    HostNotAllowed,
     InvalidInput,
-    Misdirected,
     NoSpace,
     NotFound,
     NotReady,
@@ -48,7 +48,7 @@ STATUS: tuple[tuple[type[TuneserveError], int, str], ...] = (
     (InvalidInput, 422, "invalid_input"),
     (Unauthorized, 401, "unauthorized"),
     (Forbidden, 403, "forbidden"),
-    (Misdirected, 421, "misdirected"),
+    (HostNotAllowed, 421, "host_not_allowed"),
     (NotFound, 404, "not_found"),
     (Conflict, 409, "conflict"),
     (RateLimited, 429, "rate_limited"),
@@ -56,7 +56,7 @@ STATUS: tuple[tuple[type[TuneserveError], int, str], ...] = (
     (NoSpace, 503, "disk_full"),
     (NotReady, 503, "not_ready"),
     (DeadlineExceeded, 504, "deadline_exceeded"),
-    (ClientLeft, 499, "client_left"),
+    (ClientClosedRequest, 499, "client_closed_request"),
 )
 
 

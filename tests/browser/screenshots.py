@@ -114,7 +114,7 @@ def tried(page: Page) -> None:
     shot(page, "try")
     page.get_by_label("what it looks at").check()
     expect(page.get_by_alt_text("Heat map")).to_be_visible()
-    shot(page, "heat_map")
+    shot(page, "saliency_map")
 
 
 def small(browser: Browser, programs: Programs, job: str) -> None:

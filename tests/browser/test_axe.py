@@ -34,7 +34,7 @@ def test_nothing_keeps_anybody_from_using_a_view(
     confusion = [[5 * (row == column) + 1 for column in range(10)] for row in range(10)]
     serving = {"precision": "fp32", "reason": "it is", "latency_ms": {"fp32": {"1": 3.5}}}
     more = {"report.json": to_json(report_of())}
-    first, second = (published(confusion=confusion, serving=serving, more=more) for _ in range(2))
+    first, second = (published(confusion_matrix=confusion, serving=serving, more=more) for _ in range(2))
     programs.start("service")
     programs.http.post("/datasets?name=pets", files={"file": zipped(pets("cat", "dog"))}).raise_for_status()
     of_one = ("datasets/pets", f"jobs/{claim.job_id}", f"models/{first.id}", f"compare?of={first.id},{second.id}")

@@ -190,7 +190,7 @@ def check_model_page(page: Page) -> None:
     model: dict[str, Any] = httpx.get(re.sub(r"#.*", "models/latest", page.url)).json()
     expect(page.locator(".confusion .cell")).to_have_count(100)
     counts = [count for count in page.locator(".confusion .cell").all_text_contents() if count != "·"]
-    assert sum(map(int, counts)) == sum(map(sum, model["confusion"]))
+    assert sum(map(int, counts)) == sum(map(sum, model["confusion_matrix"]))
     expect(page.locator(".facts")).to_contain_text(f"{100 * model['test_accuracy']:.2f} %")
     pictures = page.locator(".mistakes img")
     expect(pictures.first).to_be_visible()
@@ -285,7 +285,7 @@ def test_two_models_stand_side_by_side(page: Page, programs: Programs, published
     serving = {"precision": "fp32", "latency_ms": {"fp32": {"1": 3.5, "8": 21.0}}}
     confusion = [[1 + 4 * (row == column) for column in range(10)] for row in range(10)]
     more = {"report.json": to_json(report_of())}
-    published(accuracy=0.9, network="resnet18", serving=serving, confusion=confusion, more=more)
+    published(accuracy=0.9, network="resnet18", serving=serving, confusion_matrix=confusion, more=more)
     published(accuracy=0.95, network="resnet50")
     programs.start("service")
     page.goto("/#/models")

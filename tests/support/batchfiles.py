@@ -13,12 +13,12 @@ from PIL import Image
 
 from core.artifacts.batch_files import Part, read_answers, write_parts
 from core.artifacts.store import ArtifactStore
-from core.imaging.preparation import encode_png, normalize_digit
+from core.imaging.preparation import encode_png, preprocess_digit
 from core.repositories.batch_predictions import key_of
 from tests.conftest import DIGIT_FILES
 
 DIGITS = {f"{digit}.png": file.read_bytes() for digit, file in enumerate(DIGIT_FILES)}
-OPTIONS = {"model": None, "top_k": 1, "normalize": "auto"}
+OPTIONS = {"model": None, "top_k": 1, "preprocess": "auto"}
 
 
 def digits(count: int) -> dict[str, bytes]:
@@ -30,7 +30,7 @@ def digits(count: int) -> dict[str, bytes]:
 def small(digit: int) -> bytes:
     """In MNIST's form already, which takes little time to read."""
     with Image.open(DIGIT_FILES[digit]) as image:
-        return encode_png(normalize_digit(np.asarray(image.convert("L"))).pixels)
+        return encode_png(preprocess_digit(np.asarray(image.convert("L"))).pixels)
 
 
 def zip_of(files: Mapping[str, bytes], change: Callable[[zipfile.ZipInfo], None] = lambda _entry: None) -> bytes:

@@ -171,7 +171,7 @@ def model_card(
         "timing": {"train_s": 1.0},
         "best_epoch": 1,
         "per_class": [],
-        "confusion": [],
+        "confusion_matrix": [],
         "serving": {"file": "model.onnx", "precision": "fp32"},
         "calibration": {"temperature": 1.0},
         "device": {"type": "cpu"},

@@ -59,7 +59,7 @@ def image(chance: Random) -> Sent:
         head = b'--b\r\nContent-Disposition: form-data; name="file"; filename="x"\r\n\r\n'
         form = {b"content-type": b"multipart/form-data; boundary=b"}
         return Sent("POST", "/predict", spoilt(chance, head, 0.2) + data + b"\r\n--b--\r\n", form)
-    explain = chance.choice(("", "?explain=true", "?normalize=never", "?top_k=10"))
+    explain = chance.choice(("", "?explain=true", "?preprocess=never", "?top_k=10"))
     return Sent("POST", f"/predict{explain}", data, {b"content-type": b"application/octet-stream"})
 
 

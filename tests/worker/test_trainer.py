@@ -147,7 +147,7 @@ def test_the_card_says_what_the_model_is(outcome: Outcome) -> None:
     assert (card["id"], card["job_id"]) == (outcome.model.id, outcome.job.id)
     assert (card["network"], card["dataset"], len(card["classes"])) == ("shufflenet_v2_x0_5", "digits", 10)
     assert card["best_epoch"] in (1, 2)
-    assert sum(map(sum, card["confusion"])) == 360
+    assert sum(map(sum, card["confusion_matrix"])) == 360
     assert sum(row["images"] for row in card["per_class"]) == 360
     assert outcome.model.test_accuracy == card["metrics"]["test_accuracy"]
 
@@ -155,7 +155,7 @@ def test_the_card_says_what_the_model_is(outcome: Outcome) -> None:
 def test_the_report_tells_how_it_became_so_and_where_it_errs(outcome: Outcome) -> None:
     card = outcome.model.card
     report = json.loads(fetch_checked(outcome.store, outcome.model.key, "report.json").read_bytes())
-    told = ("id", "recipe", "metrics", "confusion", "per_class", "dataset_digest", "versions", "classes")
+    told = ("id", "recipe", "metrics", "confusion_matrix", "per_class", "dataset_digest", "versions", "classes")
     assert {name: report[name] for name in told} == {name: card[name] for name in told}
     assert [epoch["epoch"] for epoch in report["history"]] == [1, 2]
     assert report["images"] == {"train": 256, "validation": 144, "test": 360}
@@ -251,7 +251,7 @@ def test_the_job_shows_how_good_it_became(outcome: Outcome) -> None:
         assert metrics[name] > 0
     for name in ("train_accuracy", "validation_accuracy", "test_accuracy"):
         assert 0 <= metrics[name] <= 1
-    trace = sum(row[index] for index, row in enumerate(outcome.model.card["confusion"]))
+    trace = sum(row[index] for index, row in enumerate(outcome.model.card["confusion_matrix"]))
     assert metrics["test_accuracy"] == pytest.approx(trace / 360)
 
 

@@ -106,7 +106,7 @@ def _prepare(
 ) -> Prepared | InvalidInput:
     heartbeat()
     try:
-        return preparation.prepare(sent.read(), predictor.preparation, options["normalize"])
+        return preparation.prepare(sent.read(), predictor.preparation, options["preprocess"])
     except InvalidInput as error:
         return error
 

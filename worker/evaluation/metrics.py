@@ -27,11 +27,11 @@ class Answers:
 class Evaluation:
     loss: float  # mean cross-entropy
     accuracy: float
-    confusion: list[list[int]]  # row: the true class, column: the answer
+    confusion_matrix: list[list[int]]  # row: the true class, column: the answer
 
     def per_class(self, classes: tuple[str, ...]) -> list[dict[str, Any]]:
         """Precision, recall and F1 of each class; None where nothing was answered, was there, or both."""
-        table = torch.tensor(self.confusion)
+        table = torch.tensor(self.confusion_matrix)
         answered, present, right = table.sum(0).tolist(), table.sum(1).tolist(), table.diagonal().tolist()
         return [
             {
@@ -75,7 +75,7 @@ def score(answers: Answers) -> Evaluation:
     return Evaluation(
         loss=nn.functional.cross_entropy(logits, labels).item(),
         accuracy=confusion.trace().item() / len(answers),
-        confusion=confusion.tolist(),
+        confusion_matrix=confusion.tolist(),
     )
 
 

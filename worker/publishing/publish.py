@@ -96,7 +96,7 @@ def _card(
         "best_epoch": best["epoch"],
         "metrics": best | {"test_loss": evaluation.loss, "test_accuracy": evaluation.accuracy},
         "timing": timing,
-        "confusion": evaluation.confusion,
+        "confusion_matrix": evaluation.confusion_matrix,
         "per_class": evaluation.per_class(context.dataset.classes),
         "calibration": calibration.summary(),
     }

@@ -48,7 +48,7 @@ class RequestParameters(BaseModel):
     model_config = ConfigDict(extra="allow")
 
     binary_data_output: bool = False
-    normalize: Literal["auto", "none", "center", "invert"] = "auto"
+    preprocess: Literal["auto", "none", "center", "invert"] = "auto"
 
 
 class InferRequest(BaseModel):

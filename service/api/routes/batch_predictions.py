@@ -14,7 +14,7 @@ from core.artifacts.batch_files import read_answers
 from core.db.tables import BatchStatus
 from core.errors import Conflict, NotFound, NotReady
 from core.ids import new_id
-from core.imaging.preparation import Normalize
+from core.imaging.preparation import Preprocess
 from core.repositories import batch_predictions
 from core.repositories.idempotency import REPLAYED, Made
 from core.repositories.models import SERVING, find_whole
@@ -23,7 +23,7 @@ from service.api.dependencies import Service, State
 from service.api.idempotency import IdempotencyKey, create
 from service.api.parameters import After, AskedModel, BatchId, Limit, TopK
 from service.api.request_deadline import once
-from service.api.routes.predict import NORMALIZE
+from service.api.routes.predict import PREPROCESS
 from service.api.schemas import BatchPage, BatchView, batch_view
 from service.observability.health_checks import require_space
 from service.security.api_keys import Needs, Who
@@ -49,14 +49,14 @@ async def create_batch(
     caller: Who,
     model: AskedModel = None,
     top_k: TopK = 3,
-    normalize: Annotated[Normalize, Query(description=NORMALIZE)] = "auto",
+    preprocess: Annotated[Preprocess, Query(description=PREPROCESS)] = "auto",
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """A zip, `--data-binary @images.zip -H 'Content-Type: application/zip'`; or `-F file=@images.zip`, once or often,
     beside single images; or JSON lines. Poll the `Location`."""
     batch_id = new_id("batch", time.time())
     key = batch_predictions.key_of(batch_id)
-    options = {"model": model, "top_k": top_k, "normalize": normalize}
+    options = {"model": model, "top_k": top_k, "preprocess": preprocess}
     await run_in_threadpool(_check, service, model)
     with ExitStack() as undo:
         undo.callback(service.store.delete, key)

@@ -119,7 +119,7 @@ async def infer(
             patience.watch()
             predictor = await _predictor(service, name, number)
             asked, sources = await run(service.decoders, _read, given, header_length, service.settings)
-            prepared, answers, decode_ms = await answer(service, predictor, sources, asked.parameters.normalize)
+            prepared, answers, decode_ms = await answer(service, predictor, sources, asked.parameters.preprocess)
             body, length = await run(service.decoders, _response, name, predictor, asked, prepared, answers)
     except TuneserveError:
         if predictor is not None:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from core.errors import InvalidInput, TuneserveError
 from core.imaging import preparation
-from core.imaging.preparation import Normalize, Prepared
+from core.imaging.preparation import Prepared, Preprocess
 from core.inference.prediction import Prediction, of_answer, of_blank
 from core.scopes import Scope
 from service.api.dependencies import Service, state_of
@@ -26,7 +26,7 @@ from service.web.problems import DESCRIBED, problem, status_of
 MAY = Needs(Scope.PREDICT)
 TIMEOUT = "x-timeout-ms"
 MOST_EXPLAINED = 4  # images of a request: each takes the network as long as hundreds
-NORMALIZE = """What is done to an image first. auto: whatever makes it like those that the model was trained on; a \
+PREPROCESS = """What is done to an image first. auto: whatever makes it like those that the model was trained on; a \
 digit is found in uneven light, on ruled paper and beside dirt, and brought to MNIST's form. center: no more than that \
 form, for a digit on clean paper. none: only resized. invert: resized, with light and dark exchanged."""
 
@@ -62,9 +62,9 @@ async def predict(
     request: Request,
     service: Service,
     top_k: TopK = 3,
-    normalize: Annotated[Normalize, Query(description=NORMALIZE)] = "auto",
-    explain: Annotated[bool, Query(description="Add a heat map of what each answer rests on; takes long")] = False,
-    show: Annotated[bool, Query(description="Give back each image as the network saw it")] = False,
+    preprocess: Annotated[Preprocess, Query(description=PREPROCESS)] = "auto",
+    explain: Annotated[bool, Query(description="Add a saliency map of what each answer rests on; takes long")] = False,
+    include_input: Annotated[bool, Query(description="Give back each image as the network saw it")] = False,
     model: AskedModel = None,
     x_timeout_ms: TimeoutMs = None,
 ) -> Predictions:
@@ -77,11 +77,11 @@ async def predict(
         patience.watch()
         predictor = await service.predictor(model)
         sources = await fetch_all(given, request, service.settings)
-        prepared, answers, decode_ms = await answer(service, predictor, sources, normalize, explain)
+        prepared, answers, decode_ms = await answer(service, predictor, sources, preprocess, explain)
         if len(prepared) == 1 and isinstance(prepared[0], TuneserveError):
             raise prepared[0]
         predictions = _in_order(request, prepared, iter(answers), predictor.classes, top_k)
-        if show:
+        if include_input:
             await asyncio.get_running_loop().run_in_executor(service.decoders, _illustrate, predictions, prepared)
     return Predictions(
         model={"id": predictor.model.id, "version": predictor.model.version, "job_id": predictor.model.job_id},
@@ -123,8 +123,8 @@ def _in_order(
         else:
             one = next(answers)
             prediction = of_answer(one.probabilities, one.strangeness, entry, classes, top_k)
-            if one.heat_map is not None:
-                prediction.heat_map = one.heat_map
+            if one.saliency_map is not None:
+                prediction.saliency_map = one.saliency_map
             predictions.append(prediction)
     return predictions
 
@@ -133,4 +133,4 @@ def _illustrate(predictions: Sequence[Prediction], prepared: Sequence[Prepared |
     """Add to each prediction the image that it is about."""
     for prediction, entry in zip(predictions, prepared, strict=True):
         if isinstance(entry, Prepared):
-            prediction.image = base64.b64encode(preparation.encode_png(entry.pixels)).decode()
+            prediction.model_input = base64.b64encode(preparation.encode_png(entry.pixels)).decode()

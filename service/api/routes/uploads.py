@@ -13,7 +13,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from core.errors import ClientLeft, UnsupportedType
+from core.errors import ClientClosedRequest, UnsupportedType
 from core.repositories.idempotency import Made
 from core.scopes import Scope
 from service.api.dependencies import Service
@@ -108,7 +108,7 @@ async def _pieces(request: Request) -> AsyncIterator[bytes]:
         async for data in request.stream():
             yield data
     except ClientDisconnect as error:
-        raise ClientLeft from error
+        raise ClientClosedRequest from error
 
 
 def _told(upload: Upload) -> dict[str, str]:

@@ -25,10 +25,10 @@ export async function datasetView({ main, api, signal, fail, id }) {
 }
 
 /** Of one that nobody uploaded. */
-function known({ kind, here, images, classes }) {
+function known({ kind, available, images, classes }) {
   return [
     ["kind", words(kind)],
-    ["on this machine", here ? "yes" : "no: the first job fetches it"],
+    ["on this machine", available ? "yes" : "no: the first job fetches it"],
     ["images", number(images) ?? "–"],
     ["classes", number(classes) ?? "–"],
   ];

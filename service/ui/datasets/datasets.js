@@ -10,10 +10,10 @@ export async function datasetsView({ main, api, signal, fail }) {
   const list = el("div", {});
   const show = async () => {
     const { data } = await api.get("datasets", signal);
-    const here = data.filter((one) => one.here).sort(ownFirst);
+    const here = data.filter((one) => one.available).sort(ownFirst);
     list.replaceChildren(
       table("Data sets", HEAD, here.map((one) => row(one, remove))),
-      elsewhere(data.filter((one) => !one.here)),
+      elsewhere(data.filter((one) => !one.available)),
     );
   };
   const remove = (name) => deleted(api, name).then((is) => is && show()).catch(fail);

@@ -48,7 +48,7 @@ async function choicesOf(api, signal) {
   };
 }
 
-function counted({ name, images, here }) {
-  if (!here) return `${name} · is fetched first`;
+function counted({ name, images, available }) {
+  if (!available) return `${name} · is fetched first`;
   return images ? `${name} · ${number(images)} images` : name;
 }

@@ -6,7 +6,7 @@ const MOST_CLASSES = 26; // of which a table can still be read
 const WORST = 20;
 
 /** Null where the model's record has none. */
-export function confusion({ confusion: counts, classes, version }) {
+export function confusion({ confusion_matrix: counts, classes, version }) {
   if (!counts?.length) return null;
   return classes.length <= MOST_CLASSES ? matrix(counts, classes, version) : worst(counts, classes, version);
 }

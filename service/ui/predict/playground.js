@@ -68,7 +68,7 @@ class Asker {
 
   #path() {
     const { model, explain } = this.options.elements;
-    const query = new URLSearchParams({ show: "true", top_k: CLASSES, explain: explain.checked });
+    const query = new URLSearchParams({ include_input: "true", top_k: CLASSES, explain: explain.checked });
     if (model.value) query.set("model", model.value);
     return `predict?${query}`;
   }

@@ -10,7 +10,7 @@ export function answer({ model, predictions: [found], timing_ms: timing }, sent)
     found.abstained && el("p", { class: "warning" }, `It abstains: ${found.reason}.`),
     bars(found.top_k || []),
     el("div", { class: "pictures" }, pictures(found, sent)),
-    done(found.normalized || {}),
+    done(found.preprocessing || {}),
     el(
       "p",
       { class: "hint" },
@@ -33,7 +33,7 @@ function bars(candidates) {
 function pictures(found, sent) {
   const url = URL.createObjectURL(sent);
   const shown = el("img", { src: url, alt: "The image that was sent", on: { load: () => URL.revokeObjectURL(url) } });
-  const { image, heat_map: heat } = found;
+  const { model_input: image, saliency_map: heat } = found;
   return [
     framed("sent", shown),
     image && framed("as the network saw it", picture(image, "The image as the network saw it", { class: "pixels" })),
@@ -43,8 +43,8 @@ function pictures(found, sent) {
 
 const framed = (caption, image) => el("figure", {}, image, el("figcaption", {}, caption));
 
-function done(normalized) {
-  const steps = Object.entries(normalized).filter(([, value]) => value !== false && value != null);
+function done(preprocessing) {
+  const steps = Object.entries(preprocessing).filter(([, value]) => value !== false && value != null);
   if (!steps.length) return null;
   const said = steps.map(([name, value]) => (value === true ? words(name) : `${words(name)} ${JSON.stringify(value)}`));
   return el("p", { class: "hint" }, `First: ${said.join(", ")}.`);

@@ -14,15 +14,15 @@ from PIL import Image, ImageDraw
 from core.errors import InvalidInput, NotAnImage, TooLarge
 from core.imaging.idx_format import FILES
 from core.imaging.preparation import (
-    Normalize,
     Pixels,
     Preparation,
     Prepared,
+    Preprocess,
     decode,
     encode_png,
     from_array,
-    normalize_digit,
     prepare,
+    preprocess_digit,
 )
 from tests.support.fakes import DIGIT_PREPARATION
 from worker.data.formats.idx_files import find_idx, read_images
@@ -40,7 +40,7 @@ def drawing(ink: int = 255, paper: int = 0, size: tuple[int, int] = (200, 160), 
 
 
 def training_form() -> Image.Image:
-    return Image.fromarray(normalize_digit(np.asarray(drawing())).pixels[:, :, 0])
+    return Image.fromarray(preprocess_digit(np.asarray(drawing())).pixels[:, :, 0])
 
 
 def file_of(image: Image.Image, format: str = "PNG", **options: Any) -> bytes:
@@ -49,8 +49,8 @@ def file_of(image: Image.Image, format: str = "PNG", **options: Any) -> bytes:
     return data.getvalue()
 
 
-def prepared(image: Image.Image, normalize: Normalize = "auto", **options: Any) -> Prepared:
-    return prepare(decode(file_of(image, **options), PLENTY), DIGIT_PREPARATION, normalize)
+def prepared(image: Image.Image, preprocess: Preprocess = "auto", **options: Any) -> Prepared:
+    return prepare(decode(file_of(image, **options), PLENTY), DIGIT_PREPARATION, preprocess)
 
 
 def difference(one: Pixels, other: Pixels) -> float:
@@ -123,12 +123,12 @@ def test_a_photo_taken_with_a_turned_phone_stands_upright(orientation: int) -> N
     np.testing.assert_array_equal(np.asarray(decode(data, PLENTY)), np.asarray(drawing()))
 
 
-@pytest.mark.parametrize("normalize", ["auto", "none"])
-def test_it_is_told_that_a_photo_was_turned(normalize: Normalize) -> None:
+@pytest.mark.parametrize("preprocess", ["auto", "none"])
+def test_it_is_told_that_a_photo_was_turned(preprocess: Preprocess) -> None:
     turned, upright = Image.Exif(), Image.Exif()
     turned[0x0112], upright[0x0112] = 6, 1
-    assert prepared(drawing(), normalize, exif=turned).normalized["exif_orientation"] == 6
-    assert "exif_orientation" not in prepared(drawing(), normalize, exif=upright).normalized
+    assert prepared(drawing(), preprocess, exif=turned).preprocessing["exif_orientation"] == 6
+    assert "exif_orientation" not in prepared(drawing(), preprocess, exif=upright).preprocessing
 
 
 def test_a_large_jpeg_is_read_smaller_and_its_places_are_told_in_its_own_pixels() -> None:
@@ -137,8 +137,8 @@ def test_a_large_jpeg_is_read_smaller_and_its_places_are_told_in_its_own_pixels(
     assert image.size == (800, 640)
     result = prepare(image, DIGIT_PREPARATION)
     seven = [26, 36, 95, 124]  # left, top, right, bottom in the drawing, to a few pixels
-    assert np.abs(np.array(result.normalized["cropped"]) / 16 - seven).max() < 5
-    assert prepare(image, DIGIT_PREPARATION, "none").normalized == {"resized_from": [3200, 2560]}
+    assert np.abs(np.array(result.preprocessing["cropped"]) / 16 - seven).max() < 5
+    assert prepare(image, DIGIT_PREPARATION, "none").preprocessing == {"resized_from": [3200, 2560]}
     assert difference(result.pixels, prepared(drawing()).pixels) < 5
 
 
@@ -197,7 +197,7 @@ def test_an_image_in_training_form_is_not_changed_by_a_bit() -> None:
     image = training_form()
     result = prepared(image)
     np.testing.assert_array_equal(result.pixels[:, :, 0], np.asarray(image))
-    assert result.normalized == {"unchanged": True}
+    assert result.preprocessing == {"unchanged": True}
     assert not result.blank
 
 
@@ -208,7 +208,7 @@ def test_no_test_digit_of_mnist_is_changed_by_a_bit(shared: Path) -> None:
     assert len(digits) == 10_000
     for number, digit in enumerate(digits):
         result = prepare(Image.fromarray(digit[..., 0]), DIGIT_PREPARATION)
-        assert result.normalized == {"unchanged": True}, number
+        assert result.preprocessing == {"unchanged": True}, number
         np.testing.assert_array_equal(result.pixels, digit, err_msg=str(number))
 
 
@@ -234,7 +234,7 @@ def test_real_photos_and_drawings_come_out_with_ink(shared: Path) -> None:
 def test_dark_on_light_is_the_same_as_light_on_dark() -> None:
     light, dark = prepared(drawing(255, 0)), prepared(drawing(0, 255))
     np.testing.assert_array_equal(light.pixels, dark.pixels)
-    assert (light.normalized["inverted"], dark.normalized["inverted"]) == (False, True)
+    assert (light.preprocessing["inverted"], dark.preprocessing["inverted"]) == (False, True)
 
 
 @pytest.mark.parametrize("place", [(0, 0), (50, 30), (20, 60)])
@@ -314,13 +314,13 @@ def test_strokes_on_a_transparent_ground_are_seen_dark_or_light(shade: int) -> N
     ink = drawing()  # as the opacity
     picture = Image.merge("LA", (Image.new("L", ink.size, shade), ink))
     assert difference(prepared(picture).pixels, prepared(drawing()).pixels) < 4
-    for normalize in ("auto", "none"):
-        paper = prepared(picture, normalize).normalized["transparent_on"]
+    for preprocess in ("auto", "none"):
+        paper = prepared(picture, preprocess).preprocessing["transparent_on"]
         assert paper == ("white" if shade < 128 else "black")
 
 
 def test_of_a_picture_that_only_could_be_transparent_nothing_is_told() -> None:
-    assert "transparent_on" not in prepared(drawing().convert("RGBA")).normalized
+    assert "transparent_on" not in prepared(drawing().convert("RGBA")).preprocessing
 
 
 def test_a_palette_with_a_transparent_colour_is_seen() -> None:
@@ -339,29 +339,29 @@ def test_a_transparent_sheet_is_blank() -> None:
 
 def test_none_only_brings_the_image_to_size() -> None:
     image = drawing(0, 255)
-    result = prepared(image, normalize="none")
+    result = prepared(image, preprocess="none")
     resized = image.resize((28, 28), Image.Resampling.BILINEAR)
     np.testing.assert_array_equal(result.pixels[:, :, 0], np.asarray(resized))
-    assert result.normalized == {"resized_from": [200, 160]}
+    assert result.preprocessing == {"resized_from": [200, 160]}
 
 
 def test_invert_exchanges_light_and_dark_besides() -> None:
     image = drawing(0, 255)
-    result = prepared(image, normalize="invert")
-    np.testing.assert_array_equal(result.pixels, 255 - prepared(image, normalize="none").pixels)
-    assert result.normalized == {"resized_from": [200, 160], "inverted": True}
+    result = prepared(image, preprocess="invert")
+    np.testing.assert_array_equal(result.pixels, 255 - prepared(image, preprocess="none").pixels)
+    assert result.preprocessing == {"resized_from": [200, 160], "inverted": True}
 
 
 def test_center_leaves_the_strokes_as_they_are() -> None:
     thin = drawing(0, 255).resize((800, 640))
-    assert "strokes" not in prepared(thin, normalize="center").normalized
-    assert prepared(thin, normalize="center").normalized["centred"]
+    assert "strokes" not in prepared(thin, preprocess="center").preprocessing
+    assert prepared(thin, preprocess="center").preprocessing["centred"]
 
 
-@pytest.mark.parametrize("normalize", ["auto", "none", "center"])
-def test_the_plain_style_keeps_colours_and_changes_only_the_size(normalize: Normalize) -> None:
+@pytest.mark.parametrize("preprocess", ["auto", "none", "center"])
+def test_the_plain_style_keeps_colours_and_changes_only_the_size(preprocess: Preprocess) -> None:
     image = Image.new("RGB", (96, 64), (200, 100, 0))
-    result = prepare(image, PLAIN, normalize)
+    result = prepare(image, PLAIN, preprocess)
     assert result.pixels.shape == (32, 48, 3)
     assert (result.pixels == (200, 100, 0)).all()
-    assert prepare(image.resize((48, 32)), PLAIN, normalize).normalized == {}
+    assert prepare(image.resize((48, 32)), PLAIN, preprocess).preprocessing == {}

@@ -12,7 +12,7 @@ from core.artifacts.manifest import from_tensors, write_folder
 from core.artifacts.store import LocalStore
 from core.db.tables import Model
 from core.errors import Damaged, NotFound
-from core.imaging.preparation import Pixels, normalize_digit
+from core.imaging.preparation import Pixels, preprocess_digit
 from core.inference.onnx_predictor import OnnxPredictor, softmax, warm_up
 from tests.conftest import DIGIT_FILES
 from tests.support.fakes import DIGITS, NO_GRAPH, FakePredictor, model_card
@@ -21,7 +21,7 @@ Published = Callable[..., Model]
 
 
 def digits() -> Pixels:
-    images = [normalize_digit(np.asarray(Image.open(file).convert("L"))).pixels for file in DIGIT_FILES]
+    images = [preprocess_digit(np.asarray(Image.open(file).convert("L"))).pixels for file in DIGIT_FILES]
     return np.stack(images)
 
 

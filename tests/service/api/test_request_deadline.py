@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import pytest
 from fastapi import Request
 
-from core.errors import ClientLeft, DeadlineExceeded, Overloaded
+from core.errors import ClientClosedRequest, DeadlineExceeded, Overloaded
 from service.api import request_deadline
 from service.api.request_deadline import Patience
 
@@ -74,7 +74,7 @@ async def test_work_that_takes_too_long_is_cancelled_and_the_client_told() -> No
 async def test_work_for_a_client_that_left_is_cancelled() -> None:
     client, work = Client(), Work()
     asyncio.get_running_loop().call_soon(client.left.set)
-    with pytest.raises(ClientLeft):
+    with pytest.raises(ClientClosedRequest):
         await while_wanted(client.request, work.run(), None)
     await asyncio.sleep(0)
     assert work.cancelled

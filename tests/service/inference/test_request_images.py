@@ -68,14 +68,14 @@ async def test_a_url_that_cannot_be_fetched_leaves_the_others_their_answers(http
         predictions = (await ask(http, *({"url": url} for url in urls))).json()["predictions"]
     assert predictions[2]["label"] == "7"
     errors = [prediction.get("error", {}) for prediction in predictions]
-    assert sorted(error["code"] for error in errors if error) == ["not_an_image", *["unreachable"] * 3]
+    assert sorted(error["code"] for error in errors if error) == ["not_an_image", *["url_not_reachable"] * 3]
     assert "must begin with http" in errors[1]["detail"]
 
 
 async def test_one_url_that_cannot_be_fetched_is_a_bad_request(http: httpx.AsyncClient) -> None:
     with receiving(Answer(404)) as there:
         answer = await ask(http, {"url": there.url})
-    assert (answer.status_code, answer.json()["code"]) == (422, "unreachable")
+    assert (answer.status_code, answer.json()["code"]) == (422, "url_not_reachable")
     assert "404" in answer.json()["detail"]
 
 
@@ -85,7 +85,7 @@ async def test_our_own_network_is_not_fetched_from(
     published()
     async with running(settings.model_copy(update={"webhook_allow_private": True})) as http:
         answer = await ask(http, {"url": pictures.url})
-    assert (answer.status_code, answer.json()["code"], pictures.asked) == (422, "unreachable", [])
+    assert (answer.status_code, answer.json()["code"], pictures.asked) == (422, "url_not_reachable", [])
 
 
 async def test_where_urls_are_switched_off_the_answer_says_how_to_switch_them_on(
@@ -157,4 +157,4 @@ async def test_urls_bring_no_more_together_than_a_body_may(
         let_in(http)
         one, two = await ask(http, {"url": pictures.url}), await ask(http, *[{"url": pictures.url}] * 2)
     assert one.json()["predictions"][0]["label"] == "7"
-    assert [prediction["error"]["code"] for prediction in two.json()["predictions"]] == ["unreachable"] * 2
+    assert [prediction["error"]["code"] for prediction in two.json()["predictions"]] == ["url_not_reachable"] * 2

@@ -1,4 +1,4 @@
-"""service.inference.saliency: a heat map that finds what an answer rests on, by asking the model alone."""
+"""service.inference.saliency: a saliency map that finds what an answer rests on, by asking the model alone."""
 
 import base64
 import io
@@ -15,7 +15,7 @@ from core.db.tables import Model
 from core.imaging.preparation import Pixels
 from core.settings import Settings
 from service.inference import saliency as explain
-from service.inference.saliency import CHUNK, COPIES, heat_map, random_masks, weigh
+from service.inference.saliency import CHUNK, COPIES, random_masks, saliency_map, weigh
 from tests.conftest import DIGIT_FILES, running
 
 SEVEN = DIGIT_FILES[7].read_bytes()
@@ -59,7 +59,7 @@ async def test_the_model_is_asked_in_pieces_about_its_own_kind_of_image(threads:
 
     image = np.zeros((28, 30, 3), np.uint8)
     image[8:13, 8:13] = 255
-    picture = Image.open(io.BytesIO(base64.b64decode(await heat_map(image, 0, ask, threads))))
+    picture = Image.open(io.BytesIO(base64.b64decode(await saliency_map(image, 0, ask, threads))))
     assert asked == [CHUNK] * (COPIES // CHUNK)
     assert picture.size == (240, 224)
     light = np.asarray(picture.convert("L"), float)
@@ -86,7 +86,7 @@ async def test_nothing_is_computed_where_all_requests_are_answered(
     image.threads.clear()
     masks.threads.clear()
     monkeypatch.setattr(explain, "random_masks", lambda *_: masks)
-    await heat_map(image, 0, ask, threads)
+    await saliency_map(image, 0, ask, threads)
     assert image.threads == masks.threads == {"aside_0"}
 
 
@@ -98,7 +98,7 @@ async def test_predict_explains_when_asked(published: Callable[..., Model], sett
             for explain in ("false", "true")
         ]
         many = await http.post("/predict?explain=true", files=[("file", SEVEN)] * 5)
-    assert "heat_map" not in plain
-    assert Image.open(io.BytesIO(base64.b64decode(explained.pop("heat_map")))).format == "PNG"
+    assert "saliency_map" not in plain
+    assert Image.open(io.BytesIO(base64.b64decode(explained.pop("saliency_map")))).format == "PNG"
     assert explained == plain
     assert (many.status_code, many.json()["detail"]) == (422, "5 images to explain; at most 4.")

@@ -73,7 +73,7 @@ def report_of(classes: tuple[str, ...] = ("ant", "bee"), **more: Any) -> dict[st
         "images": {"train": 10, "validation": 0, "test": 3},
         "device": {"type": "cpu", "name": "a processor"},
         "versions": {"torch": "2"},
-        "confusion": [[1, 1], [0, 1]],
+        "confusion_matrix": [[1, 1], [0, 1]],
         "per_class": [{"label": name, **scores} for name in classes],
         "macro": {"precision": 0.5, "recall": 0.5, "f1": None},
         "calibration": {
@@ -176,7 +176,7 @@ def test_a_report_without_one_of_its_values_is_an_error() -> None:
 
 def confusion(counts: list[list[int]], classes: list[str]) -> str:
     """The markup of that section, without the white space between its elements."""
-    text = page(1, report_of(tuple(classes), confusion=counts))
+    text = page(1, report_of(tuple(classes), confusion_matrix=counts))
     return re.sub(r">\s+<", "><", text.partition("<h2>Confusion matrix</h2>")[2].partition("</section>")[0])
 
 

@@ -4,7 +4,7 @@ import httpx
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from core.errors import Misdirected
+from core.errors import HostNotAllowed
 from core.settings import Settings
 from service.security.allowed_hosts import Hosts
 from tests.conftest import running
@@ -16,7 +16,7 @@ EVIL = {"Host": "attacker.example:8000"}
 def is_let_in(settings: Settings, host: str, has_key: bool = False) -> bool:
     try:
         Hosts(settings).check(host, has_key)
-    except Misdirected:
+    except HostNotAllowed:
         return False
     return True
 
@@ -67,7 +67,7 @@ def test_what_is_no_host_is_refused(monkeypatch: pytest.MonkeyPatch, hosts: str)
 
 async def test_a_page_with_a_name_of_its_own_makes_no_job(http: httpx.AsyncClient) -> None:
     refused = await http.post("/jobs", json={}, headers=EVIL)
-    assert (refused.status_code, refused.json()["code"]) == (421, "misdirected")
+    assert (refused.status_code, refused.json()["code"]) == (421, "host_not_allowed")
     assert "TUNESERVE_ALLOWED_HOSTS" in refused.json()["detail"]
     assert (await http.get("/jobs")).json()["data"] == []
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from core.errors import Unreachable
+from core.errors import UrlNotReachable
 from core.urls import check_url
 from service.security import outbound_client
 from service.security.outbound_client import Outbound, is_public
@@ -93,14 +93,14 @@ def test_an_address_of_our_own_or_of_nobody_is_not(address: str) -> None:
     ["localhost", "127.0.0.1", "2130706433", "0x7f000001", "0177.0.0.1", "127.1", "0.0.0.0", "[::ffff:127.0.0.1]"],
 )
 async def test_our_own_machine_is_not_called_however_it_is_written(receiver: Receiver, host: str) -> None:
-    with pytest.raises(Unreachable, match="not a public address"):
+    with pytest.raises(UrlNotReachable, match="not a public address"):
         await Outbound().get(f"http://{host}:{receiver.port}/", 100)
     assert receiver.asked == []
 
 
 @pytest.mark.parametrize("answers", [["127.0.0.1"], ["::1"], ["::ffff:10.0.0.1"], [PUBLIC, "127.0.0.1"]], ids=str)
 async def test_a_public_name_for_a_private_address_is_refused(receiver: Receiver, answers: list[str]) -> None:
-    with pytest.raises(Unreachable, match=r"pictures\.example is not a public address"):
+    with pytest.raises(UrlNotReachable, match=r"pictures\.example is not a public address"):
         await Outbound(resolve=lambda host, port: answers).get(f"http://pictures.example:{receiver.port}/", 100)
     assert receiver.asked == []
 
@@ -131,7 +131,7 @@ async def test_a_name_without_an_address_says_so(monkeypatch: pytest.MonkeyPatch
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
     monkeypatch.setattr(socket, "getaddrinfo", unknown)
-    with pytest.raises(Unreachable, match="has no address"):
+    with pytest.raises(UrlNotReachable, match="has no address"):
         await Outbound().get(f"http://{host}/", 100)
 
 
@@ -139,7 +139,7 @@ async def test_a_resolver_that_does_not_answer_is_not_waited_for(
     monkeypatch: pytest.MonkeyPatch, released: threading.Event
 ) -> None:
     monkeypatch.setattr(outbound_client, "TIMEOUT_S", 0.05)
-    with pytest.raises(Unreachable, match="no whole answer"):
+    with pytest.raises(UrlNotReachable, match="no whole answer"):
         await Outbound(resolve=lambda host, port: [str(released.wait(10))]).get("http://pictures.example/", 100)
     released.set()
 
@@ -158,7 +158,7 @@ async def test_over_tls_the_server_is_asked_for_by_name_and_must_prove_it() -> N
     thread = threading.Thread(target=serve)
     thread.start()
     there = Outbound(allow_private=True, resolve=lambda host, port: ["127.0.0.1"])
-    with pytest.raises(Unreachable, match=r"pictures\.example"):
+    with pytest.raises(UrlNotReachable, match=r"pictures\.example"):
         await there.get(f"https://pictures.example:{listener.getsockname()[1]}/", 100)
     thread.join()
     listener.close()
@@ -211,7 +211,7 @@ def test_an_ordinary_url_can_be_called(url: str) -> None:
 async def test_a_url_of_another_form_is_refused_with_the_reason(inside: Outbound, url: str, reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         check_url(url)
-    with pytest.raises(Unreachable, match=reason):
+    with pytest.raises(UrlNotReachable, match=reason):
         await inside.get(url, 100)
 
 
@@ -221,28 +221,28 @@ async def test_a_url_of_another_form_is_refused_with_the_reason(inside: Outbound
 async def test_a_redirect_is_not_followed(inside: Outbound, receiver: Receiver) -> None:
     for status in (301, 302, 303, 307, 308):
         with receiving(Answer(status, headers={"Location": receiver.url})) as elsewhere:
-            with pytest.raises(Unreachable, match=f"{status}, a redirect"):
+            with pytest.raises(UrlNotReachable, match=f"{status}, a redirect"):
                 await inside.get(elsewhere.url, 100)
-            with pytest.raises(Unreachable, match=f"{status}, a redirect"):
+            with pytest.raises(UrlNotReachable, match=f"{status}, a redirect"):
                 await inside.post(elsewhere.url, b"", {})
     assert receiver.asked == []
 
 
 @pytest.mark.parametrize("status", [204, 206, 401, 404, 500])
 async def test_what_is_got_is_a_whole_body_or_an_error(inside: Outbound, status: int) -> None:
-    with receiving(Answer(status)) as there, pytest.raises(Unreachable, match=f"answered {status}"):
+    with receiving(Answer(status)) as there, pytest.raises(UrlNotReachable, match=f"answered {status}"):
         await inside.get(there.url, 100)
 
 
 async def test_a_body_may_be_as_large_as_was_said_and_no_larger(inside: Outbound, receiver: Receiver) -> None:
     assert await inside.get(receiver.url, 5) == b"hello"
-    with pytest.raises(Unreachable, match="larger than 4 bytes"):
+    with pytest.raises(UrlNotReachable, match="larger than 4 bytes"):
         await inside.get(receiver.url, 4)
 
 
 async def test_a_body_without_an_end_is_given_up_when_it_is_too_large(inside: Outbound) -> None:
     endless = Answer(body=b"x" * 10**6, headers={"Content-Length": str(10**12)})
-    with receiving(endless) as there, pytest.raises(Unreachable, match="larger than 1,000 bytes"):
+    with receiving(endless) as there, pytest.raises(UrlNotReachable, match="larger than 1,000 bytes"):
         await inside.get(there.url, 1000)
 
 
@@ -260,7 +260,7 @@ async def test_a_slow_server_is_not_waited_for(
     monkeypatch.setattr(outbound_client, "TIMEOUT_S", 0.2)
     slow = Answer(body=b"hello", between=released.wait) if moment == "between" else Answer(before=released.wait)
     with receiving(slow) as there:
-        with pytest.raises(Unreachable, match="no whole answer"):
+        with pytest.raises(UrlNotReachable, match="no whole answer"):
             await inside.get(there.url, 100)
         released.set()
 
@@ -268,7 +268,7 @@ async def test_a_slow_server_is_not_waited_for(
 async def test_a_connection_that_nobody_takes_is_told(inside: Outbound) -> None:
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))  # and does not listen
-        with pytest.raises(Unreachable, match=r"127\.0\.0\.1 gave no answer"):
+        with pytest.raises(UrlNotReachable, match=r"127\.0\.0\.1 gave no answer"):
             await inside.get(f"http://127.0.0.1:{bound.getsockname()[1]}/", 100)
 
 
@@ -283,7 +283,7 @@ async def test_what_is_no_http_is_told(inside: Outbound) -> None:
 
     thread = threading.Thread(target=serve)
     thread.start()
-    with pytest.raises(Unreachable, match="gave no answer"):
+    with pytest.raises(UrlNotReachable, match="gave no answer"):
         await inside.get(f"http://127.0.0.1:{listener.getsockname()[1]}/", 100)
     thread.join()
     listener.close()

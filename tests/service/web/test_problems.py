@@ -88,10 +88,10 @@ async def test_each_of_our_errors_has_a_status_and_a_code(kind: type[TuneserveEr
         InvalidInput
         | errors.Unauthorized
         | errors.Forbidden
-        | errors.Misdirected
+        | errors.HostNotAllowed
         | errors.NotFound
         | errors.Conflict
-        | errors.ClientLeft
+        | errors.ClientClosedRequest
         | Overloaded,
     )
     assert (400 <= answer.status_code < 500) == users

@@ -69,7 +69,7 @@ def test_the_rest_answers_for_the_whole_network() -> None:
     assert kept is not None
     seen, told = (evaluate(w.network, w.prepare, w.validation, 10) for w in (whole, kept))
     assert told.loss == pytest.approx(seen.loss, rel=1e-5)
-    assert told.confusion == seen.confusion
+    assert told.confusion_matrix == seen.confusion_matrix
 
 
 def test_the_networks_own_head_is_what_is_trained() -> None:

@@ -106,7 +106,7 @@ def test_a_line_says_what_predict_says(settings: Settings, db: Database, store: 
     assert (said["index"], said["name"], said["label"], said["class_index"]) == (0, "a/7.png", "7", 7)
     assert (said["top_k"][0]["label"], len(said["top_k"])) == ("7", 2)
     assert said["probability"] == said["top_k"][0]["probability"]
-    assert (said["abstained"], "normalized" in said) == (False, True)
+    assert (said["abstained"], "preprocessing" in said) == (False, True)
 
 
 @pytest.mark.parametrize("written", [False, True], ids=["before the answers are stored", "before they are counted"])

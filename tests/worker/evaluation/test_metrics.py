@@ -41,7 +41,7 @@ def test_accuracy_loss_and_confusion_are_what_they_are_called() -> None:
     right, wrong = math.log(math.e**2 + 2) - 2, math.log(math.e**2 + 2)
     assert result.accuracy == pytest.approx(4 / 6)
     assert result.loss == pytest.approx((4 * right + 2 * wrong) / 6)
-    assert result.confusion == [[2, 1, 0], [0, 2, 0], [1, 0, 0]]
+    assert result.confusion_matrix == [[2, 1, 0], [0, 2, 0], [1, 0, 0]]
 
 
 def test_the_logits_are_the_networks_own_in_the_order_of_the_images() -> None:
@@ -62,7 +62,7 @@ def test_every_image_counts_once_however_they_are_split(monkeypatch: pytest.Monk
     monkeypatch.setattr(worker.training.batched_forward, "MOST", 4)  # 4 and 2
     split = evaluate(SaysItsPixel(), ToFloat(), PART, 3)
     assert split.loss == pytest.approx(whole.loss)
-    assert (split.accuracy, split.confusion) == (whole.accuracy, whole.confusion)
+    assert (split.accuracy, split.confusion_matrix) == (whole.accuracy, whole.confusion_matrix)
 
 
 def test_each_class_has_precision_and_recall() -> None:
@@ -75,12 +75,12 @@ def test_each_class_has_precision_and_recall() -> None:
 
 
 def test_a_class_without_images_has_no_recall() -> None:
-    rows = Evaluation(loss=1.0, accuracy=0.5, confusion=[[1, 1], [0, 0]]).per_class(("a", "b"))
+    rows = Evaluation(loss=1.0, accuracy=0.5, confusion_matrix=[[1, 1], [0, 0]]).per_class(("a", "b"))
     assert rows[1] == {"label": "b", "images": 0, "precision": 0.0, "recall": None, "f1": 0.0}
 
 
 def test_a_class_that_was_neither_there_nor_answered_has_no_measure_at_all() -> None:
-    rows = Evaluation(loss=1.0, accuracy=1.0, confusion=[[2, 0], [0, 0]]).per_class(("a", "b"))
+    rows = Evaluation(loss=1.0, accuracy=1.0, confusion_matrix=[[2, 0], [0, 0]]).per_class(("a", "b"))
     assert rows[1] == {"label": "b", "images": 0, "precision": None, "recall": None, "f1": None}
     assert macro(rows) == {"precision": 1.0, "recall": 1.0, "f1": 1.0}  # over "a" alone
 

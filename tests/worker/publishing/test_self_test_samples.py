@@ -14,7 +14,7 @@ from core.artifacts.model_files import SELF_TEST_SAMPLES
 from core.artifacts.store import LocalStore
 from core.db.tables import Model
 from core.errors import Damaged
-from core.imaging.preparation import normalize_digit
+from core.imaging.preparation import preprocess_digit
 from core.inference.onnx_predictor import OnnxPredictor
 from service.inference.self_test import self_test
 from tests.conftest import DIGIT_FILES
@@ -26,7 +26,7 @@ Published = Callable[..., Model]
 
 
 def digits() -> torch.Tensor:
-    found = [normalize_digit(np.asarray(Image.open(file).convert("L"))).pixels for file in DIGIT_FILES]
+    found = [preprocess_digit(np.asarray(Image.open(file).convert("L"))).pixels for file in DIGIT_FILES]
     return torch.from_numpy(np.stack(found))
 
 

@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from core.errors import InvalidInput
 from core.imaging.digits.mnist_format import has_digit_form
-from core.imaging.preparation import Pixels, decode, normalize_digit
+from core.imaging.preparation import Pixels, decode, preprocess_digit
 
 Indices = npt.NDArray[np.int64]
 
@@ -33,7 +33,7 @@ def spread(count: int) -> Indices:
 def read(path: str, max_pixels: int) -> Pixels | str:
     """A file as the canonical digit; or what is wrong with the file, by its name."""
     try:
-        return normalize_digit(np.asarray(decode(Path(path).read_bytes(), max_pixels).convert("L"))).pixels
+        return preprocess_digit(np.asarray(decode(Path(path).read_bytes(), max_pixels).convert("L"))).pixels
     except InvalidInput as error:
         return f"{path}: {error}"
     except OSError as error:

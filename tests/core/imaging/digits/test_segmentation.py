@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from core.imaging.preparation import Pixels, Prepared, normalize_digit
+from core.imaging.preparation import Pixels, Prepared, preprocess_digit
 from tests.conftest import DIGIT_FILES
 from tests.support.sheets import (
     BLACK,
@@ -35,12 +35,12 @@ def likeness(one: Pixels, other: Pixels) -> float:
 
 
 def plain(digit: int) -> Pixels:
-    return normalize_digit(painted(covered(digit))).pixels
+    return preprocess_digit(painted(covered(digit))).pixels
 
 
 def likenesses(sheets: list[Pixels]) -> npt.NDArray[np.float64]:
     """Of what each sheet becomes (rows) and each plain digit (columns)."""
-    found, wanted = [normalize_digit(sheet).pixels for sheet in sheets], [plain(digit) for digit in DIGITS]
+    found, wanted = [preprocess_digit(sheet).pixels for sheet in sheets], [plain(digit) for digit in DIGITS]
     return np.array([[likeness(one, other) for other in wanted] for one in found])
 
 
@@ -114,11 +114,11 @@ def test_how_large_it_is_hardly_matters(side: int) -> None:
 def test_the_negative_of_a_sheet_is_the_same_digit(hardship: str) -> None:
     for digit in DIGITS:
         sheet = HARDSHIPS[hardship](covered(digit))
-        assert likeness(normalize_digit(255 - sheet).pixels, normalize_digit(sheet).pixels) > 0.85
+        assert likeness(preprocess_digit(255 - sheet).pixels, preprocess_digit(sheet).pixels) > 0.85
 
 
 def test_what_was_seen_is_told_in_plain_numbers() -> None:
-    told = normalize_digit(painted(covered(8), BLUE, CREAM, shadow(0.6))).normalized
+    told = preprocess_digit(painted(covered(8), BLUE, CREAM, shadow(0.6))).preprocessing
     assert json.loads(json.dumps(told)) == told
     assert told["inverted"]
     assert told["background_flattened"]
@@ -128,16 +128,16 @@ def test_what_was_seen_is_told_in_plain_numbers() -> None:
 
 
 def test_lines_and_marks_that_were_taken_away_are_counted() -> None:
-    assert normalize_digit(on_lines(covered(3), 60, 1.0)).normalized["grid_removed"] == 9  # 5 down, 4 across
-    assert normalize_digit(dirty(covered(3))).normalized["marks_removed"] == 5
+    assert preprocess_digit(on_lines(covered(3), 60, 1.0)).preprocessing["grid_removed"] == 9  # 5 down, 4 across
+    assert preprocess_digit(dirty(covered(3))).preprocessing["marks_removed"] == 5
 
 
 def test_strokes_are_brought_to_mnists_width_only_with_clean() -> None:
     thin = np.zeros((HEIGHT, WIDTH))
     thin[40:200, 150:153] = thin[40:43, 100:150] = 1
-    thickened, kept = (normalize_digit(painted(thin), clean) for clean in (True, False))
-    assert thickened.normalized["strokes"] == "thickened"
-    assert "strokes" not in kept.normalized
+    thickened, kept = (preprocess_digit(painted(thin), clean) for clean in (True, False))
+    assert thickened.preprocessing["strokes"] == "thickened"
+    assert "strokes" not in kept.preprocessing
     assert thickened.pixels.sum() > 1.4 * kept.pixels.sum()
 
 
@@ -167,7 +167,7 @@ BLANKS: dict[str, Callable[[], Pixels]] = {
 
 @pytest.mark.parametrize("sheet", BLANKS)
 def test_there_is_no_digit_on_a_sheet_that_is(sheet: str) -> None:
-    assert normalize_digit(BLANKS[sheet]()).blank
+    assert preprocess_digit(BLANKS[sheet]()).blank
 
 
 # -- whatever comes
@@ -177,7 +177,7 @@ def assert_canonical(result: Prepared) -> None:
     assert result.pixels.shape == (28, 28, 1)
     assert result.pixels.dtype == np.uint8
     assert result.blank or result.pixels.any()
-    json.dumps(result.normalized)
+    json.dumps(result.preprocessing)
 
 
 SHAPES = [(1, 1), (1, 2), (1, 300), (300, 1), (2, 2), (3, 500), (28, 28), (29, 28), (64, 48)]
@@ -201,7 +201,7 @@ def test_pictures_of_any_shape_and_content_are_answered(shape: tuple[int, int], 
         *noise,
         coloured,
     ):
-        assert_canonical(normalize_digit(picture, clean))
+        assert_canonical(preprocess_digit(picture, clean))
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -212,7 +212,7 @@ def test_scribbles_of_random_rectangles_are_answered(seed: int) -> None:
         for _ in range(chance.integers(1, 12)):
             top, left, high, wide = chance.integers(0, 120, 4)
             sheet[top : top + high // 4, left : left + wide] = chance.integers(0, 256, 3)
-        assert_canonical(normalize_digit(sheet))
+        assert_canonical(preprocess_digit(sheet))
 
 
 def test_grain_helpers_do_change_the_sheet() -> None:

@@ -178,9 +178,9 @@ def test_triton_sees_from_which_images_a_model_abstains(
     assert output == {"name": "strangeness", "datatype": "FP32", "shape": [-1]}
     grey = np.stack([np.full((28, 28, 1), level, np.uint8) for level in (20, 200)])
     for outputs in (None, [triton.InferRequestedOutput("strangeness")]):
-        for normalize, abstained in (("none", [False, True]), ("auto", [True, True])):  # auto finds no digit on them
+        for preprocess, abstained in (("none", [False, True]), ("auto", [True, True])):  # auto finds no digit on them
             answer = client.infer(
-                telling, [asked(grey, "UINT8", binary=True)], outputs=outputs, parameters={"normalize": normalize}
+                telling, [asked(grey, "UINT8", binary=True)], outputs=outputs, parameters={"preprocess": preprocess}
             )
             assert answer.as_numpy("strangeness").dtype == np.float32
             assert (answer.as_numpy("strangeness") > 1).tolist() == abstained

@@ -192,7 +192,7 @@ async def test_a_form_without_files_or_with_too_many_is_refused(
     assert stored(settings) == []
 
 
-@pytest.mark.parametrize("params", [{"top_k": 0}, {"normalize": "much"}], ids=str)
+@pytest.mark.parametrize("params", [{"top_k": 0}, {"preprocess": "much"}], ids=str)
 async def test_a_wrong_option_is_named(http: httpx.AsyncClient, params: dict[str, Any]) -> None:
     answer = await post(http, zip_of(digits(1)), params=params)
     assert answer.status_code == 422

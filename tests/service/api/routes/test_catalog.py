@@ -148,7 +148,7 @@ async def test_data_sets_say_whether_their_files_are_at_hand(http: httpx.AsyncCl
         (settings.resolved_datasets_dir / name).mkdir(parents=True)
     (settings.resolved_datasets_dir / "mnist" / "train-images-idx3-ubyte.gz").write_bytes(b"")
     found = (await http.get("/datasets")).json()["data"]
-    assert [one["name"] for one in found if one["here"]] == ["digits", "mnist", "pets"]
+    assert [one["name"] for one in found if one["available"]] == ["digits", "mnist", "pets"]
 
 
 @pytest.mark.parametrize("page", ["/docs", "/redoc"])

@@ -186,7 +186,7 @@ async def test_a_folder_that_somebody_put_there_is_not_touched(http: httpx.Async
 SUMMARY: dict[str, Any] = {
     "name": "pets",
     "kind": "uploaded",
-    "here": True,
+    "available": True,
     "version": None,
     "images": None,
     "classes": None,
@@ -282,11 +282,11 @@ async def test_of_a_built_in_one_it_is_told_whether_it_is_here_and_what_is_known
     http: httpx.AsyncClient, settings: Settings
 ) -> None:
     known = {"name": "mnist", "kind": "built_in", "version": None, "images": 70_000, "classes": 10}
-    assert (await http.get("/datasets/mnist")).json() == known | {"here": False}
+    assert (await http.get("/datasets/mnist")).json() == known | {"available": False}
     (make_folder(settings, "mnist") / "train-images-idx3-ubyte.gz").write_bytes(b"")
-    assert (await http.get("/datasets/mnist")).json() == known | {"here": True}
+    assert (await http.get("/datasets/mnist")).json() == known | {"available": True}
     assert [entry for entry in (await http.get("/datasets")).json()["data"] if entry["name"] == "mnist"] == [
-        known | {"here": True}
+        known | {"available": True}
     ]
     assert (await http.delete("/datasets/mnist")).status_code == 404
 
@@ -296,7 +296,7 @@ async def test_of_a_folder_that_somebody_put_there_it_is_told_that_it_is_here(
 ) -> None:
     make_folder(settings, "pets/cat")
     told = (await http.get("/datasets/pets")).json()
-    assert (told["kind"], told["here"], told["classes"]) == ("folder", True, None)
+    assert (told["kind"], told["available"], told["classes"]) == ("folder", True, None)
 
 
 @pytest.mark.parametrize("name", ["mnist", "fashion_mnist", "usps"])

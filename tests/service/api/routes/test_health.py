@@ -118,7 +118,7 @@ async def test_a_model_that_answers_its_probes_otherwise_is_refused_and_the_reas
         answer = await http.get("/readyz")
         scraped = (await http.get("/metrics")).text
         image = {"images": [{"array": [[0, 9], [9, 0]]}]}
-        predicted = (await http.post("/predict?normalize=none", json=image)).json()
+        predicted = (await http.post("/predict?preprocess=none", json=image)).json()
     assert answer.json()["failing"] == ["target"]
     assert "differ by up to" in answer.json()["checks"]["target"]["detail"]
     assert predicted["model"]["id"] == old.id

@@ -198,7 +198,7 @@ async def test_the_likeliest_classes_come_first(http: httpx.AsyncClient, asked: 
     assert given < 10 or sum(chances) == pytest.approx(1, abs=1e-4)
 
 
-@pytest.mark.parametrize("query", ["top_k=0", "top_k=101", "top_k=x", "normalize=maybe"])
+@pytest.mark.parametrize("query", ["top_k=0", "top_k=101", "top_k=x", "preprocess=maybe"])
 async def test_an_option_that_means_nothing_is_refused(http: httpx.AsyncClient, query: str) -> None:
     answer = await http.post(f"/predict?{query}", files=parts(SEVEN))
     assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, "query/" + query.split("=")[0])
@@ -208,7 +208,7 @@ async def test_naming_what_is_meant_anyway_changes_nothing(http: httpx.AsyncClie
     answers = []
     cases: list[tuple[str, dict[str, str]]] = [
         ("", {}),
-        ("?top_k=3&normalize=auto", {}),
+        ("?top_k=3&preprocess=auto", {}),
         ("", {"X-Timeout-Ms": "60000"}),
     ]
     for query, headers in cases:
@@ -219,24 +219,28 @@ async def test_naming_what_is_meant_anyway_changes_nothing(http: httpx.AsyncClie
     assert answers[0] == answers[1] == answers[2]
 
 
-async def test_without_normalizing_the_image_is_only_resized(http: httpx.AsyncClient) -> None:
+async def test_without_preprocessing_the_image_is_only_resized(http: httpx.AsyncClient) -> None:
     with Image.open(DIGIT_FILES[7]) as image:
         size = list(image.size)
     (found,) = (await http.post("/predict", files=parts(SEVEN))).json()["predictions"]
-    (resized,) = (await http.post("/predict?normalize=none", files=parts(SEVEN))).json()["predictions"]
-    assert found["normalized"]["centred"]
-    assert resized["normalized"] == {"resized_from": size}
+    (resized,) = (await http.post("/predict?preprocess=none", files=parts(SEVEN))).json()["predictions"]
+    assert found["preprocessing"]["centred"]
+    assert resized["preprocessing"] == {"resized_from": size}
 
 
 async def test_who_asks_to_be_shown_gets_the_image_that_the_network_saw(http: httpx.AsyncClient) -> None:
     blank = png(Image.new("L", (90, 90), 255))
-    answer = await http.post("/predict?show=true", files=parts(SEVEN, BAD, blank))
+    answer = await http.post("/predict?include_input=true", files=parts(SEVEN, BAD, blank))
     seven, bad, nothing = answer.json()["predictions"]
-    assert "image" not in bad
-    assert np.max(pixels(base64.b64decode(nothing["image"]))) == 0
-    again = await http.post("/predict?show=true", json={"images": [{"b64": seven["image"]}]})
+    assert "model_input" not in bad
+    assert np.max(pixels(base64.b64decode(nothing["model_input"]))) == 0
+    again = await http.post("/predict?include_input=true", json={"images": [{"b64": seven["model_input"]}]})
     (same,) = again.json()["predictions"]
-    assert (same["label"], same["image"], same["normalized"]) == ("7", seven["image"], {"unchanged": True})
+    assert (same["label"], same["model_input"], same["preprocessing"]) == (
+        "7",
+        seven["model_input"],
+        {"unchanged": True},
+    )
 
 
 async def test_who_does_not_ask_gets_no_image(http: httpx.AsyncClient) -> None:
@@ -244,11 +248,11 @@ async def test_who_does_not_ask_gets_no_image(http: httpx.AsyncClient) -> None:
     assert "image" not in seven
 
 
-@pytest.mark.parametrize("normalize", ["auto", "center", "invert"])
-async def test_a_dark_digit_is_turned_light_in_each_way_to_normalize(http: httpx.AsyncClient, normalize: str) -> None:
-    answer = await http.post(f"/predict?normalize={normalize}", files=parts(SEVEN))
+@pytest.mark.parametrize("preprocess", ["auto", "center", "invert"])
+async def test_a_dark_digit_is_turned_light_in_each_way_to_preprocess(http: httpx.AsyncClient, preprocess: str) -> None:
+    answer = await http.post(f"/predict?preprocess={preprocess}", files=parts(SEVEN))
     assert labels(answer) == ["7"]
-    assert answer.json()["predictions"][0]["normalized"]["inverted"]
+    assert answer.json()["predictions"][0]["preprocessing"]["inverted"]
 
 
 async def test_a_blank_image_is_no_digit(http: httpx.AsyncClient) -> None:

@@ -9,7 +9,7 @@ import pytest
 import torchvision
 
 from core.errors import DatasetInvalid, DatasetUnavailable
-from core.imaging.preparation import normalize_digit
+from core.imaging.preparation import preprocess_digit
 from core.settings import Settings
 from tests.support.datafiles import idx, md5, zipped
 from tests.support.webfolder import NOBODY, served
@@ -65,7 +65,7 @@ def test_they_have_the_form_that_a_drawing_is_given(settings: Settings, number: 
     lay_out(settings.resolved_datasets_dir / "emnist_letters", GZIPPED)
     image = np.asarray(load("emnist_letters", settings).train_images)[number, ..., 0]
     on_paper = 255 - np.pad(UPRIGHT[number].repeat(3, 0).repeat(3, 1), ((50, 10), (5, 70)))
-    drawing = normalize_digit(on_paper).pixels[..., 0].astype(int)
+    drawing = preprocess_digit(on_paper).pixels[..., 0].astype(int)
     assert np.abs(drawing - image).mean() < 8 < np.abs(drawing - UPRIGHT[number]).mean()  # grey levels
     assert np.ptp(np.flatnonzero(image.any(1))) == 19
 
