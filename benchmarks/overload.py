@@ -7,8 +7,8 @@ from pathlib import Path
 import httpx
 import numpy as np
 
-from benchmarks.load import Server, load, script
-from benchmarks.ours import resident_mib, service
+from benchmarks.servers.load import Server, load, script
+from benchmarks.servers.ours import resident_mib, service
 
 TIMES, CONNECTIONS, QUEUE = 10, 200, 32
 SAMPLE_S = 0.02  # between the requests whose refusals are timed: wrk tells no statuses apart

@@ -2,7 +2,7 @@
 
 Needs wrk (Debian's package), a data directory of ours with a served model (--data-dir), a digit as a PNG, and a Python
 with litserve, bentoml, onnxruntime and pillow for those two rivals (--rivals-python). They are given the very graph
-that we serve. Prints rows for benchmarks/README.md: medians over the rounds, and the ratios of the runs of each round;
+that we serve. Prints rows for docs/benchmarks.md: medians over the rounds, and the ratios of the runs of each round;
 to the raw engine too, which is measured beside each round. With --overload, what becomes of ten times the load that can
 be answered; with --training, of predictions while a ResNet-50 is trained on the same machine.
 
@@ -20,9 +20,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.engine import engine_rates
-from benchmarks.load import Load, Server, leave_on_sigterm, load, script
-from benchmarks.ours import copied, newest_model, service
 from benchmarks.overload import overload
+from benchmarks.servers.load import Load, Server, leave_on_sigterm, load, script
+from benchmarks.servers.ours import copied, newest_model, service
 from benchmarks.training import beside_training
 
 RIVALS = Path(__file__).parent / "rivals"

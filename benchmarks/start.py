@@ -11,7 +11,7 @@ from pathlib import Path
 
 import httpx
 
-from benchmarks.ours import resident_mib, service
+from benchmarks.servers.ours import resident_mib, service
 
 REQUESTS = 100
 LONGEST_S = 120

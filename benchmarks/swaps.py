@@ -14,8 +14,8 @@ from pathlib import Path
 
 import httpx
 
-from benchmarks.load import Server
-from benchmarks.ours import copied, service
+from benchmarks.servers.load import Server
+from benchmarks.servers.ours import copied, service
 from core.db.database import Database
 from core.repositories import models
 from core.repositories.models import SERVING

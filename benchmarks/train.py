@@ -1,7 +1,7 @@
 """``python -m benchmarks.train``: how fast training is, beside the same work done plainly, in turn on one machine; and
 what is learnt how soon.
 
-Prints rows for benchmarks/README.md. Ratios are medians over pairs of runs; the spread is their minimum and maximum.
+Prints rows for docs/benchmarks.md. Ratios are medians over pairs of runs; the spread is their minimum and maximum.
 Rows about what is learnt need data: name them with --only, and its place with --datasets-dir. Pre-trained weights are
 looked for as the worker does it: TUNESERVE_WEIGHTS_FILE, TUNESERVE_WEIGHTS_DIR.
 """

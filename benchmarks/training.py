@@ -9,7 +9,7 @@ from pathlib import Path
 
 import httpx
 
-from benchmarks.load import Server, load, script
+from benchmarks.servers.load import Server, load, script
 
 ON_CPU = {"dataset": "digits", "network": "resnet50", "weights": "random", "epochs": 500}
 ON_GPU = ON_CPU | {"dataset": "mnist", "image_size": 64}  # digits are seen too soon; TUNESERVE_DATASETS_DIR has them

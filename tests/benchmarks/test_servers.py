@@ -1,4 +1,4 @@
-"""benchmarks.load: what it starts ends with it."""
+"""benchmarks.servers.load: what it starts ends with it."""
 
 import os
 import signal
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from benchmarks.load import Server, leave_on_sigterm
+from benchmarks.servers.load import Server, leave_on_sigterm
 
 
 @pytest.fixture(autouse=True)

@@ -1,7 +1,7 @@
 """Convolutions over tiny maps as the matrix products that they are.
 
 Deep in a network a small picture is a few pixels of a thousand channels. On a CPU oneDNN's convolutions take several
-times as long there as its matrix products, above all for the gradient of the weights (benchmarks/README.md).
+times as long there as its matrix products, above all for the gradient of the weights (docs/benchmarks.md).
 """
 
 from collections.abc import Callable, Sequence

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from benchmarks.load import Server
+from benchmarks.servers.load import Server
 
 
 def service(data_dir: Path, **settings: str | int) -> Server:
