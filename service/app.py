@@ -146,7 +146,7 @@ def create_app(settings: Settings) -> FastAPI:
         BodyLimit,
         max_bytes=settings.max_body_bytes,
         elsewhere={
-            "/predictions": settings.max_batch_bytes,
+            "/batches": settings.max_batch_bytes,
             "/datasets": settings.max_dataset_bytes,
             "/uploads": settings.max_dataset_bytes,
         },

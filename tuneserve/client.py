@@ -104,16 +104,16 @@ class Client:
         kind = "application/x-ndjson" if file.suffix in (".ndjson", ".jsonl") else "application/zip"
         with file.open("rb") as content:
             options = {"params": {"top_k": top_k}, "headers": {"Content-Type": kind}}
-            return self._call(Batch, "POST", "/predictions", content=content, **options)
+            return self._call(Batch, "POST", "/batches", content=content, **options)
 
     def follow_batch(self, batch_id: str) -> Iterator[Batch]:
         """As ``follow``."""
-        return self._follow(lambda: self._call(Batch, "GET", f"/predictions/{batch_id}"))
+        return self._follow(lambda: self._call(Batch, "GET", f"/batches/{batch_id}"))
 
     def results(self, batch_id: str) -> Iterator[bytes]:
         """The answers so far, in pieces."""
         try:
-            with self._http.stream("GET", f"/predictions/{batch_id}/results") as answer:
+            with self._http.stream("GET", f"/batches/{batch_id}/results") as answer:
                 if answer.is_error:
                     answer.read()
                     raise ServiceError(_detail(answer))

@@ -91,7 +91,7 @@ def delete_files(session: Session, batch_id: str, now: float) -> Batch:
     """Record that a batch's files are gone; to be committed before they go. Conflict while it has not ended."""
     batch = get(session, batch_id)
     if batch.status not in ENDED:
-        raise Conflict(f"The batch is {batch.status}: POST /predictions/{batch_id}/cancel first.")
+        raise Conflict(f"The batch is {batch.status}: POST /batches/{batch_id}/cancel first.")
     batch.files_deleted_at = batch.files_deleted_at or now
     return batch
 

@@ -8,7 +8,7 @@ TEXT = r"^[^\x00]*$"  # service.security.authentication refuses NUL, wherever it
 
 JobId = Annotated[str, Path(description="As POST /jobs answered: `job_...`")]
 CheckpointId = Annotated[str, Path(description="As the job's checkpoints are listed: `ckpt_...`")]
-BatchId = Annotated[str, Path(description="As POST /predictions answered: `batch_...`")]
+BatchId = Annotated[str, Path(description="As POST /batches answered: `batch_...`")]
 UploadId = Annotated[str, Path(description="The end of the `Location` that POST /uploads answered")]
 ModelName = Annotated[str, Path(description="A model's id, `model_...`, or an alias of it, like `latest`")]
 

@@ -281,7 +281,7 @@ def _without_secret(recipe: dict[str, Any]) -> dict[str, Any]:
 
 
 def batch_view(batch: Batch) -> BatchView:
-    path = f"/predictions/{batch.id}"
+    path = f"/batches/{batch.id}"
     return BatchView(
         id=batch.id,
         status=batch.status,

@@ -1,4 +1,4 @@
-"""The bodies of POST /predictions: brought into the store piece by piece, and counted there. None is held in memory."""
+"""The bodies of POST /batches: brought into the store piece by piece, and counted there. None is held in memory."""
 
 import hashlib
 import shutil

@@ -12,13 +12,13 @@ COUNT = 320  # five chunks, of photos of digits that take a while to read
 
 def send(programs: Programs) -> str:
     files = {f"{number:03d}.png": DIGITS[f"{number % 10}.png"] for number in range(COUNT - 1)} | {"no.png": b"none"}
-    answer = programs.http.post("/predictions", content=zip_of(files), headers={"Content-Type": "application/zip"})
+    answer = programs.http.post("/batches", content=zip_of(files), headers={"Content-Type": "application/zip"})
     assert answer.status_code == 202, answer.text
     return str(answer.json()["id"])
 
 
 def look(programs: Programs, batch_id: str) -> dict[str, Any]:
-    batch: dict[str, Any] = programs.http.get(f"/predictions/{batch_id}").json()
+    batch: dict[str, Any] = programs.http.get(f"/batches/{batch_id}").json()
     return batch
 
 
@@ -28,7 +28,7 @@ def answered(programs: Programs, batch_id: str, least: int) -> dict[str, Any]:
 
 
 def lines(programs: Programs, batch_id: str) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in programs.http.get(f"/predictions/{batch_id}/results").text.splitlines()]
+    return [json.loads(line) for line in programs.http.get(f"/batches/{batch_id}/results").text.splitlines()]
 
 
 def test_a_batch_outlives_its_process_and_its_worker(programs: Programs) -> None:

@@ -29,7 +29,7 @@ HEADERS = (
     *("idempotency-key", "if-modified-since", "if-none-match", "if-range", "inference-header-content-length"),
     *("last-event-id", "origin", "range", "transfer-encoding", "x-forwarded-for", "x-request-id", "x-request-timeout"),
 )
-READ = ("/jobs", "/models", "/models/serving", "/models/serving/content", "/predictions", "/datasets", "/datasets/pets")
+READ = ("/jobs", "/models", "/models/serving", "/models/serving/content", "/batches", "/datasets", "/datasets/pets")
 MORE = ("/", "/metrics", "/openapi.json", "/page/main.js", "/readyz", "/v2", "/networks/resnet18", "/jobs/x/events")
 ODD_TAILS = ("", "", "/", "/%00", "/..%2f..%2fx", "/é", "//", "?after=%00")
 PARAMETERS = ("limit", "wait", "after", "status", "model")
@@ -74,7 +74,7 @@ def archive(chance: Random) -> Sent:
     data, kind = chance.choice(_ARCHIVES)
     if chance.random() < 0.2:
         kind = chance.choice(KINDS_OF_ARCHIVE)
-    path = chance.choice(("/predictions", "/datasets?name=pets&replace=true"))
+    path = chance.choice(("/batches", "/datasets?name=pets&replace=true"))
     return Sent("POST", path, spoilt(chance, data, 0.9), {b"content-type": kind.encode()})
 
 

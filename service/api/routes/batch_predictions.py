@@ -1,4 +1,4 @@
-"""Bulk predictions: POST many images, and a worker answers them."""
+"""Batch predictions: POST many images, and a worker answers them."""
 
 import time
 from contextlib import ExitStack
@@ -31,7 +31,7 @@ from service.uploads.batch_inputs import BODY, Received, digests, receive
 from service.web.problems import DESCRIBED
 
 router = APIRouter(
-    responses=DESCRIBED, prefix="/predictions", tags=["predict"], dependencies=[Depends(Needs(Scope.PREDICT))]
+    responses=DESCRIBED, prefix="/batches", tags=["predict"], dependencies=[Depends(Needs(Scope.PREDICT))]
 )
 NDJSON = "application/x-ndjson"
 
@@ -141,7 +141,7 @@ def _check(service: State, name: str | None) -> None:
 def _enqueue(session: Session, service: State, batch_id: str, options: dict[str, Any], received: Received) -> Made:
     limit = service.settings.max_queued_batches
     batch = batch_predictions.enqueue(session, batch_id, options, received.total, time.time(), limit)
-    headers = {"Location": f"/predictions/{batch_id}", "Retry-After": "2"}
+    headers = {"Location": f"/batches/{batch_id}", "Retry-After": "2"}
     return Made(202, headers, batch_view(batch).model_dump(mode="json"))
 
 

@@ -1,4 +1,4 @@
-"""POST /predictions and what follows, through the whole service; the worker's part is done in the test."""
+"""POST /batches and what follows, through the whole service; the worker's part is done in the test."""
 
 import hashlib
 import json
@@ -53,7 +53,7 @@ async def post(
     http: httpx.AsyncClient, data: bytes | AsyncIterator[bytes], content_type: str | None = ZIP, **options: Any
 ) -> httpx.Response:
     headers = {} if content_type is None else {"Content-Type": content_type}
-    return await http.post("/predictions", content=data, headers=headers | options.pop("headers", {}), **options)
+    return await http.post("/batches", content=data, headers=headers | options.pop("headers", {}), **options)
 
 
 async def sent(http: httpx.AsyncClient, data: bytes, content_type: str = ZIP, **options: Any) -> dict[str, Any]:
@@ -64,7 +64,7 @@ async def sent(http: httpx.AsyncClient, data: bytes, content_type: str = ZIP, **
 
 
 async def results(http: httpx.AsyncClient, batch_id: str) -> list[dict[str, Any]]:
-    answer = await http.get(f"/predictions/{batch_id}/results")
+    answer = await http.get(f"/batches/{batch_id}/results")
     assert (answer.status_code, answer.headers["content-type"]) == (200, LINES)
     return [json.loads(found) for found in answer.text.splitlines()]
 
@@ -80,7 +80,7 @@ def stored(settings: Settings) -> list[Path]:
 async def test_a_zip_is_accepted_and_waits(http: httpx.AsyncClient) -> None:
     answer = await post(http, zip_of(digits(12)), params={"top_k": 2})
     batch = answer.json()
-    assert (answer.status_code, answer.headers["location"]) == (202, f"/predictions/{batch['id']}")
+    assert (answer.status_code, answer.headers["location"]) == (202, f"/batches/{batch['id']}")
     assert answer.headers["retry-after"]
     assert (batch["status"], batch["total"], batch["done"], batch["top_k"]) == ("queued", 12, 0, 2)
     assert (await http.get(answer.headers["location"])).json() == batch
@@ -91,7 +91,7 @@ async def test_the_answers_come_in_the_images_order(http: httpx.AsyncClient, wor
     work()
     lines = await results(http, batch["id"])
     assert [found["label"] for found in lines] == [str(number % 10) for number in range(70)]
-    ended = (await http.get(f"/predictions/{batch['id']}", params={"wait": 60})).json()
+    ended = (await http.get(f"/batches/{batch['id']}", params={"wait": 60})).json()
     assert (ended["status"], ended["done"], ended["errors"]) == ("succeeded", 70, 0)
     assert ended["model_id"] == "model_1"
 
@@ -105,7 +105,7 @@ async def test_an_answer_is_the_one_that_predict_gives(http: httpx.AsyncClient, 
 
 async def test_a_form_takes_zips_single_images_and_manifests(http: httpx.AsyncClient, work: Callable[[], None]) -> None:
     files = {"a.zip": zip_of({"z.png": small(3)}), "7.png": small(7), "m.jsonl": MANIFEST}
-    answer = await http.post("/predictions", files=[("file", (name, data)) for name, data in files.items()])
+    answer = await http.post("/batches", files=[("file", (name, data)) for name, data in files.items()])
     assert answer.json()["total"] == 4
     work()
     lines = await results(http, answer.json()["id"])
@@ -165,7 +165,7 @@ async def test_a_body_that_cannot_be_a_batch_is_refused_and_leaves_nothing(
     async with running(small_ones) as http:
         answer = await post(http, data, content_type)
         assert (answer.status_code, words in answer.json()["detail"]) == (status, True), answer.text
-        assert (await http.get("/predictions")).json()["data"] == []
+        assert (await http.get("/batches")).json()["data"] == []
     assert stored(settings) == []
 
 
@@ -188,7 +188,7 @@ async def test_a_body_of_unknown_length_is_cut_off_at_the_limit(settings: Settin
 async def test_a_form_without_files_or_with_too_many_is_refused(
     http: httpx.AsyncClient, settings: Settings, files: Any
 ) -> None:
-    assert (await http.post("/predictions", files=files)).status_code == 422
+    assert (await http.post("/batches", files=files)).status_code == 422
     assert stored(settings) == []
 
 
@@ -256,7 +256,7 @@ async def test_while_it_runs_the_answers_so_far_can_be_read(
 async def test_a_cancelled_batch_stays_as_it_is_until_it_is_deleted(
     http: httpx.AsyncClient, settings: Settings
 ) -> None:
-    path = f"/predictions/{(await sent(http, zip_of(digits(2))))['id']}"
+    path = f"/batches/{(await sent(http, zip_of(digits(2))))['id']}"
     assert (await http.delete(path)).status_code == 409
     cancelled = await http.post(f"{path}/cancel")
     assert (cancelled.status_code, cancelled.json()["status"]) == (202, "cancelled")
@@ -269,25 +269,25 @@ async def test_a_cancelled_batch_stays_as_it_is_until_it_is_deleted(
 
 async def test_a_deletion_that_was_cut_off_can_be_repeated(http: httpx.AsyncClient, db: Database) -> None:
     batch_id = (await sent(http, zip_of(digits(2))))["id"]
-    await http.post(f"/predictions/{batch_id}/cancel")
+    await http.post(f"/batches/{batch_id}/cancel")
     with db.write() as session:
         batch_predictions.delete_files(session, batch_id, NOW)
-    assert (await http.get(f"/predictions/{batch_id}/results")).status_code == 409
-    assert (await http.delete(f"/predictions/{batch_id}")).status_code == 204
+    assert (await http.get(f"/batches/{batch_id}/results")).status_code == 409
+    assert (await http.delete(f"/batches/{batch_id}")).status_code == 204
 
 
 async def test_pages_are_newest_first_and_filtered(http: httpx.AsyncClient) -> None:
     made = [(await sent(http, zip_of(digits(1))))["id"] for _ in range(3)]
-    first = (await http.get("/predictions", params={"limit": 2})).json()
-    rest = (await http.get("/predictions", params={"limit": 2, "after": first["next"]})).json()
+    first = (await http.get("/batches", params={"limit": 2})).json()
+    rest = (await http.get("/batches", params={"limit": 2, "after": first["next"]})).json()
     assert [batch["id"] for batch in first["data"] + rest["data"]] == sorted(made, reverse=True)
     assert (first["has_more"], rest["has_more"], rest["next"]) == (True, False, None)
-    assert (await http.get("/predictions", params={"status": "failed"})).json()["data"] == []
+    assert (await http.get("/batches", params={"status": "failed"})).json()["data"] == []
 
 
 @pytest.mark.parametrize(("method", "path"), [("GET", ""), ("GET", "/results"), ("POST", "/cancel"), ("DELETE", "")])
 async def test_what_is_not_there_is_not_found(http: httpx.AsyncClient, method: str, path: str) -> None:
-    answer = await http.request(method, f"/predictions/batch_x{path}")
+    answer = await http.request(method, f"/batches/batch_x{path}")
     assert (answer.status_code, "batch_x" in answer.json()["detail"]) == (404, True)
 
 
@@ -307,7 +307,7 @@ async def _queued_again(http: httpx.AsyncClient, batch_id: str) -> dict[str, Any
     found: dict[str, Any] = {}
 
     async def waits() -> bool:
-        found.update((await http.get(f"/predictions/{batch_id}")).json())
+        found.update((await http.get(f"/batches/{batch_id}")).json())
         return bool(found["status"] == "queued" and found["error"])
 
     await answered(waits)
