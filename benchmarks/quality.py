@@ -153,7 +153,7 @@ def prepared(bench: Bench, **recipe: Any) -> Iterator[tuple[TrainingContext, Tra
         with db.write() as session:
             claim = jobs.claim(session, "worker_here", time.time())
         assert claim is not None
-        yield set_up(settings, db, LocalStore(settings.data_dir), Reporter(db, claim, settings.beat_s))
+        yield set_up(settings, db, LocalStore(settings.data_dir), Reporter(db, claim, settings.heartbeat_interval_s))
         db.close()
 
 

@@ -14,7 +14,7 @@ from core.scopes import GivenKey, parse_keys
 
 ORIGIN = r"https?://[^/\s]+|\*"
 PREFIX = "TUNESERVE_"
-MOST_LOST_S = 15.0  # from the death of a worker until its job waits for another
+MAX_REQUEUE_S = 15.0  # from the death of a worker until its job waits for another
 HOST = r"[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\]"
 
 
@@ -83,13 +83,13 @@ class Settings(BaseSettings):
     reload_poll_s: float = Field(0.5, gt=0)  # how often the service looks for a new model
 
     # the worker
-    beat_s: float = Field(2.0, gt=0)  # how often worker and trainer say that they live
+    heartbeat_interval_s: float = Field(2.0, gt=0)  # between two heartbeats of a worker, and of a trainer
     lease_s: float = Field(10.0, gt=0)  # a worker silent for so long is lost, and its job goes to another
     poll_s: float = Field(0.5, gt=0)  # how often an idle worker looks for a job
     cancel_grace_s: float = Field(10.0, ge=0)  # what a trainer may take to stop by itself
     stop_grace_s: float = Field(20.0, ge=0)  # the same when the worker itself was told to stop
     checkpoint_s: float = Field(300.0, gt=0)  # an epoch that takes longer has checkpoints within it
-    stall_s: float = Field(120.0, gt=0)  # a trainer that has not beaten for so long is killed and tried again
+    stall_timeout_s: float = Field(120.0, gt=0)  # a trainer without a heartbeat for so long is killed, its job retried
     dataset_bytes: int = Field(8 * 2**30, gt=0)  # a folder whose images take more is decoded anew for every epoch
     decode_processes: int = Field(default_factory=lambda: max(1, cpus() - 1), gt=0)  # which do that
     feature_cache_bytes: int = Field(4 * 2**30, ge=0)  # for activations of a frozen part, on the device
@@ -97,7 +97,7 @@ class Settings(BaseSettings):
     keep_checkpoints: int = Field(2, ge=1)  # the newest ones; the best one is kept besides
     train_threads: int | None = Field(None, gt=0)  # default: every core
     train_niceness: int = Field(5, ge=0, le=19)  # predictions come first where both share a CPU
-    warm_trainer: bool = True  # an idle worker keeps a trainer ready, in 0.45 GB that the next job would need anyway
+    prewarm_trainer: bool = True  # an idle worker keeps a trainer ready, in 0.45 GB that the next job would need anyway
 
     @model_validator(mode="after")
     def _one_request_fits_the_queue(self) -> Self:
@@ -108,14 +108,16 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
-    def _a_lease_outlasts_beats_and_not_patience(self) -> Self:
-        if self.lease_s < 3 * self.beat_s:
+    def _the_lease_fits_the_heartbeat_interval(self) -> Self:
+        if self.lease_s < 3 * self.heartbeat_interval_s:
             raise ValueError(
-                "TUNESERVE_LEASE_S is less than 3 * TUNESERVE_BEAT_S: a worker that beats late once would be lost"
+                "TUNESERVE_LEASE_S must be at least three times TUNESERVE_HEARTBEAT_INTERVAL_S: "
+                "one late heartbeat does not make a worker count as lost."
             )
-        if self.lease_s + self.beat_s >= MOST_LOST_S:
+        if self.lease_s + self.heartbeat_interval_s >= MAX_REQUEUE_S:
             raise ValueError(
-                f"TUNESERVE_LEASE_S + TUNESERVE_BEAT_S is not less than {MOST_LOST_S:g}: so soon a lost job goes on"
+                f"The sum of TUNESERVE_LEASE_S and TUNESERVE_HEARTBEAT_INTERVAL_S must be below {MAX_REQUEUE_S:g} s: "
+                "a lost job is requeued within that time."
             )
         return self
 

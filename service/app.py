@@ -203,7 +203,7 @@ async def _look_after_jobs(db: Database, settings: Settings) -> None:
     """Without this, the job of the last worker that dies would stay "running" until another one starts."""
     forget_at, steadiness = 0.0, Steadiness(settings.lease_s)
     while True:
-        await asyncio.sleep(settings.beat_s)
+        await asyncio.sleep(settings.heartbeat_interval_s)
         if steadiness.holds():
             await run_in_threadpool(_requeue_lost, db, settings.lease_s)
         if time.monotonic() >= forget_at:

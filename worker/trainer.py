@@ -53,7 +53,7 @@ def main() -> int:
     if claim is None:
         return 0
     db = Database(settings.resolved_database_url)
-    report = Reporter(db, claim, settings.beat_s)
+    report = Reporter(db, claim, settings.heartbeat_interval_s)
     report.listeners.extend(listeners(settings, claim))
     signal.signal(signal.SIGTERM, lambda *_: report.stop.set())
     report.start_heartbeat()

@@ -82,7 +82,9 @@ def test_the_database_is_the_same_one_from_any_working_directory(
 
 
 def test_a_child_process_sees_exactly_these_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    ours = Settings(data_dir=tmp_path, predict_threads=3, beat_s=0.25, train_threads=5, weights_mirror="http://m/w")
+    ours = Settings(
+        data_dir=tmp_path, predict_threads=3, heartbeat_interval_s=0.25, train_threads=5, weights_mirror="http://m/w"
+    )
     for name, value in ours.environment().items():
         monkeypatch.setenv(name, value)
     assert Settings() == ours
@@ -126,11 +128,13 @@ def test_a_program_ends_with_the_reasons(monkeypatch: pytest.MonkeyPatch) -> Non
         read_or_exit()
 
 
-@pytest.mark.parametrize(("beat_s", "lease_s"), [(2.0, 5.9), (4.0, 11.0), (1.0, 14.0), (3600.0, 10.0)])
-def test_a_lease_that_makes_the_living_lost_or_the_dead_alive_is_refused(beat_s: float, lease_s: float) -> None:
+@pytest.mark.parametrize(("heartbeat_interval_s", "lease_s"), [(2.0, 5.9), (4.0, 11.0), (1.0, 14.0), (3600.0, 10.0)])
+def test_a_lease_that_makes_the_living_lost_or_the_dead_alive_is_refused(
+    heartbeat_interval_s: float, lease_s: float
+) -> None:
     with pytest.raises(ValidationError, match="TUNESERVE_LEASE_S"):
-        Settings(beat_s=beat_s, lease_s=lease_s)
+        Settings(heartbeat_interval_s=heartbeat_interval_s, lease_s=lease_s)
 
 
-def test_a_lease_of_three_beats_is_enough() -> None:
-    assert Settings(beat_s=1.0, lease_s=3.0).lease_s == 3.0
+def test_a_lease_of_three_heartbeats_is_enough() -> None:
+    assert Settings(heartbeat_interval_s=1.0, lease_s=3.0).lease_s == 3.0

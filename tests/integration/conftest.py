@@ -56,12 +56,12 @@ class Programs:
         self.environment = os.environ | {
             "TUNESERVE_DATA_DIR": str(data_dir),
             "TUNESERVE_PORT": str(self.port),
-            "TUNESERVE_BEAT_S": "0.3",
+            "TUNESERVE_HEARTBEAT_INTERVAL_S": "0.3",
             "TUNESERVE_LEASE_S": "3",
             "TUNESERVE_TRAIN_THREADS": "1",
             "TUNESERVE_TRAIN_NICENESS": "0",
             "TUNESERVE_PREDICT_THREADS": "1",
-            "TUNESERVE_WARM_TRAINER": "false",  # most tests have one job: a second import of torch for nothing
+            "TUNESERVE_PREWARM_TRAINER": "false",  # most tests have one job: a second import of torch for nothing
         }
         self.children: list[subprocess.Popen[bytes]] = []
 

@@ -44,7 +44,7 @@ def paste(block: str, programs: Programs) -> str:
 @pytest.mark.timeout(900)  # four small trainings
 def test_every_line_of_the_readme_works_when_pasted(programs: Programs) -> None:
     programs.start("service")
-    programs.start("worker", TUNESERVE_WARM_TRAINER="true")
+    programs.start("worker", TUNESERVE_PREWARM_TRAINER="true")
     post, first_question, watch, ask, command_line = blocks()
     assert json.loads(paste(post, programs))["status"] == "queued"
     watched = paste(watch, programs)

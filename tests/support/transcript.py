@@ -72,7 +72,8 @@ def main() -> None:
     HOME.mkdir()
     programs = Programs(HOME / "tuneserve-data")
     programs.data_dir.mkdir()
-    for name in ("TUNESERVE_WARM_TRAINER", "TUNESERVE_BEAT_S", "TUNESERVE_LEASE_S"):  # for tests that kill
+    # for tests that kill
+    for name in ("TUNESERVE_PREWARM_TRAINER", "TUNESERVE_HEARTBEAT_INTERVAL_S", "TUNESERVE_LEASE_S"):
         del programs.environment[name]
     try:
         programs.start("service")

@@ -24,7 +24,7 @@ Published = Callable[..., Model]
 
 @pytest.fixture
 def settings(settings: Settings) -> Settings:
-    return settings.model_copy(update={"beat_s": 3600.0})
+    return settings.model_copy(update={"heartbeat_interval_s": 3600.0})
 
 
 @pytest.fixture

@@ -356,7 +356,7 @@ def test_where_a_detector_can_be_taught_it_is_told_served_and_kept(
 
 
 def attempt(db: Database, settings: Settings, claim: Claim) -> Reporter:
-    return Reporter(db, claim, settings.beat_s)
+    return Reporter(db, claim, settings.heartbeat_interval_s)
 
 
 def test_a_job_that_was_interrupted_goes_on_from_its_checkpoint(

@@ -76,7 +76,7 @@ def run(
     """From the last stored answer to the end of the batch."""
     batch, model = _choose_model(db, claim, clock())
     predictor = OnnxPredictor(model, store, settings.resolved_predict_threads)
-    heartbeat = _Heartbeat(db, claim, settings.beat_s, clock)
+    heartbeat = _Heartbeat(db, claim, settings.heartbeat_interval_s, clock)
     sent = sent_images(store, batch.key, settings, batch.done)
     done, errors = batch.done, batch.errors
     while lines := answer_all(predictor, batch.options, islice(sent, CHUNK), heartbeat):

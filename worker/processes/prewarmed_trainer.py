@@ -26,7 +26,7 @@ class Spare:
 
     def warm_up(self) -> None:
         """One that has died is not started again before the next job: it might die again and again."""
-        if self._settings.warm_trainer and self._process is None:
+        if self._settings.prewarm_trainer and self._process is None:
             self._process = _start(self._settings)
 
     def launch(self, claim: Claim, settings: Settings) -> Process:

@@ -114,7 +114,7 @@ class WorkerLoop:
         """Say that this worker lives, and take care of those that no longer do."""
         if self._monotonic() < self._heartbeat_due:
             return
-        self._heartbeat_due = self._monotonic() + self._settings.beat_s
+        self._heartbeat_due = self._monotonic() + self._settings.heartbeat_interval_s
         may_judge = self._steadiness.holds()
         with self._db.write() as session:
             now = shared_now(session, self._clock())
@@ -193,7 +193,7 @@ class WorkerLoop:
         if job.status is JobStatus.RUNNING and jobs.is_over_time(job, now):
             process.terminate()
             return now + self._settings.cancel_grace_s
-        if self._steadiness.holds() and now - (job.heartbeat_at or now) > self._settings.stall_s:
+        if self._steadiness.holds() and now - (job.heartbeat_at or now) > self._settings.stall_timeout_s:
             log.warning(
                 "%s: no heartbeat for %.0f s", claim.job_id, now - (job.heartbeat_at or now), extra=_about(claim)
             )
@@ -219,7 +219,7 @@ class WorkerLoop:
                     cause = _cause(code)
                     if starved:  # the next attempt asks jobs.count_out_of_memory
                         cause = OutOfMemory("The kernel killed the training process: no memory was left.")
-                    elif code < 0 and silent_s > self._settings.stall_s:
+                    elif code < 0 and silent_s > self._settings.stall_timeout_s:
                         cause = Killed(f"No sign of life for {silent_s:.0f} s: killed.", STALLED)
                     jobs.retry_or_fail(session, claim, cause, now)
         except ClaimLost:

@@ -132,7 +132,7 @@ class BatchWork:
             except NotFound:
                 return True
         ours = batch.status is BatchStatus.RUNNING and batch.attempt == claim.attempt
-        return not ours or self._clock() - (batch.heartbeat_at or 0.0) > self._settings.stall_s
+        return not ours or self._clock() - (batch.heartbeat_at or 0.0) > self._settings.stall_timeout_s
 
     def record_end(self, claim: batch_predictions.Claim, code: int) -> None:
         """A process that succeeded has ended its claim itself; any other counts as a death, whatever its exit code."""

@@ -37,7 +37,7 @@ async def http(
 ) -> AsyncIterator[httpx.AsyncClient]:
     """Nothing in the background asks the database: psycopg warns of what is in use when the service ends."""
     monkeypatch.setattr("service.security.api_keys.REFRESH_S", 3600.0)
-    still = {"database_url": database_url, "beat_s": 3600.0, "reload_poll_s": 3600.0}
+    still = {"database_url": database_url, "heartbeat_interval_s": 3600.0, "reload_poll_s": 3600.0}
     async with running(settings.model_copy(update=still)) as client:
         yield client
 
@@ -232,7 +232,7 @@ async def test_the_service_forgets_old_answers_by_itself(settings: Settings, db:
         with db.read() as session:
             return session.query(Creation).count() == 0
 
-    async with running(settings.model_copy(update={"database_url": database_url, "beat_s": 0.01})):
+    async with running(settings.model_copy(update={"database_url": database_url, "heartbeat_interval_s": 0.01})):
         await answered(forgotten)
 
 

@@ -33,7 +33,7 @@ Serve = Callable[[], str]
 
 @pytest.fixture
 def settings(settings: Settings) -> Settings:
-    return settings.model_copy(update={"beat_s": 3600.0})
+    return settings.model_copy(update={"heartbeat_interval_s": 3600.0})
 
 
 @pytest.fixture

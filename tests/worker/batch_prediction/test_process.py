@@ -310,7 +310,7 @@ def test_a_long_chunk_sends_heartbeats_when_they_are_due(
 
     of = started((ZIP, zip_of(digits(30))), total=30)
     monkeypatch.setattr(batch_predictions, "record", watched)
-    run(settings.model_copy(update={"beat_s": 10.0}), db, store, of, clock=lambda: float(next(times)))
+    run(settings.model_copy(update={"heartbeat_interval_s": 10.0}), db, store, of, clock=lambda: float(next(times)))
     assert [now // 10 for now in heartbeats] == [1, 2, 3]  # each look at the clock takes a second
 
 

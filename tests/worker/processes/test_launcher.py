@@ -66,7 +66,7 @@ def test_a_log_is_added_to_and_never_cut(settings: Settings) -> None:
 @pytest.mark.usefixtures("trainer")
 def test_it_sees_exactly_the_workers_settings(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HELLO", "there")
-    changed = settings.model_copy(update={"beat_s": 0.25, "datasets_mirror": "http://mirror/x"})
+    changed = settings.model_copy(update={"heartbeat_interval_s": 0.25, "datasets_mirror": "http://mirror/x"})
     start_trainer(CLAIM, changed).wait(30)
     environment = told(settings)["environment"]
     assert isinstance(environment, dict)

@@ -136,7 +136,7 @@ def test_a_worker_that_stops_takes_the_spare_along(spare: Spare) -> None:
 def test_who_does_not_want_one_gets_a_new_process_for_each_job(
     settings: Settings, born: Callable[[], list[str]]
 ) -> None:
-    cold = settings.model_copy(update={"warm_trainer": False})
+    cold = settings.model_copy(update={"prewarm_trainer": False})
     spare = Spare(cold)
     spare.warm_up()
     assert finished(spare.launch(CLAIM, cold), cold)[0] == 0

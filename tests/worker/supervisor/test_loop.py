@@ -160,7 +160,7 @@ def test_a_trainer_that_we_killed_is_not_taken_for_one_that_had_no_memory(
 ) -> None:
     job_id = enqueue(max_attempts=2).id
     counts = iter([0, 1])
-    process = FakeProcess(alive=1000, on_look=lambda: clock.move(settings.stall_s / 4))
+    process = FakeProcess(alive=1000, on_look=lambda: clock.move(settings.stall_timeout_s / 4))
     it = WorkerLoop(settings, db, FakeLauncher([process]), clock, monotonic=clock, memory_kills=lambda: next(counts, 1))
     with db.write() as session:
         jobs.register(session, Worker(id=it.id, host="here", pid=1, started_at=clock(), heartbeat_at=clock()))
@@ -233,7 +233,7 @@ def test_a_frozen_trainer_that_holds_the_database_is_killed_and_its_job_goes_on(
         def poll(self) -> int | None:
             if not self.signals and clock() == NOW:
                 held.enter_context(db.write()).execute(text("SELECT 1"))
-            clock.move(settings.stall_s / 4)
+            clock.move(settings.stall_timeout_s / 4)
             return super().poll()
 
         def kill(self) -> None:
@@ -317,7 +317,7 @@ def test_a_trainer_that_was_to_keep_what_it_has_is_killed_once_that_is_not_wante
     keeps = iter([True, True, False])
 
     def look() -> None:
-        clock.move(settings.beat_s)
+        clock.move(settings.heartbeat_interval_s)
         with db.write() as session:
             if jobs.get(session, job_id).status in OWNED:
                 job_control.cancel(session, job_id, clock(), next(keeps, False))
@@ -349,10 +349,10 @@ def test_a_trainer_without_heartbeats_is_killed_and_tried_again(
     loop: Callable[..., WorkerLoop], enqueue: Enqueue, job_of: JobOf, clock: Clock, settings: Settings, db: Database
 ) -> None:
     job_id = enqueue().id
-    process = FakeProcess(alive=1000, on_look=lambda: clock.move(settings.stall_s / 4))
+    process = FakeProcess(alive=1000, on_look=lambda: clock.move(settings.stall_timeout_s / 4))
     loop(process).step()
     assert process.signals == [signal.SIGKILL]
-    assert clock() > NOW + settings.stall_s
+    assert clock() > NOW + settings.stall_timeout_s
     assert (job_of(job_id).status, job_of(job_id).failures) == (JobStatus.QUEUED, 1)
     assert reasons(db, job_id)[-1].startswith("killed: No sign of life for ")
 
@@ -363,7 +363,7 @@ def test_a_trainer_with_heartbeats_may_take_as_long_as_it_likes(
     job_id = enqueue().id
 
     def work() -> None:
-        clock.move(settings.stall_s / 2)
+        clock.move(settings.stall_timeout_s / 2)
         with db.write() as session:
             jobs.heartbeat(session, Claim(job_id, 1), clock())
 
@@ -506,10 +506,10 @@ def test_a_worker_sends_heartbeats_while_its_trainer_runs(
     loop: Callable[..., WorkerLoop], db: Database, enqueue: Enqueue, clock: Clock, settings: Settings
 ) -> None:
     enqueue()
-    it = loop(FakeProcess(alive=5, on_look=lambda: clock.move(settings.beat_s)))
+    it = loop(FakeProcess(alive=5, on_look=lambda: clock.move(settings.heartbeat_interval_s)))
     it.step()
     with db.read() as session:
-        assert jobs.live_workers(session, clock(), settings.beat_s) == 1
+        assert jobs.live_workers(session, clock(), settings.heartbeat_interval_s) == 1
 
 
 def test_a_look_that_the_database_refuses_is_made_again(
@@ -659,7 +659,7 @@ def test_after_a_jump_of_the_clock_others_have_a_lease_to_be_heard_of(
     (it, clock), theirs = jumping, claimed("worker_b").job_id
     it.step()
     clock.jump(HOUR)  # the machine slept, and worker_b has yet to wake up
-    clock.move(settings.beat_s)
+    clock.move(settings.heartbeat_interval_s)
     it.step()
     assert job_of(theirs).status is JobStatus.RUNNING
     with db.write() as session:
@@ -679,7 +679,7 @@ def test_a_worker_sends_heartbeats_whatever_happens_to_the_clock(
     it, clock = jumping
     it.step()
     clock.jump(seconds)
-    clock.move(settings.beat_s)
+    clock.move(settings.heartbeat_interval_s)
     it.step()
     with db.read() as session:
         assert session.get_one(Worker, it.id).heartbeat_at == clock()

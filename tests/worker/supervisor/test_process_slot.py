@@ -179,7 +179,7 @@ def test_a_process_that_hangs_is_killed(it: Setting) -> None:
     process = FakeProcess(alive=99)
     slot = it.slot(process)
     slot.tend()
-    it.now += it.settings.stall_s
+    it.now += it.settings.stall_timeout_s
     slot.tend()
     assert process.signals == []
     it.now += 1

@@ -293,7 +293,7 @@ async def test_what_is_not_there_is_not_found(http: httpx.AsyncClient, method: s
 
 async def test_a_batch_whose_worker_is_lost_waits_again(settings: Settings, db: Database, published: Published) -> None:
     published()
-    async with running(settings.model_copy(update={"beat_s": 0.05})) as http:
+    async with running(settings.model_copy(update={"heartbeat_interval_s": 0.05})) as http:
         batch_id = (await sent(http, zip_of(digits(1))))["id"]
         with db.write() as session:
             jobs.register(session, Worker(id="w", host="here", pid=1, started_at=NOW, heartbeat_at=0.0))

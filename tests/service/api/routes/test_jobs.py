@@ -29,7 +29,7 @@ Published = Callable[..., Model]
 @pytest.fixture
 def settings(settings: Settings) -> Settings:
     """Claims of these tests were made long ago or far ahead: nobody looks for lost workers meanwhile."""
-    return settings.model_copy(update={"beat_s": 3600.0})
+    return settings.model_copy(update={"heartbeat_interval_s": 3600.0})
 
 
 @pytest.fixture
@@ -194,7 +194,7 @@ async def test_a_job_that_succeeded_leads_to_its_model(
 
 async def test_a_job_whose_worker_is_lost_is_queued_again(settings: Settings, db: Database, claimed: Claimed) -> None:
     claim = claimed(at=time.time() - 3600)
-    async with running(settings.model_copy(update={"beat_s": 0.01})) as http:
+    async with running(settings.model_copy(update={"heartbeat_interval_s": 0.01})) as http:
 
         async def queued() -> bool:
             return bool((await http.get(f"/jobs/{claim.job_id}")).json()["status"] == "queued")
