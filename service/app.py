@@ -17,7 +17,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from core import tracing
 from core.artifacts.store import LocalStore
-from core.db.clocks import Steadiness, shared_now
+from core.db.clocks import ClockDriftGuard, shared_now
 from core.db.database import Database
 from core.repositories import batch_predictions, idempotency, jobs
 from core.settings import Settings
@@ -201,10 +201,10 @@ def _traces() -> "Tracing":
 
 async def _look_after_jobs(db: Database, settings: Settings) -> None:
     """Without this, the job of the last worker that dies would stay "running" until another one starts."""
-    forget_at, steadiness = 0.0, Steadiness(settings.lease_s)
+    forget_at, drift_guard = 0.0, ClockDriftGuard(settings.lease_s)
     while True:
         await asyncio.sleep(settings.heartbeat_interval_s)
-        if steadiness.holds():
+        if drift_guard.is_steady():
             await run_in_threadpool(_requeue_lost, db, settings.lease_s)
         if time.monotonic() >= forget_at:
             await run_in_threadpool(_forget_answers, db)

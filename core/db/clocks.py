@@ -1,4 +1,4 @@
-"""Ages of rows and the clocks behind them: by whose clock a lease is kept, and when no age can be trusted."""
+"""The clock that leases are kept by, and a guard against jumps of the wall clock."""
 
 import logging
 import time
@@ -8,23 +8,25 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 log = logging.getLogger(__name__)
-MOST_DRIFT_S = 1.0  # between two looks; what a clock that is only corrected stays far below
+MAX_DRIFT_S = 1.0  # between two checks; a clock that is only slewed stays far below
 
 
 def shared_now(session: Session, now: float) -> float:
-    """The time by which leases are kept: PostgreSQL's own, since its workers may be on several machines whose clocks
-    differ. With SQLite there is one machine, and it is ``now``.
+    """Return the time that leases are kept by, in seconds since the epoch.
+
+    PostgreSQL's own time, since its workers may be on several machines whose clocks differ. SQLite is used on one
+    machine alone: it is ``now``.
     """
     if session.get_bind().dialect.name != "postgresql":
         return now
     return float(session.execute(select(func.extract("epoch", func.clock_timestamp()))).scalar_one())
 
 
-class Steadiness:
-    """Whether the wall clock has run as evenly as the monotonic one.
+class ClockDriftGuard:
+    """Tell whether heartbeats can be judged by their age.
 
-    After it was set, or the machine slept, every row looks too old or too young, until those that live have written
-    again: for one lease nobody is to be judged by them.
+    After the clock was set, or the machine slept, every heartbeat looks too old or too young until the next one is
+    written: for one lease no age is valid.
     """
 
     def __init__(
@@ -34,14 +36,14 @@ class Steadiness:
         self._clock = clock
         self._monotonic = monotonic
         self._lead = clock() - monotonic()
-        self._doubtful_until = monotonic()
+        self._unsteady_until = monotonic()
 
-    def holds(self) -> bool:
-        """To be asked at every look."""
+    def is_steady(self) -> bool:
+        """Compare the wall clock with the monotonic one; to be called before every judgement."""
         now = self._monotonic()
         lead = self._clock() - now
-        if abs(lead - self._lead) > MOST_DRIFT_S:
-            log.warning("the clock has jumped by %+.1f s: nobody is taken for lost for now", lead - self._lead)
-            self._doubtful_until = now + self._lease_s
+        if abs(lead - self._lead) > MAX_DRIFT_S:
+            log.warning("the clock has jumped by %+.1f s: no worker counts as lost for now", lead - self._lead)
+            self._unsteady_until = now + self._lease_s
         self._lead = lead
-        return now >= self._doubtful_until
+        return now >= self._unsteady_until

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 from core import logs
-from core.db.clocks import Steadiness, shared_now
+from core.db.clocks import ClockDriftGuard, shared_now
 from core.db.database import UNAVAILABLE, Database
 from core.db.tables import OWNED, Job, JobStatus, Worker
 from core.errors import ClaimLost, InternalFailure, JobFailure, Killed, OutOfMemory, TimedOut
@@ -53,7 +53,7 @@ class WorkerLoop:
         self._monotonic = monotonic
         self._memory_kills = memory_kills
         self._heartbeat_due = monotonic()
-        self._steadiness = Steadiness(settings.lease_s, clock, monotonic)
+        self._drift_guard = ClockDriftGuard(settings.lease_s, clock, monotonic)
         self.id = new_id("worker", clock())
         self._batches = ProcessSlot(BatchWork(settings, db, self.id, clock), self.stop, clock, settings.poll_s)
         self._exports = ProcessSlot(ExportWork(settings, db, clock), self.stop, clock, settings.poll_s)
@@ -115,7 +115,7 @@ class WorkerLoop:
         if self._monotonic() < self._heartbeat_due:
             return
         self._heartbeat_due = self._monotonic() + self._settings.heartbeat_interval_s
-        may_judge = self._steadiness.holds()
+        may_judge = self._drift_guard.is_steady()
         with self._db.write() as session:
             now = shared_now(session, self._clock())
             jobs.worker_heartbeat(session, self.id, now)
@@ -193,7 +193,7 @@ class WorkerLoop:
         if job.status is JobStatus.RUNNING and jobs.is_over_time(job, now):
             process.terminate()
             return now + self._settings.cancel_grace_s
-        if self._steadiness.holds() and now - (job.heartbeat_at or now) > self._settings.stall_timeout_s:
+        if self._drift_guard.is_steady() and now - (job.heartbeat_at or now) > self._settings.stall_timeout_s:
             log.warning(
                 "%s: no heartbeat for %.0f s", claim.job_id, now - (job.heartbeat_at or now), extra=_about(claim)
             )
