@@ -5,7 +5,7 @@ import signal
 from core import logs
 from core.db.database import Database
 from core.settings import read_or_exit
-from worker.processes.prewarmed_trainer import Spare
+from worker.processes.prewarmed_trainer import PrewarmedTrainer
 from worker.supervisor.loop import WorkerLoop
 
 
@@ -14,14 +14,14 @@ def main() -> None:
     logs.set_up(settings.log_format)
     db = Database(settings.resolved_database_url)
     db.migrate()
-    spare = Spare(settings)
-    loop = WorkerLoop(settings, db, spare.launch, while_idle=spare.warm_up)
+    prewarmed = PrewarmedTrainer(settings)
+    loop = WorkerLoop(settings, db, prewarmed.launch, while_idle=prewarmed.warm_up)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: loop.stop.set())
     try:
         loop.run()
     finally:
-        spare.close()
+        prewarmed.close()
 
 
 if __name__ == "__main__":

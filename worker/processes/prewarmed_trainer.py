@@ -1,7 +1,7 @@
-"""A trainer that waits for its job with all it needs imported: both ends of its pipe. Imports no torch, for the loop.
+"""A trainer process that has imported all it needs and waits for its job. Imports no torch, for the loop.
 
-It is the trainer's own program, started without a job: that comes as a line on its standard input, whose end closes
-when the worker dies, however it dies: that ends the spare. Until then it has touched neither database nor device.
+It is the trainer's own program, started without a job: the claim comes as a line on its standard input. The pipe closes
+when the worker dies, which ends the process. Until it has a job it touches neither database nor device.
 """
 
 import os
@@ -13,11 +13,10 @@ from core.settings import Settings
 from worker.processes.launcher import Process, environment, open_log, start_trainer
 
 
-class Spare:
-    """At most one process. ``warm_up`` is called again and again while no job waits, ``launch`` for one that was
-    claimed, ``close`` at the worker's end.
+class PrewarmedTrainer:
+    """At most one process, and none while a job trains: it would take that job's processor and memory.
 
-    There is none while a job trains: it would take that job's processor and memory.
+    Call ``warm_up`` again and again while no job waits, ``launch`` for a claimed job, ``close`` when the worker ends.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -25,12 +24,12 @@ class Spare:
         self._process: subprocess.Popen[bytes] | None = None
 
     def warm_up(self) -> None:
-        """One that has died is not started again before the next job: it might die again and again."""
+        """Start the process unless there is one; after a death only the next job starts another."""
         if self._settings.prewarm_trainer and self._process is None:
             self._process = _start(self._settings)
 
     def launch(self, claim: Claim, settings: Settings) -> Process:
-        """The spare, at work on that claim, even if it still imports; a new process where there is none."""
+        """Hand the claim to the prewarmed trainer, even if it still imports; a new process where there is none."""
         process, self._process = self._process, None
         if process is not None and _hand_over(process, claim):
             return process
@@ -43,7 +42,7 @@ class Spare:
 
 
 def wait_for_claim(settings: Settings) -> Claim | None:
-    """In the spare: its job, in whose log it prints from now on; None when there will be none."""
+    """Wait for the job, from inside the process, and print into its log from then on; None if the worker has gone."""
     words = sys.stdin.readline().split()
     if len(words) != 2:  # the worker has gone, perhaps while it wrote
         return None

@@ -15,7 +15,7 @@ from core.repositories.jobs import Claim
 from core.settings import Settings
 from tests import ROOT
 from worker.processes.launcher import Process
-from worker.processes.prewarmed_trainer import Spare
+from worker.processes.prewarmed_trainer import PrewarmedTrainer
 
 CLAIM = Claim("job_x", 7)
 STAND_IN = """#!{python}
@@ -44,16 +44,16 @@ def born(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[s
 
 
 @pytest.fixture
-def spare(settings: Settings, born: Callable[[], list[str]]) -> Iterator[Spare]:
-    made = Spare(settings)
+def prewarmed(settings: Settings, born: Callable[[], list[str]]) -> Iterator[PrewarmedTrainer]:
+    made = PrewarmedTrainer(settings)
     yield made
     made.close()
 
 
-def process_of(spare: Spare) -> Any:
+def process_of(prewarmed: PrewarmedTrainer) -> Any:
     """What nobody outside can see: the process that waits."""
-    assert spare._process is not None
-    return spare._process
+    assert prewarmed._process is not None
+    return prewarmed._process
 
 
 def finished(process: Process, settings: Settings) -> tuple[int, str]:
@@ -61,83 +61,85 @@ def finished(process: Process, settings: Settings) -> tuple[int, str]:
     return code, settings.log_path("job_x", 7).read_text()
 
 
-def test_the_spare_takes_the_job_and_prints_into_its_log(
-    spare: Spare, settings: Settings, born: Callable[[], list[str]]
+def test_the_prewarmed_trainer_takes_the_job_and_prints_into_its_log(
+    prewarmed: PrewarmedTrainer, settings: Settings, born: Callable[[], list[str]]
 ) -> None:
-    spare.warm_up()
-    waiting = process_of(spare)
+    prewarmed.warm_up()
+    waiting = process_of(prewarmed)
     pid = waiting.pid
-    assert spare.launch(CLAIM, settings) is waiting
+    assert prewarmed.launch(CLAIM, settings) is waiting
     code, log = finished(waiting, settings)
     told = f"{CLAIM} {pid} {os.getpid()} ''"  # a session of its own, and nothing more to read
     assert (code, log.splitlines()) == (5, ["its children print here too", told, "and this went wrong"])
     assert born() == [WARM]
 
 
-def test_while_nothing_happens_there_is_one_and_after_its_job_another(spare: Spare, settings: Settings) -> None:
-    spare.warm_up()
-    first = process_of(spare)
-    spare.warm_up()
-    assert process_of(spare) is first
-    spare.launch(CLAIM, settings).wait(30)
-    spare.warm_up()
-    assert process_of(spare) is not first
-
-
-def test_a_spare_that_died_is_no_failure_of_the_job(
-    spare: Spare, settings: Settings, born: Callable[[], list[str]]
+def test_while_nothing_happens_there_is_one_and_after_its_job_another(
+    prewarmed: PrewarmedTrainer, settings: Settings
 ) -> None:
-    spare.warm_up()
-    dead = process_of(spare)
+    prewarmed.warm_up()
+    first = process_of(prewarmed)
+    prewarmed.warm_up()
+    assert process_of(prewarmed) is first
+    prewarmed.launch(CLAIM, settings).wait(30)
+    prewarmed.warm_up()
+    assert process_of(prewarmed) is not first
+
+
+def test_a_prewarmed_trainer_that_died_is_no_failure_of_the_job(
+    prewarmed: PrewarmedTrainer, settings: Settings, born: Callable[[], list[str]]
+) -> None:
+    prewarmed.warm_up()
+    dead = process_of(prewarmed)
     os.kill(dead.pid, signal.SIGKILL)
     os.waitid(os.P_PID, dead.pid, os.WEXITED | os.WNOWAIT)
-    process = spare.launch(CLAIM, settings)
+    process = prewarmed.launch(CLAIM, settings)
     assert process is not dead
     assert finished(process, settings)[0] == 0
     assert born()[-1] == COLD
 
 
-def test_a_spare_that_died_is_not_started_again_and_again(spare: Spare) -> None:
-    spare.warm_up()
-    dead = process_of(spare)
+def test_a_prewarmed_trainer_that_died_is_not_started_again_and_again(prewarmed: PrewarmedTrainer) -> None:
+    prewarmed.warm_up()
+    dead = process_of(prewarmed)
     dead.kill()
     dead.wait(30)
-    spare.warm_up()
-    assert process_of(spare) is dead
+    prewarmed.warm_up()
+    assert process_of(prewarmed) is dead
 
 
-def test_a_spare_that_cannot_be_told_is_replaced(spare: Spare, settings: Settings) -> None:
-    spare.warm_up()
-    deaf = process_of(spare)
+def test_a_prewarmed_trainer_that_cannot_be_told_is_replaced(prewarmed: PrewarmedTrainer, settings: Settings) -> None:
+    prewarmed.warm_up()
+    deaf = process_of(prewarmed)
     os.kill(deaf.pid, signal.SIGSTOP)  # it shall not see the end that follows
     read_end, write_end = os.pipe()
     os.close(read_end)
     os.dup2(write_end, deaf.stdin.fileno())  # as if it had died within this moment
     os.close(write_end)
-    assert finished(spare.launch(CLAIM, settings), settings)[0] == 0
+    assert finished(prewarmed.launch(CLAIM, settings), settings)[0] == 0
     assert deaf.returncode == -signal.SIGKILL
 
 
-def test_the_spare_ends_when_its_worker_has_gone(spare: Spare) -> None:
-    spare.warm_up()
-    orphan = process_of(spare)
+def test_the_prewarmed_trainer_ends_when_its_worker_has_gone(prewarmed: PrewarmedTrainer) -> None:
+    prewarmed.warm_up()
+    orphan = process_of(prewarmed)
     orphan.stdin.close()
     assert orphan.wait(30) == 0
 
 
-def test_a_worker_that_stops_takes_the_spare_along(spare: Spare) -> None:
-    spare.warm_up()
-    waiting = process_of(spare)
-    spare.close()
+def test_a_worker_that_stops_takes_the_prewarmed_trainer_along(prewarmed: PrewarmedTrainer) -> None:
+    prewarmed.warm_up()
+    waiting = process_of(prewarmed)
+    prewarmed.close()
     assert waiting.returncode == -signal.SIGKILL
-    spare.close()
+    prewarmed.close()
 
 
 def test_who_does_not_want_one_gets_a_new_process_for_each_job(
     settings: Settings, born: Callable[[], list[str]]
 ) -> None:
     cold = settings.model_copy(update={"prewarm_trainer": False})
-    spare = Spare(cold)
-    spare.warm_up()
-    assert finished(spare.launch(CLAIM, cold), cold)[0] == 0
+    prewarmed = PrewarmedTrainer(cold)
+    prewarmed.warm_up()
+    assert finished(prewarmed.launch(CLAIM, cold), cold)[0] == 0
     assert born() == [COLD]
