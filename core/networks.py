@@ -20,11 +20,11 @@ SIDES = ((16, 24), (32, 32))
 # 82 % at 96, 83 % at 128 (1,000 training images, 2,000 of the test). From random weights, where there is a GPU for it:
 # ResNet-50 had 94.4 % of fashion_mnist at 96 pixels, 92.1 % at 32 (24 epochs)
 ENLARGED_SIDE = 96
-MOST_BYTES = 2**31  # of weights in fp32: one ONNX file holds no more
+MAX_WEIGHT_BYTES = 2**31  # of weights in fp32: one ONNX file holds no more
 RATE_BATCH = 64
 # with 0.4 at a batch of 512 ResNet-50 lost all of Fashion-MNIST that it had learnt at times, and had 99.57 % of MNIST;
 # with 0.1 it had 99.67 % (H200, 2026-11-26)
-RATE_BATCH_MOST = 128
+MAX_RATE_BATCH = 128
 # peak rates for a batch of RATE_BATCH: from random weights, and where the weights are worth keeping. The low ones are
 # for networks that BatchNorm does not keep in bounds: squeezenet learnt nothing of the digits with the high ones
 HIGH_RATES: Mapping[Optimizer, tuple[float, float]] = {"sgd": (5e-2, 1e-2), "adam": (2e-3, 3e-4), "adamw": (2e-3, 3e-4)}
@@ -71,12 +71,12 @@ class Network:
         return side + -side % self.traits.multiple
 
     def learning_rate(self, optimizer: Optimizer, pretrained: bool, batch_size: int) -> float:
-        """SGD's is proportional to the batch (Goyal et al. 2017) up to RATE_BATCH_MOST, Adam's to its root (Malladi et
+        """SGD's is proportional to the batch (Goyal et al. 2017) up to MAX_RATE_BATCH, Adam's to its root (Malladi et
         al. 2022).
         """
         rates = HIGH_RATES if self.traits.optimizer == "sgd" else LOW_RATES
         if optimizer == "sgd":
-            return rates[optimizer][pretrained] * min(batch_size, RATE_BATCH_MOST) / RATE_BATCH
+            return rates[optimizer][pretrained] * min(batch_size, MAX_RATE_BATCH) / RATE_BATCH
         return rates[optimizer][pretrained] * math.sqrt(batch_size / RATE_BATCH)
 
 
@@ -216,5 +216,5 @@ def _networks() -> Iterator[Network]:
 
 
 _ALL = {network.name: network for network in _networks()}
-TOO_LARGE = tuple(name for name, network in _ALL.items() if network.parameters * 4 >= MOST_BYTES)
+TOO_LARGE = tuple(name for name, network in _ALL.items() if network.parameters * 4 >= MAX_WEIGHT_BYTES)
 NETWORKS: Mapping[str, Network] = {name: network for name, network in _ALL.items() if name not in TOO_LARGE}

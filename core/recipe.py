@@ -27,7 +27,7 @@ _DATASETS = """
 DATASETS = tuple(_DATASETS.split())
 DATASET_NAME = r"^[a-z0-9][a-z0-9_-]{0,63}$"
 
-SECRET_PREFIX, SHORTEST_SECRET = "whsec_", 24  # bytes; Standard Webhooks
+SECRET_PREFIX, MIN_SECRET_LENGTH = "whsec_", 24  # bytes; Standard Webhooks
 NO_NUL = r"^[^\x00]*$"  # PostgreSQL takes none, and then no longer reads any field of that recipe
 Metadata = dict[
     Annotated[str, StringConstraints(max_length=64, pattern=NO_NUL)],
@@ -72,8 +72,8 @@ class Webhook(BaseModel):
     @field_validator("secret")
     @classmethod
     def _secret_is_what_it_seems(cls, value: str | None) -> str | None:
-        if value is not None and value.startswith(SECRET_PREFIX) and len(secret_bytes(value)) < SHORTEST_SECRET:
-            raise ValueError(f"must hold at least {SHORTEST_SECRET} bytes in base64 after {SECRET_PREFIX}")
+        if value is not None and value.startswith(SECRET_PREFIX) and len(secret_bytes(value)) < MIN_SECRET_LENGTH:
+            raise ValueError(f"must hold at least {MIN_SECRET_LENGTH} bytes in base64 after {SECRET_PREFIX}")
         return value
 
 

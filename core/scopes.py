@@ -5,7 +5,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-SHORTEST = 16  # characters; a key of ours has 46
+MIN_KEY_LENGTH = 16  # characters; a key of ours has 46
 FORM = "each is name:scope+scope:key"
 
 
@@ -46,6 +46,6 @@ def _parse(number: int, entry: str) -> GivenKey:
         raise ValueError(f"entry {number} has no name of letters, digits, _ . - ({FORM})")
     if not set(scopes.split("+")) <= set(Scope):
         raise ValueError(f"entry {number} names a scope that is none of {', '.join(Scope)} ({FORM})")
-    if not re.fullmatch(rf"[\x21-\x7e]{{{SHORTEST},}}", key):
-        raise ValueError(f"entry {number} needs a key of at least {SHORTEST} visible ASCII characters ({FORM})")
+    if not re.fullmatch(rf"[\x21-\x7e]{{{MIN_KEY_LENGTH},}}", key):
+        raise ValueError(f"entry {number} needs a key of at least {MIN_KEY_LENGTH} visible ASCII characters ({FORM})")
     return GivenKey(name, frozenset(Scope(scope) for scope in scopes.split("+")), key)

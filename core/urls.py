@@ -5,7 +5,7 @@ out.
 import string
 from urllib.parse import SplitResult, urlsplit
 
-MOST_CHARACTERS = 2048
+MAX_URL_LENGTH = 2048
 PORTS = {"http": 80, "https": 443}
 LOWEST_OTHER_PORT = 1024  # below it listen services that a stranger's request could harm: mail, ssh
 ALLOWED = frozenset(string.ascii_letters + string.digits + "-._~:/?#[]@!$&'()*+,;=%")  # RFC 3986; nothing to read twice
@@ -13,8 +13,8 @@ ALLOWED = frozenset(string.ascii_letters + string.digits + "-._~:/?#[]@!$&'()*+,
 
 def check_url(url: str) -> SplitResult:
     """The parts of a URL that we may call, or a ValueError that says why not."""
-    if len(url) > MOST_CHARACTERS or not set(url) <= ALLOWED:
-        raise ValueError(f"must be at most {MOST_CHARACTERS} characters, all allowed in a URL (else: percent-encoded)")
+    if len(url) > MAX_URL_LENGTH or not set(url) <= ALLOWED:
+        raise ValueError(f"must be at most {MAX_URL_LENGTH} characters, all allowed in a URL (else: percent-encoded)")
     parts = urlsplit(url)  # ValueError: brackets that hold no IPv6 address
     if parts.scheme not in PORTS or not parts.hostname:
         raise ValueError("must begin with http:// or https:// and name a host")

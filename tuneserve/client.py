@@ -16,7 +16,7 @@ from tuneserve.types import Alias, Batch, DatasetCard, DatasetSummary, Job, Key,
 DEFAULT_URL = "http://127.0.0.1:8000"
 ENDED = ("succeeded", "failed", "cancelled")
 POLL_S = 0.5
-LONGEST_WAIT_S = 60.0  # that the service takes
+MAX_WAIT_S = 60.0  # that the service takes
 ARCHIVE = "application/octet-stream"  # the service sees which kind it is
 TUS = {"Tus-Resumable": "1.0.0"}  # https://tus.io/protocols/resumable-upload
 PIECE = {"Content-Type": "application/offset+octet-stream"}
@@ -175,7 +175,7 @@ class Client:
     def wait(self, job_id: str, timeout_s: float = inf) -> Job:
         """The job when it has ended, however it did. TimeoutError: it has not by then, and goes on."""
         until = time.monotonic() + timeout_s
-        for job in self._follow(lambda: self.job(job_id, max(0.0, min(LONGEST_WAIT_S, until - time.monotonic())))):
+        for job in self._follow(lambda: self.job(job_id, max(0.0, min(MAX_WAIT_S, until - time.monotonic())))):
             if job["status"] not in ENDED and time.monotonic() >= until:
                 raise TimeoutError(f"{job_id} is {job['status']} after {timeout_s:g} s")
         return job

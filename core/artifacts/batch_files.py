@@ -68,13 +68,13 @@ def may_be_an_image(name: str) -> bool:
     return not name.endswith("/") and not any(part in JUNK or part.startswith("._") for part in parts)
 
 
-def read_lines(path: Path, most_bytes: int) -> Iterator[bytes]:
-    """The lines of a manifest that are not blank. One that is longer than ``most_bytes`` is cut, one byte behind."""
+def read_lines(path: Path, max_bytes: int) -> Iterator[bytes]:
+    """The lines of a manifest that are not blank. One that is longer than ``max_bytes`` is cut, one byte behind."""
     with path.open("rb") as file:
-        while line := file.readline(most_bytes + 1):
+        while line := file.readline(max_bytes + 1):
             rest = line
             while rest and not rest.endswith(b"\n"):
-                rest = file.readline(most_bytes + 1)
+                rest = file.readline(max_bytes + 1)
             if stripped := line.strip():
                 yield stripped
 

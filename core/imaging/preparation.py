@@ -23,7 +23,7 @@ Pixels = npt.NDArray[np.uint8]  # height x width x channels
 Preprocess = Literal["auto", "none", "invert", "center"]
 
 PHOTO_SIDE = 224  # of the canonical photo
-ENOUGH = 512  # pixels of each side that are read of a JPEG, at least
+MIN_JPEG_SIDE = 512  # pixels to which a larger JPEG is decoded smaller, at least
 WORKING_SIDE = 256  # at most, of the picture in which a digit is looked for
 READ_SMALLER = "tuneserve_read_smaller"  # in Image.info: by this factor
 TURNED = "tuneserve_turned"  # in Image.info: the EXIF orientation that it had, if it was not upright
@@ -83,7 +83,7 @@ def decode(data: bytes, max_pixels: int) -> Image.Image:
 def _draft(image: Image.Image) -> float:
     """Let a large JPEG be read at a half, a quarter or an eighth of its size; how many times smaller it will be."""
     width = image.width
-    image.draft(None, (ENOUGH, ENOUGH))
+    image.draft(None, (MIN_JPEG_SIDE, MIN_JPEG_SIDE))
     return width / image.width
 
 

@@ -26,7 +26,7 @@ TRANSITIONS: dict[BatchStatus, frozenset[BatchStatus]] = {
     BatchStatus.CANCELLED: frozenset(),
 }
 ENDED = frozenset(status for status, following in TRANSITIONS.items() if not following)
-MOST_DEATHS = 3  # attempts that may die; handing a batch back is no death
+MAX_FAILED_ATTEMPTS = 3  # attempts that may die; handing a batch back is no death
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ def retry_or_fail(session: Session, claim: Claim, failure: JobFailure, now: floa
     batch = get(session, claim.batch_id)
     deaths = (batch.error or {}).get("deaths", 0) + 1
     error = describe(failure) | {"deaths": deaths}
-    if deaths < MOST_DEATHS:
+    if deaths < MAX_FAILED_ATTEMPTS:
         _end_attempt(session, claim, BatchStatus.QUEUED, worker_id=None, error=error)
     else:
         _end_attempt(session, claim, BatchStatus.FAILED, finished_at=now, error=error)

@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 WAITS_S = (5.0, 30.0, 120.0, 600.0, 3600.0, 21_600.0)  # after the first try, the second, ...; then it is given up
 JITTER = 0.2  # as a share: what failed together does not come again together
 LEASE_S = TIMEOUT_S + 50.0  # a service that dies while it sends is followed by another after that
-AT_ONCE = 4  # of one process, each to another host, so that a slow receiver does not stop the others
+CONCURRENCY = 4  # of one process, each to another host, so that a slow receiver does not stop the others
 POLL_S = 1.0
 FORGET_EVERY_S = 3600.0
 GONE = 410  # the receiver wants no more of it (Standard Webhooks)
@@ -59,7 +59,9 @@ class Courier:
         self._choosing = asyncio.Lock()
 
     async def run(self) -> None:
-        await asyncio.gather(*(for_ever(run) for run in [self._deliver_for_ever] * AT_ONCE + [self._forget_for_ever]))
+        await asyncio.gather(
+            *(for_ever(run) for run in [self._deliver_for_ever] * CONCURRENCY + [self._forget_for_ever])
+        )
 
     async def deliver_one(self) -> bool:
         """Try what is due for longest; False: nothing is."""

@@ -20,7 +20,7 @@ GZIP_START = b"\x1f\x8b"
 GZIP_SUFFIX = ".gz"
 ENCRYPTED, UTF_8 = 0x1, 0x800  # an entry's flags
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # the others may take any memory to unpack
-LONGEST_READ = 16 * 2**20  # of a tar: longer ones are headers that lie, and would be held in memory
+MAX_READ_BYTES = 16 * 2**20  # of a tar: longer ones are headers that lie, and would be held in memory
 # what the libraries raise for bytes that are not theirs
 DAMAGE = (
     tarfile.TarError,
@@ -136,7 +136,7 @@ class _Bounded:
         self._stream = stream
 
     def read(self, size: int) -> bytes:
-        if size > LONGEST_READ:
+        if size > MAX_READ_BYTES:
             raise tarfile.ReadError("a header is too long")
         return self._stream.read(size)
 

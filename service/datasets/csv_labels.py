@@ -18,7 +18,7 @@ LABEL_COLUMNS = ("label", "class", "class_name", "category", "target")
 PART_COLUMNS = ("split", "part", "subset", "set")
 SUFFIXES = (".csv", ".tsv")
 DELIMITERS = ",;\t"
-LONGEST_HEADER = 10_000
+MAX_HEADER_LENGTH = 10_000
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def _read_rows(
 
 def _read_header(entry: Entry) -> Table | None:
     with entry.file.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-        line = file.readline(LONGEST_HEADER)
+        line = file.readline(MAX_HEADER_LENGTH)
     delimiter = max(DELIMITERS, key=line.count)
     columns = next(csv.reader([line], delimiter=delimiter), [])
     file_column, label_column = _column(columns, FILE_COLUMNS), _column(columns, LABEL_COLUMNS)

@@ -17,7 +17,7 @@ from service.datasets.archives import DAMAGE, Member, members_of
 from service.datasets.validation_report import Findings
 from service.observability.health_checks import free_bytes
 
-MOST_RATIO = 100  # unpacked to sent: photos have 1, MNIST's files 6
+MAX_RATIO = 100  # unpacked to sent: photos have 1, MNIST's files 6
 ALWAYS_BYTES = 64 * 2**20  # may a small archive unpack to, whatever its ratio
 CHUNK = 2**20
 SEPARATOR = "\\"  # old Windows programs part folders so
@@ -72,7 +72,7 @@ class _Budget:
 def _too_large() -> TooLarge:
     return TooLarge(
         "This unpacks to more than is allowed: to more than TUNESERVE_MAX_DATASET_UNPACKED_BYTES, or to more than "
-        f"{MOST_RATIO} times its own size."
+        f"{MAX_RATIO} times its own size."
     )
 
 
@@ -93,7 +93,7 @@ def unpack(sent: Sequence[Sent], into: Path, settings: Settings, findings: Findi
 
 
 def _budget(sent_bytes: int, into: Path, settings: Settings) -> _Budget:
-    most = min(settings.max_dataset_unpacked_bytes, ALWAYS_BYTES + MOST_RATIO * sent_bytes)
+    most = min(settings.max_dataset_unpacked_bytes, ALWAYS_BYTES + MAX_RATIO * sent_bytes)
     return _Budget(most, most, settings.max_dataset_files, free_bytes(into) - settings.min_free_bytes)
 
 

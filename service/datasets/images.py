@@ -19,7 +19,7 @@ from core.settings import Settings
 from service.datasets.class_folders import Part, Sample
 from service.datasets.validation_report import Code, Findings
 
-LONGEST_NAME = 200  # bytes of a file's or class's name; disks take 255
+MAX_NAME_BYTES = 200  # bytes of a file's or class's name; disks take 255
 BLOCK = 256  # images looked at between two looks at the results
 Found = str | tuple[Code, str]  # the sha256 of a file, or what is wrong with it
 Counts = dict[str, dict[str, int]]  # of the images of each class, by part
@@ -38,7 +38,7 @@ def keep(samples: Sequence[Sample], folder: Path, settings: Settings, findings: 
 def _has_good_name(sample: Sample, findings: Findings) -> bool:
     label = sample.label
     if label.startswith(".") or label in JUNK or "/" in label or not _fits_a_disk(label):
-        rule = f"no / or control character in it, no dot before it, and at most {LONGEST_NAME} bytes"
+        rule = f"no / or control character in it, no dot before it, and at most {MAX_NAME_BYTES} bytes"
         reason = f"{label!r} cannot be a class: {rule}."
         findings.warn(sample.entry.path, "class_name", reason)
         return False
@@ -129,4 +129,4 @@ def _file_name(sample: Sample) -> str:
 
 
 def _fits_a_disk(name: str) -> bool:
-    return len(name.encode()) <= LONGEST_NAME and all(unicodedata.category(character) != "Cc" for character in name)
+    return len(name.encode()) <= MAX_NAME_BYTES and all(unicodedata.category(character) != "Cc" for character in name)

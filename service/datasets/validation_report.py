@@ -8,8 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from core.errors import UnusableDataset
 
-MOST_SHOWN = 1000  # of each severity
-MOST_IN_A_SENTENCE = 3
+MAX_SHOWN = 1000  # of each severity
+MAX_IN_A_SENTENCE = 3
 
 Code = Literal[
     "bad_table",
@@ -61,11 +61,11 @@ class Findings:
         """UnusableDataset with all problems, the errors first, if there is an error."""
         if self.errors:
             entries = [_entry(problem) for problem in self.errors + self.warnings]
-            raise UnusableDataset(_sentence(self.errors[:MOST_IN_A_SENTENCE], self.count), entries)
+            raise UnusableDataset(_sentence(self.errors[:MAX_IN_A_SENTENCE], self.count), entries)
 
     def _add(self, problems: list[Problem], problem: Problem) -> None:
         self.count += 1
-        if len(problems) < MOST_SHOWN:
+        if len(problems) < MAX_SHOWN:
             problems.append(problem)
 
 

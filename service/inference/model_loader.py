@@ -13,7 +13,7 @@ from service.inference.model_cache import Load, Loaded
 from service.inference.self_test import self_test
 
 QUICK_S = 0.015  # nobody notices so long a wait
-MOST_FOR_ONE = 4  # threads for an image of a quick network, whose layers take each a fraction of a millisecond
+MAX_THREADS_FOR_ONE = 4  # threads for an image of a quick network, whose layers take each a fraction of a millisecond
 TRIES = 3  # of which the best counts: the machine may be busy
 
 
@@ -48,7 +48,7 @@ def _on_cpu(model: Model, store: ArtifactStore, settings: Settings) -> Predictor
         return quick
     if not _is_quick(quick):
         return OnnxPredictor(model, store, threads)
-    quick.share_singles(min(threads, MOST_FOR_ONE))
+    quick.share_singles(min(threads, MAX_THREADS_FOR_ONE))
     return quick
 
 

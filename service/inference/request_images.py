@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 from core.errors import InvalidInput, UnsupportedType, UrlNotReachable
 from core.imaging import preparation as images
 from core.settings import Settings
-from core.urls import MOST_CHARACTERS
+from core.urls import MAX_URL_LENGTH
 from service.web.asgi import header
 from service.web.json_body import read_json
 from service.web.openapi import BINARY, form_of_files
@@ -25,7 +25,7 @@ from service.web.openapi import BINARY, form_of_files
 if TYPE_CHECKING:
     from service.security.outbound_client import Outbound  # imports httpx: see service.app
 
-MOST_URLS = 8  # of one request
+MAX_URLS = 8  # of one request
 SMALL_JSON = 64 * 2**10  # bytes that are read in about a millisecond
 
 
@@ -50,7 +50,7 @@ class ImageInput(BaseModel):
 
     b64: str | None = Field(None, description="The bytes of an image file.")
     array: list[Any] | None = Field(None, description="[h][w] or [h][w][3], 0..255 or fractions 0..1")
-    url: str | None = Field(None, max_length=MOST_CHARACTERS, description="Only where the service fetches URLs.")
+    url: str | None = Field(None, max_length=MAX_URL_LENGTH, description="Only where the service fetches URLs.")
 
     @model_validator(mode="after")
     def _exactly_one(self) -> "ImageInput":
@@ -107,12 +107,12 @@ async def fetch_all(given: Sequence[Source | Url], request: Request, settings: S
     if not urls:
         return [entry for entry in given if isinstance(entry, Source)]
     outbound: Outbound = request.app.state.outbound
-    most_bytes = settings.max_body_bytes // urls  # together no more than a body may bring
+    max_bytes = settings.max_body_bytes // urls  # together no more than a body may bring
 
     async def fetched(entry: Source | Url) -> Source:
         if isinstance(entry, Source):
             return entry
-        return await _from_url(outbound, entry.url, most_bytes, settings.max_image_pixels)
+        return await _from_url(outbound, entry.url, max_bytes, settings.max_image_pixels)
 
     return await asyncio.gather(*(fetched(entry) for entry in given))
 
@@ -163,14 +163,14 @@ def _check_urls(places: Sequence[int], settings: Settings) -> None:
     if places and not settings.fetch_urls:
         reason = "This service fetches no images by URL (TUNESERVE_FETCH_URLS allows it): send the image itself."
         raise InvalidInput(reason, f"/images/{places[0]}/url")
-    if len(places) > MOST_URLS:
-        reason = f"{len(places)} URLs in one request; at most {MOST_URLS}."
-        raise InvalidInput(reason, f"/images/{places[MOST_URLS]}/url")
+    if len(places) > MAX_URLS:
+        reason = f"{len(places)} URLs in one request; at most {MAX_URLS}."
+        raise InvalidInput(reason, f"/images/{places[MAX_URLS]}/url")
 
 
-async def _from_url(outbound: "Outbound", url: str, most_bytes: int, max_pixels: int) -> Source:
+async def _from_url(outbound: "Outbound", url: str, max_bytes: int, max_pixels: int) -> Source:
     try:
-        return _from_bytes(await outbound.get(url, most_bytes), max_pixels)
+        return _from_bytes(await outbound.get(url, max_bytes), max_pixels)
     except UrlNotReachable as error:
         return _refusing(error)
 

@@ -23,8 +23,8 @@ from core.urls import check_url, port_of
 
 TIMEOUT_S = 10.0  # for all of a call: name, connection, and every byte of the answer
 CONNECT_S = 3.0  # to one address
-MOST_ADDRESSES = 3  # of one host, tried in turn
-MOST_AT_ONCE = 16
+MAX_ADDRESSES = 3  # of one host, tried in turn
+MAX_CONCURRENCY = 16
 UNICAST = ipaddress.IPv6Network("2000::/3")  # all that was ever given to anybody (RFC 4291)
 NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # the last 32 bits are an IPv4 address (RFC 6052)
 METADATA = ("168.63.129.16", "192.0.0.192")  # of clouds whose metadata server looks public: Azure, Oracle
@@ -54,7 +54,7 @@ class _Call:
     parts: SplitResult
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes | None = None
-    most_bytes: int = 0  # of the answer's body; 0: it is not read
+    max_bytes: int = 0  # of the answer's body; 0: it is not read
 
 
 class Outbound:
@@ -63,9 +63,10 @@ class Outbound:
     def __init__(self, allow_private: bool = False, resolve: Resolve = addresses_of) -> None:
         self._allow_private = allow_private
         self._resolve = resolve
-        self._resolving = ThreadPoolExecutor(MOST_AT_ONCE, "resolve")  # its own: names of strangers may block for long
+        # its own: names of strangers may block for long
+        self._resolving = ThreadPoolExecutor(MAX_CONCURRENCY, "resolve")
         # a kept connection would be used again for another host of the same address, under the first one's certificate
-        limits = httpx.Limits(max_connections=MOST_AT_ONCE, max_keepalive_connections=0)
+        limits = httpx.Limits(max_connections=MAX_CONCURRENCY, max_keepalive_connections=0)
         timeout = httpx.Timeout(TIMEOUT_S, connect=CONNECT_S)
         trusted = httpx.create_ssl_context(trust_env=False)
         trusted.load_default_certs()  # the machine's own authorities too
@@ -75,9 +76,9 @@ class Outbound:
         )
         logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs each URL, and a URL may hold a secret
 
-    async def get(self, url: str, most_bytes: int) -> bytes:
+    async def get(self, url: str, max_bytes: int) -> bytes:
         """The body of a 200; UrlNotReachable when it is larger."""
-        status, body = await self._within_time(_Call("GET", _parts(url), most_bytes=most_bytes))
+        status, body = await self._within_time(_Call("GET", _parts(url), max_bytes=max_bytes))
         if status != 200:
             raise UrlNotReachable(f"The URL answered {status}, not 200.")
         return body
@@ -107,7 +108,7 @@ class Outbound:
             raise UrlNotReachable(f"The name {host} has no address.") from error
         if not (self._allow_private or all(is_public(address) for address in addresses)):
             raise UrlNotReachable(f"{host} is not a public address, and no other may be called.")
-        return addresses[:MOST_ADDRESSES]
+        return addresses[:MAX_ADDRESSES]
 
     async def _first_answer(self, call: _Call, addresses: list[str]) -> tuple[int, bytes]:
         """From the first address that takes the connection."""
@@ -126,7 +127,7 @@ class Outbound:
         async with stream as response:
             if response.is_redirect:
                 raise UrlNotReachable(f"The URL answered {response.status_code}, a redirect; these are not followed.")
-            return response.status_code, await _read(response, call.most_bytes) if call.most_bytes else b""
+            return response.status_code, await _read(response, call.max_bytes) if call.max_bytes else b""
 
 
 def _parts(url: str) -> SplitResult:
@@ -136,11 +137,11 @@ def _parts(url: str) -> SplitResult:
         raise UrlNotReachable(f"This URL cannot be called: {error}.") from error
 
 
-async def _read(response: httpx.Response, most_bytes: int) -> bytes:
+async def _read(response: httpx.Response, max_bytes: int) -> bytes:
     """The body as it comes: nothing is decompressed, so that a small answer cannot become a huge one."""
     body = bytearray()
     async for chunk in response.aiter_raw():
         body += chunk
-        if len(body) > most_bytes:
-            raise UrlNotReachable(f"The URL's answer is larger than {most_bytes:,} bytes.")
+        if len(body) > max_bytes:
+            raise UrlNotReachable(f"The URL's answer is larger than {max_bytes:,} bytes.")
     return bytes(body)

@@ -11,11 +11,11 @@ from collections.abc import Callable
 from core.errors import RateLimited
 
 BURST_S = 2.0  # a bucket holds what comes in within so long
-MOST_BUCKETS = 10_000  # the one that was not asked for longest goes first; it was most likely full again
+MAX_BUCKETS = 10_000  # the one that was not asked for longest goes first; it was most likely full again
 
 
 class RateLimit:
-    def __init__(self, per_s: float, clock: Callable[[], float] = time.monotonic, most: int = MOST_BUCKETS) -> None:
+    def __init__(self, per_s: float, clock: Callable[[], float] = time.monotonic, most: int = MAX_BUCKETS) -> None:
         self._per_s = per_s
         self._holds = max(1.0, per_s * BURST_S)
         self._clock = clock

@@ -14,7 +14,7 @@ from core.errors import InvalidInput
 ENTRY, END, END_64, LOCATOR_64 = b"PK\x01\x02", b"PK\x05\x06", b"PK\x06\x06", b"PK\x06\x07"  # signatures
 STARTS = (b"PK\x03\x04", END)  # of a file: its first member, or an empty zip's end
 ENTRY_BYTES, END_BYTES, END_64_BYTES, LOCATOR_64_BYTES = 46, 22, 56, 20
-LONGEST_COMMENT = 2**16 - 1
+MAX_COMMENT_LENGTH = 2**16 - 1
 UTF_8 = 0x800  # an entry's flag
 
 
@@ -49,7 +49,7 @@ def _find(file: IO[bytes], size: int) -> tuple[int, int]:
 
 def _end_record(file: IO[bytes], size: int) -> int:
     """The position of the end record: the last bytes, but for a comment."""
-    tail_at = max(0, size - END_BYTES - LONGEST_COMMENT)
+    tail_at = max(0, size - END_BYTES - MAX_COMMENT_LENGTH)
     file.seek(tail_at)
     tail = file.read()
     if tail[-END_BYTES:].startswith(END) and tail.endswith(b"\0\0"):

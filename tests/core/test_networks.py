@@ -10,7 +10,7 @@ from torchvision import models
 from torchvision.models import regnet
 
 from core.inference.network import build
-from core.networks import MOST_BYTES, NETWORKS, RATE_BATCH, TOO_LARGE, WEIGHT_DECAY, Optimizer
+from core.networks import MAX_WEIGHT_BYTES, NETWORKS, RATE_BATCH, TOO_LARGE, WEIGHT_DECAY, Optimizer
 from worker.training import freezing
 from worker.training.lr_schedule import parameter_groups
 
@@ -60,7 +60,7 @@ def test_photos_are_as_large_as_those_that_the_weights_are_made_for(name: str) -
 @pytest.mark.parametrize("name", TOO_LARGE)
 @pytest.mark.usefixtures("meta")
 def test_a_network_that_no_onnx_file_can_hold_is_not_offered(name: str) -> None:
-    assert parameters(build(name, 2)) * 4 > MOST_BYTES
+    assert parameters(build(name, 2)) * 4 > MAX_WEIGHT_BYTES
 
 
 @pytest.mark.parametrize("name", LIMITED)

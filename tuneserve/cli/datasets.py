@@ -24,7 +24,7 @@ console = Console()
 errors = Console(stderr=True)
 NO_NAME = "dry-run"  # of what is only looked at: the service wants one
 Source = Annotated[Path, typer.Argument(exists=True, help="A zip, a tar, or a folder")]
-AT_ONCE_BYTES = 16 * 2**20  # more goes in pieces
+SINGLE_REQUEST_BYTES = 16 * 2**20  # more goes in pieces
 
 
 @app.command()
@@ -104,7 +104,7 @@ def _row(entry: DatasetSummary) -> tuple[str, ...]:
 
 
 def _send(client: Client, name: str, file: Path, replace: bool, dry_run: bool = False) -> DatasetCard:
-    if file.stat().st_size <= AT_ONCE_BYTES:
+    if file.stat().st_size <= SINGLE_REQUEST_BYTES:
         return client.add_dataset(name, file, replace, dry_run)
     with Progress(console=errors, transient=True, disable=not errors.is_terminal) as bar:
         task = bar.add_task("sending")

@@ -13,7 +13,7 @@ from worker.training import devices
 # a run sees about so many images, in so many epochs at least and at most; a GPU sees them in a minute
 IMAGES = {"cpu": (120_000, 2, 6), "cuda": (1_650_000, 6, 30)}
 STEPS, STEPS_FROM_NOTHING, FROZEN_STEPS = 120, 240, 600  # at least, as far as this many epochs reach:
-MOST_EPOCHS = 60
+MAX_EPOCHS = 60
 COMPILE_FROM_S = 180  # of training
 PHOTO_EPOCHS = 8  # before these, other crops and lights of the photos cost more than they teach
 # data sets that are plain, and yet are changed: as digits are, since a sign must not be mirrored; or as photos are
@@ -99,7 +99,7 @@ def _epochs(recipe: Recipe, device: torch.device, train_samples: int, batch_size
     """By images seen; but a few images still need some steps, and steps behind a frozen part cost next to nothing."""
     images, low, high = IMAGES["cpu" if device.type == "cpu" else "cuda"]
     by_images = max(low, min(high, round(images / train_samples)))
-    epochs = max(by_images, min(MOST_EPOCHS, math.ceil(_fewest_steps(recipe) / max(1, train_samples // batch_size))))
+    epochs = max(by_images, min(MAX_EPOCHS, math.ceil(_fewest_steps(recipe) / max(1, train_samples // batch_size))))
     return epochs + (recipe.unfreeze_after or 0)
 
 

@@ -18,7 +18,7 @@ from worker.training.failure_codes import is_out_of_memory
 from worker.training.fit import Run
 
 GAIN = 1.05  # twice the batch must give so many times the images a second
-MOST = 512  # with the rate of smaller ones (core.networks), larger ones learn less for as much work
+MAX_BATCH_SIZE = 512  # with the rate of smaller ones (core.networks), larger ones learn less for as much work
 STEPS_AN_EPOCH = 200  # at least, or too few steps are left to learn in
 WARM_UP, TIMED = 6, 6  # steps; a step that is recorded has been so within the warm-up (worker.training.cuda_graph)
 SHOWN = 32  # images, over and over: what is on them takes no time
@@ -29,8 +29,8 @@ class Tried(NamedTuple):
     step_s: float  # seconds of a step of that size; infinite where none fits the memory
 
 
-def most_for(train_samples: int) -> int:
-    return min(MOST, train_samples // STEPS_AN_EPOCH)
+def max_batch_size_for(train_samples: int) -> int:
+    return min(MAX_BATCH_SIZE, train_samples // STEPS_AN_EPOCH)
 
 
 def largest_that_helps(seconds_of_step: Callable[[int], float], first: int, most: int) -> Tried:

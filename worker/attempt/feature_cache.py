@@ -42,10 +42,10 @@ class Disk:
     """Room for activations that do not fit into memory."""
 
     folder: Path
-    most_bytes: int
+    max_bytes: int
 
     def has_room(self, size: int) -> bool:
-        return size <= min(self.most_bytes, DISK_SHARE * shutil.disk_usage(self.folder).free)
+        return size <= min(self.max_bytes, DISK_SHARE * shutil.disk_usage(self.folder).free)
 
     def empty(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
         """A tensor mapped from a file without a name: however this process ends, nothing is left of it.
@@ -63,11 +63,11 @@ class Disk:
 
 def keep_activations(
     work: Work,
-    most_bytes: int,
+    max_bytes: int,
     disk: Disk | None = None,
     on_images: Callable[[int, int], None] = lambda _done, _of: None,
 ) -> Work | None:
-    """The same work behind the frozen part: its activations on the device or, beyond ``most_bytes``, on the disk.
+    """The same work behind the frozen part: its activations on the device or, beyond ``max_bytes``, on the disk.
 
     None where they cannot be kept: too large for both, or more than one tensor. Only without augmentation: an image
     that changes has no activations to keep. ``on_images`` hears how many are done, and of how many; it may raise.
@@ -77,7 +77,7 @@ def keep_activations(
     outputs = halves.frozen(channels_last(work.prepare(work.train.some([0]))))
     if len(outputs) != 1 or not isinstance(outputs[0], Tensor):
         return None
-    room = _room(outputs[0], len(work.train) + len(work.validation), most_bytes, disk)
+    room = _room(outputs[0], len(work.train) + len(work.validation), max_bytes, disk)
     if room is None:
         return None
     first, count = len(work.train), len(room)
@@ -88,9 +88,9 @@ def keep_activations(
     return Work(halves.rest, nn.Identity(), train, validation, frozen=())
 
 
-def _room(sample: Tensor, count: int, most_bytes: int, disk: Disk | None) -> Tensor | None:
+def _room(sample: Tensor, count: int, max_bytes: int, disk: Disk | None) -> Tensor | None:
     shape, size = (count, *sample.shape[1:]), sample.nbytes * count
-    if size <= most_bytes:
+    if size <= max_bytes:
         return sample.new_empty(shape)
     return disk.empty(shape, sample.dtype) if disk is not None and disk.has_room(size) else None
 

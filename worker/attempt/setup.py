@@ -132,7 +132,7 @@ def _try_batch_sizes(context: TrainingContext, recipe: ResolvedRecipe, asked: Re
     """Of one size alone, where the recipe names it."""
     train, first = context.splits.train, recipe.batch_size
     seconds = batch_size_search.time_steps(context.network, context.prepare, train, recipe, context.device)
-    most = batch_size_search.most_for(len(train)) if asked.batch_size == "auto" else first
+    most = batch_size_search.max_batch_size_for(len(train)) if asked.batch_size == "auto" else first
     tried = batch_size_search.largest_that_helps(seconds, first, most)
     context.report.log(f"batch size {tried.batch_size}: a step takes {tried.step_s * 1e3:.1f} ms")
     return tried

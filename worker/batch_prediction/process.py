@@ -48,7 +48,7 @@ from worker.processes.parent_death import die_with_parent
 
 log = logging.getLogger(__name__)
 CHUNK = 64  # images: what a process that dies has to do again
-AT_ONCE = 8  # images that the network takes in one run; of a large one they take seconds and hundreds of MB
+RUN_SIZE = 8  # images that the network takes in one run; of a large one they take seconds and hundreds of MB
 Line = dict[str, Any]
 
 
@@ -115,9 +115,9 @@ def _ask(
     predictor: Predictor, pixels: Sequence[preparation.Pixels], heartbeat: Callable[[], None]
 ) -> Iterator[tuple[Any, float | None]]:
     """Probabilities and strangeness of each image."""
-    for first in range(0, len(pixels), AT_ONCE):
+    for first in range(0, len(pixels), RUN_SIZE):
         heartbeat()
-        outputs = predictor.run(np.stack(pixels[first : first + AT_ONCE]))
+        outputs = predictor.run(np.stack(pixels[first : first + RUN_SIZE]))
         of_each = [None] * len(outputs.probabilities) if outputs.strangeness is None else outputs.strangeness.tolist()
         yield from zip(outputs.probabilities, of_each, strict=True)
 

@@ -13,7 +13,7 @@ from worker.data.datasets.dataset import Dataset, Images, Labels
 from worker.data.photo_files import Photos
 from worker.data.streaming import OnHost, Streamed
 
-VALIDATION_MOST = 5_000  # enough to tell epochs apart to 0.2 points
+MAX_VALIDATION = 5_000  # enough to tell epochs apart to 0.2 points
 DEVICE_SHARE = 0.5  # of a GPU's free memory, for the images of one part: the network needs the rest
 Indices = npt.NDArray[np.int64]
 
@@ -54,7 +54,7 @@ def split(dataset: Dataset, train_samples: int | None, validation_fraction: floa
     if dataset.held_back:
         validation = np.arange(count - dataset.held_back, count)
     else:
-        wanted = min(round(validation_fraction * count), VALIDATION_MOST)
+        wanted = min(round(validation_fraction * count), MAX_VALIDATION)
         validation = _proportional(order, dataset.train_labels, wanted)
     rest = order[~np.isin(order, validation)]
     train = rest if train_samples is None else _balanced(rest, dataset.train_labels, train_samples)

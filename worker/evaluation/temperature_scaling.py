@@ -14,7 +14,7 @@ from torch import Tensor
 from worker.evaluation.metrics import Answers
 
 BINS = 15  # of the expected calibration error, as in the paper
-FEWEST = 50  # images: with fewer, the temperature is chance
+MIN_IMAGES = 50  # images: with fewer, the temperature is chance
 COLDEST, HOTTEST = 0.05, 20.0
 HALVINGS = 40  # of the logarithm of that range: to a billionth
 PRIOR = 0.25  # standard deviation of the temperature's logarithm, as expected before any image was seen
@@ -67,8 +67,8 @@ def calibrate(validation: Answers, test: Answers) -> Calibration:
 def fit_temperature(answers: Answers) -> tuple[float, str]:
     """The likeliest temperature, and on what it was fitted; 1 where that cannot be told, and why."""
     count = len(answers)
-    if count < FEWEST:
-        return 1.0, f"nothing: {count} validation images are fewer than {FEWEST}"
+    if count < MIN_IMAGES:
+        return 1.0, f"nothing: {count} validation images are fewer than {MIN_IMAGES}"
     temperature = _likeliest(answers)
     if nll(answers, temperature) > nll(answers, 1.0) - GAIN:
         return 1.0, f"{count} validation images, on which no other temperature is better"

@@ -22,10 +22,10 @@ from worker.publishing.quantization import NotQuantized, quantize
 CALIBRATION = 128  # images: with 64 to 512 of them, a ResNet-50 on MNIST was as right as in fp32, to 4 images of 3,000
 LOSS = 0.001  # of the accuracy that int8 may cost
 FASTER = 0.95  # of the time in fp32 that it may take: less gain may be chance
-FEWEST = 100  # test images, to judge that by
+MIN_IMAGES = 100  # test images, to judge that by
 CHECK_FLOP = 3e13  # of the images it is judged by, as worker.training.flops counts: 20 s, or less, on two cores
 BATCHES = (1, 8, 32)  # of the latency table
-RUNS, LONGEST_S = 5, 2.0  # a batch that takes longer than this is not timed
+RUNS, MAX_MEASURING_S = 5, 2.0  # a batch that takes longer than this is not timed
 ANSWER_BATCH = 32
 
 
@@ -59,7 +59,7 @@ def choose(onnx: bytes, train: Part, test: Part, answers: Answers, flop_per_imag
         return Serving(None, record | {"checked": checked, "latency_ms": table, "reason": reason}, tested)
 
     try:
-        if len(test) < FEWEST:
+        if len(test) < MIN_IMAGES:
             raise NotQuantized(f"{len(test)} test images are too few to judge an int8 graph by")
         graph = quantize(onnx, train.spread(CALIBRATION).cpu().numpy())
     except NotQuantized as why:
@@ -81,7 +81,7 @@ def latencies(graphs: Mapping[str, onnxruntime.InferenceSession], image: Pixels)
     table: dict[str, dict[str, float]] = {name: {} for name in graphs}
     longest_s = 0.0
     for batch in BATCHES:
-        if longest_s * 4 > LONGEST_S:  # the next batch is four times as large, or more
+        if longest_s * 4 > MAX_MEASURING_S:  # the next batch is four times as large, or more
             break
         images = image.repeat(batch, 0)
         runs = [{name: _timed(graph, images) for name, graph in graphs.items()} for _ in range(1 + RUNS)]
@@ -107,7 +107,7 @@ def strangeness(graph: bytes, images: Tensor) -> Tensor:
 
 def _some_of(test: Part, flop_per_image: float) -> Tensor:
     """Rows of the test images that the graphs are asked: of a large network fewer, the same ones each time."""
-    count = min(len(test), max(FEWEST, int(CHECK_FLOP / flop_per_image)))
+    count = min(len(test), max(MIN_IMAGES, int(CHECK_FLOP / flop_per_image)))
     return torch.randperm(len(test), generator=torch.Generator().manual_seed(0))[:count].sort().values
 
 

@@ -26,7 +26,7 @@ from core.imaging.preparation import Pixels
 from worker.processes.parent_death import WORKER_PID, die_with_parent
 
 GRAPH, IMAGES, INT8 = "graph.onnx", "images.npy", "int8.onnx"
-MOST_BYTES = 600 * 2**20  # of a graph: this takes about five times as much memory
+MAX_GRAPH_BYTES = 600 * 2**20  # of a graph: this takes about five times as much memory
 TIMEOUT_S = 300.0
 BATCH = 16  # calibration images at a time: no graph optimisation there, every activation is kept
 WITH_WEIGHTS = ("Conv", "Gemm", "MatMul")
@@ -42,9 +42,9 @@ def quantize(graph: bytes, images: Pixels) -> bytes:
 
     It takes the same images and answers with float logits; its preparation of the images stays as it is.
     """
-    if len(graph) > MOST_BYTES:
+    if len(graph) > MAX_GRAPH_BYTES:
         raise NotQuantized(
-            f"{len(graph) >> 20} MiB of weights; quantising takes too much memory above {MOST_BYTES >> 20}"
+            f"{len(graph) >> 20} MiB of weights; quantising takes too much memory above {MAX_GRAPH_BYTES >> 20}"
         )
     with TemporaryDirectory(prefix="tuneserve-") as name:
         folder = Path(name)

@@ -8,7 +8,7 @@ from worker.data.splits import Part, in_order
 from worker.training.conv_matmul import sooner
 from worker.training.failure_codes import is_out_of_memory
 
-MOST = 128  # images at a time; with 256 of 32 px a CPU takes a sixth longer
+MAX_BATCH_SIZE = 128  # images at a time; with 256 of 32 px a CPU takes a sixth longer
 
 
 def look(part: Part, seen_by: Callable[[Tensor], Tensor]) -> Iterator[tuple[int, Tensor]]:
@@ -16,8 +16,8 @@ def look(part: Part, seen_by: Callable[[Tensor], Tensor]) -> Iterator[tuple[int,
 
     Half as many at a time from where on memory does not suffice; the error when it does not suffice for one.
     """
-    start, size = 0, MOST
-    for images, _ in in_order(part, MOST):
+    start, size = 0, MAX_BATCH_SIZE
+    for images, _ in in_order(part, MAX_BATCH_SIZE):
         rest = images
         while len(rest):
             seen = _try(seen_by, rest[:size])

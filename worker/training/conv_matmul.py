@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-MOST_PIXELS = 16  # of a map: beyond, a convolution is as fast
+MAX_PIXELS = 16  # of a map: beyond, a convolution is as fast
 
 
 class AsProducts(TorchFunctionMode):
@@ -58,7 +58,7 @@ def _product(
 
 
 def _of_each_pixel(images: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor | None:
-    if images.shape[2] * images.shape[3] > MOST_PIXELS:
+    if images.shape[2] * images.shape[3] > MAX_PIXELS:
         return None
     return functional.linear(images.permute(0, 2, 3, 1), weight.flatten(1), bias).permute(0, 3, 1, 2)
 
@@ -66,7 +66,7 @@ def _of_each_pixel(images: Tensor, weight: Tensor, bias: Tensor | None) -> Tenso
 def _of_the_whole(images: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor | None:
     """One pixel comes out. ``weight`` begins where the image does; what lies beyond the other's end meets nothing."""
     height, width = (min(sides) for sides in zip(images.shape[2:], weight.shape[2:], strict=True))
-    if height * width > MOST_PIXELS:
+    if height * width > MAX_PIXELS:
         return None
     seen, met = images[:, :, :height, :width], weight[:, :, :height, :width]
     out = functional.linear(seen.permute(0, 2, 3, 1).flatten(1), met.permute(0, 2, 3, 1).flatten(1), bias)

@@ -10,7 +10,7 @@ from weakref import WeakSet
 from service.inference.batcher import Batch
 
 DURATIONS = ("success", "fail", "queue", "compute_input", "compute_infer", "compute_output", "cache_hit", "cache_miss")
-MOST_MODELS = 1_000  # the one asked longest ago is forgotten first
+MAX_MODELS = 1_000  # the one asked longest ago is forgotten first
 
 
 @dataclass
@@ -60,7 +60,7 @@ class Statistics:
     def _of(self, name: str, version: str) -> ModelStatistics:
         own = self._models.setdefault(f"{name}/{version}", ModelStatistics(name, version))
         self._models.move_to_end(f"{name}/{version}")
-        if len(self._models) > MOST_MODELS:
+        if len(self._models) > MAX_MODELS:
             self._models.popitem(last=False)
         return own
 

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Path
 from pydantic import BaseModel, Field
 
 from core.errors import NotFound
-from core.networks import NETWORKS, RATE_BATCH, RATE_BATCH_MOST, SIDES, WEIGHT_DECAY, Network
+from core.networks import MAX_RATE_BATCH, NETWORKS, RATE_BATCH, SIDES, WEIGHT_DECAY, Network
 from core.recipe import Recipe
 from core.scopes import Scope
 from service.api.dependencies import Service
@@ -79,7 +79,7 @@ def _adapt(fields: dict[str, dict[str, Any]], network: Network) -> None:
         "batch_size": RATE_BATCH,
         "random": network.learning_rate(optimizer, pretrained=False, batch_size=RATE_BATCH),
         "pretrained": network.learning_rate(optimizer, pretrained=True, batch_size=RATE_BATCH),
-        "proportional_to": f"min(batch_size, {RATE_BATCH_MOST})" if optimizer == "sgd" else "sqrt(batch_size)",
+        "proportional_to": f"min(batch_size, {MAX_RATE_BATCH})" if optimizer == "sgd" else "sqrt(batch_size)",
     }
 
 

@@ -18,7 +18,7 @@ from service.api.dependencies import Service, State
 from service.security.api_keys import Needs
 from service.web.problems import DESCRIBED
 
-MOST_JOBS = 100  # that run at the same time
+MAX_JOBS = 100  # that run at the same time
 LOOK_S = 1.0  # so old is what one process tells of the others' queue and models
 router = APIRouter(responses=DESCRIBED, tags=["health"], dependencies=[Depends(Needs(Scope.ADMIN))])
 
@@ -76,7 +76,7 @@ def _serving(service: State) -> Iterator[Metric]:
 def _training(service: State) -> Iterator[Metric]:
     with service.db.read() as session:
         statuses = jobs.count_by_status(session)
-        running, _ = jobs.page(session, JobStatus.RUNNING, None, None, MOST_JOBS)
+        running, _ = jobs.page(session, JobStatus.RUNNING, None, None, MAX_JOBS)
         workers = jobs.live_workers(session, time.time(), service.settings.lease_s)
         checkpoint = checkpoints.newest_at(session)
     by_status = GaugeMetricFamily("tuneserve_jobs", "Jobs by status.", labels=["status"])

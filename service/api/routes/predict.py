@@ -25,7 +25,7 @@ from service.web.problems import DESCRIBED, problem, status_of
 
 MAY = Needs(Scope.PREDICT)
 TIMEOUT = "x-timeout-ms"
-MOST_EXPLAINED = 4  # images of a request: each takes the network as long as hundreds
+MAX_EXPLAINED = 4  # images of a request: each takes the network as long as hundreds
 PREPROCESS = """What is done to an image first. auto: whatever makes it like those that the model was trained on; a \
 digit is found in uneven light, on ruled paper and beside dirt, and brought to MNIST's form. center: no more than that \
 form, for a digit on clean paper. none: only resized. invert: resized, with light and dark exchanged."""
@@ -72,8 +72,8 @@ async def predict(
     started = time.perf_counter()
     async with Patience(request, x_timeout_ms) as patience:
         given = await read_images(request, service.settings)
-        if explain and len(given) > MOST_EXPLAINED:
-            raise InvalidInput(f"{len(given)} images to explain; at most {MOST_EXPLAINED}.", "query/explain")
+        if explain and len(given) > MAX_EXPLAINED:
+            raise InvalidInput(f"{len(given)} images to explain; at most {MAX_EXPLAINED}.", "query/explain")
         patience.watch()
         predictor = await service.predictor(model)
         sources = await fetch_all(given, request, service.settings)

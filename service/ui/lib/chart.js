@@ -7,7 +7,7 @@ const [WIDTH, HEIGHT] = [360, 210];
 const [LEFT, RIGHT, TOP, BOTTOM] = [46, 10, 14, 30];
 const BASE = HEIGHT - BOTTOM;
 const [X_TICKS, Y_TICKS] = [10, 4];
-const MOST_DOTS = 30;
+const MAX_DOTS = 30;
 
 /** `series`: [{name, points: [{x, y, dot}, ...]}]; points without a y are left out. What is above `top`, if that is
  * given, is drawn at the edge, and the farthest of it with its number. */
@@ -63,7 +63,7 @@ function round(value) {
 function line(points, n, { x, y, top }, show) {
   const places = points.map((point) => ({ ...point, cx: x.place(point.x), cy: y.place(Math.min(point.y, top)) }));
   const marked = places.filter(({ dot }) => dot);
-  const dots = marked.length <= MOST_DOTS ? marked.map(({ cx, cy }) => svg("circle", { cx, cy, r: 2.5, class: "dot" })) : [];
+  const dots = marked.length <= MAX_DOTS ? marked.map(({ cx, cy }) => svg("circle", { cx, cy, r: 2.5, class: "dot" })) : [];
   const beyond = places.filter((one) => one.y > top).sort((a, b) => b.y - a.y).slice(0, 1);
   const farthest = beyond.map((one) => text(one.cx, one.cy - 4, "middle", `↑ ${show(one.y)}`));
   const joined = svg("polyline", { points: places.map(({ cx, cy }) => `${cx},${cy}`).join(" ") });

@@ -4,7 +4,7 @@
 import { passes } from "./api.js";
 import { pause } from "./time.js";
 
-const LONGEST_PAUSE_MS = 10_000;
+const MAX_PAUSE_MS = 10_000;
 
 /** Yields {id, event, data} of a job until `done`; where the connection breaks, goes on behind the last one. */
 export async function* follow(api, path, signal) {
@@ -22,7 +22,7 @@ export async function* follow(api, path, signal) {
       if (signal.aborted) return;
       if (!passes(error)) throw error;
     }
-    await pause(Math.min(LONGEST_PAUSE_MS, 500 * 2 ** tries), signal);
+    await pause(Math.min(MAX_PAUSE_MS, 500 * 2 ** tries), signal);
   }
 }
 

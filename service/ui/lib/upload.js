@@ -4,7 +4,7 @@ import { passes } from "./api.js";
 import { pause } from "./time.js";
 
 const PIECE_BYTES = 8 * 2 ** 20;
-const LONGEST_PAUSE_MS = 10_000;
+const MAX_PAUSE_MS = 10_000;
 const VERSION = { "Tus-Resumable": "1.0.0" };
 
 export class Upload {
@@ -27,7 +27,7 @@ export class Upload {
         [offset, tries] = [await this.#piece(offset, signal), 0];
       } catch (error) {
         if (signal.aborted || !(passes(error) || error.status === 409)) throw error;
-        await pause(Math.min(LONGEST_PAUSE_MS, 500 * 2 ** tries++), signal);
+        await pause(Math.min(MAX_PAUSE_MS, 500 * 2 ** tries++), signal);
       }
     }
     told(offset);

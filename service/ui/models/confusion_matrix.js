@@ -2,13 +2,13 @@
 
 import { el, table } from "../lib/dom.js";
 
-const MOST_CLASSES = 26; // of which a table can still be read
+const MAX_CLASSES = 26; // of which a table can still be read
 const WORST = 20;
 
 /** Null where the model's record has none. */
 export function confusion({ confusion_matrix: counts, classes, version }) {
   if (!counts?.length) return null;
-  return classes.length <= MOST_CLASSES ? matrix(counts, classes, version) : worst(counts, classes, version);
+  return classes.length <= MAX_CLASSES ? matrix(counts, classes, version) : worst(counts, classes, version);
 }
 
 function matrix(counts, classes, version) {

@@ -3,7 +3,7 @@
 import { every } from "../lib/time.js";
 
 const LOOK_MS = 300;
-const MOST_LOOKS = 200;
+const MAX_POLLS = 200;
 
 /** Points `serving` at the model, and says in `place` what came of it: it is loaded and tested first. */
 export async function serve(api, signal, model, place) {
@@ -13,7 +13,7 @@ export async function serve(api, signal, model, place) {
   await every(LOOK_MS, signal, async () => {
     place.textContent = await outcome(model);
     looks += 1;
-    return looks < MOST_LOOKS && place.textContent.endsWith("…");
+    return looks < MAX_POLLS && place.textContent.endsWith("…");
   });
 }
 

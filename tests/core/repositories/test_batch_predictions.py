@@ -147,7 +147,7 @@ def test_a_late_attempt_cannot_end_a_batch_that_waits_again(db: Database, claime
 
 def test_the_third_death_is_the_end_and_says_why(db: Database, claimed: Claimed, batch_of: BatchOf) -> None:
     ours = claimed()
-    for _ in range(batch_predictions.MOST_DEATHS - 1):
+    for _ in range(batch_predictions.MAX_FAILED_ATTEMPTS - 1):
         die(db, ours)
         assert batch_of(ours.batch_id).status is BatchStatus.QUEUED
         ours = claim(db)

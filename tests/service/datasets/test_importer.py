@@ -428,7 +428,7 @@ def test_a_tar_header_that_claims_gigabytes_is_not_read_into_memory(send: Send) 
 
 
 def test_of_very_many_problems_the_first_are_kept_and_all_counted(send: Send, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(validation_report, "MOST_SHOWN", 2)
+    monkeypatch.setattr(validation_report, "MAX_SHOWN", 2)
     built = send(pets("cat", "dog") | {f"cat/{number}.txt": b"none" for number in range(5)})
     assert (len(built.problems), built.problem_count) == (2, 5)
 

@@ -15,7 +15,7 @@ from fastapi import FastAPI
 from core.db.tables import Model
 from core.inference.onnx_predictor import Images, OnnxPredictor, Outputs
 from core.settings import Settings
-from service.inference.request_images import MOST_URLS
+from service.inference.request_images import MAX_URLS
 from service.security.outbound_client import Outbound
 from tests.conftest import DIGIT_FILES, running
 from tests.support.fakes import until
@@ -102,23 +102,23 @@ async def test_where_urls_are_switched_off_the_answer_says_how_to_switch_them_on
 async def test_too_many_urls_are_refused_before_the_first_is_fetched(
     http: httpx.AsyncClient, pictures: Receiver
 ) -> None:
-    answer = await ask(http, *[{"url": pictures.url}] * (MOST_URLS + 1))
-    assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, f"/images/{MOST_URLS}/url")
+    answer = await ask(http, *[{"url": pictures.url}] * (MAX_URLS + 1))
+    assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, f"/images/{MAX_URLS}/url")
     assert pictures.asked == []
 
 
 async def test_the_urls_of_a_request_are_fetched_at_once(http: httpx.AsyncClient, pictures: Receiver) -> None:
-    together = threading.Barrier(MOST_URLS, timeout=10)
+    together = threading.Barrier(MAX_URLS, timeout=10)
     pictures.answers = [Answer(body=SEVEN, before=together.wait)]
-    answer = await ask(http, *[{"url": pictures.url}] * MOST_URLS)
-    assert [prediction.get("label") for prediction in answer.json()["predictions"]] == ["7"] * MOST_URLS
+    answer = await ask(http, *[{"url": pictures.url}] * MAX_URLS)
+    assert [prediction.get("label") for prediction in answer.json()["predictions"]] == ["7"] * MAX_URLS
 
 
 async def test_what_is_slow_to_fetch_holds_up_no_other_request(http: httpx.AsyncClient, pictures: Receiver) -> None:
     released = threading.Event()
     pictures.answers = [Answer(body=SEVEN, before=released.wait)]
-    waiting = asyncio.create_task(ask(http, *[{"url": pictures.url}] * MOST_URLS))
-    await until(lambda: len(pictures.asked) == MOST_URLS)
+    waiting = asyncio.create_task(ask(http, *[{"url": pictures.url}] * MAX_URLS))
+    await until(lambda: len(pictures.asked) == MAX_URLS)
     other = await ask(http, {"b64": base64.b64encode(THREE).decode()})
     assert (other.json()["predictions"][0]["label"], waiting.done()) == ("3", False)
     released.set()

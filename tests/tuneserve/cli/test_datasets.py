@@ -78,17 +78,17 @@ def test_all_that_a_recipe_can_name_is_listed(photos: Path, live: str) -> None:
 def test_a_large_file_goes_in_pieces_and_leaves_no_upload(
     photos: Path, live: str, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(datasets, "AT_ONCE_BYTES", 0)
+    monkeypatch.setattr(datasets, "SINGLE_REQUEST_BYTES", 0)
     assert "version 1: 6 images" in typed("add", "pets", photos, "--url", live).output
     assert typed("add", "pets", photos, "--url", live).exit_code == 1  # the name is taken
     assert list((settings.data_dir / "uploads").iterdir()) == []
 
 
-@pytest.mark.parametrize("at_once_bytes", [datasets.AT_ONCE_BYTES, 0], ids=["at once", "in pieces"])
+@pytest.mark.parametrize("at_once_bytes", [datasets.SINGLE_REQUEST_BYTES, 0], ids=["at once", "in pieces"])
 def test_a_folder_is_checked_and_nothing_kept(
     photos: Path, live: str, settings: Settings, monkeypatch: pytest.MonkeyPatch, at_once_bytes: int
 ) -> None:
-    monkeypatch.setattr(datasets, "AT_ONCE_BYTES", at_once_bytes)
+    monkeypatch.setattr(datasets, "SINGLE_REQUEST_BYTES", at_once_bytes)
     answer = typed("check", photos, "--url", live)
     assert answer.exit_code == 0, answer.output
     assert "This can be trained on: 6 images, 2 problems" in answer.stdout

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from core.recipe import ResolvedRecipe
-from worker.attempt.batch_size_search import largest_that_helps, most_for, time_steps
+from worker.attempt.batch_size_search import largest_that_helps, max_batch_size_for, time_steps
 from worker.data.splits import Part
 
 
@@ -75,7 +75,7 @@ def test_another_error_is_not_taken_for_a_lack_of_memory() -> None:
 
 
 def test_enough_steps_are_left_to_learn_in() -> None:
-    assert [most_for(samples) for samples in (1_000, 55_000, 1_200_000)] == [5, 275, 512]
+    assert [max_batch_size_for(samples) for samples in (1_000, 55_000, 1_200_000)] == [5, 275, 512]
 
 
 def test_the_tried_steps_are_real_and_leave_the_network_as_it_was() -> None:

@@ -14,7 +14,7 @@ from tests.support.photofiles import write_photos
 from worker.data.datasets import load
 from worker.data.datasets.dataset import Dataset
 from worker.data.splits import (
-    VALIDATION_MOST,
+    MAX_VALIDATION,
     Part,
     Splits,
     batches,
@@ -116,7 +116,7 @@ def test_without_a_validation_part_all_is_trained_on() -> None:
 
 
 def test_a_large_set_holds_back_no_more_than_is_needed() -> None:
-    assert len(split(dataset(20_000), None, 0.5, seed=0).validation) == VALIDATION_MOST
+    assert len(split(dataset(20_000), None, 0.5, seed=0).validation) == MAX_VALIDATION
 
 
 def test_the_same_seed_gives_the_same_images_and_another_gives_others() -> None:

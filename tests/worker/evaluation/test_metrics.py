@@ -59,7 +59,7 @@ def test_a_part_without_images_has_no_answers() -> None:
 
 def test_every_image_counts_once_however_they_are_split(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = evaluate(SaysItsPixel(), ToFloat(), PART, 3)
-    monkeypatch.setattr(worker.training.batched_forward, "MOST", 4)  # 4 and 2
+    monkeypatch.setattr(worker.training.batched_forward, "MAX_BATCH_SIZE", 4)  # 4 and 2
     split = evaluate(SaysItsPixel(), ToFloat(), PART, 3)
     assert split.loss == pytest.approx(whole.loss)
     assert (split.accuracy, split.confusion_matrix) == (whole.accuracy, whole.confusion_matrix)

@@ -13,8 +13,8 @@ from worker.evaluation.metrics import Answers
 from worker.evaluation.temperature_scaling import (
     BINS,
     COLDEST,
-    FEWEST,
     HOTTEST,
+    MIN_IMAGES,
     calibrate,
     expected_error,
     fit_temperature,
@@ -119,11 +119,11 @@ def test_no_other_temperature_is_likelier_than_the_one_found() -> None:
     assert all(nll(answers, found) < nll(answers, found * factor) for factor in (0.9, 1.1))
 
 
-@pytest.mark.parametrize("count", [0, 1, FEWEST - 1])
+@pytest.mark.parametrize("count", [0, 1, MIN_IMAGES - 1])
 def test_too_few_images_leave_it_at_one_and_say_so(count: int) -> None:
     temperature, fitted_on = fit_temperature(honest(count, scale=3.0) if count else nobody())
     assert temperature == 1
-    assert fitted_on == f"nothing: {count} validation images are fewer than {FEWEST}"
+    assert fitted_on == f"nothing: {count} validation images are fewer than {MIN_IMAGES}"
 
 
 def test_a_network_that_says_the_same_of_all_classes_keeps_it_at_one() -> None:

@@ -101,7 +101,7 @@ def test_few_test_images_cannot_tell(graph: bytes, part: Part) -> None:
 
 
 def test_a_large_network_is_judged_by_fewer_images(graph: bytes, part: Part, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(graph_selection, "FEWEST", 10)
+    monkeypatch.setattr(graph_selection, "MIN_IMAGES", 10)
     made = choose(graph, part, part, answers_of(graph, part), flop_per_image=graph_selection.CHECK_FLOP / 50)
     assert made.record["checked"]["images"] == 50
 

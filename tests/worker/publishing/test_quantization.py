@@ -124,7 +124,7 @@ def test_what_is_no_graph_is_refused_with_the_reason(images: npt.NDArray[np.uint
 def test_a_graph_that_takes_too_much_memory_is_not_begun(
     graph: bytes, images: npt.NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "MOST_BYTES", 2**20)
+    monkeypatch.setattr(module, "MAX_GRAPH_BYTES", 2**20)
     with pytest.raises(NotQuantized, match="too much memory above 1"):
         quantize(graph, images)
 

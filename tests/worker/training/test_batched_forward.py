@@ -6,9 +6,9 @@ from torch import Tensor
 
 from worker.data.splits import Part
 from worker.evaluation.metrics import ask
-from worker.training.batched_forward import MOST, look
+from worker.training.batched_forward import MAX_BATCH_SIZE, look
 
-COUNT = MOST + 44
+COUNT = MAX_BATCH_SIZE + 44
 IMAGES = torch.arange(COUNT).to(torch.uint8).view(-1, 1, 1, 1)
 PART = Part(IMAGES, torch.zeros(COUNT, dtype=torch.int64))
 

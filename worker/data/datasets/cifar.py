@@ -16,7 +16,7 @@ from worker.data.sources import download, find
 
 SIDE = 32
 PIXELS = 3 * SIDE * SIDE
-MOST_BYTES = 2**29  # that an archive may unpack to: three times as much as they do
+MAX_BYTES = 2**29  # that an archive may unpack to: three times as much as they do
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def _files(name: str, form: _Form, settings: Settings) -> tuple[Path, Mapping[st
         if all((place / file).is_file() for file in names):
             return place, {file: (place / file).read_bytes() for file in names}
     archive = find(folder, [form.archive]) or _download(name, form, settings)
-    return archive, read_files(archive, names, MOST_BYTES)
+    return archive, read_files(archive, names, MAX_BYTES)
 
 
 def _images(place: Path, files: Mapping[str, bytes], names: tuple[str, ...], label_bytes: int) -> tuple[Images, Labels]:

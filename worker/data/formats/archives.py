@@ -13,8 +13,8 @@ from typing import IO
 
 from core.errors import DatasetInvalid, is_disk_full
 
-MOST_BYTES = 2**36  # that one archive may unpack to: several times our largest
-LEAST_ON_DISK = 4096  # what even an empty file takes
+MAX_BYTES = 2**36  # that one archive may unpack to: several times our largest
+MIN_BYTES_ON_DISK = 4096  # what even an empty file takes
 CHUNK = 2**20
 # what the libraries raise for bytes that are not theirs; RuntimeError: encrypted, or packed in an unknown way
 DAMAGE = (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError)
@@ -22,13 +22,13 @@ DAMAGE = (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, OSError, R
 Member = tuple[PurePosixPath, int, IO[bytes]]  # path, size in bytes, content to be read before the next member
 
 
-def unpack(archive: Path, top: str, target: Path, most_bytes: int = MOST_BYTES) -> None:
+def unpack(archive: Path, top: str, target: Path, max_bytes: int = MAX_BYTES) -> None:
     """Write what lies in the archive's folder ``top`` to ``target``, which is there whole or not at all.
 
     DatasetInvalid: the archive is damaged, has no such folder, would write outside of it, or is too large.
     """
     with _named(archive), _folder_beside(target) as part:
-        for path, content in _members(archive, most_bytes):
+        for path, content in _members(archive, max_bytes):
             if path.is_relative_to(top):
                 _write(part / path.relative_to(top), content)
         if not any(part.iterdir()):
@@ -36,10 +36,10 @@ def unpack(archive: Path, top: str, target: Path, most_bytes: int = MOST_BYTES) 
         _rename(part, target)
 
 
-def read_files(archive: Path, names: Collection[str], most_bytes: int = MOST_BYTES) -> dict[str, bytes]:
+def read_files(archive: Path, names: Collection[str], max_bytes: int = MAX_BYTES) -> dict[str, bytes]:
     """The files of these names, in whatever folder of the archive. DatasetInvalid as above, or if one is missing."""
     with _named(archive):
-        members = _members(archive, most_bytes)
+        members = _members(archive, max_bytes)
         found = {path.name: content.read() for path, content in members if path.name in names}
     if missing := [name for name in names if name not in found]:
         raise DatasetInvalid(f"{archive} holds no {' and no '.join(missing)}.")
@@ -67,15 +67,15 @@ def _folder_beside(target: Path) -> Iterator[Path]:
         shutil.rmtree(part, ignore_errors=True)
 
 
-def _members(archive: Path, most_bytes: int) -> Iterator[tuple[PurePosixPath, IO[bytes]]]:
+def _members(archive: Path, max_bytes: int) -> Iterator[tuple[PurePosixPath, IO[bytes]]]:
     """The regular files, none of which leads out of the archive; links and devices are passed over."""
     total = 0
     for path, size, content in _in_zip(archive) if archive.suffix == ".zip" else _in_tar(archive):
         if path.is_absolute() or ".." in path.parts:
             raise DatasetInvalid(f"{archive} holds {path}, which leads out of it.")
-        total += max(size, LEAST_ON_DISK)
-        if total > most_bytes:
-            raise DatasetInvalid(f"{archive} unpacks to more than {most_bytes} bytes.")
+        total += max(size, MIN_BYTES_ON_DISK)
+        if total > max_bytes:
+            raise DatasetInvalid(f"{archive} unpacks to more than {max_bytes} bytes.")
         yield path, content
 
 

@@ -12,7 +12,7 @@ import pytest
 from core.errors import DatasetInvalid
 from tests.support.datafiles import tar_gz, zipped
 from worker.data.formats import archives
-from worker.data.formats.archives import LEAST_ON_DISK, read_files, unpack
+from worker.data.formats.archives import MIN_BYTES_ON_DISK, read_files, unpack
 
 FILES = {
     "birds/train/owl/1.png": b"owl" * 5000,
@@ -78,14 +78,14 @@ def test_links_and_devices_are_passed_over(tmp_path: Path, kind: bytes) -> None:
 def test_an_archive_that_unpacks_to_too_much_is_refused(file: Path) -> None:
     pack(file, {"birds/owl/1.png": bytes(2**20)})
     with pytest.raises(DatasetInvalid, match=f"more than {2**20 - 1} bytes"):
-        unpack(file, "birds", file.parent / "birds", most_bytes=2**20 - 1)
-    unpack(file, "birds", file.parent / "birds", most_bytes=2**20)
+        unpack(file, "birds", file.parent / "birds", max_bytes=2**20 - 1)
+    unpack(file, "birds", file.parent / "birds", max_bytes=2**20)
 
 
 def test_empty_files_without_end_are_too_much_as_well(file: Path) -> None:
     pack(file, {f"birds/owl/{number}": b"" for number in range(5)})
     with pytest.raises(DatasetInvalid, match="more than"):
-        unpack(file, "birds", file.parent / "birds", most_bytes=4 * LEAST_ON_DISK)
+        unpack(file, "birds", file.parent / "birds", max_bytes=4 * MIN_BYTES_ON_DISK)
 
 
 @pytest.mark.parametrize("left", [0, 1, 20, 100, -1, -9, -30])
@@ -144,8 +144,8 @@ def test_a_file_that_is_not_in_it_is_named(file: Path) -> None:
 
 
 def test_no_more_is_read_than_allowed(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(archives, "LEAST_ON_DISK", 0)
+    monkeypatch.setattr(archives, "MIN_BYTES_ON_DISK", 0)
     pack(file, {"a.bin": bytes(100)})
-    assert len(read_files(file, ["a.bin"], most_bytes=100)["a.bin"]) == 100
+    assert len(read_files(file, ["a.bin"], max_bytes=100)["a.bin"]) == 100
     with pytest.raises(DatasetInvalid, match="more than 99 bytes"):
-        read_files(file, ["a.bin"], most_bytes=99)
+        read_files(file, ["a.bin"], max_bytes=99)
