@@ -14,7 +14,7 @@ from tests.test_architecture import HAVE_TORCH, MAY_IMPORT, arrows, read_sources
 
 PROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
 EXTRAS: dict[str, set[str]] = {  # otel and mlflow are looked for before they are imported
-    "client": set(),
+    "tuneserve": set(),
     "core": {"core", "otel"},
     "service": {"serve", "otel"},
     "worker": {"train", "otel", "mlflow"},
