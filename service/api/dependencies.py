@@ -1,9 +1,8 @@
 """What `create_app` built and the routes use, and how a route gets it."""
 
 import asyncio
-from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from fastapi import Depends, Request
 from starlette.concurrency import run_in_threadpool
@@ -15,12 +14,15 @@ from core.inference.onnx_predictor import Predictor
 from core.repositories.models import SERVING, find_whole
 from core.settings import Settings
 from service.api.open_inference.statistics import Statistics
-from service.inference.batcher import Batcher
 from service.inference.model_cache import ModelCache
 from service.inference.model_reloader import Reloader
+from service.inference.pipeline import Pipeline
 from service.observability.health_checks import DatabaseCheck, StoreCheck
 from service.observability.metrics import Metrics
 from service.security.api_keys import Access
+
+if TYPE_CHECKING:
+    from service.security.outbound_client import Outbound  # imports httpx: see service.lifespan
 
 
 @dataclass(frozen=True)
@@ -30,13 +32,13 @@ class State:
     store: ArtifactStore
     cache: ModelCache
     reloader: Reloader
-    batcher: Batcher
-    decoders: Executor  # threads that turn bytes into images
+    pipeline: Pipeline
     metrics: Metrics
     access: Access
     database_check: DatabaseCheck
     store_check: StoreCheck
     statistics: Statistics
+    outbound: "Outbound | None"  # only where images are fetched by URL
     stopping: asyncio.Event  # set when the server begins to stop
 
     async def predictor(self, name: str | None) -> Predictor:

@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import NoReturn
 
 log = logging.getLogger(__name__)
@@ -20,6 +21,18 @@ async def for_ever(run: Callable[[], Awaitable[object]]) -> NoReturn:
         except Exception:  # the task's edge
             log.exception("%s failed; starting it again", _name(run))
         await asyncio.sleep(AGAIN_S)
+
+
+@asynccontextmanager
+async def supervised(*runs: Callable[[], Awaitable[object]]) -> AsyncIterator[None]:
+    """Run each as a task of its own until the end of the block."""
+    tasks = [asyncio.create_task(for_ever(run)) for run in runs]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _name(run: Callable[..., object]) -> str:

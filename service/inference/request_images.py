@@ -23,7 +23,7 @@ from service.web.json_body import read_json
 from service.web.openapi import BINARY, form_of_files
 
 if TYPE_CHECKING:
-    from service.security.outbound_client import Outbound  # imports httpx: see service.app
+    from service.security.outbound_client import Outbound  # imports httpx: see service.lifespan
 
 MAX_URLS = 8  # of one request
 SMALL_JSON = 64 * 2**10  # bytes that are read in about a millisecond
@@ -101,12 +101,12 @@ async def read_images(request: Request, settings: Settings) -> Sequence[Source |
     return given
 
 
-async def fetch_all(given: Sequence[Source | Url], request: Request, settings: Settings) -> list[Source]:
+async def fetch_all(given: Sequence[Source | Url], outbound: "Outbound | None", settings: Settings) -> list[Source]:
     """The same with what lies elsewhere. It is fetched here and not by a decoder, whose thread would wait with it."""
     urls = sum(isinstance(entry, Url) for entry in given)
     if not urls:
         return [entry for entry in given if isinstance(entry, Source)]
-    outbound: Outbound = request.app.state.outbound
+    assert outbound is not None  # else read_images has refused them
     max_bytes = settings.max_body_bytes // urls  # together no more than a body may bring
 
     async def fetched(entry: Source | Url) -> Source:

@@ -16,7 +16,7 @@ from core.repositories import api_keys
 from core.scopes import Scope
 from core.settings import Settings
 from service import server
-from service.app import create_app
+from service.app import _middleware, create_app
 from service.security.api_keys import Needs
 from service.security.authentication import is_open
 from service.web.security_headers import HEADERS
@@ -50,6 +50,17 @@ def without_a_rule(app: FastAPI) -> list[str]:
         for route in all_routes(app.routes)
         if not is_open(route.path) and not any(isinstance(one.dependency, Needs) for one in route.dependencies)
     ]
+
+
+# -- a request passes the middlewares in the order that is written down
+
+
+@pytest.mark.parametrize("origins", [(), ("https://a.example",)], ids=["no pages", "pages"])
+def test_the_middlewares_stand_in_the_order_that_their_table_says(settings: Settings, origins: tuple[str, ...]) -> None:
+    built = create_app(settings.model_copy(update={"cors_origins": origins})).user_middleware
+    said = re.findall(r"^    (\w+)(?=[:,] )", str(_middleware.__doc__), re.MULTILINE)
+    absent = {"Tracing"} if origins else {"Tracing", "CORSMiddleware"}
+    assert [layer.cls.__name__ for layer in built] == [name for name in said if name not in absent]  # type: ignore[attr-defined]
 
 
 # -- every route has a rule

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Sequence
+from functools import partial
 from importlib.metadata import version
 from typing import Annotated, Any
 
@@ -21,7 +22,7 @@ from service.api.open_inference.messages import HEADER_LENGTH, InferRequest, Req
 from service.api.open_inference.tensors import LABELS, STRANGENESS, describe, outputs_of, sources_of
 from service.api.parameters import ModelName, TimeoutMs
 from service.api.request_deadline import Patience
-from service.inference.pipeline import Answered, answer
+from service.inference.pipeline import Answered
 from service.inference.request_images import Source
 from service.security.api_keys import Needs
 from service.web import problems
@@ -112,15 +113,17 @@ async def infer(
     started = time.perf_counter()
     predictor: Predictor | None = None
     # JSON of numbers takes long to read and to write
-    run = asyncio.get_running_loop().run_in_executor
+    run = partial(asyncio.get_running_loop().run_in_executor, service.pipeline.decoders)
     try:
         async with Patience(request, x_timeout_ms) as patience:
             given = await request.body()
             patience.watch()
             predictor = await _predictor(service, name, number)
-            asked, sources = await run(service.decoders, _read, given, header_length, service.settings)
-            prepared, answers, decode_ms = await answer(service, predictor, sources, asked.parameters.preprocess)
-            body, length = await run(service.decoders, _response, name, predictor, asked, prepared, answers)
+            asked, sources = await run(_read, given, header_length, service.settings)
+            prepared, answers, decode_ms = await service.pipeline.answer(
+                predictor, sources, asked.parameters.preprocess
+            )
+            body, length = await run(_response, name, predictor, asked, prepared, answers)
     except TuneserveError:
         if predictor is not None:
             service.statistics.failed(name, str(predictor.model.version), _ms_since(started))

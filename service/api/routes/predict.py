@@ -18,7 +18,7 @@ from core.scopes import Scope
 from service.api.dependencies import Service, state_of
 from service.api.parameters import AskedModel, TimeoutMs, TopK
 from service.api.request_deadline import Patience
-from service.inference.pipeline import Answered, answer
+from service.inference.pipeline import Answered
 from service.inference.request_images import BODY, fetch_all, read_images
 from service.security.api_keys import Needs
 from service.web.problems import DESCRIBED, problem, status_of
@@ -76,13 +76,15 @@ async def predict(
             raise InvalidInput(f"{len(given)} images to explain; at most {MAX_EXPLAINED}.", "query/explain")
         patience.watch()
         predictor = await service.predictor(model)
-        sources = await fetch_all(given, request, service.settings)
-        prepared, answers, decode_ms = await answer(service, predictor, sources, preprocess, explain)
+        sources = await fetch_all(given, service.outbound, service.settings)
+        prepared, answers, decode_ms = await service.pipeline.answer(predictor, sources, preprocess, explain)
         if len(prepared) == 1 and isinstance(prepared[0], TuneserveError):
             raise prepared[0]
         predictions = _in_order(request, prepared, iter(answers), predictor.classes, top_k)
         if include_input:
-            await asyncio.get_running_loop().run_in_executor(service.decoders, _illustrate, predictions, prepared)
+            await asyncio.get_running_loop().run_in_executor(
+                service.pipeline.decoders, _illustrate, predictions, prepared
+            )
     return Predictions(
         model={"id": predictor.model.id, "version": predictor.model.version, "job_id": predictor.model.job_id},
         predictions=predictions,

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -41,7 +42,8 @@ def let_in(http: httpx.AsyncClient) -> None:
     transport = http._transport
     assert isinstance(transport, httpx.ASGITransport)
     assert isinstance(transport.app, FastAPI)
-    transport.app.state.outbound = Outbound(allow_private=True)
+    state = transport.app.state
+    state.service = replace(state.service, outbound=Outbound(allow_private=True))
 
 
 @pytest.fixture

@@ -42,7 +42,7 @@ def blocked(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
 
 def batcher_of(http: httpx.AsyncClient) -> Batcher:
     assert isinstance(http._transport, httpx.ASGITransport)
-    found: Batcher = http._transport.app.state.service.batcher  # type: ignore[attr-defined]
+    found: Batcher = http._transport.app.state.service.pipeline.batcher  # type: ignore[attr-defined]
     return found
 
 
