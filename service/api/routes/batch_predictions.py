@@ -21,8 +21,8 @@ from core.repositories.models import SERVING, find_whole
 from core.scopes import Scope
 from service.api.dependencies import Service, State
 from service.api.idempotency import IdempotencyKey, create
+from service.api.long_polling import poll_until
 from service.api.parameters import After, AskedModel, BatchId, Limit, TopK
-from service.api.request_deadline import once
 from service.api.routes.predict import PREPROCESS
 from service.api.schemas import BatchPage, BatchView, batch_view
 from service.observability.health_checks import require_space
@@ -92,7 +92,9 @@ async def get_batch(
     wait: Annotated[float, Query(ge=0, le=60, description="Answer when the batch ends, or after so many seconds")] = 0,
 ) -> BatchView:
     ended = batch_predictions.ENDED
-    return await once(lambda batch: batch.status in ended, lambda: _batch(service, batch_id), wait, service.stopping)
+    return await poll_until(
+        lambda batch: batch.status in ended, lambda: _batch(service, batch_id), wait, service.stopping
+    )
 
 
 @router.get(

@@ -18,8 +18,8 @@ from core.scopes import Scope
 from service.api import event_stream
 from service.api.dependencies import Service, State
 from service.api.idempotency import IdempotencyKey, create
+from service.api.long_polling import poll_until
 from service.api.parameters import TEXT, After, CheckpointId, JobId, Limit
-from service.api.request_deadline import once
 from service.api.routes.models import delete_model
 from service.api.schemas import CheckpointView, EventPage, JobPage, JobView, checkpoint_view, event_view, job_view
 from service.datasets.catalog import names
@@ -66,7 +66,7 @@ async def get_job(
     service: Service,
     wait: Annotated[float, Query(ge=0, le=60, description="Answer when the job ends, or after so many seconds")] = 0,
 ) -> JobView:
-    return await once(lambda job: job.status in ENDED, lambda: _job(service, job_id), wait, service.stopping)
+    return await poll_until(lambda job: job.status in ENDED, lambda: _job(service, job_id), wait, service.stopping)
 
 
 @router.post("/{job_id}/cancel", status_code=202, summary="Stop a job")

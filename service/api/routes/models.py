@@ -15,8 +15,8 @@ from core.errors import Conflict, NotFound, NotReady
 from core.repositories import exports, jobs, models
 from core.scopes import Scope
 from service.api.dependencies import Service, State
+from service.api.long_polling import poll_until
 from service.api.parameters import Limit, ModelName
-from service.api.request_deadline import once
 from service.api.schemas import ModelPage, ModelView, model_view
 from service.reports.model_page import POLICY, page
 from service.security.api_keys import Needs
@@ -95,7 +95,7 @@ async def get_content(
 
 async def _program(service: State, name: str) -> FileResponse:
     model = await run_in_threadpool(_want, service, name)
-    export = await once(
+    export = await poll_until(
         lambda seen: seen.status is not ExportStatus.QUEUED,
         lambda: _export(service, model.id),
         MAKING_S,

@@ -21,7 +21,7 @@ from service.api.open_inference import messages
 from service.api.open_inference.messages import HEADER_LENGTH, InferRequest, RequestedOutput
 from service.api.open_inference.tensors import LABELS, STRANGENESS, describe, outputs_of, sources_of
 from service.api.parameters import ModelName, TimeoutMs
-from service.api.request_deadline import Patience
+from service.api.request_deadline import request_deadline
 from service.inference.pipeline import Answered
 from service.inference.request_images import Source
 from service.security.api_keys import Needs
@@ -115,9 +115,9 @@ async def infer(
     # JSON of numbers takes long to read and to write
     run = partial(asyncio.get_running_loop().run_in_executor, service.pipeline.decoders)
     try:
-        async with Patience(request, x_timeout_ms) as patience:
+        async with request_deadline(request, x_timeout_ms) as disconnect:
             given = await request.body()
-            patience.watch()
+            disconnect.start()
             predictor = await _predictor(service, name, number)
             asked, sources = await run(_read, given, header_length, service.settings)
             prepared, answers, decode_ms = await service.pipeline.answer(

@@ -17,7 +17,7 @@ from core.inference.prediction import Prediction, of_answer, of_blank
 from core.scopes import Scope
 from service.api.dependencies import Service, state_of
 from service.api.parameters import AskedModel, TimeoutMs, TopK
-from service.api.request_deadline import Patience
+from service.api.request_deadline import request_deadline
 from service.inference.pipeline import Answered
 from service.inference.request_images import BODY, fetch_all, read_images
 from service.security.api_keys import Needs
@@ -70,11 +70,11 @@ async def predict(
 ) -> Predictions:
     """`-F file=@seven.png`, once or often; or `--data-binary @seven.png` with an image's content type; or JSON."""
     started = time.perf_counter()
-    async with Patience(request, x_timeout_ms) as patience:
+    async with request_deadline(request, x_timeout_ms) as disconnect:
         given = await read_images(request, service.settings)
         if explain and len(given) > MAX_EXPLAINED:
             raise InvalidInput(f"{len(given)} images to explain; at most {MAX_EXPLAINED}.", "query/explain")
-        patience.watch()
+        disconnect.start()
         predictor = await service.predictor(model)
         sources = await fetch_all(given, service.outbound, service.settings)
         prepared, answers, decode_ms = await service.pipeline.answer(predictor, sources, preprocess, explain)

@@ -8,8 +8,8 @@ import pytest
 from fastapi import Request
 
 from core.errors import ClientClosedRequest, DeadlineExceeded, Overloaded
-from service.api import request_deadline
-from service.api.request_deadline import Patience
+from service.api import request_deadline as module
+from service.api.request_deadline import request_deadline
 
 T = TypeVar("T")
 
@@ -29,8 +29,8 @@ class Client:
 
 
 async def while_wanted(request: Request, work: Coroutine[Any, Any, T], timeout_ms: int | None) -> T:
-    async with Patience(request, timeout_ms) as waiting:
-        waiting.watch()
+    async with request_deadline(request, timeout_ms) as disconnect:
+        disconnect.start()
         return await work
 
 
@@ -88,6 +88,14 @@ async def test_an_error_of_the_work_is_the_clients() -> None:
         await while_wanted(Client().request, fail(), 10_000)
 
 
+async def test_a_time_limit_of_the_work_itself_is_not_the_clients() -> None:
+    async def give_up() -> None:
+        raise TimeoutError("the work's own")
+
+    with pytest.raises(TimeoutError, match="the work's own"):
+        await while_wanted(Client().request, give_up(), 10_000)
+
+
 async def test_nothing_goes_on_listening_for_a_client_that_was_answered() -> None:
     work = Work()
     work.released.set()
@@ -97,12 +105,12 @@ async def test_nothing_goes_on_listening_for_a_client_that_was_answered() -> Non
 
 
 async def test_before_its_body_is_read_nothing_is_taken_from_a_request(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(request_deadline, "WATCH_AFTER_S", 0)
+    monkeypatch.setattr(module, "WATCH_AFTER_S", 0)
     client = Client()
-    async with Patience(client.request, None) as waiting:
+    async with request_deadline(client.request, None) as disconnect:
         await turns()
         assert not client.asked
-        waiting.watch()
+        disconnect.start()
         await turns()
         assert client.asked
 
