@@ -1,10 +1,11 @@
 """What the service opens when it starts, runs beside the requests, and closes when it stops."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
@@ -25,7 +26,7 @@ from service.inference.pipeline import Pipeline
 from service.observability.health_checks import DatabaseCheck, StoreCheck
 from service.observability.metrics import Metrics
 from service.security.api_keys import Access
-from service.web.shutdown import told_by_signals
+from service.web.shutdown import STOPPING
 
 if TYPE_CHECKING:
     from service.background.webhook_sender import Courier
@@ -35,21 +36,21 @@ if TYPE_CHECKING:
 DECODER_THREADS = 4
 LOADER_THREADS = 2
 
-Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
+Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[Mapping[str, Any]]]
 
 
 def lifespan(settings: Settings, metrics: Metrics, access: Access, traces: "Tracing | None") -> Lifespan:
     """Make the context in which an application answers; ``app.state.service`` is its State."""
 
     @asynccontextmanager
-    async def run(app: FastAPI) -> AsyncIterator[None]:
+    async def run(app: FastAPI) -> AsyncIterator[Mapping[str, Any]]:
         async with AsyncExitStack() as closing:
             state = app.state.service = await _open(closing, settings, metrics, access, traces)
             await access.refresh(state.db)
             await state.reloader.check()  # a model that is there already answers the first request
             async with supervised(*_background(state)):
                 try:
-                    yield
+                    yield {STOPPING: state.stopping}
                 finally:
                     state.cache.close()
 
@@ -85,7 +86,7 @@ async def _open(
         store_check=StoreCheck(store),
         statistics=Statistics(),
         outbound=await run_in_threadpool(_outbound) if settings.fetch_urls else None,
-        stopping=closing.enter_context(told_by_signals()),
+        stopping=asyncio.Event(),
     )
 
 

@@ -29,6 +29,7 @@ from core.repositories import jobs, models
 from core.repositories.jobs import Claim
 from core.settings import Settings
 from service.app import create_app
+from service.web.shutdown import StoppableProtocol
 from tests import ROOT
 from tests.support.fakes import DIGITS, model_card, self_test_samples, tiny_onnx, until
 
@@ -192,10 +193,10 @@ async def http(settings: Settings, database_url: str) -> AsyncIterator[httpx.Asy
 
 
 @pytest.fixture
-def live(settings: Settings) -> Iterator[str]:
-    """The whole service on a socket of the loopback; its URL."""
+def server(settings: Settings) -> Iterator[uvicorn.Server]:
+    """The whole service on a socket of the loopback."""
     config = uvicorn.Config(
-        create_app(settings), port=0, http="httptools", ws="none", log_config=None, timeout_graceful_shutdown=1
+        create_app(settings), port=0, http=StoppableProtocol, ws="none", log_config=None, timeout_graceful_shutdown=1
     )
     server = uvicorn.Server(config)
     started = threading.Event()
@@ -209,6 +210,12 @@ def live(settings: Settings) -> Iterator[str]:
     thread = threading.Thread(target=lambda: asyncio.run(serve()))
     thread.start()
     assert started.wait(30)
-    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    yield server
     server.should_exit = True
     thread.join()
+
+
+@pytest.fixture
+def live(server: uvicorn.Server) -> str:
+    """Its URL."""
+    return f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"

@@ -164,7 +164,7 @@ HOMES = {
     "torch": ("core.inference.ood_score", "core.inference.network", "service.inference.torch_predictor", "worker.*"),
     "torchvision": ("core.inference.network", "worker.*"),
     "typer": ("tuneserve.*",),
-    "uvicorn": ("service.server",),
+    "uvicorn": ("service.server", "service.web.shutdown"),
 }
 TORCH = ("torch", "torchvision")
 # besides the trainer's files

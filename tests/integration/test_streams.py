@@ -1,6 +1,7 @@
 """The event stream of a running job, for a client whose connection drops all the time."""
 
 import httpx
+import pytest
 
 from tests.integration.conftest import Programs
 from tests.support.listener import Listener
@@ -23,8 +24,9 @@ def test_twenty_dropped_connections_lose_and_double_nothing(programs: Programs) 
     assert listener.seen == list(range(1, len(listener.seen) + 1))
 
 
-def test_a_service_that_is_told_to_stop_ends_its_streams_cleanly(programs: Programs) -> None:
-    service = programs.start("service")
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_service_that_is_told_to_stop_ends_its_streams_cleanly(programs: Programs, processes: int) -> None:
+    service = programs.start("service", TUNESERVE_PROCESSES=str(processes))
     url = f"{programs.url}/jobs/{programs.train()}/events"
     with httpx.stream("GET", url, headers={"Accept": "text/event-stream"}, timeout=30) as answer:
         lines = answer.iter_lines()

@@ -1,53 +1,42 @@
 """service.web.shutdown: nothing that is still being answered keeps a server that is told to stop."""
 
 import asyncio
-import os
-import signal
-import threading
-from collections.abc import Iterator
+from typing import Any
 
+import httpx
 import pytest
+import uvicorn
 
-from service.web.shutdown import pause, told_by_signals
+from service.api.routes import jobs as routes
+from service.api.schemas import JobView
+from service.web.shutdown import pause
 
-
-@pytest.fixture
-def told() -> Iterator[list[int]]:
-    """What the server's own handler was told."""
-    numbers: list[int] = []
-    before = signal.signal(signal.SIGTERM, lambda number, frame: numbers.append(number))
-    yield numbers
-    signal.signal(signal.SIGTERM, before)
+RECIPE = {"dataset": "digits", "network": "resnet18"}
 
 
-async def test_the_signal_that_stops_the_server_is_heard_by_both(told: list[int]) -> None:
-    handler = signal.getsignal(signal.SIGTERM)
-    with told_by_signals() as stopping:
-        os.kill(os.getpid(), signal.SIGTERM)
-        await pause(stopping, 30)
-        assert stopping.is_set()
-    assert told == [signal.SIGTERM]
-    assert signal.getsignal(signal.SIGTERM) is handler
+def test_a_stream_ends_cleanly_when_its_server_stops(server: uvicorn.Server, live: str) -> None:
+    path = httpx.post(f"{live}/jobs", json=RECIPE).json()["links"]["events"]
+    with httpx.stream("GET", f"{live}{path}", headers={"Accept": "text/event-stream"}, timeout=30) as answer:
+        lines = answer.iter_lines()
+        assert next(lines) == "event: status"
+        server.should_exit = True
+        rest = list(lines)  # a connection that is cut raises
+    assert "event: done" not in rest
 
 
-async def test_a_signal_that_nobody_handles_goes_on_killing() -> None:
-    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    with told_by_signals():
-        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-    signal.signal(signal.SIGTERM, before)
+def test_a_request_that_waits_for_an_end_is_answered_when_its_server_stops(
+    server: uvicorn.Server, live: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look = routes._job
 
+    def look_and_stop(*given: Any) -> JobView:
+        server.should_exit = True
+        return look(*given)
 
-def test_outside_of_the_main_thread_no_handler_is_touched(told: list[int]) -> None:
-    handler, seen = signal.getsignal(signal.SIGTERM), list[object]()
-
-    async def look() -> None:
-        with told_by_signals() as stopping:
-            seen.extend((signal.getsignal(signal.SIGTERM), stopping.is_set()))
-
-    thread = threading.Thread(target=lambda: asyncio.run(look()))
-    thread.start()
-    thread.join()
-    assert seen == [handler, False]
+    path = httpx.post(f"{live}/jobs", json=RECIPE).json()["links"]["self"]
+    monkeypatch.setattr(routes, "_job", look_and_stop)
+    answer = httpx.get(f"{live}{path}", params={"wait": 60}, timeout=30)
+    assert (answer.status_code, answer.json()["status"]) == (200, "queued")
 
 
 async def test_a_pause_is_over_in_time_too() -> None:
