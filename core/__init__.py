@@ -1,1 +1,4 @@
-"""What every process must agree on: rows, files, words. No loops, threads or entry points here."""
+"""Code shared by service and worker: rows, files, settings, inference.
+
+It holds no loops, threads or entry points.
+"""

@@ -1,4 +1,4 @@
-"""How many processors there are for us."""
+"""The number of processors available to this process."""
 
 import os
 import sys
@@ -6,10 +6,10 @@ from pathlib import Path
 
 
 def cpus() -> int:
-    """How many this process may use: a container's share (cgroup v2), if it has one, not all that the machine has."""
-    there = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    """Return how many processors this process may use, within a container's quota (cgroup v2)."""
+    available = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
     try:
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
     except (OSError, ValueError):
-        return there
-    return there if quota == "max" else max(1, min(there, int(quota) // int(period)))
+        return available
+    return available if quota == "max" else max(1, min(available, int(quota) // int(period)))

@@ -1,27 +1,27 @@
-"""Our exceptions.
+"""Exceptions.
 
 TuneserveError
-├── InvalidInput (ValueError)      the user can mend it; names the field
+├── InvalidInput (ValueError)      the user can correct it; names the field
 │   ├── NotAnImage
 │   ├── UnsupportedType
 │   ├── TooLarge
 │   ├── KeyReused
 │   ├── UnusableDataset
 │   └── UrlNotReachable
-├── Unauthorized                   no API key, or none that is known
+├── Unauthorized                   no API key, or an unknown one
 ├── Forbidden                      the API key may not do this
-├── HostNotAllowed                 asked by a name that is not ours
+├── HostNotAllowed                 the Host header names another host
 ├── NotFound
-├── Conflict                       the state of the thing does not allow it
+├── Conflict                       the resource's state does not allow it
 ├── Overloaded                     a bounded queue is full; try again
 │   └── RateLimited
-├── NotReady                       nothing to answer with yet
+├── NotReady                       no model to answer with yet
 │   └── NoSpace
-├── DeadlineExceeded               the client did not want to wait so long
-├── ClientClosedRequest            nobody is there to hear the answer
-├── ClaimLost                      somebody else owns the job now: stop, and write nothing
-├── Damaged                        bytes are not what their manifest says
-└── JobFailure                     ends a job; carries the code and the hint that its row shows
+├── DeadlineExceeded               the request's deadline passed
+├── ClientClosedRequest            the client disconnected
+├── ClaimLost                      another attempt owns the job: stop, and write nothing
+├── Damaged                        bytes do not match their manifest
+└── JobFailure                     ends a job; carries the code and the hint for its row
     ├── DatasetUnavailable
     ├── DatasetInvalid
     ├── WeightsUnavailable
@@ -43,11 +43,11 @@ import errno
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
-DISK_FULL = ("disk is full", "No space left")  # in the words of SQLite and PostgreSQL
+DISK_FULL = ("disk is full", "No space left")  # messages of SQLite and PostgreSQL
 
 
 def is_disk_full(error: BaseException) -> bool:
-    """Whether no space is left, or no quota: on a disk, or on that of the database."""
+    """Check whether an error means a full disk or quota, ours or the database's."""
     if isinstance(error, OSError):
         return error.errno in (errno.ENOSPC, errno.EDQUOT)
     reported = str(getattr(error, "orig", ""))  # SQLAlchemy's errors keep the driver's own there
@@ -102,7 +102,7 @@ class UnusableDataset(InvalidInput):
 
     def __init__(self, message: str | None = None, problems: Sequence[Mapping[str, str]] = ()) -> None:
         super().__init__(message)
-        self.problems = problems  # a pointer and a detail each, and what else is known
+        self.problems = problems  # each with a pointer, a detail and further fields
 
 
 class UrlNotReachable(InvalidInput):

@@ -1,6 +1,7 @@
-"""Build and parse the ids of rows: time first, so that they sort by age, then enough chance that no two meet.
+"""Build and parse the ids of rows.
 
-A model's or a checkpoint's id is made of its job's, so that files whose row was never written still name their job.
+An id begins with the time, so that ids sort by age, and ends with 40 random bits. A model's or a checkpoint's id holds
+its job's id, so that files without a row still name their job.
 """
 
 import re
@@ -25,13 +26,13 @@ def checkpoint_id(job_id: str, attempt: int, step: int) -> str:
 
 
 def publisher(model: str) -> tuple[str, int] | None:
-    """Return the job id and the attempt in a model's id; None if no job of ours made it."""
+    """Return the job id and the attempt in a model's id; None for any other id."""
     found = re.fullmatch(r"model_(\w+)_(\d+)", model, re.ASCII)
     return (f"job_{found[1]}", int(found[2])) if found else None
 
 
 def is_model_id(name: str) -> bool:
-    """Whether a model's id, rather than an alias, can begin like this."""
+    """Check whether a name is a model's id rather than an alias."""
     return name.startswith("model_")
 
 

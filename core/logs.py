@@ -1,4 +1,4 @@
-"""What service and worker write of themselves: lines for people, or one JSON object a line for a log collector."""
+"""Logs of service and worker: text for people, or JSON lines for a log collector."""
 
 import json
 import logging
@@ -8,18 +8,18 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 TEXT = "%(asctime)s %(levelname)s %(process)d %(name)s: %(message)s"
-REQUEST_ID: ContextVar[str | None] = ContextVar("request_id", default=None)  # of the request that is answered here
+REQUEST_ID: ContextVar[str | None] = ContextVar("request_id", default=None)  # of the current request
 
 
 def set_up(log_format: Literal["text", "json"]) -> None:
-    """For the whole process, on stderr."""
+    """Configure logging to stderr for the whole process."""
     handler = logging.StreamHandler()
     handler.setFormatter(Json() if log_format == "json" else Text(TEXT))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
 
 
 def fields(**known: Any) -> dict[str, dict[str, Any]]:
-    """What a line is about, as ``extra`` of a logging call."""
+    """Build the ``extra`` of a logging call from the line's fields."""
     return {"fields": known}
 
 
@@ -33,7 +33,7 @@ def tell(logger: logging.Logger, level: int, message: str, told: Mapping[str, An
 
 
 class Text(logging.Formatter):
-    """A line for people; within a request its id at the end, before a traceback."""
+    """Format a line for people; within a request, its id stands at the end, before a traceback."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's own name
         request_id = REQUEST_ID.get()
@@ -42,12 +42,14 @@ class Text(logging.Formatter):
 
 
 class Json(logging.Formatter):
-    """``time`` (UTC), ``level``, ``logger``, ``process``, ``message``; ``request_id`` within a request; the line's own
-    fields; ``exception``, with its traceback.
+    """Format a line as a JSON object.
+
+    Keys: ``time`` (UTC), ``level``, ``logger``, ``process``, ``message``; within a request ``request_id``; the line's
+    own fields; ``exception``, with its traceback.
     """
 
     def format(self, record: logging.LogRecord) -> str:
-        told = {
+        entry = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname,
             "logger": record.name,
@@ -56,7 +58,7 @@ class Json(logging.Formatter):
         }
         own: Mapping[str, Any] = getattr(record, "fields", {})
         request_id = REQUEST_ID.get()
-        told |= own if request_id is None else {"request_id": request_id, **own}
+        entry |= own if request_id is None else {"request_id": request_id, **own}
         if record.exc_info:
-            told["exception"] = self.formatException(record.exc_info)
-        return json.dumps(told, default=str)
+            entry["exception"] = self.formatException(record.exc_info)
+        return json.dumps(entry, default=str)

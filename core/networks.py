@@ -1,7 +1,6 @@
-"""torchvision's classification networks by name: what each of them takes, and what "auto" means for it. No torch.
+"""torchvision's classification networks: input sizes, stages and defaults for "auto". No torch.
 
-The service must know them without importing torch; tests/core/test_networks.py holds the tables against torchvision's
-own.
+The service needs them without importing torch; tests/core/test_networks.py compares the tables with torchvision's.
 """
 
 import math
@@ -15,18 +14,18 @@ MIN_BATCH_SIZE = 2  # BatchNorm cannot take a batch of one
 PHOTO = 224  # side in pixels at which most networks see photos
 # detail of the images in pixels, at most -> what the network sees: at 224 a digit costs 49 times the arithmetic of 32
 SIDES = ((16, 24), (32, 32))
-# what small images are enlarged to where that pays, since most networks halve them four times before they look twice.
+# side in pixels to which small images are enlarged if that helps: most networks halve them four times early on.
 # Behind ImageNet's frozen layers: a new head on mobilenet_v2 had 20 % of fashion_mnist right at 32 pixels, 78 % at 64,
 # 82 % at 96, 83 % at 128 (1,000 training images, 2,000 of the test). From random weights, where there is a GPU for it:
 # ResNet-50 had 94.4 % of fashion_mnist at 96 pixels, 92.1 % at 32 (24 epochs)
 ENLARGED_SIDE = 96
 MAX_WEIGHT_BYTES = 2**31  # of weights in fp32: one ONNX file holds no more
 RATE_BATCH = 64
-# with 0.4 at a batch of 512 ResNet-50 lost all of Fashion-MNIST that it had learnt at times, and had 99.57 % of MNIST;
-# with 0.1 it had 99.67 % (H200, 2026-11-26)
+# at batch 512, a rate of 0.4 made ResNet-50 diverge on Fashion-MNIST at times and gave 99.57 % on MNIST; 0.1 gave
+# 99.67 % (H200, 2026-11-26)
 MAX_RATE_BATCH = 128
-# peak rates for a batch of RATE_BATCH: from random weights, and where the weights are worth keeping. The low ones are
-# for networks that BatchNorm does not keep in bounds: squeezenet learnt nothing of the digits with the high ones
+# peak learning rates for a batch of RATE_BATCH: from random weights, and from pre-trained ones. The low rates are for
+# networks without BatchNorm: with the high ones squeezenet stayed at chance on the digits
 HIGH_RATES: Mapping[Optimizer, tuple[float, float]] = {"sgd": (5e-2, 1e-2), "adam": (2e-3, 3e-4), "adamw": (2e-3, 3e-4)}
 LOW_RATES: Mapping[Optimizer, tuple[float, float]] = {"sgd": (1e-2, 2e-3), "adam": (5e-4, 1e-4), "adamw": (5e-4, 1e-4)}
 WEIGHT_DECAY: Mapping[Optimizer, float] = {"sgd": 5e-4, "adam": 5e-4, "adamw": 0.05}
@@ -34,14 +33,14 @@ WEIGHT_DECAY: Mapping[Optimizer, float] = {"sgd": 5e-4, "adam": 5e-4, "adamw": 0
 
 @dataclass(frozen=True)
 class Traits:
-    """What the networks of a family have in common."""
+    """Properties shared by the networks of a family."""
 
     stages: str = ""  # in order, after the numbered ones ...
     first: str = ""  # ... and those before them
     numbered: str = "features."  # what is before their numbers
-    smallest: int = 16  # side in pixels of the smallest image that they take ...
-    multiple: int = 1  # ... and every other is a multiple of this
-    optimizer: Optimizer = "sgd"  # adamw: for those that have no BatchNorm, or attention
+    smallest: int = 16  # side in pixels of the smallest accepted image
+    multiple: int = 1  # an accepted side is a multiple of this
+    optimizer: Optimizer = "sgd"  # adamw for networks with attention or without BatchNorm
 
 
 @dataclass(frozen=True)
@@ -49,12 +48,12 @@ class Network:
     name: str
     family: str
     parameters: int  # with a head for ImageNet's 1,000 classes
-    photo: int  # side in pixels of the photos that its published weights are made for
-    stages: tuple[str, ...]  # what ``freeze`` can name, in order; see worker/training/freezing.py
+    photo: int  # side in pixels of the photos that its published weights were trained on
+    stages: tuple[str, ...]  # the stages that ``freeze`` accepts, in order; see worker/training/freezing.py
     traits: Traits
 
     def refusal(self, side: int) -> str | None:
-        """Why it does not take images of that side; None where it does."""
+        """Explain why the network rejects images of this side in pixels; None if it accepts them."""
         if side < self.traits.smallest:
             return f"{self.name} needs at least {self.traits.smallest} pixels, not {side}"
         if side % self.traits.multiple:
@@ -62,17 +61,19 @@ class Network:
         return None
 
     def image_size(self, detail: float, pretrained: bool, enlarged: bool = False) -> int:
-        """The side to train at, for images of that detail; photos as pre-trained weights know them.
+        """Choose the side in pixels to train at, for images of that detail.
 
-        ``enlarged``: small images are shown at ENLARGED_SIDE at least.
+        Photos get the side that the pre-trained weights were trained at. ``enlarged``: at least ENLARGED_SIDE.
         """
         side = next((side for most, side in SIDES if detail <= most), self.photo if pretrained else PHOTO)
         side = max(self.traits.smallest, ENLARGED_SIDE if enlarged else 0, side)
         return side + -side % self.traits.multiple
 
     def learning_rate(self, optimizer: Optimizer, pretrained: bool, batch_size: int) -> float:
-        """SGD's is proportional to the batch (Goyal et al. 2017) up to MAX_RATE_BATCH, Adam's to its root (Malladi et
-        al. 2022).
+        """Choose the peak learning rate for a batch size.
+
+        SGD's is proportional to the batch size (Goyal et al. 2017) up to MAX_RATE_BATCH, Adam's to its square root
+        (Malladi et al. 2022).
         """
         rates = HIGH_RATES if self.traits.optimizer == "sgd" else LOW_RATES
         if optimizer == "sgd":
@@ -83,7 +84,7 @@ class Network:
 # patches, then as many layers as the network has
 _VIT = ("encoder.ln", "conv_proj encoder.dropout", "encoder.layers.encoder_layer_")
 
-# by the second column below; what stands behind a "_" tells apart those of one family
+# keyed by the second column below; a suffix after "_" distinguishes groups of one family
 _TRAITS: Mapping[str, Traits] = {
     "alexnet": Traits("avgpool", smallest=63, optimizer="adamw"),
     "convnext": Traits("avgpool", smallest=32, optimizer="adamw"),
@@ -103,7 +104,7 @@ _TRAITS: Mapping[str, Traits] = {
         "Mixed_5d Mixed_6a Mixed_6b Mixed_6c Mixed_6d Mixed_6e Mixed_7a Mixed_7b Mixed_7c avgpool dropout",
         smallest=75,
     ),
-    # its windows fill each of its four grids only so
+    # its windows divide each of its four grids only at this size
     "maxvit": Traits(first="stem", numbered="blocks.", smallest=224, multiple=224, optimizer="adamw"),
     "mnasnet": Traits(numbered="layers."),
     "mobilenet": Traits("avgpool"),

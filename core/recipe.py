@@ -1,4 +1,4 @@
-"""Recipe: a training request, validated. It is the body of POST /jobs; ResolvedRecipe is what truly ran."""
+"""Recipe, the validated body of POST /jobs, and ResolvedRecipe, with every "auto" decided."""
 
 import base64
 import binascii
@@ -28,7 +28,7 @@ DATASETS = tuple(_DATASETS.split())
 DATASET_NAME = r"^[a-z0-9][a-z0-9_-]{0,63}$"
 
 SECRET_PREFIX, MIN_SECRET_LENGTH = "whsec_", 24  # bytes; Standard Webhooks
-NO_NUL = r"^[^\x00]*$"  # PostgreSQL takes none, and then no longer reads any field of that recipe
+NO_NUL = r"^[^\x00]*$"  # PostgreSQL cannot store NUL in text or read JSON fields that hold one
 Metadata = dict[
     Annotated[str, StringConstraints(max_length=64, pattern=NO_NUL)],
     Annotated[str, StringConstraints(max_length=512, pattern=NO_NUL)],
@@ -36,22 +36,22 @@ Metadata = dict[
 
 
 class EarlyStopping(BaseModel):
-    """When to end before the last epoch."""
+    """Conditions for ending before the last epoch."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    patience: int = Field(3, ge=1, le=10_000, description="So many epochs in a row without a rise end the training.")
-    min_delta: float = Field(0.0, ge=0, lt=1, description="A rise of validation accuracy counts from this size on.")
+    patience: int = Field(3, ge=1, le=10_000, description="Stop after so many epochs in a row without improvement.")
+    min_delta: float = Field(0.0, ge=0, lt=1, description="Smallest rise of validation accuracy that counts.")
 
 
 class Webhook(BaseModel):
-    """Where the service posts what happens to the job, signed as https://www.standardwebhooks.com says."""
+    """A webhook for a job's events, signed after https://www.standardwebhooks.com."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     url: str = Field(description="http or https, on a public address; redirects are not followed.")
     events: list[Literal["status", "metrics", "checkpoint", "done"]] = Field(
-        ["done"], min_length=1, description="What to tell; `done` is the job's end, whatever it is."
+        ["done"], min_length=1, description="Events to deliver; `done` is the end of the job, with any status."
     )
     secret: str | None = Field(
         None,
@@ -78,7 +78,7 @@ class Webhook(BaseModel):
 
 
 def secret_bytes(secret: str) -> bytes:
-    """The key behind a webhook's secret; empty when it is not the base64 that its prefix announces."""
+    """Decode a webhook's secret to the signing key; empty if it is not base64 after its prefix."""
     if not secret.startswith(SECRET_PREFIX):
         return secret.encode()
     text = secret.removeprefix(SECRET_PREFIX).rstrip("=")
@@ -89,9 +89,9 @@ def secret_bytes(secret: str) -> bytes:
 
 
 class _Shared(BaseModel):
-    """The fields that mean the same before and after ``auto`` is resolved."""
+    """Fields that are the same before and after ``auto`` is resolved."""
 
-    # floats that overflow to infinity are refused: no recipe means them, and JSON cannot show them again
+    # floats that overflow to infinity are rejected: JSON cannot represent them
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     name: str | None = Field(None, max_length=200, pattern=NO_NUL, description="A name for people.")
@@ -104,7 +104,7 @@ class _Shared(BaseModel):
     weights: str = Field(
         "imagenet",
         pattern=rf"^(imagenet|random|{MODEL_ID})$",
-        description='"imagenet" (pre-trained), "random", or the id of one of our models to go on from.',
+        description='"imagenet" (pre-trained), "random", or the id of a trained model to start from.',
     )
     momentum: float = Field(0.9, ge=0, lt=1, description="SGD only.")
     schedule: Literal["onecycle", "cosine", "step", "constant"] = Field(
@@ -183,7 +183,7 @@ class _Shared(BaseModel):
 
 
 class Recipe(_Shared):
-    """A training job. Every field has a default: ``{}`` is a valid body."""
+    """A training job; every field has a default, so ``{}`` is a valid body."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -219,7 +219,7 @@ class Recipe(_Shared):
     )
     devices: Literal[1, "auto"] = Field(1, description="How many; a job trains on one, and further workers use others.")
 
-    webhook: Webhook | None = Field(None, description="Tell another server of the job.")
+    webhook: Webhook | None = Field(None, description="Post the job's events to another server.")
 
     @field_validator("image_size")
     @classmethod
@@ -270,7 +270,7 @@ class Recipe(_Shared):
 
 
 class ResolvedRecipe(_Shared):
-    """The recipe with every ``auto`` decided, as recorded in the job's row and beside the weights."""
+    """The recipe with every ``auto`` decided, as stored with job and model."""
 
     image_size: int
     epochs: int
@@ -288,7 +288,7 @@ class ResolvedRecipe(_Shared):
     @model_validator(mode="before")
     @classmethod
     def _without_webhook(cls, fields: Any) -> Any:
-        """It is nothing of the training, and its secret must not lie beside checkpoints and models."""
+        """Drop the webhook: its secret must not be stored beside checkpoints and models."""
         return {name: value for name, value in fields.items() if name != "webhook"}
 
 

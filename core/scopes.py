@@ -1,16 +1,16 @@
-"""What an API key may do, and the keys that the environment gives."""
+"""Scopes of API keys, and parsing of the keys in the environment."""
 
 import re
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-MIN_KEY_LENGTH = 16  # characters; a key of ours has 46
+MIN_KEY_LENGTH = 16  # characters; a generated key has 46
 FORM = "each is name:scope+scope:key"
 
 
 class Scope(StrEnum):
-    """Whoever has any key may read; admin implies the others."""
+    """A permission of an API key; any key may read, and admin implies the others."""
 
     PREDICT = "predict"
     TRAIN = "train"
@@ -31,7 +31,10 @@ def allows(scopes: Collection[Scope], scope: Scope) -> bool:
 
 
 def parse_keys(text: str) -> tuple[GivenKey, ...]:
-    """Entries parted by commas or whitespace. ValueError says which one is wrong by its place: the text is secret."""
+    """Parse entries separated by commas or whitespace.
+
+    ValueError names a wrong entry by its position only: the text is secret.
+    """
     given = tuple(_parse(number, entry) for number, entry in enumerate(re.split(r"[,\s]+", text.strip(", \t\r\n")), 1))
     for kind, values in (("name", [one.name for one in given]), ("key", [one.key for one in given])):
         if len(set(values)) < len(values):

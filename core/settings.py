@@ -1,4 +1,4 @@
-"""Every knob, with its unit and default. Read once from the environment, then frozen and passed down."""
+"""Settings, read once from the environment, then frozen and passed down."""
 
 import re
 import sys
@@ -19,25 +19,28 @@ HOST = r"[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\]"
 
 
 class WrongSettings(Exception):
-    """What is wrong in the environment."""
+    """Invalid settings in the environment."""
 
     def __init__(self, reasons: list[str]) -> None:
-        """``reasons``: a line for each variable, which names it and how to mend it."""
+        """``reasons``: one line for each invalid variable, with its name and a correction."""
         super().__init__("\n".join(reasons))
         self.reasons = reasons
 
 
 class Settings(BaseSettings):
-    """Each field is also an environment variable: ``TUNESERVE_`` and the field's name in capitals."""
+    """Settings of service and worker; each field is also an environment variable.
+
+    The variable is ``TUNESERVE_`` and the field's name in capitals.
+    """
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
         frozen=True,
         env_ignore_empty=True,
-        hide_input_in_errors=True,  # an error shows all fields, and one of them is secret
+        hide_input_in_errors=True,  # an error would show all fields, secrets included
     )
 
-    # where things are
+    # paths and sources
     data_dir: Path = Path("tuneserve-data")  # database, checkpoints, models, logs
     # default: SQLite in data_dir; never on a network file system. Not shown, since it may hold a password
     database_url: str | None = Field(None, repr=False)
@@ -46,18 +49,18 @@ class Settings(BaseSettings):
     weights_file: Path | None = None  # a state dict to use for "imagenet", whatever its name
     weights_mirror: str | None = None  # URL of a folder with torchvision's weight files
     datasets_mirror: str | None = None  # URL of a folder with <name>/<file> for the built-in data sets
-    download_timeout_s: float = Field(30.0, gt=0)  # a host that is silent for so long counts as unreachable
+    download_timeout_s: float = Field(30.0, gt=0)  # a host that sends nothing for so long counts as unreachable
 
     log_format: Literal["text", "json"] = "text"  # of service and worker; a job's own log is text, for people
 
     # the service
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=0, le=65535)
-    api_keys: SecretStr = SecretStr("")  # name:scope+scope:key, parted by commas or spaces; more come by POST /keys
-    allow_without_keys: bool = False  # listen beyond the loopback though nobody needs a key
-    rate_limit_per_s: float | None = Field(None, gt=0)  # requests of one key, else of one address; in each process
-    cors_origins: Annotated[tuple[str, ...], NoDecode] = ()  # whose pages may call from a browser; * is any
-    # names by which it may be asked; see service.security.allowed_hosts
+    api_keys: SecretStr = SecretStr("")  # name:scope+scope:key, separated by commas or spaces; POST /keys adds more
+    allow_without_keys: bool = False  # listen beyond the loopback without API keys
+    rate_limit_per_s: float | None = Field(None, gt=0)  # requests per key, or per address; in each process
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = ()  # origins whose pages may call from a browser; * is any
+    # accepted values of the Host header; see service.security.allowed_hosts
     allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ()
     min_free_bytes: int = Field(256 * 2**20, ge=0)  # less on the disk of data_dir: no new jobs
     max_body_bytes: int = Field(32 * 2**20, gt=0)
@@ -71,30 +74,30 @@ class Settings(BaseSettings):
     max_dataset_bytes: int = Field(4 * 2**30, gt=0)  # of the body of POST /datasets; each image within max_body_bytes
     max_dataset_unpacked_bytes: int = Field(16 * 2**30, gt=0)
     max_dataset_files: int = Field(1_000_000, gt=0)
-    max_open_uploads: int = Field(100, gt=0)  # begun and not yet a data set; each within max_dataset_bytes
+    max_open_uploads: int = Field(100, gt=0)  # not yet imported; each within max_dataset_bytes
     predict_device: Literal["auto", "cpu", "cuda"] = "auto"
-    processes: int = Field(1, ge=1, le=256)  # of the service; each answers by itself, on the same port
-    predict_threads: int | None = Field(None, gt=0)  # of each process; default: the cores, shared out among them
-    predict_batch: int = Field(32, gt=0)  # most images that one run of the network takes
-    predict_queue: int = Field(512, gt=0)  # images that may wait; one more is refused with 429
-    predict_memory_bytes: int = Field(2 * 2**30, gt=0)  # of each process, for models; unused ones go
-    fetch_urls: bool = False  # images of /predict by URL, from public addresses alone
-    webhook_allow_private: bool = False  # webhooks may go into the own network too
+    processes: int = Field(1, ge=1, le=256)  # of the service, on the same port
+    predict_threads: int | None = Field(None, gt=0)  # per process; default: the cores divided by the processes
+    predict_batch: int = Field(32, gt=0)  # largest number of images in one run of the network
+    predict_queue: int = Field(512, gt=0)  # images that may wait; further ones are refused with 429
+    predict_memory_bytes: int = Field(2 * 2**30, gt=0)  # per process, for models; unused models are unloaded
+    fetch_urls: bool = False  # let /predict fetch images by URL, from public addresses alone
+    webhook_allow_private: bool = False  # deliver webhooks to private addresses too
     reload_poll_s: float = Field(0.5, gt=0)  # how often the service looks for a new model
 
     # the worker
     heartbeat_interval_s: float = Field(2.0, gt=0)  # between two heartbeats of a worker, and of a trainer
     lease_s: float = Field(10.0, gt=0)  # a worker silent for so long is lost, and its job goes to another
     poll_s: float = Field(0.5, gt=0)  # how often an idle worker looks for a job
-    cancel_grace_s: float = Field(10.0, ge=0)  # what a trainer may take to stop by itself
-    stop_grace_s: float = Field(20.0, ge=0)  # the same when the worker itself was told to stop
+    cancel_grace_s: float = Field(10.0, ge=0)  # time for a trainer to stop by itself before it is killed
+    stop_grace_s: float = Field(20.0, ge=0)  # the same when the worker itself is stopped
     checkpoint_s: float = Field(300.0, gt=0)  # an epoch that takes longer has checkpoints within it
     stall_timeout_s: float = Field(120.0, gt=0)  # a trainer without a heartbeat for so long is killed, its job retried
-    dataset_bytes: int = Field(8 * 2**30, gt=0)  # a folder whose images take more is decoded anew for every epoch
-    decode_processes: int = Field(default_factory=lambda: max(1, cpus() - 1), gt=0)  # which do that
-    feature_cache_bytes: int = Field(4 * 2**30, ge=0)  # for activations of a frozen part, on the device
-    feature_disk_bytes: int = Field(32 * 2**30, ge=0)  # else in data_dir; never more than half of what is free there
-    keep_checkpoints: int = Field(2, ge=1)  # the newest ones; the best one is kept besides
+    dataset_bytes: int = Field(8 * 2**30, gt=0)  # a folder with more bytes of images is decoded anew in every epoch
+    decode_processes: int = Field(default_factory=lambda: max(1, cpus() - 1), gt=0)  # decode such folders
+    feature_cache_bytes: int = Field(4 * 2**30, ge=0)  # cached activations of a frozen part, on the device
+    feature_disk_bytes: int = Field(32 * 2**30, ge=0)  # the same in data_dir; at most half of the free space
+    keep_checkpoints: int = Field(2, ge=1)  # the newest ones, besides the best one
     train_threads: int | None = Field(None, gt=0)  # default: every core
     train_niceness: int = Field(5, ge=0, le=19)  # predictions come first where both share a CPU
     prewarm_trainer: bool = True  # an idle worker keeps a trainer ready, in 0.45 GB that the next job would need anyway
@@ -154,7 +157,7 @@ class Settings(BaseSettings):
 
     @property
     def on_loopback(self) -> bool:
-        """Whether the service is reached from this machine alone."""
+        """Check whether the service listens on the loopback only."""
         try:
             return self.host == "localhost" or ip_address(self.host).is_loopback
         except ValueError:
@@ -162,7 +165,7 @@ class Settings(BaseSettings):
 
     @property
     def keys_required(self) -> bool:
-        """Whether there must be keys, since others than this machine can ask."""
+        """Check whether API keys are required, since other machines can reach the service."""
         return not (self.on_loopback or self.allow_without_keys)
 
     @property
@@ -175,9 +178,10 @@ class Settings(BaseSettings):
 
     @property
     def resolved_predict_lanes(self) -> int:
-        """Batches that a quick network works on at a time, a thread each: one more than may compute, so that the
-        processor has another's to do while one waits for its images (8 % more answers on two cores). Not on a single
-        core, where it always has something to do (5 % fewer).
+        """Return the number of concurrent batches of a fast network, one thread each.
+
+        One more than there are threads, so that a core is busy while a batch waits for its images: 8 % more answers/s
+        on two cores. On a single core it would cost 5 %.
         """
         threads = self.resolved_predict_threads
         return threads + 1 if threads > 1 else 1
@@ -191,13 +195,13 @@ class Settings(BaseSettings):
         return self.weights_dir or self.data_dir / "weights"
 
     def log_path(self, job_id: str, attempt: int) -> Path:
-        """Where the trainer's own output goes."""
+        """Return the path of an attempt's log, the trainer's output."""
         return self.data_dir / "jobs" / job_id / "logs" / f"attempt-{attempt:03d}.log"
 
     def environment(self) -> dict[str, str]:
-        """These settings as the environment of a child process, so that it sees exactly the same ones.
+        """Return the environment that gives a child process the same settings.
 
-        But no API keys: a trainer needs none, and the empty variable hides ours from it.
+        API keys are left out: a trainer needs none, and the empty variable hides them.
         """
         set_fields = self.model_dump(mode="json", exclude_none=True) | {"api_keys": ""}
         return {
@@ -207,16 +211,16 @@ class Settings(BaseSettings):
 
 
 def read() -> Settings:
-    """Those of the environment, or WrongSettings."""
+    """Read the settings from the environment; WrongSettings if they are invalid."""
     try:
         return Settings()
     except ValidationError as error:
-        told = [(entry["loc"], entry["msg"]) for entry in error.errors(include_input=False, include_context=False)]
-        raise WrongSettings([_reason(loc, message) for loc, message in told]) from error
+        found = [(entry["loc"], entry["msg"]) for entry in error.errors(include_input=False, include_context=False)]
+        raise WrongSettings([_reason(loc, message) for loc, message in found]) from error
 
 
 def read_or_exit() -> Settings:
-    """The same as a program's first line: people get the reasons, and no traceback."""
+    """Read the settings, or exit with the reasons and no traceback."""
     try:
         return read()
     except WrongSettings as error:
@@ -224,7 +228,7 @@ def read_or_exit() -> Settings:
 
 
 def _reason(loc: tuple[int | str, ...], message: str) -> str:
-    """Without the value: it may be a secret."""
+    """Describe an invalid setting, without its value: it may be a secret."""
     message = message.removeprefix("Value error, ").replace("Input should", "it should", 1)
     if not loc:
         return f"{message}. Correct one of them, or unset it."

@@ -1,6 +1,6 @@
-"""Traces for OpenTelemetry, where its own standard variables ask for them and the extra ``otel`` is installed.
+"""OpenTelemetry traces, enabled by its standard variables and the extra ``otel``.
 
-They go out as OTLP over HTTP. Nothing of OpenTelemetry is imported while nobody asks.
+Traces are sent as OTLP over HTTP. OpenTelemetry is imported only if they are enabled.
 """
 
 import logging
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 SCOPE = "tuneserve"
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
-LAST_S = 2.0  # what the last spans may take at the end of a process; the exporter alone would take up to 30
+LAST_S = 2.0  # longest flush at the end of a process; the exporter alone would take up to 30 s
 
 
 def is_on(environ: Mapping[str, str] = os.environ) -> bool:
-    """Whether traces are wanted and can be made."""
+    """Check whether traces are enabled and the extra is installed."""
     if not _is_wanted(environ):
         return False
     try:
-        import opentelemetry.exporter.otlp.proto.http.trace_exporter  # noqa: F401 - whether it is there
+        import opentelemetry.exporter.otlp.proto.http.trace_exporter  # noqa: F401 - only to see whether it is installed
     except ImportError:
-        log.warning("OTEL_* variables ask for traces; the extra otel is missing: pip install 'tuneserve[otel]'")
+        log.warning("OTEL_* variables enable traces, but the extra otel is missing: pip install 'tuneserve[otel]'")
         return False
     return True
 
@@ -41,9 +41,10 @@ def _is_wanted(environ: Mapping[str, str]) -> bool:
 
 
 def provider(process: str, ids: "IdGenerator | None" = None) -> "TracerProvider":
-    """Sends from a thread of its own; spans are dropped, and nobody waits, where the collector is away or slow.
+    """Create a tracer provider that exports from a background thread.
 
-    ``process`` is part of the service's name, unless OTEL_SERVICE_NAME gives one.
+    Spans are dropped if the collector is slow or not reachable. ``process`` is part of the service's name, unless
+    OTEL_SERVICE_NAME is set.
     """
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.resources import Resource
@@ -57,17 +58,17 @@ def provider(process: str, ids: "IdGenerator | None" = None) -> "TracerProvider"
 
 
 def shut_down(provider: "TracerProvider") -> None:
-    """Send what still waits."""
+    """Flush pending spans, for at most LAST_S."""
     last = threading.Thread(target=provider.shutdown, name="last spans", daemon=True)
     last.start()
     last.join(LAST_S)
 
 
 def trace_id(job_id: str) -> int:
-    """Of all attempts of that job: 128 bits that whoever knows the job's id knows too."""
+    """Return the trace id of a job's attempts: 128 bits derived from the job's id."""
     return int.from_bytes(sha256(job_id.encode()).digest()[:16])
 
 
 def span_id(job_id: str, attempt: int) -> int:
-    """Of the span that is this attempt: 64 bits."""
+    """Return the id of an attempt's span: 64 bits."""
     return int.from_bytes(sha256(f"{job_id} {attempt}".encode()).digest()[:8])

@@ -1,5 +1,6 @@
-"""Which URLs we call for others: their form. Whether the host may be reached, service.security.outbound_client finds
-out.
+"""Validation of URLs that the service calls for others.
+
+service.security.outbound_client checks the host's address.
 """
 
 import string
@@ -7,12 +8,14 @@ from urllib.parse import SplitResult, urlsplit
 
 MAX_URL_LENGTH = 2048
 PORTS = {"http": 80, "https": 443}
-LOWEST_OTHER_PORT = 1024  # below it listen services that a stranger's request could harm: mail, ssh
-ALLOWED = frozenset(string.ascii_letters + string.digits + "-._~:/?#[]@!$&'()*+,;=%")  # RFC 3986; nothing to read twice
+LOWEST_OTHER_PORT = 1024  # lower ports belong to system services such as mail and ssh
+ALLOWED = frozenset(
+    string.ascii_letters + string.digits + "-._~:/?#[]@!$&'()*+,;=%"
+)  # RFC 3986; parsers agree on these
 
 
 def check_url(url: str) -> SplitResult:
-    """The parts of a URL that we may call, or a ValueError that says why not."""
+    """Split a URL that the service may call; ValueError gives the reason if it may not."""
     if len(url) > MAX_URL_LENGTH or not set(url) <= ALLOWED:
         raise ValueError(f"must be at most {MAX_URL_LENGTH} characters, all allowed in a URL (else: percent-encoded)")
     parts = urlsplit(url)  # ValueError: brackets that hold no IPv6 address
@@ -26,5 +29,5 @@ def check_url(url: str) -> SplitResult:
 
 
 def port_of(parts: SplitResult) -> int:
-    """Named or meant; ValueError when it is no number up to 65535."""
+    """Return the explicit or default port; ValueError if it is no number up to 65535."""
     return PORTS[parts.scheme] if parts.port is None else parts.port

@@ -1,7 +1,7 @@
-"""What lies in a batch's folder of the store: the files in which its images were sent, and the answers.
+"""Files of a batch prediction: the uploaded images, and the results.
 
-The answers lie in objects of some lines each, ``results/<index of the first line>.jsonl``: an object is whole or not
-there, so that a process that dies leaves no half line, and one that does a chunk again writes the same object.
+Results are stored in objects of several lines each, ``results/<index of the first line>.jsonl``. An object is stored
+whole or not at all: a process that dies leaves no partial line, and a repeated chunk overwrites the same object.
 """
 
 import json
@@ -16,16 +16,16 @@ from core.artifacts.store import ArtifactStore
 from core.errors import InvalidInput
 
 LISTING = "parts.json"
-JUNK = ("__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini")  # what systems put into every zip
+JUNK = ("__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini")  # added to zips by operating systems
 
 
 @dataclass(frozen=True)
 class Part:
-    """One file of those that were sent."""
+    """One uploaded file."""
 
-    kind: Literal["zip", "image", "manifest"]  # a manifest holds an image a line, in JSON
+    kind: Literal["zip", "image", "manifest"]  # a manifest holds one image a line, in JSON
     file: str  # its name in the batch's folder
-    name: str  # as it was sent; "" if it had none
+    name: str  # its name in the upload; "" if it had none
 
 
 class Line(BaseModel):
@@ -45,7 +45,7 @@ class Line(BaseModel):
 
 
 def parse_line(text: bytes) -> Line:
-    """InvalidInput names the wrong field."""
+    """Parse a line of a manifest; InvalidInput names the wrong field."""
     try:
         return Line.model_validate_json(text)
     except ValidationError as error:
@@ -63,13 +63,16 @@ def read_parts(store: ArtifactStore, key: str) -> list[Part]:
 
 
 def may_be_an_image(name: str) -> bool:
-    """Whether an entry of a zip counts: no folder, and nothing that a system put there by itself."""
+    """Check that an entry of a zip is neither a folder nor a file added by an operating system."""
     parts = PurePosixPath(name).parts
     return not name.endswith("/") and not any(part in JUNK or part.startswith("._") for part in parts)
 
 
 def read_lines(path: Path, max_bytes: int) -> Iterator[bytes]:
-    """The lines of a manifest that are not blank. One that is longer than ``max_bytes`` is cut, one byte behind."""
+    """Yield the non-blank lines of a manifest, each cut after ``max_bytes`` + 1 bytes.
+
+    The extra byte shows the caller that a line was too long.
+    """
     with path.open("rb") as file:
         while line := file.readline(max_bytes + 1):
             rest = line
@@ -80,12 +83,12 @@ def read_lines(path: Path, max_bytes: int) -> Iterator[bytes]:
 
 
 def write_answers(store: ArtifactStore, key: str, first: int, lines: Sequence[str]) -> None:
-    """Keep the lines whose first one has the index ``first``."""
+    """Store result lines; ``first`` is the index of the first one."""
     store.put(_answers_key(key, first), "".join(f"{line}\n" for line in lines).encode())
 
 
 def read_answers(store: ArtifactStore, key: str, done: int) -> Iterator[bytes]:
-    """The first ``done`` answers, a line each, in the pieces in which they were written."""
+    """Yield the first ``done`` results, one line each, in the chunks in which they were written."""
     first = 0
     while first < done:
         piece = store.fetch(_answers_key(key, first)).read_bytes()

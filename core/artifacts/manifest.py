@@ -1,7 +1,6 @@
-"""Folders of files that are complete or do not exist: the manifest is written last.
+"""Atomic folders of files: the manifest is written last.
 
-Checkpoints and models are both such folders, made of safetensors and JSON. Never pickle: a file from elsewhere cannot
-run code.
+Checkpoints and models are such folders, made of safetensors and JSON. Never pickle, which can run code when loaded.
 """
 
 import hashlib
@@ -25,9 +24,9 @@ MANIFEST = "manifest.json"
 
 
 def write_folder(store: ArtifactStore, key: str, files: Mapping[str, bytes], about: Mapping[str, Any]) -> Listing:
-    """Write ``files`` under ``key``, then the manifest that names each with size and sha256. Returns that listing.
+    """Write files, then the manifest with their sizes and sha256; return its listing.
 
-    What fails half-way leaves nothing: on a full disk no row would ever tell of those bytes.
+    A failed write removes the folder: on a full disk no row would ever refer to those bytes.
     """
     listing: Listing = {}
     try:
@@ -42,13 +41,13 @@ def write_folder(store: ArtifactStore, key: str, files: Mapping[str, bytes], abo
 
 
 def read_manifest(store: ArtifactStore, key: str) -> dict[str, Any]:
-    """The manifest. NotFound: the folder was never finished, so it does not exist."""
+    """Read the manifest of a folder; NotFound if the folder was never finished."""
     manifest: dict[str, Any] = json.loads(store.fetch(f"{key}/{MANIFEST}").read_bytes())
     return manifest
 
 
 def fetch_checked(store: ArtifactStore, key: str, name: str) -> Path:
-    """The path of a file whose size and sha256 are what the manifest says; Damaged otherwise."""
+    """Return the path of a file after checking its sha256 against the manifest; Damaged if it differs."""
     expected = read_manifest(store, key)["files"].get(name)
     if expected is None:
         raise Damaged(f"{key} has no {name}.")
@@ -66,12 +65,12 @@ def from_tensors(tensors: Tensors) -> bytes:
 
 
 def to_tensors(data: bytes) -> dict[str, npt.NDArray[Any]]:
-    """What ``from_tensors`` made bytes of."""
+    """Parse the bytes of ``from_tensors``."""
     return from_safetensors(data)
 
 
 def read_tensors(store: ArtifactStore, key: str, name: str) -> dict[str, npt.NDArray[Any]]:
-    """The tensors of a checked file."""
+    """Read the tensors of a file after checking its sha256."""
     return load_file(fetch_checked(store, key, name))
 
 

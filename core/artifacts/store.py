@@ -1,4 +1,7 @@
-"""Where bytes lie. A key is a relative path like ``models/<id>/weights.safetensors``; a written object is whole."""
+"""Storage for checkpoints, models and batches, by key.
+
+A key is a relative path like ``models/<id>/weights.safetensors``. Objects are written whole or not at all.
+"""
 
 import os
 import shutil
@@ -12,10 +15,9 @@ from core.errors import NotFound
 
 
 class ArtifactStore(Protocol):
-    """Exactly what checkpoints, models and batches need, so that any object store can stand in for the disk.
+    """The few operations an object store must support to replace the disk.
 
-    No rename, no append: what is not written whole is not there. ``fetch`` gives a local path, since safetensors
-    and ONNX Runtime map files into memory.
+    No rename and no append. ``fetch`` returns a local path, since safetensors and ONNX Runtime map files into memory.
     """
 
     def put(self, key: str, data: bytes) -> None: ...
@@ -28,7 +30,7 @@ class ArtifactStore(Protocol):
 
 
 class LocalStore:
-    """A folder. Objects appear by rename, after their bytes have reached the disk."""
+    """A folder as a store; objects appear by rename, after their bytes have reached the disk."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -39,7 +41,7 @@ class LocalStore:
 
     @contextmanager
     def writing(self, key: str) -> Iterator[IO[bytes]]:
-        """For what is too large to be held in memory: an object once the block has ended without an exception."""
+        """Write a large object piece by piece; it is stored when the block ends without an exception."""
         target = self._path(key)
         target.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=target.parent, prefix=".part-")
@@ -52,18 +54,18 @@ class LocalStore:
             temporary.chmod(0o644)
             temporary.replace(target)
         finally:
-            temporary.unlink(missing_ok=True)  # gone already where all went well
+            temporary.unlink(missing_ok=True)  # already renamed on success
         _sync_directory(target.parent)
 
     def fetch(self, key: str) -> Path:
-        """The object's path; NotFound if there is none."""
+        """Return the object's path; NotFound if there is none."""
         path = self._path(key)
         if not path.is_file():
             raise NotFound(f"Nothing is stored at {key}.")
         return path
 
     def delete(self, prefix: str) -> None:
-        """Remove a folder of objects, if it is there."""
+        """Delete a folder of objects, if it exists."""
         shutil.rmtree(self._path(prefix), ignore_errors=True)
 
     def _path(self, key: str) -> Path:
@@ -74,7 +76,7 @@ class LocalStore:
 
 
 def _sync_directory(path: Path) -> None:
-    """Make the rename itself durable; without it a power cut can undo it."""
+    """Make the rename itself durable; otherwise a power cut can undo it."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,4 +1,4 @@
-"""One database: SQLite in the data directory by default, PostgreSQL by URL. Sessions for reading and for writing."""
+"""The database, SQLite by default or PostgreSQL by URL, with read and write sessions."""
 
 import sqlite3
 import threading
@@ -10,25 +10,25 @@ from typing import Any
 
 from sqlalchemy import Connection, create_engine, event, inspect, make_url, text
 from sqlalchemy.exc import InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as NoneFree
+from sqlalchemy.exc import TimeoutError as PoolExhausted
 from sqlalchemy.orm import Session
 
 MIGRATIONS = Path(__file__).parent / "migrations"
-BUSY_MS = 30_000  # that a writer waits for another; SQLite only
-MIGRATION_LOCK = 7_365_201  # any number of ours; PostgreSQL only
-UNAVAILABLE = (OperationalError, InterfaceError, NoneFree)  # locked, full or away: trying again may help
+BUSY_MS = 30_000  # how long a writer waits for another; SQLite only
+MIGRATION_LOCK = 7_365_201  # an arbitrary number; PostgreSQL only
+UNAVAILABLE = (OperationalError, InterfaceError, PoolExhausted)  # locked, full or not reachable: retrying may help
 
 
 class Database:
-    """An engine and its two kinds of session.
+    """A database engine with sessions for reading and for writing.
 
-    A write transaction on SQLite begins IMMEDIATE: a deferred one that reads and then writes fails at once with
-    "database is locked" when another writer came between, whatever the timeout.
+    A write transaction on SQLite begins IMMEDIATE. A deferred one that reads and then writes fails at once with
+    "database is locked" if another writer committed in between, whatever the timeout.
     """
 
     def __init__(self, url: str) -> None:
         self.url = url
-        # an error goes into logs and rows, and what was to be written may be a secret
+        # errors go into logs and rows, and parameters may be secrets
         self._engine = create_engine(url, hide_parameters=True, pool_pre_ping=not url.startswith("sqlite"))
         if self._engine.dialect.name == "sqlite":
             _make_directory(url)
@@ -40,18 +40,18 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Session]:
-        """A session for one consistent look."""
+        """Open a session for one consistent read."""
         with self._counted(), Session(self._engine) as session:
             yield session
 
     @contextmanager
     def write(self) -> Iterator[Session]:
-        """A session in one transaction: committed at the end, rolled back on an exception."""
+        """Open a session in one transaction: committed at the end, rolled back on an exception."""
         with self._counted(), Session(self._writer, expire_on_commit=False) as session, session.begin():
             yield session
 
     def migrate(self) -> None:
-        """Bring the schema to the newest version. Safe when several processes start at once: one does it."""
+        """Upgrade the schema to the newest version; safe when several processes start at once."""
         with self._writer.begin() as connection:
             if connection.dialect.name == "postgresql":
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
@@ -59,7 +59,7 @@ class Database:
                 _upgrade(connection)
 
     def close(self) -> None:
-        """When the sessions of other threads have ended: theirs are connections that nobody would close later."""
+        """Close all connections, after waiting for the sessions of other threads to end."""
         with self._ended:
             self._ended.wait_for(lambda: self._sessions == 0, BUSY_MS / 1000)
         self._engine.dispose()
@@ -77,7 +77,7 @@ class Database:
 
 
 def newest_version() -> str:
-    """Of the schema, as the last migration's file is called."""
+    """Return the schema's newest version, from the name of the last migration's file."""
     return max(path.name for path in (MIGRATIONS / "versions").glob("[0-9]*.py")).split("_")[0]
 
 
@@ -89,7 +89,7 @@ def _version(connection: Connection) -> str | None:
 
 
 def _upgrade(connection: Connection) -> None:
-    from alembic import command  # a tenth of the time to be ready, and mostly there is nothing to do
+    from alembic import command  # imported late: a tenth of the start-up time, and rarely needed
     from alembic.config import Config
 
     config = Config(attributes={"connection": connection})
@@ -104,15 +104,22 @@ def _make_directory(url: str) -> None:
 
 
 def _set_pragmas(connection: Any, _record: object) -> None:
-    """FULL, since in WAL mode NORMAL lets a power cut take the last commits: a job that was answered with 202."""
-    connection.isolation_level = None  # the driver's own BEGIN is switched off; ours is below
+    """Set SQLite's pragmas for a new connection.
+
+    synchronous=FULL, since in WAL mode NORMAL can lose the last commits in a power cut: a job already answered with
+    202.
+    """
+    connection.isolation_level = None  # switches off the driver's own BEGIN; ours is in _begin
     for pragma in (f"busy_timeout={BUSY_MS}", "synchronous=FULL", "foreign_keys=ON"):
         connection.execute(f"PRAGMA {pragma}")
     _use_wal(connection)
 
 
 def _use_wal(connection: Any) -> None:
-    """SQLite does not wait for others here, whatever the timeout: two that open a new file at once would fail."""
+    """Switch to WAL mode, retrying while another process does the same.
+
+    SQLite ignores its busy timeout here: of two processes that open a new file at once, one would fail.
+    """
     until = time.monotonic() + BUSY_MS / 1000
     while True:
         try:

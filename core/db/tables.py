@@ -1,4 +1,7 @@
-"""The rows. States stand here with their transitions beside them. Times are seconds since the epoch, UTC."""
+"""Database tables, and the states of jobs with their transitions.
+
+Times are seconds since the epoch, UTC.
+"""
 
 from enum import StrEnum
 from typing import Any, ClassVar
@@ -33,7 +36,7 @@ OWNED = frozenset({JobStatus.RUNNING, JobStatus.CANCELLING})  # a worker holds t
 
 
 class Phase(StrEnum):
-    """What a running job is doing."""
+    """The current phase of a running job."""
 
     STARTING = "starting"
     PREPARING_DATA = "preparing_data"
@@ -47,7 +50,7 @@ def _values(names: type[StrEnum]) -> str:
 
 
 def _enum(names: type[StrEnum]) -> Enum:
-    """Stored as text; the CHECKs below hold the values, since SQLite has no enum type."""
+    """Store an enum as text; the CHECK constraints limit the values, since SQLite has no enum type."""
     return Enum(names, native_enum=False, length=32, values_callable=lambda kind: [name.value for name in kind])
 
 
@@ -89,26 +92,28 @@ class Job(Base):
     id: Mapped[str] = mapped_column(primary_key=True)
     status: Mapped[JobStatus] = mapped_column(_enum(JobStatus))
     phase: Mapped[Phase | None] = mapped_column(_enum(Phase))
-    recipe: Mapped[dict[str, Any]]  # as it was POSTed, defaults filled in
+    recipe: Mapped[dict[str, Any]]  # the request's recipe, with defaults filled in
     resolved_recipe: Mapped[dict[str, Any] | None] = mapped_column(
         JSON(none_as_null=True)
-    )  # every "auto" decided; set when the data is known
+    )  # every "auto" resolved; set once the data is loaded
     created_at: Mapped[float]
     started_at: Mapped[float | None]  # of the first attempt
     finished_at: Mapped[float | None]
     estimated_finish: Mapped[float | None]
-    priority: Mapped[int] = mapped_column(default=0)  # of those that wait, the highest goes first
+    priority: Mapped[int] = mapped_column(default=0)  # the highest runs first
     requested_action: Mapped[str | None] = mapped_column(
         String(16)
-    )  # of the trainer: pause a running job, keep the model of a cancelling one
+    )  # pause a running job, or keep the model of a cancelling one
     worker_id: Mapped[str | None] = mapped_column(ForeignKey("workers.id"))
-    attempt: Mapped[int] = mapped_column(default=0)  # the fence: every claim raises it
+    attempt: Mapped[int] = mapped_column(default=0)  # the fencing token: every claim increments it
     claimed_at: Mapped[float | None]  # start of this attempt
-    ran_s: Mapped[float] = mapped_column(default=0.0)  # of the attempts before; compared with time_limit_s
-    retry_of: Mapped[str | None]  # the job from whose checkpoints this one goes on; it may be deleted since
+    ran_s: Mapped[float] = mapped_column(default=0.0)  # run time of earlier attempts; counts towards time_limit_s
+    retry_of: Mapped[str | None]  # the job whose checkpoints this one resumes from; may have been deleted
     failures: Mapped[int] = mapped_column(default=0)  # attempts that died; compared with max_attempts
-    out_of_memory_attempts: Mapped[list[Any]] = mapped_column(default=list)  # those of them that the kernel killed
-    heartbeat_at: Mapped[float | None]  # the trainer's last sign of life
+    out_of_memory_attempts: Mapped[list[Any]] = mapped_column(
+        default=list
+    )  # attempts that the kernel's OOM killer ended
+    heartbeat_at: Mapped[float | None]  # the trainer's last heartbeat
     last_event: Mapped[int] = mapped_column(default=0)
     resumed_from: Mapped[str | None]  # checkpoint id
     model_id: Mapped[str | None] = mapped_column(ForeignKey("models.id"))
@@ -121,7 +126,7 @@ class Job(Base):
 
 
 class Event(Base):
-    """The durable log of a job. ``number`` counts 1, 2, 3, ... in each job, without gaps."""
+    """An event in a job's durable log; ``number`` counts from 1 in each job, without gaps."""
 
     __tablename__ = "events"
 
@@ -133,7 +138,7 @@ class Event(Base):
 
 
 class Checkpoint(Base):
-    """A row here promises that the files under ``key`` are whole."""
+    """A checkpoint whose files under ``key`` are complete."""
 
     __tablename__ = "checkpoints"
     __table_args__ = (UniqueConstraint("job_id", "attempt", "step"),)
@@ -141,8 +146,8 @@ class Checkpoint(Base):
     id: Mapped[str] = mapped_column(primary_key=True)
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
     attempt: Mapped[int]
-    epoch: Mapped[int]  # whole epochs done
-    step: Mapped[int]  # steps done in the whole run; of a checkpoint within an epoch more than those epochs have
+    epoch: Mapped[int]  # completed epochs
+    step: Mapped[int]  # completed steps of the whole run, those of an unfinished epoch included
     key: Mapped[str]  # the folder in the store
     metrics: Mapped[dict[str, Any]]
     size_bytes: Mapped[int]
@@ -150,22 +155,22 @@ class Checkpoint(Base):
 
 
 class Model(Base):
-    """A row here promises that the files under ``key`` are whole, until they are deleted."""
+    """A model whose files under ``key`` are complete, until they are deleted."""
 
     __tablename__ = "models"
 
     id: Mapped[str] = mapped_column(primary_key=True)
     version: Mapped[int] = mapped_column(unique=True)
-    # no foreign key: jobs already point here, and a model outlives its job
-    job_id: Mapped[str] = mapped_column(unique=True)  # a job publishes once
+    # no foreign key: jobs already refer to models, and a model outlives its job
+    job_id: Mapped[str] = mapped_column(unique=True)  # a job publishes one model
     dataset: Mapped[str]
     test_accuracy: Mapped[float]
     key: Mapped[str]
-    card: Mapped[dict[str, Any]]  # what people and the predictor need to know of it, as in model.json
+    card: Mapped[dict[str, Any]]  # the model card, as in model.json
     created_at: Mapped[float]
-    served_at: Mapped[float | None]  # when it last began to answer as `serving`
-    files_deleted_at: Mapped[float | None]  # the row still tells of it; no alias points here
-    deleted_at: Mapped[float | None]  # hidden; the row stays, since its job points here
+    served_at: Mapped[float | None]  # when it last became the `serving` model
+    files_deleted_at: Mapped[float | None]  # the row stays as a record; no alias points here
+    deleted_at: Mapped[float | None]  # hidden; the row stays, since its job refers to it
 
 
 class ExportStatus(StrEnum):
@@ -199,7 +204,7 @@ class Alias(Base):
 
 
 class Key(Base):
-    """An API key. The key itself is shown once, when it is made."""
+    """An API key; the secret itself is shown once, when the key is created."""
 
     __tablename__ = "keys"
 
@@ -211,23 +216,23 @@ class Key(Base):
     revoked_at: Mapped[float | None]
 
 
-class Creation(Base):
-    """What a request with an Idempotency-Key was answered, for when it is sent again."""
+class IdempotencyRecord(Base):
+    """The stored response to a request with an Idempotency-Key."""
 
-    __tablename__ = "creations"
+    __tablename__ = "idempotency_records"
 
     path: Mapped[str] = mapped_column(primary_key=True)
     owner: Mapped[str] = mapped_column(primary_key=True)  # id of the API key, "" without keys
     idempotency_key: Mapped[str] = mapped_column(primary_key=True)
     body_digest: Mapped[str] = mapped_column(String(64))  # sha256, hex
-    status: Mapped[int | None]  # None: still being answered
+    status: Mapped[int | None]  # None: still in progress
     headers: Mapped[dict[str, Any]] = mapped_column(default=dict)
     body: Mapped[dict[str, Any]] = mapped_column(default=dict)
     created_at: Mapped[float]
 
 
 class Delivery(Base):
-    """A webhook to be delivered, written in the transaction of the event that it tells of."""
+    """A webhook delivery, written in the transaction of its event."""
 
     __tablename__ = "deliveries"
     __table_args__ = (Index(None, "completed_at", "next_attempt_at"),)
@@ -244,7 +249,7 @@ class Delivery(Base):
 
 
 class BatchStatus(StrEnum):
-    """A batch of predictions moves down this list, and ends once."""
+    """The states of a batch prediction, in their order; it ends once."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -254,7 +259,10 @@ class BatchStatus(StrEnum):
 
 
 class Batch(Base):
-    """Predictions for many images, made by a worker. The images lie under ``key``, and so do the answers."""
+    """A batch prediction: many images, answered by a worker.
+
+    Images and results are stored under ``key``.
+    """
 
     __tablename__ = "batches"
     __table_args__ = (
@@ -265,17 +273,17 @@ class Batch(Base):
 
     id: Mapped[str] = mapped_column(primary_key=True)
     status: Mapped[BatchStatus] = mapped_column(_enum(BatchStatus))
-    options: Mapped[dict[str, Any]]  # model, top_k, preprocess: as they were asked for
+    options: Mapped[dict[str, Any]]  # model, top_k and preprocess, as requested
     key: Mapped[str]  # the folder in the store
-    model_id: Mapped[str | None] = mapped_column(ForeignKey("models.id"))  # that answers; chosen when it starts
+    model_id: Mapped[str | None] = mapped_column(ForeignKey("models.id"))  # chosen when the batch starts
     worker_id: Mapped[str | None] = mapped_column(ForeignKey("workers.id"))
-    attempt: Mapped[int] = mapped_column(default=0)  # the fence, as of a job
+    attempt: Mapped[int] = mapped_column(default=0)  # the fencing token, like a job's
     heartbeat_at: Mapped[float | None]
     total: Mapped[int | None]  # images, once they are counted
-    done: Mapped[int] = mapped_column(default=0)  # of them answered, and stored
-    errors: Mapped[int] = mapped_column(default=0)  # of those done, not readable
+    done: Mapped[int] = mapped_column(default=0)  # images whose results are stored
+    errors: Mapped[int] = mapped_column(default=0)  # of these, images that could not be read
     error: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))  # why the batch failed
     created_at: Mapped[float]
     started_at: Mapped[float | None]
     finished_at: Mapped[float | None]
-    files_deleted_at: Mapped[float | None]  # the row follows them
+    files_deleted_at: Mapped[float | None]  # the row is deleted after its files

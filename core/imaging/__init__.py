@@ -1,1 +1,1 @@
-"""Any image to the canonical image that a network sees."""
+"""Conversion of any image to the canonical image that a network takes."""

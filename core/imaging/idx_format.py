@@ -1,9 +1,9 @@
-"""The header of the IDX format, and the four files in which MNIST and its relatives come."""
+"""The header of the IDX format, and the file names of MNIST's four files."""
 
 import struct
 
 FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
-UINT8, INT32 = 0x08, 0x0C  # of the format's types, those that MNIST's relatives use
+UINT8, INT32 = 0x08, 0x0C  # the element types used by MNIST and its variants
 
 
 def header_bytes(dimensions: int) -> int:
@@ -11,7 +11,7 @@ def header_bytes(dimensions: int) -> int:
 
 
 def shape_of(header: bytes, dimensions: int, kind: int = UINT8) -> tuple[int, ...] | None:
-    """What the first bytes of a file announce; None: it is no IDX file of that kind."""
+    """Return the array's shape from the first bytes of a file; None if it is no such IDX file."""
     if len(header) < header_bytes(dimensions) or header[:4] != bytes([0, 0, kind, dimensions]):
         return None
     return struct.unpack_from(f">{dimensions}I", header, 4)

@@ -1,6 +1,6 @@
-"""Preparation: the one image contract of training, evaluation, serving and export.
+"""Image preprocessing shared by training, evaluation, serving and export.
 
-This is its host half: bytes -> the canonical uint8 image (28x28x1 for digits). The other half (resize, to float,
+This is the half on the host: bytes -> the canonical uint8 image (28x28x1 for digits). The other half (resize, to float,
 channels, mean and std) is `core.inference.network.Prepare`, part of the network's graph. No torch here.
 """
 
@@ -23,22 +23,22 @@ Pixels = npt.NDArray[np.uint8]  # height x width x channels
 Preprocess = Literal["auto", "none", "invert", "center"]
 
 PHOTO_SIDE = 224  # of the canonical photo
-MIN_JPEG_SIDE = 512  # pixels to which a larger JPEG is decoded smaller, at least
-WORKING_SIDE = 256  # at most, of the picture in which a digit is looked for
-READ_SMALLER = "tuneserve_read_smaller"  # in Image.info: by this factor
-TURNED = "tuneserve_turned"  # in Image.info: the EXIF orientation that it had, if it was not upright
-UPRIGHT = 1  # the EXIF orientation of most
+MIN_JPEG_SIDE = 512  # a JPEG is not downscaled below so many pixels a side while it is decoded
+WORKING_SIDE = 256  # longest side in pixels of the picture in which a digit is located
+READ_SMALLER = "tuneserve_read_smaller"  # in Image.info: the factor by which decoding downscaled
+TURNED = "tuneserve_turned"  # in Image.info: the original EXIF orientation, if it was not upright
+UPRIGHT = 1  # EXIF orientation
 TINY_SPAN = 1e-6
 FULL = (255, 65_535)  # white in 8 and in 16 bits
 NO_ARRAY = "array must be rows of numbers, all of the same length."
-# of its size, which is limited here, and of damage in files that people send. For the whole process: to do so for each
-# image takes as long as opening it, and is not safe among threads
+# Pillow warns about large and damaged images, which raise errors here. The filter is set for the whole process: setting
+# it for each image takes as long as opening the image, and is not thread-safe
 warnings.filterwarnings("ignore", module=r"PIL\.")
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP")  # Pillow's other readers fail in other ways, or run programs
 
 
 class Preparation(BaseModel):
-    """How an image becomes what the network sees. Stored with the model."""
+    """Parameters of the preprocessing, stored with the model."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -59,7 +59,7 @@ class Prepared:
 
 
 def decode(data: bytes, max_pixels: int) -> Image.Image:
-    """An upright picture from the bytes of a file. NotAnImage or TooLarge, never anything else."""
+    """Decode the bytes of a file to an upright picture; raises NotAnImage or TooLarge only."""
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
         if image.width * image.height > max_pixels:
@@ -81,21 +81,21 @@ def decode(data: bytes, max_pixels: int) -> Image.Image:
 
 
 def _draft(image: Image.Image) -> float:
-    """Let a large JPEG be read at a half, a quarter or an eighth of its size; how many times smaller it will be."""
+    """Decode a large JPEG at 1/2, 1/4 or 1/8 of its size; return how many times smaller it will be."""
     width = image.width
     image.draft(None, (MIN_JPEG_SIDE, MIN_JPEG_SIDE))
     return width / image.width
 
 
 def encode_png(pixels: Pixels) -> bytes:
-    """The file of a canonical image."""
+    """Encode a canonical image as PNG."""
     data = io.BytesIO()
     Image.fromarray(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels).save(data, "PNG")
     return data.getvalue()
 
 
 def from_array(values: object) -> Image.Image:
-    """A picture from nested lists: [h][w] or [h][w][1 or 3], whole numbers 0..255 or fractions 0..1."""
+    """Convert nested lists to a picture: [h][w] or [h][w][1 or 3], integers 0..255 or fractions 0..1."""
     try:
         array = np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError, OverflowError) as error:
@@ -112,11 +112,10 @@ def from_array(values: object) -> Image.Image:
 
 
 def prepare(image: Image.Image, preparation: Preparation, preprocess: Preprocess = "auto") -> Prepared:
-    """The canonical image.
+    """Preprocess a picture to the canonical image.
 
-    ``auto`` does what the style asks for: of a digit it finds the ink, and brings it to MNIST's form. ``center`` does
-    no more than that with a digit whose strokes are right and whose paper is clean. ``none`` only brings the image to
-    size, and ``invert`` exchanges light and dark besides.
+    ``auto`` follows the style: a digit's ink is segmented and brought to MNIST's form. ``center`` crops and centers a
+    digit without cleaning paper or strokes. ``none`` only resizes, and ``invert`` also swaps light and dark.
     """
     if preparation.style == "digit" and preprocess in ("auto", "center"):
         return _prepare_digit(image, clean=preprocess == "auto")
@@ -143,10 +142,10 @@ def _prepare_digit(image: Image.Image, clean: bool) -> Prepared:
 
 
 def preprocess_digit(picture: Pixels, clean: bool = True) -> Prepared:
-    """Bring a drawn or photographed digit to MNIST's form. An image that has the form already is not touched.
+    """Bring a drawn or photographed digit to MNIST's form, unless it has that form.
 
-    The picture is h x w or h x w x 3. With ``clean``, uneven light, ruling and dirt are taken away, and strokes that
-    are much wider or narrower than MNIST's are made like them.
+    The picture is h x w or h x w x 3. With ``clean``, uneven light, ruled lines and specks are removed, and strokes
+    much wider or narrower than MNIST's are made as wide.
     """
     if picture.ndim == 2:
         for light, done in ((picture, {"unchanged": True}), (255 - picture, {"inverted": True})):
@@ -160,7 +159,7 @@ def preprocess_digit(picture: Pixels, clean: bool = True) -> Prepared:
 
 
 def fit_photo(image: Image.Image) -> Pixels:
-    """The largest square in the middle of a picture, as the canonical photo. NotAnImage if it cannot be read."""
+    """Crop the largest centered square to the canonical photo; NotAnImage if it cannot be read."""
     return _square(_flat(image, "RGB")[0], (PHOTO_SIDE, PHOTO_SIDE))
 
 
@@ -169,7 +168,10 @@ def _square(image: Image.Image, size: tuple[int, int]) -> Pixels:
 
 
 def _flat(image: Image.Image, mode: str | None, longest: int | None = None) -> tuple[Image.Image, dict[str, Any]]:
-    """The picture in that mode, or in L or RGB as it is; no side longer than ``longest``. And what was done to it."""
+    """Convert a picture to ``mode``, by default L or RGB, and list the steps taken.
+
+    No side is longer than ``longest`` pixels. Transparency is replaced by paper.
+    """
     done = {"exif_orientation": image.info[TURNED]} if TURNED in image.info else {}
     try:
         flat = _shrunk(_in_plain_mode(image), longest)
@@ -183,7 +185,7 @@ def _flat(image: Image.Image, mode: str | None, longest: int | None = None) -> t
 
 
 def _in_plain_mode(image: Image.Image) -> Image.Image:
-    """L, RGB or RGBA."""
+    """Convert to L, RGB or RGBA."""
     if image.mode.startswith("I;16") or image.mode in ("I", "F"):
         return Image.fromarray(_in_8_bits(np.asarray(image, dtype=np.float64), fractions=image.mode == "F"))
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
@@ -193,14 +195,15 @@ def _in_plain_mode(image: Image.Image) -> Image.Image:
 
 
 def _as(image: Image.Image, mode: str) -> Image.Image:
-    """In that mode; itself, not a copy, where it is."""
+    """Convert to a mode; returns the image itself if it has that mode."""
     return image if image.mode == mode else image.convert(mode)
 
 
 def _in_8_bits(values: npt.NDArray[np.float64], fractions: bool) -> npt.NDArray[np.uint8]:
-    """By the whole range of the values' kind and not by what there is of it: a nearly blank sheet stays one.
+    """Scale values to 8 bits by the range of their type, so that a nearly blank sheet stays blank.
 
-    8 bits where all values fit, else 16; with ``fractions`` 0..1 before those. What fits none has no range but its own.
+    The range is 8 bits if all values fit, else 16 bits; with ``fractions``, 0..1 is tried first. Values outside all
+    three are scaled by their own minimum and maximum.
     """
     values = np.where(np.isfinite(values), values, 0)
     low, high = float(values.min()), float(values.max())
@@ -217,11 +220,11 @@ def _shrunk(image: Image.Image, longest: int | None) -> Image.Image:
 
 
 def _paper_under(image: Image.Image) -> Literal["white", "black"]:
-    """What transparent places of an RGBA picture become: white under dark ink, black under light ink."""
+    """Choose the background under transparent pixels: white for dark ink, black for light ink."""
     grey, alpha = np.asarray(image.convert("L"), np.float64), np.asarray(image.getchannel("A"), np.float64)
     return "white" if (grey * alpha).sum() / max(alpha.sum(), 1.0) < 128 else "black"
 
 
 def _sent_size(image: Image.Image) -> list[int]:
-    """Width and height before ``decode`` read it smaller."""
+    """Return width and height before ``decode`` downscaled the image."""
     return [round(side * image.info.get(READ_SMALLER, 1)) for side in image.size]

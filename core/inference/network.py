@@ -1,4 +1,4 @@
-"""Networks of torchvision, and the graph that serves: with the torch half of the Preparation."""
+"""torchvision networks, and the serving graph with the torch half of the preprocessing."""
 
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
@@ -15,14 +15,14 @@ from torchvision.models.vision_transformer import interpolate_embeddings
 from core.imaging.preparation import Preparation
 from core.inference.ood_score import Familiarity
 
-POSITIONS = "encoder.pos_embedding"  # of a vision transformer: one for each patch of the image, and one for its class
-BATCHNORM_MOMENTUM = 0.1  # at least: the share of a batch in the running statistics; torch's own default
+POSITIONS = "encoder.pos_embedding"  # of a vision transformer: one for each patch of the image, and one for the class
+BATCHNORM_MOMENTUM = 0.1  # minimum; torch's default
 
 
 class Prepare(nn.Module):
-    """Canonical images, uint8 n x h x w x c -> what the network sees, float n x 3 x size x size.
+    """Resize and normalise canonical images: uint8 n x h x w x c -> float n x 3 x size x size.
 
-    Or n x 1 x ..., of grey images, for a network that takes these (worker.publishing.onnx_export).
+    Float n x 1 x size x size for a network that takes grey images (worker.publishing.onnx_export).
     """
 
     mean: Tensor
@@ -37,9 +37,9 @@ class Prepare(nn.Module):
         self.register_buffer("std", torch.tensor(preparation.std).view(1, 3, 1, 1), persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
-        one = self.channels == 1  # no transposition then: ONNX Runtime would draw it behind the resizing, which suffers
+        one = self.channels == 1  # no transposition: ONNX Runtime would move it behind the resize, which gets slower
         values = (images.squeeze(3).unsqueeze(1) if one else images.permute(0, 3, 1, 2)).float() / 255
-        if self._resize:  # before the channels are made three: a grey digit is resized once
+        if self._resize:  # before the channel is repeated: a grey digit is resized once
             values = F.interpolate(values, size=(self._size, self._size), mode="bilinear", align_corners=False)
         mean, std = (each[:, : self.channels] for each in (self.mean, self.std))
         return (values.expand(-1, self.channels, -1, -1) - mean) / std
@@ -65,21 +65,21 @@ class ServingGraph(nn.Module):
         return logits, self.familiarity(images, features, logits)
 
     def look(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits and features; without a head of its own, logits twice."""
+        """Return logits and features; without a separate head, the logits twice."""
         features: Tensor = self.network(self.prepare(images))
         return features if self.head is None else self.head(features), features
 
 
 def build(name: str, classes: int, image_size: int = 224) -> nn.Module:
-    """A network with random weights and a head for that many classes. A few are made for images of one size.
+    """Build a network with random weights and a head for ``classes`` classes.
 
-    The last BatchNorm of each residual block starts at zero, so that a block starts as the identity: on short
-    budgets worth several points (Goyal et al. 2017, 5.1). No BatchNorm follows the data slower than torch's own does:
-    MNASNet's would need tens of thousands of steps, and answer at random until then.
+    ``image_size`` matters to networks built for one size alone. The last BatchNorm of each residual block starts at
+    zero, so that a block starts as the identity: several points on short budgets (Goyal et al. 2017, 5.1). BatchNorm
+    momentum is at least torch's default: with MNASNet's own, running statistics need tens of thousands of steps.
     """
     options: dict[str, Any] = {}
     if name in ("googlenet", "inception_v3"):
-        options = {"aux_logits": False, "init_weights": True}  # one output, like all the others
+        options = {"aux_logits": False, "init_weights": True}  # one output, like the other networks
     elif name.startswith("vit"):
         options = {"image_size": image_size}
     elif name.startswith("maxvit"):
@@ -96,9 +96,9 @@ def build(name: str, classes: int, image_size: int = 224) -> nn.Module:
 
 
 def take_head(network: nn.Module) -> nn.Linear | None:
-    """The network's last layer, taken out of it: the network then gives the features that the layer made logits of.
+    """Replace the network's linear head by the identity and return the head.
 
-    None, and nothing changed, where that layer is not linear: squeezenet's classes are images until the very end.
+    The network then outputs features. None, and nothing changed, if the last layer is not linear (squeezenet).
     """
     name, head = [*network.named_modules()][-1]
     if not isinstance(head, nn.Linear):
@@ -109,20 +109,20 @@ def take_head(network: nn.Module) -> nn.Linear | None:
 
 
 def to_arrays(network: nn.Module) -> dict[str, npt.NDArray[Any]]:
-    """Weights and buffers as arrays, by torchvision's names."""
+    """Return weights and buffers as arrays, by torchvision's names."""
     return {name: tensor.detach().cpu().numpy() for name, tensor in network.state_dict().items()}
 
 
 def from_arrays(arrays: Mapping[str, npt.NDArray[Any]]) -> dict[str, Tensor]:
-    """A state dict of the arrays, fit for ``load_state_dict``."""
+    """Convert arrays to a state dict."""
     return _state_dict((name, torch.from_numpy(np.array(array))) for name, array in arrays.items())
 
 
 def load_matching(network: nn.Module, state: Mapping[str, Tensor]) -> list[str]:
-    """Load what has the same name and shape; the names of the network's tensors that stay as they are.
+    """Load tensors of the same name and shape; return the names of those not loaded.
 
-    With weights of the same network for another number of classes, those are the head's. Names that the network does
-    not have are given to it all the same: a vision transformer knows its old ones, which torchvision's files still use.
+    With weights for another number of classes, these are the head's. Unknown names are passed on: a vision transformer
+    still maps the old names that torchvision's files use.
     """
     own = network.state_dict()
     state = _at_its_size(network, state)
@@ -132,14 +132,14 @@ def load_matching(network: nn.Module, state: Mapping[str, Tensor]) -> list[str]:
 
 
 def _at_its_size(network: nn.Module, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """With the positions of a vision transformer for images of another size stretched to the network's own."""
+    """Interpolate a vision transformer's position embeddings to the network's image size."""
     if not isinstance(network, models.VisionTransformer) or POSITIONS not in state:
         return state
     return interpolate_embeddings(network.image_size, network.patch_size, OrderedDict(state))
 
 
 def _state_dict(tensors: Iterable[tuple[str, Tensor]]) -> dict[str, Tensor]:
-    """With the version that MNASNet insists on; no other network looks at it."""
+    """Build a state dict with the version number that MNASNet requires."""
     state = OrderedDict(tensors)
     state._metadata = {"": {"version": 2}}  # type: ignore[attr-defined]
     return state

@@ -1,4 +1,4 @@
-"""A model on a device: ``run(images) -> outputs``. On the CPU it is ONNX Runtime, and torch is not imported."""
+"""The predictor interface, and its implementation by ONNX Runtime on a CPU, without torch."""
 
 import threading
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from core.artifacts.store import ArtifactStore
 from core.db.tables import Model
 from core.imaging.preparation import Preparation
 
-SPIN_US = 100  # threads that share an image look so long for the next layer before they sleep: 1 ms of 4 sooner
+SPIN_US = 100  # how long threads that share an image spin before they sleep: saves 1 ms of 4
 Images = npt.NDArray[np.uint8]  # n x height x width x channels, canonical
 Probabilities = npt.NDArray[np.float32]  # n x classes
 Strangeness = npt.NDArray[np.float32]  # n; about 0 for images like those of the training, above 1 the model abstains
@@ -29,7 +29,7 @@ class Outputs:
 
 
 class Predictor(Protocol):
-    """One loaded model. ``run`` may block; so many threads as there are ``lanes`` may call it at a time."""
+    """One loaded model; ``run`` blocks, and ``lanes`` threads may call it concurrently."""
 
     model: Model
     lanes: int
@@ -49,14 +49,14 @@ class OnnxPredictor:
     engine = "onnxruntime-cpu"
 
     def __init__(self, model: Model, store: ArtifactStore, threads: int, lanes: int = 1) -> None:
-        """``threads`` work on each batch; ``lanes`` batches at a time."""
+        """Load the model; ``threads`` per batch, ``lanes`` concurrent batches."""
         self.model = model
         self.lanes = lanes
         self.preparation = Preparation.model_validate(model.card["preparation"])
         self.classes = tuple(model.card["classes"])
         self._temperature = temperature_of(model)
         self._path = fetch_checked(store, model.key, graph_of(model))
-        # waiting threads that spin take the processor from decoding: 231 and 236 requests/s against 300 without
+        # spinning threads take the processor from decoding: 231 and 236 requests/s, 300 without spinning
         self._session = _session(self._path, threads, spin_us=0)
         self._of_singles: Any = None
         self._running = 0
@@ -66,7 +66,7 @@ class OnnxPredictor:
         self.tells_strangeness = "strangeness" in self._names
 
     def share_singles(self, threads: int) -> None:
-        """From now on so many threads work on an image that comes while no other does, with weights of their own."""
+        """Use ``threads`` threads, with their own copy of the weights, for an image that comes alone."""
         self._of_singles = _session(self._path, threads, SPIN_US)
 
     def run(self, images: Images) -> Outputs:
@@ -92,20 +92,20 @@ def _session(path: Path, threads: int, spin_us: int) -> Any:
     options.intra_op_num_threads = threads
     options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spin_us else "0")
     options.add_session_config_entry("session.intra_op.spin_duration_us", str(spin_us))
-    options.add_session_config_entry("session.force_spinning_stop", "1")  # none between two images
+    options.add_session_config_entry("session.force_spinning_stop", "1")  # no spinning between two images
     options.log_severity_level = 3
     return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 
 def graph_of(model: Model) -> str:
-    """The file that serves on a CPU (worker.publishing.graph_selection)."""
+    """Return the file name of the graph for a CPU (worker.publishing.graph_selection)."""
     return str(model.card["serving"]["file"])
 
 
 def temperature_of(model: Model) -> float:
-    """What logits are divided by, so that probabilities are right as often as they say; 1: as the network gives them.
+    """Return the divisor of the logits that calibrates probabilities; 1 changes nothing.
 
-    Fitted when the model was made (worker.evaluation.temperature_scaling).
+    Fitted when the model was published (worker.evaluation.temperature_scaling).
     """
     return float(model.card["calibration"]["temperature"])
 
@@ -123,7 +123,7 @@ def softmax(logits: npt.NDArray[np.float32]) -> Probabilities:
 
 
 def warm_up(predictor: Predictor, *batches: int) -> None:
-    """Run with so many images each, so that no person waits for the first allocation."""
+    """Run batches of these sizes, so that no request waits for the first allocation."""
     shape = (predictor.preparation.height, predictor.preparation.width, predictor.preparation.channels)
     for size in batches:
         predictor.run(np.zeros((size, *shape), np.uint8))

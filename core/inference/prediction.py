@@ -1,4 +1,4 @@
-"""What is said of an image: the words of /predict, and of the lines of a batch."""
+"""The prediction for one image, as /predict and batch predictions return it."""
 
 from typing import Any
 
@@ -13,28 +13,28 @@ BLANK, STRANGE = "nothing on the image to read", "unlike the training images"  #
 
 
 class Candidate(BaseModel):
-    label: str = Field(description="Of the class.")
-    probability: float = Field(description="0 to 1, calibrated; those of all classes add up to 1.")
+    label: str = Field(description="Class name.")
+    probability: float = Field(description="0 to 1, calibrated; the probabilities of all classes add up to 1.")
 
 
 class Prediction(BaseModel):
-    """An answer, or the error of this image alone."""
+    """The prediction for an image, or the error for this image alone."""
 
-    label: str | None = Field(None, description="Of the likeliest class.")
-    class_index: int | None = Field(None, description="Its place in the model's `classes`, from 0.")
-    probability: float | None = Field(None, description="That it is right: 0 to 1, calibrated.")
-    top_k: list[Candidate] | None = Field(None, description="The likeliest classes, the first of them again first.")
-    abstained: bool = Field(False, description="The answer is not to be relied on; `reason` says why.")
-    reason: str | None = Field(None, description="Of abstaining. Without anything to read, the label is `no_digit`.")
+    label: str | None = Field(None, description="Name of the most probable class.")
+    class_index: int | None = Field(None, description="Index of that class in the model's `classes`, from 0.")
+    probability: float | None = Field(None, description="Probability of that class: 0 to 1, calibrated.")
+    top_k: list[Candidate] | None = Field(None, description="The most probable classes, most probable first.")
+    abstained: bool = Field(False, description="Whether the model abstains; `reason` says why.")
+    reason: str | None = Field(None, description="Why the model abstains. For a blank image the label is `no_digit`.")
     strangeness: float | None = Field(None, description="About 0: like the training images. Above 1 it abstains.")
-    preprocessing: dict[str, Any] | None = Field(None, description="What was done to the image first.")
-    model_input: str | None = Field(None, description="With `include_input`: what the network saw, a PNG in base64.")
-    saliency_map: str | None = Field(None, description="With `explain`: where hiding it costs most, a PNG in base64.")
-    error: dict[str, Any] | None = Field(None, description="A problem; then all else is empty.")
+    preprocessing: dict[str, Any] | None = Field(None, description="The preprocessing steps applied to the image.")
+    model_input: str | None = Field(None, description="With `include_input`: the network's input, a PNG in base64.")
+    saliency_map: str | None = Field(None, description="With `explain`: the saliency map, a PNG in base64.")
+    error: dict[str, Any] | None = Field(None, description="Why this image has no prediction; other fields are empty.")
 
 
 def of_blank(prepared: Prepared) -> Prediction:
-    """Of an image on which there is nothing to read: the network is not asked."""
+    """Build the prediction for a blank image, which the network does not see."""
     return Prediction(label=NO_DIGIT, abstained=True, reason=BLANK, preprocessing=prepared.preprocessing)
 
 
@@ -45,7 +45,7 @@ def of_answer(
     classes: tuple[str, ...],
     top_k: int,
 ) -> Prediction:
-    """Of what the network answered: ``probabilities`` by class index."""
+    """Build the prediction from the network's outputs; ``probabilities`` by class index."""
     likeliest = probabilities.argsort()[::-1][:top_k].tolist()
     candidates = [
         Candidate(label=classes[index], probability=round(float(probabilities[index]), 6)) for index in likeliest

@@ -1,1 +1,1 @@
-"""Queries and guarded statements, one noun of the domain per file."""
+"""Queries and guarded statements, one table or topic per file."""

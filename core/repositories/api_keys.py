@@ -1,7 +1,7 @@
-"""API keys: add, list, revoke, and who a key belongs to. Only the sha256 of a key is stored, never the key.
+"""Add, list, revoke and look up API keys; only their sha256 is stored.
 
-A key has 256 random bits, so its plain sha256 cannot be guessed back, and looking one up by it tells nothing by its
-time: who asks cannot choose the digest.
+A key has 256 random bits, so it cannot be found from its plain sha256. Lookup by digest leaks nothing through timing: a
+caller cannot choose the digest.
 """
 
 import hashlib
@@ -18,12 +18,12 @@ from core.ids import new_id
 from core.scopes import GivenKey, Scope, allows
 
 PREFIX = "ts_"
-ENVIRONMENT = "env:"  # begins the ids of keys that the environment gives
+ENVIRONMENT = "env:"  # prefix of the ids of keys from the environment
 
 
 @dataclass(frozen=True)
 class Caller:
-    """Whose key a request carries."""
+    """The owner of a request's API key."""
 
     id: str
     name: str
@@ -41,29 +41,29 @@ def digest(key: str) -> str:
 
 
 def given(keys: Collection[GivenKey]) -> Callers:
-    """Those of the environment."""
+    """Return the callers with keys from the environment."""
     return {digest(one.key): Caller(ENVIRONMENT + one.name, one.name, one.scopes) for one in keys}
 
 
 def stored(session: Session) -> Callers:
-    """Those of the database that are not revoked."""
+    """Return the callers with keys from the database that are not revoked."""
     rows = session.scalars(select(Key).where(Key.revoked_at.is_(None)))
     return {row.digest: Caller(row.id, row.name, frozenset(map(Scope, row.scopes))) for row in rows}
 
 
 def listed(session: Session) -> Sequence[Key]:
-    """Of the database, newest first, the revoked ones too."""
+    """List the keys in the database, newest first, revoked ones included."""
     return session.scalars(select(Key).order_by(Key.id.desc())).all()
 
 
 def add(session: Session, name: str, scopes: Collection[Scope], now: float, others: Callers) -> tuple[Key, str]:
-    """The row and the key itself, which nobody can read again. ``others``: those of the environment.
+    """Create a key; return its row and the secret, which cannot be read again.
 
-    InvalidInput when it would be the only key and could not make another.
+    ``others``: the callers from the environment. InvalidInput if it would be the only key and lacks the admin scope.
     """
     if not allows(scopes, Scope.ADMIN) and not (others or stored(session)):
         raise InvalidInput(
-            "The first key must have the scope admin: from then on nobody makes another without one.", "/scopes"
+            "The first key must have the scope admin: without one, no further key can be created.", "/scopes"
         )
     key = PREFIX + secrets.token_urlsafe(32)
     row = Key(id=new_id("key", now), name=name, digest=digest(key), scopes=sorted(scopes), created_at=now)
@@ -73,7 +73,10 @@ def add(session: Session, name: str, scopes: Collection[Scope], now: float, othe
 
 
 def revoke(session: Session, key_id: str, now: float, others: Callers) -> None:
-    """Once more does nothing. Conflict for one of the environment, and for the last that could make others."""
+    """Revoke a key; repeating it changes nothing.
+
+    Conflict for a key from the environment, and for the last admin key while other keys are left.
+    """
     if key_id.startswith(ENVIRONMENT):
         raise Conflict(f"{key_id} comes from TUNESERVE_API_KEYS: take it out there, and start the service again.")
     row = session.get(Key, key_id)

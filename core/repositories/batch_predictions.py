@@ -1,7 +1,7 @@
-"""What can happen to a batch of predictions: enqueue, claim, record, finish. One guarded statement each, as for jobs.
+"""Transitions of a batch prediction: enqueue, claim, record, finish. One guarded statement each, as for jobs.
 
-The attempt number is the fence here too: whoever speaks for a batch names the attempt it claimed, and is refused with
-ClaimLost when that is no longer the batch's own. Bytes first, then the row: ``done`` counts answers that are stored.
+The attempt number is the fencing token: a process names the attempt it claimed and gets ClaimLost once the batch has a
+later one. Files are written before the row: ``done`` counts results that are stored.
 """
 
 from collections.abc import Sequence
@@ -26,18 +26,18 @@ TRANSITIONS: dict[BatchStatus, frozenset[BatchStatus]] = {
     BatchStatus.CANCELLED: frozenset(),
 }
 ENDED = frozenset(status for status, following in TRANSITIONS.items() if not following)
-MAX_FAILED_ATTEMPTS = 3  # attempts that may die; handing a batch back is no death
+MAX_FAILED_ATTEMPTS = 3  # failed attempts after which the batch fails; a batch handed back is no failed attempt
 
 
 @dataclass(frozen=True)
 class Claim:
-    """The right to speak for a batch, until a later attempt takes it or a person cancels it."""
+    """The right to write to a batch, until another attempt claims it or a person cancels it."""
 
     batch_id: str
     attempt: int
 
 
-# -- people's side
+# -- requests from people
 
 
 def key_of(batch_id: str) -> str:
@@ -48,7 +48,7 @@ def key_of(batch_id: str) -> str:
 def enqueue(
     session: Session, batch_id: str, options: dict[str, Any], total: int, now: float, queue_limit: int
 ) -> Batch:
-    """Write the row of a batch whose images are stored. Overloaded when ``queue_limit`` batches wait already."""
+    """Write the row of a batch whose images are stored; Overloaded if ``queue_limit`` batches are queued."""
     waiting = session.scalar(select(func.count()).where(Batch.status == BatchStatus.QUEUED)) or 0
     if waiting >= queue_limit:
         raise Overloaded(f"{waiting} batches are waiting already.", retry_after_s=60)
@@ -68,7 +68,10 @@ def get(session: Session, batch_id: str) -> Batch:
 
 
 def page(session: Session, status: BatchStatus | None, after: str | None, limit: int) -> tuple[Sequence[Batch], bool]:
-    """Batches, newest first, and whether more follow. ``after`` is the id of the last one of the page before."""
+    """List batches, newest first, and whether more follow.
+
+    ``after`` is the id of the previous page's last batch.
+    """
     query = select(Batch).order_by(Batch.id.desc()).limit(limit + 1)
     if status is not None:
         query = query.where(Batch.status == status)
@@ -79,7 +82,7 @@ def page(session: Session, status: BatchStatus | None, after: str | None, limit:
 
 
 def cancel(session: Session, batch_id: str, now: float) -> Batch:
-    """At once, running or not: its process is refused at its next write. What is answered stays."""
+    """Cancel a batch at once; its process gets ClaimLost at its next write. Stored results stay."""
     batch = get(session, batch_id)
     if not _move(session, batch_id, BatchStatus.CANCELLED, finished_at=now):
         raise Conflict(f"The batch has ended: it is {batch.status}.")
@@ -88,7 +91,10 @@ def cancel(session: Session, batch_id: str, now: float) -> Batch:
 
 
 def delete_files(session: Session, batch_id: str, now: float) -> Batch:
-    """Record that a batch's files are gone; to be committed before they go. Conflict while it has not ended."""
+    """Record that a batch's files are deleted; Conflict before the batch has ended.
+
+    Commit before deleting the files.
+    """
     batch = get(session, batch_id)
     if batch.status not in ENDED:
         raise Conflict(f"The batch is {batch.status}: POST /batches/{batch_id}/cancel first.")
@@ -97,13 +103,13 @@ def delete_files(session: Session, batch_id: str, now: float) -> Batch:
 
 
 def delete(session: Session, batch_id: str) -> None:
-    """Take away the row of a batch whose files are gone."""
+    """Delete the row of a batch whose files are deleted."""
     batch = get(session, batch_id)
     assert batch.files_deleted_at is not None
     session.delete(batch)
 
 
-# -- the worker's side
+# -- the worker
 
 
 def claim(session: Session, worker_id: str, now: float) -> Claim | None:
@@ -123,7 +129,7 @@ def claim(session: Session, worker_id: str, now: float) -> Claim | None:
 
 
 def record(session: Session, claim: Claim, now: float, **columns: Any) -> None:
-    """A sign of life, and columns of a batch that is still ours. ClaimLost: stop, and write nothing."""
+    """Record a heartbeat and columns of a claimed batch; ClaimLost: stop, and write nothing."""
     ours = update(Batch).where(*_owned(claim)).values(heartbeat_at=now, **columns).returning(Batch.id)
     if session.execute(ours).scalar_one_or_none() is None:
         raise ClaimLost(f"Attempt {claim.attempt} no longer owns {claim.batch_id}.")
@@ -134,12 +140,12 @@ def succeed(session: Session, claim: Claim, now: float) -> None:
 
 
 def release(session: Session, claim: Claim) -> None:
-    """Hand a batch back to the queue; it goes on behind its last stored answer."""
+    """Requeue a batch; it continues after its last stored result."""
     _end_attempt(session, claim, BatchStatus.QUEUED, worker_id=None)
 
 
 def release_unwatched(session: Session, worker_id: str) -> list[str]:
-    """As of jobs: to be called by a worker whose batch's process runs no more, or never did. Returns their ids."""
+    """Requeue the batches that the worker holds without running a process; return their ids."""
     held = select(Batch).where(Batch.worker_id == worker_id, Batch.status == BatchStatus.RUNNING)
     found = session.scalars(held).all()
     for batch in found:
@@ -148,7 +154,7 @@ def release_unwatched(session: Session, worker_id: str) -> list[str]:
 
 
 def retry_or_fail(session: Session, claim: Claim, failure: JobFailure, now: float) -> None:
-    """An attempt died. Queue the batch again, with the reason; the third death is its end."""
+    """Requeue a batch after a failed attempt, with the reason; the third failure ends it."""
     batch = get(session, claim.batch_id)
     deaths = (batch.error or {}).get("deaths", 0) + 1
     error = describe(failure) | {"deaths": deaths}
@@ -159,12 +165,12 @@ def retry_or_fail(session: Session, claim: Claim, failure: JobFailure, now: floa
 
 
 def requeue_lost(session: Session, now: float, lease_s: float) -> list[str]:
-    """Batches whose worker was silent for longer than the lease go back to the queue, or end. Returns their ids."""
+    """Requeue or fail batches whose worker sent no heartbeat within the lease; return their ids."""
     alive = exists().where(Worker.id == Batch.worker_id, Worker.heartbeat_at >= now - lease_s)
     silent_ones = select(Batch).where(Batch.status == BatchStatus.RUNNING, ~alive)
     lost = session.scalars(silent_ones.with_for_update(skip_locked=True, of=Batch)).all()
     for batch in lost:
-        failure = WorkerLost(f"Worker {batch.worker_id} is lost: no sign of life for {lease_s:g} s.")
+        failure = WorkerLost(f"Worker {batch.worker_id} is lost: no heartbeat for {lease_s:g} s.")
         retry_or_fail(session, Claim(batch.id, batch.attempt), failure, now)
     return [batch.id for batch in lost]
 
@@ -173,7 +179,10 @@ def requeue_lost(session: Session, now: float, lease_s: float) -> list[str]:
 
 
 def _owned(claim: Claim) -> tuple[Any, ...]:
-    """Back in the queue the attempt is still the last one, but no longer the owner."""
+    """Build the conditions under which a claim still owns its batch.
+
+    The status counts too: a requeued batch keeps its attempt number but has no owner.
+    """
     return Batch.id == claim.batch_id, Batch.attempt == claim.attempt, Batch.status == BatchStatus.RUNNING
 
 
@@ -183,7 +192,7 @@ def _end_attempt(session: Session, claim: Claim, to: BatchStatus, **columns: Any
 
 
 def _move(session: Session, batch_id: str, to: BatchStatus, *guards: Any, **columns: Any) -> bool:
-    """Change the status where the transition is allowed. False: the row was not as expected."""
+    """Change the status if the transition is allowed; False if the row was not as expected."""
     sources = [status for status, following in TRANSITIONS.items() if to in following]
     guarded = update(Batch).where(Batch.id == batch_id, Batch.status.in_(sources), *guards)
     moved = session.execute(guarded.values(status=to, **columns).returning(Batch.id)).scalar_one_or_none()

@@ -12,7 +12,7 @@ from core.errors import Damaged, NotFound
 def newest_whole(
     session: Session, store: ArtifactStore, job_id: str, after_an_epoch: bool = False
 ) -> Checkpoint | None:
-    """The newest checkpoint to go on from whose files are all there and undamaged."""
+    """Return the newest checkpoint whose files are complete and undamaged."""
     rows = (row for row in of_run(session, job_id) if row.metrics or not after_an_epoch)
     return next((row for row in rows if is_whole(store, row)), None)
 
@@ -27,17 +27,17 @@ def is_whole(store: ArtifactStore, row: Checkpoint) -> bool:
 
 
 def has_row(session: Session, key: str) -> bool:
-    """Whether any checkpoint lies there."""
+    """Check whether a checkpoint has this key."""
     return bool(session.scalar(select(exists().where(Checkpoint.key == key))))
 
 
 def newest_at(session: Session) -> float | None:
-    """When the newest of all was written; None: there is none."""
+    """Return when the newest checkpoint of all was written; None if there is none."""
     return session.scalar(select(func.max(Checkpoint.created_at)))
 
 
 def of_run(session: Session, job_id: str) -> list[Checkpoint]:
-    """A job's checkpoints, newest first, and behind them those of the job that it retries, and so on."""
+    """List a job's checkpoints, newest first, followed by those of the jobs it retries."""
     found: list[Checkpoint] = []
     while job_id:
         found += of_job(session, job_id)
@@ -47,6 +47,6 @@ def of_run(session: Session, job_id: str) -> list[Checkpoint]:
 
 
 def of_job(session: Session, job_id: str) -> list[Checkpoint]:
-    """A job's checkpoints, newest first: a later attempt's come after all that an earlier one left."""
+    """List a job's checkpoints, newest first; those of a later attempt count as newer."""
     newest_first = (Checkpoint.attempt.desc(), Checkpoint.epoch.desc(), Checkpoint.step.desc())
     return list(session.scalars(select(Checkpoint).where(Checkpoint.job_id == job_id).order_by(*newest_first)))

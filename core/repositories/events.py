@@ -1,4 +1,7 @@
-"""The durable log of each job: append and read. Numbers are gapless, since the job's own row hands them out."""
+"""Append to and read each job's durable event log.
+
+Event numbers have no gaps, since the job's own row hands them out.
+"""
 
 from typing import Any
 
@@ -13,9 +16,9 @@ from core.repositories import webhook_deliveries
 def append(
     session: Session, job_id: str, kind: str, data: dict[str, Any], now: float, attempt: int | None = None
 ) -> int:
-    """Write one event, and what webhooks are to be told of it; return its number.
+    """Write one event and its webhook deliveries; return its number.
 
-    With ``attempt`` the writer must own the job; otherwise ClaimLost is raised and nothing is written.
+    With ``attempt``, ClaimLost is raised and nothing is written unless that attempt owns the job.
     """
     number = update(Job).where(Job.id == job_id).values(last_event=Job.last_event + 1).returning(Job.last_event)
     if attempt is not None:
@@ -31,7 +34,7 @@ def append(
 
 
 def after(session: Session, job_id: str, number: int, limit: int, *kinds: str) -> list[Event]:
-    """Up to ``limit`` events behind the one with that number, oldest first; of these kinds, or of all."""
+    """List up to ``limit`` events after a number, oldest first; of these kinds, or of all."""
     query = select(Event).where(Event.job_id == job_id, Event.number > number).order_by(Event.number).limit(limit)
     if kinds:
         query = query.where(Event.kind.in_(kinds))

@@ -1,7 +1,7 @@
-"""What was answered to a request with an Idempotency-Key, so that the same request again makes nothing anew.
+"""Idempotency records: the stored response to each request with an Idempotency-Key.
 
-The row is written in the transaction that creates. Of two requests at once the second waits, on SQLite for the write
-lock and on PostgreSQL for the first one's row, and then gives the first one's answer.
+The record is written in the transaction that creates the resource. Of two concurrent requests, the second waits for the
+first, on SQLite for the write lock and on PostgreSQL for its row, and returns the same response.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from core.db.database import Database
-from core.db.tables import Creation
+from core.db.tables import IdempotencyRecord
 from core.errors import Conflict, KeyReused
 
 KEPT_S = 24 * 3600.0
@@ -23,8 +23,8 @@ REPLAYED: Mapping[str, str] = {"Idempotent-Replayed": "true"}
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """A creation that may be asked for twice."""
+class IdempotentRequest:
+    """The identity of a request with an Idempotency-Key."""
 
     path: str
     owner: str  # id of the API key, "" without keys
@@ -34,7 +34,7 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Made:
-    """What is answered."""
+    """The response to such a request."""
 
     status: int
     headers: Mapping[str, str]
@@ -45,31 +45,32 @@ Make = Callable[[Session], Made]
 
 
 def digest(body: Any) -> str:
-    """The same for the same JSON, however it was written."""
+    """Hash a JSON value, independent of its formatting."""
     return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
 
 
-def once(db: Database, wanted: Wanted, now: float, make: Make) -> Made:
-    """Make it, or give the first answer again. What ``make`` raises is not kept: the same key can be tried again.
+def once(db: Database, request: IdempotentRequest, now: float, make: Make) -> Made:
+    """Run ``make`` once for each request, and return the stored response afterwards.
 
-    KeyReused when the key came with another body, Conflict while the first request is still being answered.
+    An exception from ``make`` is not stored, so that the request can be retried with the same key. KeyReused if the key
+    was used with another body, Conflict while the first request is still in progress.
     """
     try:
-        return _once(db, wanted, now, make)
-    except IntegrityError:  # PostgreSQL: another one wrote the row meanwhile, and has committed
-        return _once(db, wanted, now, make)
+        return _once(db, request, now, make)
+    except IntegrityError:  # PostgreSQL: a concurrent request has written and committed the row
+        return _once(db, request, now, make)
 
 
-def _once(db: Database, wanted: Wanted, now: float, make: Make) -> Made:
+def _once(db: Database, request: IdempotentRequest, now: float, make: Make) -> Made:
     with db.write() as session:
-        first = session.get(Creation, (wanted.path, wanted.owner, wanted.key))
+        first = session.get(IdempotencyRecord, (request.path, request.owner, request.key))
         if first is not None:
-            return _again(first, wanted)
-        row = Creation(
-            path=wanted.path,
-            owner=wanted.owner,
-            idempotency_key=wanted.key,
-            body_digest=wanted.body_digest,
+            return _again(first, request)
+        row = IdempotencyRecord(
+            path=request.path,
+            owner=request.owner,
+            idempotency_key=request.key,
+            body_digest=request.body_digest,
             created_at=now,
         )
         session.add(row)
@@ -79,8 +80,8 @@ def _once(db: Database, wanted: Wanted, now: float, make: Make) -> Made:
         return made
 
 
-def _again(first: Creation, wanted: Wanted) -> Made:
-    if first.body_digest != wanted.body_digest:
+def _again(first: IdempotencyRecord, request: IdempotentRequest) -> Made:
+    if first.body_digest != request.body_digest:
         raise KeyReused(pointer="header/idempotency-key")
     if first.status is None:
         raise Conflict("The first request with this Idempotency-Key is still being answered.")
@@ -88,5 +89,5 @@ def _again(first: Creation, wanted: Wanted) -> Made:
 
 
 def forget(session: Session, now: float) -> None:
-    """Answers older than a day."""
-    session.execute(delete(Creation).where(Creation.created_at < now - KEPT_S))
+    """Delete records older than a day."""
+    session.execute(delete(IdempotencyRecord).where(IdempotencyRecord.created_at < now - KEPT_S))

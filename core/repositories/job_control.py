@@ -1,4 +1,4 @@
-"""What people ask of a job that is there: cancel, pause, resume, retry, delete. Each is one guarded statement."""
+"""Cancel, pause, resume, retry and delete jobs, each by one guarded statement."""
 
 from typing import Any
 
@@ -13,9 +13,9 @@ from core.repositories import jobs
 
 
 def cancel(session: Session, job_id: str, now: float, keep: bool = False) -> Job:
-    """A waiting job is cancelled at once; a running one is asked to stop. Conflict when it has ended.
+    """Cancel a queued job at once, or request a running one to stop; Conflict after its end.
 
-    ``keep``: a running one publishes its best epoch so far as a model first; to cancel it again without ``keep`` takes
+    ``keep``: a running job first publishes its best epoch so far as a model. Cancelling again without ``keep`` takes
     that back.
     """
     job = jobs.get(session, job_id)
@@ -26,43 +26,46 @@ def cancel(session: Session, job_id: str, now: float, keep: bool = False) -> Job
     running = job.status is JobStatus.RUNNING
     target = JobStatus.CANCELLING if running else JobStatus.CANCELLED
     columns: dict[str, Any] = {"requested_action": "keep" if keep else None} if running else {"finished_at": now}
-    return _asked(session, job, target, now, **columns)
+    return _move(session, job, target, now, **columns)
 
 
 def pause(session: Session, job_id: str, now: float) -> Job:
-    """A waiting job is paused at once; a running one when it has written a checkpoint. Conflict when it has ended."""
+    """Pause a queued job at once, or a running one after a checkpoint; Conflict after its end."""
     job = jobs.get(session, job_id)
     if job.status is JobStatus.PAUSED:
         return job
     if job.status is not JobStatus.RUNNING:
-        return _asked(session, job, JobStatus.PAUSED, now)
+        return _move(session, job, JobStatus.PAUSED, now)
     return _request(session, job, "pause")
 
 
 def resume(session: Session, job_id: str, now: float) -> Job:
-    """A paused job waits again, and goes on from its last checkpoint. Conflict for one that is not paused."""
+    """Requeue a paused job, to continue from its last checkpoint; Conflict if it is not paused."""
     job = jobs.get(session, job_id)
     pausing = job.status is JobStatus.RUNNING and job.requested_action == "pause"
-    if pausing:  # it has not stopped yet, or will be queued at once
+    if pausing:  # it has not stopped yet, or will be requeued at once
         return _request(session, job, None)
     if job.status is not JobStatus.PAUSED:
         raise Conflict(f"The job is not paused: it is {job.status}.")
-    return _asked(session, job, JobStatus.QUEUED, now)
+    return _move(session, job, JobStatus.QUEUED, now)
 
 
 def retry(session: Session, job_id: str, now: float, queue_limit: int) -> Job:
-    """A new job with the same recipe, which goes on from the last checkpoint of a failed or cancelled one.
+    """Enqueue a new job that continues a failed or cancelled one from its last checkpoint.
 
-    A new one, since an ended job stays as it ended.
+    A new job, since an ended job never changes its status.
     """
     job = jobs.get(session, job_id)
     if job.status not in (JobStatus.FAILED, JobStatus.CANCELLED):
-        raise Conflict(f"Only a failed or cancelled job can be tried again; this one is {job.status}.")
+        raise Conflict(f"Only a failed or cancelled job can be retried; this one is {job.status}.")
     return jobs.enqueue(session, Recipe.model_validate(job.recipe), now, queue_limit, retry_of=job.id)
 
 
 def forget_checkpoints(session: Session, job_id: str) -> Job:
-    """Of an ended job, whose files may go when this is committed; then ``delete``. Conflict while it has not ended."""
+    """Delete the checkpoint rows of an ended job; Conflict before its end.
+
+    After the commit the files can be deleted, then the job by ``delete``.
+    """
     job = jobs.get(session, job_id)
     if job.status not in ENDED:
         raise Conflict(f"The job is {job.status}: cancel it first.")
@@ -71,12 +74,12 @@ def forget_checkpoints(session: Session, job_id: str) -> Job:
 
 
 def delete(session: Session, job_id: str) -> None:
-    """The row of an ended job, and its events."""
+    """Delete the row of an ended job, with its events."""
     session.execute(delete_rows(Job).where(Job.id == job_id, Job.status.in_(ENDED)))
 
 
-def _asked(session: Session, job: Job, to: JobStatus, now: float, **columns: Any) -> Job:
-    """Move a job as a person asks; Conflict where that is not possible, or is no longer."""
+def _move(session: Session, job: Job, to: JobStatus, now: float, **columns: Any) -> Job:
+    """Change a job's status on request; Conflict if its status does not allow that, or has just changed."""
     if not jobs.move(session, job.id, to, now, only_from={job.status}, **columns):
         raise Conflict(f"The job cannot become {to}: it {_past(job.status)}.")
     session.refresh(job)
@@ -84,10 +87,10 @@ def _asked(session: Session, job: Job, to: JobStatus, now: float, **columns: Any
 
 
 def _request(session: Session, job: Job, action: str | None) -> Job:
-    """Request an action of the trainer, which reads it with its next heartbeat."""
-    as_it_was = update(Job).where(Job.id == job.id, Job.status == job.status)
-    if session.execute(as_it_was.values(requested_action=action).returning(Job.id)).scalar_one_or_none() is None:
-        raise Conflict("The job has just changed; look at it again.")
+    """Request an action from the trainer, which reads it with its next heartbeat."""
+    unchanged = update(Job).where(Job.id == job.id, Job.status == job.status)
+    if session.execute(unchanged.values(requested_action=action).returning(Job.id)).scalar_one_or_none() is None:
+        raise Conflict("The job has just changed: fetch it again.")
     session.refresh(job)
     return job
 

@@ -1,8 +1,7 @@
-"""What can happen to a job: enqueue, claim, heartbeat, record, finish. Each is one guarded statement.
+"""Transitions of a job: enqueue, claim, heartbeat, record, finish. Each is one guarded statement.
 
-The attempt number is the fence. A claim raises it; whoever speaks for a job names the attempt it claimed, and is
-refused with ClaimLost when that is no longer the job's own. Callers bring the session, and so decide what else
-belongs to the same transaction.
+The attempt number is the fencing token. A claim increments it; a process names the attempt it claimed and gets
+ClaimLost once the job has a later one. Callers pass the session, and so choose what else is in the transaction.
 """
 
 from collections.abc import Collection
@@ -23,19 +22,19 @@ from core.repositories.claims import claim_next
 
 @dataclass(frozen=True)
 class Claim:
-    """The right to speak for a job, until a later attempt takes it."""
+    """The right to write to a job, until a later attempt claims it."""
 
     job_id: str
     attempt: int
 
 
-# -- people's side
+# -- requests from people
 
 
 def enqueue(session: Session, recipe: Recipe, now: float, queue_limit: int, retry_of: str | None = None) -> Job:
-    """Write a queued job and its first event. Raises Overloaded when ``queue_limit`` jobs wait already.
+    """Write a queued job and its first event; Overloaded if ``queue_limit`` jobs are queued.
 
-    ``retry_of``: the job from whose checkpoints it goes on.
+    ``retry_of``: the job whose checkpoints it resumes from.
     """
     waiting = session.scalar(select(func.count()).where(Job.status == JobStatus.QUEUED)) or 0
     if waiting >= queue_limit:
@@ -66,7 +65,10 @@ def get(session: Session, job_id: str) -> Job:
 def page(
     session: Session, status: JobStatus | None, dataset: str | None, after: str | None, limit: int
 ) -> tuple[list[Job], bool]:
-    """Jobs, newest first, and whether more follow. ``after`` is the id of the last job of the page before."""
+    """List jobs, newest first, and whether more follow.
+
+    ``after`` is the id of the previous page's last job.
+    """
     query = select(Job).order_by(Job.id.desc()).limit(limit + 1)
     if status is not None:
         query = query.where(Job.status == status)
@@ -79,18 +81,18 @@ def page(
 
 
 def on_dataset(session: Session, dataset: str, statuses: Collection[JobStatus]) -> list[str]:
-    """The ids of the jobs in these states that train on the data set."""
+    """List the ids of jobs in these states that train on the data set."""
     named = Job.recipe["dataset"].as_string() == dataset
     return list(session.scalars(select(Job.id).where(named, Job.status.in_(statuses)).order_by(Job.id)))
 
 
 def count_by_status(session: Session) -> dict[JobStatus, int]:
-    """Every status, also those of no job."""
+    """Count the jobs of every status, zeros included."""
     counted = session.execute(select(Job.status, func.count()).group_by(Job.status))
     return dict.fromkeys(JobStatus, 0) | dict(counted.all())
 
 
-# -- the worker's side
+# -- the worker
 
 
 def claim(session: Session, worker_id: str, now: float) -> Claim | None:
@@ -119,17 +121,17 @@ def claim(session: Session, worker_id: str, now: float) -> Claim | None:
 
 
 def heartbeat(session: Session, claim: Claim, now: float) -> Job:
-    """The trainer lives; the job as it is now, which may want it to stop. ClaimLost: stop, write nothing."""
+    """Record a heartbeat and return the job, with its requested action; ClaimLost: stop, write nothing."""
     return _owned(session, claim, heartbeat_at=now)
 
 
 def record(session: Session, claim: Claim, **columns: Any) -> None:
-    """Set columns of a job that is still ours."""
+    """Set columns of a job that the claim still owns; ClaimLost otherwise."""
     _owned(session, claim, **columns)
 
 
 def succeed(session: Session, claim: Claim, model_id: str, now: float, **columns: Any) -> None:
-    """End the job with a model. One that was asked to stop and keep what it has ends as cancelled, with its model."""
+    """End the job with a model; one cancelled with keep ends as cancelled, with its model."""
     done = {"model_id": model_id, "finished_at": now, **columns}
     if move(session, claim.job_id, JobStatus.SUCCEEDED, now, claim=claim, **done):
         return
@@ -139,7 +141,7 @@ def succeed(session: Session, claim: Claim, model_id: str, now: float, **columns
 
 
 def fail(session: Session, claim: Claim, error: dict[str, Any], now: float) -> None:
-    """End the job. One that a person has asked to stop counts as cancelled, whatever else went wrong."""
+    """End the job as failed, or as cancelled if a person has cancelled it."""
     if not move(
         session, claim.job_id, JobStatus.FAILED, now, claim=claim, detail={"error": error}, error=error, finished_at=now
     ):
@@ -151,8 +153,9 @@ def cancelled(session: Session, claim: Claim, now: float) -> None:
 
 
 def release(session: Session, claim: Claim, reason: str, now: float) -> None:
-    """Hand a running job back; it goes on from its last checkpoint. One that was to pause is paused then, and a
-    cancelling one is cancelled.
+    """Requeue a running job, to continue from its last checkpoint.
+
+    A job with a requested pause is paused instead, and a cancelling one is cancelled.
     """
     target = JobStatus.PAUSED if _owned(session, claim).requested_action == "pause" else JobStatus.QUEUED
     if not move(
@@ -171,25 +174,25 @@ def release(session: Session, claim: Claim, reason: str, now: float) -> None:
 
 
 def release_unwatched(session: Session, worker_id: str, now: float) -> list[str]:
-    """To be called by a worker that watches no job: those that it holds all the same go back to the queue.
+    """Requeue the jobs that the worker holds without watching a trainer; return their ids.
 
-    The connection broke between the commit of its claim and the answer. Returns their ids.
+    The connection broke between the commit of the claim and the database's answer.
     """
     held = select(Job).where(Job.worker_id == worker_id, Job.status.in_(OWNED))
     found = session.scalars(held).all()
     for job in found:
-        release(session, Claim(job.id, job.attempt), "the worker did not hear that it had claimed it", now)
+        release(session, Claim(job.id, job.attempt), "the worker's claim got no answer from the database", now)
     return [job.id for job in found]
 
 
 def is_over_time(job: Job, now: float) -> bool:
-    """Whether a running job has run for longer than its recipe allows."""
+    """Check whether a running job has exceeded its recipe's time limit."""
     limit = Recipe.model_validate(job.recipe).time_limit_s
     return limit is not None and job.ran_s + now - (job.claimed_at or now) > limit
 
 
 def retry_or_fail(session: Session, claim: Claim, failure: JobFailure, now: float) -> None:
-    """An attempt died. Queue the job again while attempts are left; else it fails with the reason."""
+    """Requeue a job after a failed attempt, or fail it if no attempts are left."""
     error = describe(failure)
     job = _owned(session, claim, failures=Job.failures + 1)
     if isinstance(failure, OutOfMemory):
@@ -201,28 +204,28 @@ def retry_or_fail(session: Session, claim: Claim, failure: JobFailure, now: floa
 
 
 def count_out_of_memory(session: Session, job_id: str, since: int) -> int:
-    """Count the attempts, from ``since`` on, that died because no memory was left."""
+    """Count the attempts, from ``since`` on, that ran out of memory."""
     return sum(attempt >= since for attempt in get(session, job_id).out_of_memory_attempts)
 
 
 def requeue_lost(session: Session, now: float, lease_s: float) -> list[str]:
-    """Jobs whose worker has been silent for longer than the lease go back to the queue, or end. Returns their ids.
+    """Requeue or fail jobs whose worker sent no heartbeat within the lease; return their ids.
 
-    Of several who look at once each job is one's alone; what somebody else has just locked is looked at the next time.
+    Safe to call concurrently: rows locked by another caller are skipped and retried on the next call.
     """
     alive = exists().where(Worker.id == Job.worker_id, Worker.heartbeat_at >= now - lease_s)
     silent_ones = select(Job).where(Job.status.in_(OWNED), ~alive)
     lost = session.scalars(silent_ones.with_for_update(skip_locked=True, of=Job)).all()
     for job in lost:
         worker = session.get(Worker, job.worker_id) if job.worker_id else None
-        silent = f"last sign of life {now - worker.heartbeat_at:.1f} s ago" if worker else "not registered"
+        silent = f"last heartbeat {now - worker.heartbeat_at:.1f} s ago" if worker else "not registered"
         failure = WorkerLost(f"Worker {job.worker_id} is lost: {silent}.")
         retry_or_fail(session, Claim(job.id, job.attempt), failure, now)
     return [job.id for job in lost]
 
 
 def describe(failure: JobFailure, traceback_tail: str = "") -> dict[str, Any]:
-    """What the job's row shows of a failure."""
+    """Build the error of a job's row."""
     return {
         "code": failure.code,
         "message": str(failure),
@@ -243,12 +246,12 @@ def worker_heartbeat(session: Session, worker_id: str, now: float) -> None:
 
 
 def unregister(session: Session, worker_id: str) -> None:
-    """A worker that left by itself is silent from now on; its row stays, since jobs point at it."""
+    """Mark a stopped worker as dead; its row stays, since jobs refer to it."""
     session.execute(update(Worker).where(Worker.id == worker_id).values(heartbeat_at=0.0))
 
 
 def live_workers(session: Session, now: float, lease_s: float, host: str | None = None) -> int:
-    """How many workers sent a heartbeat within the lease; on that host alone if one is named."""
+    """Count the workers with a heartbeat within the lease; on one host if it is given."""
     alive = select(func.count()).where(Worker.heartbeat_at >= shared_now(session, now) - lease_s)
     return session.scalar(alive if host is None else alive.where(Worker.host == host)) or 0
 
@@ -257,7 +260,7 @@ def live_workers(session: Session, now: float, lease_s: float, host: str | None 
 
 
 def _owned(session: Session, claim: Claim, **columns: Any) -> Job:
-    """Update a job that this claim still owns; the job as it is then, or ClaimLost."""
+    """Update a job that the claim still owns and return it; ClaimLost otherwise."""
     job = session.execute(
         update(Job)
         .where(Job.id == claim.job_id, Job.attempt == claim.attempt, Job.status.in_(OWNED))
@@ -286,10 +289,10 @@ def move(
     detail: dict[str, Any] | None = None,
     **columns: Any,
 ) -> bool:
-    """Change the status where the transition is allowed, and log it. False: the row was not as expected."""
+    """Change the status if the transition is allowed, with its event; False if the row was not as expected."""
     sources = {status for status, following in TRANSITIONS.items() if to in following}
     guarded = update(Job).where(Job.id == job_id, Job.status.in_(sources & set(only_from or sources)))
-    if claim is not None:  # back in the queue the attempt is still the last one, but no longer the owner
+    if claim is not None:  # the status too: a requeued job keeps its attempt number but has no owner
         guarded = guarded.where(Job.attempt == claim.attempt, Job.status.in_(OWNED))
     changed = guarded.values(status=to, **columns).returning(Job).execution_options(populate_existing=True)
     moved = session.execute(changed).scalar_one_or_none()
@@ -302,11 +305,11 @@ def move(
 
 
 def _round_off(job: Job, now: float) -> None:
-    """No attempt runs any more: what its trainer left open, for it may have been killed, ends now."""
+    """Close the phase and the timing that a killed trainer may have left open."""
     job.estimated_finish = None
     if job.phases and job.phases[-1]["ended_at"] is None:
         job.phases = [*job.phases[:-1], job.phases[-1] | {"ended_at": now}]
     if job.status not in ENDED:
         job.phase = None
-    elif job.worker_id is not None and job.claimed_at is not None:  # an attempt has ended, and not a wait
+    elif job.worker_id is not None and job.claimed_at is not None:  # an attempt has ended, not a queued job
         job.timing = {"total_s": now - job.claimed_at} | job.timing

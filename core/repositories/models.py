@@ -1,4 +1,7 @@
-"""Models and their movable names. Bytes first, then the row, then the alias; the other way round when they go."""
+"""Publish, find and delete models, and move their aliases.
+
+Files are written first, then the row, then the alias; deletion goes the other way round.
+"""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,28 +14,28 @@ from core.errors import Conflict, NotFound
 
 LATEST = "latest"  # the newest model
 BEST = "best"  # the highest test accuracy on the data set of the newest model
-SERVING = "serving"  # what /predict answers with when no model is named
-FOLLOWING = (LATEST, BEST)  # move with each publication, and never by hand
+SERVING = "serving"  # the default model of /predict
+FOLLOWING = (LATEST, BEST)  # move with each publication, never by hand
 
 
 @dataclass(frozen=True)
 class Target:
-    """What an alias names, and since when."""
+    """The model that an alias names, and since when."""
 
     model: Model
     since: float
 
     @property
     def move(self) -> tuple[str, float]:
-        """Another one for each time that the alias was moved, be it to the same model."""
+        """Identify the move: the value changes each time the alias is set, even to the same model."""
         return self.model.id, self.since
 
 
 def publish(session: Session, model_id: str, job_id: str, key: str, card: dict[str, Any], now: float) -> Model:
-    """Write the row of a model whose files are stored already, and move the aliases to it.
+    """Write the row of a model whose files are stored, and move the aliases to it.
 
-    ``serving`` moves as the recipe's ``publish`` says; the card's ``publication`` tells how that came out. To be called
-    in the transaction that ends the job: whoever sees one sees the other.
+    ``serving`` moves according to the recipe's ``publish``; the card's ``publication`` records the outcome. Call it in
+    the transaction that ends the job, so that both become visible together.
     """
     serves, reason = _takes_over(session, card)
     model = Model(
@@ -54,7 +57,7 @@ def publish(session: Session, model_id: str, job_id: str, key: str, card: dict[s
 
 
 def find(session: Session, name: str) -> Model:
-    """The model with that id or alias; NotFound if there is none."""
+    """Return the model with that id or alias; NotFound if there is none."""
     model = session.get(Model, name)
     if model is None and (named := target(session, name)):
         model = named.model
@@ -64,12 +67,12 @@ def find(session: Session, name: str) -> Model:
 
 
 def find_whole(session: Session, name: str) -> Model:
-    """The same, with its files; Conflict when these were deleted."""
+    """Return the model with that id or alias; Conflict if its files were deleted."""
     return _whole(find(session, name))
 
 
 def page(session: Session, before_version: int | None, limit: int) -> tuple[list[Model], bool]:
-    """Models, newest first, and whether more follow."""
+    """List models, newest first, and whether more follow."""
     query = select(Model).where(Model.deleted_at.is_(None)).order_by(Model.version.desc()).limit(limit + 1)
     if before_version is not None:
         query = query.where(Model.version < before_version)
@@ -81,7 +84,7 @@ def page(session: Session, before_version: int | None, limit: int) -> tuple[list
 
 
 def aliases(session: Session) -> dict[str, list[str]]:
-    """Alias names by model id."""
+    """Return alias names by model id."""
     named: dict[str, list[str]] = {}
     for alias in session.scalars(select(Alias).order_by(Alias.name)):
         named.setdefault(alias.model_id, []).append(alias.name)
@@ -89,7 +92,7 @@ def aliases(session: Session) -> dict[str, list[str]]:
 
 
 def targets(session: Session) -> dict[str, Target]:
-    """What each alias names, by alias."""
+    """Return the target of each alias, by alias."""
     rows = session.execute(select(Alias, Model).join(Model, Alias.model_id == Model.id).order_by(Alias.name))
     return {alias.name: Target(model, alias.updated_at) for alias, model in rows}
 
@@ -101,7 +104,7 @@ def target(session: Session, alias: str) -> Target | None:
 
 
 def set_alias(session: Session, alias: str, name: str, now: float) -> Target:
-    """Point an alias, new or not, at the model with that id or alias. Conflict for one that moves by itself."""
+    """Point a new or existing alias at a model; Conflict for ``latest`` and ``best``."""
     _is_free_to_move(alias)
     model = _whole(_locked(session, name))
     session.merge(Alias(name=alias, model_id=model.id, updated_at=now))
@@ -127,21 +130,21 @@ def _is_free_to_move(alias: str) -> None:
 
 
 def mark_served(session: Session, model_id: str, now: float) -> None:
-    """Remember that the model passed its test and answers from now on."""
+    """Record that the model passed its self-test and serves from now on."""
     session.execute(update(Model).where(Model.id == model_id).values(served_at=now))
 
 
 def served_before(session: Session, refused: str, limit: int) -> list[Model]:
-    """Models that have served and still could, the last one first, without the refused one."""
+    """List models that have served and still have files, last served first, without ``refused``."""
     served = select(Model).where(Model.served_at.is_not(None), Model.files_deleted_at.is_(None), Model.id != refused)
     return list(session.scalars(served.order_by(Model.served_at.desc()).limit(limit)))
 
 
 def _takes_over(session: Session, card: dict[str, Any]) -> tuple[bool, str]:
-    """Whether ``serving`` moves to a new model, and why.
+    """Decide whether ``serving`` moves to a new model, and give the reason.
 
-    ``if_better`` compares test accuracies, which only the same test images allow. A model that was tested on others is
-    not known to be better, so that the one in service stays.
+    ``if_better`` compares test accuracies, which is valid only on the same test images. Otherwise the serving model
+    stays.
     """
     policy = card["recipe"]["publish"]
     if policy == "always":
@@ -164,18 +167,21 @@ def _best(session: Session, dataset: str) -> Model:
     return session.scalars(whole.order_by(Model.test_accuracy.desc(), Model.version.desc()).limit(1)).one()
 
 
-# -- deletion: the files first, so that no crash leaves bytes of which no row tells
+# -- deletion: files first, so that no crash leaves files without a row
 
 
 def delete_files(session: Session, name: str, now: float) -> Model:
-    """Say that a model's files are gone; to be committed before they go. Conflict while an alias points at it."""
+    """Record that a model's files are deleted; Conflict while an alias points at it.
+
+    Commit before deleting the files.
+    """
     model = _unnamed(session, name)
     model.files_deleted_at = model.files_deleted_at or now
     return model
 
 
 def delete(session: Session, name: str, now: float) -> None:
-    """Hide a model whose files are gone. Its row stays, since the job that made it points there."""
+    """Hide a model whose files are deleted; its row stays, since its job refers to it."""
     model = _unnamed(session, name)
     assert model.files_deleted_at is not None
     model.deleted_at = now
@@ -190,7 +196,7 @@ def _unnamed(session: Session, name: str) -> Model:
 
 
 def _locked(session: Session, name: str) -> Model:
-    """Of one who deletes a model and one who points an alias at it, the second sees what the first did."""
+    """Lock a model's row, so that deleting it and setting an alias see each other's changes."""
     model = find(session, name)
     session.refresh(model, with_for_update=True)
     return find(session, model.id)

@@ -42,10 +42,10 @@ def announce(session: Session, event: Event) -> None:
     webhook = job.recipe["webhook"]
     if webhook is None:
         return
-    told = {event.kind} | ({"done"} if event.kind == "status" and job.status in ENDED else set())
+    kinds = {event.kind} | ({"done"} if event.kind == "status" and job.status in ENDED else set())
     data = {"job_id": event.job_id, "status": job.status, "model_id": job.model_id}
     data |= {"event": event.number, "detail": event.data}
-    for kind in sorted(told & set(webhook["events"])):
+    for kind in sorted(kinds & set(webhook["events"])):
         payload = {"type": f"job.{kind}", "timestamp": datetime.fromtimestamp(event.at, UTC).isoformat(), "data": data}
         row = Delivery(
             id=new_id("delivery", event.at),

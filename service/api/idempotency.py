@@ -8,7 +8,7 @@ from fastapi.responses import JSONResponse
 
 from core.repositories import idempotency
 from core.repositories.api_keys import Caller
-from core.repositories.idempotency import Made, Make, Wanted
+from core.repositories.idempotency import IdempotentRequest, Made, Make
 from service.api.dependencies import State
 
 TOLD = "The same key and body again, within a day: the first answer again, and nothing is made anew"
@@ -28,5 +28,5 @@ def made(service: State, path: str, caller: Caller | None, key: str | None, body
     if key is None:
         with service.db.write() as session:
             return make(session)
-    wanted = Wanted(path, caller.id if caller else "", key, idempotency.digest(body))
+    wanted = IdempotentRequest(path, caller.id if caller else "", key, idempotency.digest(body))
     return idempotency.once(service.db, wanted, time.time(), make)

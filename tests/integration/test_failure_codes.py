@@ -85,7 +85,7 @@ def test_a_job_whose_only_worker_is_killed_at_its_last_attempt_fails_with_worker
     worker.wait()
     error = programs.ended(job_id)["error"]
     assert error["code"] == "worker_lost"
-    assert "last sign of life" in error["message"]
+    assert "last heartbeat" in error["message"]
 
 
 def test_what_the_trainer_alone_can_refuse_fails_with_device_unavailable_or_invalid_recipe(started: Programs) -> None:

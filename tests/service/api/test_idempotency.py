@@ -12,18 +12,18 @@ import pytest
 from sqlalchemy.orm import Session
 
 from core.db.database import Database
-from core.db.tables import Creation, Job
+from core.db.tables import IdempotencyRecord, Job
 from core.errors import Conflict, KeyReused, Overloaded
 from core.recipe import Recipe
 from core.repositories import idempotency, jobs
-from core.repositories.idempotency import Made, Wanted
+from core.repositories.idempotency import IdempotentRequest, Made
 from core.settings import Settings
 from tests.conftest import EACH_DATABASE, NOW, running, url_of
 from tests.support.fakes import answered, until
 
 TWICE = {"Idempotency-Key": "order-66"}
 JSON = {"Content-Type": "application/json"}
-WANTED = Wanted("/jobs", "", "order-66", idempotency.digest({"epochs": 1}))
+WANTED = IdempotentRequest("/jobs", "", "order-66", idempotency.digest({"epochs": 1}))
 
 
 @pytest.fixture(params=EACH_DATABASE)
@@ -61,7 +61,7 @@ def test_the_second_time_gives_the_first_answer_and_says_so(db: Database) -> Non
 
 def test_another_body_under_the_same_key_is_refused(db: Database) -> None:
     idempotency.once(db, WANTED, NOW, make)
-    other = Wanted("/jobs", "", "order-66", idempotency.digest({"epochs": 2}))
+    other = IdempotentRequest("/jobs", "", "order-66", idempotency.digest({"epochs": 2}))
     with pytest.raises(KeyReused, match="another body") as refused:
         idempotency.once(db, other, NOW, make)
     assert refused.value.pointer == "header/idempotency-key"
@@ -71,7 +71,7 @@ def test_another_body_under_the_same_key_is_refused(db: Database) -> None:
 @pytest.mark.parametrize("other", [("/datasets", ""), ("/jobs", "key_1")], ids=str)
 def test_a_key_means_something_to_one_owner_at_one_path(db: Database, other: tuple[str, str]) -> None:
     idempotency.once(db, WANTED, NOW, make)
-    idempotency.once(db, Wanted(*other, "order-66", WANTED.body_digest), NOW, make)
+    idempotency.once(db, IdempotentRequest(*other, "order-66", WANTED.body_digest), NOW, make)
     assert count(db) == 2
 
 
@@ -90,7 +90,9 @@ def test_what_failed_is_not_kept(db: Database) -> None:
 def test_a_first_request_that_is_not_answered_yet_is_told(db: Database) -> None:
     with db.write() as session:
         session.add(
-            Creation(path="/jobs", owner="", idempotency_key="order-66", body_digest=WANTED.body_digest, created_at=NOW)
+            IdempotencyRecord(
+                path="/jobs", owner="", idempotency_key="order-66", body_digest=WANTED.body_digest, created_at=NOW
+            )
         )
     with pytest.raises(Conflict, match="still being answered"):
         idempotency.once(db, WANTED, NOW, make)
@@ -115,7 +117,7 @@ def test_after_a_day_the_answer_is_forgotten(db: Database) -> None:
     for later, kept in ((idempotency.KEPT_S - 1, 1), (idempotency.KEPT_S + 1, 0)):
         with db.write() as session:
             idempotency.forget(session, NOW + later)
-            assert session.query(Creation).count() == kept
+            assert session.query(IdempotencyRecord).count() == kept
 
 
 def test_the_same_json_written_otherwise_is_the_same_body() -> None:
@@ -230,7 +232,7 @@ async def test_the_service_forgets_old_answers_by_itself(settings: Settings, db:
 
     async def forgotten() -> bool:
         with db.read() as session:
-            return session.query(Creation).count() == 0
+            return session.query(IdempotencyRecord).count() == 0
 
     async with running(settings.model_copy(update={"database_url": database_url, "heartbeat_interval_s": 0.01})):
         await answered(forgotten)
@@ -257,4 +259,4 @@ async def test_a_key_that_is_made_twice_is_one_and_shown_once(http: httpx.AsyncC
     listed = (await http.get("/keys", headers=mine)).json()["data"]
     assert sorted(key["name"] for key in listed) == ["boss", "me"]
     with db.read() as session:
-        assert made.json()["key"] not in str([row.body for row in session.query(Creation)])
+        assert made.json()["key"] not in str([row.body for row in session.query(IdempotencyRecord)])

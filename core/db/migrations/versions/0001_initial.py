@@ -38,7 +38,7 @@ REFUSE = {
 
 def upgrade() -> None:
     op.create_table(
-        "creations",
+        "idempotency_records",
         sa.Column("path", sa.String(length=255), nullable=False),
         sa.Column("owner", sa.String(length=255), nullable=False),
         sa.Column("idempotency_key", sa.String(length=255), nullable=False),
@@ -47,7 +47,7 @@ def upgrade() -> None:
         sa.Column("headers", sa.JSON(), nullable=False),
         sa.Column("body", sa.JSON(), nullable=False),
         sa.Column("created_at", sa.Double(), nullable=False),
-        sa.PrimaryKeyConstraint("path", "owner", "idempotency_key", name=op.f("pk_creations")),
+        sa.PrimaryKeyConstraint("path", "owner", "idempotency_key", name=op.f("pk_idempotency_records")),
     )
     op.create_table(
         "keys",
@@ -238,7 +238,7 @@ def downgrade() -> None:
     op.drop_table("workers")
     op.drop_table("models")
     op.drop_table("keys")
-    op.drop_table("creations")
+    op.drop_table("idempotency_records")
     if op.get_context().dialect.name == "postgresql":
         op.execute("DROP FUNCTION refuse_transition()")
 
