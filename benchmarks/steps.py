@@ -7,14 +7,15 @@ from benchmarks.timing import Effort, Rate, compare, images_per_second, per_seco
 from core.imaging.preparation import Preparation
 from core.inference.network import Prepare, build
 from core.recipe import ResolvedRecipe
-from worker.attempt.batch_size_search import MAX_BATCH_SIZE, largest_that_helps, time_steps
+from worker.attempt.batch_size_search import MAX_BATCH_SIZE, find_batch_size, time_steps
 from worker.attempt.feature_cache import Work, keep_activations
 from worker.data.augmentation import SETS
 from worker.data.splits import Part, batches
 from worker.training import devices
-from worker.training.fit import DTYPES, FitOptions, fit
+from worker.training.fit import FitOptions, fit
 from worker.training.flops import flop_per_image
 from worker.training.freezing import freeze
+from worker.training.learner import DTYPES
 
 CPU_BATCH = 64
 STEPS = 10  # in an epoch
@@ -60,7 +61,7 @@ def best_batch(device: torch.device, side: int) -> int:
     recipe = _recipe(device, side, CPU_BATCH)
     network, prepare = _network(device), Prepare(_preparation(side)).to(device)
     seconds = time_steps(network, prepare, _digits(device, CPU_BATCH), recipe, device)
-    return largest_that_helps(seconds, CPU_BATCH, MAX_BATCH_SIZE).batch_size
+    return find_batch_size(seconds, CPU_BATCH, MAX_BATCH_SIZE).batch_size
 
 
 def _our_step(device: torch.device, side: int, batch: int, seconds: float, compiles: bool = False) -> Rate:

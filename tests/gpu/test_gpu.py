@@ -20,12 +20,13 @@ from core.repositories.jobs import Claim
 from core.settings import Settings
 from service.inference.torch_predictor import TorchPredictor
 from worker import doctor, trainer
-from worker.attempt.batch_size_search import largest_that_helps, time_steps
+from worker.attempt.batch_size_search import find_batch_size, time_steps
 from worker.attempt.reporter import Reporter
 from worker.data.augmentation import SETS
 from worker.data.splits import Part
 from worker.training.cuda_graph import WARM_UP
-from worker.training.fit import FitOptions, Run, fit
+from worker.training.fit import FitOptions, fit
+from worker.training.learner import Learner
 
 pytestmark = [
     pytest.mark.gpu,
@@ -103,18 +104,18 @@ def test_a_recorded_step_does_what_the_same_step_does_by_itself(
     def after_steps() -> tuple[list[float], dict[str, torch.Tensor]]:
         torch.manual_seed(0)
         network = on_gpu(build("resnet18", 10))
-        run = Run(
+        learner = Learner(
             network, Prepare(DIGIT).cuda(), recipe(optimizer=kind, precision="fp32", ema=0.5), CUDA, SETS["none"], None
         )
         losses = []
         for step in range(WARM_UP + 5):
             rows = range(step * 64, step * 64 + 64)
             images, labels = two_kinds.some(rows), two_kinds.labels[step * 64 : step * 64 + 64]
-            losses.append(run.step(step, images, labels, 1e-3 * (step + 1))[0].item())
+            losses.append(learner.step(step, images, labels, 1e-3 * (step + 1))[0].item())
         return losses, network.state_dict()
 
     recorded, weights = after_steps()
-    monkeypatch.setattr("worker.training.fit.Captured", lambda step: step)
+    monkeypatch.setattr("worker.training.learner.CudaGraphStep", lambda step: step)
     plain, other_weights = after_steps()
     assert recorded == pytest.approx(plain, rel=1e-3)
     assert len(set(recorded)) == len(recorded)
@@ -128,22 +129,22 @@ def test_a_recorded_step_does_what_the_same_step_does_by_itself(
 def test_no_step_waits_for_the_device(augmentation: str, two_kinds: Part, seeded_resnet: nn.Module) -> None:
     given = recipe(augmentation=augmentation, ema=0.9, gradient_clipping=1.0)
     weights = torch.ones(10, device="cuda")
-    run = Run(seeded_resnet, Prepare(DIGIT).cuda(), given, CUDA, SETS[augmentation], weights)
+    learner = Learner(seeded_resnet, Prepare(DIGIT).cuda(), given, CUDA, SETS[augmentation], weights)
     images, labels = two_kinds.some(range(64)), two_kinds.labels[:64]
     for step in range(WARM_UP + 1):  # recording waits
-        run.step(step, images, labels, 0.1)
+        learner.step(step, images, labels, 0.1)
     try:
         torch.cuda.set_sync_debug_mode("error")
         for step in range(20):
-            run.step(step, images, labels, 0.1)
+            learner.step(step, images, labels, 0.1)
     finally:
         torch.cuda.set_sync_debug_mode("default")
 
 
 def test_every_recorded_step_changes_its_images_in_another_way(two_kinds: Part, seeded_resnet: nn.Module) -> None:
     given = recipe(augmentation="digits", learning_rate=1e-9)
-    run = Run(seeded_resnet, Prepare(DIGIT).cuda(), given, CUDA, SETS["digits"], None)
-    losses = [run.step(step, two_kinds.some(range(64)), two_kinds.labels[:64], 0.0)[0].item() for step in range(10)]
+    learner = Learner(seeded_resnet, Prepare(DIGIT).cuda(), given, CUDA, SETS["digits"], None)
+    losses = [learner.step(step, two_kinds.some(range(64)), two_kinds.labels[:64], 0.0)[0].item() for step in range(10)]
     assert len(set(losses[WARM_UP:])) == len(losses[WARM_UP:])
 
 
@@ -169,7 +170,7 @@ def test_a_batch_too_large_for_the_device_is_not_chosen(two_kinds: Part, seeded_
         seconds = time_steps(
             seeded_resnet, Prepare(DIGIT.model_copy(update={"image_size": 96})).cuda(), two_kinds, recipe(), CUDA
         )
-        assert largest_that_helps(seconds, 1024, 1024).batch_size < 1024
+        assert find_batch_size(seconds, 1024, 1024).batch_size < 1024
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
 

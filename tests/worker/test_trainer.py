@@ -28,6 +28,7 @@ import worker.evaluation.metrics
 import worker.ood.detector_training
 import worker.publishing.publish
 import worker.training.fit
+import worker.training.learner
 from core.artifacts.manifest import fetch_checked, from_tensors, read_manifest, read_tensors, to_tensors
 from core.artifacts.model_files import OOD_SCORE, WEIGHTS
 from core.artifacts.store import LocalStore
@@ -59,7 +60,7 @@ from worker.publishing.self_test_samples import probes
 from worker.training.fit import Epoch, Interrupted, Progress
 from worker.training.freezing import unfreeze
 from worker.training.mid_epoch import step_of
-from worker.training.optimizer import Optimization
+from worker.training.optimizer import ScaledOptimizer
 
 RECIPE: dict[str, Any] = {
     "dataset": "digits",
@@ -842,7 +843,7 @@ def test_an_error_that_is_not_about_memory_is_not_tried_again(
     prepared: Prepared, job_of: JobOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     context, state = prepared(epochs=1)
-    monkeypatch.setattr(Optimization, "step", lambda *_: (_ for _ in ()).throw(RuntimeError("broken")))
+    monkeypatch.setattr(ScaledOptimizer, "step", lambda *_: (_ for _ in ()).throw(RuntimeError("broken")))
     with pytest.raises(RuntimeError, match="broken"):
         train(context, state)
     assert (job_of(context.report.claim.job_id).resolved_recipe or {})["batch_size"] == 32
@@ -890,4 +891,4 @@ def small_memory(monkeypatch: pytest.MonkeyPatch, largest: int) -> None:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
         return channels_last(images)
 
-    monkeypatch.setattr(worker.training.fit, "channels_last", allocate)
+    monkeypatch.setattr(worker.training.learner, "channels_last", allocate)

@@ -1,4 +1,7 @@
-"""The batch size "auto" on an accelerator, found by trying. On a CPU a try costs seconds and brings little."""
+"""The batch size "auto" on an accelerator, found by timing training steps.
+
+On a CPU a trial costs seconds and gains little.
+"""
 
 import copy
 import math
@@ -15,66 +18,68 @@ from worker.data.augmentation import SETS
 from worker.data.splits import Part
 from worker.training.ema import RAMP
 from worker.training.failure_codes import is_out_of_memory
-from worker.training.fit import Run
+from worker.training.learner import Learner
 
-GAIN = 1.05  # twice the batch must give so many times the images a second
-MAX_BATCH_SIZE = 512  # with the rate of smaller ones (core.networks), larger ones learn less for as much work
-STEPS_AN_EPOCH = 200  # at least, or too few steps are left to learn in
-WARM_UP, TIMED = 6, 6  # steps; a step that is recorded has been so within the warm-up (worker.training.cuda_graph)
-SHOWN = 32  # images, over and over: what is on them takes no time
+MIN_GAIN = 1.05  # in images per second, for twice the batch
+MAX_BATCH_SIZE = 512  # at the learning rates of core.networks, larger batches learn less from as many images
+MIN_STEPS_PER_EPOCH = 200  # or too few steps are left to learn in
+WARM_UP, TIMED = 6, 6  # steps; on CUDA a step is recorded within the warm-up (worker.training.cuda_graph)
+MAX_IMAGES = 32  # of the split, repeated to fill the batch: what is on them costs no time
 
 
-class Tried(NamedTuple):
+class Trial(NamedTuple):
+    """The batch size that a search has found, and how long its steps take."""
+
     batch_size: int
-    step_s: float  # seconds of a step of that size; infinite where none fits the memory
+    step_s: float  # infinite if it does not fit the memory
 
 
-def max_batch_size_for(train_samples: int) -> int:
-    return min(MAX_BATCH_SIZE, train_samples // STEPS_AN_EPOCH)
+def max_batch_size(train_samples: int) -> int:
+    return min(MAX_BATCH_SIZE, train_samples // MIN_STEPS_PER_EPOCH)
 
 
-def largest_that_helps(seconds_of_step: Callable[[int], float], first: int, most: int) -> Tried:
-    """Double ``first`` up to ``most`` as long as it fits the memory and gives more images a second.
+def find_batch_size(step_s: Callable[[int], float], first: int, largest: int) -> Trial:
+    """Double ``first``, up to ``largest``, while it fits the memory and trains more images per second.
 
-    Where ``first`` does not fit, the largest of its halves that does.
+    If ``first`` does not fit, the result is the largest of its halves that does.
     """
-    size, seconds = first, _try(seconds_of_step, first)
+    size, seconds = first, _try(step_s, first)
     while math.isinf(seconds) and size >= 2 * MIN_BATCH_SIZE:
-        size = most = size // 2
-        seconds = _try(seconds_of_step, size)
-    while math.isfinite(seconds) and size * 2 <= most:
-        doubled = _try(seconds_of_step, size * 2)
-        if 2 * seconds < doubled * GAIN:
+        size = largest = size // 2
+        seconds = _try(step_s, size)
+    while math.isfinite(seconds) and size * 2 <= largest:
+        doubled = _try(step_s, size * 2)
+        if 2 * seconds < doubled * MIN_GAIN:
             break
         size, seconds = size * 2, doubled
-    return Tried(size, seconds)
+    return Trial(size, seconds)
 
 
 def time_steps(
     network: nn.Module, prepare: nn.Module, part: Part, recipe: ResolvedRecipe, device: torch.device
 ) -> Callable[[int], float]:
-    """Seconds of a training step at a batch size, on a copy of the network."""
-    shown = part.some(range(min(SHOWN, len(part))))
-    recipe = recipe.model_copy(update={"compile": False})  # compiling takes longer than all tries
+    """Return a function that times a training step at a batch size, on a copy of the network."""
+    few = part.some(range(min(MAX_IMAGES, len(part))))
+    recipe = recipe.model_copy(update={"compile": False})  # compiling takes longer than all trials
 
-    def seconds_of_step(size: int) -> float:
-        run = Run(copy.deepcopy(network), prepare, recipe, device, SETS[recipe.augmentation], None)
-        rows = torch.arange(size, device=device) % len(shown)
-        images, labels = shown[rows], part.labels[rows]
+    def step_s(size: int) -> float:
+        learner = Learner(copy.deepcopy(network), prepare, recipe, device, SETS[recipe.augmentation], None)
+        rows = torch.arange(size, device=device) % len(few)
+        images, labels = few[rows], part.labels[rows]
         started = 0.0
         for step in range(WARM_UP + TIMED):
             if step == WARM_UP:
                 started = _now(device)
-            run.step(RAMP + step, images, labels, recipe.learning_rate)
+            learner.step(RAMP + step, images, labels, recipe.learning_rate)
         return (_now(device) - started) / TIMED
 
-    return seconds_of_step
+    return step_s
 
 
-def _try(seconds_of_step: Callable[[int], float], size: int) -> float:
-    """Infinity where it does not fit the memory."""
+def _try(step_s: Callable[[int], float], size: int) -> float:
+    """Time a step; infinity if it does not fit the memory."""
     try:
-        return seconds_of_step(size)
+        return step_s(size)
     except RuntimeError as error:
         if not is_out_of_memory(error):
             raise
@@ -82,7 +87,7 @@ def _try(seconds_of_step: Callable[[int], float], size: int) -> float:
 
 
 def _now(device: torch.device) -> float:
-    """After all that was asked of the device is done."""
+    """Return the time at which the device has finished its queue."""
     if device.type != "cpu":
         torch.accelerator.synchronize(device)
     return time.perf_counter()

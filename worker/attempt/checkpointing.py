@@ -21,7 +21,7 @@ from core.repositories import checkpoints, jobs
 from worker.attempt.setup import TrainingContext, TrainingState
 from worker.training import devices
 from worker.training.fit import Epoch
-from worker.training.mid_epoch import Midway
+from worker.training.mid_epoch import MidEpoch
 from worker.training.optimizer import Arrays
 
 
@@ -31,9 +31,9 @@ def save(context: TrainingContext, state: TrainingState, epoch: Epoch) -> None:
     _thin(context, state)
 
 
-def save_midway(context: TrainingContext, state: TrainingState, midway: Midway) -> None:
+def save_mid_epoch(context: TrainingContext, state: TrainingState, position: MidEpoch) -> None:
     """Write a checkpoint within an epoch. It has no metrics, and the next checkpoint replaces it."""
-    _save(context, state, midway.step, midway.state, {})
+    _save(context, state, position.step, position.state, {})
     _thin(context, state)
 
 

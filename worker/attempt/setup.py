@@ -1,4 +1,4 @@
-"""Before training: the recipe resolved, the data on the device, the network built and filled."""
+"""Before training: resolve the recipe, load the data, build the network and its first weights."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -69,16 +69,12 @@ def set_up(
     report.record(device=devices.describe(device))
     report.phase(Phase.PREPARING_DATA, f"data set {asked.dataset}")
     state = pretrained_weights.find_state(asked.network, asked.weights, settings, db, store)
-    dataset = load(asked.dataset, settings)
-    if isinstance(dataset.train_images, Photos):
-        report.log("the images do not fit into TUNESERVE_DATASET_BYTES: they are decoded anew for every epoch")
-    splits = data.split(dataset, asked.train_samples, asked.validation_fraction, asked.seed)
+    dataset, splits = _load_data(asked, settings, report)
     knows_classes = pretrained_weights.classes(asked.weights, db) == dataset.classes
     about = (asked, device, len(splits.train), dataset.detail, dataset.style)
     recipe = resolve(*about, knows_classes=knows_classes)
     network, frozen = first_network(recipe, len(dataset.classes), state, device)
-    expected = pretrained_weights.statistics(recipe.network, recipe.weights, db)
-    preparation = _preparation(dataset, recipe, expected or data.statistics(splits.train.images))
+    preparation = _preparation(dataset, splits, recipe, db)
     context = TrainingContext(
         settings=settings,
         db=db,
@@ -86,23 +82,30 @@ def set_up(
         report=report,
         device=device,
         dataset=dataset,
-        splits=data.Splits(*(data.to_device(part, device) for part in (splits.train, splits.validation, splits.test))),
+        splits=splits.to(device),
         preparation=preparation,
         prepare=Prepare(preparation).to(device),
         network=network,
         frozen=frozen,
         queued_s=(job.started_at or job.created_at) - job.created_at,
     )
-    if "auto" in (asked.batch_size, asked.compile) and is_worth_trying(context):
-        recipe = resolve(*about, _try_batch_sizes(context, recipe, asked), knows_classes)
+    if "auto" in (asked.batch_size, asked.compile) and should_time_steps(context):
+        recipe = resolve(*about, _time_steps(context, recipe, asked), knows_classes)
     report.record(resolved_recipe=recipe.model_dump(mode="json"))
     return context, TrainingState(recipe)
+
+
+def _load_data(asked: Recipe, settings: Settings, report: Reporter) -> tuple[Dataset, data.Splits]:
+    dataset = load(asked.dataset, settings)
+    if isinstance(dataset.train_images, Photos):
+        report.log("the images do not fit into TUNESERVE_DATASET_BYTES: they are decoded anew for every epoch")
+    return dataset, data.split(dataset, asked.train_samples, asked.validation_fraction, asked.seed)
 
 
 def first_network(
     recipe: ResolvedRecipe, classes: int, state: pretrained_weights.State | None, device: torch.device
 ) -> tuple[nn.Module, tuple[str, ...]]:
-    """The network as it is before its first step, on the device, and the names of its frozen modules."""
+    """Build the network as it is before its first step; returns it and the names of its frozen modules."""
     torch.manual_seed(recipe.seed)
     network = build(recipe.network, classes, recipe.image_size)
     if state is not None:
@@ -120,30 +123,32 @@ def reset_network(context: TrainingContext, recipe: ResolvedRecipe) -> None:
         own.requires_grad_(of_first.requires_grad)
 
 
-def is_worth_trying(context: TrainingContext) -> bool:
-    """Whether batch sizes are tried: not where that brings little, nor where a checkpoint says what it had come to."""
+def should_time_steps(context: TrainingContext) -> bool:
+    """Whether to search for the batch size: not where it gains little, nor if a checkpoint's recipe names it."""
     if context.device.type == "cpu" or context.frozen:
         return False
     with context.db.read() as session:
         return checkpoints.newest_whole(session, context.store, context.report.claim.job_id) is None
 
 
-def _try_batch_sizes(context: TrainingContext, recipe: ResolvedRecipe, asked: Recipe) -> batch_size_search.Tried:
-    """Of one size alone, where the recipe names it."""
+def _time_steps(context: TrainingContext, recipe: ResolvedRecipe, asked: Recipe) -> batch_size_search.Trial:
+    """Find the batch size; if the recipe names it, only time its steps."""
     train, first = context.splits.train, recipe.batch_size
-    seconds = batch_size_search.time_steps(context.network, context.prepare, train, recipe, context.device)
-    most = batch_size_search.max_batch_size_for(len(train)) if asked.batch_size == "auto" else first
-    tried = batch_size_search.largest_that_helps(seconds, first, most)
-    context.report.log(f"batch size {tried.batch_size}: a step takes {tried.step_s * 1e3:.1f} ms")
-    return tried
+    step_s = batch_size_search.time_steps(context.network, context.prepare, train, recipe, context.device)
+    largest = batch_size_search.max_batch_size(len(train)) if asked.batch_size == "auto" else first
+    trial = batch_size_search.find_batch_size(step_s, first, largest)
+    context.report.log(f"batch size {trial.batch_size}: a step takes {trial.step_s * 1e3:.1f} ms")
+    return trial
 
 
-def _preparation(
-    dataset: Dataset, recipe: ResolvedRecipe, statistics: tuple[pretrained_weights.Colour, pretrained_weights.Colour]
-) -> Preparation:
-    """``statistics``: mean and standard deviation; those that given weights expect, else those of the data at hand."""
+def _preparation(dataset: Dataset, splits: data.Splits, recipe: ResolvedRecipe, db: Database) -> Preparation:
+    """Describe how images become the network's input, with the mean and std that its weights expect.
+
+    Random weights expect those of the training split.
+    """
+    expected = pretrained_weights.statistics(recipe.network, recipe.weights, db)
+    mean, std = expected or data.statistics(splits.train.images)
     _, height, width, channels = dataset.train_images.shape
-    mean, std = statistics
     return Preparation(
         style=dataset.style,
         height=height,

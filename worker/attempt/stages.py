@@ -13,13 +13,13 @@ from worker.attempt.setup import TrainingContext, TrainingState
 from worker.data import augmentation
 from worker.evaluation.metrics import evaluate
 from worker.training import devices
-from worker.training.early_stopping import over_after
+from worker.training.early_stopping import stopping_epoch
 from worker.training.failure_codes import is_out_of_memory
 from worker.training.fit import Callbacks, Epoch, FitOptions, Interrupted, fit
 from worker.training.flops import flop_per_image
 from worker.training.freezing import unfreeze
 from worker.training.mid_epoch import step_of
-from worker.training.optimizer import Arrays, balanced
+from worker.training.optimizer import Arrays, balanced_class_weights
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ class Stage:
 
     def ended_early(self, state: TrainingState) -> int | None:
         """The number of its last epoch where patience has run out."""
-        epochs = over_after(state.history[self.first : self.last], state.recipe.early_stopping)
+        epochs = stopping_epoch(state.history[self.first : self.last], state.recipe.early_stopping)
         return None if epochs is None else self.first + epochs
 
     def is_over(self, state: TrainingState) -> bool:
@@ -96,7 +96,7 @@ def _train_stage(
         state = replace(state, features_s=state.features_s + time.monotonic() - started)
         callbacks = Callbacks(
             on_progress=lambda now: reporter.show(state, now),
-            on_midway=lambda midway: checkpointing.save_midway(context, state, midway),
+            on_mid_epoch=lambda position: checkpointing.save_mid_epoch(context, state, position),
             should_stop=context.report.stop.is_set,
         )
         options = _options(context, state, stage, work, resumed_from)
@@ -122,8 +122,8 @@ def _options(
         state=resumed_from,
         frozen=work.frozen,
         augment=augmentation.SETS[recipe.augmentation],
-        class_weights=balanced(labels, classes) if recipe.class_weights == "balanced" else None,
-        midway_every_s=context.settings.checkpoint_s,
+        class_weights=balanced_class_weights(labels, classes) if recipe.class_weights == "balanced" else None,
+        checkpoint_every_s=context.settings.checkpoint_s,
     )
 
 

@@ -42,6 +42,9 @@ class Splits:
     validation: Part  # chooses the epoch; may be empty
     test: Part  # looked at once, at the end
 
+    def to(self, device: torch.device) -> "Splits":
+        return Splits(*(to_device(part, device) for part in (self.train, self.validation, self.test)))
+
 
 def split(dataset: Dataset, train_samples: int | None, validation_fraction: float, seed: int) -> Splits:
     """Hold back a validation part, the data set's own or a share of every class, then take a class-balanced subset of

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from core.inference.network import take_head
 from core.inference.ood_score import TINY, Detector, Distance, Familiarity, Texture
 from worker.data.splits import Part, Splits, channels_last
-from worker.training.conv_matmul import sooner
+from worker.training.conv_matmul import conv_as_matmul
 
 MOST = 3_000  # images of a part that are looked at
 LOOK_FLOP = 3e13  # of those of a part, as worker.training.flops counts: 20 s, or less, on two cores
@@ -104,7 +104,7 @@ def look(
     textures, features, logits, odds = [], [], [], []
     for chosen in torch.split(rows, BATCH):
         images = part.some(chosen.tolist())
-        with sooner(images.device):
+        with conv_as_matmul(images.device):
             found = network(channels_last(prepare(images)))
         textures.append(texture(images).cpu())
         features.append(found.float().cpu())

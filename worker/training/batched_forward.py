@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from torch import Tensor
 
 from worker.data.splits import Part, in_order
-from worker.training.conv_matmul import sooner
+from worker.training.conv_matmul import conv_as_matmul
 from worker.training.failure_codes import is_out_of_memory
 
 MAX_BATCH_SIZE = 128  # images at a time; with 256 of 32 px a CPU takes a sixth longer
@@ -31,7 +31,7 @@ def look(part: Part, seen_by: Callable[[Tensor], Tensor]) -> Iterator[tuple[int,
 def _try(seen_by: Callable[[Tensor], Tensor], images: Tensor) -> Tensor | None:
     """None where the memory does not suffice. The failed look's frames, and what they hold, are gone then."""
     try:
-        with sooner(images.device):
+        with conv_as_matmul(images.device):
             return seen_by(images)
     except (MemoryError, RuntimeError) as error:
         if len(images) == 1 or not is_out_of_memory(error):

@@ -1,4 +1,4 @@
-"""Convolutions over tiny maps as the matrix products that they are.
+"""Convolutions over tiny feature maps, computed as matrix products.
 
 Deep in a network a small picture is a few pixels of a thousand channels. On a CPU oneDNN's convolutions take several
 times as long there as its matrix products, above all for the gradient of the weights (docs/benchmarks.md).
@@ -13,11 +13,11 @@ from torch import Tensor
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-MAX_PIXELS = 16  # of a map: beyond, a convolution is as fast
+MAX_PIXELS = 16  # of a feature map: beyond, a convolution is as fast
 
 
-class AsProducts(TorchFunctionMode):
-    """Within it ``torch.conv2d`` gives the same numbers, but for rounding, sooner."""
+class ConvAsMatmul(TorchFunctionMode):
+    """A context in which ``torch.conv2d`` computes the same numbers, but for rounding, faster."""
 
     def __torch_function__(
         self,
@@ -27,16 +27,16 @@ class AsProducts(TorchFunctionMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         given = kwargs or {}
-        product = _product(*args, **given) if func is torch.conv2d else None
-        return func(*args, **given) if product is None else product
+        result = _matmul(*args, **given) if func is torch.conv2d else None
+        return func(*args, **given) if result is None else result
 
 
-def sooner(device: torch.device) -> AbstractContextManager[object]:
-    """Where convolutions are products, if it is worth it on that device."""
-    return AsProducts() if device.type == "cpu" else nullcontext()
+def conv_as_matmul(device: torch.device) -> AbstractContextManager[object]:
+    """Return a context with faster convolutions, if that device gains from them."""
+    return ConvAsMatmul() if device.type == "cpu" else nullcontext()
 
 
-def _product(
+def _matmul(
     images: Tensor,
     weight: Tensor,
     bias: Tensor | None = None,
@@ -45,29 +45,32 @@ def _product(
     dilation: Sequence[int] = (1, 1),
     groups: int = 1,
 ) -> Tensor | None:
-    """None where it is not known to be worth it. The arguments are those that nn.Conv2d gives."""
+    """Return the convolution's result, None where a matrix product is not known to be faster.
+
+    The arguments are those that nn.Conv2d passes.
+    """
     if groups != 1 or images.ndim != 4 or isinstance(padding, str) or tuple(dilation) != (1, 1):
         return None
     kernel = weight.shape[2:]
     if tuple(kernel) == (1, 1) and tuple(padding) == (0, 0):
-        return _of_each_pixel(images[:, :, :: stride[0], :: stride[1]], weight, bias)
+        return _pointwise(images[:, :, :: stride[0], :: stride[1]], weight, bias)
     sides = zip(images.shape[2:], kernel, padding, stride, strict=True)
     if all((side + 2 * pad - width) // step == 0 for side, width, pad, step in sides):
-        return _of_the_whole(images, weight[:, :, padding[0] :, padding[1] :], bias)
+        return _single_output(images, weight[:, :, padding[0] :, padding[1] :], bias)
     return None
 
 
-def _of_each_pixel(images: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor | None:
+def _pointwise(images: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor | None:
     if images.shape[2] * images.shape[3] > MAX_PIXELS:
         return None
     return functional.linear(images.permute(0, 2, 3, 1), weight.flatten(1), bias).permute(0, 3, 1, 2)
 
 
-def _of_the_whole(images: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor | None:
-    """One pixel comes out. ``weight`` begins where the image does; what lies beyond the other's end meets nothing."""
+def _single_output(images: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor | None:
+    """Convolve to one output pixel: ``weight`` and image start at the same corner, and only their overlap counts."""
     height, width = (min(sides) for sides in zip(images.shape[2:], weight.shape[2:], strict=True))
     if height * width > MAX_PIXELS:
         return None
-    seen, met = images[:, :, :height, :width], weight[:, :, :height, :width]
-    out = functional.linear(seen.permute(0, 2, 3, 1).flatten(1), met.permute(0, 2, 3, 1).flatten(1), bias)
+    pixels, kernel = images[:, :, :height, :width], weight[:, :, :height, :width]
+    out = functional.linear(pixels.permute(0, 2, 3, 1).flatten(1), kernel.permute(0, 2, 3, 1).flatten(1), bias)
     return out[:, :, None, None]

@@ -1,4 +1,4 @@
-"""When a training, or a stage of it, ends early: a pure function of the history, so that resuming needs no more."""
+"""Early stopping, computed from the history alone, so that a resumed run needs nothing else."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,9 +6,10 @@ from typing import Any
 from core.recipe import EarlyStopping
 
 
-def over_after(history: Sequence[dict[str, Any]], rule: EarlyStopping | None) -> int | None:
-    """After how many epochs ``patience`` of them in a row were no better on the validation part than the best before
-    them; None: not yet.
+def stopping_epoch(history: Sequence[dict[str, Any]], rule: EarlyStopping | None) -> int | None:
+    """Return the number of epochs after which patience ran out, None if it has not.
+
+    It runs out after ``patience`` epochs in a row that were no better on the validation split than the best before.
     """
     best, waited = -1.0, 0
     for number, metrics in enumerate(history, start=1):

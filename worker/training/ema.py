@@ -1,4 +1,7 @@
-"""The running mean of the weights, which generalizes better than the last step's and is ready at any time."""
+"""Exponential moving average (EMA) of a network's weights.
+
+It generalizes better than the last step's weights, and is ready after any step.
+"""
 
 import numpy as np
 import torch
@@ -6,16 +9,16 @@ from torch import Tensor, nn
 
 from worker.training.optimizer import Arrays
 
-EVERY = 4  # steps between two updates: a mean over hundreds misses nothing, and each reads all the weights ...
-RAMP = 100  # ... but at the start every step counts
+EVERY = 4  # steps between two updates, each of which reads all weights: an average over hundreds misses nothing
+RAMP = 100  # the first steps, after each of which it is updated
 PREFIX = "raw."
 
 
-class WeightMean:
-    """Exponential moving average of what training changes: trained weights, and BatchNorm's statistics.
+class WeightEma:
+    """The EMA of everything that training changes: trained weights and BatchNorm's statistics.
 
-    Source: Polyak and Juditsky 1992; the ramp at the start as in TensorFlow's ExponentialMovingAverage. A decay of 0
-    keeps no mean, and everything here does nothing.
+    Source: Polyak and Juditsky 1992; the ramp at the start as in TensorFlow's ExponentialMovingAverage. With a decay
+    of 0 there is no average, and all methods do nothing.
     """
 
     def __init__(self, network: nn.Module, decay: float) -> None:
@@ -26,7 +29,7 @@ class WeightMean:
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        """After that step (from 1) of the whole run."""
+        """Update the average after that step of the whole run, counted from 1."""
         stride = 1 if step <= RAMP else EVERY
         if self._own and step % stride == 0:
             decay = min(self._decay**stride, (1 + step) / (10 + step))  # the first steps' weights are soon forgotten
@@ -34,7 +37,7 @@ class WeightMean:
 
     @torch.no_grad()
     def swap(self) -> None:
-        """Exchange the network's weights with the mean, or back."""
+        """Exchange the network's weights with the average, or back."""
         if not self._own:
             return
         kept = [own.clone() for own in self._own]
@@ -42,7 +45,7 @@ class WeightMean:
         torch._foreach_copy_(self._other, kept)
 
     def to_arrays(self) -> Arrays:
-        """The weights that are not in the network now."""
+        """Return the weights that are not in the network now."""
         named = zip(self._names, self._other, strict=True)
         return {PREFIX + name: np.asarray(tensor.detach().cpu()) for name, tensor in named}
 

@@ -1,9 +1,8 @@
-"""fit(): a generator, one result an epoch. Knows no database, store or HTTP."""
+"""fit(): train a network epoch by epoch. It knows no database, store or HTTP."""
 
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 import torch
@@ -13,27 +12,23 @@ from core.errors import LossNotFinite
 from core.recipe import ResolvedRecipe
 from worker.data import augmentation
 from worker.data.augmentation import Augment
-from worker.data.splits import Part, batches, channels_last, steps_per_epoch
-from worker.training import mid_epoch
-from worker.training.conv_matmul import sooner
-from worker.training.cuda_graph import Captured
-from worker.training.ema import WeightMean
+from worker.data.splits import Part, batches, steps_per_epoch
 from worker.training.freezing import train_mode
+from worker.training.learner import Learner
 from worker.training.lr_schedule import learning_rate
-from worker.training.mid_epoch import Midway
-from worker.training.optimizer import Arrays, Optimization
+from worker.training.mid_epoch import MidEpoch, position_arrays, restore_position, step_of
+from worker.training.optimizer import Arrays
 
 REPORT_EVERY_S = 0.5
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Interrupted(Exception):
-    """Training was asked to stop between two steps. It can go on from the last Midway or Epoch that was given out."""
+    """Training stopped on request between two steps; it can resume from the last MidEpoch or Epoch."""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far an epoch has come; the means are over its steps so far."""
+    """The position within an epoch, with means over its steps so far."""
 
     epoch: int  # from 1
     step: int  # of the whole run, from 1
@@ -46,6 +41,8 @@ class Progress:
 
 @dataclass(frozen=True)
 class Epoch:
+    """The result of one epoch, and the state to resume from after it."""
+
     number: int  # from 1
     step: int  # steps done in the whole run
     loss: float
@@ -54,29 +51,29 @@ class Epoch:
     seconds: float
     images_per_s: float
     data_wait_s: float  # of ``seconds``: how long the steps waited for their images
-    state: Arrays  # with the weights, all that resuming needs
+    state: Arrays  # besides the weights, all that resuming needs
 
 
 @dataclass(frozen=True)
 class FitOptions:
-    """The part of the recipe's epochs to train, what to leave alone, and when to offer a checkpoint."""
+    """The epochs to train, the modules to leave alone, and when to offer a checkpoint."""
 
     epochs_done: int = 0
     last_epoch: int | None = None  # None: the recipe's
-    state: Arrays | None = None  # of the Epoch or Midway that the network's weights come from
+    state: Arrays | None = None  # of the Epoch or MidEpoch that the network's weights come from
     frozen: Sequence[str] = ()  # modules that stay in evaluation mode
     augment: Augment = augmentation.none
     class_weights: Tensor | None = None
-    midway_every_s: float = math.inf
+    checkpoint_every_s: float = math.inf  # within an epoch
 
 
 @dataclass(frozen=True)
 class Callbacks:
-    """What fit() calls between two steps; should_stop before every one."""
+    """What fit() calls between two steps."""
 
-    on_progress: Callable[[Progress], None] = lambda _progress: None
-    on_midway: Callable[[Midway], None] = lambda _midway: None
-    should_stop: Callable[[], bool] = lambda: False
+    on_progress: Callable[[Progress], None] = lambda _progress: None  # every REPORT_EVERY_S
+    on_mid_epoch: Callable[[MidEpoch], None] = lambda _mid_epoch: None  # every checkpoint_every_s, and at a stop
+    should_stop: Callable[[], bool] = lambda: False  # before every step
 
 
 ALL_EPOCHS, NO_CALLBACKS = FitOptions(), Callbacks()
@@ -91,109 +88,58 @@ def fit(
     options: FitOptions = ALL_EPOCHS,
     callbacks: Callbacks = NO_CALLBACKS,
 ) -> Iterator[Epoch]:
-    """Train epoch by epoch; the order of the data, the rates and chance depend on seed and epoch alone.
+    """Train and yield each epoch; batch order, rates and random numbers depend on seed and epoch alone.
 
-    While an Epoch or a Midway is given out, the network holds the weights to use: their running mean where the recipe
-    asks for one. Raises Interrupted when ``should_stop`` says so, and LossNotFinite before an epoch with such a loss
-    is given out.
+    While an Epoch is yielded or a MidEpoch passed on, the network holds its EMA weights if the recipe has an EMA.
+    Raises Interrupted when ``should_stop`` says so, and LossNotFinite before it yields an epoch with such a loss.
     """
-    run = Run(network, prepare, recipe, device, options.augment, options.class_weights)
+    learner = Learner(network, prepare, recipe, device, options.augment, options.class_weights)
     if options.state:
-        run.resume(options.state)
+        learner.resume(options.state)
     last = recipe.epochs if options.last_epoch is None else options.last_epoch
     for epoch in range(options.epochs_done, last):
         torch.manual_seed(recipe.seed * 1_000_003 + epoch)  # dropout and the like
         train_mode(network, options.frozen)
-        means = _Means(device)
-        first = epoch * steps_per_epoch(len(train), recipe.batch_size)
-        if options.state and epoch == options.epochs_done and (done := mid_epoch.step_of(options.state)) is not None:
-            first = done
-            means.go_on(mid_epoch.from_arrays(options.state, device))
-        result = _train_epoch(run, train, epoch, first, means, options.midway_every_s, callbacks)
-        run.mean.swap()
-        yield replace(result, state=run.to_arrays())
+        result = _train_epoch(learner, train, recipe, epoch, options, callbacks)
+        learner.ema.swap()
+        yield replace(result, state=learner.to_arrays())
         if epoch + 1 < last:
-            run.mean.swap()
+            learner.ema.swap()
 
 
 def _train_epoch(
-    run: "Run", train: Part, epoch: int, first: int, means: "_Means", midway_every_s: float, callbacks: Callbacks
+    learner: Learner, train: Part, recipe: ResolvedRecipe, epoch: int, options: FitOptions, callbacks: Callbacks
 ) -> Epoch:
-    """Train on the epoch's batches from step ``first`` of the whole run."""
-    recipe = run.recipe
+    """Train on the batches of one epoch, or on those that are left of it; the result has no state yet."""
     per_epoch = steps_per_epoch(len(train), recipe.batch_size)
-    steps = per_epoch * recipe.epochs
-    waiting = _Waiting(batches(train, recipe.batch_size, recipe.seed, epoch, first - epoch * per_epoch))
-    rate, kept_at = 0.0, time.monotonic()
+    steps, first, means = per_epoch * recipe.epochs, epoch * per_epoch, _EpochMeans(learner.device)
+    if options.state and epoch == options.epochs_done and (done := step_of(options.state)) is not None:
+        first = done
+        means.add_sums(restore_position(options.state, learner.device))
+    waiting = _TimedBatches(batches(train, recipe.batch_size, recipe.seed, epoch, first - epoch * per_epoch))
+    rate, saved_at = 0.0, time.monotonic()
     for step, (images, labels) in enumerate(waiting, start=first):
         stopping = callbacks.should_stop()
-        if step > first and (stopping or time.monotonic() - kept_at >= midway_every_s):
-            run.give_out(step, means, callbacks.on_midway)
-            kept_at = time.monotonic()
+        if step > first and (stopping or time.monotonic() - saved_at >= options.checkpoint_every_s):
+            _offer_checkpoint(learner, step, means, callbacks)
+            saved_at = time.monotonic()
         if stopping:
             raise Interrupted
         rate = learning_rate(recipe.schedule, recipe.learning_rate, step, steps, recipe.warmup_fraction)
-        means.add(*run.step(step, images, labels, rate), labels)
+        means.add(*learner.step(step, images, labels, rate), labels)
         if means.due():
             callbacks.on_progress(Progress(epoch + 1, step + 1, steps, *means.read(), rate, means.images_per_s()))
-    return means.epoch(epoch + 1, (epoch + 1) * per_epoch, rate, waiting.seconds)
+    return means.result(epoch + 1, (epoch + 1) * per_epoch, rate, waiting.seconds)
 
 
-class Run:
-    """What every step of a training works with."""
-
-    def __init__(
-        self,
-        network: nn.Module,
-        prepare: nn.Module,
-        recipe: ResolvedRecipe,
-        device: torch.device,
-        augment: Augment,
-        class_weights: Tensor | None,
-    ) -> None:
-        self.optimization = Optimization(network, recipe, device)
-        self.mean = WeightMean(network, recipe.ema)
-        self._forward = torch.compile(network) if recipe.compile else network
-        self._criterion = nn.CrossEntropyLoss(weight=class_weights, label_smoothing=recipe.label_smoothing)
-        self._prepare, self._augment = prepare, augment
-        self.recipe, self._device = recipe, device
-        # what is compiled chooses its own kernels
-        self._sooner = nullcontext() if recipe.compile else sooner(device)
-        # scaling a loss for fp16 asks the device whether it went well
-        graphed = device.type == "cuda" and recipe.precision != "fp16"
-        self._train = Captured(self._train_on) if graphed else self._train_on
-
-    def resume(self, state: Arrays) -> None:
-        self.optimization.from_arrays(state)
-        self.mean.from_arrays(state)
-        self.mean.swap()
-
-    def step(self, step: int, images: Tensor, labels: Tensor, rate: float) -> tuple[Tensor, Tensor]:
-        """Loss and logits, of the network as it was before; good until the next step."""
-        self.optimization.set_rate(rate)
-        loss, logits = self._train(images, labels)
-        self.mean.update(step + 1)
-        return loss, logits
-
-    def _train_on(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        precision = self.recipe.precision
-        with self._sooner, torch.autocast(self._device.type, DTYPES[precision], enabled=precision != "fp32"):
-            logits = self._forward(channels_last(self._augment(self._prepare(images))))
-        loss: Tensor = self._criterion(logits.float(), labels)
-        self.optimization.step(loss)
-        return loss.detach(), logits.detach()
-
-    def give_out(self, step: int, means: "_Means", on_midway: Callable[[Midway], None]) -> None:
-        here = mid_epoch.to_arrays(step, means.sums(), self._device)
-        self.mean.swap()
-        on_midway(Midway(step, {**self.to_arrays(), **here}))
-        self.mean.swap()
-
-    def to_arrays(self) -> Arrays:
-        return {**self.optimization.to_arrays(), **self.mean.to_arrays()}
+def _offer_checkpoint(learner: Learner, step: int, means: "_EpochMeans", callbacks: Callbacks) -> None:
+    position = position_arrays(step, means.sums(), learner.device)
+    learner.ema.swap()
+    callbacks.on_mid_epoch(MidEpoch(step, {**learner.to_arrays(), **position}))
+    learner.ema.swap()
 
 
-class _Waiting:
+class _TimedBatches:
     """Batches, and the seconds that the steps have waited for them."""
 
     def __init__(self, batches: Iterator[tuple[Tensor, Tensor]]) -> None:
@@ -210,8 +156,8 @@ class _Waiting:
         return batch
 
 
-class _Means:
-    """Loss and accuracy of an epoch so far. Sums stay on the device: reading them makes the host wait for it."""
+class _EpochMeans:
+    """Mean loss and accuracy of an epoch so far; the sums stay on the device, since reading them waits for it."""
 
     def __init__(self, device: torch.device) -> None:
         self._loss_sum = torch.zeros((), device=device)
@@ -229,15 +175,15 @@ class _Means:
         return time.monotonic() - self._read_at >= REPORT_EVERY_S
 
     def read(self) -> tuple[float, float]:
-        """Mean loss and accuracy; LossNotFinite if there is no such number. The host waits for the device here."""
+        """Return mean loss and accuracy; waits for the device. LossNotFinite if the loss is no finite number."""
         loss = self._loss_sum.item() / self._images
         if not math.isfinite(loss):
             raise LossNotFinite(f"The loss became {loss} within {self._images} images of this epoch.")
         self._read_at = time.monotonic()
         return loss, self._correct.item() / self._images
 
-    def epoch(self, number: int, step: int, rate: float, data_wait_s: float) -> Epoch:
-        """The epoch that ends now, yet without its state; LossNotFinite as ``read``."""
+    def result(self, number: int, step: int, rate: float, data_wait_s: float) -> Epoch:
+        """Return the epoch that ends now, without a state; raises LossNotFinite like ``read``."""
         loss, accuracy = self.read()
         return Epoch(
             number=number,
@@ -252,7 +198,7 @@ class _Means:
         )
 
     def sums(self) -> dict[str, float]:
-        """What ``go_on`` needs; LossNotFinite as ``read``."""
+        """Return what ``add_sums`` needs to go on from here; raises LossNotFinite like ``read``."""
         self.read()
         return {
             "loss": self._loss_sum.item(),
@@ -261,7 +207,7 @@ class _Means:
             "seconds": self.seconds(),
         }
 
-    def go_on(self, sums: Mapping[str, float]) -> None:
+    def add_sums(self, sums: Mapping[str, float]) -> None:
         self._loss_sum += sums["loss"]
         self._correct += sums["correct"]
         self._images += int(sums["images"])

@@ -1,5 +1,6 @@
-"""Learning-rate curves and parameter groups: pure functions. A rate depends on the step alone, so that resuming needs
-nothing but the step's number.
+"""Learning-rate schedules and parameter groups.
+
+A rate depends on the step alone, so that a resumed run needs nothing but the step's number.
 """
 
 import math
@@ -15,7 +16,7 @@ STEP_DROPS = (1 / 3, 2 / 3)  # "step": a tenth after each of these shares of the
 def learning_rate(
     kind: Literal["onecycle", "cosine", "step", "constant"], peak: float, step: int, steps: int, warmup_fraction: float
 ) -> float:
-    """The rate for step 0..steps-1. Every curve rises first, over ``warmup_fraction`` of the steps."""
+    """Return the rate for a step from 0; every schedule first rises over ``warmup_fraction`` of the steps."""
     warmup = round(warmup_fraction * steps)
     if step < warmup:
         return _cosine(peak / START_DIVISOR, peak, step / warmup)
@@ -34,10 +35,12 @@ def _cosine(start: float, end: float, progress: float) -> float:
 
 
 def parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Decay for matrices and kernels; none for biases and norms, where it only hurts (He et al. 2018, 3.1), nor for
-    what else is no layer's weight: scales, position tables, class tokens.
+    """Split the trained parameters into those with and those without weight decay.
+
+    Matrices and kernels decay. Biases and norms do not, since decay only hurts them (He et al. 2018, 3.1), nor does
+    anything else that is no layer's weight: scales, position tables, class tokens.
     """
     trained = [(name, parameter) for name, parameter in network.named_parameters() if parameter.requires_grad]
     decayed = [parameter for name, parameter in trained if parameter.ndim > 1 and name.endswith("weight")]
-    spared = [parameter for name, parameter in trained if parameter.ndim <= 1 or not name.endswith("weight")]
-    return [{"params": decayed, "weight_decay": weight_decay}, {"params": spared, "weight_decay": 0.0}]
+    undecayed = [parameter for name, parameter in trained if parameter.ndim <= 1 or not name.endswith("weight")]
+    return [{"params": decayed, "weight_decay": weight_decay}, {"params": undecayed, "weight_decay": 0.0}]

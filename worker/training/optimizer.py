@@ -1,4 +1,4 @@
-"""Optimizer and loss scaling: what changes with every step besides the network."""
+"""The optimizer with its loss scaling, and weights for unequal classes."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,7 +15,9 @@ from worker.training.lr_schedule import parameter_groups
 Arrays = Mapping[str, npt.NDArray[Any]]
 
 
-class Optimization:
+class ScaledOptimizer:
+    """The recipe's optimizer with gradient clipping and, for fp16, loss scaling."""
+
     def __init__(self, network: nn.Module, recipe: ResolvedRecipe, device: torch.device) -> None:
         self.optimizer = _optimizer(network, recipe, device)
         self.scaler = GradScaler(device.type, enabled=recipe.precision == "fp16")
@@ -39,7 +41,7 @@ class Optimization:
         self.scaler.update()
 
     def to_arrays(self) -> Arrays:
-        """Every tensor of the state as ``<parameter's index>.<name>``."""
+        """Return the state, each tensor named ``<parameter's index>.<name>``."""
         state = self.optimizer.state_dict()["state"]
         arrays = {
             f"{index}.{name}": np.asarray(tensor.detach().cpu() if isinstance(tensor, Tensor) else tensor)
@@ -68,14 +70,17 @@ class Optimization:
             self.scaler.load_state_dict(scaling)
 
 
-def balanced(labels: Tensor, classes: int) -> Tensor:
-    """Weights of the classes in the loss, so that each counts the same in all; their mean over the images is 1."""
+def balanced_class_weights(labels: Tensor, classes: int) -> Tensor:
+    """Return loss weights that give every class the same total; their mean over the images is 1."""
     counts = torch.bincount(labels, minlength=classes).clamp_min(1)
     return len(labels) / (classes * counts.float())
 
 
 def _optimizer(network: nn.Module, recipe: ResolvedRecipe, device: torch.device) -> torch.optim.Optimizer:
-    """On a GPU the rate lies on the device: a recorded step reads it there, where a number would be fixed for ever."""
+    """Build the recipe's optimizer.
+
+    A CUDA graph fixes every Python number for good, so that on a GPU the learning rate is a tensor on the device.
+    """
     groups, on_gpu = parameter_groups(network, recipe.weight_decay), device.type == "cuda"
     for group in groups if on_gpu else ():
         group["lr"] = torch.tensor(recipe.learning_rate, device=device)

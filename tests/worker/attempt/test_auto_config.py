@@ -10,7 +10,7 @@ from core.errors import DatasetInvalid, InvalidRecipe
 from core.inference.network import build
 from core.recipe import Recipe, ResolvedRecipe
 from worker.attempt.auto_config import resolve
-from worker.attempt.batch_size_search import Tried
+from worker.attempt.batch_size_search import Trial
 from worker.training import devices
 
 CPU = torch.device("cpu")
@@ -232,11 +232,11 @@ def test_a_network_is_compiled_where_its_training_takes_minutes_on_a_gpu(
 ) -> None:
     monkeypatch.setattr(devices, "can_compile", lambda _device: True)
     monkeypatch.setattr(devices, "best_precision", lambda _device: "bf16")
-    tried = Tried(256, step_s)
-    done = resolve(Recipe(epochs=20), torch.device("cuda", 0), 54_000, 28, "digit", tried)  # 4,218 steps
+    trial = Trial(256, step_s)
+    done = resolve(Recipe(epochs=20), torch.device("cuda", 0), 54_000, 28, "digit", trial)  # 4,218 steps
     assert (done.batch_size, done.compile) == (256, compiles)
     told = Recipe(epochs=20, compile=not compiles, batch_size=64)
-    stays = resolve(told, torch.device("cuda", 0), 54_000, 28, "digit", tried)
+    stays = resolve(told, torch.device("cuda", 0), 54_000, 28, "digit", trial)
     assert (stays.batch_size, stays.compile) == (64, not compiles)
 
 

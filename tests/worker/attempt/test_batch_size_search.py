@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from core.recipe import ResolvedRecipe
-from worker.attempt.batch_size_search import largest_that_helps, max_batch_size_for, time_steps
+from worker.attempt.batch_size_search import find_batch_size, max_batch_size, time_steps
 from worker.data.splits import Part
 
 
@@ -21,17 +21,17 @@ def steps_taking(fixed_s: float, per_image_s: float, tried: list[int]) -> Callab
 
 def test_it_doubles_as_long_as_more_images_are_seen_in_a_second() -> None:
     tried: list[int] = []
-    assert largest_that_helps(steps_taking(0.1, 0.001, tried), 64, 65_536).batch_size == 1024
+    assert find_batch_size(steps_taking(0.1, 0.001, tried), 64, 65_536).batch_size == 1024
     assert tried == [64, 128, 256, 512, 1024, 2048]  # the last gave 4.9 % more
 
 
 def test_it_stays_where_larger_is_no_faster() -> None:
-    assert largest_that_helps(steps_taking(0.0, 0.001, []), 64, 4096).batch_size == 64
+    assert find_batch_size(steps_taking(0.0, 0.001, []), 64, 4096).batch_size == 64
 
 
 def test_it_never_tries_more_than_allowed() -> None:
     tried: list[int] = []
-    assert largest_that_helps(steps_taking(1.0, 0.0, tried), 128, 600).batch_size == 512
+    assert find_batch_size(steps_taking(1.0, 0.0, tried), 128, 600).batch_size == 512
     assert max(tried) == 512
 
 
@@ -41,7 +41,7 @@ def test_a_batch_that_does_not_fit_is_the_end_of_the_search() -> None:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
         return 1.0
 
-    assert largest_that_helps(seconds, 64, 4096).batch_size == 256
+    assert find_batch_size(seconds, 64, 4096).batch_size == 256
 
 
 def test_a_first_batch_that_does_not_fit_is_halved_until_one_does() -> None:
@@ -53,7 +53,7 @@ def test_a_first_batch_that_does_not_fit_is_halved_until_one_does() -> None:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
         return 1.0
 
-    assert largest_that_helps(seconds, 64, 4096).batch_size == 16
+    assert find_batch_size(seconds, 64, 4096).batch_size == 16
     assert tried == [64, 32, 16]
 
 
@@ -61,7 +61,7 @@ def test_where_nothing_fits_the_smallest_is_left_to_fail_with_its_reason() -> No
     def seconds(size: int) -> float:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
 
-    assert largest_that_helps(seconds, 64, 4096).batch_size == 2
+    assert find_batch_size(seconds, 64, 4096).batch_size == 2
 
 
 def test_another_error_is_not_taken_for_a_lack_of_memory() -> None:
@@ -71,11 +71,11 @@ def test_another_error_is_not_taken_for_a_lack_of_memory() -> None:
         return 1.0
 
     with pytest.raises(RuntimeError, match="shapes"):
-        largest_that_helps(seconds, 64, 4096)
+        find_batch_size(seconds, 64, 4096)
 
 
 def test_enough_steps_are_left_to_learn_in() -> None:
-    assert [max_batch_size_for(samples) for samples in (1_000, 55_000, 1_200_000)] == [5, 275, 512]
+    assert [max_batch_size(samples) for samples in (1_000, 55_000, 1_200_000)] == [5, 275, 512]
 
 
 def test_the_tried_steps_are_real_and_leave_the_network_as_it_was() -> None:

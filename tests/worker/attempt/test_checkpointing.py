@@ -23,13 +23,13 @@ from core.repositories.jobs import Claim
 from core.settings import Settings
 from tests.conftest import NOW
 from worker.attempt import checkpointing
-from worker.attempt.checkpointing import best_epoch, load_best, resume, save, save_midway
+from worker.attempt.checkpointing import best_epoch, load_best, resume, save, save_mid_epoch
 from worker.attempt.reporter import Reporter
-from worker.attempt.setup import TrainingContext, TrainingState, is_worth_trying
+from worker.attempt.setup import TrainingContext, TrainingState, should_time_steps
 from worker.data.datasets.dataset import Dataset
 from worker.data.splits import split
 from worker.training.fit import Epoch
-from worker.training.mid_epoch import Midway, step_of
+from worker.training.mid_epoch import MidEpoch, step_of
 
 CPU = torch.device("cpu")
 PREPARATION = Preparation(
@@ -281,11 +281,11 @@ def test_the_recipe_that_it_goes_on_with_is_the_one_that_is_shown(
 
 def test_batch_sizes_are_not_tried_again_when_it_goes_on(training: MakeTraining) -> None:
     first, cuda = training(), torch.device("cuda")
-    assert is_worth_trying(replace(first.context, device=cuda))
-    assert not is_worth_trying(first.context)
-    assert not is_worth_trying(replace(first.context, device=cuda, frozen=("0",)))
+    assert should_time_steps(replace(first.context, device=cuda))
+    assert not should_time_steps(first.context)
+    assert not should_time_steps(replace(first.context, device=cuda, frozen=("0",)))
     finish_epoch(first, 1)
-    assert not is_worth_trying(replace(training(2).context, device=cuda))
+    assert not should_time_steps(replace(training(2).context, device=cuda))
 
 
 def test_a_damaged_checkpoint_is_passed_over(training: MakeTraining, store: LocalStore) -> None:
@@ -357,28 +357,28 @@ def test_a_late_attempt_throws_nothing_away(training: MakeTraining, settings: Se
     assert [row.id for row in rows(now)] == [row.id for row in kept]
 
 
-def stop_midway(attempt: Attempt, step: int) -> None:
+def stop_mid_epoch(attempt: Attempt, step: int) -> None:
     """As the trainer does within an epoch."""
     with torch.no_grad():
         for parameter in attempt.context.network.parameters():
             parameter.fill_(step / 10)
-    save_midway(attempt.context, attempt.state, Midway(step, {"midway.step": np.asarray(step)}))
+    save_mid_epoch(attempt.context, attempt.state, MidEpoch(step, {"mid_epoch.step": np.asarray(step)}))
 
 
 def test_of_checkpoints_within_an_epoch_there_is_one(training: MakeTraining) -> None:
     attempt = training()
     finish_epoch(attempt, 1)
-    stop_midway(attempt, 3)
+    stop_mid_epoch(attempt, 3)
     assert next((row.epoch, row.step, row.metrics) for row in rows(attempt)) == (1, 3, {})
     finish_epoch(attempt, 2)
-    stop_midway(attempt, 5)
+    stop_mid_epoch(attempt, 5)
     assert [(row.epoch, row.step) for row in rows(attempt)] == [(2, 5), (2, 4), (1, 2)]
 
 
 def test_a_run_goes_on_from_within_an_epoch_where_that_is_newest(training: MakeTraining) -> None:
     first = training()
     finish_epoch(first, 1)
-    stop_midway(first, 3)
+    stop_mid_epoch(first, 3)
     second = training(2)
     second.resume()
     assert sorted(weights_of(second)) == pytest.approx([0.3])
@@ -388,7 +388,7 @@ def test_a_run_goes_on_from_within_an_epoch_where_that_is_newest(training: MakeT
 def test_with_another_batch_size_it_goes_on_from_a_whole_epoch(training: MakeTraining) -> None:
     first = training()
     finish_epoch(first, 1)
-    stop_midway(first, 3)
+    stop_mid_epoch(first, 3)
     second = training(2)
     second.resume(after_an_epoch=True)
     assert (weights_of(second), step_of(second.state.optimizer_state)) == ({1.0}, None)
@@ -397,7 +397,7 @@ def test_with_another_batch_size_it_goes_on_from_a_whole_epoch(training: MakeTra
 def test_what_an_interrupted_run_keeps_is_its_best_whole_epoch(training: MakeTraining) -> None:
     attempt = training()
     finish_epoch(attempt, 1)
-    stop_midway(attempt, 3)
+    stop_mid_epoch(attempt, 3)
     attempt.state = replace(attempt.state, interrupted=True)
     assert attempt.load_best() == 1
     assert weights_of(attempt) == {1.0}

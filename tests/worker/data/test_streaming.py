@@ -71,8 +71,8 @@ def in_memory(paths: list[str]) -> Tensor:
 @pytest.fixture
 def order() -> list[Tensor]:
     """Batches of twelve, and the rest; some images twice, some not at all."""
-    # type: ignore[no-untyped-call]
-    return list(torch.randint(0, 20, (43,), generator=torch.Generator().manual_seed(0)).split(12))
+    rows = torch.randint(0, 20, (43,), generator=torch.Generator().manual_seed(0))
+    return list(torch.split(rows, 12))
 
 
 @pytest.mark.parametrize("device", EACH_DEVICE)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from core.inference.network import build
-from worker.training.conv_matmul import AsProducts
+from worker.training.conv_matmul import ConvAsMatmul
 
 SHAPES = [  # inputs, outputs, side of the map, kernel, stride, padding
     (8, 6, 1, 1, 1, 0),
@@ -51,7 +51,7 @@ def test_a_product_gives_what_the_convolution_gives(shape: tuple[int, ...], bias
     layer = nn.Conv2d(inputs, outputs, kernel, stride, padding, bias=bias)
     images = torch.randn(5, inputs, side, side)
     wanted = answers(layer, images)
-    with AsProducts(), Convolutions() as convolutions:
+    with ConvAsMatmul(), Convolutions() as convolutions:
         given = answers(layer, images)
     assert convolutions.count == 0
     for one, other in zip(given, wanted, strict=True):
@@ -72,7 +72,7 @@ def test_a_product_gives_what_the_convolution_gives(shape: tuple[int, ...], bias
 )
 def test_everything_else_stays_a_convolution(layer: nn.Conv2d, side: int) -> None:
     images = torch.randn(2, 8, side, side)
-    with AsProducts(), Convolutions() as convolutions:
+    with ConvAsMatmul(), Convolutions() as convolutions:
         given = layer(images)
     assert convolutions.count == 1
     torch.testing.assert_close(given, layer(images))
@@ -83,7 +83,7 @@ def test_a_whole_network_learns_the_same() -> None:
     network = build("resnet18", 10).to(memory_format=torch.channels_last)
     images = torch.randn(4, 3, 32, 32).contiguous(memory_format=torch.channels_last)
     wanted = answers(network, images)
-    with AsProducts():
+    with ConvAsMatmul():
         given = answers(network, images)
     for one, other in zip(given, wanted, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)

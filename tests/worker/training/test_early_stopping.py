@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from core.recipe import EarlyStopping
-from worker.training.early_stopping import over_after
+from worker.training.early_stopping import stopping_epoch
 
 
 def history(*accuracies: float | None) -> list[dict[str, Any]]:
@@ -27,22 +27,22 @@ def history(*accuracies: float | None) -> list[dict[str, Any]]:
     ],
 )
 def test_it_ends_after_two_epochs_without_a_rise(accuracies: tuple[float, ...], after: int | None) -> None:
-    assert over_after(history(*accuracies), EarlyStopping(patience=2)) == after
+    assert stopping_epoch(history(*accuracies), EarlyStopping(patience=2)) == after
 
 
 def test_a_rise_that_is_too_small_does_not_count() -> None:
     slow = history(0.50, 0.505, 0.51)
-    assert over_after(slow, EarlyStopping(patience=2, min_delta=0.02)) == 3
-    assert over_after(slow, EarlyStopping(patience=2, min_delta=0.001)) is None
+    assert stopping_epoch(slow, EarlyStopping(patience=2, min_delta=0.02)) == 3
+    assert stopping_epoch(slow, EarlyStopping(patience=2, min_delta=0.001)) is None
 
 
 def test_small_rises_count_once_they_add_up() -> None:
-    assert over_after(history(0.50, 0.51, 0.52, 0.53, 0.53), EarlyStopping(patience=3, min_delta=0.02)) is None
+    assert stopping_epoch(history(0.50, 0.51, 0.52, 0.53, 0.53), EarlyStopping(patience=3, min_delta=0.02)) is None
 
 
 def test_without_a_rule_it_is_never_over() -> None:
-    assert over_after(history(*[0.1] * 100), None) is None
+    assert stopping_epoch(history(*[0.1] * 100), None) is None
 
 
 def test_without_a_validation_part_it_is_never_over() -> None:
-    assert over_after(history(*[None] * 100), EarlyStopping(patience=2)) is None
+    assert stopping_epoch(history(*[None] * 100), EarlyStopping(patience=2)) is None

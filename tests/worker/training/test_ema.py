@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from core.artifacts.manifest import Tensors
-from worker.training.ema import EVERY, RAMP, WeightMean
+from worker.training.ema import EVERY, RAMP, WeightEma
 
 
 def network(value: float) -> nn.Sequential:
@@ -26,7 +26,7 @@ def values(layers: nn.Module) -> set[float]:
 
 def test_the_mean_moves_a_share_of_the_way_to_the_weights() -> None:
     layers = network(0.0)
-    mean = WeightMean(layers, 0.5 ** (1 / EVERY))
+    mean = WeightEma(layers, 0.5 ** (1 / EVERY))
     fill(layers, 1.0)
     mean.update(EVERY * 1000)  # long after the ramp
     mean.swap()
@@ -35,7 +35,7 @@ def test_the_mean_moves_a_share_of_the_way_to_the_weights() -> None:
 
 def test_the_first_steps_are_soon_forgotten() -> None:
     layers = network(0.0)
-    mean = WeightMean(layers, 0.9999)
+    mean = WeightEma(layers, 0.9999)
     fill(layers, 1.0)
     for step in range(1, 60):
         mean.update(step)
@@ -45,7 +45,7 @@ def test_the_first_steps_are_soon_forgotten() -> None:
 
 def test_swapping_twice_gives_the_own_weights_back() -> None:
     layers = network(0.0)
-    mean = WeightMean(layers, 0.9)
+    mean = WeightEma(layers, 0.9)
     fill(layers, 1.0)
     mean.swap()
     assert values(layers) == {0.0}
@@ -55,7 +55,7 @@ def test_swapping_twice_gives_the_own_weights_back() -> None:
 
 def test_batchnorms_statistics_are_averaged_with_the_weights() -> None:
     layers = network(0.0)
-    mean = WeightMean(layers, 0.9)
+    mean = WeightEma(layers, 0.9)
     fill(layers, 1.0)
     mean.swap()
     assert layers.state_dict()["1.running_mean"].tolist() == [0.0, 0.0]
@@ -65,13 +65,13 @@ def test_batchnorms_statistics_are_averaged_with_the_weights() -> None:
 def test_what_is_frozen_is_left_alone() -> None:
     layers = network(0.0)
     layers.get_submodule("0").requires_grad_(False)
-    names = WeightMean(layers, 0.9).to_arrays()
+    names = WeightEma(layers, 0.9).to_arrays()
     assert set(names) == {"raw.1.weight", "raw.1.bias", "raw.1.running_mean", "raw.1.running_var"}
 
 
 def test_without_a_decay_there_is_no_mean() -> None:
     layers = network(0.0)
-    mean = WeightMean(layers, 0.0)
+    mean = WeightEma(layers, 0.0)
     fill(layers, 1.0)
     mean.update(EVERY)
     mean.swap()
@@ -81,12 +81,12 @@ def test_without_a_decay_there_is_no_mean() -> None:
 
 def test_the_weights_that_are_out_of_the_network_can_be_kept_and_put_back() -> None:
     layers = network(0.0)
-    mean = WeightMean(layers, 0.9)
+    mean = WeightEma(layers, 0.9)
     fill(layers, 1.0)
     mean.swap()
     kept: Tensors = {name: array.copy() for name, array in mean.to_arrays().items()}
     again = network(0.0)
-    resumed = WeightMean(again, 0.9)
+    resumed = WeightEma(again, 0.9)
     resumed.from_arrays(kept)
     resumed.swap()
     assert values(again) == {1.0}
@@ -95,7 +95,7 @@ def test_the_weights_that_are_out_of_the_network_can_be_kept_and_put_back() -> N
 @pytest.mark.parametrize("step", [RAMP + step for step in range(1, EVERY)])
 def test_between_two_updates_nothing_is_read(step: int) -> None:
     layers = network(0.0)
-    mean = WeightMean(layers, 0.9)
+    mean = WeightEma(layers, 0.9)
     fill(layers, 1.0)
     mean.update(step)
     mean.swap()

@@ -23,8 +23,8 @@ from worker.data import augmentation
 from worker.data.datasets.digits import load
 from worker.data.splits import Part, batches, split
 from worker.training.fit import Callbacks, Epoch, FitOptions, Interrupted, Progress, fit
-from worker.training.mid_epoch import Midway
-from worker.training.optimizer import Arrays, Optimization
+from worker.training.mid_epoch import MidEpoch
+from worker.training.optimizer import Arrays, ScaledOptimizer
 
 CPU = torch.device("cpu")
 PREPARE = Prepare(
@@ -152,9 +152,9 @@ def test_a_run_stopped_within_an_epoch_goes_on_to_the_same_bits_and_figures(
     wanted = list(fit(whole, PREPARE, digits, recipe(**fields), CPU, FitOptions(augment=augmentation.digits)))
     kept: list[tuple[int, Arrays, Arrays]] = []
 
-    def keep(midway: Midway) -> None:  # at once, as the trainer does: what it holds goes on changing
+    def keep(position: MidEpoch) -> None:  # at once, as the trainer does: what it holds goes on changing
         weights = through_the_disk(tmp_path, "weights", to_arrays(stopped))
-        kept.append((midway.step, weights, through_the_disk(tmp_path, "state", midway.state)))
+        kept.append((position.step, weights, through_the_disk(tmp_path, "state", position.state)))
 
     answers = iter([False] * steps + [True])
     with pytest.raises(Interrupted):
@@ -166,7 +166,7 @@ def test_a_run_stopped_within_an_epoch_goes_on_to_the_same_bits_and_figures(
                 recipe(**fields),
                 CPU,
                 FitOptions(augment=augmentation.digits),
-                Callbacks(on_midway=keep, should_stop=lambda: next(answers)),
+                Callbacks(on_mid_epoch=keep, should_stop=lambda: next(answers)),
             )
         )
     ((step, weights, state),) = kept
@@ -179,7 +179,7 @@ def test_a_run_stopped_within_an_epoch_goes_on_to_the_same_bits_and_figures(
     rest = list(fit(resumed, PREPARE, digits, again, CPU, options))
     assert [epoch.loss for epoch in rest] == [epoch.loss for epoch in wanted[done:]]
     assert [epoch.accuracy for epoch in rest] == [epoch.accuracy for epoch in wanted[done:]]
-    assert rest[0].seconds > state["midway.seconds"]
+    assert rest[0].seconds > state["mid_epoch.seconds"]
     assert_bit_identical(resumed, whole)
 
 
@@ -194,8 +194,8 @@ def test_a_long_epoch_gives_out_places_within_it_and_is_not_changed_by_that(digi
             digits,
             recipe(epochs=1, ema=0.9),
             CPU,
-            FitOptions(midway_every_s=0),
-            Callbacks(on_midway=lambda midway: steps.append(midway.step)),
+            FitOptions(checkpoint_every_s=0),
+            Callbacks(on_mid_epoch=lambda position: steps.append(position.step)),
         )
     )
     assert steps == [1, 2, 3]
@@ -211,10 +211,10 @@ def test_resuming_without_the_optimizers_state_would_be_another_run(digits: Part
 
 
 def test_the_scale_of_half_precision_is_part_of_what_is_kept() -> None:
-    one = Optimization(network(), recipe(precision="fp16"), CPU)
+    one = ScaledOptimizer(network(), recipe(precision="fp16"), CPU)
     state = {**one.scaler.state_dict(), "scale": 1024.0, "_growth_tracker": 7}
     one.scaler.load_state_dict(state)
-    other = Optimization(network(), recipe(precision="fp16"), CPU)
+    other = ScaledOptimizer(network(), recipe(precision="fp16"), CPU)
     other.from_arrays(one.to_arrays())
     assert other.scaler.state_dict() == state
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from core.recipe import ResolvedRecipe
-from worker.training.optimizer import Optimization, balanced
+from worker.training.optimizer import ScaledOptimizer, balanced_class_weights
 
 CPU = torch.device("cpu")
 
@@ -28,7 +28,7 @@ def moved(loss_scale: float, **fields: Any) -> float:
         "weight_decay": 0.0,
     }
     recipe = ResolvedRecipe.model_validate(decided | fields)
-    Optimization(network, recipe, CPU).step(network(torch.ones(1, 1)).sum() * loss_scale)
+    ScaledOptimizer(network, recipe, CPU).step(network(torch.ones(1, 1)).sum() * loss_scale)
     return abs(network.weight.item() - before)
 
 
@@ -46,10 +46,10 @@ def test_a_gradient_within_the_norm_is_left_as_it_is() -> None:
 
 def test_rare_classes_weigh_more_and_the_mean_over_all_images_is_one() -> None:
     labels = torch.tensor([0] * 6 + [1] * 2)
-    weights = balanced(labels, 2)
+    weights = balanced_class_weights(labels, 2)
     assert weights.tolist() == pytest.approx([8 / 12, 2.0])
     assert weights[labels].mean().item() == pytest.approx(1.0)
 
 
 def test_a_class_without_images_does_not_divide_by_zero() -> None:
-    assert balanced(torch.tensor([0, 0, 2]), 3).isfinite().all()
+    assert balanced_class_weights(torch.tensor([0, 0, 2]), 3).isfinite().all()
