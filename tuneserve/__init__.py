@@ -1,5 +1,6 @@
-"""The command line, and the client for Python. They speak HTTP, and start the other programs as processes; they import
-none of them.
+"""The command line and the Python client.
+
+They use the service over HTTP and start the other programs as processes, but import none of them.
 """
 
 from tuneserve.client import Client, ServiceError, ServiceUnreachable

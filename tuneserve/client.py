@@ -1,4 +1,4 @@
-"""The service over HTTP, one method a call."""
+"""HTTP client for the service, one method per call."""
 
 import os
 import time
@@ -16,26 +16,29 @@ from tuneserve.types import Alias, Batch, DatasetCard, DatasetSummary, Job, Key,
 DEFAULT_URL = "http://127.0.0.1:8000"
 ENDED = ("succeeded", "failed", "cancelled")
 POLL_S = 0.5
-MAX_WAIT_S = 60.0  # that the service takes
-ARCHIVE = "application/octet-stream"  # the service sees which kind it is
+MAX_WAIT_S = 60.0  # longest wait that the service accepts
+ARCHIVE = "application/octet-stream"  # the service detects the format
 TUS = {"Tus-Resumable": "1.0.0"}  # https://tus.io/protocols/resumable-upload
 PIECE = {"Content-Type": "application/offset+octet-stream"}
 IMPORT_TIMEOUT_S = 3600.0
 
-Image = str | os.PathLike[str] | bytes  # a file's name, or what is in one
+Image = str | os.PathLike[str] | bytes  # a file's path, or its content
 Shape = TypeVar("Shape")
 Ends = TypeVar("Ends", Job, Batch)
 
 
 class ServiceError(Exception):
-    """The service said no, or could not be reached; the message is for people."""
+    """The service rejected a request or is not reachable; the message is for people."""
 
-    status = 0  # of the answer, where there was one
-    errors: tuple[dict[str, Any], ...] = ()  # each wrong thing by itself, where the service names them
+    status = 0  # HTTP status; 0 without a response
+    errors: tuple[dict[str, Any], ...] = ()  # the single errors, if the service lists them
 
 
 class Client:
-    """A connection to one service. ``url``: default $TUNESERVE_URL, else the loopback. ``key``: $TUNESERVE_API_KEY."""
+    """A client for one service.
+
+    ``url`` defaults to $TUNESERVE_URL, else to port 8000 of this machine; ``key`` to $TUNESERVE_API_KEY.
+    """
 
     def __init__(self, url: str | None = None, key: str | None = None) -> None:
         self.url = (url or os.environ.get("TUNESERVE_URL") or DEFAULT_URL).rstrip("/")
@@ -54,7 +57,7 @@ class Client:
         self._http.close()
 
     def train(self, recipe: Mapping[str, Any]) -> Job:
-        """As POST /jobs takes it; ``{}`` is a recipe too."""
+        """Start a training job; ``{}`` is a valid recipe, see POST /jobs."""
         return self._call(Job, "POST", "/jobs", json=recipe)
 
     def job(self, job_id: str, wait_s: float = 0) -> Job:
@@ -64,18 +67,18 @@ class Client:
         return self._list(Job, "/jobs", params={"limit": limit})
 
     def ask_job(self, job_id: str, verb: str, params: dict[str, Any] | None = None) -> Job:
-        """``verb``: cancel, pause, resume or retry."""
+        """Cancel, pause, resume or retry a job, as ``verb`` says."""
         return self._call(Job, "POST", f"/jobs/{job_id}/{verb}", params=params or {})
 
     def logs(self, job_id: str) -> str:
-        """The last megabyte of the newest attempt's; nothing where it has written none yet."""
+        """Return the last megabyte of the newest attempt's log, "" if there is none yet."""
         answer = self._request("GET", f"/jobs/{job_id}/logs")
         if answer.is_error and answer.status_code != httpx.codes.NOT_FOUND:
             raise ServiceError(_detail(answer))
         return answer.text if answer.is_success else ""
 
     def log_behind(self, job_id: str, attempt: int, after: int) -> bytes:
-        """What follows so many bytes of an attempt's log, a megabyte at most; nothing where there is no more yet."""
+        """Return up to a megabyte of an attempt's log after ``after`` bytes, b"" if there is no more yet."""
         answer = self._request("GET", f"/jobs/{job_id}/logs", params={"attempt": attempt, "after": after})
         if answer.is_error and answer.status_code != httpx.codes.NOT_FOUND:
             raise ServiceError(_detail(answer))
@@ -91,7 +94,7 @@ class Client:
         return self._list(Model, "/models", params={"limit": limit})
 
     def ready(self) -> dict[str, Any]:
-        """The readiness checks, whether or not they pass."""
+        """Return the readiness checks, whether or not they pass."""
         body: dict[str, Any] = self._request("GET", "/readyz").json()
         return body
 
@@ -100,18 +103,18 @@ class Client:
         return self._call(Predictions, "POST", "/predict", files=parts, params={"top_k": top_k})
 
     def send_batch(self, file: Path, top_k: int = 3) -> Batch:
-        """A zip, or lines of JSON by the file's name; it is not held in memory."""
+        """Start a batch prediction for a zip of images or a JSON-lines manifest; the file is streamed."""
         kind = "application/x-ndjson" if file.suffix in (".ndjson", ".jsonl") else "application/zip"
         with file.open("rb") as content:
             options = {"params": {"top_k": top_k}, "headers": {"Content-Type": kind}}
             return self._call(Batch, "POST", "/batches", content=content, **options)
 
     def follow_batch(self, batch_id: str) -> Iterator[Batch]:
-        """As ``follow``."""
+        """Yield the batch repeatedly until it has ended."""
         return self._follow(lambda: self._call(Batch, "GET", f"/batches/{batch_id}"))
 
     def results(self, batch_id: str) -> Iterator[bytes]:
-        """The answers so far, in pieces."""
+        """Stream the results so far, as JSON lines."""
         try:
             with self._http.stream("GET", f"/batches/{batch_id}/results") as answer:
                 if answer.is_error:
@@ -122,7 +125,7 @@ class Client:
             raise self._unreachable(error) from error
 
     def add_key(self, name: str, scopes: Sequence[str]) -> MadeKey:
-        """With the key itself, this once."""
+        """Create an API key; only this response holds the key itself."""
         return self._call(MadeKey, "POST", "/keys", json={"name": name, "scopes": list(scopes)})
 
     def keys(self) -> list[Key]:
@@ -132,8 +135,9 @@ class Client:
         self._accepted("DELETE", f"/keys/{quote(key_id, safe='')}")
 
     def add_dataset(self, name: str, source: Path | str, replace: bool = False, dry_run: bool = False) -> DatasetCard:
-        """A zip or a tar, which is not held in memory, or the id of an upload that is one. The service looks at every
-        image before it answers. ``dry_run``: it only looks.
+        """Import a data set from a zip, a tar or the id of a finished upload.
+
+        The file is streamed, and the service checks every image before it responds. ``dry_run``: check only.
         """
         params = {"name": name, "replace": replace, "dry_run": dry_run}
         if isinstance(source, str):
@@ -144,12 +148,12 @@ class Client:
             return self._call(DatasetCard, "POST", "/datasets", content=content, timeout=IMPORT_TIMEOUT_S, **options)
 
     def begin_upload(self, length: int) -> str:
-        """Of so many bytes; its id."""
+        """Begin a resumable upload of ``length`` bytes; return its id."""
         answer = self._accepted("POST", "/uploads", headers=TUS | {"Upload-Length": str(length)})
         return str(answer.headers["location"]).rpartition("/")[2]
 
     def send_piece(self, upload_id: str, offset: int, data: bytes) -> int:
-        """What comes behind ``offset``; how much has come then."""
+        """Upload the bytes at ``offset``; return the new offset."""
         headers = TUS | PIECE | {"Upload-Offset": str(offset)}
         return _offset_in(self._accepted("PATCH", f"/uploads/{upload_id}", headers=headers, content=data))
 
@@ -157,34 +161,34 @@ class Client:
         return _offset_in(self._accepted("HEAD", f"/uploads/{upload_id}", headers=TUS))
 
     def end_upload(self, upload_id: str) -> None:
-        """Give it up."""
+        """Delete an upload."""
         self._accepted("DELETE", f"/uploads/{upload_id}", headers=TUS)
 
     def datasets(self) -> list[DatasetSummary]:
         return self._list(DatasetSummary, "/datasets")
 
     def dataset(self, name: str) -> DatasetCard | DatasetSummary:
-        """The latter, which has a ``kind``, for one that nobody uploaded."""
+        """Return an uploaded data set's card; for any other, its summary, which has a ``kind``."""
         found: DatasetCard | DatasetSummary = self._accepted("GET", f"/datasets/{quote(name, safe='')}").json()
         return found
 
     def follow(self, job_id: str) -> Iterator[Job]:
-        """The job, again and again until it has ended. A service that restarts in between is waited for."""
+        """Yield the job repeatedly until it has ended; a service that restarts meanwhile is awaited."""
         return self._follow(lambda: self.job(job_id))
 
     def wait(self, job_id: str, timeout_s: float = inf) -> Job:
-        """The job when it has ended, however it did. TimeoutError: it has not by then, and goes on."""
+        """Wait until the job has ended, with any status; TimeoutError if it still runs after ``timeout_s``."""
         until = time.monotonic() + timeout_s
         for job in self._follow(lambda: self.job(job_id, max(0.0, min(MAX_WAIT_S, until - time.monotonic())))):
             if job["status"] not in ENDED and time.monotonic() >= until:
                 raise TimeoutError(f"{job_id} is {job['status']} after {timeout_s:g} s")
         return job
 
-    def _follow(self, look: Callable[[], Ends]) -> Iterator[Ends]:
+    def _follow(self, fetch: Callable[[], Ends]) -> Iterator[Ends]:
         misses = 0
         while True:
             try:
-                seen = look()
+                seen = fetch()
                 misses = 0
             except ServiceUnreachable:
                 misses += 1
@@ -197,7 +201,7 @@ class Client:
             time.sleep(POLL_S)
 
     def _call(self, shape: type[Shape], method: str, path: str, **options: Any) -> Shape:  # noqa: ARG002
-        """``shape`` tells type checkers alone what comes: the service is trusted to keep to it."""
+        """Return the response's JSON; ``shape`` is for type checkers and is not validated."""
         body: Shape = self._accepted(method, path, **options).json()
         return body
 
@@ -208,7 +212,7 @@ class Client:
     def _accepted(self, method: str, path: str, **options: Any) -> httpx.Response:
         answer = self._request(method, path, **options)
         if answer.is_error:
-            hint = " The command line takes its key from TUNESERVE_API_KEY." if answer.status_code == 401 else ""
+            hint = " The command line reads its key from TUNESERVE_API_KEY." if answer.status_code == 401 else ""
             refusal = ServiceError(_detail(answer) + hint)
             refusal.status, refusal.errors = answer.status_code, _errors(answer)
             raise refusal
@@ -225,11 +229,11 @@ class Client:
 
 
 class ServiceUnreachable(ServiceError):
-    """Nothing answers at the URL."""
+    """No service answers at the URL."""
 
 
 def _check(url: str, key: str | None) -> None:
-    """ServiceError: no request could be made with these."""
+    """Validate the URL and the key; ServiceError if no request could be sent with them."""
     try:
         parsed = httpx.URL(url)
     except httpx.InvalidURL as error:
@@ -237,11 +241,11 @@ def _check(url: str, key: str | None) -> None:
     if parsed.scheme not in ("http", "https") or not parsed.host:
         raise ServiceError(f"{url} is no URL of a service: give TUNESERVE_URL or --url as http://HOST:PORT")
     if key and not (key.isascii() and key.isprintable()):
-        raise ServiceError("TUNESERVE_API_KEY holds signs that are in no key: set it to one that `keys add` printed")
+        raise ServiceError("TUNESERVE_API_KEY holds invalid characters: set it to a key that `keys add` printed")
 
 
 def _part(image: Image) -> tuple[str, bytes]:
-    """A form's part: the name of the file, and what is in it."""
+    """Return the name and the content of a file for a form."""
     return ("image", image) if isinstance(image, bytes) else (Path(image).name, Path(image).read_bytes())
 
 

@@ -1,6 +1,6 @@
-"""The shapes of the service's answers, for type checkers; /docs says what each field means.
+"""Types of the service's responses; /docs describes each field.
 
-tests/tuneserve/test_types.py holds them to the service's own.
+tests/tuneserve/test_types.py compares them with the service's schemas.
 """
 
 from typing import Any, Literal, Required, TypedDict
@@ -93,7 +93,7 @@ class Candidate(TypedDict):
 
 
 class Prediction(TypedDict, total=False):
-    """Of one image: what is not known is left out; with an error, all else is."""
+    """The prediction for one image; unknown fields are omitted, with an error all others."""
 
     label: str
     class_index: int

@@ -1,4 +1,4 @@
-"""Many images in one file: sent, followed, and their answers written down."""
+"""Batch prediction from the command line: upload a file, follow the batch, write its results."""
 
 import sys
 from collections.abc import Iterator
@@ -13,7 +13,10 @@ from tuneserve.types import Batch
 
 
 def answer_all(client: Client, file: Path, out: Path | None, top_k: int, console: Console) -> int:
-    """The exit code: 0 if every image has its answer. The lines go to ``out``, else to the standard output."""
+    """Run a batch prediction and write its results to ``out``, else to the standard output.
+
+    Returns the exit code: 0 if every image has a prediction.
+    """
     batch = client.send_batch(file, top_k)
     batch_id = batch["id"]
     with console.status(batch_id) as status:
@@ -37,6 +40,6 @@ def _writing(out: Path | None) -> Iterator[IO[bytes]]:
 
 
 def _summary(batch: Batch) -> str:
-    counts = f"{batch['done']} of {batch['total']} images, {batch['errors']} of them not readable"
+    counts = f"{batch['done']} of {batch['total']} images, {batch['errors']} of them could not be read"
     reason = f": {batch['error']['message']}" if batch["error"] else ""
     return f"{batch['id']} {batch['status']}, {counts}{reason}"

@@ -1,4 +1,4 @@
-"""``tuneserve datasets``: one's own data sets, over HTTP."""
+"""``tuneserve datasets``: add, list, show and check data sets."""
 
 import json
 import os
@@ -22,31 +22,31 @@ from tuneserve.types import DatasetCard, DatasetSummary
 app = typer.Typer(no_args_is_help=True, help="Send, list and check data sets.")
 console = Console()
 errors = Console(stderr=True)
-NO_NAME = "dry-run"  # of what is only looked at: the service wants one
+NO_NAME = "dry-run"  # for a check only: the service requires a name
 Source = Annotated[Path, typer.Argument(exists=True, help="A zip, a tar, or a folder")]
 SINGLE_REQUEST_BYTES = 16 * 2**20  # more goes in pieces
 
 
 @app.command()
 def add(
-    name: Annotated[str, typer.Argument(help="What recipes will call it")],
+    name: Annotated[str, typer.Argument(help="Name of the data set in recipes")],
     source: Source,
-    replace: Annotated[bool, typer.Option("--replace", help="Take the place of the one of that name")] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace the data set of that name")] = False,
     url: Url = None,
     as_json: Json = False,
 ) -> None:
-    """Send a folder of images for each class, images with a csv, or MNIST's four files.
+    """Upload a data set: a folder of images for each class, images with a csv, or MNIST's four files.
 
-    Every problem is named, file by file. A large file goes on where it broke off.
+    Problems are listed file by file. An interrupted upload of a large file resumes.
 
     Example: tuneserve datasets add pets photos/
     """
-    _show(_look_at(source, url, lambda client, file: _send(client, name, file, replace)), as_json)
+    _show(_import(source, url, lambda client, file: _send(client, name, file, replace)), as_json)
 
 
 @app.command("list")
 def list_datasets(url: Url = None, as_json: Json = False) -> None:
-    """List what a recipe can name.
+    """List the data sets that a recipe can name.
 
     Example: tuneserve datasets list
     """
@@ -59,7 +59,7 @@ def list_datasets(url: Url = None, as_json: Json = False) -> None:
 def show(
     name: Annotated[str, typer.Argument(help="As `datasets list` shows it")], url: Url = None, as_json: Json = False
 ) -> None:
-    """Show the classes of an uploaded data set, and the files that were left out of it; of others what is known.
+    """Show the classes of a data set and, if it was uploaded, the files left out of it.
 
     Example: tuneserve datasets show pets
     """
@@ -73,15 +73,15 @@ def show(
 
 @app.command()
 def check(source: Source, url: Url = None, as_json: Json = False) -> None:
-    """Let the service look at a data set as `add` does, and keep nothing. Exit code 1 if it cannot be trained on.
+    """Check a data set without adding it. Exit code 1 if it cannot be trained on.
 
     Example: tuneserve datasets check photos/
     """
-    _show(_look_at(source, url, lambda client, file: _send(client, NO_NAME, file, replace=True, dry_run=True)), as_json)
+    _show(_import(source, url, lambda client, file: _send(client, NO_NAME, file, replace=True, dry_run=True)), as_json)
 
 
-def _look_at(source: Path, url: str | None, send: Callable[[Client, Path], DatasetCard]) -> DatasetCard:
-    """What the service says of it; every problem is printed where it refuses."""
+def _import(source: Path, url: str | None, send: Callable[[Client, Path], DatasetCard]) -> DatasetCard:
+    """Send a data set and return its card; print every problem if the service rejects it."""
     with _packed(source) as file, Client(url) as client:
         try:
             return send(client, file)
@@ -109,7 +109,7 @@ def _send(client: Client, name: str, file: Path, replace: bool, dry_run: bool = 
     with Progress(console=errors, transient=True, disable=not errors.is_terminal) as bar:
         task = bar.add_task("sending")
         upload_id = resumable_upload.send(client, file, lambda come, of: bar.update(task, completed=come, total=of))
-        bar.update(task, description="looking at every image", total=None)
+        bar.update(task, description="checking every image", total=None)
         try:
             card = client.add_dataset(name, upload_id, replace, dry_run)
         except ServiceError as error:
@@ -123,20 +123,20 @@ def _send(client: Client, name: str, file: Path, replace: bool, dry_run: bool = 
 
 @contextmanager
 def _packed(source: Path) -> Iterator[Path]:
-    """The file, or a zip of the folder while it is needed."""
+    """Yield the file itself, or a temporary zip of the folder."""
     if source.is_file():
         yield source
         return
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "folder.zip"
-        with zipfile.ZipFile(target, "w", strict_timestamps=False) as archive:  # not packed: images are already
+        with zipfile.ZipFile(target, "w", strict_timestamps=False) as archive:  # stored: images are compressed already
             for path in _walk(source):
                 archive.write(path, path.relative_to(source))
         yield target
 
 
 def _walk(source: Path) -> Iterator[Path]:
-    """Folders too, so that an empty class is known."""
+    """Yield files and folders; folders too, so that an empty class is reported."""
     for folder, folders, files in os.walk(source):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         if Path(folder) != source:
@@ -154,8 +154,8 @@ def _show(card: DatasetCard, as_json: bool) -> None:
     print_table(console, ("class", *parts), rows)
     _print_problems(card["problems"])
     named = "This can be trained on" if card["name"] == NO_NAME else f"{card['name']} version {card['version']}"
-    told = f"{named}: {card['images']} images, {_counted(card['problem_count'])}"
-    console.print(told, markup=False, highlight=False, soft_wrap=True)
+    summary = f"{named}: {card['images']} images, {_counted(card['problem_count'])}"
+    console.print(summary, markup=False, highlight=False, soft_wrap=True)
 
 
 def _counted(problems: int) -> str:

@@ -1,4 +1,4 @@
-"""The main job, end to end: train on the embedded digits, then ask the new model about digits it has not seen."""
+"""``tuneserve demo``: train on the embedded digits, then predict digits the model has not seen."""
 
 import socket
 import time
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tuneserve.cli.processes import Together, environment
+from tuneserve.cli.processes import ServiceAndWorker, environment
 from tuneserve.cli.progress import result, show
 from tuneserve.cli.tables import print_table
 from tuneserve.client import Client
@@ -19,31 +19,31 @@ RECIPE = {
     "network": "resnet50",
     "weights": "random",
     "label_smoothing": 0.1,
-    "epochs": 8,  # of the twelve that auto stands for: 98 % of the test images, and not 98.8, in two thirds of the time
+    "epochs": 8,  # auto takes 12: 98 % of the test images right instead of 98.8 %, in two thirds of the time
 }
 
 
 def run(host: str, port: int, data_dir: Path, stop: bool, console: Console) -> int:
-    """Returns the exit code: 0 when the model was trained and answered."""
+    """Run the demo and return the exit code: 0 if the model was trained and answered."""
     port = _free_port(host, port)
     url = f"http://{host}:{port}"
     data_dir.mkdir(parents=True, exist_ok=True)
     log = data_dir / "demo.log"
-    with log.open("ab") as output, Together(environment(host, port, data_dir), url, output) as together:
+    with log.open("ab") as output, ServiceAndWorker(environment(host, port, data_dir), url, output) as processes:
         console.print(f"Starting service and worker (their output: {log}) ...")
-        together.wait_until_alive()
+        processes.wait_until_alive()
         with Client(url) as client:
-            if not _train_and_ask(client, console):
+            if not _train_and_predict(client, console):
                 return 1
         if stop:
             return 0
-        console.print(f"\nThe service goes on at [bold]{url}[/bold] (API: {url}/docs). Ctrl-C stops it.")
+        console.print(f"\nThe service keeps running at [bold]{url}[/bold] (API: {url}/docs). Ctrl-C stops it.")
         console.print(f"Try it:  curl -F file=@tuneserve/digits/7.png {url}/predict", highlight=False, soft_wrap=True)
-        together.watch()
+        processes.watch()
     return 0
 
 
-def _train_and_ask(client: Client, console: Console) -> bool:
+def _train_and_predict(client: Client, console: Console) -> bool:
     job = client.train(RECIPE)
     console.print(f"POST {client.url}/jobs -> {job['id']}: {RECIPE['network']} on {RECIPE['dataset']}", soft_wrap=True)
     job = show(client.follow(job["id"]), console)
@@ -61,7 +61,7 @@ def _train_and_ask(client: Client, console: Console) -> bool:
 
 
 def _wait_until_served(client: Client, model_id: str) -> None:
-    """The service looks for new models by itself; a moment later it answers with ours."""
+    """Wait until the service has loaded the new model, which it does by itself."""
     until = time.monotonic() + SWAP_S
     while time.monotonic() < until:
         if client.ready()["checks"]["model"].get("model_id") == model_id:
@@ -71,7 +71,7 @@ def _wait_until_served(client: Client, model_id: str) -> None:
 
 
 def _free_port(host: str, port: int) -> int:
-    """The port, or any free one if something listens there already."""
+    """Return the port, or any free one if it is in use."""
     for candidate in (port, 0):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -1,4 +1,4 @@
-"""Commands about one job that is there already, and about which model serves."""
+"""Commands for an existing job, and for choosing the serving model."""
 
 import codecs
 import sys
@@ -25,30 +25,30 @@ def cancel(
 
     Example: tuneserve cancel JOB --keep
     """
-    _ask("cancel", job_id, url, {"keep": keep})
+    _control("cancel", job_id, url, {"keep": keep})
 
 
 @app.command()
 def pause(job_id: str, url: Url = None) -> None:
-    """Let a job rest; a running one writes a checkpoint first.
+    """Pause a job; a running one writes a checkpoint first.
 
     Example: tuneserve pause JOB
     """
-    _ask("pause", job_id, url)
+    _control("pause", job_id, url)
 
 
 @app.command()
 def resume(job_id: str, url: Url = None) -> None:
-    """Let a paused job go on from its last checkpoint.
+    """Resume a paused job from its last checkpoint.
 
     Example: tuneserve resume JOB
     """
-    _ask("resume", job_id, url)
+    _control("resume", job_id, url)
 
 
 @app.command()
 def retry(job_id: str, url: Url = None) -> None:
-    """Try a failed or cancelled job again, as a new job that goes on from its last checkpoint.
+    """Retry a failed or cancelled job, as a new job that continues from its last checkpoint.
 
     Example: tuneserve retry JOB
     """
@@ -59,10 +59,10 @@ def retry(job_id: str, url: Url = None) -> None:
 @app.command()
 def logs(
     job_id: str,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Until the job ends")] = False,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep printing until the job ends")] = False,
     url: Url = None,
 ) -> None:
-    """Print what the trainer wrote.
+    """Print a job's log.
 
     Example: tuneserve logs -f JOB
     """
@@ -72,7 +72,7 @@ def logs(
             return
         attempt, shown, decoder = 0, 0, codecs.getincrementaldecoder("utf-8")("replace")
         while True:
-            job = client.job(job_id)  # asked first: nothing is written after the end
+            job = client.job(job_id)  # fetched before the log: nothing is written after the end
             if job["attempt"] != attempt:
                 attempt, shown = job["attempt"], 0
             more = client.log_behind(job_id, attempt, shown) if attempt else b""
@@ -88,10 +88,10 @@ def logs(
 @app.command()
 def promote(
     model: Annotated[str, typer.Argument(help="A model's id, or an alias such as latest or best")],
-    alias: Annotated[str, typer.Option(help="The name that shall point at it")] = "serving",
+    alias: Annotated[str, typer.Option(help="The alias to point at the model")] = "serving",
     url: Url = None,
 ) -> None:
-    """Let a model answer /predict; the same call rolls back.
+    """Make a model the one that answers /predict; promoting an older one rolls back.
 
     Example: tuneserve promote best
     """
@@ -100,7 +100,7 @@ def promote(
     console.print(f"{moved['name']} is {moved['model_id']}, version {moved['version']}", highlight=False)
 
 
-def _ask(verb: str, job_id: str, url: str | None, params: dict[str, Any] | None = None) -> None:
+def _control(verb: str, job_id: str, url: str | None, params: dict[str, Any] | None = None) -> None:
     with Client(url) as client:
         job = client.ask_job(job_id, verb, params)
     console.print("pausing" if job["pausing"] else job["status"])

@@ -1,4 +1,4 @@
-"""``tuneserve keys``: API keys, over HTTP. The command line's own key is in TUNESERVE_API_KEY."""
+"""``tuneserve keys``: create, list and revoke API keys."""
 
 import json
 from enum import StrEnum
@@ -12,12 +12,12 @@ from tuneserve.cli.tables import print_table
 from tuneserve.client import Client
 from tuneserve.types import Key
 
-app = typer.Typer(no_args_is_help=True, help="Make, list and revoke API keys.")
+app = typer.Typer(no_args_is_help=True, help="Create, list and revoke API keys.")
 console = Console()
 
 
 class Scope(StrEnum):
-    """Any key may read; admin implies the others."""
+    """A permission of an API key; any key may read, and admin implies the others."""
 
     PREDICT = "predict"
     TRAIN = "train"
@@ -29,14 +29,14 @@ Scopes = Annotated[list[Scope], typer.Option("--scope", help="May be given more 
 
 @app.command()
 def add(
-    name: Annotated[str, typer.Argument(help="Whose key it is, or what for")],
+    name: Annotated[str, typer.Argument(help="The key's owner or purpose")],
     scopes: Scopes,
     url: Url = None,
     as_json: Json = False,
 ) -> None:
-    """Make a key and print it, this once.
+    """Create a key and print it; it cannot be shown again.
 
-    The first key needs the scope admin; once it is there, the service answers nobody without a key.
+    The first key needs the scope admin; from then on, the service requires a key.
 
     Example: tuneserve keys add me --scope admin
     """
@@ -61,7 +61,7 @@ def list_keys(url: Url = None, as_json: Json = False) -> None:
 
 @app.command()
 def revoke(key_id: Annotated[str, typer.Argument(help="As `keys list` shows it")], url: Url = None) -> None:
-    """Make a key useless, within two seconds.
+    """Revoke a key; it stops working within two seconds.
 
     Example: tuneserve keys revoke KEY_ID
     """

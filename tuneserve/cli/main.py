@@ -11,24 +11,24 @@ from rich.console import Console
 from rich.markup import escape
 
 from tuneserve.cli import datasets, doctor, keys
-from tuneserve.cli import demo as main_job
-from tuneserve.cli import jobs as control
+from tuneserve.cli import demo as demo_run
+from tuneserve.cli import jobs as job_commands
 from tuneserve.cli.batch_predictions import answer_all
 from tuneserve.cli.options import Json, Url
-from tuneserve.cli.processes import StartFailed, Together, environment, require, url_of
+from tuneserve.cli.processes import ServiceAndWorker, StartFailed, environment, require, url_of
 from tuneserve.cli.progress import line, result, show
 from tuneserve.cli.tables import print_table
 from tuneserve.client import Client, ServiceError
 from tuneserve.types import Job, Model, Prediction
 
 app = typer.Typer(no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False)
-app.add_typer(control.app)
+app.add_typer(job_commands.app)
 app.add_typer(doctor.app)
 app.add_typer(keys.app, name="keys")
 app.add_typer(datasets.app, name="datasets")
 console = Console()
 STDIN = Path("-")
-OF_THE_IMAGE = (400, 413, 415, 422)  # what is answered to one that cannot be read
+UNREADABLE_IMAGE = (400, 413, 415, 422)  # statuses of a response to an unreadable image
 
 Host = Annotated[str | None, typer.Option(help="Address to listen on [TUNESERVE_HOST, default 127.0.0.1]")]
 Port = Annotated[int | None, typer.Option(min=1, max=65535, help="Port to listen on [TUNESERVE_PORT, default 8000]")]
@@ -36,12 +36,12 @@ DataDir = Annotated[
     Path | None, typer.Option(help="Database, checkpoints and models [TUNESERVE_DATA_DIR, default tuneserve-data]")
 ]
 Processes = Annotated[
-    int | None, typer.Option(min=1, help="Processes that answer, each with the model [TUNESERVE_PROCESSES, default 1]")
+    int | None, typer.Option(min=1, help="Service processes, each with the model [TUNESERVE_PROCESSES, default 1]")
 ]
 
 
 def main() -> None:
-    """The entry point: errors for people become one line and exit code 1."""
+    """Run the command line; expected errors become one line and exit code 1."""
     try:
         app()
     except (ServiceError, StartFailed, OSError) as error:
@@ -52,15 +52,15 @@ def main() -> None:
 @app.command()
 def demo(
     host: Annotated[str, typer.Option(help="Address to listen on")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen on; a free one if it is taken")] = 8000,
-    data_dir: Annotated[Path, typer.Option(help="Where everything is kept")] = Path("tuneserve-data"),
+    port: Annotated[int, typer.Option(help="Port to listen on; another free one if it is in use")] = 8000,
+    data_dir: Annotated[Path, typer.Option(help="Database, checkpoints and models")] = Path("tuneserve-data"),
     stop: Annotated[bool, typer.Option("--stop", help="Stop the service at the end")] = False,
 ) -> None:
-    """Train on the embedded digits, ask the new model, and leave the service running.
+    """Train on the embedded digits, predict with the new model, and leave the service running.
 
     Example: tuneserve demo
     """
-    raise typer.Exit(main_job.run(host, port, data_dir, stop, console))
+    raise typer.Exit(demo_run.run(host, port, data_dir, stop, console))
 
 
 @app.command()
@@ -69,10 +69,10 @@ def up(host: Host = None, port: Port = None, data_dir: DataDir = None, processes
 
     Example: tuneserve up --port 9000
     """
-    with Together(environment(host, port, data_dir, processes), url_of(host, port)) as together:
-        together.wait_until_alive()
-        console.print(f"tuneserve is up at {together.url}", highlight=False)
-        together.watch()
+    with ServiceAndWorker(environment(host, port, data_dir, processes), url_of(host, port)) as running:
+        running.wait_until_alive()
+        console.print(f"tuneserve is up at {running.url}", highlight=False)
+        running.watch()
 
 
 @app.command()
@@ -106,16 +106,16 @@ def train(
     optimizer: Annotated[str | None, typer.Option(help="sgd, adam, adamw")] = None,
     train_samples: Annotated[int | None, typer.Option(min=1, help="Train on a class-balanced subset")] = None,
     recipe: Annotated[str, typer.Option(help="Any other fields, as JSON")] = "{}",
-    follow: Annotated[bool, typer.Option("--follow/--detach", help="Show its progress, or only print its id")] = True,
-    wait: Annotated[bool, typer.Option("--wait", help="Print nothing until it has ended, then its result")] = False,
+    follow: Annotated[bool, typer.Option("--follow/--detach", help="Show progress, or only print the job's id")] = True,
+    wait: Annotated[bool, typer.Option("--wait", help="Print only the result, once the job has ended")] = False,
     url: Url = None,
 ) -> None:
-    """POST a job and follow it. Exit code 0 if it succeeded, 1 if it failed or was cancelled.
+    """Start a training job and follow it. Exit code 0 if it succeeded, 1 if it failed or was cancelled.
 
     Example: tuneserve train --dataset digits --weights random
     """
     if wait and not follow:
-        raise typer.BadParameter("--wait waits and --detach does not: give one of them")
+        raise typer.BadParameter("--wait and --detach exclude each other")
     fields = {
         "dataset": dataset,
         "network": network,
@@ -186,16 +186,16 @@ def models(url: Url = None, as_json: Json = False) -> None:
 
 @app.command()
 def predict(
-    images: Annotated[list[Path] | None, typer.Argument(help="Image files; - is stdin, and so is none")] = None,
+    images: Annotated[list[Path] | None, typer.Argument(help="Image files; - or none reads from stdin")] = None,
     top_k: Annotated[int, typer.Option(min=1, max=100)] = 3,
     bulk: Annotated[
         Path | None, typer.Option(exists=True, dir_okay=False, help="A zip of images, or their manifest (.jsonl)")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Of --bulk: where the lines go; default: here")] = None,
+    out: Annotated[Path | None, typer.Option(help="File for the results of --bulk; default: stdout")] = None,
     url: Url = None,
     as_json: Json = False,
 ) -> None:
-    """Ask the served model what is on images. Exit code 1 if one could not be read.
+    """Classify images with the serving model. Exit code 1 if one could not be read.
 
     Example: tuneserve predict < tuneserve/digits/7.png
     """
@@ -211,7 +211,7 @@ def predict(
         try:
             answer = client.predict(*(_read(image) for image in images), top_k=top_k)
         except ServiceError as error:
-            if error.status in OF_THE_IMAGE and len(images) == 1:  # of several, each has an answer of its own
+            if error.status in UNREADABLE_IMAGE and len(images) == 1:  # several images have an error each
                 raise ServiceError(f"{images[0]}: {error}") from error
             raise
     if as_json:
@@ -227,7 +227,7 @@ def _read(image: Path) -> Path | bytes:
         return image
     data = sys.stdin.buffer.read()
     if not data:
-        raise typer.BadParameter("no image came: name files, send one to the standard input, or give --bulk")
+        raise typer.BadParameter("stdin is empty: name image files, pipe one to stdin, or give --bulk")
     return data
 
 
@@ -257,7 +257,7 @@ def _shown(prediction: Prediction) -> str:
 
 
 def _become(module: str, settings: dict[str, str]) -> None:
-    """Replace this process, so that signals and exit codes are the program's own."""
+    """Replace this process by the program, so that signals and exit codes are the program's own."""
     require(module)
     os.execve(sys.executable, [sys.executable, "-m", module], os.environ | settings)
 

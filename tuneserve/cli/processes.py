@@ -1,4 +1,4 @@
-"""Service and worker as child processes: started, watched, restarted when they die, stopped in order."""
+"""Service and worker as child processes: start, watch, restart and stop them."""
 
 import os
 import signal
@@ -17,31 +17,31 @@ import httpx
 RESTART_AFTER_S = 1.0
 WATCH_S = 0.5
 CHECK = "from core.settings import read_or_exit; read_or_exit()"
-EXTRAS = {  # what a program is installed by, and a library that shows whether it is
+EXTRAS = {  # the extra that installs a program, and a library that shows whether it is installed
     "service": ("serve", "fastapi"),
     "worker": ("train", "torch"),
     "worker.doctor": ("train", "sqlalchemy"),
 }
-STOP_GRACE_S = 30.0  # the worker gives its trainer 20 s of these (TUNESERVE_STOP_GRACE_S)
+STOP_GRACE_S = 30.0  # must exceed the 20 s that the worker grants its trainer (TUNESERVE_STOP_GRACE_S)
 
 
 class StartFailed(Exception):
-    """The service did not come up; the message says why."""
+    """The service did not start; the message gives the reason."""
 
 
-class Together:
-    """Service and worker on this machine. A dead one is started again; leaving the block stops both."""
+class ServiceAndWorker:
+    """Service and worker on this machine, restarted when they die; leaving the block stops both."""
 
     def __init__(self, environment: Mapping[str, str], url: str, output: IO[bytes] | None = None) -> None:
         self.url = url
         self._environment = os.environ | dict(environment)
         self._output = output  # None: the terminal
         self._children: dict[str, subprocess.Popen[bytes]] = {}
-        self._signals: SimpleQueue[int] = SimpleQueue()  # an event's set() may not be called by a signal's handler
+        self._signals: SimpleQueue[int] = SimpleQueue()  # a signal handler must not call Event.set()
 
     def __enter__(self) -> Self:
         require("service", "worker")
-        # before watch() too, a SIGTERM must leave this block like an exception does, or the children would live on
+        # before watch() too, a SIGTERM must leave this block by an exception, or the children would keep running
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
         self._check_settings()
         for module in ("service", "worker"):
@@ -54,9 +54,9 @@ class Together:
         self.stop()
 
     def wait_until_alive(self, timeout_s: float = 60) -> None:
-        """Until the service answers."""
+        """Wait until the service responds; StartFailed if it ends or ``timeout_s`` passes."""
         until = time.monotonic() + timeout_s
-        with httpx.Client(base_url=self.url, timeout=2) as http:  # one: to make it takes as long as many calls
+        with httpx.Client(base_url=self.url, timeout=2) as http:  # created once: it costs as much as many requests
             while time.monotonic() < until:
                 code = self._children["service"].poll()
                 if code is not None:
@@ -69,19 +69,19 @@ class Together:
         raise StartFailed(f"The service did not answer at {self.url} within {timeout_s:.0f} s.")
 
     def watch(self) -> None:
-        """Until told to stop by SIGTERM or SIGINT; restart what dies."""
+        """Restart processes that die, until SIGTERM or SIGINT."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda number, _: self._signals.put(number))
-        while not self._told_within(WATCH_S):
+        while not self._signalled_within(WATCH_S):
             for module, child in list(self._children.items()):
                 if child.poll() is not None:
-                    print(f"{module} ended with exit code {child.returncode}; starting it again", file=sys.stderr)
-                    if self._told_within(RESTART_AFTER_S):
+                    print(f"{module} ended with exit code {child.returncode}; restarting it", file=sys.stderr)
+                    if self._signalled_within(RESTART_AFTER_S):
                         return
                     self._start(module)
 
     def stop(self) -> None:
-        """SIGTERM to both, then SIGKILL to what has not ended in time."""
+        """Send SIGTERM to both, then SIGKILL to those that have not ended in time."""
         for child in self._children.values():
             if child.poll() is None:
                 child.terminate()
@@ -93,7 +93,7 @@ class Together:
                 child.kill()
                 child.wait()
 
-    def _told_within(self, seconds: float) -> bool:
+    def _signalled_within(self, seconds: float) -> bool:
         try:
             self._signals.get(timeout=seconds)
         except Empty:
@@ -101,7 +101,7 @@ class Together:
         return True
 
     def _check_settings(self) -> None:
-        """Once and here: both programs would say the same, and into a log where there is one."""
+        """Validate the settings once, before both programs report the same errors into a log."""
         checked = subprocess.run(
             [sys.executable, "-c", CHECK], env=self._environment, stderr=subprocess.PIPE, text=True, check=False
         )
@@ -115,7 +115,7 @@ class Together:
             stdin=subprocess.DEVNULL,
             stdout=self._output,
             stderr=self._output,
-            start_new_session=True,  # a Ctrl-C at the terminal is ours to pass on, once
+            start_new_session=True,  # Ctrl-C reaches this process only, which stops both
         )
 
 
@@ -123,13 +123,13 @@ def require(*modules: str) -> None:
     """Raise StartFailed if the libraries of a program are not installed."""
     missing = dict.fromkeys(extra for extra, library in map(EXTRAS.__getitem__, modules) if find_spec(library) is None)
     if missing:
-        raise StartFailed(f"This command needs what the client does not: pip install 'tuneserve[{','.join(missing)}]'")
+        raise StartFailed(f"This command needs more than the client: pip install 'tuneserve[{','.join(missing)}]'")
 
 
 def environment(
     host: str | None, port: int | None, data_dir: Path | None, processes: int | None = None
 ) -> dict[str, str]:
-    """The options of the command line as the settings of the programs; what is not given stays as it is."""
+    """Convert command-line options to the programs' environment; omitted options are left out."""
     given = {
         "TUNESERVE_HOST": host,
         "TUNESERVE_PORT": port,
@@ -140,7 +140,7 @@ def environment(
 
 
 def url_of(host: str | None, port: int | None) -> str:
-    """Where a service with these options is reached from this machine."""
+    """Return the URL of a service with these options, as seen from this machine."""
     where = host or os.environ.get("TUNESERVE_HOST") or "127.0.0.1"
     reached = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(where, where)
     reached = f"[{reached}]" if ":" in reached else reached

@@ -1,4 +1,4 @@
-"""A job, live, at the terminal: a bar that moves, or plain lines where there is no terminal."""
+"""Live progress of a job: a bar at a terminal, plain lines elsewhere."""
 
 import time
 from collections.abc import Iterable
@@ -13,13 +13,14 @@ LINE_EVERY_S = 3.0
 
 
 def show(jobs: Iterable[Job], console: Console) -> Job:
-    """Show each state of the job as it comes; the last one is returned."""
+    """Show each state of the job and return the last one."""
     return _bar(jobs, console) if console.is_terminal else _lines(jobs, console)
 
 
 def line(job: Job) -> str:
-    """Epoch, step, loss, accuracy, images/s and time left in one line; what is not known yet is left out. Of a phase
-    without steps, what it is about.
+    """Format a job's progress as one line: epoch, step, loss, accuracy, images/s and time left.
+
+    Unknown values are omitted; in a phase without steps, the line holds its message.
     """
     if job["status"] != "running":
         return str(job["status"])
@@ -36,7 +37,7 @@ def line(job: Job) -> str:
 
 
 def result(job: Job) -> str:
-    """What became of an ended job."""
+    """Format the result of an ended job."""
     if job["status"] == "succeeded":
         accuracy, timing = job["metrics"]["test_accuracy"], job["timing"]
         return f"test accuracy {accuracy:.2%}, trained in {timing['train_s']:.1f} s ({timing['total_s']:.1f} s in all)"
@@ -55,7 +56,7 @@ def _bar(jobs: Iterable[Job], console: Console) -> Job:
 
 
 def _lines(jobs: Iterable[Job], console: Console) -> Job:
-    """A line when something else is being done, and every few seconds while it trains."""
+    """Print a line when the phase changes, and every few seconds during training."""
     shown, was_doing, shown_at = "", "", 0.0
     for job in jobs:
         text, doing, now = line(job), f"{job['status']} {job['phase']}", time.monotonic()

@@ -1,4 +1,4 @@
-"""Many things of a kind: a table at a terminal; elsewhere lines parted by tabs, for cut, awk and a spreadsheet."""
+"""Lists as a table at a terminal, elsewhere as tab-separated values."""
 
 from collections.abc import Iterable, Sequence
 
@@ -8,17 +8,17 @@ from rich.table import Column, Table
 from rich.text import Text
 
 Cell = str | Text
-PARTS = str.maketrans("\t\r\n", "   ")  # what parts cells and rows cannot be in them
+SEPARATORS = str.maketrans("\t\r\n", "   ")  # separators of cells and rows become spaces
 
 
 def print_table(console: Console, header: Sequence[str], rows: Iterable[Sequence[Cell]]) -> None:
-    """The first cell names its row: people copy it, so it is never wrapped or cut, however narrow the terminal."""
+    """Print a table; its first column is never wrapped or cut, so that ids can be copied."""
     rows = list(rows)
     if console.file.isatty():
         console.print(_drawn(header, rows), crop=False)
         return
     for row in (header, *rows):
-        print("\t".join(str(cell).translate(PARTS) for cell in row), file=console.file)
+        print("\t".join(str(cell).translate(SEPARATORS) for cell in row), file=console.file)
 
 
 def _drawn(header: Sequence[str], rows: Sequence[Sequence[Cell]]) -> Table:

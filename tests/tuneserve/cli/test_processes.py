@@ -14,7 +14,7 @@ from core.settings import Settings
 from tests import ROOT
 from tests.test_packaging import installed_by
 from tuneserve.cli import main, processes
-from tuneserve.cli.processes import StartFailed, Together, environment, url_of
+from tuneserve.cli.processes import ServiceAndWorker, StartFailed, environment, url_of
 
 SERVICE = """
 import http.server, os, signal, sys
@@ -76,14 +76,17 @@ def without_extras(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @contextlib.contextmanager
-def together(service: str, worker: str) -> Iterator[Together]:
+def together(service: str, worker: str) -> Iterator[ServiceAndWorker]:
     Path("service.py").write_text(service)
     Path("worker.py").write_text(worker)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     output = Path("output")
-    with output.open("wb") as file, Together({"TUNESERVE_PORT": str(port)}, f"http://127.0.0.1:{port}", file) as both:
+    with (
+        output.open("wb") as file,
+        ServiceAndWorker({"TUNESERVE_PORT": str(port)}, f"http://127.0.0.1:{port}", file) as both,
+    ):
         yield both
 
 
