@@ -28,8 +28,9 @@ from service.api.routes import metrics as metrics_routes
 from service.api.routes import uploads as uploads_routes
 from service.api.routes.ui import PageFiles
 from service.lifespan import lifespan
+from service.middleware.body_limit import BodyLimit
 from service.middleware.load_shedding import Shed
-from service.middleware.request_id import BodyLimit, RequestId
+from service.middleware.request_id import RequestId
 from service.observability.metrics import Metrics, Observe
 from service.security.allowed_hosts import Hosts
 from service.security.api_keys import Access

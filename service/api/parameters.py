@@ -20,3 +20,7 @@ TimeoutMs = Annotated[int | None, Header(ge=1, le=600_000, description="Give up 
 
 After = Annotated[str | None, Query(max_length=64, pattern=TEXT, description="`next` of the page before")]
 Limit = Annotated[int, Query(ge=1, le=100, description="Most entries of a page")]
+
+PREPROCESS = """What is done to an image first. auto: whatever makes it like those that the model was trained on; a \
+digit is found in uneven light, on ruled paper and beside dirt, and brought to MNIST's form. center: no more than that \
+form, for a digit on clean paper. none: only resized. invert: resized, with light and dark exchanged."""

@@ -15,7 +15,7 @@ from core.errors import InvalidInput, NoSpace, TooLarge
 from core.settings import Settings
 from service.datasets.archives import DAMAGE, Member, members_of
 from service.datasets.validation_report import Findings
-from service.observability.health_checks import free_bytes
+from service.uploads.disk_space import free_bytes
 
 MAX_RATIO = 100  # unpacked to sent: photos have 1, MNIST's files 6
 ALWAYS_BYTES = 64 * 2**20  # may a small archive unpack to, whatever its ratio

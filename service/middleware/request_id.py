@@ -1,20 +1,16 @@
-"""What every request passes: an id that follows it into the log, and a bound on its body."""
+"""Give every request an id, and log one line for it."""
 
 import logging
 import random
 import re
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from types import MappingProxyType
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from core import logs
-from core.errors import TooLarge
-from service.web.asgi import header
+from service.web.asgi import PROBES, header
 
-log = logging.getLogger("service.security.api_keys")
-PROBES = ("/livez", "/readyz")  # asked every few seconds, for ever: silent while all is well
+log = logging.getLogger("service.access")
 REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 
 
@@ -55,41 +51,3 @@ class RequestId:
             if log.isEnabledFor(level):
                 told = {"method": scope["method"], "path": scope["path"], "status": status}
                 logs.tell(log, level, "%s %s %d %.1f ms", told | {"took_ms": round(took_ms, 1)})
-
-
-class BodyLimit:
-    """Raises TooLarge before an announced body is read, or while an unannounced one arrives.
-
-    ``elsewhere`` are the paths with a limit of their own, for all below them too.
-    """
-
-    def __init__(self, app: ASGIApp, max_bytes: int, elsewhere: Mapping[str, int] = MappingProxyType({})) -> None:
-        self._app = app
-        self._max_bytes = max_bytes
-        self._elsewhere = elsewhere
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            limit = self._elsewhere.get("/".join(scope["path"].split("/")[:2]), self._max_bytes)
-            receive = _bounded(header(scope, b"content-length"), receive, limit)
-        await self._app(scope, receive, send)
-
-
-def _bounded(announced: str, receive: Receive, limit: int) -> Callable[[], Awaitable[Message]]:
-    received = 0
-
-    async def bounded() -> Message:
-        nonlocal received
-        if announced.isascii() and announced.isdigit() and int(announced) > limit:
-            raise _too_large(limit)
-        message = await receive()
-        received += len(message.get("body", b""))
-        if received > limit:
-            raise _too_large(limit)
-        return message
-
-    return bounded
-
-
-def _too_large(limit: int) -> TooLarge:
-    return TooLarge(f"The body is larger than {limit} bytes.")

@@ -1,22 +1,19 @@
-"""What /readyz and POST /jobs look at: the database, the store, and the space on its disk."""
+"""Check the database and the artifact store for /readyz."""
 
 import secrets
-import shutil
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as Waited
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
 
 from core.artifacts.store import ArtifactStore
 from core.db.database import Database
-from core.errors import NoSpace, TuneserveError
+from core.errors import TuneserveError
 from core.repositories import jobs
-from core.settings import Settings
 
 EVERY_S = 10.0  # how long what was found of the store holds
 PATIENCE_S = 2.0  # that a probe waits for the database
@@ -109,28 +106,3 @@ class StoreCheck:
         except (OSError, TuneserveError) as error:
             return f"The store fails: {error}"
         return None if read == data else "The store gives back other bytes than it was given."
-
-
-def free_bytes(path: Path) -> int:
-    """On the disk of that folder, or of where it will be made."""
-    there = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
-    return shutil.disk_usage(there).free
-
-
-def lack_of_space(settings: Settings) -> str | None:
-    try:
-        free, least = free_bytes(settings.data_dir), settings.min_free_bytes
-    except OSError as error:
-        return f"The disk of TUNESERVE_DATA_DIR does not answer: {error}"
-    if free >= least:
-        return None
-    return (
-        f"{free / 2**20:.0f} MiB are free on the disk of TUNESERVE_DATA_DIR, and {least / 2**20:.0f} must be: delete "
-        "models or checkpoints, or lower TUNESERVE_MIN_FREE_BYTES."
-    )
-
-
-def require_space(settings: Settings) -> None:
-    """NoSpace when a job would likely end with a full disk."""
-    if lack := lack_of_space(settings):
-        raise NoSpace(lack)

@@ -27,7 +27,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from core import tracing
 from core.inference.onnx_predictor import Images, Outputs, Predictor
-from service.middleware.request_id import PROBES
+from service.web.asgi import PROBES
 
 JOBS = "/jobs/"
 

@@ -14,7 +14,7 @@ from typing import IO
 
 from core.errors import Conflict, NoSpace, NotFound, Overloaded, TooLarge, is_disk_full
 from core.settings import Settings
-from service.observability.health_checks import free_bytes
+from service.uploads.disk_space import free_bytes
 
 NAME = re.compile(r"[0-9a-f]{32}-(0|[1-9][0-9]{0,17})")  # a random number, and the length in bytes
 STALE_S = 24 * 3600.0  # nobody goes on with one that has been silent for so long

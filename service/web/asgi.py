@@ -2,6 +2,8 @@
 
 from starlette.types import Scope
 
+PROBES = ("/livez", "/readyz")  # asked every few seconds, for ever: no log line and no span while all is well
+
 
 def header(scope: Scope, name: bytes) -> str:
     """The first of that name, in small letters, or "". Starlette's Headers take ten times as long for one."""

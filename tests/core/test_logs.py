@@ -77,9 +77,7 @@ async def test_every_line_of_a_request_carries_its_id(lines: list[dict[str, Any]
     app.add_middleware(RequestId)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as http:
         await http.get("/in-a-thread", headers={"X-Request-Id": "mine"})
-    inner, access = (
-        next(line for line in lines if line["logger"] == name) for name in ("inner", "service.security.api_keys")
-    )
+    inner, access = (next(line for line in lines if line["logger"] == name) for name in ("inner", "service.access"))
     assert (inner["request_id"], access["request_id"]) == ("mine", "mine")
     assert (access["method"], access["path"], access["status"]) == ("GET", "/in-a-thread", 200)
     assert access["took_ms"] >= 0

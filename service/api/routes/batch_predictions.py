@@ -22,12 +22,11 @@ from core.scopes import Scope
 from service.api.dependencies import Service, State
 from service.api.idempotency import IdempotencyKey, create
 from service.api.long_polling import poll_until
-from service.api.parameters import After, AskedModel, BatchId, Limit, TopK
-from service.api.routes.predict import PREPROCESS
+from service.api.parameters import PREPROCESS, After, AskedModel, BatchId, Limit, TopK
 from service.api.schemas import BatchPage, BatchView, batch_view
-from service.observability.health_checks import require_space
 from service.security.api_keys import Needs, Who
 from service.uploads.batch_inputs import BODY, Received, digests, receive
+from service.uploads.disk_space import require_space
 from service.web.problems import DESCRIBED
 
 router = APIRouter(

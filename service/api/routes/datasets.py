@@ -26,8 +26,8 @@ from service.datasets.extraction import Sent
 from service.datasets.importer import Built, build
 from service.datasets.registry import DatasetCard, Shelf
 from service.datasets.request_body import BODY, digests, receive
-from service.observability.health_checks import require_space
 from service.security.api_keys import Needs, Who
+from service.uploads.disk_space import require_space
 from service.uploads.resumable import Uploads
 from service.web.problems import DESCRIBED
 

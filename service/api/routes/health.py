@@ -6,7 +6,7 @@ from fastapi import APIRouter, Response
 
 from core.errors import NotReady
 from service.api.dependencies import Service, State
-from service.observability.health_checks import lack_of_space
+from service.uploads.disk_space import lack_of_space
 from service.web.problems import DESCRIBED
 
 router = APIRouter(responses=DESCRIBED, tags=["health"])

@@ -24,9 +24,9 @@ from service.api.routes.models import delete_model
 from service.api.schemas import CheckpointView, EventPage, JobPage, JobView, checkpoint_view, event_view, job_view
 from service.datasets.catalog import names
 from service.datasets.registry import Shelf
-from service.observability.health_checks import require_space
 from service.reports import learning_curves, metrics_history
 from service.security.api_keys import Needs, Who
+from service.uploads.disk_space import require_space
 from service.web.problems import DESCRIBED
 
 router = APIRouter(responses=DESCRIBED, prefix="/jobs", tags=["jobs"], dependencies=[Depends(Needs(Scope.TRAIN))])

@@ -16,7 +16,7 @@ from core.imaging.preparation import Prepared, Preprocess
 from core.inference.prediction import Prediction, of_answer, of_blank
 from core.scopes import Scope
 from service.api.dependencies import Service, state_of
-from service.api.parameters import AskedModel, TimeoutMs, TopK
+from service.api.parameters import PREPROCESS, AskedModel, TimeoutMs, TopK
 from service.api.request_deadline import request_deadline
 from service.inference.pipeline import Answered
 from service.inference.request_images import BODY, fetch_all, read_images
@@ -26,9 +26,6 @@ from service.web.problems import DESCRIBED, problem, status_of
 MAY = Needs(Scope.PREDICT)
 TIMEOUT = "x-timeout-ms"
 MAX_EXPLAINED = 4  # images of a request: each takes the network as long as hundreds
-PREPROCESS = """What is done to an image first. auto: whatever makes it like those that the model was trained on; a \
-digit is found in uneven light, on ruled paper and beside dirt, and brought to MNIST's form. center: no more than that \
-form, for a digit on clean paper. none: only resized. invert: resized, with light and dark exchanged."""
 
 
 class PredictRoute(APIRoute):

@@ -207,7 +207,7 @@ async def test_the_first_answer_is_given_again_whatever_has_changed(
     http: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = await http.post("/jobs", json={}, headers=TWICE)
-    monkeypatch.setattr("service.observability.health_checks.free_bytes", lambda _: 0)
+    monkeypatch.setattr("service.uploads.disk_space.free_bytes", lambda _: 0)
     assert (await http.post("/jobs", json={})).status_code == 503
     assert (await http.post("/jobs", json={}, headers=TWICE)).json() == first.json()
 

@@ -17,11 +17,11 @@ from core.artifacts.manifest import from_tensors
 from core.artifacts.store import LocalStore
 from core.db.database import Database
 from core.db.tables import Model, Worker
-from core.errors import NoSpace
 from core.repositories import jobs
 from core.settings import Settings
 from service.observability import health_checks
 from service.observability.health_checks import StoreCheck
+from service.uploads import disk_space
 from tests.conftest import running
 from tests.support.fakes import NO_GRAPH, answered
 
@@ -164,7 +164,7 @@ async def test_a_disk_that_does_not_answer_degrades_and_takes_no_new_jobs(
     def fail(_: Path) -> int:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    monkeypatch.setattr(health_checks, "free_bytes", fail)
+    monkeypatch.setattr(disk_space, "free_bytes", fail)
     async with running(settings) as http:
         answer = await http.get("/readyz")
         refused = await http.post("/jobs", json={})
@@ -290,18 +290,3 @@ async def test_a_full_disk_degrades_and_takes_no_new_jobs(
     for detail in (answer.json()["checks"]["disk"]["detail"], refused.json()["detail"]):
         assert "MiB are free" in detail
         assert "TUNESERVE_MIN_FREE_BYTES" in detail
-
-
-def test_as_much_space_as_must_be_is_enough(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    for free, lacks in ((settings.min_free_bytes, False), (settings.min_free_bytes - 1, True)):
-        monkeypatch.setattr(health_checks, "free_bytes", lambda _, free=free: free)
-        assert (health_checks.lack_of_space(settings) is not None) == lacks
-    with pytest.raises(NoSpace, match="256 must be"):
-        health_checks.require_space(settings)
-
-
-def test_the_space_is_known_before_the_folder_is_made(tmp_path: Path) -> None:
-    assert not (tmp_path / "not" / "yet").exists()
-    assert health_checks.free_bytes(tmp_path / "not" / "yet") == pytest.approx(
-        shutil.disk_usage(tmp_path).free, rel=0.05
-    )

@@ -1,13 +1,12 @@
-"""service.middleware.request_id: an id for every request, and a bound on its body."""
+"""service.middleware.body_limit: a bound on the body of a request."""
 
-import logging
 from collections.abc import AsyncIterator
 
 import httpx
 import pytest
 from fastapi import FastAPI, Request
 
-from service.middleware.request_id import BodyLimit, RequestId
+from service.middleware.body_limit import BodyLimit
 from service.web import problems
 
 LIMIT = 100
@@ -18,7 +17,6 @@ async def http() -> AsyncIterator[httpx.AsyncClient]:
     app = FastAPI()
     problems.install(app)
     app.add_middleware(BodyLimit, max_bytes=LIMIT)
-    app.add_middleware(RequestId)
 
     @app.post("/length")
     async def length(request: Request) -> int:
@@ -28,11 +26,6 @@ async def http() -> AsyncIterator[httpx.AsyncClient]:
     def parsed(body: dict[str, str]) -> int:
         return len(body)
 
-    @app.get("/livez")
-    @app.get("/unread")
-    def unread() -> str:
-        return "fine"
-
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
         yield client
 
@@ -41,43 +34,6 @@ async def parts(size: int) -> AsyncIterator[bytes]:
     """A body whose length is not announced."""
     for _ in range(size // 10):
         yield b"x" * 10
-
-
-async def test_a_given_id_comes_back(http: httpx.AsyncClient) -> None:
-    answer = await http.get("/unread", headers={"X-Request-Id": "order-66/b"})
-    assert answer.headers["x-request-id"] == "order-66/b"
-
-
-async def test_an_id_is_made_up_and_no_two_are_alike(http: httpx.AsyncClient) -> None:
-    ids = {(await http.get("/unread")).headers["x-request-id"] for _ in range(20)}
-    assert len(ids) == 20
-    assert "" not in ids
-
-
-@pytest.mark.parametrize("given", ["", "x" * 129, "with space", "a\tb"])
-async def test_an_id_that_would_spoil_the_log_is_replaced(http: httpx.AsyncClient, given: str) -> None:
-    answer = await http.get("/unread", headers={"X-Request-Id": given})
-    assert answer.headers["x-request-id"] not in ("", given)
-
-
-async def test_the_problem_names_the_same_id_as_the_header(http: httpx.AsyncClient) -> None:
-    answer = await http.get("/nothing")
-    assert answer.json()["request_id"] == answer.headers["x-request-id"]
-
-
-async def test_each_request_is_logged_with_its_id(http: httpx.AsyncClient, caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.INFO, "service.security.api_keys"):
-        await http.get("/nothing", headers={"X-Request-Id": "mine"})
-    (message,) = [record.getMessage() for record in caplog.records if record.name == "service.security.api_keys"]
-    assert message.startswith("GET /nothing 404 ")
-
-
-async def test_a_probe_that_succeeds_is_not_logged(http: httpx.AsyncClient, caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.INFO, "service.security.api_keys"):
-        assert (await http.get("/livez")).status_code == 200
-        assert (await http.post("/livez")).status_code == 405
-    messages = [record.getMessage() for record in caplog.records if record.name == "service.security.api_keys"]
-    assert [message.split(" ")[:3] for message in messages] == [["POST", "/livez", "405"]]
 
 
 @pytest.mark.parametrize("announced", [True, False])
