@@ -177,7 +177,7 @@ class Settings(BaseSettings):
         return self.predict_threads or max(1, cpus() // self.processes)
 
     @property
-    def resolved_predict_lanes(self) -> int:
+    def resolved_concurrent_batches(self) -> int:
         """Return the number of concurrent batches of a fast network, one thread each.
 
         One more than there are threads, so that a core is busy while a batch waits for its images: 8 % more answers/s

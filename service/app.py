@@ -29,12 +29,12 @@ from service.api.routes import uploads as uploads_routes
 from service.api.routes.ui import PageFiles
 from service.lifespan import lifespan
 from service.middleware.body_limit import BodyLimit
-from service.middleware.load_shedding import Shed
+from service.middleware.load_shedding import LoadShedding
 from service.middleware.request_id import RequestId
 from service.observability.metrics import Metrics, Observe
-from service.security.allowed_hosts import Hosts
-from service.security.api_keys import Access
-from service.security.authentication import Gate
+from service.security.allowed_hosts import AllowedHosts
+from service.security.api_keys import ApiKeys
+from service.security.authentication import Authentication
 from service.security.rate_limit import RateLimit
 from service.web import problems
 from service.web.security_headers import SecurityHeaders
@@ -65,7 +65,7 @@ ROUTERS = (
 
 def create_app(settings: Settings) -> FastAPI:
     """Build the service as an ASGI application. It opens nothing before it starts."""
-    metrics, access = Metrics(), Access(settings)
+    metrics, access = Metrics(), ApiKeys(settings)
     traces = _traces() if tracing.is_on() else None
     app = FastAPIOffline(
         title="tuneserve",
@@ -84,23 +84,23 @@ def create_app(settings: Settings) -> FastAPI:
 
 
 def _middleware(
-    app: FastAPI, settings: Settings, metrics: Metrics, access: Access, traces: "Tracing | None"
+    app: FastAPI, settings: Settings, metrics: Metrics, access: ApiKeys, traces: "Tracing | None"
 ) -> list[Middleware]:
     """List what a request passes on its way to a route, the outermost first. The order is the security model.
 
-    Shed: 429 for a prediction while the queue is full. It reads neither key nor body, so that a flood costs little.
+    LoadShedding: 429 for a prediction while the queue is full. It reads neither key nor body: a flood costs little.
     Tracing, where it is on: a span for each request that is not shed.
-    Observe: count and time every request, those that Gate refuses too.
+    Observe: count and time every request, those that Authentication refuses too.
     RequestId: an id and a line in the log for every answer below, 401 and 413 included.
     SecurityHeaders: what a browser may do with any answer below, an error or not.
     CORSMiddleware, where CORS_ORIGINS names a page: a preflight comes without a key, and a page may read a 401.
-    Gate: API key, Host and rate limit. Nothing below runs for a stranger, and no byte of the body is read.
+    Authentication: API key, Host and rate limit. Nothing below runs for a stranger, and no byte of the body is read.
     BodyLimit: a bound on the body, wherever below it is read.
     """
     rate_limit = RateLimit(settings.rate_limit_per_s) if settings.rate_limit_per_s else None
     return [
         Middleware(
-            Shed,
+            LoadShedding,
             is_full=lambda: app.state.service.pipeline.batcher.is_full,
             on_refused=lambda: metrics.requests.labels("/predict", "POST", 429).inc(),
         ),
@@ -109,7 +109,7 @@ def _middleware(
         Middleware(RequestId),
         Middleware(SecurityHeaders),
         *([_cors(settings.cors_origins)] if settings.cors_origins else []),
-        Middleware(Gate, access=access, hosts=Hosts(settings), rate_limit=rate_limit),
+        Middleware(Authentication, access=access, hosts=AllowedHosts(settings), rate_limit=rate_limit),
         Middleware(BodyLimit, max_bytes=settings.max_body_bytes, elsewhere=_larger_bodies(settings)),
     ]
 

@@ -21,17 +21,17 @@ from service.background.supervision import supervised
 from service.inference.batcher import Batcher
 from service.inference.model_cache import ModelCache
 from service.inference.model_loader import loader
-from service.inference.model_reloader import Reloader
+from service.inference.model_reloader import ModelReloader
 from service.inference.pipeline import Pipeline
 from service.observability.health_checks import DatabaseCheck, StoreCheck
 from service.observability.metrics import Metrics
-from service.security.api_keys import Access
+from service.security.api_keys import ApiKeys
 from service.web.shutdown import STOPPING
 
 if TYPE_CHECKING:
-    from service.background.webhook_sender import Courier
+    from service.background.webhook_sender import WebhookSender
     from service.observability.tracing import Tracing
-    from service.security.outbound_client import Outbound
+    from service.security.outbound_client import OutboundClient
 
 DECODER_THREADS = 4
 LOADER_THREADS = 2
@@ -39,7 +39,7 @@ LOADER_THREADS = 2
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[Mapping[str, Any]]]
 
 
-def lifespan(settings: Settings, metrics: Metrics, access: Access, traces: "Tracing | None") -> Lifespan:
+def lifespan(settings: Settings, metrics: Metrics, access: ApiKeys, traces: "Tracing | None") -> Lifespan:
     """Make the context in which an application answers; ``app.state.service`` is its State."""
 
     @asynccontextmanager
@@ -58,7 +58,7 @@ def lifespan(settings: Settings, metrics: Metrics, access: Access, traces: "Trac
 
 
 async def _open(
-    closing: AsyncExitStack, settings: Settings, metrics: Metrics, access: Access, traces: "Tracing | None"
+    closing: AsyncExitStack, settings: Settings, metrics: Metrics, access: ApiKeys, traces: "Tracing | None"
 ) -> State:
     """Open the database and the thread pools, and build what the routes use. ``closing`` undoes it."""
     db = Database(settings.resolved_database_url)
@@ -66,7 +66,7 @@ async def _open(
     await run_in_threadpool(db.migrate)
     if traces:
         closing.push_async_callback(run_in_threadpool, traces.close)
-    device = closing.enter_context(ThreadPoolExecutor(settings.resolved_predict_lanes, "device"))
+    device = closing.enter_context(ThreadPoolExecutor(settings.resolved_concurrent_batches, "device"))
     decoders = closing.enter_context(ThreadPoolExecutor(DECODER_THREADS, "decode"))
     loading = closing.enter_context(ThreadPoolExecutor(LOADER_THREADS, "load"))
     store, batch = LocalStore(settings.data_dir), settings.predict_batch
@@ -78,7 +78,7 @@ async def _open(
         db=db,
         store=store,
         cache=cache,
-        reloader=Reloader(db, cache, settings.reload_poll_s),
+        reloader=ModelReloader(db, cache, settings.reload_poll_s),
         pipeline=Pipeline(batcher, decoders, metrics),
         metrics=metrics,
         access=access,
@@ -102,19 +102,19 @@ def _background(state: State) -> list[Callable[[], Awaitable[object]]]:
 
 
 async def _deliver_webhooks(db: Database, settings: Settings) -> None:
-    courier = await run_in_threadpool(_courier, db, settings)
-    await courier.run()
+    sender = await run_in_threadpool(_webhook_sender, db, settings)
+    await sender.run()
 
 
-def _courier(db: Database, settings: Settings) -> "Courier":
-    from service.background.webhook_sender import Courier
+def _webhook_sender(db: Database, settings: Settings) -> "WebhookSender":
+    from service.background.webhook_sender import WebhookSender
 
-    return Courier(db, _outbound(settings.webhook_allow_private))
+    return WebhookSender(db, _outbound(settings.webhook_allow_private))
 
 
-def _outbound(allow_private: bool = False) -> "Outbound":
+def _outbound(allow_private: bool = False) -> "OutboundClient":
     from service.security.outbound_client import (
-        Outbound,  # httpx and its certificates take 0.2 s to import: the start does not wait
+        OutboundClient,  # httpx and its certificates take 0.2 s to import: the start does not wait
     )
 
-    return Outbound(allow_private)
+    return OutboundClient(allow_private)

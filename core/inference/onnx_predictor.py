@@ -29,10 +29,10 @@ class Outputs:
 
 
 class Predictor(Protocol):
-    """One loaded model; ``run`` blocks, and ``lanes`` threads may call it concurrently."""
+    """One loaded model; ``run`` blocks, and ``max_concurrent_batches`` threads may call it concurrently."""
 
     model: Model
-    lanes: int
+    max_concurrent_batches: int
     preparation: Preparation
     classes: tuple[str, ...]
     engine: str
@@ -48,10 +48,10 @@ class OnnxPredictor:
 
     engine = "onnxruntime-cpu"
 
-    def __init__(self, model: Model, store: ArtifactStore, threads: int, lanes: int = 1) -> None:
-        """Load the model; ``threads`` per batch, ``lanes`` concurrent batches."""
+    def __init__(self, model: Model, store: ArtifactStore, threads: int, max_concurrent_batches: int = 1) -> None:
+        """Load the model; ``threads`` per batch, ``max_concurrent_batches`` concurrent batches."""
         self.model = model
-        self.lanes = lanes
+        self.max_concurrent_batches = max_concurrent_batches
         self.preparation = Preparation.model_validate(model.card["preparation"])
         self.classes = tuple(model.card["classes"])
         self._temperature = temperature_of(model)

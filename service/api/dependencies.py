@@ -15,14 +15,14 @@ from core.repositories.models import SERVING, find_whole
 from core.settings import Settings
 from service.api.open_inference.statistics import Statistics
 from service.inference.model_cache import ModelCache
-from service.inference.model_reloader import Reloader
+from service.inference.model_reloader import ModelReloader
 from service.inference.pipeline import Pipeline
 from service.observability.health_checks import DatabaseCheck, StoreCheck
 from service.observability.metrics import Metrics
-from service.security.api_keys import Access
+from service.security.api_keys import ApiKeys
 
 if TYPE_CHECKING:
-    from service.security.outbound_client import Outbound  # imports httpx: see service.lifespan
+    from service.security.outbound_client import OutboundClient  # imports httpx: see service.lifespan
 
 
 @dataclass(frozen=True)
@@ -31,14 +31,14 @@ class State:
     db: Database
     store: ArtifactStore
     cache: ModelCache
-    reloader: Reloader
+    reloader: ModelReloader
     pipeline: Pipeline
     metrics: Metrics
-    access: Access
+    access: ApiKeys
     database_check: DatabaseCheck
     store_check: StoreCheck
     statistics: Statistics
-    outbound: "Outbound | None"  # only where images are fetched by URL
+    outbound: "OutboundClient | None"  # only where images are fetched by URL
     stopping: asyncio.Event  # set when the server begins to stop
 
     async def predictor(self, name: str | None) -> Predictor:

@@ -10,7 +10,7 @@ log = logging.getLogger(__name__)
 AGAIN_S = 1.0
 
 
-async def for_ever(run: Callable[[], Awaitable[object]]) -> NoReturn:
+async def supervise(run: Callable[[], Awaitable[object]]) -> NoReturn:
     """Run it, and again when it ends: a task that fails would be gone without a word, and the service would go on
     without its webhooks or new models.
     """
@@ -26,7 +26,7 @@ async def for_ever(run: Callable[[], Awaitable[object]]) -> NoReturn:
 @asynccontextmanager
 async def supervised(*runs: Callable[[], Awaitable[object]]) -> AsyncIterator[None]:
     """Run each as a task of its own until the end of the block."""
-    tasks = [asyncio.create_task(for_ever(run)) for run in runs]
+    tasks = [asyncio.create_task(supervise(run)) for run in runs]
     try:
         yield
     finally:

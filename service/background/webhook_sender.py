@@ -20,8 +20,8 @@ from core.errors import UrlNotReachable
 from core.recipe import secret_bytes
 from core.repositories import webhook_deliveries
 from core.repositories.webhook_deliveries import Taken
-from service.background.supervision import for_ever
-from service.security.outbound_client import TIMEOUT_S, Outbound
+from service.background.supervision import supervise
+from service.security.outbound_client import TIMEOUT_S, OutboundClient
 
 log = logging.getLogger(__name__)
 WAITS_S = (5.0, 30.0, 120.0, 600.0, 3600.0, 21_600.0)  # after the first try, the second, ...; then it is given up
@@ -41,13 +41,13 @@ class Failure:
     for_good: bool = False  # trying again would not help
 
 
-class Courier:
+class WebhookSender:
     """``run`` delivers until it is cancelled. ``chance`` gives numbers from 0 to 1."""
 
     def __init__(
         self,
         db: Database,
-        outbound: Outbound,
+        outbound: OutboundClient,
         now: Callable[[], float] = time.time,
         chance: Callable[[], float] = random.random,
     ) -> None:
@@ -60,7 +60,7 @@ class Courier:
 
     async def run(self) -> None:
         await asyncio.gather(
-            *(for_ever(run) for run in [self._deliver_for_ever] * CONCURRENCY + [self._forget_for_ever])
+            *(supervise(run) for run in [self._deliver_for_ever] * CONCURRENCY + [self._forget_for_ever])
         )
 
     async def deliver_one(self) -> bool:

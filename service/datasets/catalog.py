@@ -6,7 +6,7 @@ from pydantic import BaseModel, Field
 
 from core.errors import NotFound
 from core.recipe import DATASETS
-from service.datasets.registry import Shelf
+from service.datasets.registry import Registry
 
 EMBEDDED = ("digits",)  # comes with scikit-learn
 PUBLISHED = {  # classes and images of the built-in ones, as their makers publish them
@@ -45,21 +45,21 @@ class DatasetSummary(BaseModel):
     classes: int | None = Field(None, description="How many")
 
 
-def names(shelf: Shelf) -> list[str]:
+def names(registry: Registry) -> list[str]:
     """The built-in ones, then whatever lies in the data sets' directory."""
-    return [*DATASETS, *(name for name in shelf.names() if name not in DATASETS)]
+    return [*DATASETS, *(name for name in registry.names() if name not in DATASETS)]
 
 
-def summary(name: str, shelf: Shelf) -> DatasetSummary:
+def summary(name: str, registry: Registry) -> DatasetSummary:
     """Of one that a recipe can name; NotFound for others."""
     if name in DATASETS:
         classes, images = PUBLISHED[name]
-        available = name in EMBEDDED or shelf.has_files(name)
+        available = name in EMBEDDED or registry.has_files(name)
         return DatasetSummary(name=name, kind="built_in", available=available, images=images, classes=classes)
     try:
-        card = shelf.card(name)
+        card = registry.card(name)
     except NotFound:
-        if name not in shelf.names():
+        if name not in registry.names():
             raise
         return DatasetSummary(name=name, kind="folder", available=True)
     return DatasetSummary(

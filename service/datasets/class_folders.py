@@ -6,7 +6,7 @@ from pathlib import PurePosixPath
 from typing import Literal
 
 from service.datasets.extraction import Entry, Unpacked
-from service.datasets.validation_report import Findings
+from service.datasets.validation_report import ValidationReport
 
 Part = Literal["train", "test", "val"]
 TRAIN_PARTS = ("train", "training")
@@ -53,19 +53,19 @@ def _top(paths: Sequence[PurePosixPath]) -> PurePosixPath:
     return PurePosixPath(*images[0].parts[:depth]) if images else PurePosixPath()
 
 
-def by_folder(unpacked: Unpacked, findings: Findings) -> list[Sample]:
+def by_folder(unpacked: Unpacked, report: ValidationReport) -> list[Sample]:
     """``train/<class>/*`` with ``test``, ``val`` or both beside it, or the classes alone."""
     parts = _parts({_split(entry.path)[0] for entry in unpacked.entries})
     samples = []
     for entry in unpacked.entries:
         folder, inside = _split(entry.path)
         if folder not in parts:
-            findings.warn(entry.path, "unused", f"It lies beside the folders that count: {', '.join(parts)}.")
+            report.warn(entry.path, "unused", f"It lies beside the folders that count: {', '.join(parts)}.")
         elif len(inside) < 2:
-            findings.warn(entry.path, "unused", "It lies in no class's folder.")
+            report.warn(entry.path, "unused", "It lies in no class's folder.")
         else:
             samples.append(Sample(parts[folder], inside[0], entry))
-    _name_empty(unpacked.folders, parts, {(sample.part, sample.label) for sample in samples}, findings)
+    _name_empty(unpacked.folders, parts, {(sample.part, sample.label) for sample in samples}, report)
     return with_test(samples)
 
 
@@ -95,10 +95,10 @@ def _name_empty(
     folders: Collection[PurePosixPath],
     parts: Mapping[str, Part],
     found: Collection[tuple[Part, str]],
-    findings: Findings,
+    report: ValidationReport,
 ) -> None:
     for path in folders:
         folder, inside = _split(path / "file")
         is_class = len(inside) == 2 and folder in parts and inside[0].lower() not in parts
         if is_class and (parts[folder], inside[0]) not in found:
-            findings.warn(path, "empty_class", "The folder holds no file, so there is no such class.")
+            report.warn(path, "empty_class", "The folder holds no file, so there is no such class.")

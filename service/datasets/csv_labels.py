@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 
 from service.datasets.class_folders import PARTS, Part, Sample, with_test
 from service.datasets.extraction import Entry
-from service.datasets.validation_report import Findings
+from service.datasets.validation_report import ValidationReport
 
 FILE_COLUMNS = ("filename", "file_name", "file", "filepath", "image", "image_path", "image_name", "path")
 LABEL_COLUMNS = ("label", "class", "class_name", "category", "target")
@@ -36,18 +36,18 @@ def find_tables(entries: Sequence[Entry]) -> list[Table]:
     return [table for entry in files if (table := _read_header(entry))]
 
 
-def by_table(tables: Sequence[Table], entries: Sequence[Entry], findings: Findings) -> list[Sample]:
+def by_table(tables: Sequence[Table], entries: Sequence[Entry], report: ValidationReport) -> list[Sample]:
     """Every row that names a file. The table's own name, or a column, says which part it is."""
     own = {table.entry.path for table in tables}
     images = {entry.path: entry for entry in entries if entry.path not in own}
     samples: dict[PurePosixPath, Sample] = {}
     for table in tables:
         try:
-            _read_rows(table, len(tables) > 1, images, samples, findings)
+            _read_rows(table, len(tables) > 1, images, samples, report)
         except (UnicodeDecodeError, csv.Error) as error:
-            findings.refuse(table.entry.path, "bad_table", f"This is no table in UTF-8: {error}.")
+            report.refuse(table.entry.path, "bad_table", f"This is no table in UTF-8: {error}.")
     for path in images.keys() - samples.keys():
-        findings.warn(path, "no_label", "No table names it.")
+        report.warn(path, "no_label", "No table names it.")
     return with_test(list(samples.values()))
 
 
@@ -56,7 +56,7 @@ def _read_rows(
     one_of_many: bool,
     images: Mapping[PurePosixPath, Entry],
     samples: dict[PurePosixPath, Sample],
-    findings: Findings,
+    report: ValidationReport,
 ) -> None:
     by_name = defaultdict[str, list[Entry]](list)
     for image in images.values():
@@ -67,12 +67,12 @@ def _read_rows(
         found = [own] if own else by_name.get(PurePosixPath(named).name, [])
         where = f"{table.entry.path} line {number}"
         if not label:
-            findings.warn(where, "no_label", f"{named or 'The row'} has no label.")
+            report.warn(where, "no_label", f"{named or 'The row'} has no label.")
         elif len(found) != 1:
             more = ": name the folder too" if found else ""
-            findings.warn(where, "missing_file", f"There are {len(found) or 'no'} files called {named}{more}.")
+            report.warn(where, "missing_file", f"There are {len(found) or 'no'} files called {named}{more}.")
         elif found[0].path in samples:
-            findings.warn(where, "duplicate", f"{named} is named more than once; the first time counts.")
+            report.warn(where, "duplicate", f"{named} is named more than once; the first time counts.")
         else:
             samples[found[0].path] = Sample(part, label, found[0])
 

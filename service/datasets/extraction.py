@@ -14,7 +14,7 @@ from core.artifacts.batch_files import JUNK
 from core.errors import InvalidInput, NoSpace, TooLarge
 from core.settings import Settings
 from service.datasets.archives import DAMAGE, Member, members_of
-from service.datasets.validation_report import Findings
+from service.datasets.validation_report import ValidationReport
 from service.uploads.disk_space import free_bytes
 
 MAX_RATIO = 100  # unpacked to sent: photos have 1, MNIST's files 6
@@ -76,7 +76,7 @@ def _too_large() -> TooLarge:
     )
 
 
-def unpack(sent: Sequence[Sent], into: Path, settings: Settings, findings: Findings) -> Unpacked:
+def unpack(sent: Sequence[Sent], into: Path, settings: Settings, report: ValidationReport) -> Unpacked:
     """Every file worth looking at. InvalidInput when a body is no archive at all."""
     into.mkdir()
     budget = _budget(sum(one.file.stat().st_size for one in sent), into, settings)
@@ -85,10 +85,10 @@ def unpack(sent: Sequence[Sent], into: Path, settings: Settings, findings: Findi
         try:
             for member in members_of(one.name, one.file, settings.max_dataset_files):
                 budget.take_entry(member.size)
-                _look_at(member, found, seen, into, budget, findings)
+                _look_at(member, found, seen, into, budget, report)
         except DAMAGE as error:
             _raise_if_ours(error)
-            findings.refuse(one.name or "body", "damaged", f"The archive cannot be read to its end: {error}.")
+            report.refuse(one.name or "body", "damaged", f"The archive cannot be read to its end: {error}.")
     return found
 
 
@@ -98,26 +98,26 @@ def _budget(sent_bytes: int, into: Path, settings: Settings) -> _Budget:
 
 
 def _look_at(
-    member: Member, found: Unpacked, seen: set[PurePosixPath], into: Path, budget: _Budget, findings: Findings
+    member: Member, found: Unpacked, seen: set[PurePosixPath], into: Path, budget: _Budget, report: ValidationReport
 ) -> None:
     path = _path(member.name)
     if path.is_absolute() or ".." in path.parts:
-        findings.warn(member.name, "unsafe_path", "The path leads out of the archive.")
+        report.warn(member.name, "unsafe_path", "The path leads out of the archive.")
     elif _is_junk(path):
         pass
     elif member.kind == "folder":
         found.folders.append(path)
     elif member.trouble:
-        findings.warn(path, *member.trouble)
+        report.warn(path, *member.trouble)
     elif path in seen:
-        findings.warn(path, "duplicate", "The archive holds two files of this name; the first one counts.")
+        report.warn(path, "duplicate", "The archive holds two files of this name; the first one counts.")
     else:
         seen.add(path)
-        _keep(member, path, found, into, budget, findings)
+        _keep(member, path, found, into, budget, report)
 
 
 def _keep(
-    member: Member, path: PurePosixPath, found: Unpacked, into: Path, budget: _Budget, findings: Findings
+    member: Member, path: PurePosixPath, found: Unpacked, into: Path, budget: _Budget, report: ValidationReport
 ) -> None:
     target = into / f"{len(found.entries):07d}"
     try:
@@ -127,7 +127,7 @@ def _keep(
                 file.write(chunk)
     except DAMAGE as error:
         _raise_if_ours(error)
-        findings.warn(path, "damaged", f"It cannot be unpacked: {error}.")
+        report.warn(path, "damaged", f"It cannot be unpacked: {error}.")
     else:
         found.entries.append(Entry(path, target))
 

@@ -9,7 +9,7 @@ import numpy as np
 from core.imaging.idx_format import FILES, header_bytes, shape_of
 from service.datasets.extraction import Entry
 from service.datasets.images import Counts
-from service.datasets.validation_report import Findings
+from service.datasets.validation_report import ValidationReport
 
 DIMENSIONS = {file: 3 if "images" in file else 1 for file in FILES}
 
@@ -24,40 +24,44 @@ def find(entries: Sequence[Entry]) -> dict[str, Entry]:
     return found
 
 
-def keep(found: Mapping[str, Entry], folder: Path, findings: Findings) -> tuple[Counts, str]:
+def keep(found: Mapping[str, Entry], folder: Path, report: ValidationReport) -> tuple[Counts, str]:
     """How many images each class has, and the digest of all four files."""
     for file in FILES:
         if file not in found:
-            findings.refuse(file, "missing_file", "The four files belong together.")
-    shapes = {file: _shape(file, entry, findings) for file, entry in found.items()}
-    findings.check()
-    train = _labels(shapes, found, FILES[0], FILES[1], findings)
-    test = _labels(shapes, found, FILES[2], FILES[3], findings)
+            report.refuse(file, "missing_file", "The four files belong together.")
+    shapes = {file: _shape(file, entry, report) for file, entry in found.items()}
+    report.check()
+    train = _labels(shapes, found, FILES[0], FILES[1], report)
+    test = _labels(shapes, found, FILES[2], FILES[3], report)
     if shapes[FILES[0]][1:] != shapes[FILES[2]][1:]:
-        findings.refuse(FILES[2], "damaged", "Its images are of another size than those of the training.")
-    return _count(train, test, findings), _place(found, folder)
+        report.refuse(FILES[2], "damaged", "Its images are of another size than those of the training.")
+    return _count(train, test, report), _place(found, folder)
 
 
-def _shape(file: str, entry: Entry, findings: Findings) -> tuple[int, ...]:
+def _shape(file: str, entry: Entry, report: ValidationReport) -> tuple[int, ...]:
     dimensions, size = DIMENSIONS[file], entry.file.stat().st_size
     with entry.file.open("rb") as content:
         shape = shape_of(content.read(header_bytes(dimensions)), dimensions)
     if shape is None:
-        findings.refuse(entry.path, "damaged", f"It is no IDX file of bytes with {dimensions} dimensions.")
+        report.refuse(entry.path, "damaged", f"It is no IDX file of bytes with {dimensions} dimensions.")
         return (0,) * dimensions
     wanted = header_bytes(dimensions) + int(np.prod(shape, dtype=object))
     if wanted != size or 0 in shape:
-        findings.refuse(entry.path, "truncated", f"By its header it has {wanted} bytes; it has {size}.")
+        report.refuse(entry.path, "truncated", f"By its header it has {wanted} bytes; it has {size}.")
     return shape
 
 
 def _labels(
-    shapes: Mapping[str, tuple[int, ...]], found: Mapping[str, Entry], images: str, labels: str, findings: Findings
+    shapes: Mapping[str, tuple[int, ...]],
+    found: Mapping[str, Entry],
+    images: str,
+    labels: str,
+    report: ValidationReport,
 ) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
     """How often each class comes."""
     if shapes[images][0] != shapes[labels][0]:
         reason = f"There are {shapes[images][0]} images and {shapes[labels][0]} labels."
-        findings.refuse(found[labels].path, "missing_file", reason)
+        report.refuse(found[labels].path, "missing_file", reason)
     values = np.memmap(found[labels].file, np.uint8, "r", header_bytes(1))
     return np.bincount(values, minlength=256).astype(np.int64)
 
@@ -65,16 +69,16 @@ def _labels(
 def _count(
     train: np.ndarray[tuple[int, ...], np.dtype[np.int64]],
     test: np.ndarray[tuple[int, ...], np.dtype[np.int64]],
-    findings: Findings,
+    report: ValidationReport,
 ) -> Counts:
     """Of all classes up to the highest."""
     classes = int(np.flatnonzero(train + test).max()) + 1
     counts = {str(label): {"train": int(train[label]), "test": int(test[label])} for label in range(classes)}
     if classes < 2:
-        findings.refuse("classes", "too_few_classes", "All labels are the same: at least two classes are needed.")
+        report.refuse("classes", "too_few_classes", "All labels are the same: at least two classes are needed.")
     for label, count in counts.items():
         if not count["train"]:
-            findings.warn(label, "empty_class", "No image of the training has this label.")
+            report.warn(label, "empty_class", "No image of the training has this label.")
     return counts
 
 

@@ -17,7 +17,7 @@ from core.errors import NotAnImage, TooLarge
 from core.imaging.preparation import decode, fit_photo
 from core.settings import Settings
 from service.datasets.class_folders import Part, Sample
-from service.datasets.validation_report import Code, Findings
+from service.datasets.validation_report import Code, ValidationReport
 
 MAX_NAME_BYTES = 200  # bytes of a file's or class's name; disks take 255
 BLOCK = 256  # images looked at between two looks at the results
@@ -25,35 +25,35 @@ Found = str | tuple[Code, str]  # the sha256 of a file, or what is wrong with it
 Counts = dict[str, dict[str, int]]  # of the images of each class, by part
 
 
-def keep(samples: Sequence[Sample], folder: Path, settings: Settings, findings: Findings) -> tuple[Counts, str]:
-    """How many images each class has, and the digest of all. ``findings`` says what stands against a training."""
-    named = [sample for sample in samples if _has_good_name(sample, findings)]
-    _compare_names({sample.label for sample in named}, findings)
-    good = _examine_all(named, settings, findings)
+def keep(samples: Sequence[Sample], folder: Path, settings: Settings, report: ValidationReport) -> tuple[Counts, str]:
+    """How many images each class has, and the digest of all. ``report`` says what stands against a training."""
+    named = [sample for sample in samples if _has_good_name(sample, report)]
+    _compare_names({sample.label for sample in named}, report)
+    good = _examine_all(named, settings, report)
     counts = _count(named, [sample for sample, _ in good])
-    _judge(counts, findings)
+    _judge(counts, report)
     return counts, _place(good, folder)
 
 
-def _has_good_name(sample: Sample, findings: Findings) -> bool:
+def _has_good_name(sample: Sample, report: ValidationReport) -> bool:
     label = sample.label
     if label.startswith(".") or label in JUNK or "/" in label or not _fits_a_disk(label):
         rule = f"no / or control character in it, no dot before it, and at most {MAX_NAME_BYTES} bytes"
         reason = f"{label!r} cannot be a class: {rule}."
-        findings.warn(sample.entry.path, "class_name", reason)
+        report.warn(sample.entry.path, "class_name", reason)
         return False
     return True
 
 
-def _compare_names(labels: Iterable[str], findings: Findings) -> None:
+def _compare_names(labels: Iterable[str], report: ValidationReport) -> None:
     first: dict[str, str] = {}
     for label in sorted(labels):
         other = first.setdefault(unicodedata.normalize("NFC", label.casefold()), label)
         if other != label:
-            findings.refuse(label, "class_case", f"Only case tells it from the class {other}: give both one name.")
+            report.refuse(label, "class_case", f"Only case tells it from the class {other}: give both one name.")
 
 
-def _examine_all(samples: Sequence[Sample], settings: Settings, findings: Findings) -> list[tuple[Sample, str]]:
+def _examine_all(samples: Sequence[Sample], settings: Settings, report: ValidationReport) -> list[tuple[Sample, str]]:
     """Those that can be read, with the digest of each file."""
     good = []
     look, waiting = partial(_examine, settings=settings), iter(samples)
@@ -63,7 +63,7 @@ def _examine_all(samples: Sequence[Sample], settings: Settings, findings: Findin
                 if isinstance(found, str):
                     good.append((sample, found))
                 else:
-                    findings.warn(sample.entry.path, *found)
+                    report.warn(sample.entry.path, *found)
     return good
 
 
@@ -92,19 +92,19 @@ def _count(sent: Iterable[Sample], good: Iterable[Sample]) -> Counts:
     }
 
 
-def _judge(counts: Counts, findings: Findings) -> None:
+def _judge(counts: Counts, report: ValidationReport) -> None:
     has_test = any(count["test"] for count in counts.values())
     needed = ["train"] + [part for part in ("test", "val") if any(count.get(part) for count in counts.values())]
     if len(counts) < 2:
         reason = f"At least two classes are needed, a folder each; found: {', '.join(counts) or 'none'}."
-        findings.refuse("classes", "too_few_classes", reason)
+        report.refuse("classes", "too_few_classes", reason)
     for label, count in counts.items():
         if not sum(count.values()):
-            findings.refuse(label, "empty_class", "The class holds no image that can be read.")
+            report.refuse(label, "empty_class", "The class holds no image that can be read.")
         elif has_test and (missing := next((part for part in needed if not count.get(part)), None)):
-            findings.refuse(label, "too_few_images", f"The class has no image in the {missing} part.")
+            report.refuse(label, "too_few_images", f"The class has no image in the {missing} part.")
         elif count["train"] < 2 and not has_test:
-            findings.refuse(label, "too_few_images", "The class has one image: one to learn from and one to test with.")
+            report.refuse(label, "too_few_images", "The class has one image: one to learn from and one to test with.")
 
 
 def _place(good: Sequence[tuple[Sample, str]], folder: Path) -> str:

@@ -13,7 +13,7 @@ from service.datasets.class_folders import by_folder, without_top
 from service.datasets.csv_labels import by_table, find_tables
 from service.datasets.extraction import Sent, unpack
 from service.datasets.images import Counts
-from service.datasets.validation_report import Findings, Problem
+from service.datasets.validation_report import Problem, ValidationReport
 
 Layout = Literal["folders", "table", "idx"]
 
@@ -29,17 +29,17 @@ class Built:
 
 def build(sent: Sequence[Sent], folder: Path, settings: Settings) -> Built:
     """Fill the folder. UnusableDataset names every problem; InvalidInput: the body is no archive, or too large."""
-    findings, raw = Findings(), folder / "raw"
+    report, raw = ValidationReport(), folder / "raw"
     folder.mkdir()
-    unpacked = without_top(unpack(sent, raw, settings, findings))
+    unpacked = without_top(unpack(sent, raw, settings, report))
     layout: Layout
     if idx_files := idx.find(unpacked.entries):
-        layout, (counts, digest) = "idx", idx.keep(idx_files, folder, findings)
+        layout, (counts, digest) = "idx", idx.keep(idx_files, folder, report)
     else:
         tables = find_tables(unpacked.entries)
         layout = "table" if tables else "folders"
-        samples = by_table(tables, unpacked.entries, findings) if tables else by_folder(unpacked, findings)
-        counts, digest = images.keep(samples, folder, settings, findings)
-    findings.check()
+        samples = by_table(tables, unpacked.entries, report) if tables else by_folder(unpacked, report)
+        counts, digest = images.keep(samples, folder, settings, report)
+    report.check()
     shutil.rmtree(raw)
-    return Built(layout, counts, digest, findings.warnings, findings.count)
+    return Built(layout, counts, digest, report.warnings, report.count)

@@ -41,7 +41,7 @@ class DatasetCard(BaseModel):
     problem_count: int = Field(description="How many they are, those beyond the first thousand too")
 
 
-class Shelf:
+class Registry:
     def __init__(self, root: Path) -> None:
         self._root = root
 

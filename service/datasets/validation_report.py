@@ -42,7 +42,7 @@ class Problem(BaseModel):
 
 
 @dataclass
-class Findings:
+class ValidationReport:
     """Filled along the way, so that one answer names every problem: a thousand of each severity, the rest counted."""
 
     errors: list[Problem] = field(default_factory=list)

@@ -66,7 +66,7 @@ class Batcher:
         on_batch: Callable[[int], None] = lambda _images: None,
         watch: Watch | None = None,
     ) -> None:
-        self._executor = executor  # of as many threads as any predictor has lanes
+        self._executor = executor  # of as many threads as any predictor has max_concurrent_batches
         self._batch_limit = batch_limit
         self._queue_limit = queue_limit
         self._on_batch = on_batch
@@ -146,7 +146,7 @@ class Batcher:
         share where the predictor takes several batches at a time. None while it takes no more.
         """
         self._queue = [entry for entry in self._queue if not entry.answer.done()]
-        if not self._queue or (free := self._queue[0].predictor.lanes - len(self._running)) <= 0:
+        if not self._queue or (free := self._queue[0].predictor.max_concurrent_batches - len(self._running)) <= 0:
             return []
         ready = [entry for entry in self._queue if entry.predictor is self._queue[0].predictor]
         batch = ready[: min(self._batch_limit, math.ceil(len(ready) / free))]

@@ -43,7 +43,7 @@ def _on_cpu(model: Model, store: ArtifactStore, settings: Settings) -> Predictor
     either.
     """
     threads = settings.resolved_predict_threads
-    quick = OnnxPredictor(model, store, threads=1, lanes=settings.resolved_predict_lanes)
+    quick = OnnxPredictor(model, store, threads=1, max_concurrent_batches=settings.resolved_concurrent_batches)
     if threads == 1:
         return quick
     if not _is_quick(quick):

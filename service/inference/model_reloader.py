@@ -20,7 +20,7 @@ NOTHING_SERVES = "No model serves yet: POST /jobs first, or PUT /models/aliases/
 FALLBACKS = 3  # models that served before, tried when a service starts with a target that is refused
 
 
-class Reloader:
+class ModelReloader:
     """``current`` answers requests. A model that is refused leaves it in place, and ``failure`` says why."""
 
     def __init__(self, db: Database, cache: ModelCache, poll_s: float, now: Callable[[], float] = time.time) -> None:

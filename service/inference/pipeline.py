@@ -13,7 +13,7 @@ from core.imaging import preparation
 from core.imaging.preparation import Pixels, Prepared, Preprocess
 from core.inference.onnx_predictor import Predictor
 from service.inference.batcher import Answer, Batch, Batcher
-from service.inference.request_images import Source
+from service.inference.request_images import EncodedImage
 from service.inference.saliency import Weights, saliency_map
 from service.observability.metrics import Metrics
 
@@ -38,7 +38,7 @@ class Pipeline:
     metrics: Metrics
 
     async def answer(
-        self, predictor: Predictor, sources: Sequence[Source], preprocess: Preprocess, explain: bool = False
+        self, predictor: Predictor, sources: Sequence[EncodedImage], preprocess: Preprocess, explain: bool = False
     ) -> tuple[list[Prepared | TuneserveError], list[Answered], float]:
         """Each image prepared, or its error; the answers to those that can be read; how long decoding took in ms.
 
@@ -58,11 +58,11 @@ class Pipeline:
             return prepared, answered, decode_ms
 
     async def _prepare_all(
-        self, predictor: Predictor, sources: Sequence[Source], preprocess: Preprocess
+        self, predictor: Predictor, sources: Sequence[EncodedImage], preprocess: Preprocess
     ) -> list[Prepared | TuneserveError]:
         """Each image prepared, or the error that stands in its place."""
 
-        def prepare(source: Source) -> Prepared | TuneserveError:
+        def prepare(source: EncodedImage) -> Prepared | TuneserveError:
             try:
                 return preparation.prepare(source.decode(), predictor.preparation, preprocess)
             except TuneserveError as error:

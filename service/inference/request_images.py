@@ -23,14 +23,14 @@ from service.web.json_body import read_json
 from service.web.openapi import BINARY, form_of_files
 
 if TYPE_CHECKING:
-    from service.security.outbound_client import Outbound  # imports httpx: see service.lifespan
+    from service.security.outbound_client import OutboundClient  # imports httpx: see service.lifespan
 
 MAX_URLS = 8  # of one request
 SMALL_JSON = 64 * 2**10  # bytes that are read in about a millisecond
 
 
 @dataclass(frozen=True)
-class Source:
+class EncodedImage:
     """An image that is not decoded yet; ``decode`` may take long."""
 
     decode: Callable[[], Image.Image]
@@ -92,7 +92,7 @@ BODY = {
 }
 
 
-async def read_images(request: Request, settings: Settings) -> Sequence[Source | Url]:
+async def read_images(request: Request, settings: Settings) -> Sequence[EncodedImage | Url]:
     """The images of the body, not yet fetched or decoded. InvalidInput or UnsupportedType says what is wrong."""
     given = await _given(request, settings)
     if len(given) > settings.max_images_per_request:
@@ -101,23 +101,25 @@ async def read_images(request: Request, settings: Settings) -> Sequence[Source |
     return given
 
 
-async def fetch_all(given: Sequence[Source | Url], outbound: "Outbound | None", settings: Settings) -> list[Source]:
+async def fetch_all(
+    given: Sequence[EncodedImage | Url], outbound: "OutboundClient | None", settings: Settings
+) -> list[EncodedImage]:
     """The same with what lies elsewhere. It is fetched here and not by a decoder, whose thread would wait with it."""
     urls = sum(isinstance(entry, Url) for entry in given)
     if not urls:
-        return [entry for entry in given if isinstance(entry, Source)]
+        return [entry for entry in given if isinstance(entry, EncodedImage)]
     assert outbound is not None  # else read_images has refused them
     max_bytes = settings.max_body_bytes // urls  # together no more than a body may bring
 
-    async def fetched(entry: Source | Url) -> Source:
-        if isinstance(entry, Source):
+    async def fetched(entry: EncodedImage | Url) -> EncodedImage:
+        if isinstance(entry, EncodedImage):
             return entry
         return await _from_url(outbound, entry.url, max_bytes, settings.max_image_pixels)
 
     return await asyncio.gather(*(fetched(entry) for entry in given))
 
 
-async def _given(request: Request, settings: Settings) -> Sequence[Source | Url]:
+async def _given(request: Request, settings: Settings) -> Sequence[EncodedImage | Url]:
     content_type = header(request.scope, b"content-type").split(";")[0].strip().lower()
     limit = settings.max_image_pixels
     if content_type == "multipart/form-data":
@@ -154,8 +156,8 @@ async def _json_images(request: Request, max_bytes: int) -> list[ImageInput]:
     return (await run_in_threadpool(read_json, PredictBody, data, max_bytes)).images
 
 
-def _from_bytes(data: bytes, max_pixels: int) -> Source:
-    return Source(lambda: images.decode(data, max_pixels))
+def _from_bytes(data: bytes, max_pixels: int) -> EncodedImage:
+    return EncodedImage(lambda: images.decode(data, max_pixels))
 
 
 def _check_urls(places: Sequence[int], settings: Settings) -> None:
@@ -168,25 +170,25 @@ def _check_urls(places: Sequence[int], settings: Settings) -> None:
         raise InvalidInput(reason, f"/images/{places[MAX_URLS]}/url")
 
 
-async def _from_url(outbound: "Outbound", url: str, max_bytes: int, max_pixels: int) -> Source:
+async def _from_url(outbound: "OutboundClient", url: str, max_bytes: int, max_pixels: int) -> EncodedImage:
     try:
         return _from_bytes(await outbound.get(url, max_bytes), max_pixels)
     except UrlNotReachable as error:
         return _refusing(error)
 
 
-def _refusing(error: UrlNotReachable) -> Source:
+def _refusing(error: UrlNotReachable) -> EncodedImage:
     def refuse() -> Image.Image:
         raise error
 
-    return Source(refuse)
+    return EncodedImage(refuse)
 
 
-def _from_input(entry: ImageInput, max_pixels: int) -> Source | Url:
+def _from_input(entry: ImageInput, max_pixels: int) -> EncodedImage | Url:
     if entry.url is not None:
         return Url(entry.url)
     if entry.array is not None:
-        return Source(lambda: images.from_array(entry.array))
+        return EncodedImage(lambda: images.from_array(entry.array))
 
     def decode() -> Image.Image:
         try:
@@ -195,4 +197,4 @@ def _from_input(entry: ImageInput, max_pixels: int) -> Source | Url:
             raise InvalidInput("b64 is not base64.") from error
         return images.decode(data, max_pixels)
 
-    return Source(decode)
+    return EncodedImage(decode)

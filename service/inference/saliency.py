@@ -1,7 +1,7 @@
 """A saliency map of what an answer rests on: RISE, which only asks the model about partly hidden copies of the image.
 
 So it explains the very graph that answers, on any device and for any network, without gradients and without torch.
-Source: Petsiuk et al. 2018, "RISE: Randomized Input Sampling for Explanation of Black-box Models".
+EncodedImage: Petsiuk et al. 2018, "RISE: Randomized Input Sampling for Explanation of Black-box Models".
 """
 
 import asyncio

@@ -29,7 +29,7 @@ class TorchPredictor:
     take the host longer than the device.
     """
 
-    lanes = 1  # the device is one
+    max_concurrent_batches = 1  # the device is one
 
     def __init__(self, model: Model, store: ArtifactStore, device: str, largest: int = 32) -> None:
         self.model = model

@@ -29,7 +29,7 @@ HEADERS = [
 ]
 
 
-class Shed:
+class LoadShedding:
     """``on_refused`` counts; ``is_full`` is asked for each prediction."""
 
     def __init__(self, app: ASGIApp, is_full: Callable[[], bool], on_refused: Callable[[], None]) -> None:

@@ -14,7 +14,7 @@ PORT = re.compile(r":\d*$")
 HINT = "is none of the names by which this service may be asked; TUNESERVE_ALLOWED_HOSTS takes more of them."
 
 
-class Hosts:
+class AllowedHosts:
     """Asked by everybody where ``allowed_hosts`` names some; else on the loopback, by those who need no key: a page has
     none. Beyond the loopback others know the service by names that it cannot know.
     """

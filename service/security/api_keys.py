@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 REFRESH_S = 1.0  # a key that another process made or revoked is known after that
 
 
-class Access:
+class ApiKeys:
     """The callers by their keys. Those of the database are looked up every second, not for every request.
 
     While the database does not answer, the keys that were known last go on being good.
@@ -59,7 +59,7 @@ def _stored(db: Database) -> api_keys.Callers:
         return api_keys.stored(session)
 
 
-class Needs(HTTPBearer):
+class RequireScope(HTTPBearer):
     """A rule: changing anything needs that scope, and reading any key, or the scope ``to_read``.
 
     Without keys it lets everything through. service.security.authentication has found the caller, and refused who is

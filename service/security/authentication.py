@@ -5,8 +5,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from core.errors import InvalidInput, TuneserveError
 from core.repositories.api_keys import Caller
-from service.security.allowed_hosts import Hosts
-from service.security.api_keys import Access
+from service.security.allowed_hosts import AllowedHosts
+from service.security.api_keys import ApiKeys
 from service.security.rate_limit import RateLimit
 from service.web import problems
 from service.web.asgi import header
@@ -27,10 +27,10 @@ OPEN = frozenset(
 OPEN_FOLDERS = ("/page/", "/static-offline-docs/")  # what the page and /docs consist of
 
 
-class Gate:
+class Authentication:
     """Finds the caller; what is not open needs one. Paths that lead nowhere too, so that nothing is open by mistake."""
 
-    def __init__(self, app: ASGIApp, access: Access, hosts: Hosts, rate_limit: RateLimit | None) -> None:
+    def __init__(self, app: ASGIApp, access: ApiKeys, hosts: AllowedHosts, rate_limit: RateLimit | None) -> None:
         self._app = app
         self._access = access
         self._hosts = hosts

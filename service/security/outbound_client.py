@@ -57,7 +57,7 @@ class _Call:
     max_bytes: int = 0  # of the answer's body; 0: it is not read
 
 
-class Outbound:
+class OutboundClient:
     """Gets and posts; whatever goes wrong is UrlNotReachable. Nothing stays open between two calls."""
 
     def __init__(self, allow_private: bool = False, resolve: Resolve = addresses_of) -> None:

@@ -98,7 +98,7 @@ def test_several_processes_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_a_quick_network_works_on_a_batch_more_than_it_has_cores_unless_it_has_only_one() -> None:
-    assert [Settings(predict_threads=cores).resolved_predict_lanes for cores in (1, 2, 6)] == [1, 3, 7]
+    assert [Settings(predict_threads=cores).resolved_concurrent_batches for cores in (1, 2, 6)] == [1, 3, 7]
 
 
 def test_what_is_wrong_is_told_by_the_names_of_variables_and_without_their_values(

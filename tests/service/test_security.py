@@ -17,7 +17,7 @@ from core.scopes import Scope
 from core.settings import Settings
 from service import server
 from service.app import _middleware, create_app
-from service.security.api_keys import Needs
+from service.security.api_keys import RequireScope
 from service.security.authentication import is_open
 from service.web.security_headers import HEADERS
 from tests import ROOT
@@ -48,7 +48,7 @@ def without_a_rule(app: FastAPI) -> list[str]:
     return [
         route.path
         for route in all_routes(app.routes)
-        if not is_open(route.path) and not any(isinstance(one.dependency, Needs) for one in route.dependencies)
+        if not is_open(route.path) and not any(isinstance(one.dependency, RequireScope) for one in route.dependencies)
     ]
 
 
@@ -101,7 +101,7 @@ async def test_only_an_admin_passes_everywhere(keyed: Settings) -> None:
                 name for name in SECRETS
                 if (await http.request(method, path, json=[], headers=bearer(name))).status_code != 403
             }  # fmt: skip
-            others = "asker" if path.startswith(("/predict", "/v2/")) else "trainer"
+            others = "asker" if path.startswith(("/predict", "/v2/", "/batches")) else "trainer"
             assert passed == ({"boss"} if path.startswith("/keys") else {"boss", others}), (method, path)
 
 
@@ -220,7 +220,7 @@ async def test_the_policy_lets_nothing_come_from_elsewhere() -> None:
 # -- other origins
 
 
-PREFLIGHT = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization,content-type"}
+PREFLIGHT = {"ApiKeys-Control-Request-Method": "POST", "ApiKeys-Control-Request-Headers": "authorization,content-type"}
 
 
 async def test_pages_of_other_origins_are_not_let_in(http: httpx.AsyncClient) -> None:

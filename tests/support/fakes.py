@@ -76,7 +76,7 @@ class FakePredictor:
         self.model = Model(id=model_id, version=version, job_id="job_fake", key="models/fake", card={})
         self.preparation = DIGIT_PREPARATION
         self.classes = classes
-        self.lanes = 1
+        self.max_concurrent_batches = 1
         self.batches: list[int] = []
         self.released = threading.Event()
         self.released.set()

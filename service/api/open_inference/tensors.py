@@ -6,13 +6,13 @@ from core.errors import InvalidInput
 from core.imaging import preparation as images
 from core.inference.onnx_predictor import Predictor
 from service.api.open_inference.messages import InferRequest, Numbers
-from service.inference.request_images import Source
+from service.inference.request_images import EncodedImage
 
 IMAGES, PROBABILITIES, LABELS, STRANGENESS = "images", "probabilities", "labels", "strangeness"
 CHANNELS = (1, 3)
 
 
-def sources_of(request: InferRequest, tensors: list[Numbers | list[bytes]], max_pixels: int) -> list[Source]:
+def sources_of(request: InferRequest, tensors: list[Numbers | list[bytes]], max_pixels: int) -> list[EncodedImage]:
     """The images, not yet decoded: of the one input, as numbers n x h x w [x c] or n x c x h x w, or as files."""
     if len(tensors) != 1:
         raise InvalidInput(f"There is one input, {IMAGES}; {len(tensors)} were sent.")
@@ -35,12 +35,12 @@ def _channels_last(tensor: Numbers) -> Numbers:
     )
 
 
-def _of_file(data: bytes, max_pixels: int) -> Source:
-    return Source(lambda: images.decode(data, max_pixels))
+def _of_file(data: bytes, max_pixels: int) -> EncodedImage:
+    return EncodedImage(lambda: images.decode(data, max_pixels))
 
 
-def _of_array(array: Numbers) -> Source:
-    return Source(lambda: images.from_array(array))
+def _of_array(array: Numbers) -> EncodedImage:
+    return EncodedImage(lambda: images.from_array(array))
 
 
 def outputs_of(predictor: Predictor) -> list[str]:

@@ -14,11 +14,11 @@ from core.repositories.models import Target
 from core.scopes import Scope
 from service.api.dependencies import Service
 from service.api.schemas import AliasView, alias_view
-from service.security.api_keys import Needs
+from service.security.api_keys import RequireScope
 from service.web.problems import DESCRIBED
 
 router = APIRouter(
-    responses=DESCRIBED, prefix="/models/aliases", tags=["models"], dependencies=[Depends(Needs(Scope.TRAIN))]
+    responses=DESCRIBED, prefix="/models/aliases", tags=["models"], dependencies=[Depends(RequireScope(Scope.TRAIN))]
 )
 
 

@@ -17,11 +17,14 @@ from core.repositories.idempotency import Made
 from core.scopes import Scope
 from service.api.dependencies import Service, State
 from service.api.idempotency import IdempotencyKey, made
-from service.security.api_keys import Needs, Who
+from service.security.api_keys import RequireScope, Who
 from service.web.problems import DESCRIBED
 
 router = APIRouter(
-    responses=DESCRIBED, prefix="/keys", tags=["keys"], dependencies=[Depends(Needs(Scope.ADMIN, to_read=Scope.ADMIN))]
+    responses=DESCRIBED,
+    prefix="/keys",
+    tags=["keys"],
+    dependencies=[Depends(RequireScope(Scope.ADMIN, to_read=Scope.ADMIN))],
 )
 
 

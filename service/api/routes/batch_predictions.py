@@ -24,13 +24,13 @@ from service.api.idempotency import IdempotencyKey, create
 from service.api.long_polling import poll_until
 from service.api.parameters import PREPROCESS, After, AskedModel, BatchId, Limit, TopK
 from service.api.schemas import BatchPage, BatchView, batch_view
-from service.security.api_keys import Needs, Who
+from service.security.api_keys import RequireScope, Who
 from service.uploads.batch_inputs import BODY, Received, digests, receive
 from service.uploads.disk_space import require_space
 from service.web.problems import DESCRIBED
 
 router = APIRouter(
-    responses=DESCRIBED, prefix="/batches", tags=["predict"], dependencies=[Depends(Needs(Scope.PREDICT))]
+    responses=DESCRIBED, prefix="/batches", tags=["predict"], dependencies=[Depends(RequireScope(Scope.PREDICT))]
 )
 NDJSON = "application/x-ndjson"
 

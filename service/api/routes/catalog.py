@@ -12,11 +12,11 @@ from core.recipe import Recipe
 from core.scopes import Scope
 from service.api.dependencies import Service
 from service.datasets.catalog import DatasetSummary, names, summary
-from service.datasets.registry import Shelf
-from service.security.api_keys import Needs
+from service.datasets.registry import Registry
+from service.security.api_keys import RequireScope
 from service.web.problems import DESCRIBED
 
-router = APIRouter(responses=DESCRIBED, tags=["catalogue"], dependencies=[Depends(Needs(Scope.TRAIN))])
+router = APIRouter(responses=DESCRIBED, tags=["catalogue"], dependencies=[Depends(RequireScope(Scope.TRAIN))])
 
 
 class NetworkView(BaseModel):
@@ -49,8 +49,8 @@ def get_network(name: Annotated[str, Path(description="As GET /networks lists it
 @router.get("/datasets", summary="Data sets that can be trained on")
 def list_datasets(service: Service) -> dict[str, list[DatasetSummary]]:
     """The built-in ones, those that were uploaded, and the folders of images in the data sets' directory."""
-    shelf = Shelf(service.settings.resolved_datasets_dir)
-    return {"data": [summary(name, shelf) for name in names(shelf)]}
+    registry = Registry(service.settings.resolved_datasets_dir)
+    return {"data": [summary(name, registry) for name in names(registry)]}
 
 
 def _view(network: Network) -> NetworkView:

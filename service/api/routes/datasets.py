@@ -24,15 +24,15 @@ from service.datasets import contact_sheet
 from service.datasets.catalog import DatasetSummary, summary
 from service.datasets.extraction import Sent
 from service.datasets.importer import Built, build
-from service.datasets.registry import DatasetCard, Shelf
+from service.datasets.registry import DatasetCard, Registry
 from service.datasets.request_body import BODY, digests, receive
-from service.security.api_keys import Needs, Who
+from service.security.api_keys import RequireScope, Who
 from service.uploads.disk_space import require_space
 from service.uploads.resumable import Uploads
 from service.web.problems import DESCRIBED
 
 router = APIRouter(
-    responses=DESCRIBED, prefix="/datasets", tags=["datasets"], dependencies=[Depends(Needs(Scope.TRAIN))]
+    responses=DESCRIBED, prefix="/datasets", tags=["datasets"], dependencies=[Depends(RequireScope(Scope.TRAIN))]
 )
 NOT_ENDED = frozenset(JobStatus) - ENDED
 Name = Annotated[str, Path(pattern=DATASET_NAME, description="What recipes call it")]
@@ -63,14 +63,14 @@ async def create_dataset(
     answer: who gets it knows that a training can start. 422 lists every file that is wrong. A large file comes by
     `POST /uploads`, which may break off and go on.
     """
-    shelf = _shelf(service)
+    registry = _registry(service)
     await run_in_threadpool(_check, service, name)
     if dry_run:
         idempotency_key = None  # nothing is made that could be made twice
     if not (replace or idempotency_key):  # with a key, the name may be taken by the first of two same requests
-        _refuse_if_taken(shelf, name)
+        _refuse_if_taken(registry, name)
     wish = _Wish(service, caller, idempotency_key, name, replace, dry_run)
-    async with contextmanager_in_threadpool(shelf.aside()) as aside:
+    async with contextmanager_in_threadpool(registry.aside()) as aside:
         if upload is not None:
             return await run_in_threadpool(wish.from_upload, upload, aside)
         sent = await receive(request, aside, service.settings)
@@ -82,9 +82,9 @@ def get_dataset(name: Name, service: Service) -> DatasetCard | DatasetSummary:
     """Of a built-in one, or a folder that somebody put there, what `GET /datasets` says of it: nothing reads it before
     a job does.
     """
-    shelf = _shelf(service)
-    told = summary(name, shelf)
-    return shelf.card(name) if told.kind == "uploaded" else told
+    registry = _registry(service)
+    told = summary(name, registry)
+    return registry.card(name) if told.kind == "uploaded" else told
 
 
 @router.get(
@@ -95,20 +95,20 @@ def get_dataset(name: Name, service: Service) -> DatasetCard | DatasetSummary:
 )
 def get_samples(name: Name, service: Service) -> Response:
     """Up to eight of each of the first eight classes."""
-    shelf = _shelf(service)
-    card = _card(name, shelf)
-    drawn = contact_sheet.draw(card, shelf.folder(name), service.settings.max_image_pixels)
+    registry = _registry(service)
+    card = _card(name, registry)
+    drawn = contact_sheet.draw(card, registry.folder(name), service.settings.max_image_pixels)
     return Response(drawn, media_type="image/png", headers={"ETag": f'"{card.digest}"'})
 
 
 @router.delete("/{name}", status_code=204, summary="Delete an uploaded data set")
 def delete_dataset(name: Name, service: Service) -> None:
     """Not while a job that has not ended trains on it (409). Models that were trained on it stay."""
-    shelf = _shelf(service)
-    _card(name, shelf)
-    with shelf.aside() as aside, service.db.write() as session:  # no worker takes a job meanwhile
+    registry = _registry(service)
+    _card(name, registry)
+    with registry.aside() as aside, service.db.write() as session:  # no worker takes a job meanwhile
         _refuse_if_used(session, name, NOT_ENDED)
-        shelf.remove(name, aside)
+        registry.remove(name, aside)
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ class _Wish:
         folder = aside / "built"
         built = build(sent, folder, self.service.settings)
         if self.dry_run:
-            return JSONResponse(_shelf(self.service).foresee(built, self.name).model_dump(mode="json"))
+            return JSONResponse(_registry(self.service).foresee(built, self.name).model_dump(mode="json"))
         make = partial(_place, service=self.service, built=built, folder=folder, name=self.name, replace=self.replace)
         return self._create(asked, make)
 
@@ -152,8 +152,8 @@ def _raise(error: NotFound, _session: Session) -> Made:
     raise error
 
 
-def _shelf(service: State) -> Shelf:
-    return Shelf(service.settings.resolved_datasets_dir)
+def _registry(service: State) -> Registry:
+    return Registry(service.settings.resolved_datasets_dir)
 
 
 def _check(service: State, name: str) -> None:
@@ -165,16 +165,16 @@ def _check(service: State, name: str) -> None:
 
 def _place(session: Session, service: State, built: Built, folder: Folder, name: str, replace: bool) -> Made:
     """In a write transaction, so that no worker takes a job and no other upload takes the name meanwhile."""
-    shelf = _shelf(service)
+    registry = _registry(service)
     if not replace:
-        _refuse_if_taken(shelf, name)
+        _refuse_if_taken(registry, name)
     _refuse_if_used(session, name, OWNED)
-    card = shelf.place(built, folder, name)
+    card = registry.place(built, folder, name)
     return Made(201, {"Location": f"{router.prefix}/{name}"}, card.model_dump(mode="json"))
 
 
-def _refuse_if_taken(shelf: Shelf, name: str) -> None:
-    if shelf.has(name):
+def _refuse_if_taken(registry: Registry, name: str) -> None:
+    if registry.has(name):
         raise Conflict(f"There is a data set {name}: send it with ?replace=true to take its place.")
 
 
@@ -183,7 +183,7 @@ def _refuse_if_used(session: Session, name: str, statuses: frozenset[JobStatus])
         raise Conflict(f"{name} is being used: wait for {', '.join(using[:3])}, or cancel it.")
 
 
-def _card(name: str, shelf: Shelf) -> DatasetCard:
+def _card(name: str, registry: Registry) -> DatasetCard:
     if name in DATASETS:
         raise NotFound(f"{name} is built in: only what was uploaded has samples and can be deleted.")
-    return shelf.card(name)
+    return registry.card(name)

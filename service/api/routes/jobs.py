@@ -23,13 +23,15 @@ from service.api.parameters import TEXT, After, CheckpointId, JobId, Limit
 from service.api.routes.models import delete_model
 from service.api.schemas import CheckpointView, EventPage, JobPage, JobView, checkpoint_view, event_view, job_view
 from service.datasets.catalog import names
-from service.datasets.registry import Shelf
+from service.datasets.registry import Registry
 from service.reports import learning_curves, metrics_history
-from service.security.api_keys import Needs, Who
+from service.security.api_keys import RequireScope, Who
 from service.uploads.disk_space import require_space
 from service.web.problems import DESCRIBED
 
-router = APIRouter(responses=DESCRIBED, prefix="/jobs", tags=["jobs"], dependencies=[Depends(Needs(Scope.TRAIN))])
+router = APIRouter(
+    responses=DESCRIBED, prefix="/jobs", tags=["jobs"], dependencies=[Depends(RequireScope(Scope.TRAIN))]
+)
 LOG_TAIL_BYTES = 2**20
 
 
@@ -213,7 +215,7 @@ def get_checkpoint(job_id: JobId, checkpoint_id: CheckpointId, service: Service)
 
 
 def _require_dataset(service: State, dataset: str) -> None:
-    known = names(Shelf(service.settings.resolved_datasets_dir))
+    known = names(Registry(service.settings.resolved_datasets_dir))
     if dataset not in known:
         raise InvalidInput(f"There is no data set {dataset}; there are {', '.join(known)}.", "/dataset")
 

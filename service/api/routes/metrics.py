@@ -15,12 +15,12 @@ from core.errors import NotReady
 from core.repositories import checkpoints, jobs
 from core.scopes import Scope
 from service.api.dependencies import Service, State
-from service.security.api_keys import Needs
+from service.security.api_keys import RequireScope
 from service.web.problems import DESCRIBED
 
 MAX_JOBS = 100  # that run at the same time
 LOOK_S = 1.0  # so old is what one process tells of the others' queue and models
-router = APIRouter(responses=DESCRIBED, tags=["health"], dependencies=[Depends(Needs(Scope.ADMIN))])
+router = APIRouter(responses=DESCRIBED, tags=["health"], dependencies=[Depends(RequireScope(Scope.ADMIN))])
 
 
 @router.get("/metrics", summary="For Prometheus", response_class=Response)

@@ -19,10 +19,12 @@ from service.api.long_polling import poll_until
 from service.api.parameters import Limit, ModelName
 from service.api.schemas import ModelPage, ModelView, model_view
 from service.reports.model_page import POLICY, page
-from service.security.api_keys import Needs
+from service.security.api_keys import RequireScope
 from service.web.problems import DESCRIBED
 
-router = APIRouter(responses=DESCRIBED, prefix="/models", tags=["models"], dependencies=[Depends(Needs(Scope.TRAIN))])
+router = APIRouter(
+    responses=DESCRIBED, prefix="/models", tags=["models"], dependencies=[Depends(RequireScope(Scope.TRAIN))]
+)
 FORMATS = {"safetensors": WEIGHTS, "onnx": FP32_GRAPH}
 MAKING_S = 60.0  # how long an answer waits for a file that is made for it
 

@@ -23,15 +23,15 @@ from service.api.open_inference.tensors import LABELS, STRANGENESS, describe, ou
 from service.api.parameters import ModelName, TimeoutMs
 from service.api.request_deadline import request_deadline
 from service.inference.pipeline import Answered
-from service.inference.request_images import Source
-from service.security.api_keys import Needs
+from service.inference.request_images import EncodedImage
+from service.security.api_keys import RequireScope
 from service.web import problems
 
 probes = APIRouter(prefix="/v2", tags=["Open Inference Protocol"], responses=problems.DESCRIBED_OIP)  # need no key
 router = APIRouter(
     prefix="/v2",
     tags=["Open Inference Protocol"],
-    dependencies=[Depends(Needs(Scope.PREDICT))],
+    dependencies=[Depends(RequireScope(Scope.PREDICT))],
     responses=problems.DESCRIBED_OIP,
 )
 STRANGEST = float(np.finfo(np.float32).max)  # JSON has no infinity
@@ -141,7 +141,7 @@ async def _predictor(service: State, name: str, number: str | None) -> Predictor
     return predictor
 
 
-def _read(body: bytes, header_length: int | None, settings: Settings) -> tuple[InferRequest, list[Source]]:
+def _read(body: bytes, header_length: int | None, settings: Settings) -> tuple[InferRequest, list[EncodedImage]]:
     asked, tensors = messages.read_request(body, header_length, settings.max_json_bytes)
     sources = sources_of(asked, tensors, settings.max_image_pixels)
     if len(sources) > settings.max_images_per_request:

@@ -20,10 +20,10 @@ from service.api.parameters import PREPROCESS, AskedModel, TimeoutMs, TopK
 from service.api.request_deadline import request_deadline
 from service.inference.pipeline import Answered
 from service.inference.request_images import BODY, fetch_all, read_images
-from service.security.api_keys import Needs
+from service.security.api_keys import RequireScope
 from service.web.problems import DESCRIBED, problem, status_of
 
-MAY = Needs(Scope.PREDICT)
+MAY = RequireScope(Scope.PREDICT)
 TIMEOUT = "x-timeout-ms"
 MAX_EXPLAINED = 4  # images of a request: each takes the network as long as hundreds
 

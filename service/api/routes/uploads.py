@@ -19,7 +19,7 @@ from core.scopes import Scope
 from service.api.dependencies import Service
 from service.api.idempotency import IdempotencyKey, made
 from service.api.parameters import UploadId
-from service.security.api_keys import Needs, Who
+from service.security.api_keys import RequireScope, Who
 from service.uploads.resumable import Upload, Uploads
 from service.web.problems import DESCRIBED
 
@@ -38,7 +38,7 @@ router = APIRouter(
     responses=DESCRIBED,
     prefix="/uploads",
     tags=["datasets"],
-    dependencies=[Depends(Needs(Scope.TRAIN, to_read=Scope.TRAIN))],
+    dependencies=[Depends(RequireScope(Scope.TRAIN, to_read=Scope.TRAIN))],
 )
 OUR_VERSION = (Depends(_of_our_version),)
 

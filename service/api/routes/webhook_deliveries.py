@@ -7,10 +7,12 @@ from core.scopes import Scope
 from service.api.dependencies import Service
 from service.api.parameters import After, JobId, Limit
 from service.api.schemas import DeliveryPage, delivery_view
-from service.security.api_keys import Needs
+from service.security.api_keys import RequireScope
 from service.web.problems import DESCRIBED
 
-router = APIRouter(responses=DESCRIBED, prefix="/jobs", tags=["jobs"], dependencies=[Depends(Needs(Scope.TRAIN))])
+router = APIRouter(
+    responses=DESCRIBED, prefix="/jobs", tags=["jobs"], dependencies=[Depends(RequireScope(Scope.TRAIN))]
+)
 
 
 @router.get("/{job_id}/deliveries", summary="What the job's webhook was told, newest first")

@@ -57,7 +57,7 @@ class Seen:
 def test_several_threads_share_an_image_that_comes_alone_and_none_that_comes_meanwhile(
     published: Published, store: LocalStore
 ) -> None:
-    predictor, runs = OnnxPredictor(published(), store, threads=1, lanes=2), list[str]()
+    predictor, runs = OnnxPredictor(published(), store, threads=1, max_concurrent_batches=2), list[str]()
     one, several = digits()[7:8], digits()
     before = predictor.run(one).probabilities
     predictor.share_singles(2)

@@ -7,9 +7,9 @@ import pytest
 
 from core.settings import Settings
 from service.background import supervision
-from service.background.supervision import for_ever
-from service.background.webhook_sender import Courier
-from service.inference.model_reloader import Reloader
+from service.background.supervision import supervise
+from service.background.webhook_sender import WebhookSender
+from service.inference.model_reloader import ModelReloader
 from tests.conftest import running
 from tests.support.fakes import answered
 
@@ -29,7 +29,7 @@ async def test_a_task_that_fails_is_logged_with_its_cause_and_started_again(capl
             raise ZeroDivisionError(f"run {runs}")
         await asyncio.Event().wait()
 
-    task = asyncio.create_task(for_ever(work))
+    task = asyncio.create_task(supervise(work))
     await answered(lambda: _true(runs == 3))
     assert not task.done()
     task.cancel()
@@ -43,7 +43,9 @@ async def test_a_task_that_fails_is_logged_with_its_cause_and_started_again(capl
 
 
 @pytest.mark.parametrize(
-    ("of", "method"), [(Reloader, "check"), (Courier, "deliver_one"), (Courier, "forget")], ids=lambda it: str(it)
+    ("of", "method"),
+    [(ModelReloader, "check"), (WebhookSender, "deliver_one"), (WebhookSender, "forget")],
+    ids=lambda it: str(it),
 )
 async def test_the_service_goes_on_after_an_error_that_nobody_has_thought_of(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, of: type, method: str

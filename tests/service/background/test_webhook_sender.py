@@ -24,9 +24,9 @@ from core.recipe import Recipe, ResolvedRecipe
 from core.repositories import events, job_control, jobs, webhook_deliveries
 from core.repositories.jobs import Claim
 from core.settings import Settings
-from service.background.webhook_sender import LEASE_S, WAITS_S, Courier
+from service.background.webhook_sender import LEASE_S, WAITS_S, WebhookSender
 from service.security import outbound_client as outbound
-from service.security.outbound_client import Outbound
+from service.security.outbound_client import OutboundClient
 from tests.conftest import EACH_DATABASE, NOW, url_of
 from tests.support.fakes import until
 from tests.support.receiver import Answer, Receiver, receiving
@@ -44,7 +44,7 @@ def database_url(request: pytest.FixtureRequest, settings: Settings) -> Iterator
 
 
 class Clock:
-    """A courier's time, moved by the test."""
+    """A sender's time, moved by the test."""
 
     def __init__(self, at: float) -> None:
         self.at = at
@@ -59,8 +59,8 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def courier(db: Database, clock: Clock) -> Courier:
-    return Courier(db, Outbound(allow_private=True), clock, chance=lambda: 0.5)
+def sender(db: Database, clock: Clock) -> WebhookSender:
+    return WebhookSender(db, OutboundClient(allow_private=True), clock, chance=lambda: 0.5)
 
 
 @pytest.fixture
@@ -218,28 +218,28 @@ def test_no_two_take_the_same_delivery(db: Database, told: Callable[..., str]) -
 
 
 async def test_a_service_that_dies_while_it_sends_is_followed_by_another(
-    db: Database, told: Callable[..., str], receiver: Receiver, courier: Courier, clock: Clock
+    db: Database, told: Callable[..., str], receiver: Receiver, sender: WebhookSender, clock: Clock
 ) -> None:
     job_id = told(receiver.url)
     with db.write() as session:
         lost = webhook_deliveries.take(session, NOW, LEASE_S)
     clock.at = NOW + LEASE_S - 1
-    assert not await courier.deliver_one()
+    assert not await sender.deliver_one()
     clock.at = NOW + LEASE_S
-    assert await courier.deliver_one()
+    assert await sender.deliver_one()
     assert lost is not None
     assert [asked.headers["webhook-id"] for asked in receiver.asked] == [lost.id]
     assert deliveries(db, job_id)[0].attempts == 2
 
 
 async def test_who_comes_back_after_its_lease_changes_nothing(
-    db: Database, told: Callable[..., str], receiver: Receiver, courier: Courier, clock: Clock
+    db: Database, told: Callable[..., str], receiver: Receiver, sender: WebhookSender, clock: Clock
 ) -> None:
     job_id = told(receiver.url)
     with db.write() as session:
         late = webhook_deliveries.take(session, NOW, LEASE_S)
     clock.at = NOW + LEASE_S
-    await courier.deliver_one()
+    await sender.deliver_one()
     assert late is not None
     with db.write() as session:
         webhook_deliveries.retry(session, late, NOW, "too late")
@@ -252,11 +252,11 @@ async def test_who_comes_back_after_its_lease_changes_nothing(
 
 
 async def test_a_delivery_is_signed_as_the_standards_own_library_wants(
-    told: Callable[..., str], receiver: Receiver, courier: Courier, clock: Clock
+    told: Callable[..., str], receiver: Receiver, sender: WebhookSender, clock: Clock
 ) -> None:
     clock.at = time.time()  # the library compares with the real one
     job_id = told(receiver.url, clock.at, secret=SECRET)
-    assert await courier.deliver_one()
+    assert await sender.deliver_one()
     (asked,) = receiver.asked
     assert Webhook(SECRET).verify(asked.body, asked.headers)["data"]["job_id"] == job_id
     assert asked.headers["content-type"] == "application/json"
@@ -265,10 +265,10 @@ async def test_a_delivery_is_signed_as_the_standards_own_library_wants(
             Webhook(secret).verify(body, asked.headers)
 
 
-async def test_any_text_can_be_the_secret(told: Callable[..., str], receiver: Receiver, courier: Courier) -> None:
+async def test_any_text_can_be_the_secret(told: Callable[..., str], receiver: Receiver, sender: WebhookSender) -> None:
     secret = secrets.token_urlsafe(16)
     told(receiver.url, secret=secret)
-    await courier.deliver_one()
+    await sender.deliver_one()
     (asked,) = receiver.asked
     signed = b".".join([asked.headers["webhook-id"].encode(), str(int(NOW)).encode(), asked.body])
     digest = hmac.digest(secret.encode(), signed, hashlib.sha256)
@@ -276,10 +276,10 @@ async def test_any_text_can_be_the_secret(told: Callable[..., str], receiver: Re
 
 
 async def test_without_a_secret_nothing_is_signed(
-    told: Callable[..., str], receiver: Receiver, courier: Courier
+    told: Callable[..., str], receiver: Receiver, sender: WebhookSender
 ) -> None:
     told(receiver.url)
-    await courier.deliver_one()
+    await sender.deliver_one()
     assert "webhook-signature" not in receiver.asked[0].headers
     assert receiver.asked[0].headers["webhook-timestamp"] == str(int(NOW))
 
@@ -288,16 +288,16 @@ async def test_without_a_secret_nothing_is_signed(
 
 
 async def test_what_failed_comes_again_with_the_same_id_and_body(
-    db: Database, told: Callable[..., str], receiver: Receiver, courier: Courier, clock: Clock
+    db: Database, told: Callable[..., str], receiver: Receiver, sender: WebhookSender, clock: Clock
 ) -> None:
     receiver.answers = [Answer(500), Answer(200)]
     job_id = told(receiver.url, secret=SECRET)
-    assert await courier.deliver_one()
-    assert not await courier.deliver_one()
+    assert await sender.deliver_one()
+    assert not await sender.deliver_one()
     assert deliveries(db, job_id)[0].error == "The receiver answered 500."
     clock.at = deliveries(db, job_id)[0].next_attempt_at
     assert clock.at == NOW + 5 * 1.1
-    assert await courier.deliver_one()
+    assert await sender.deliver_one()
     first, second = receiver.asked
     assert (first.headers["webhook-id"], first.body) == (second.headers["webhook-id"], second.body)
     assert first.headers["webhook-signature"] != second.headers["webhook-signature"]
@@ -306,7 +306,7 @@ async def test_what_failed_comes_again_with_the_same_id_and_body(
 
 
 async def test_after_the_last_wait_it_is_given_up(
-    db: Database, told: Callable[..., str], receiver: Receiver, courier: Courier, clock: Clock
+    db: Database, told: Callable[..., str], receiver: Receiver, sender: WebhookSender, clock: Clock
 ) -> None:
     receiver.answers = [Answer(503)]
     job_id = told(receiver.url)
@@ -314,51 +314,53 @@ async def test_after_the_last_wait_it_is_given_up(
     while (delivery := deliveries(db, job_id)[0]).completed_at is None:
         waits.append(delivery.next_attempt_at - clock.at)
         clock.at = delivery.next_attempt_at
-        assert await courier.deliver_one()
+        assert await sender.deliver_one()
     assert waits == pytest.approx([0, *(1.1 * wait for wait in WAITS_S)])
     assert (delivery.attempts, delivery.error) == (7, "The receiver answered 503.")
     assert len(receiver.asked) == 7
 
 
 async def test_who_is_gone_is_asked_no_more(
-    db: Database, told: Callable[..., str], receiver: Receiver, courier: Courier
+    db: Database, told: Callable[..., str], receiver: Receiver, sender: WebhookSender
 ) -> None:
     receiver.answers = [Answer(410)]
     job_id = told(receiver.url)
-    await courier.deliver_one()
+    await sender.deliver_one()
     (delivery,) = deliveries(db, job_id)
     assert (delivery.attempts, delivery.completed_at, delivery.error) == (1, NOW, "The receiver answered 410.")
 
 
 async def test_a_redirect_is_a_failure_that_says_so(
-    db: Database, told: Callable[..., str], receiver: Receiver, courier: Courier
+    db: Database, told: Callable[..., str], receiver: Receiver, sender: WebhookSender
 ) -> None:
     receiver.answers = [Answer(307, headers={"Location": "/elsewhere"})]
     job_id = told(receiver.url)
-    await courier.deliver_one()
+    await sender.deliver_one()
     (delivery,) = deliveries(db, job_id)
     assert (delivery.completed_at, len(receiver.asked)) == (None, 1)
     assert "redirect" in (delivery.error or "")
 
 
 async def test_a_slow_receiver_stops_neither_the_next_one_nor_the_service(
-    db: Database, told: Callable[..., str], courier: Courier, monkeypatch: pytest.MonkeyPatch
+    db: Database, told: Callable[..., str], sender: WebhookSender, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(outbound, "TIMEOUT_S", 0.3)
     released = threading.Event()
     with receiving(Answer(before=released.wait)) as slow, receiving() as quick:
         first, second = told(slow.url, NOW - 1), told(quick.url)
-        await asyncio.gather(courier.deliver_one(), courier.deliver_one())
+        await asyncio.gather(sender.deliver_one(), sender.deliver_one())
         released.set()
     assert "no whole answer within 0.3 s" in (deliveries(db, first)[0].error or "")
     assert deliveries(db, second)[0].completed_at == NOW
 
 
-async def test_a_refused_connection_is_tried_again(db: Database, told: Callable[..., str], courier: Courier) -> None:
+async def test_a_refused_connection_is_tried_again(
+    db: Database, told: Callable[..., str], sender: WebhookSender
+) -> None:
     with receiving() as gone:
         pass
     job_id = told(gone.url)
-    await courier.deliver_one()
+    await sender.deliver_one()
     (delivery,) = deliveries(db, job_id)
     assert (delivery.attempts, delivery.completed_at) == (1, None)
     assert "gave no answer" in (delivery.error or "")
@@ -369,25 +371,25 @@ async def test_our_own_network_is_told_nothing_by_default(
     db: Database, told: Callable[..., str], receiver: Receiver, clock: Clock, host: str
 ) -> None:
     job_id = told(f"http://{host}:{receiver.port}/")
-    assert await Courier(db, Outbound(), clock).deliver_one()
+    assert await WebhookSender(db, OutboundClient(), clock).deliver_one()
     assert receiver.asked == []
     assert "not a public address" in (deliveries(db, job_id)[0].error or "")
 
 
 async def test_what_is_done_is_forgotten_after_a_week(
-    db: Database, told: Callable[..., str], receiver: Receiver, courier: Courier, clock: Clock
+    db: Database, told: Callable[..., str], receiver: Receiver, sender: WebhookSender, clock: Clock
 ) -> None:
     delivered, waiting = told(receiver.url), told(receiver.url, NOW + 1)
-    await courier.deliver_one()
+    await sender.deliver_one()
     clock.at = NOW + webhook_deliveries.KEEP_S
-    courier.forget()
+    sender.forget()
     assert [len(deliveries(db, job_id)) for job_id in (delivered, waiting)] == [1, 1]
     clock.at += 1
-    courier.forget()
+    sender.forget()
     assert [len(deliveries(db, job_id)) for job_id in (delivered, waiting)] == [0, 1]
 
 
-class BlackHole(Outbound):
+class BlackHole(OutboundClient):
     """Takes what goes to one host and never answers."""
 
     def __init__(self) -> None:
@@ -408,7 +410,7 @@ async def test_a_receiver_that_never_answers_holds_up_nobody_else(
         told(URL, at=NOW - 1)
     alive = told("https://alive.example/jobs")
     outbound = BlackHole()
-    delivering = asyncio.create_task(Courier(db, outbound, clock).run())
+    delivering = asyncio.create_task(WebhookSender(db, outbound, clock).run())
     await until(lambda: deliveries(db, alive)[0].completed_at is not None)
     assert sorted(outbound.posted) == ["https://alive.example/jobs", URL]
     delivering.cancel()

@@ -21,7 +21,7 @@ from core.settings import Settings
 from service.datasets import extraction, validation_report
 from service.datasets.extraction import Sent
 from service.datasets.importer import Built, build
-from service.datasets.registry import Shelf
+from service.datasets.registry import Registry
 from tests.support.datafiles import idx, tar_gz, zipped
 from tests.support.setfiles import deep, idx_files, pets, photo, rotated
 from worker.data.datasets import load
@@ -424,7 +424,7 @@ def test_a_tar_header_that_claims_gigabytes_is_not_read_into_memory(send: Send) 
     assert refused(send, first + header.tobuf(tarfile.PAX_FORMAT) + bytes(1024))["body"] == "damaged"
 
 
-# -- the shelf
+# -- the registry
 
 
 def test_of_very_many_problems_the_first_are_kept_and_all_counted(send: Send, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -434,7 +434,7 @@ def test_of_very_many_problems_the_first_are_kept_and_all_counted(send: Send, mo
 
 
 def test_a_full_disk_is_told_as_that(tmp_path: Path) -> None:
-    with pytest.raises(NoSpace), Shelf(tmp_path).aside() as aside:
+    with pytest.raises(NoSpace), Registry(tmp_path).aside() as aside:
         raise OSError(errno.ENOSPC, "No space left on device")
     assert not aside.exists()
 
@@ -453,6 +453,6 @@ def test_what_a_killed_service_left_aside_goes_after_a_day(tmp_path: Path) -> No
     for left in (old, new):
         (left / "built").mkdir(parents=True)
     os.utime(old, (0, 0))
-    with Shelf(tmp_path).aside() as aside:
+    with Registry(tmp_path).aside() as aside:
         assert {path.name for path in tmp_path.iterdir()} == {".aside-new", aside.name}
-    assert Shelf(tmp_path).names() == []
+    assert Registry(tmp_path).names() == []

@@ -79,7 +79,7 @@ async def test_what_comes_while_the_device_works_is_the_next_batch(device: Threa
 
 async def test_a_predictor_with_two_lanes_works_on_two_batches_that_share_what_waits() -> None:
     predictor, slow = Held(), Held("model_slow")
-    predictor.lanes = 2
+    predictor.max_concurrent_batches = 2
     with ThreadPoolExecutor(2, "device") as device:
         async with running(device) as batcher:
             requests = [await start(batcher, predictor, 0, 1, 2, 3, 4)]

@@ -16,7 +16,7 @@ from core.errors import NotReady
 from core.repositories.models import find, set_alias
 from service.inference.batcher import Batcher
 from service.inference.model_cache import Load, Loaded, ModelCache
-from service.inference.model_reloader import Reloader
+from service.inference.model_reloader import ModelReloader
 from tests.conftest import NOW
 from tests.support.fakes import FakePredictor, image_of, until
 
@@ -52,12 +52,12 @@ class Slow(Loader):
 
 
 @pytest.fixture
-def make(db: Database) -> Iterator[Callable[[Load], Reloader]]:
+def make(db: Database) -> Iterator[Callable[[Load], ModelReloader]]:
     with ThreadPoolExecutor(2, "load") as executor:
-        yield lambda load: Reloader(db, ModelCache(load, executor, 2**30, batch=1), poll_s=0.01, now=lambda: NOW)
+        yield lambda load: ModelReloader(db, ModelCache(load, executor, 2**30, batch=1), poll_s=0.01, now=lambda: NOW)
 
 
-Make = Callable[[Load], Reloader]
+Make = Callable[[Load], ModelReloader]
 
 
 @pytest.fixture
@@ -256,7 +256,7 @@ async def test_a_service_that_cannot_write_it_down_serves_all_the_same(
 
 async def test_waking_it_is_sooner_than_its_next_look(published: Published, db: Database) -> None:
     with ThreadPoolExecutor(2, "load") as executor:
-        reloader = Reloader(db, ModelCache(Loader(), executor, 2**30, batch=1), poll_s=3600)
+        reloader = ModelReloader(db, ModelCache(Loader(), executor, 2**30, batch=1), poll_s=3600)
         first = published()
         running = asyncio.create_task(reloader.run())
         await until(lambda: reloader.serves(first.id))

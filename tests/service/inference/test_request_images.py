@@ -17,7 +17,7 @@ from core.db.tables import Model
 from core.inference.onnx_predictor import Images, OnnxPredictor, Outputs
 from core.settings import Settings
 from service.inference.request_images import MAX_URLS
-from service.security.outbound_client import Outbound
+from service.security.outbound_client import OutboundClient
 from tests.conftest import DIGIT_FILES, running
 from tests.support.fakes import until
 from tests.support.receiver import Answer, Receiver, receiving
@@ -43,7 +43,7 @@ def let_in(http: httpx.AsyncClient) -> None:
     assert isinstance(transport, httpx.ASGITransport)
     assert isinstance(transport.app, FastAPI)
     state = transport.app.state
-    state.service = replace(state.service, outbound=Outbound(allow_private=True))
+    state.service = replace(state.service, outbound=OutboundClient(allow_private=True))
 
 
 @pytest.fixture

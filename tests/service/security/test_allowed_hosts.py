@@ -6,7 +6,7 @@ from pydantic import SecretStr, ValidationError
 
 from core.errors import HostNotAllowed
 from core.settings import Settings
-from service.security.allowed_hosts import Hosts
+from service.security.allowed_hosts import AllowedHosts
 from tests.conftest import running
 
 KEY = "b0ss-" * 4
@@ -15,7 +15,7 @@ EVIL = {"Host": "attacker.example:8000"}
 
 def is_let_in(settings: Settings, host: str, has_key: bool = False) -> bool:
     try:
-        Hosts(settings).check(host, has_key)
+        AllowedHosts(settings).check(host, has_key)
     except HostNotAllowed:
         return False
     return True

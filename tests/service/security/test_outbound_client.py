@@ -11,7 +11,7 @@ import pytest
 from core.errors import UrlNotReachable
 from core.urls import check_url
 from service.security import outbound_client
-from service.security.outbound_client import Outbound, is_public
+from service.security.outbound_client import OutboundClient, is_public
 from tests.support.receiver import Answer, Receiver, receiving
 
 PUBLIC = "93.184.216.34"
@@ -24,9 +24,9 @@ def receiver() -> Iterator[Receiver]:
 
 
 @pytest.fixture
-def inside() -> Outbound:
+def inside() -> OutboundClient:
     """One that may call the servers of these tests."""
-    return Outbound(allow_private=True)
+    return OutboundClient(allow_private=True)
 
 
 @pytest.fixture
@@ -94,14 +94,14 @@ def test_an_address_of_our_own_or_of_nobody_is_not(address: str) -> None:
 )
 async def test_our_own_machine_is_not_called_however_it_is_written(receiver: Receiver, host: str) -> None:
     with pytest.raises(UrlNotReachable, match="not a public address"):
-        await Outbound().get(f"http://{host}:{receiver.port}/", 100)
+        await OutboundClient().get(f"http://{host}:{receiver.port}/", 100)
     assert receiver.asked == []
 
 
 @pytest.mark.parametrize("answers", [["127.0.0.1"], ["::1"], ["::ffff:10.0.0.1"], [PUBLIC, "127.0.0.1"]], ids=str)
 async def test_a_public_name_for_a_private_address_is_refused(receiver: Receiver, answers: list[str]) -> None:
     with pytest.raises(UrlNotReachable, match=r"pictures\.example is not a public address"):
-        await Outbound(resolve=lambda host, port: answers).get(f"http://pictures.example:{receiver.port}/", 100)
+        await OutboundClient(resolve=lambda host, port: answers).get(f"http://pictures.example:{receiver.port}/", 100)
     assert receiver.asked == []
 
 
@@ -114,14 +114,14 @@ async def test_a_name_is_looked_up_once_and_the_server_hears_it(receiver: Receiv
         return ["127.0.0.1"]
 
     url = f"http://Pictures.example:{receiver.port}/a%20b/c?d=%2F&e"
-    assert await Outbound(allow_private=True, resolve=resolve).get(url, 100) == b"hello"
+    assert await OutboundClient(allow_private=True, resolve=resolve).get(url, 100) == b"hello"
     assert looked_up == ["pictures.example"]
     assert receiver.asked[0].headers["host"] == f"Pictures.example:{receiver.port}"
     assert receiver.asked[0].path == "/a%20b/c?d=%2F&e"
 
 
 async def test_the_next_address_is_tried_when_one_takes_no_connection(receiver: Receiver) -> None:
-    both = Outbound(allow_private=True, resolve=lambda host, port: ["127.0.0.2", "127.0.0.1"])
+    both = OutboundClient(allow_private=True, resolve=lambda host, port: ["127.0.0.2", "127.0.0.1"])
     assert await both.get(f"http://pictures.example:{receiver.port}/", 100) == b"hello"
 
 
@@ -132,7 +132,7 @@ async def test_a_name_without_an_address_says_so(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(socket, "getaddrinfo", unknown)
     with pytest.raises(UrlNotReachable, match="has no address"):
-        await Outbound().get(f"http://{host}/", 100)
+        await OutboundClient().get(f"http://{host}/", 100)
 
 
 async def test_a_resolver_that_does_not_answer_is_not_waited_for(
@@ -140,7 +140,7 @@ async def test_a_resolver_that_does_not_answer_is_not_waited_for(
 ) -> None:
     monkeypatch.setattr(outbound_client, "TIMEOUT_S", 0.05)
     with pytest.raises(UrlNotReachable, match="no whole answer"):
-        await Outbound(resolve=lambda host, port: [str(released.wait(10))]).get("http://pictures.example/", 100)
+        await OutboundClient(resolve=lambda host, port: [str(released.wait(10))]).get("http://pictures.example/", 100)
     released.set()
 
 
@@ -157,7 +157,7 @@ async def test_over_tls_the_server_is_asked_for_by_name_and_must_prove_it() -> N
 
     thread = threading.Thread(target=serve)
     thread.start()
-    there = Outbound(allow_private=True, resolve=lambda host, port: ["127.0.0.1"])
+    there = OutboundClient(allow_private=True, resolve=lambda host, port: ["127.0.0.1"])
     with pytest.raises(UrlNotReachable, match=r"pictures\.example"):
         await there.get(f"https://pictures.example:{listener.getsockname()[1]}/", 100)
     thread.join()
@@ -208,7 +208,7 @@ def test_an_ordinary_url_can_be_called(url: str) -> None:
         ("http://a.example/" + "x" * 2048, "2048 characters"),
     ],
 )
-async def test_a_url_of_another_form_is_refused_with_the_reason(inside: Outbound, url: str, reason: str) -> None:
+async def test_a_url_of_another_form_is_refused_with_the_reason(inside: OutboundClient, url: str, reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         check_url(url)
     with pytest.raises(UrlNotReachable, match=reason):
@@ -218,7 +218,7 @@ async def test_a_url_of_another_form_is_refused_with_the_reason(inside: Outbound
 # -- answers
 
 
-async def test_a_redirect_is_not_followed(inside: Outbound, receiver: Receiver) -> None:
+async def test_a_redirect_is_not_followed(inside: OutboundClient, receiver: Receiver) -> None:
     for status in (301, 302, 303, 307, 308):
         with receiving(Answer(status, headers={"Location": receiver.url})) as elsewhere:
             with pytest.raises(UrlNotReachable, match=f"{status}, a redirect"):
@@ -229,24 +229,24 @@ async def test_a_redirect_is_not_followed(inside: Outbound, receiver: Receiver) 
 
 
 @pytest.mark.parametrize("status", [204, 206, 401, 404, 500])
-async def test_what_is_got_is_a_whole_body_or_an_error(inside: Outbound, status: int) -> None:
+async def test_what_is_got_is_a_whole_body_or_an_error(inside: OutboundClient, status: int) -> None:
     with receiving(Answer(status)) as there, pytest.raises(UrlNotReachable, match=f"answered {status}"):
         await inside.get(there.url, 100)
 
 
-async def test_a_body_may_be_as_large_as_was_said_and_no_larger(inside: Outbound, receiver: Receiver) -> None:
+async def test_a_body_may_be_as_large_as_was_said_and_no_larger(inside: OutboundClient, receiver: Receiver) -> None:
     assert await inside.get(receiver.url, 5) == b"hello"
     with pytest.raises(UrlNotReachable, match="larger than 4 bytes"):
         await inside.get(receiver.url, 4)
 
 
-async def test_a_body_without_an_end_is_given_up_when_it_is_too_large(inside: Outbound) -> None:
+async def test_a_body_without_an_end_is_given_up_when_it_is_too_large(inside: OutboundClient) -> None:
     endless = Answer(body=b"x" * 10**6, headers={"Content-Length": str(10**12)})
     with receiving(endless) as there, pytest.raises(UrlNotReachable, match="larger than 1,000 bytes"):
         await inside.get(there.url, 1000)
 
 
-async def test_nothing_is_decompressed(inside: Outbound) -> None:
+async def test_nothing_is_decompressed(inside: OutboundClient) -> None:
     packed = gzip.compress(b"x" * 10**6)
     with receiving(Answer(body=packed, headers={"Content-Encoding": "gzip"})) as there:
         assert await inside.get(there.url, len(packed)) == packed
@@ -255,7 +255,7 @@ async def test_nothing_is_decompressed(inside: Outbound) -> None:
 
 @pytest.mark.parametrize("moment", ["before", "between"])
 async def test_a_slow_server_is_not_waited_for(
-    inside: Outbound, monkeypatch: pytest.MonkeyPatch, released: threading.Event, moment: str
+    inside: OutboundClient, monkeypatch: pytest.MonkeyPatch, released: threading.Event, moment: str
 ) -> None:
     monkeypatch.setattr(outbound_client, "TIMEOUT_S", 0.2)
     slow = Answer(body=b"hello", between=released.wait) if moment == "between" else Answer(before=released.wait)
@@ -265,14 +265,14 @@ async def test_a_slow_server_is_not_waited_for(
         released.set()
 
 
-async def test_a_connection_that_nobody_takes_is_told(inside: Outbound) -> None:
+async def test_a_connection_that_nobody_takes_is_told(inside: OutboundClient) -> None:
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))  # and does not listen
         with pytest.raises(UrlNotReachable, match=r"127\.0\.0\.1 gave no answer"):
             await inside.get(f"http://127.0.0.1:{bound.getsockname()[1]}/", 100)
 
 
-async def test_what_is_no_http_is_told(inside: Outbound) -> None:
+async def test_what_is_no_http_is_told(inside: OutboundClient) -> None:
     listener = socket.create_server(("127.0.0.1", 0))
 
     def serve() -> None:
@@ -293,18 +293,18 @@ async def test_the_environments_proxy_is_not_used(receiver: Receiver, monkeypatc
     with receiving() as proxy:
         monkeypatch.setenv("HTTP_PROXY", proxy.url)
         monkeypatch.setenv("ALL_PROXY", proxy.url)
-        assert await Outbound(allow_private=True).get(receiver.url, 100) == b"hello"
+        assert await OutboundClient(allow_private=True).get(receiver.url, 100) == b"hello"
     assert proxy.asked == []
 
 
-async def test_no_cookie_is_kept(inside: Outbound) -> None:
+async def test_no_cookie_is_kept(inside: OutboundClient) -> None:
     with receiving(Answer(headers={"Set-Cookie": "who=me; Path=/"})) as there:
         await inside.get(there.url, 100)
         await inside.get(there.url, 100)
     assert "cookie" not in there.asked[1].headers
 
 
-async def test_a_post_brings_its_body_and_headers(inside: Outbound, receiver: Receiver) -> None:
+async def test_a_post_brings_its_body_and_headers(inside: OutboundClient, receiver: Receiver) -> None:
     receiver.answers = [Answer(202, b"thanks")]
     assert await inside.post(receiver.url + "/hook", b'{"a":1}', {"webhook-id": "x"}) == 202
     (asked,) = receiver.asked
