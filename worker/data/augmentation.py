@@ -1,6 +1,7 @@
-"""Random changes of training images, on the device, a batch at a time, each image by itself. Never in evaluation.
+"""Random augmentation of training images, batch by batch on the device.
 
-Chance comes from torch's own generator alone, so that its seed repeats everything; nothing here waits for the device.
+All random numbers come from torch's generator, so that its seed makes a run repeatable. Nothing here waits for the
+device.
 """
 
 import math
@@ -12,21 +13,21 @@ from torch import Tensor
 
 Augment = Callable[[Tensor], Tensor]  # prepared images, n x 3 x size x size, to the same
 
-# digits: what another hand would do. Lengths are of half the side, so that they suit any image size
+# digits: variations of handwriting. Lengths are shares of half the side, so that they suit any image size
 ROTATION = math.radians(10)  # either way
 SHIFT = 0.08  # either way
 SCALE = 0.1  # smaller or larger by this share
 SHEAR = 0.2  # the slant: how far the top moves against the middle
-THICKER, THINNER = 0.6, 0.5  # at most this share of the way to a stroke wider or narrower by twice the reach:
+THICKER, THINNER = 0.6, 0.5  # largest share of the way to a stroke wider or narrower by twice the reach
 STROKE_REACH = 1 / 32  # of the side
 
-# photos: what another photographer would do
-AREA = 0.5  # of the picture that is seen, at least
-STRETCH = 4 / 3  # of width against height, at most; and the other way round
-BRIGHTNESS = 0.2  # either way, in standard deviations of the grey levels: in these a prepared image is measured
-CONTRAST, SATURATION = 0.2, 0.2  # more or less by this share
-SMALL = 64  # pixels: up to here a picture holds little but its object, and is not cut but ...
-SMALL_SHIFT = 0.25  # ... moved either way, by 4 pixels of 32, as is the custom for CIFAR
+# photos: variations of framing and light
+AREA = 0.5  # smallest share of the picture in a crop
+STRETCH = 4 / 3  # largest aspect ratio, either way
+BRIGHTNESS = 0.2  # either way, in standard deviations of the grey levels, the unit of a normalised image
+CONTRAST, SATURATION = 0.2, 0.2  # either way, as a share
+SMALL = 64  # pixels: smaller pictures show little but their object and are shifted instead of cropped
+SMALL_SHIFT = 0.25  # either way: 4 pixels of 32, as usual for CIFAR
 
 
 def none(images: Tensor) -> Tensor:
@@ -34,12 +35,12 @@ def none(images: Tensor) -> Tensor:
 
 
 def digits(images: Tensor) -> Tensor:
-    """Rotation, shift, scale, slant and width of the stroke. Never a flip: that makes another sign."""
+    """Vary rotation, shift, scale, slant and stroke width; no flip, which would make another character."""
     return _change_strokes(_sample(images, _handwriting(len(images), images.device)))
 
 
 def photos(images: Tensor) -> Tensor:
-    """Another crop, side and light. Small pictures are moved and flipped alone."""
+    """Vary crop, flip and light; small pictures are only shifted and flipped."""
     count, device = len(images), images.device
     if images.shape[-1] <= SMALL:
         whole = torch.ones(count, device=device)
@@ -51,7 +52,7 @@ SETS: Mapping[str, Augment] = {"none": none, "digits": digits, "photos": photos}
 
 
 def _handwriting(count: int, device: torch.device) -> Tensor:
-    """A rotation, then a slant, then a scale and a shift."""
+    """Draw affine matrices: a rotation, then a slant, then a scale and a shift."""
     angle, slant = _around_zero(count, device) * ROTATION, _around_zero(count, device) * SHEAR
     scale = 1 + _around_zero(count, device) * SCALE
     shift_x, shift_y = _around_zero(count, device) * SHIFT, _around_zero(count, device) * SHIFT
@@ -60,14 +61,14 @@ def _handwriting(count: int, device: torch.device) -> Tensor:
 
 
 def _crop(count: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Width and height of a part of the picture, as shares of it. A part is only ever enlarged: nothing aliases."""
+    """Draw width and height of crops, as shares of the picture; crops are only enlarged, so nothing aliases."""
     side = (1 - torch.rand(count, device=device) * (1 - AREA)).sqrt()
     stretch = (_around_zero(count, device) * math.log(STRETCH) / 2).exp()
     return (side * stretch).clamp_max(1), (side / stretch).clamp_max(1)
 
 
 def _window(width: Tensor, height: Tensor, beyond: float = 0.0) -> Tensor:
-    """A window of that size anywhere in the picture, or ``beyond`` its edge; every second one is mirrored."""
+    """Draw crops at random places, up to ``beyond`` the edge; half of them are mirrored."""
     count, device = len(width), width.device
     mirror = 1 - 2 * torch.randint(0, 2, (count,), device=device)
     shift_x = _around_zero(count, device) * (1 - width + beyond)
@@ -77,12 +78,15 @@ def _window(width: Tensor, height: Tensor, beyond: float = 0.0) -> Tensor:
 
 
 def _affine(xx: Tensor, xy: Tensor, x: Tensor, yx: Tensor, yy: Tensor, y: Tensor) -> Tensor:
-    """n x 2 x 3: from where in the image each pixel comes, both in -1..1 from edge to edge."""
+    """Build affine matrices n x 2 x 3 from output to input coordinates, -1..1 from edge to edge."""
     return torch.stack([xx, xy, x, yx, yy, y], dim=1).view(-1, 2, 3)
 
 
 def _sample(images: Tensor, affine: Tensor) -> Tensor:
-    """Not F.affine_grid: it multiplies matrices, and those autocast rounds to bf16, half a pixel at 224."""
+    """Resample images by affine matrices.
+
+    Not by F.affine_grid: autocast rounds its matrix product to bf16, which is half a pixel at 224.
+    """
     height, width = images.shape[-2:]
     across, down, shift = affine[..., None, None].unbind(2)  # n x 2 x 1 x 1
     grid = across * _centres(width, images.device) + down * _centres(height, images.device)[:, None] + shift
@@ -90,12 +94,12 @@ def _sample(images: Tensor, affine: Tensor) -> Tensor:
 
 
 def _centres(side: int, device: torch.device) -> Tensor:
-    """Of the pixels, in -1..1 from edge to edge."""
+    """Return the pixels' centers, in -1..1 from edge to edge."""
     return (torch.arange(side, device=device) * 2 + 1) / side - 1
 
 
 def _change_strokes(images: Tensor) -> Tensor:
-    """Part of the way to the brightest of the surroundings, or to the darkest: ink is bright on dark paper."""
+    """Dilate or erode strokes by a random share; ink is bright on a dark background."""
     amount = _around_zero(len(images), images.device).view(-1, 1, 1, 1)
     sign = torch.where(amount < 0, -1.0, 1.0)  # the darkest is the brightest of the negative
     signed = images * sign
@@ -104,9 +108,9 @@ def _change_strokes(images: Tensor) -> Tensor:
 
 
 def _brightest_around(images: Tensor, reach: int) -> Tensor:
-    """Of each pixel and the eight at that reach, which is all that counts where strokes are no thinner than it.
+    """Return the maximum of each pixel and its eight neighbours at distance ``reach``.
 
-    In shifted copies: max_pool2d takes ten times as long on a CPU.
+    That is a dilation for strokes at least as wide. By shifted copies: max_pool2d takes ten times as long on a CPU.
     """
     for dim in (-1, -2):
         inner = images.shape[dim] - reach
@@ -119,9 +123,9 @@ def _brightest_around(images: Tensor, reach: int) -> Tensor:
 
 
 def _change_light(images: Tensor) -> Tensor:
-    """Saturation about each pixel's grey, then contrast about the picture's mean, then brightness.
+    """Vary saturation about each pixel's grey, contrast about the picture's mean, and brightness.
 
-    In prepared images this means about what it means in the picture: mean and std of the three channels are much alike.
+    On normalised images this has nearly the same effect as on the picture, since the channels' mean and std are alike.
     """
     saturation, contrast, brightness = (
         (_around_zero(len(images), images.device) * amount).view(-1, 1, 1, 1)
@@ -133,5 +137,5 @@ def _change_light(images: Tensor) -> Tensor:
 
 
 def _around_zero(count: int, device: torch.device) -> Tensor:
-    """Evenly from -1 to 1."""
+    """Draw uniform numbers from -1 to 1."""
     return torch.rand(count, device=device) * 2 - 1

@@ -1,8 +1,8 @@
-"""Processes that decode photos beside the trainer: both ends of their pipes. No torch, so that they start at once.
+"""Processes that decode photos for the trainer, with both ends of their pipes. No torch, for a fast start.
 
-A request is a path, as a line of JSON; the answer is a length, then so many bytes that say what is wrong with the
-file, or with length 0 its pixels. They are programs of their own, since a fork of a process with threads and a GPU is
-not safe, and speak through pipes, whose ends close when the trainer dies, however it dies: that ends them.
+A request is a path, as a line of JSON. The response is a length, then an error message of so many bytes, or with length
+0 the pixels. They are separate programs, since forking a process with threads and a GPU is not safe. Their pipes close
+when the trainer dies, which ends them.
 """
 
 import json
@@ -26,7 +26,7 @@ PIPE_BYTES = 2**18  # holds a photo while the next is decoded, and the paths of 
 
 
 class Decoders:
-    """So many processes, each with a thread here that hands it work and takes its answers."""
+    """A pool of decoding processes, each served by a thread of this process."""
 
     def __init__(self, count: int, max_pixels: int) -> None:
         self._processes = [_start(max_pixels) for _ in range(count)]
@@ -40,7 +40,7 @@ class Decoders:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         for process in self._processes:
-            process.kill()  # it holds nothing; and whoever reads from it reads the end
+            process.kill()  # it holds no state; a pending read ends
         self._threads.shutdown(cancel_futures=True)
         for process in self._processes:
             process.communicate()
@@ -50,13 +50,13 @@ class Decoders:
         return [process.pid for process in self._processes]
 
     def submit(self, paths: Sequence[str], out: Pixels) -> Future[None]:
-        """Fill ``out`` [n, h, w, c] with these few photos. The future raises DatasetInvalid for files that are none."""
+        """Decode a few photos into ``out`` [n, h, w, c]; the future raises DatasetInvalid for unreadable files."""
         return self._threads.submit(self._fill, paths, out)
 
     def _fill(self, paths: Sequence[str], out: Pixels) -> None:
         process = self._idle.get()
         try:
-            problems = _ask(process, paths, out)
+            problems = _decode(process, paths, out)
         except (EOFError, OSError) as error:
             raise _death_of(process) from error
         finally:
@@ -71,7 +71,7 @@ def main() -> None:
         for line in sys.stdin.buffer:
             _answer(sys.stdout.buffer, read(json.loads(line), max_pixels))
     except BrokenPipeError:
-        os._exit(0)  # the trainer is gone, and with it whoever could be told
+        os._exit(0)  # the trainer has died
 
 
 def _start(max_pixels: int) -> subprocess.Popen[bytes]:
@@ -89,8 +89,8 @@ def _answer(out: BinaryIO, image: Pixels | str) -> None:
     out.flush()
 
 
-def _ask(process: subprocess.Popen[bytes], paths: Sequence[str], out: Pixels) -> list[str]:
-    """The photos of these files into ``out``; what is wrong with those that have none."""
+def _decode(process: subprocess.Popen[bytes], paths: Sequence[str], out: Pixels) -> list[str]:
+    """Decode files into ``out`` by a process; return the problems of unreadable ones."""
     assert process.stdin is not None
     assert isinstance(process.stdout, BufferedReader)
     process.stdin.write(b"".join(json.dumps(path).encode() + b"\n" for path in paths))

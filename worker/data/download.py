@@ -1,4 +1,4 @@
-"""Files from the internet: the first address that answers, checked, and there only when whole."""
+"""Downloads with a checksum, from the first of several addresses that works."""
 
 import hashlib
 import os
@@ -14,7 +14,7 @@ from core.errors import is_disk_full
 
 
 def fetch(urls: Sequence[str], target: Path, algorithm: str, digest_prefix: str, timeout_s: float) -> None:
-    """Download to ``target``. URLError, with every address's reason, if none gave the file with that digest."""
+    """Download to ``target``, which appears only when complete; URLError lists every address's failure."""
     reasons = []
     for url in urls:
         try:

@@ -1,4 +1,4 @@
-"""Photos that stay in their files: read one by one, with what was learnt of them when they were checked."""
+"""Photos that stay in files, with the facts recorded when they were checked."""
 
 import hashlib
 from dataclasses import dataclass, replace
@@ -15,7 +15,7 @@ BYTES = PHOTO_SIDE * PHOTO_SIDE * 3  # of one photo in memory
 
 @dataclass(frozen=True)
 class Facts:
-    """What is kept of a photo that was looked at."""
+    """The digest and the moments of one checked photo."""
 
     digest: bytes  # sha256 of its pixels
     moments: npt.NDArray[np.int64]  # 2 x channels: the sum of its values, and of their squares
@@ -23,7 +23,7 @@ class Facts:
 
 @dataclass(frozen=True)
 class Photos:
-    """Stands where an array of images would; an index array or a slice chooses from it."""
+    """Photos in files in place of an array of images; indexing selects some of them."""
 
     paths: npt.NDArray[np.object_]  # n, each a str
     digests: npt.NDArray[np.uint8]  # n x 32
@@ -43,12 +43,12 @@ class Photos:
 
     @property
     def nbytes(self) -> int:
-        """Of all of them in memory."""
+        """Return the size of all photos, decoded, in bytes."""
         return len(self) * BYTES
 
 
 def read(path: str, max_pixels: int) -> Pixels | str:
-    """The canonical photo of a file; or what is wrong with the file, by its name."""
+    """Read a file as the canonical photo; or return the problem, with the file's name."""
     try:
         with open(path, "rb") as file:  # noqa: PTH123 - a str: a data set may have millions of them
             return fit_photo(decode(file.read(), max_pixels))
@@ -59,7 +59,7 @@ def read(path: str, max_pixels: int) -> Pixels | str:
 
 
 def examine(path: str, max_pixels: int) -> Facts | str:
-    """The same, without keeping the pixels."""
+    """Check a file and return its facts; or the problem, with the file's name."""
     pixels = read(path, max_pixels)
     if isinstance(pixels, str):
         return pixels

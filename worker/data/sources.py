@@ -1,4 +1,4 @@
-"""Where the files of a built-in data set come from: its folder, else the mirror in the settings, else their makers."""
+"""Sources of a built-in data set's files: its folder, else the configured mirror, else the original host."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -10,14 +10,14 @@ from worker.data.download import fetch
 
 
 def find(folder: Path, names: Iterable[str]) -> Path | None:
-    """The first of these files that is in the folder."""
+    """Return the first of these files that exists in the folder."""
     return next((folder / name for name in names if (folder / name).is_file()), None)
 
 
-def download(name: str, urls: Sequence[str], md5: str, wanted: str, settings: Settings) -> Path:
-    """The file, fetched into the data set's folder under the name that its addresses end with.
+def download(name: str, urls: Sequence[str], md5: str, expected: str, settings: Settings) -> Path:
+    """Download a file into the data set's folder, named as in its URL; DatasetUnavailable if that fails.
 
-    ``wanted`` says in DatasetUnavailable's hint what could lie there instead.
+    ``expected`` names, for the error's hint, the files that the folder could hold instead.
     """
     folder = settings.resolved_datasets_dir / name
     file = urls[0].rsplit("/", 1)[1]
@@ -28,6 +28,6 @@ def download(name: str, urls: Sequence[str], md5: str, wanted: str, settings: Se
     except URLError as error:
         raise DatasetUnavailable(
             f"{name} is not in {folder} and could not be downloaded: {error.reason}.",
-            hint=f"Put {wanted} into {folder}.",
+            hint=f"Put {expected} into {folder}.",
         ) from error
     return folder / file

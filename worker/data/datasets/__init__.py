@@ -1,4 +1,4 @@
-"""Data sets by name. Each loader gives canonical uint8 images, ready for the network's half of the preparation."""
+"""Data sets by name; each loader returns canonical uint8 images."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -25,7 +25,7 @@ LOADERS: Mapping[str, Callable[[Settings], Dataset]] = {
 
 
 def load(name: str, settings: Settings) -> Dataset:
-    """The data set of that name, built in or a folder. DatasetUnavailable or DatasetInvalid says what is wrong."""
+    """Load a built-in data set or a folder; DatasetUnavailable or DatasetInvalid if that fails."""
     if name in LOADERS:
         return LOADERS[name](settings)
     if not (settings.resolved_datasets_dir / name).is_dir():

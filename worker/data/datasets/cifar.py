@@ -1,5 +1,6 @@
-"""CIFAR-10 and CIFAR-100: small photos, 32x32 in colour. Only their binary form: the other one is pickled, and a
-pickle can run code. Source of the format and the checksums: Krizhevsky's page on them.
+"""CIFAR-10 and CIFAR-100: photos of 32x32 pixels, read from their binary form.
+
+The Python form is pickled, and a pickle can run code. Source of the format and the checksums: Krizhevsky's page.
 """
 
 from collections.abc import Mapping
@@ -16,7 +17,7 @@ from worker.data.sources import download, find
 
 SIDE = 32
 PIXELS = 3 * SIDE * SIDE
-MAX_BYTES = 2**29  # that an archive may unpack to: three times as much as they do
+MAX_BYTES = 2**29  # limit of an archive's unpacked size, three times the real one
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def _load(name: str, form: _Form, settings: Settings) -> Dataset:
 
 
 def _files(name: str, form: _Form, settings: Settings) -> tuple[Path, Mapping[str, bytes]]:
-    """Where the files are, folder or archive, and their bytes by their names."""
+    """Return the folder or archive that holds the files, and their bytes by name."""
     names = (*form.train, form.test, form.class_names)
     folder = settings.resolved_datasets_dir / name
     for place in (folder / form.folder, folder):
@@ -86,7 +87,7 @@ def _files(name: str, form: _Form, settings: Settings) -> tuple[Path, Mapping[st
 
 
 def _images(place: Path, files: Mapping[str, bytes], names: tuple[str, ...], label_bytes: int) -> tuple[Images, Labels]:
-    """Records of labels, then all red values row by row, all green and all blue."""
+    """Parse records: the labels, then all red values row by row, all green and all blue."""
     record = label_bytes + PIXELS
     for name in names:
         if len(files[name]) % record or not files[name]:
@@ -99,6 +100,6 @@ def _images(place: Path, files: Mapping[str, bytes], names: tuple[str, ...], lab
 def _download(name: str, form: _Form, settings: Settings) -> Path:
     from torchvision import datasets  # imports torch: only when there is something to download
 
-    url = f"{datasets.CIFAR10.url.rsplit('/', 1)[0]}/{form.archive}"  # one page has all of them
+    url = f"{datasets.CIFAR10.url.rsplit('/', 1)[0]}/{form.archive}"  # the same host has all archives
     wanted = f"{form.archive} or its folder {form.folder} (the binary version: pickles are not read)"
     return download(name, [url], form.md5, wanted, settings)

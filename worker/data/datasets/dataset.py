@@ -1,4 +1,4 @@
-"""A data set, in memory or, where it is too large for that, in its files."""
+"""A data set in memory or, if it is too large, in its files."""
 
 import hashlib
 from dataclasses import dataclass
@@ -19,13 +19,13 @@ Labels = npt.NDArray[np.int64]  # n, the class index
 class Dataset:
     name: str
     style: Literal["digit", "plain", "photo"]  # see core.imaging.preparation.Preparation
-    detail: int  # side in pixels of the images before they were made canonical: more shows nothing more
+    detail: int  # side in pixels of the original images: a larger input shows nothing more
     classes: tuple[str, ...]  # by class index
     train_images: Images | Photos
     train_labels: Labels
     test_images: Images | Photos
     test_labels: Labels
-    held_back: int = 0  # so many training images, the last ones, are the data set's own validation part
+    held_back: int = 0  # how many of the last training images are the data set's own validation split
 
     def __post_init__(self) -> None:
         for part, images, labels in (
@@ -39,7 +39,7 @@ class Dataset:
 
     @cached_property
     def digest(self) -> str:
-        """sha256 over all images and labels: two runs with the same digest saw the same data, in memory or not."""
+        """Compute the sha256 over all images and labels, the same in memory or in files."""
         sha = hashlib.sha256("\0".join(self.classes).encode())
         if self.held_back:
             sha.update(str(self.held_back).encode())
@@ -50,5 +50,5 @@ class Dataset:
 
 
 def _digests(images: Images | Photos) -> bytes:
-    """Of one image after the other, so that they need not be in memory together."""
+    """Concatenate the digests of single images, which need not be in memory together."""
     return images.digests.tobytes() if isinstance(images, Photos) else b"".join(map(digest_of, images))

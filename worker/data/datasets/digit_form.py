@@ -1,4 +1,4 @@
-"""Whether one's own images are MNIST's, or were made as those: then they are prepared as digits are."""
+"""Detection of user images in MNIST's form, which are preprocessed as digits."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -13,12 +13,15 @@ from core.imaging.preparation import Pixels, decode, preprocess_digit
 Indices = npt.NDArray[np.int64]
 
 DIGITS = tuple("0123456789")
-SHARE = 0.99  # of the images that must have the form: no photo or piece of clothing has it often
-SAMPLE = 1_000  # images that are looked at, from all over the set
+SHARE = 0.99  # of the checked images that must have the form: photos and clothes rarely have it
+SAMPLE = 1_000  # images that are checked, spread over the data set
 
 
 def are_digits(classes: Sequence[str], images: Iterable[Pixels]) -> bool:
-    """``images``: some of them, h x w x 1 each. They are not looked at where the classes already tell."""
+    """Check whether classes and a sample of images, h x w x 1 each, are those of digits.
+
+    The images are not read if the classes are not 0 to 9.
+    """
     if tuple(classes) != DIGITS:
         return False
     found = [has_digit_form(image[..., 0]) for image in images]
@@ -26,12 +29,12 @@ def are_digits(classes: Sequence[str], images: Iterable[Pixels]) -> bool:
 
 
 def spread(count: int) -> Indices:
-    """Places of the sample among so many."""
+    """Return the indices of a sample, spread over ``count`` images."""
     return np.linspace(0, count - 1, min(count, SAMPLE)).astype(np.int64)
 
 
 def read(path: str, max_pixels: int) -> Pixels | str:
-    """A file as the canonical digit; or what is wrong with the file, by its name."""
+    """Read a file as the canonical digit; or return the problem, with the file's name."""
     try:
         return preprocess_digit(np.asarray(decode(Path(path).read_bytes(), max_pixels).convert("L"))).pixels
     except InvalidInput as error:
@@ -41,7 +44,7 @@ def read(path: str, max_pixels: int) -> Pixels | str:
 
 
 def read_as_it_is(path: str, max_pixels: int) -> Pixels:
-    """Its grey levels; a black pixel where that cannot be: loading the data set names such files."""
+    """Read a file's grey levels; one black pixel if it is unreadable, which loading reports later."""
     try:
         return np.asarray(decode(Path(path).read_bytes(), max_pixels).convert("L"))[..., None]
     except (InvalidInput, OSError):

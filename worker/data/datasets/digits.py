@@ -1,6 +1,6 @@
-"""The embedded default: 1,797 handwritten digits, 8x8, that scikit-learn ships (UCI optdigits, test part).
+"""The embedded data set: 1,797 handwritten digits, 8x8, from scikit-learn (UCI optdigits, test part).
 
-Read from its file: importing scikit-learn would take longer than all the rest of a job's preparation.
+Read from the package's file: importing scikit-learn takes longer than the rest of a job's preparation.
 """
 
 import gzip
@@ -19,7 +19,7 @@ TEST_ROWS = Path(__file__).with_name("digits_test.txt")  # sklearn's train_test_
 
 
 def load(_settings: Settings) -> Dataset:
-    """1,437 training and 360 test images, class-balanced, always the same ones; in MNIST's 28x28 form."""
+    """Load the digits in MNIST's 28x28 form: 1,437 training and 360 test images, stratified and fixed."""
     with gzip.open(_package() / FILE) as file:
         rows = np.loadtxt(file, delimiter=",", dtype=np.uint8)
     images = np.stack([centre_in_frame(row.reshape(8, 8) / 16) for row in rows[:, :64]])

@@ -1,9 +1,8 @@
-"""EMNIST's digits and letters: found on disk unpacked or in the zip that holds all of its splits, or downloaded.
+"""EMNIST's digits and letters, from unpacked files, from its zip, or downloaded.
 
-They come in another form than MNIST's, and are brought to it, since that is what `core.imaging.digits` makes of a
-drawing:
-rows and columns are exchanged, and the ink fills a box of 24 pixels in the middle of the frame, instead of one of 20
-around its centre of mass. Source: Cohen et al. 2017.
+They are converted to MNIST's form, which `core.imaging.digits` makes of a drawing. EMNIST transposes its images, and
+the ink fills a box of 24 pixels in the middle of the frame instead of one of 20 around the center of mass. Source:
+Cohen et al. 2017.
 """
 
 from collections.abc import Sequence
@@ -23,11 +22,11 @@ from worker.data.formats.idx_files import find_idx, read_images, read_labels
 from worker.data.sources import download, find
 
 PARTS = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "test-images-idx3-ubyte", "test-labels-idx1-ubyte")
-FOLDERS = ("", "gzip", "emnist_source_files")  # torchvision's are among those of `find_idx`; the last is Kaggle's
+FOLDERS = ("", "gzip", "emnist_source_files")  # the last is Kaggle's; `find_idx` knows torchvision's
 ARCHIVES = ("gzip.zip", "raw/gzip.zip", "EMNIST/raw/gzip.zip")
-BOX = 24  # side of the one that the ink fills
-BLOCK = 4096  # images in floating point at a time
-SISTERS = ("emnist_digits", "emnist_letters")  # the zip of one serves the other
+BOX = 24  # side in pixels of the box that the ink fills
+BLOCK = 4096  # images converted at a time
+SISTERS = ("emnist_digits", "emnist_letters")  # share one zip
 
 
 def load_digits(settings: Settings) -> Dataset:
@@ -35,7 +34,7 @@ def load_digits(settings: Settings) -> Dataset:
 
 
 def load_letters(settings: Settings) -> Dataset:
-    """A capital and its small letter are one class, called by the small one."""
+    """Load the letters; upper and lower case are one class, named by the lower case."""
     return _load("emnist_letters", "letters", 1, tuple(ascii_lowercase), settings)
 
 
@@ -66,8 +65,9 @@ def _images(path: Path, data: bytes) -> Images:
 
 
 def _in_mnists_form(images: Images) -> Images:
-    """What `core.imaging.digits.mnist_format.centre_in_frame` does to one image, n x 28 x 28 at once: EMNIST has
-    280,000 digits.
+    """Convert n x 28 x 28 images to MNIST's form at once: EMNIST has 280,000 digits.
+
+    `core.imaging.digits.mnist_format.centre_in_frame` does the same to one image.
     """
     edge, scale = (DIGIT_SIDE - BOX) // 2, _averages(BOX, DIGIT_BOX)
     ink = scale @ images[:, edge:-edge, edge:-edge].astype(np.float32) @ scale.T
@@ -79,7 +79,7 @@ def _in_mnists_form(images: Images) -> Images:
 
 
 def _averages(long: int, short: int) -> npt.NDArray[np.float32]:
-    """short x long: each of the few is the mean of those of the many that it covers, in part or in whole."""
+    """Build the short x long matrix that shrinks a line of pixels by area averaging."""
     ends = np.arange(short + 1) * (long / short)
     left, right, pixels = ends[:-1, None], ends[1:, None], np.arange(long)
     covered = np.minimum(right, pixels + 1) - np.maximum(left, pixels)
@@ -87,14 +87,14 @@ def _averages(long: int, short: int) -> npt.NDArray[np.float32]:
 
 
 def _places(mass: npt.NDArray[np.float32]) -> npt.NDArray[np.intp]:
-    """n x 20: where along the frame the box's pixels go, so that their centre of mass lies where MNIST's are."""
+    """Return n x 20 positions of the box's pixels that put the center of mass where MNIST has it."""
     centre = mass @ np.arange(DIGIT_BOX, dtype=np.float32) / np.maximum(mass.sum(1), 1)
     first = (CENTRE - centre).round().clip(0, DIGIT_SIDE - DIGIT_BOX)
     return np.asarray(first[:, None] + np.arange(DIGIT_BOX), np.intp)
 
 
 def _files(name: str, files: Sequence[str], settings: Settings) -> list[tuple[Path, bytes]]:
-    """Each file's path, in a folder or in the zip, and its bytes."""
+    """Return each file's path, in a folder or in the zip, and its bytes."""
     for folder in FOLDERS:
         root = settings.resolved_datasets_dir / name / folder
         paths = [path for file in files if (path := find_idx(root, "EMNIST", file))]

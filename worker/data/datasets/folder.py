@@ -1,9 +1,9 @@
-"""Photos in a folder for each class: ``train/<class>/*`` with ``val``, ``test`` or both beside it; or classes alone.
+"""Photos with one folder per class: ``train/<class>/*`` beside ``val`` or ``test``, or classes alone.
 
-Where the classes are 0 to 9 and the images have MNIST's form, they are digits and no photos.
+If the classes are 0 to 9 and the images have MNIST's form, they are loaded as digits.
 
-In memory where they fit into ``dataset_bytes``. Else each is decoded once, so that the first bad file is known before
-the training starts and not within it, and then anew for every epoch.
+Photos are kept in memory if they fit into ``dataset_bytes``. Else each is decoded once, so that a bad file is reported
+before the training starts, and then again in every epoch.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -25,24 +25,24 @@ from worker.data.datasets.digit_form import are_digits, read_as_it_is, spread
 from worker.data.photo_files import Photos
 
 VALIDATION_PARTS = ("val", "valid", "validation")
-TEST_PARTS = ("test", *VALIDATION_PARTS)  # the first that is there is the test part
-TEST_SHARE = 0.2  # of each class, where there is no such part
+TEST_PARTS = ("test", *VALIDATION_PARTS)  # the first that exists is the test split
+TEST_SHARE = 0.2  # of each class, if there is no such folder
 SPLIT_SEED = 0
 NOT_DATA = ("__MACOSX", "Thumbs.db", "desktop.ini")
 PROBLEMS_SHOWN = 20
-BLOCK = 256  # photos in memory at a time that are looked at and not kept
+BLOCK = 256  # photos that are checked at a time
 
 T = TypeVar("T")
 Labelled = list[tuple[Path, int]]
 
 
 def load(name: str, settings: Settings) -> Dataset:
-    """The folder of that name in the data sets' directory. DatasetInvalid names every file that cannot be used."""
+    """Load a folder of the data sets' directory; DatasetInvalid lists every unusable file."""
     root = settings.resolved_datasets_dir / name
     train_root = root / "train" if (root / "train").is_dir() else root
     test_root = _first(root, TEST_PARTS)
     validation_root = _first(root, VALIDATION_PARTS)
-    parts = TEST_PARTS if train_root == root else ()  # below train, a class may be called like one
+    parts = TEST_PARTS if train_root == root else ()  # below train, these names are classes
     classes = tuple(folder.name for folder in _entries(train_root) if folder.is_dir() and folder.name not in parts)
     if len(classes) < 2:
         raise DatasetInvalid(f"{name}: {train_root} holds {len(classes)} class folders; at least two are needed.")
@@ -60,10 +60,9 @@ def _first(root: Path, parts: Sequence[str]) -> Path | None:
 def of_files(
     name: str, classes: Sequence[str], train: Labelled, test: Labelled, settings: Settings, held_back: int = 0
 ) -> Dataset:
-    """Of these photos, or digits in MNIST's form, each with the number of its class; the last ``held_back`` of
-    ``train`` are the validation part.
+    """Load labelled files as photos, or as digits if they have MNIST's form.
 
-    DatasetInvalid names every file that cannot be used.
+    The last ``held_back`` of ``train`` are the validation split. DatasetInvalid lists every unusable file.
     """
     paths = [str(path) for path, _ in train + test]
     digits = are_digits(
@@ -85,12 +84,12 @@ def of_files(
 
 
 def _entries(folder: Path) -> list[Path]:
-    """What people put there, in a fixed order; without what their systems put there."""
+    """List a folder's entries in a fixed order, without those added by operating systems."""
     return sorted(entry for entry in folder.iterdir() if not entry.name.startswith(".") and entry.name not in NOT_DATA)
 
 
 def _files(root: Path, classes: Sequence[str]) -> Labelled:
-    """Every file of every class; an empty class is a problem."""
+    """List every file of every class; DatasetInvalid for an empty class."""
     found: Labelled = []
     for label, name in enumerate(classes):
         files = _entries(root / name) if (root / name).is_dir() else []
@@ -101,7 +100,7 @@ def _files(root: Path, classes: Sequence[str]) -> Labelled:
 
 
 def _split(files: Labelled, classes: int) -> tuple[Labelled, Labelled]:
-    """A share of each class for the test, the same ones each time."""
+    """Split off a fixed share of each class as the test split."""
     test: Labelled = []
     for label in range(classes):
         own = [entry for entry in files if entry[1] == label]
@@ -112,12 +111,12 @@ def _split(files: Labelled, classes: int) -> tuple[Labelled, Labelled]:
 
 
 def _load_digits(name: str, paths: Sequence[str], settings: Settings) -> Images:
-    """Small enough for any memory."""
+    """Load digits, which fit into any memory."""
     return np.stack([*_each(name, paths, partial(digit_form.read, max_pixels=settings.max_image_pixels))])
 
 
 def _load(name: str, paths: Sequence[str], settings: Settings) -> Images | Photos:
-    """All of them in memory, or, where that is not enough for them, what has to be known of each."""
+    """Load photos into memory or, if they are too large, the facts of each file."""
     if len(paths) * photo_files.BYTES > settings.dataset_bytes:
         return _examine_all(name, paths, settings)
     images = np.empty((len(paths), *photo_files.SHAPE), np.uint8)
@@ -137,12 +136,12 @@ def _examine_all(name: str, paths: Sequence[str], settings: Settings) -> Photos:
     )
 
 
-def _each(name: str, paths: Sequence[str], look: Callable[[str], T | str]) -> Iterator[T]:
-    """What ``look`` finds in each file, in their order. DatasetInvalid, at the end, names all that it cannot use."""
+def _each(name: str, paths: Sequence[str], read: Callable[[str], T | str]) -> Iterator[T]:
+    """Yield ``read``'s result for each file, in order; at the end, DatasetInvalid lists all problems."""
     problems: list[str] = []
-    with ThreadPoolExecutor() as pool:  # decoding leaves Python to the others
+    with ThreadPoolExecutor() as pool:  # decoding releases the GIL
         for start in range(0, len(paths), BLOCK):
-            for found in pool.map(look, paths[start : start + BLOCK]):
+            for found in pool.map(read, paths[start : start + BLOCK]):
                 if isinstance(found, str):
                     problems.append(found)
                 else:

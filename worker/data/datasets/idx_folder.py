@@ -1,4 +1,4 @@
-"""One's own small grey images in MNIST's four files; the classes are called by their numbers."""
+"""User data sets of grey images in MNIST's four files, with numbers as class names."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ def is_one(name: str, settings: Settings) -> bool:
 
 
 def load(name: str, settings: Settings) -> Dataset:
-    """``plain``: nothing is cropped or centred; but ``digit`` where classes and images are those of digits."""
+    """Load the four files; the style is ``digit`` if they hold digits, else ``plain``."""
     root = settings.resolved_datasets_dir / name
     train_images, train_labels, test_images, test_labels = (_find(root, file) for file in FILES)
     images, labels = read_images(train_images), read_labels(train_labels)

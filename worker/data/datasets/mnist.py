@@ -1,4 +1,4 @@
-"""MNIST and its relatives: found on disk in any of their known layouts, or downloaded as torchvision does."""
+"""MNIST, Fashion-MNIST and KMNIST, from disk in any known layout, or downloaded."""
 
 from pathlib import Path
 

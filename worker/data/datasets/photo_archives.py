@@ -1,5 +1,6 @@
-"""Public sets of photos that come as an archive of class folders: unpacked once, then read as one's own folder is, or
-along the lists that say which photos are for training and which for the test.
+"""Public photo data sets that come as an archive of class folders.
+
+An archive is unpacked once, then read like a user's folder, or by its lists of training and test photos.
 """
 
 import json
@@ -21,11 +22,14 @@ Names = Sequence[str]
 
 @dataclass(frozen=True)
 class PhotoSet:
-    """The functions take the module torchvision.datasets, which knows addresses, checksums and names."""
+    """The archive of a photo data set and how to read it.
 
-    archives: Mapping[str, str]  # file -> the folder in it that holds the images; any of them will do
-    source: Callable[[Any], tuple[str, str]]  # address and md5 of the first
-    class_names: Callable[[Any], Mapping[str, str]] = lambda _: {}  # for class folders whose names say little
+    The functions take the module torchvision.datasets, which holds addresses, checksums and names.
+    """
+
+    archives: Mapping[str, str]  # file -> the folder in it that holds the images; alternatives
+    source: Callable[[Any], tuple[str, str]]  # URL and md5 of the first
+    class_names: Callable[[Any], Mapping[str, str]] = lambda _: {}  # readable names for class folders
     style: Literal["plain", "photo"] = "photo"
     detail: int = PHOTO_SIDE
     lists: Callable[[Path], tuple[Names, Names]] | None = None  # for training and for the test: <class>/<file>
@@ -49,7 +53,7 @@ def load(name: str, settings: Settings) -> Dataset:
 
 
 def _read(root: Path, photo_set: PhotoSet, settings: Settings) -> Dataset:
-    if photo_set.lists is None or not (root / photo_set.images).is_dir():  # a person's own folders have no lists
+    if photo_set.lists is None or not (root / photo_set.images).is_dir():  # a user's own folders have no lists
         return folder.load(root.name, settings.model_copy(update={"datasets_dir": root.parent}))
     try:
         parts = photo_set.lists(root)
@@ -67,7 +71,7 @@ def _class_of(name: str) -> str:
 
 
 def _root(name: str, photo_set: PhotoSet, settings: Settings) -> Path:
-    """Where the class folders are: the person's own, or those of an archive, unpacked now if not before."""
+    """Return the directory of the class folders, the user's own or those of the unpacked archive."""
     home = settings.resolved_datasets_dir / name
     unpacked = next((home / top for top in photo_set.archives.values() if (home / top).is_dir()), None)
     if unpacked or _has_folders(home):
@@ -91,7 +95,7 @@ def _download(name: str, photo_set: PhotoSet, settings: Settings) -> Path:
 
 
 def _eurosat(datasets: Any) -> tuple[str, str]:
-    """torchvision has them inside the function that downloads, and nowhere else."""
+    """Extract URL and md5 from torchvision's download function, which alone holds them."""
     words = [word for word in datasets.EuroSAT.download.__code__.co_consts if isinstance(word, str)]
     (url,) = (word for word in words if word.endswith("/EuroSAT.zip"))
     (md5,) = (word for word in words if len(word) == 32)
@@ -108,7 +112,7 @@ def _pictures(of_classes: Mapping[str, Names]) -> Names:
 
 
 def _dtd(root: Path) -> tuple[Names, Names]:
-    """The first of its ten partitions, as torchvision; we hold back a validation part by ourselves."""
+    """Read the first of ten partitions, as torchvision does; validation photos count as training photos."""
     train, val, test = ((root / "labels" / f"{part}1.txt").read_text().split() for part in ("train", "val", "test"))
     return train + val, test
 

@@ -1,4 +1,4 @@
-"""QMNIST: MNIST made again from NIST's forms, with all 60,000 test digits. Source: Yadav and Bottou 2019."""
+"""QMNIST: MNIST rebuilt from NIST's forms, with 60,000 test digits. Source: Yadav and Bottou 2019."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ FILES = (
     "qmnist-test-images-idx3-ubyte",
     "qmnist-test-labels-idx2-int",
 )
-COLUMNS = 8  # of a label: the class, then who wrote it and where in NIST's collection it lies
+COLUMNS = 8  # of a label: the class, then the writer and the position in NIST's collection
 
 
 def load(settings: Settings) -> Dataset:

@@ -1,4 +1,4 @@
-"""SVHN: house numbers from the street, cut to single digits, 32x32 in colour. Source: Netzer et al. 2011."""
+"""SVHN: house numbers cropped to single digits, 32x32 in colour. Source: Netzer et al. 2011."""
 
 from pathlib import Path
 
@@ -13,11 +13,11 @@ from worker.data.sources import download, find
 
 SIDE = 32
 FILES = {"train": "train_32x32.mat", "test": "test_32x32.mat"}
-ZERO = 10  # Matlab counts from 1, and 0 came last
+ZERO = 10  # the label of the digit 0
 
 
 def load(settings: Settings) -> Dataset:
-    """In colour and full of neighbours, so not for MNIST's form: the style is ``plain``."""
+    """Load SVHN with the style ``plain``: colour and neighbouring digits do not suit MNIST's form."""
     train_images, train_labels = _part("train", settings)
     test_images, test_labels = _part("test", settings)
     return Dataset(

@@ -1,4 +1,4 @@
-"""USPS: 16x16 digits from envelopes, 7,291 + 2,007. Both forms in which they are spread: rows of text, or libsvm's."""
+"""USPS: 7,291 + 2,007 digits of 16x16 pixels from envelopes, as rows of text or in libsvm's format."""
 
 import bz2
 import gzip
@@ -47,12 +47,12 @@ def _part(folder: Path, part: str, settings: Settings) -> tuple[Images, Labels]:
 
 
 def _read_rows(path: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
-    """A label and 256 values in each row."""
+    """Read rows of a label and 256 values."""
     return np.array([row.split() for row in gzip.decompress(path.read_bytes()).splitlines()], np.float64)
 
 
 def _read_libsvm(path: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
-    """``label+1 1:value 2:value ...``, as torchvision downloads it."""
+    """Read libsvm's format, ``label+1 1:value 2:value ...``, which torchvision downloads."""
     rows = [row.split() for row in bz2.decompress(path.read_bytes()).splitlines()]
     values = [[float(row[0]) - 1, *(float(entry.split(b":")[1]) for entry in row[1:])] for row in rows]
     return np.array(values, np.float64)

@@ -1,4 +1,4 @@
-"""Archives from elsewhere, zip or tar.gz: read in their own order, and unpacked whole or not at all."""
+"""Safe reading and unpacking of untrusted zip and tar.gz archives."""
 
 import gzip
 import shutil
@@ -13,17 +13,17 @@ from typing import IO
 
 from core.errors import DatasetInvalid, is_disk_full
 
-MAX_BYTES = 2**36  # that one archive may unpack to: several times our largest
+MAX_BYTES = 2**36  # limit of the unpacked size, several times that of the largest data set
 MIN_BYTES_ON_DISK = 4096  # what even an empty file takes
 CHUNK = 2**20
-# what the libraries raise for bytes that are not theirs; RuntimeError: encrypted, or packed in an unknown way
+# errors of the libraries for damaged archives; RuntimeError: encrypted, or an unknown compression
 DAMAGE = (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError)
 
 Member = tuple[PurePosixPath, int, IO[bytes]]  # path, size in bytes, content to be read before the next member
 
 
 def unpack(archive: Path, top: str, target: Path, max_bytes: int = MAX_BYTES) -> None:
-    """Write what lies in the archive's folder ``top`` to ``target``, which is there whole or not at all.
+    """Unpack the archive's folder ``top`` to ``target``, completely or not at all.
 
     DatasetInvalid: the archive is damaged, has no such folder, would write outside of it, or is too large.
     """
@@ -37,7 +37,7 @@ def unpack(archive: Path, top: str, target: Path, max_bytes: int = MAX_BYTES) ->
 
 
 def read_files(archive: Path, names: Collection[str], max_bytes: int = MAX_BYTES) -> dict[str, bytes]:
-    """The files of these names, in whatever folder of the archive. DatasetInvalid as above, or if one is missing."""
+    """Read files by name, in any folder of the archive; DatasetInvalid if it is damaged or lacks one."""
     with _named(archive):
         members = _members(archive, max_bytes)
         found = {path.name: content.read() for path, content in members if path.name in names}
@@ -58,7 +58,7 @@ def _named(archive: Path) -> Iterator[None]:
 
 @contextmanager
 def _folder_beside(target: Path) -> Iterator[Path]:
-    """A new folder on the target's disk; what is still there at the end goes."""
+    """Create a temporary folder on the target's disk, deleted at the end unless it was renamed."""
     part = Path(tempfile.mkdtemp(dir=target.parent, prefix=".part-"))
     try:
         part.chmod(0o755)
@@ -68,7 +68,7 @@ def _folder_beside(target: Path) -> Iterator[Path]:
 
 
 def _members(archive: Path, max_bytes: int) -> Iterator[tuple[PurePosixPath, IO[bytes]]]:
-    """The regular files, none of which leads out of the archive; links and devices are passed over."""
+    """Yield the regular files, skipping links and devices; DatasetInvalid for a path out of the archive."""
     total = 0
     for path, size, content in _in_zip(archive) if archive.suffix == ".zip" else _in_tar(archive):
         if path.is_absolute() or ".." in path.parts:
@@ -92,7 +92,7 @@ def _in_tar(archive: Path) -> Iterator[Member]:
         for entry in content:
             if entry.isfile() and (file := content.extractfile(entry)):
                 yield PurePosixPath(entry.name), entry.size, file
-        while stream.read(CHUNK):  # to its end: there lies gzip's checksum
+        while stream.read(CHUNK):  # read to the end, where gzip's checksum is
             pass
 
 

@@ -1,6 +1,6 @@
-"""The IDX format of MNIST's files, raw or gzipped. Source: "The IDX file format", LeCun's MNIST page.
+"""Readers of MNIST's IDX format, raw or gzipped. Source: "The IDX file format", LeCun's MNIST page.
 
-Every reader takes the file's bytes too, where they come out of an archive and the path only says from where.
+Every reader also takes the bytes of a file in an archive; the path then only appears in errors.
 """
 
 import gzip
@@ -21,10 +21,10 @@ Scalar = TypeVar("Scalar", bound=np.generic)
 
 
 def find_idx(root: Path, torchvision_name: str, file: str) -> Path | None:
-    """A file by its canonical name, in any of the layouts in which people have it.
+    """Find a file by its canonical name, in any known layout; None if there is none.
 
-    Plain or gzipped beside each other, torchvision's ``<Name>/raw`` tree, and the Kaggle archive's
-    ``train-images.idx3-ubyte``, there once plain and once inside a folder of its own name.
+    Layouts: plain or gzipped files, torchvision's ``<Name>/raw`` tree, and the Kaggle archive's
+    ``train-images.idx3-ubyte``, plain or inside a folder of its own name.
     """
     dotted = file.replace("-idx", ".idx")
     names = (
@@ -45,7 +45,7 @@ def find_idx(root: Path, torchvision_name: str, file: str) -> Path | None:
 
 
 def read_images(path: Path, data: bytes | None = None) -> npt.NDArray[np.uint8]:
-    """Grey images, n x height x width x 1."""
+    """Read grey images, n x height x width x 1."""
     return read_idx(path, 3, data)[..., None]
 
 
@@ -54,12 +54,12 @@ def read_labels(path: Path, data: bytes | None = None) -> npt.NDArray[np.int64]:
 
 
 def read_idx(path: Path, dimensions: int, data: bytes | None = None) -> npt.NDArray[np.uint8]:
-    """The bytes in the file, with that many dimensions. DatasetInvalid names the file and what is wrong with it."""
+    """Read an array of bytes with that many dimensions; DatasetInvalid names the file and the problem."""
     return _read(path, dimensions, data, UINT8, np.dtype(np.uint8))
 
 
 def read_idx_int32(path: Path, dimensions: int, data: bytes | None = None) -> npt.NDArray[np.int32]:
-    """The same for a file of 32-bit integers."""
+    """Read an array of 32-bit integers; DatasetInvalid names the file and the problem."""
     return _read(path, dimensions, data, INT32, np.dtype(np.int32).newbyteorder(">"))
 
 

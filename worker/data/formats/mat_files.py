@@ -1,7 +1,6 @@
-"""Matlab's file format (level 5), as much of it as SVHN's files use: arrays of numbers, compressed or not.
+"""Reader of numeric arrays in MATLAB level 5 files, compressed or not, as SVHN uses them.
 
-scipy reads all of it, but on a damaged file its reader takes the process with it (a segmentation fault, scipy 1.17.1).
-Source: "MAT-File Format", MathWorks.
+scipy's reader crashes on a damaged file (a segmentation fault, scipy 1.17.1). Source: "MAT-File Format", MathWorks.
 """
 
 import struct
@@ -26,7 +25,7 @@ Element = tuple[int, memoryview]  # kind, content
 
 
 def read_matlab(path: Path) -> dict[str, Array]:
-    """The arrays of numbers by their names, each in the type in which it is stored. DatasetInvalid names the file."""
+    """Read the numeric arrays by name, in their stored types; DatasetInvalid names the file."""
     data = path.read_bytes()
     order = BYTE_ORDERS.get(data[HEADER - 4 : HEADER])
     if order is None:
