@@ -9,7 +9,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from tests.support.terminal import ROOT, TUNESERVE
+from tests import ROOT
+from tests.support.terminal import TUNESERVE
 from worker import doctor
 from worker.doctor import Finding
 
