@@ -42,9 +42,9 @@ class State:
     stopping: asyncio.Event  # set when the server begins to stop
 
     async def predictor(self, name: str | None) -> Predictor:
-        """Of the model with that id or alias; without a name, and for `serving`, of the one that serves.
+        """Return the predictor of a model id or alias; without a name, the serving one.
 
-        NotFound, Conflict when its files were deleted, NotReady when it cannot be loaded.
+        NotFound; Conflict when the model's files were deleted; NotReady when it cannot be loaded.
         """
         if name is None or name == SERVING:
             return self.reloader.current

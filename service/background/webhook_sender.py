@@ -35,7 +35,7 @@ GONE = 410  # the receiver wants no more of it (Standard Webhooks)
 
 @dataclass(frozen=True)
 class Failure:
-    """Of one try."""
+    """The failure of one delivery attempt."""
 
     reason: str
     for_good: bool = False  # trying again would not help
@@ -121,7 +121,10 @@ class WebhookSender:
 
 
 def headers(taken: Taken, body: bytes, now: float) -> dict[str, str]:
-    """Of one try: the id stays the same in each, time and signature do not."""
+    """Return the headers of one attempt.
+
+    The id is the same for every attempt; timestamp and signature change.
+    """
     given = {"Content-Type": "application/json", "webhook-id": taken.id, "webhook-timestamp": str(int(now))}
     if taken.secret is not None:
         at = datetime.fromtimestamp(int(now), UTC)

@@ -128,7 +128,7 @@ def _stream(file: Path, start: bytes) -> IO[bytes]:
 
 
 class _Bounded:
-    """As much of a file as tarfile needs."""
+    """A file object with the methods that tarfile needs, and a byte limit."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         self.seek = stream.seek

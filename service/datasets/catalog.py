@@ -51,7 +51,7 @@ def names(registry: Registry) -> list[str]:
 
 
 def summary(name: str, registry: Registry) -> DatasetSummary:
-    """Of one that a recipe can name; NotFound for others."""
+    """Summarise a data set that a recipe can name; NotFound for others."""
     if name in DATASETS:
         classes, images = PUBLISHED[name]
         available = name in EMBEDDED or registry.has_files(name)

@@ -20,7 +20,7 @@ PAPER, INK = (255, 255, 255), (32, 32, 32)
 
 
 def draw(card: DatasetCard, folder: Path, max_pixels: int) -> bytes:
-    """As PNG."""
+    """Return the contact sheet as a PNG."""
     labels = [label for label, count in card.classes.items() if count["train"]][:ROWS]
     size = (NAMES + COLUMNS * (SIDE + GAP) + GAP, len(labels) * (SIDE + GAP) + GAP)
     sheet = Image.new("RGB", size, PAPER)

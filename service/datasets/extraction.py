@@ -138,7 +138,10 @@ def _chunks(content: IO[bytes]) -> Iterator[bytes]:
 
 
 def _path(name: str) -> PurePosixPath:
-    """In one form of Unicode: systems write the same name in two."""
+    """Return the path in Unicode's form NFC.
+
+    Operating systems write the same name in different forms.
+    """
     return PurePosixPath(unicodedata.normalize("NFC", name.replace(SEPARATOR, "/")))
 
 

@@ -15,7 +15,10 @@ DIMENSIONS = {file: 3 if "images" in file else 1 for file in FILES}
 
 
 def find(entries: Sequence[Entry]) -> dict[str, Entry]:
-    """By canonical name. Kaggle's archive has each file twice, and writes a dot for the first hyphen before idx."""
+    """Find the four IDX files by canonical name.
+
+    Kaggle's archive has each file twice, and writes a dot for the first hyphen before idx.
+    """
     found: dict[str, Entry] = {}
     for entry in entries:
         name = entry.path.name.replace(".idx", "-idx")
@@ -71,7 +74,7 @@ def _count(
     test: np.ndarray[tuple[int, ...], np.dtype[np.int64]],
     report: ValidationReport,
 ) -> Counts:
-    """Of all classes up to the highest."""
+    """Count the labels of every class up to the highest."""
     classes = int(np.flatnonzero(train + test).max()) + 1
     counts = {str(label): {"train": int(train[label]), "test": int(test[label])} for label in range(classes)}
     if classes < 2:

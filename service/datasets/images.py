@@ -123,7 +123,10 @@ def _place(good: Sequence[tuple[Sample, str]], folder: Path) -> str:
 
 
 def _file_name(sample: Sample) -> str:
-    """As it was sent, where a disk takes that; the trainer passes over what begins with a dot."""
+    """Return the sent file name if the disk accepts it.
+
+    The trainer skips names that begin with a dot.
+    """
     name = sample.entry.path.name
     return name if _fits_a_disk(name) else hashlib.sha256(name.encode()).hexdigest()[:16]
 

@@ -69,7 +69,7 @@ class Registry:
         return (self._root / name).is_dir() and any((self._root / name).iterdir())
 
     def names(self) -> list[str]:
-        """Of all folders that a recipe can name, uploaded or not."""
+        """Return the names of all folders that a recipe can name, uploaded or not."""
         folders = self._root.iterdir() if self._root.is_dir() else ()
         return sorted(entry.name for entry in folders if entry.is_dir() and re.match(DATASET_NAME, entry.name))
 

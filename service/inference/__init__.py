@@ -1,1 +1,1 @@
-"""From request images to predictions, and the models that make them."""
+"""Request images to predictions, and the models that make them."""

@@ -63,7 +63,7 @@ def _is_quick(predictor: Predictor) -> bool:
 
 
 def _seconds(predictor: Predictor) -> float:
-    """Of a run with one image."""
+    """Return the seconds of one run with one image."""
     started = time.perf_counter()
     warm_up(predictor, 1)
     return time.perf_counter() - started

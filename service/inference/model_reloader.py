@@ -104,7 +104,10 @@ class ModelReloader:
             return served_before(session, refused, FALLBACKS)
 
     def _remember(self, model_id: str) -> None:
-        """For a service that starts with a target that is refused. It serves all the same, should the disk be full."""
+        """Record the served model, for a restart whose target is refused.
+
+        A full disk does not stop the swap.
+        """
         try:
             with self._db.write() as session:
                 mark_served(session, model_id, self._now())

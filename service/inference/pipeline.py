@@ -1,4 +1,4 @@
-"""From images as they were sent to what the network says of each: /predict and the Open Inference Protocol alike."""
+"""Encoded images to predictions, for /predict and the Open Inference Protocol."""
 
 import asyncio
 import time

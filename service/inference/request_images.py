@@ -38,7 +38,7 @@ class EncodedImage:
 
 @dataclass(frozen=True)
 class Url:
-    """Where an image is to be fetched."""
+    """The URL of an image to fetch."""
 
     url: str
 

@@ -17,7 +17,7 @@ IMAGES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
 class Metrics:
-    """Of this process; routes.metrics sets the gauges, and adds what the database tells."""
+    """The metrics of this process; routes.metrics sets the gauges read from the database."""
 
     def __init__(self) -> None:
         own = CollectorRegistry()
@@ -52,7 +52,10 @@ class Metrics:
 
     @property
     def registry(self) -> CollectorRegistry:
-        """Of this process; or, where several share a folder, what all of them counted, and how those are that live."""
+        """Return the registry to expose.
+
+        If several processes share a folder, it adds up their counters and lists the gauges of the live ones.
+        """
         if SHARED not in os.environ:
             return self._own
         _forget_the_dead(Path(os.environ[SHARED]))

@@ -33,7 +33,7 @@ JOBS = "/jobs/"
 
 
 class Tracing:
-    """Of one service: of its requests by the middleware, of its batches as the batcher's Watch."""
+    """Traces of requests (as a middleware) and batches (as the batcher's Watch)."""
 
     def __init__(self, provider: TracerProvider) -> None:
         self._provider = provider
@@ -43,7 +43,7 @@ class Tracing:
         return _Requests(app, self._tracer)
 
     def request(self) -> SpanContext:
-        """Of the request that is answered here; not valid where that is not traced."""
+        """Return the span of the current request; invalid if it is not traced."""
         return get_current_span().get_span_context()
 
     def batch(self, predictor: Predictor, requests: Sequence[SpanContext]) -> Callable[[Images], Outputs]:
@@ -117,7 +117,10 @@ def _describe(span: Span, answer: Message) -> None:
 
 
 def _name(span: Span, scope: Scope) -> None:
-    """By the route's template, which is known once the path was matched: names are few."""
+    """Name a span by the route's template, so that names are few.
+
+    The template is known once the path was matched.
+    """
     if route := getattr(scope.get("route"), "path", None):
         span.update_name(f"{scope['method']} {route}")
         span.set_attribute("http.route", route)

@@ -53,7 +53,10 @@ def draw(title: str, history: Metrics, lines: Sequence[Line] = LINES, *, width: 
 
 
 def _top(history: Metrics) -> float:
-    """Of the axis of losses: one wild validation loss would flatten all the rest."""
+    """Return the upper end of the loss axis.
+
+    One wild validation loss would flatten all the rest.
+    """
     return 2 * max((metrics["train_loss"] for metrics in history if metrics.get("train_loss")), default=math.inf)
 
 

@@ -19,5 +19,5 @@ def of(events: Iterable[Event]) -> list[Record]:
 
 
 def _place(record: Record) -> float:
-    """In epochs."""
+    """Return a record's position in epochs."""
     return float(record["step"] * record["epochs"] / record["steps"] if "step" in record else record["epoch"])

@@ -1,4 +1,4 @@
-"""By which names the service may be asked.
+"""Check the Host header of requests to a service without keys.
 
 The name of a web page can be made to mean 127.0.0.1 (DNS rebinding). To the browser the service is then that page's own
 server, so that its scripts may train and delete; but the request still carries the page's name as its Host.

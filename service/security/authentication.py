@@ -1,4 +1,4 @@
-"""Where a request is asked for its API key, by which name, and how often it comes, before anything of it is read."""
+"""Authenticate, check the Host header and rate-limit a request before its body is read."""
 
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send

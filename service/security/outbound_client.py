@@ -99,7 +99,7 @@ class OutboundClient:
             raise UrlNotReachable(f"{host} gave no answer: {str(error) or type(error).__name__}.") from error
 
     async def _addresses(self, parts: SplitResult) -> list[str]:
-        """Of the host, all of them allowed."""
+        """Return the host's addresses; refuse if any is not public."""
         host = parts.hostname or ""
         try:
             look_up = asyncio.get_running_loop().run_in_executor
@@ -111,7 +111,7 @@ class OutboundClient:
         return addresses[:MAX_ADDRESSES]
 
     async def _first_answer(self, call: _Call, addresses: list[str]) -> tuple[int, bytes]:
-        """From the first address that takes the connection."""
+        """Return the answer of the first address that accepts the connection."""
         for address in addresses[:-1]:
             with contextlib.suppress(httpx.ConnectError, httpx.ConnectTimeout):  # nothing was sent yet
                 return await self._answer(call, address)

@@ -34,7 +34,10 @@ def names(path: Path) -> Iterator[str]:
 
 
 def _find(file: IO[bytes], size: int) -> tuple[int, int]:
-    """Where the directory starts and ends. It lies just before its end record, whatever stands before the zip."""
+    """Find the start and end of the zip's directory.
+
+    It lies just before its end record, whatever stands before the zip.
+    """
     at = _end_record(file, size)
     end, (length,) = at, _read(file, at + 12, "<I")
     if at >= LOCATOR_64_BYTES + END_64_BYTES and _signature(file, at - LOCATOR_64_BYTES) == LOCATOR_64:

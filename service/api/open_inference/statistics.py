@@ -54,7 +54,7 @@ class Statistics:
         self._of(name, version).durations["fail"].add(ms)
 
     def tell(self, name: str | None = None) -> dict[str, Any]:
-        """As the extension has it, of one model or of all."""
+        """Return the protocol's statistics of one model, or of all."""
         return {"model_stats": [_shown(own) for own in self._models.values() if name in (None, own.name)]}
 
     def _of(self, name: str, version: str) -> ModelStatistics:

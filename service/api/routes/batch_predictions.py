@@ -103,7 +103,10 @@ async def get_batch(
     summary="The answers so far, a line of JSON each",
 )
 def get_results(batch_id: BatchId, service: Service) -> StreamingResponse:
-    """In the images' order: `index`, `name` or `id`, and what /predict says of an image; or the image's own `error`."""
+    """Stream one JSON line per image, in the images' order.
+
+    A line has `index`, `name` or `id`, and what /predict says of an image, or the image's own `error`.
+    """
     with service.db.read() as session:
         batch = batch_predictions.get(session, batch_id)
     if batch.files_deleted_at is not None:

@@ -34,7 +34,7 @@ def list_networks() -> dict[str, list[NetworkView]]:
 
 @router.get("/networks/{name}", summary="The recipe's JSON Schema, as it is for one network")
 def get_network(name: Annotated[str, Path(description="As GET /networks lists it")]) -> dict[str, Any]:
-    """With the network's own bounds and stages; `x-auto` says what "auto" will mean for it.
+    """Describe a network's recipe: its own bounds and stages; `x-auto` resolves "auto".
 
     `enlarged` images are those behind layers that stay as ImageNet made them, and on a GPU all that are no digits. A
     new head behind a frozen backbone learns at the rate of random weights.
@@ -84,8 +84,10 @@ def _adapt(fields: dict[str, dict[str, Any]], network: Network) -> None:
 
 
 def _image_sizes(network: Network, detail: float) -> dict[str, float | None]:
-    """For images that show at most that detail in pixels; null: for all that show more. ``enlarged``: behind layers
-    that stay as ImageNet made them, and on a GPU for images that are no digits.
+    """Map a data set's detail in pixels to the image size of "auto".
+
+    null: more detail than all the others. ``enlarged``: behind layers that stay as ImageNet made them, and on a GPU for
+    images that are no digits.
     """
     return {
         "detail": detail if math.isfinite(detail) else None,

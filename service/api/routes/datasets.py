@@ -79,8 +79,10 @@ async def create_dataset(
 
 @router.get("/{name}", summary="A data set: its classes, and what was left out of an uploaded one")
 def get_dataset(name: Name, service: Service) -> DatasetCard | DatasetSummary:
-    """Of a built-in one, or a folder that somebody put there, what `GET /datasets` says of it: nothing reads it before
-    a job does.
+    """Describe one data set.
+
+    A built-in one, or a folder that somebody put there, shows what `GET /datasets` shows: nothing reads it before a job
+    does.
     """
     registry = _registry(service)
     told = summary(name, registry)
@@ -164,7 +166,10 @@ def _check(service: State, name: str) -> None:
 
 
 def _place(session: Session, service: State, built: Built, folder: Folder, name: str, replace: bool) -> Made:
-    """In a write transaction, so that no worker takes a job and no other upload takes the name meanwhile."""
+    """Place the data set inside a write transaction.
+
+    Meanwhile no worker claims a job, and no other upload takes the name.
+    """
     registry = _registry(service)
     if not replace:
         _refuse_if_taken(registry, name)

@@ -153,7 +153,10 @@ def get_metrics(
     service: Service,
     steps: Annotated[bool, Query(description="Also the records within epochs, at most 50; they have a `step`")] = True,
 ) -> list[dict[str, float | int | None]]:
-    """Where an attempt repeated what an earlier one had done, the later records stand."""
+    """Return the metrics history, one record an epoch.
+
+    If an attempt repeated epochs of an earlier one, its records replace the earlier ones.
+    """
     kinds = ("metrics", "step") if steps else ("metrics",)
     with service.db.read() as session:
         job = jobs.get(session, job_id)

@@ -42,14 +42,14 @@ def look(service: State) -> None:
 
 
 async def keep_looking(service: State) -> None:
-    """For the scrapes that other processes answer."""
+    """Refresh the gauges periodically, for scrapes that other processes answer."""
     while True:
         look(service)
         await asyncio.sleep(LOOK_S)
 
 
 class _Now:
-    """In the shape of the library's collectors."""
+    """A collector of the current values, for prometheus_client."""
 
     def __init__(self, service: State) -> None:
         self._service = service

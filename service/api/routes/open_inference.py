@@ -65,7 +65,7 @@ def ready(service: Service) -> dict[str, bool]:
 
 @router.get("/models/stats", summary="How often each model was asked, and how long it took")
 def statistics(service: Service) -> dict[str, Any]:
-    """Of this process of the service."""
+    """Return the statistics of all models in this process."""
     return service.statistics.tell()
 
 
@@ -91,7 +91,7 @@ async def model_ready(name: ModelName, service: Service, number: Number) -> dict
 @router.get("/models/{name}/stats", summary="How often a model was asked, and how long it took")
 @router.get("/models/{name}/versions/{number}/stats", include_in_schema=False)
 async def model_statistics(name: ModelName, service: Service, number: Number) -> dict[str, Any]:
-    """Of this process of the service; by the name that was asked for."""
+    """Return one model's statistics in this process, under the requested name."""
     await _predictor(service, name, number)
     return service.statistics.tell(name)
 
