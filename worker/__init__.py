@@ -1,1 +1,1 @@
-"""Claims jobs and runs each in a process of its own."""
+"""The worker: it claims jobs and runs each in its own process."""

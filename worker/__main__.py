@@ -1,4 +1,4 @@
-"""``python -m worker``: one worker, until SIGTERM or SIGINT."""
+"""``python -m worker``: run one worker until SIGTERM or SIGINT."""
 
 import signal
 

@@ -1,4 +1,4 @@
-"""``python -m worker.doctor``: what this installation has, and what is wrong with it. One JSON object a line."""
+"""``python -m worker.doctor``: check this installation, with one JSON object a line."""
 
 import json
 import os
@@ -43,7 +43,7 @@ def main() -> int:
 
 
 def examine() -> Iterator[Finding]:
-    """Each check by itself: what is wrong with one says nothing of the next. Without settings most cannot be made."""
+    """Run each check independently; without valid settings, only those of Python and torch."""
     yield _python()
     yield _torch()
     try:
@@ -67,7 +67,7 @@ def _torch() -> Finding:
 
 
 def _settings(_: Settings) -> Finding:
-    """A misspelled one is read by nobody, and nothing else tells."""
+    """Check for unknown settings, which are otherwise ignored silently."""
     given = {name for name in os.environ if name.startswith(PREFIX)}
     unknown = given - {f"{PREFIX}{field.upper()}" for field in Settings.model_fields} - OF_THE_CLIENT
     if unknown:
@@ -82,9 +82,9 @@ def _device(settings: Settings) -> Finding:
         return Finding("device", "wrong", f"torch cannot be imported: {error}")
     if torch.cuda.is_available():
         names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
-        told = f"CUDA {torch.version.cuda}, driver {_driver_version()}: {', '.join(names)}"
+        found = f"CUDA {torch.version.cuda}, driver {_driver_version()}: {', '.join(names)}"
         failures = [why for index in range(len(names)) if (why := _why_it_cannot_compute(f"cuda:{index}"))]
-        return Finding("device", "wrong" if failures else "ok", "; ".join([told, *failures]))
+        return Finding("device", "wrong" if failures else "ok", "; ".join([found, *failures]))
     if shutil.which(DRIVER):
         return Finding("device", "wrong", f"there is an NVIDIA driver, and torch {torch.__version__} sees no GPU")
     threads = settings.train_threads or torch.get_num_threads()
@@ -93,20 +93,20 @@ def _device(settings: Settings) -> Finding:
 
 def _driver_version() -> str:
     try:
-        asked = subprocess.run(DRIVER_VERSION, capture_output=True, text=True, timeout=30, check=True)  # noqa: S603
+        answer = subprocess.run(DRIVER_VERSION, capture_output=True, text=True, timeout=30, check=True)  # noqa: S603
     except (OSError, subprocess.SubprocessError):
         return "unknown"
-    return asked.stdout.partition("\n")[0].strip() or "unknown"
+    return answer.stdout.partition("\n")[0].strip() or "unknown"
 
 
 def _why_it_cannot_compute(device: str) -> str | None:
-    """A product of matrices on it, whose every number is known; None: it was right."""
+    """Compute a matrix product of known result on the device; return the problem, or None."""
     import torch
 
     try:
         ones = torch.ones(SIDE, SIDE, device=device)
         right = bool((ones @ ones == SIDE).all())
-    except RuntimeError as error:  # torch's own say so much: no memory, an architecture that it was not built for
+    except RuntimeError as error:  # torch: no memory, or an architecture it was not built for
         return f"{device} cannot compute: {str(error).partition(chr(10))[0]}"
     return None if right else f"{device} computes wrongly"
 
@@ -126,10 +126,10 @@ def _data_dir(settings: Settings) -> Finding:
 def _disk(settings: Settings) -> Finding:
     folder = settings.data_dir.resolve()
     free = shutil.disk_usage(next(path for path in (folder, *folder.parents) if path.is_dir())).free
-    told = f"{free / 2**30:.1f} GiB are free"
+    space = f"{free / 2**30:.1f} GiB are free"
     if free < settings.min_free_bytes:
-        return Finding("disk", "wrong", f"{told}; below {settings.min_free_bytes / 2**30:.1f} GiB no job is taken")
-    return Finding("disk", "ok", told)
+        return Finding("disk", "wrong", f"{space}; below {settings.min_free_bytes / 2**30:.1f} GiB no job is taken")
+    return Finding("disk", "ok", space)
 
 
 def _database(settings: Settings) -> Finding:
@@ -160,7 +160,7 @@ def _data_sets(settings: Settings) -> Finding:
 
 
 def _holds_files(path: Path) -> bool:
-    """What begins with a dot is an upload on its way."""
+    """Check for a non-empty folder; a leading dot marks an unfinished upload."""
     return path.is_dir() and not path.name.startswith(".") and any(path.iterdir())
 
 

@@ -1,4 +1,4 @@
-"""``python -m worker.health``: exit code 0 while this host's worker sends heartbeats. The container's health check."""
+"""``python -m worker.health``: the container's health check, exit code 0 while the worker sends heartbeats."""
 
 import socket
 import sys

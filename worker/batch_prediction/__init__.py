@@ -1,1 +1,1 @@
-"""The process that answers a batch; no torch."""
+"""The process of a batch prediction; no torch."""

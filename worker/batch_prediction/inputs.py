@@ -1,7 +1,6 @@
-"""The images of a batch, one after the other, as they were sent: from zips, as single files, or as lines of JSON.
+"""Lazy reading of a batch's images from zips, single files and lines of JSON.
 
-Nothing is read before it is asked for, and never more than ``max_body_bytes`` of one image: what a zip says of itself
-is not believed.
+At most ``max_body_bytes`` of one image are read: sizes declared in a zip are not trusted.
 """
 
 import base64
@@ -24,27 +23,27 @@ from core.errors import InvalidInput, NotAnImage, TooLarge
 from core.imaging import preparation
 from core.settings import Settings
 
-# what the library raises for bytes that are not its own; RuntimeError: packed in an unknown way
+# errors of the libraries for damaged archives; RuntimeError: an unknown compression
 DAMAGE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, RuntimeError, ValueError)
 ENCRYPTED = 1  # a zip entry's flag
 
 
 @dataclass(frozen=True)
 class Sent:
-    """One image: what its answer calls it, and how it is read. ``read`` raises InvalidInput, and nothing else."""
+    """An uploaded image and its label in the results; ``read`` raises InvalidInput only."""
 
-    called: dict[str, Any]  # name, id, or nothing
+    label: dict[str, Any]  # name, id, or nothing
     read: Callable[[], Image.Image]
 
 
 def sent_images(store: ArtifactStore, key: str, settings: Settings, behind: int) -> Iterator[Sent]:
-    """The batch's images from the index ``behind`` on. Each has to be read before the next one is asked for."""
+    """Yield the batch's images from the index ``behind`` on; each must be read before the next is requested."""
     for make in islice(_all(store, key, settings), behind, None):
         yield make()
 
 
 def _all(store: ArtifactStore, key: str, settings: Settings) -> Iterator[Callable[[], Sent]]:
-    """Deferred: passing over a million lines that are answered already must not parse them."""
+    """Yield deferred images, so that lines with stored results are skipped without parsing."""
     readers = {"zip": _in_zip, "image": _in_file, "manifest": _in_manifest}
     for part in read_parts(store, key):
         yield from readers[part.kind](store.fetch(f"{key}/{part.file}"), part.name, settings)

@@ -1,9 +1,9 @@
 """The process that answers one attempt of one batch: ``python -m worker.batch_prediction.process <batch id>
 <attempt>``. No torch.
 
-It stores the answers of a chunk, then counts them in the row; so it can be killed at any moment, and whoever comes
-next goes on behind the last chunk. When the worker dies, the kernel kills it; when the batch was cancelled or is
-another's, its next write is refused and ends it.
+It stores the results of a chunk, then counts them in the row. It can be killed at any moment: the next attempt
+continues after the last chunk. The kernel kills it when the worker dies. If the batch was cancelled or claimed by
+another attempt, its next write raises ClaimLost and ends it.
 """
 
 import json
@@ -47,7 +47,7 @@ from worker.processes.launcher import BATCH_LOG
 from worker.processes.parent_death import die_with_parent
 
 log = logging.getLogger(__name__)
-CHUNK = 64  # images: what a process that dies has to do again
+CHUNK = 64  # images whose results a killed process loses at most
 RUN_SIZE = 8  # images that the network takes in one run; of a large one they take seconds and hundreds of MB
 Line = dict[str, Any]
 
@@ -73,7 +73,7 @@ def main() -> int:
 def run(
     settings: Settings, db: Database, store: ArtifactStore, claim: Claim, clock: Callable[[], float] = time.time
 ) -> None:
-    """From the last stored answer to the end of the batch."""
+    """Answer the batch from its last stored result to its end."""
     batch, model = _choose_model(db, claim, clock())
     predictor = OnnxPredictor(model, store, settings.resolved_predict_threads)
     heartbeat = _Heartbeat(db, claim, settings.heartbeat_interval_s, clock)
@@ -94,11 +94,11 @@ def run(
 def answer_all(
     predictor: Predictor, options: dict[str, Any], sent: Iterator[Sent], heartbeat: Callable[[], None] = lambda: None
 ) -> list[Line]:
-    """A line for each image, in order: its prediction, or its own error."""
-    named = [(one.called, _prepare(one, predictor, options, heartbeat)) for one in sent]
+    """Return one line for each image, in order: its prediction, or its error."""
+    named = [(one.label, _prepare(one, predictor, options, heartbeat)) for one in sent]
     readable = [entry.pixels for _, entry in named if isinstance(entry, Prepared) and not entry.blank]
-    answers = _ask(predictor, readable, heartbeat)
-    return [called | _said(entry, answers, predictor.classes, options["top_k"]) for called, entry in named]
+    answers = _predict(predictor, readable, heartbeat)
+    return [label | _line(entry, answers, predictor.classes, options["top_k"]) for label, entry in named]
 
 
 def _prepare(
@@ -111,7 +111,7 @@ def _prepare(
         return error
 
 
-def _ask(
+def _predict(
     predictor: Predictor, pixels: Sequence[preparation.Pixels], heartbeat: Callable[[], None]
 ) -> Iterator[tuple[Any, float | None]]:
     """Probabilities and strangeness of each image."""
@@ -122,7 +122,7 @@ def _ask(
         yield from zip(outputs.probabilities, of_each, strict=True)
 
 
-def _said(
+def _line(
     entry: Prepared | InvalidInput,
     answers: Iterator[tuple[Any, float | None]],
     classes: tuple[str, ...],
@@ -130,12 +130,12 @@ def _said(
 ) -> Line:
     if isinstance(entry, InvalidInput):
         return {"error": {"code": entry.code, "detail": str(entry)}}
-    said = of_blank(entry) if entry.blank else of_answer(*next(answers), entry, classes, top_k)
-    return said.model_dump(exclude_none=True)
+    prediction = of_blank(entry) if entry.blank else of_answer(*next(answers), entry, classes, top_k)
+    return prediction.model_dump(exclude_none=True)
 
 
 def _choose_model(db: Database, claim: Claim, now: float) -> tuple[Batch, Model]:
-    """The model that answers the whole batch: chosen by the first attempt, and kept by the later ones."""
+    """Return batch and model; the first attempt chooses the model for all later ones."""
     with db.write() as session:
         batch = batch_predictions.get(session, claim.batch_id)
         try:
@@ -147,7 +147,7 @@ def _choose_model(db: Database, claim: Claim, now: float) -> tuple[Batch, Model]
 
 
 class _Heartbeat:
-    """Says that the process lives, when that is due: a chunk of huge pictures takes long."""
+    """Sends heartbeats between images, since a chunk of huge pictures takes long."""
 
     def __init__(self, db: Database, claim: Claim, every_s: float, clock: Callable[[], float]) -> None:
         self._db = db
@@ -165,7 +165,7 @@ class _Heartbeat:
 
 
 def leave(db: Database, store: ArtifactStore, claim: Claim) -> int:
-    """The batch is another's, or over. If it was even deleted, what was stored since then goes too."""
+    """Leave a batch that this attempt no longer owns; delete its files if the batch was deleted."""
     with db.read() as session:
         try:
             deleted = batch_predictions.get(session, claim.batch_id).files_deleted_at is not None

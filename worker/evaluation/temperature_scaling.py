@@ -1,6 +1,6 @@
-"""Temperature scaling: an answer of 90 % shall be right nine times in ten.
+"""Temperature scaling: an answer with 90 % probability should be right nine times in ten.
 
-Logits are divided by one number, the temperature, before the softmax; that changes no answer, only how sure it is.
+Logits are divided by one number, the temperature, before the softmax. That changes probabilities, but no answer.
 Source: Guo et al. 2017, "On Calibration of Modern Neural Networks".
 """
 
@@ -23,7 +23,7 @@ GAIN = 1e-6  # of the loss: less is rounding
 
 @dataclass(frozen=True)
 class Bin:
-    """The answers whose confidence, the probability of the answer, lies in ``low < confidence <= high``."""
+    """The answers with ``low < confidence <= high``; confidence is the answer's probability."""
 
     low: float
     high: float
@@ -44,7 +44,7 @@ class Calibration:
     bins_after: list[Bin]
 
     def summary(self) -> dict[str, Any]:
-        """Without the bins."""
+        """Return all fields but the bins."""
         return {name: value for name, value in asdict(self).items() if not name.startswith("bins")}
 
 
@@ -65,7 +65,7 @@ def calibrate(validation: Answers, test: Answers) -> Calibration:
 
 
 def fit_temperature(answers: Answers) -> tuple[float, str]:
-    """The likeliest temperature, and on what it was fitted; 1 where that cannot be told, and why."""
+    """Fit the maximum a posteriori temperature and describe the fit; 1 and the reason if there is none."""
     count = len(answers)
     if count < MIN_IMAGES:
         return 1.0, f"nothing: {count} validation images are fewer than {MIN_IMAGES}"
@@ -76,17 +76,17 @@ def fit_temperature(answers: Answers) -> tuple[float, str]:
 
 
 def log_probabilities(answers: Answers, temperature: float) -> Tensor:
-    """Float64, n x classes."""
+    """Return calibrated log-probabilities, float64 n x classes."""
     return (answers.logits.double() / temperature).log_softmax(1)
 
 
 def nll(answers: Answers, temperature: float) -> float:
-    """Mean negative log-likelihood of the true classes."""
+    """Compute the mean negative log-likelihood of the true classes."""
     return -_of_truth(log_probabilities(answers, temperature), answers).mean().item()
 
 
 def reliability(answers: Answers, temperature: float) -> list[Bin]:
-    """Confidence and accuracy in bins of equal width."""
+    """Compute confidence and accuracy in bins of equal width."""
     confidence = log_probabilities(answers, temperature).max(1).values.exp()
     right = (answers.logits.argmax(1) == answers.labels).double()
     edges = torch.linspace(0, 1, BINS + 1, dtype=torch.float64)
@@ -102,7 +102,7 @@ def reliability(answers: Answers, temperature: float) -> list[Bin]:
 
 
 def expected_error(bins: list[Bin]) -> float:
-    """How far confidence and accuracy lie apart, in the mean over all answers (the paper's ECE)."""
+    """Compute the expected calibration error: the mean gap of confidence and accuracy over all answers."""
     gaps = [
         one.count * abs(one.accuracy - one.confidence)
         for one in bins
@@ -112,12 +112,12 @@ def expected_error(bins: list[Bin]) -> float:
 
 
 def _likeliest(answers: Answers) -> float:
-    """Where the loss summed over the images, plus a normal prior's on log temperature, is flat: by bisection.
+    """Minimise the summed loss plus a normal prior on log temperature, by bisection of the slope.
 
-    The loss's slope, by log temperature, is the mean logit of the true classes less the one that the probabilities
-    expect, over the temperature. The prior is not in the paper, whose 5,000 images and more would drown it. But fewer
-    that are all answered rightly would make the bare fit certain of everything: with 60 of MNIST's test images, drawn
-    40 times, it raised the loss on others from 0.065 to 0.318 in the mean; with the prior, by 0.0004.
+    The slope by log temperature is the mean logit of the true classes minus its expectation under the probabilities,
+    divided by the temperature. The prior is not in the paper, whose 5,000 images and more would outweigh it. With few
+    images, all answered rightly, the fit without a prior becomes certain: with 60 of MNIST's test images, drawn 40
+    times, the mean loss on others rose from 0.065 to 0.318; with the prior, by 0.0004.
     """
     logits = answers.logits.double()
     of_truth = _of_truth(logits, answers).mean()

@@ -1,6 +1,6 @@
-"""Each job as a run of MLflow, where MLFLOW_TRACKING_URI is set and the extra ``mlflow`` is installed.
+"""MLflow runs for jobs, enabled by MLFLOW_TRACKING_URI and the extra ``mlflow``.
 
-All attempts of a job go on in one run, which is found by its tag ``job_id``.
+All attempts of a job share one run, which is found by its tag ``job_id``.
 """
 
 import logging
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 URI, EXPERIMENT = "MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME"
-DEFAULTS = MappingProxyType(  # what MLflow reads; its own are 120 s, 7 tries, and a report of usage to its makers
+DEFAULTS = MappingProxyType(  # environment variables; MLflow's own defaults are 120 s, 7 retries and telemetry
     {
         "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",  # seconds
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
         "MLFLOW_DISABLE_TELEMETRY": "true",
     }
 )
-LAST_S = 3.0  # what the last calls may take at the attempt's end
+LAST_S = 3.0  # longest wait for the last calls at the attempt's end
 KINDS = ("recipe", "metrics", "ended")
 STATUS = MappingProxyType(  # ours and MLflow's; an attempt that ended before its job did goes on later
     {
@@ -41,7 +41,7 @@ STATUS = MappingProxyType(  # ours and MLflow's; an attempt that ended before it
 
 
 def is_on() -> bool:
-    """Whether runs are wanted and can be written."""
+    """Check whether MLflow is configured and the extra is installed."""
     if not os.environ.get(URI):
         return False
     if find_spec("mlflow") is None:
@@ -51,39 +51,39 @@ def is_on() -> bool:
 
 
 class Runs:
-    """Listens to a job's events and tells MLflow of them from a thread of its own, so that no server delays the job.
+    """Reports a job's events to MLflow from a background thread, so that no server delays the job.
 
-    The first failure is logged, and ends it for this attempt.
+    The first failure is logged and ends the reports of this attempt.
     """
 
     def __init__(self, claim: Claim, last_s: float = LAST_S) -> None:
         self._claim = claim
         self._last_s = last_s
-        self._told: queue.SimpleQueue[tuple[str, Mapping[str, Any], int]] = queue.SimpleQueue()  # an entry an epoch
+        self._events: queue.SimpleQueue[tuple[str, Mapping[str, Any], int]] = queue.SimpleQueue()  # an entry an epoch
         for name, value in DEFAULTS.items():
             os.environ.setdefault(name, value)
-        self._thread = threading.Thread(target=self._tell_all, name="mlflow", daemon=True)
+        self._thread = threading.Thread(target=self._report_all, name="mlflow", daemon=True)
         self._thread.start()
 
     def __call__(self, kind: str, data: Mapping[str, Any]) -> None:
         if kind in KINDS and self._thread.is_alive():
-            self._told.put((kind, data, int(time.time() * 1000)))
+            self._events.put((kind, data, int(time.time() * 1000)))
         if kind == "ended":
             self._thread.join(self._last_s)
 
-    def _tell_all(self) -> None:
+    def _report_all(self) -> None:
         try:
             job = _JobRun(self._claim)
             kind = ""
             while kind != "ended":
-                kind, data, at_ms = self._told.get()
-                job.tell(kind, data, at_ms)
-        except Exception:  # the thread's edge: whatever it was, the job goes on
-            log.warning("MLflow cannot be told; this attempt does not try again", exc_info=True)
+                kind, data, at_ms = self._events.get()
+                job.report(kind, data, at_ms)
+        except Exception:  # the thread's edge: a failed report must not end the job
+            log.warning("reporting to MLflow failed; this attempt does not try again", exc_info=True)
 
 
 class _JobRun:
-    """The run of one job. Raises what MLflow raises."""
+    """The run of one job; raises MLflow's exceptions."""
 
     def __init__(self, claim: Claim) -> None:
         import mlflow  # takes a second
@@ -93,7 +93,7 @@ class _JobRun:
         self._experiment = mlflow.set_experiment(os.environ.get(EXPERIMENT) or "tuneserve").experiment_id
         self._run: Run | None = None
 
-    def tell(self, kind: str, data: Mapping[str, Any], at_ms: int) -> None:
+    def report(self, kind: str, data: Mapping[str, Any], at_ms: int) -> None:
         if kind == "recipe":
             self._add_recipe(data, at_ms)
         elif self._run is None:
@@ -104,13 +104,13 @@ class _JobRun:
             self._end(self._run.info.run_id, data, at_ms)
 
     def _add_recipe(self, recipe: Mapping[str, Any], at_ms: int) -> None:
-        """A parameter of MLflow cannot be changed: what is decided anew later (half a batch) is a tag."""
+        """Log the recipe as parameters; later changes become tags, since MLflow's parameters are immutable."""
         from mlflow.entities import Param, RunTag
 
         run = self._run = self._run or self._find() or self._make(recipe, at_ms)
-        known, asked = run.data.params, {name: str(value) for name, value in recipe.items()}
-        params = [Param(name, value) for name, value in asked.items() if name not in known]
-        anew = {f"now.{name}": value for name, value in asked.items() if known.get(name, value) != value}
+        known, values = run.data.params, {name: str(value) for name, value in recipe.items()}
+        params = [Param(name, value) for name, value in values.items() if name not in known]
+        anew = {f"now.{name}": value for name, value in values.items() if known.get(name, value) != value}
         tags = {"attempt": str(self._claim.attempt), **anew}
         self._client.update_run(run.info.run_id, status="RUNNING")
         self._client.log_batch(run.info.run_id, params=params, tags=[RunTag(*tag) for tag in tags.items()])
@@ -127,8 +127,8 @@ class _JobRun:
     def _add_metrics(self, run_id: str, metrics: Mapping[str, Any], at_ms: int) -> None:
         from mlflow.entities import Metric
 
-        told = {name: value for name, value in metrics.items() if value is not None and name != "epoch"}
-        points = [Metric(name, float(value), at_ms, metrics["epoch"]) for name, value in told.items()]
+        known = {name: value for name, value in metrics.items() if value is not None and name != "epoch"}
+        points = [Metric(name, float(value), at_ms, metrics["epoch"]) for name, value in known.items()]
         self._client.log_batch(run_id, metrics=points)
 
     def _end(self, run_id: str, ended: Mapping[str, Any], at_ms: int) -> None:

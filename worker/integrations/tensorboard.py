@@ -1,6 +1,6 @@
-"""A job's event files for TensorBoard, where the extra ``tensorboard`` is installed.
+"""TensorBoard event files for jobs, if the extra ``tensorboard`` is installed.
 
-They lie in the job's folder and go with it; ``tensorboard --logdir tuneserve-data/jobs`` shows all jobs.
+They lie in the job's folder and are deleted with it; ``tensorboard --logdir tuneserve-data/jobs`` shows all jobs.
 """
 
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ def is_installed() -> bool:
 
 
 class Board:
-    """Listens to a job's events, and writes one point of each curve an epoch."""
+    """Writes one point of each curve per epoch."""
 
     def __init__(self, data_dir: Path, job_id: str) -> None:
         self._folder = data_dir / "jobs" / job_id / "tensorboard"
@@ -43,7 +43,7 @@ class Board:
         self._writer.flush()
 
     def _open(self, epoch: int) -> "SummaryWriter":
-        """A file for each attempt; TensorBoard drops what an earlier one wrote of this epoch and of later ones."""
+        """Open a file for this attempt; TensorBoard then drops earlier attempts' points from this epoch on."""
         from torch.utils.tensorboard import SummaryWriter
 
         return SummaryWriter(self._folder, purge_step=epoch)

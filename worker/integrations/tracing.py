@@ -1,6 +1,6 @@
-"""A job's trace: job -> phase -> epoch. Imported only where traces are wanted.
+"""OpenTelemetry trace of a job: job -> phase -> epoch. Imported only if traces are enabled.
 
-All attempts of a job are in one trace, whose id follows from the job's.
+All attempts of a job share one trace, whose id is derived from the job's.
 """
 
 import time
@@ -18,7 +18,7 @@ from core.repositories.jobs import Claim
 
 
 class Ids(RandomIdGenerator):
-    """The trace is the job's, and its first span is the attempt: the request that made the job points there."""
+    """Derives the ids of the trace and its first span from job and attempt, which the request's span links to."""
 
     def __init__(self, claim: Claim) -> None:
         self._claim = claim
@@ -35,7 +35,7 @@ class Ids(RandomIdGenerator):
 
 
 class JobTrace:
-    """Listens to a job's events. Spans are sent as they end, so that a killed attempt leaves those that had ended."""
+    """Creates spans from a job's events; each is sent when it ends, so that a killed attempt loses only open ones."""
 
     def __init__(self, claim: Claim, provider: TracerProvider, clock_ns: Callable[[], int] = time.time_ns) -> None:
         self._provider = provider
@@ -65,7 +65,7 @@ class JobTrace:
         self._epoch_began = now
 
     def _add_epoch(self, metrics: Mapping[str, Any], now: int) -> None:
-        """From the end of the one before: its validation is part of it, and so is the checkpoint of the one before."""
+        """Add an epoch's span from the end of the previous epoch, its validation included."""
         above = set_span_in_context(self._phase or self._job, Context())
         known = {f"tuneserve.{name}": value for name, value in metrics.items() if value is not None}
         self._tracer.start_span("epoch", above, attributes=known, start_time=self._epoch_began).end(now)

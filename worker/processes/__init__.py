@@ -1,1 +1,1 @@
-"""Starting, watching and ending child processes; no torch."""
+"""Start, watch and end child processes; no torch."""

@@ -1,4 +1,4 @@
-"""Starts the process that trains one attempt. Imports no torch: the loop must start at once."""
+"""Start the worker's child processes. Imports no torch, for a fast start of the loop."""
 
 import os
 import subprocess
@@ -16,7 +16,7 @@ BATCH_LOG = "See the attempt's log beside the batch, in TUNESERVE_DATA_DIR/batch
 
 
 class Process(Protocol):
-    """What the loop needs of a running attempt: subprocess.Popen has it, and so has a fake."""
+    """The part of subprocess.Popen that the loop uses, so that tests can replace it."""
 
     def poll(self) -> int | None: ...
 
@@ -32,36 +32,36 @@ class Launcher(Protocol):
 
 
 def start_trainer(claim: Claim, settings: Settings) -> Process:
-    """A process of its own, in a session of its own: a Ctrl-C at the terminal is the loop's to handle."""
+    """Start the trainer of an attempt, in its own session: Ctrl-C at the terminal reaches the loop alone."""
     log = settings.log_path(claim.job_id, claim.attempt)
     return _start("worker.trainer", claim.job_id, claim.attempt, log, settings)
 
 
 def start_batch(claim: batch_predictions.Claim, settings: Settings) -> Process:
-    """The same for a batch of predictions; its log lies beside its images."""
+    """Start the process of a batch prediction; its log lies beside the images."""
     log = settings.data_dir / batch_predictions.key_of(claim.batch_id) / "logs" / f"attempt-{claim.attempt:03d}.log"
     return _start("worker.batch_prediction.process", claim.batch_id, claim.attempt, log, settings)
 
 
 def start_export(model_id: str, settings: Settings) -> Process:
-    """The same for a model's program; all of them write into one log."""
+    """Start the process that exports a model's program; all exports share one log."""
     log = settings.data_dir / "logs" / "exports.log"
     return _run("worker.publishing.torch_export", [model_id, "--keep"], log, settings)
 
 
 def open_log(log: Path) -> BinaryIO:
-    """To add to it, never to cut it."""
+    """Open a log for appending."""
     log.parent.mkdir(parents=True, exist_ok=True)
     return log.open("ab")
 
 
 def not_started(error: OSError) -> JobFailure:
-    """What this says of a process that could not even be started."""
+    """Build the failure of a process that could not be started."""
     return (DiskFull if is_disk_full(error) else InternalFailure)(f"Its process could not be started: {error}")
 
 
 def environment(settings: Settings) -> dict[str, str]:
-    """Of a process that sees exactly our settings, and dies with us."""
+    """Return the environment of a child process: our settings, and our process id."""
     return os.environ | settings.environment() | {WORKER_PID: str(os.getpid())}
 
 

@@ -1,4 +1,4 @@
-"""Whether the kernel killed something for want of memory, where a control group (version 2) counts it."""
+"""The count of processes killed by the kernel's OOM killer, from the control group (version 2)."""
 
 from pathlib import Path
 
@@ -6,10 +6,8 @@ GROUPS = Path("/sys/fs/cgroup")
 OURS = Path("/proc/self/cgroup")
 
 
-def kills(groups: Path = GROUPS, ours: Path = OURS) -> int | None:
-    """How many processes of our group, to which those that we start belong, the kernel has killed so; None where
-    nobody counts them.
-    """
+def oom_kills(groups: Path = GROUPS, ours: Path = OURS) -> int | None:
+    """Count the OOM kills in our control group, child processes included; None if there is no counter."""
     for events in (groups / _group(ours) / "memory.events", groups / "memory.events"):  # the latter: in a container
         try:
             counts = dict(line.split() for line in events.read_text().splitlines())
@@ -20,7 +18,7 @@ def kills(groups: Path = GROUPS, ours: Path = OURS) -> int | None:
 
 
 def _group(ours: Path) -> str:
-    """Its path below the mount: the line ``0::/system.slice/worker.service`` says it."""
+    """Return the group's path below the mount, from a line like ``0::/system.slice/worker.service``."""
     try:
         lines = ours.read_text().splitlines()
     except OSError:

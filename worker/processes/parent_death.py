@@ -1,4 +1,4 @@
-"""A trainer must not outlive its worker: an orphan would hold the device that the next attempt needs."""
+"""End a trainer when its worker dies: an orphan would hold the device that the next attempt needs."""
 
 import ctypes
 import os

@@ -1,30 +1,32 @@
-"""A flag to wait for, which signal handlers may set."""
+"""An event that signal handlers may set."""
 
 from queue import Empty, SimpleQueue
 
 
 class Stop:
-    """As threading.Event. That one's ``set`` takes a lock, which the ``wait`` that a signal interrupts may hold: its
-    handler would wait for itself. To put something into a SimpleQueue is allowed at any moment.
+    """An event like threading.Event whose ``set`` is safe in a signal handler.
+
+    threading.Event.set takes a lock that the interrupted ``wait`` may hold, which deadlocks. SimpleQueue.put is
+    reentrant.
     """
 
     def __init__(self) -> None:
         self._is_set = False
-        self._told: SimpleQueue[None] = SimpleQueue()
+        self._signals: SimpleQueue[None] = SimpleQueue()
 
     def set(self) -> None:
         self._is_set = True
-        self._told.put(None)
+        self._signals.put(None)
 
     def is_set(self) -> bool:
         return self._is_set
 
     def wait(self, timeout_s: float | None = None) -> bool:
-        """Whether it is set, after so many seconds at most."""
+        """Wait for the event, at most ``timeout_s`` seconds; return whether it is set."""
         if not self._is_set:
             try:
-                self._told.get(timeout=timeout_s)
+                self._signals.get(timeout=timeout_s)
             except Empty:
                 return self._is_set
-            self._told.put(None)  # for whoever else waits
+            self._signals.put(None)  # for other waiting threads
         return self._is_set

@@ -20,10 +20,10 @@ DETECTOR_S = 30 * 86400.0  # one is a megabyte, and a minute's work (worker.taug
 QUIET_S = 3600.0  # between two pieces of a slow upload, or a model's bytes and its row, there are seconds
 
 
-class Sweep:
-    """``tend`` is called again and again by the loop, and sweeps once an hour.
+class GarbageCollector:
+    """Deletes left-over files once an hour; the loop calls ``tend`` repeatedly.
 
-    What this database has never heard of stays, unless it is visibly half: the directory may have had another one.
+    Files unknown to this database stay unless they are visibly incomplete: they may belong to another database.
     """
 
     def __init__(self, settings: Settings, db: Database, clock: Callable[[], float]) -> None:
@@ -52,21 +52,21 @@ class Sweep:
                 self._store.delete(self._key(folder))
 
     def _is_model_left_over(self, folder: Path) -> bool:
-        """Its attempt no longer owns the job, and will never again: nobody publishes it now."""
+        """Check whether a model's row was never written and its attempt no longer owns the job."""
         job_id, attempt = ids.publisher(folder.name) or ("", 0)
         with self._db.read() as session:
             model, job = session.get(Model, folder.name), session.get(Job, job_id)
         if model is not None:
-            return model.files_deleted_at is not None  # whoever deleted it was killed before the bytes had gone
+            return model.files_deleted_at is not None  # the deleting process was killed before it deleted the files
         return job is not None and not (job.status in OWNED and job.attempt == attempt)
 
     def _is_batch_left_over(self, folder: Path) -> bool:
-        """The listing is written behind the last image, and the row behind that."""
+        """Check for a batch without listing and row, which are written after the last image."""
         with self._db.read() as session:
             return session.get(Batch, folder.name) is None and not (folder / LISTING).exists()
 
     def _is_checkpoint_left_over(self, folder: Path) -> bool:
-        """The row is written right behind the bytes, and goes before them."""
+        """Check for a checkpoint without a row, which is written right after the files."""
         job_id = folder.relative_to(self._root).parts[1]
         with self._db.read() as session:
             return session.get(Job, job_id) is not None and not checkpoints.has_row(session, self._key(folder))
@@ -80,7 +80,7 @@ def _is_folder(path: Path) -> bool:
 
 
 def _last_change(folder: Path) -> float:
-    """Of anything in it; of a folder that another worker is just removing, never: it is left to that one."""
+    """Return the newest modification time in a folder; infinity if another worker is deleting it."""
     try:
         return max(path.stat().st_mtime for path in (folder, *folder.rglob("*")))
     except FileNotFoundError:

@@ -19,20 +19,20 @@ from core.ids import new_id
 from core.repositories import batch_predictions, jobs
 from core.repositories.jobs import Claim
 from core.settings import Settings
-from worker.processes import oom_kills
 from worker.processes.exit_codes import EXIT_INTERRUPTED
 from worker.processes.launcher import Launcher, Process, not_started, start_trainer
+from worker.processes.oom_kills import oom_kills
 from worker.processes.stop_event import Stop
-from worker.supervisor.garbage_collector import Sweep
+from worker.supervisor.garbage_collector import GarbageCollector
 from worker.supervisor.process_slot import BatchWork, ExportWork, ProcessSlot
 
 log = logging.getLogger(__name__)
 STALLED = "See the log for the last thing it did: GET /jobs/{id}/logs."
-WATCH_S = 0.2  # how often a running trainer is looked at
+WATCH_S = 0.2  # interval of checks of a running trainer
 
 
 class WorkerLoop:
-    """One worker: one job at a time. ``stop`` ends it; a job it holds goes back to the queue."""
+    """A worker that runs one job at a time; ``stop`` ends it and requeues its job."""
 
     def __init__(
         self,
@@ -42,7 +42,7 @@ class WorkerLoop:
         clock: Callable[[], float] = time.time,
         while_idle: Callable[[], None] = lambda: None,
         monotonic: Callable[[], float] = time.monotonic,
-        memory_kills: Callable[[], int | None] = oom_kills.kills,
+        count_oom_kills: Callable[[], int | None] = oom_kills,
     ) -> None:
         self.stop = Stop()
         self._settings = settings
@@ -51,21 +51,21 @@ class WorkerLoop:
         self._clock = clock
         self._while_idle = while_idle
         self._monotonic = monotonic
-        self._memory_kills = memory_kills
+        self._count_oom_kills = count_oom_kills
         self._heartbeat_due = monotonic()
         self._drift_guard = ClockDriftGuard(settings.lease_s, clock, monotonic)
         self.id = new_id("worker", clock())
         self._batches = ProcessSlot(BatchWork(settings, db, self.id, clock), self.stop, clock, settings.poll_s)
         self._exports = ProcessSlot(ExportWork(settings, db, clock), self.stop, clock, settings.poll_s)
-        self._sweep = Sweep(settings, db, clock)
+        self._garbage = GarbageCollector(settings, db, clock)
 
     def run(self) -> None:
-        """Until ``stop`` is set."""
+        """Run until ``stop`` is set."""
         self._register()
         while not self.stop.is_set():
             try:
                 claim = self.step()
-            except UNAVAILABLE:  # for a moment; the lease decides about what we held
+            except UNAVAILABLE:  # temporarily; the lease decides about jobs that this worker held
                 log.warning("the database does not answer; trying again", exc_info=True)
                 claim = None
             if claim is None:
@@ -76,7 +76,7 @@ class WorkerLoop:
             jobs.unregister(session, self.id)
 
     def step(self) -> Claim | None:
-        """Send a heartbeat, look after the lost, and run one job if one waits."""
+        """Send a heartbeat, requeue lost jobs, and run one job if one is queued."""
         self._heartbeat()
         now = self._clock()
         with self._db.write() as session:
@@ -92,7 +92,7 @@ class WorkerLoop:
         return claim
 
     def _run(self, claim: Claim) -> None:
-        kills = self._memory_kills()
+        kills = self._count_oom_kills()
         try:
             process = self._launch(claim, self._settings)
         except OSError as error:  # no space for its log, or no memory for its process
@@ -111,7 +111,7 @@ class WorkerLoop:
             )
 
     def _heartbeat(self) -> None:
-        """Say that this worker lives, and take care of those that no longer do."""
+        """Send this worker's heartbeat, and requeue the jobs of lost workers."""
         if self._monotonic() < self._heartbeat_due:
             return
         self._heartbeat_due = self._monotonic() + self._settings.heartbeat_interval_s
@@ -123,18 +123,18 @@ class WorkerLoop:
                 for lost in (jobs.requeue_lost, batch_predictions.requeue_lost):
                     for lost_id in lost(session, now, self._settings.lease_s):
                         log.warning("%s had lost its worker", lost_id)
-        self._try(self._sweep.tend)
+        self._try(self._garbage.tend)
 
     def _watch(self, claim: Claim, process: Process, kills: int | None) -> None:
-        """Until the trainer has ended, one way or another; then make sure that the row says so.
+        """Watch the trainer until it has ended, then record how it ended.
 
-        Whether its time is over is asked first: a frozen one may hold the lock that everything else waits for.
-        ``kills``: how often the kernel had killed for want of memory before it started.
+        Its deadline is checked first: a frozen trainer may hold the lock that everything else waits for. ``kills``:
+        the number of OOM kills before it started.
         """
-        stop_by = math.inf  # when a trainer that was asked to stop is killed
+        stop_by = math.inf  # when a stopping trainer is killed
         stopping = killed = False  # by us
         while process.poll() is None:
-            if self.stop.is_set() and not stopping:  # whatever it was asked before
+            if self.stop.is_set() and not stopping:
                 stopping = True
                 process.terminate()
                 stop_by = min(stop_by, self._clock() + self._settings.stop_grace_s)
@@ -152,11 +152,11 @@ class WorkerLoop:
         self._until_recorded(partial(self._record_end, claim, code, starved))
 
     def _has_killed_since(self, kills: int | None) -> bool:
-        now = self._memory_kills()
+        now = self._count_oom_kills()
         return kills is not None and now is not None and now > kills
 
     def _try(self, duty: Callable[[], float | None]) -> float | None:
-        """One of several, which must not keep the others from being done: its turn comes again."""
+        """Run one of several duties; a failure is logged, and the duty runs again on its next turn."""
         try:
             return duty()
         except (*UNAVAILABLE, OSError):
@@ -164,7 +164,7 @@ class WorkerLoop:
             return None
 
     def _until_recorded(self, record: Callable[[], None]) -> None:
-        """Nobody else would: while our heartbeat goes on, the job counts as run."""
+        """Retry until the end is recorded: while this worker sends heartbeats, nobody requeues the job."""
         while True:
             try:
                 return record()
@@ -175,21 +175,21 @@ class WorkerLoop:
                 self._pause()
 
     def _pause(self) -> None:
-        """Between two looks. Once ``stop`` is set, waiting for it would not wait at all."""
+        """Sleep between two checks; once ``stop`` is set, waiting for it would return at once."""
         if self.stop.is_set():
             time.sleep(WATCH_S)
         else:
             self.stop.wait(WATCH_S)
 
     def _deadline(self, claim: Claim, process: Process) -> float | None:
-        """None while all is well; else the trainer has been asked to stop, and this is when its time is over."""
+        """Return when the trainer must be killed, after requesting it to stop; None while it may run."""
         now = self._clock()
         with self._db.read() as session:
             job = session.get(Job, claim.job_id)
         if job is None or job.attempt != claim.attempt or job.worker_id != self.id:
             return now  # fenced: the job is another's, or has ended and was deleted
         if job.status is JobStatus.CANCELLING and job.requested_action != "keep":
-            return now + self._settings.cancel_grace_s  # the trainer's own heartbeat tells it to stop
+            return now + self._settings.cancel_grace_s  # the trainer reads that with its heartbeat
         if job.status is JobStatus.RUNNING and jobs.is_over_time(job, now):
             process.terminate()
             return now + self._settings.cancel_grace_s
@@ -201,7 +201,7 @@ class WorkerLoop:
         return None
 
     def _record_end(self, claim: Claim, code: int, starved: bool) -> None:
-        """A trainer that ended by itself has said how. What it could not say is said here."""
+        """Record the end of a trainer that has not recorded it itself."""
         now = self._clock()
         try:
             with self._db.write() as session:
@@ -213,14 +213,14 @@ class WorkerLoop:
                     jobs.fail(session, claim, jobs.describe(TimedOut(_limit(job))), now)
                 elif self.stop.is_set() or code == EXIT_INTERRUPTED:
                     pausing = job.requested_action == "pause"
-                    reason = "a person asked for a pause" if pausing else "the worker was told to stop"
+                    reason = "a person asked for a pause" if pausing else "the worker was stopped"
                     jobs.release(session, claim, reason, now)
                 else:
                     cause = _cause(code)
-                    if starved:  # the next attempt asks jobs.count_out_of_memory
+                    if starved:  # the next attempt reads jobs.count_out_of_memory
                         cause = OutOfMemory("The kernel killed the training process: no memory was left.")
                     elif code < 0 and silent_s > self._settings.stall_timeout_s:
-                        cause = Killed(f"No sign of life for {silent_s:.0f} s: killed.", STALLED)
+                        cause = Killed(f"No heartbeat for {silent_s:.0f} s: killed.", STALLED)
                     jobs.retry_or_fail(session, claim, cause, now)
         except ClaimLost:
             log.warning("%s belongs to another attempt by now", claim.job_id, extra=_about(claim))

@@ -1,4 +1,4 @@
-"""One child process at a time beside the worker's job: a batch of predictions, or a model's export. Imports no torch.
+"""A slot for one child process beside the worker's job: a batch prediction or an export. No torch.
 
 A process may be killed at any moment: what it has finished is stored, and its row is claimed again.
 """
@@ -23,7 +23,7 @@ Claim = TypeVar("Claim")
 
 
 class Work(Protocol[Claim]):
-    """A queue of one kind of work, and what its rows record of a process."""
+    """A queue of one kind of work, and the records of its processes."""
 
     def claim(self) -> Claim | None: ...
 
@@ -43,7 +43,7 @@ class Work(Protocol[Claim]):
 
 
 class ProcessSlot(Generic[Claim]):
-    """``tend`` is called again and again by the loop and waits for nothing; ``give_back`` once, at its end."""
+    """Runs one process at a time; the loop calls ``tend`` repeatedly and ``give_back`` at its end."""
 
     def __init__(self, work: Work[Claim], stop: Stop, clock: Callable[[], float], poll_s: float) -> None:
         self._work = work
@@ -99,7 +99,7 @@ class ProcessSlot(Generic[Claim]):
 
 
 class BatchWork:
-    """Batches of predictions."""
+    """Batch predictions as work for a slot."""
 
     def __init__(
         self,
@@ -160,7 +160,7 @@ class ExportClaim:
 
 
 class ExportWork:
-    """Models whose torch.export program was requested."""
+    """Requested torch.export programs as work for a slot."""
 
     def __init__(
         self,

@@ -189,7 +189,7 @@ def test_a_server_that_fails_is_told_of_once_and_asked_no_more(
         tell(("recipe", RECIPE), epoch(1), epoch(2), ended(JobStatus.SUCCEEDED))
         assert len(server.asked) == 1
     assert [record.message for record in caplog.records if record.name == mlflow_runs.log.name] == [
-        "MLflow cannot be told; this attempt does not try again"
+        "reporting to MLflow failed; this attempt does not try again"
     ]
 
 

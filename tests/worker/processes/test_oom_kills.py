@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from worker.processes import oom_kills
+from worker.processes.oom_kills import oom_kills
 
 EVENTS = "low 0\nhigh 0\nmax 12\noom 3\noom_kill 2\noom_group_kill 0\n"
 
@@ -17,7 +17,7 @@ def groups(tmp_path: Path) -> Path:
 
 
 def kills(groups: Path) -> int | None:
-    return oom_kills.kills(groups, groups / "group")
+    return oom_kills(groups, groups / "group")
 
 
 def test_the_kernels_kills_are_those_of_our_own_group(groups: Path) -> None:

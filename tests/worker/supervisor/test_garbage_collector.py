@@ -15,7 +15,7 @@ from core.repositories import batch_predictions, models
 from core.repositories.jobs import Claim
 from core.settings import Settings
 from tests.conftest import NOW
-from worker.supervisor.garbage_collector import DETECTOR_S, EVERY_S, QUIET_S, Sweep
+from worker.supervisor.garbage_collector import DETECTOR_S, EVERY_S, QUIET_S, GarbageCollector
 from worker.supervisor.loop import WorkerLoop
 
 LATER = NOW + QUIET_S + 1
@@ -42,7 +42,7 @@ def aged(folder: Path) -> Path:
 
 
 def sweep(settings: Settings, db: Database, at: float = LATER) -> None:
-    Sweep(settings, db, lambda: at).tend()
+    GarbageCollector(settings, db, lambda: at).tend()
 
 
 def model_of(job_id: str, attempt: int = 1) -> str:
@@ -126,7 +126,7 @@ def test_it_sweeps_once_an_hour(
     settings: Settings, db: Database, enqueue: Enqueue, bytes_of: Callable[[str], Path]
 ) -> None:
     now = [LATER]
-    sweeping = Sweep(settings, db, lambda: now[0])
+    sweeping = GarbageCollector(settings, db, lambda: now[0])
     sweeping.tend()
     folder = bytes_of(model_of(enqueue().id))
     for now[0], left in ((LATER + EVERY_S - 1, True), (LATER + EVERY_S, False)):

@@ -23,7 +23,7 @@ from tests.conftest import NOW
 from tests.support.fakes import FakeLauncher, FakeProcess
 from worker.processes.exit_codes import EXIT_CLAIM_LOST, EXIT_INTERRUPTED
 from worker.processes.launcher import Launcher, Process
-from worker.supervisor.garbage_collector import Sweep
+from worker.supervisor.garbage_collector import GarbageCollector
 from worker.supervisor.loop import WorkerLoop
 
 Enqueue = Callable[..., Job]
@@ -145,7 +145,7 @@ def test_a_trainer_that_the_kernel_killed_for_want_of_memory_is_told_from_others
 ) -> None:
     job_id = enqueue(max_attempts=2).id
     counts = iter([before, after])
-    it = WorkerLoop(settings, db, FakeLauncher([FakeProcess(code)]), clock, memory_kills=lambda: next(counts))
+    it = WorkerLoop(settings, db, FakeLauncher([FakeProcess(code)]), clock, count_oom_kills=lambda: next(counts))
     with db.write() as session:
         jobs.register(session, Worker(id=it.id, host="here", pid=1, started_at=clock(), heartbeat_at=clock()))
     it.step()
@@ -161,11 +161,13 @@ def test_a_trainer_that_we_killed_is_not_taken_for_one_that_had_no_memory(
     job_id = enqueue(max_attempts=2).id
     counts = iter([0, 1])
     process = FakeProcess(alive=1000, on_look=lambda: clock.move(settings.stall_timeout_s / 4))
-    it = WorkerLoop(settings, db, FakeLauncher([process]), clock, monotonic=clock, memory_kills=lambda: next(counts, 1))
+    it = WorkerLoop(
+        settings, db, FakeLauncher([process]), clock, monotonic=clock, count_oom_kills=lambda: next(counts, 1)
+    )
     with db.write() as session:
         jobs.register(session, Worker(id=it.id, host="here", pid=1, started_at=clock(), heartbeat_at=clock()))
     it.step()
-    assert reasons(db, job_id)[-1].startswith("killed: No sign of life for ")
+    assert reasons(db, job_id)[-1].startswith("killed: No heartbeat for ")
 
 
 @pytest.mark.parametrize(("code", "words"), [(KILLED, "SIGKILL"), (-signal.SIGTERM, "SIGTERM"), (7, "exit code 7")])
@@ -212,10 +214,10 @@ def test_a_trainer_that_cannot_even_be_started_is_tried_again_and_then_its_job_f
 def test_a_sweep_that_fails_stops_no_heartbeat_and_no_job(
     loop: Callable[..., WorkerLoop], enqueue: Enqueue, job_of: JobOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(_: Sweep) -> None:
+    def fail(_: GarbageCollector) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    monkeypatch.setattr(Sweep, "tend", fail)
+    monkeypatch.setattr(GarbageCollector, "tend", fail)
     job_id = enqueue().id
     assert loop(FakeProcess(KILLED, alive=2)).step() == Claim(job_id, 1)
     assert job_of(job_id).failures == 1
@@ -354,7 +356,7 @@ def test_a_trainer_without_heartbeats_is_killed_and_tried_again(
     assert process.signals == [signal.SIGKILL]
     assert clock() > NOW + settings.stall_timeout_s
     assert (job_of(job_id).status, job_of(job_id).failures) == (JobStatus.QUEUED, 1)
-    assert reasons(db, job_id)[-1].startswith("killed: No sign of life for ")
+    assert reasons(db, job_id)[-1].startswith("killed: No heartbeat for ")
 
 
 def test_a_trainer_with_heartbeats_may_take_as_long_as_it_likes(
@@ -381,7 +383,7 @@ def test_a_worker_told_to_stop_hands_its_job_back(
     it.step()
     assert process.signals == [signal.SIGTERM]
     assert (job_of(job_id).status, job_of(job_id).failures) == (JobStatus.QUEUED, 0)
-    assert reasons(db, job_id)[-1] == "the worker was told to stop"
+    assert reasons(db, job_id)[-1] == "the worker was stopped"
 
 
 def test_a_trainer_that_will_not_stop_is_killed_and_its_job_counts_no_failure(
