@@ -26,13 +26,13 @@ TRAIN = "tuneserve train --dataset digits --network resnet18 --weights random"
 SESSION = {
     "Is everything there?": ("tuneserve doctor",),
     "Train, and ask": (
-        f"{TRAIN} --epochs 4",
+        f"{TRAIN} --set epochs=4",
         "tuneserve models",
         "tuneserve predict digits/7.png digits/3.png",
         "tuneserve predict --json < digits/7.png",
     ),
     "Let a job rest, and go on": (
-        f"{TRAIN} --epochs 2 --detach > job",
+        f"{TRAIN} --set epochs=2 --detach > job",
         "tuneserve pause $(cat job)",
         "until tuneserve job $(cat job) | grep paused; do sleep 1; done",
         "tuneserve jobs",
@@ -47,7 +47,7 @@ SESSION = {
         "tuneserve datasets add pets pets",
         "tuneserve datasets list",
         "tuneserve datasets show pets",
-        "tuneserve train --dataset pets --network squeezenet1_1 --weights random --epochs 2 --wait",
+        "tuneserve train --dataset pets --network squeezenet1_1 --weights random --set epochs=2 --wait",
     ),
     "From a script": (
         "tuneserve models | cut -f 1,5",

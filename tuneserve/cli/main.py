@@ -100,34 +100,24 @@ def train(
     ] = None,
     network: Annotated[str | None, typer.Option(help="Any classification network of torchvision")] = None,
     weights: Annotated[str | None, typer.Option(help="imagenet, random, or a model's id")] = None,
-    epochs: Annotated[int | None, typer.Option(min=1)] = None,
-    batch_size: Annotated[int | None, typer.Option(min=1)] = None,
-    learning_rate: Annotated[float | None, typer.Option()] = None,
-    optimizer: Annotated[str | None, typer.Option(help="sgd, adam, adamw")] = None,
-    train_samples: Annotated[int | None, typer.Option(min=1, help="Train on a class-balanced subset")] = None,
-    recipe: Annotated[str, typer.Option(help="Any other fields, as JSON")] = "{}",
+    fields: Annotated[
+        list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Any field of the recipe; repeatable")
+    ] = None,
+    recipe: Annotated[str, typer.Option(help="Fields as a JSON object")] = "{}",
     follow: Annotated[bool, typer.Option("--follow/--detach", help="Show progress, or only print the job's id")] = True,
     wait: Annotated[bool, typer.Option("--wait", help="Print only the result, once the job has ended")] = False,
     url: Url = None,
 ) -> None:
     """Start a training job and follow it. Exit code 0 if it succeeded, 1 if it failed or was cancelled.
 
-    Example: tuneserve train --dataset digits --weights random
+    Example: tuneserve train --dataset digits --weights random --set epochs=3
     """
     if wait and not follow:
         raise typer.BadParameter("--wait and --detach exclude each other")
-    fields = {
-        "dataset": dataset,
-        "network": network,
-        "weights": weights,
-        "epochs": epochs,
-        "batch_size": batch_size,
-        "learning_rate": learning_rate,
-        "optimizer": optimizer,
-        "train_samples": train_samples,
-    }
+    named = {"dataset": dataset, "network": network, "weights": weights}
+    asked = _parse(recipe) | dict(map(_field, fields or [])) | {name: value for name, value in named.items() if value}
     with Client(url) as client:
-        job = client.train(_parse(recipe) | {name: value for name, value in fields.items() if value is not None})
+        job = client.train(asked)
         if wait:
             job = client.wait(job["id"])
             _print_state(job)
@@ -270,6 +260,17 @@ def _parse(recipe: str) -> dict[str, Any]:
     if not isinstance(fields, dict):
         raise typer.BadParameter("--recipe must be a JSON object")
     return fields
+
+
+def _field(given: str) -> tuple[str, Any]:
+    """Read FIELD=VALUE. The value is JSON if it can be, else text."""
+    name, equals, value = given.partition("=")
+    if not (name and equals):
+        raise typer.BadParameter(f"--set {given}: write FIELD=VALUE, for example epochs=3")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
 
 
 def _print_json(value: object) -> None:

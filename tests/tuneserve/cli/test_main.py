@@ -127,12 +127,26 @@ def test_words_in_brackets_in_an_error_are_shown(
 def test_a_detached_job_prints_its_id_and_has_the_recipe(serve: Serve) -> None:
     url = serve()
     more = json.dumps({"seed": 5, "dataset": "mnist"})
-    result = typed("train", "--dataset", "digits", "--epochs", 2, "--recipe", more, "--detach", "--url", url)
+    result = typed(
+        "train",
+        "--dataset",
+        "digits",
+        "--set",
+        "epochs=2",
+        "--set",
+        "optimizer=adam",
+        "--recipe",
+        more,
+        "--detach",
+        "--url",
+        url,
+    )
     assert result.exit_code == 0
     (job,) = json.loads(typed("jobs", "--json", "--url", url).output)
     assert result.output.strip() == job["id"]
     recipe = job["recipe"]
     assert (recipe["dataset"], recipe["epochs"], recipe["seed"], recipe["network"]) == ("digits", 2, 5, "resnet50")
+    assert recipe["optimizer"] == "adam"
 
 
 @pytest.mark.parametrize("recipe", ["{", "[]", "7"])
@@ -142,7 +156,7 @@ def test_a_recipe_that_is_no_object_is_refused_before_anything_is_sent(recipe: s
     assert "--recipe" in result.output
 
 
-@pytest.mark.parametrize("words", [["--epochs", "0"], ["--epochs", "x"], ["--batch-size", "0"], ["--nothing"]])
+@pytest.mark.parametrize("words", [["--set", "epochs"], ["--set", "=3"], ["--nothing"]])
 def test_options_that_mean_nothing_are_refused(words: list[str]) -> None:
     assert typed("train", *words, "--url", "http://127.0.0.1:1").exit_code == 2
 
