@@ -1,4 +1,4 @@
-"""The engine alone, without HTTP: what no server in front of it can exceed."""
+"""Throughput of the inference engine without HTTP, the upper bound of any server."""
 
 import json
 import os
@@ -19,7 +19,7 @@ BATCHES = {"cpu": (1, 8, 32), "cuda": (1, 8, 32, 128, 256)}
 
 
 def engine_rates(folder: Path, png: bytes, seconds: float, device: str = "cpu") -> dict[int, float]:
-    """Images a second by batch size, with the engine that the service has on that device; a CPU's on every core."""
+    """Measure images/s by batch size, with the service's engine for the device; on a CPU with all cores."""
     card = json.loads((folder / "model.json").read_text())
     batches = BATCHES[device]
     run = _on_cpu(folder, card) if device == "cpu" else with_torch(folder, card, device, batches[-1])
@@ -28,7 +28,7 @@ def engine_rates(folder: Path, png: bytes, seconds: float, device: str = "cpu") 
 
 
 def with_torch(folder: Path, card: dict[str, Any], device: str, largest: int) -> Callable[[np.ndarray], object]:
-    """As it serves on a GPU."""
+    """Load the predictor that serves on a GPU."""
     from service.inference.torch_predictor import TorchPredictor
 
     model = Model(id=folder.name, key=f"models/{folder.name}", card=card)

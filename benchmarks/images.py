@@ -1,7 +1,7 @@
-"""``python -m benchmarks.images``: how long an image takes from its file to the canonical one, on one core.
+"""``python -m benchmarks.images``: time of an image's preprocessing, from file to canonical image, on one core.
 
-Prints a row for each kind: median, and 10th and 90th percentile, in milliseconds of this thread's processor time (what
-else runs on the machine hardly matters), and the median of the clock's. Photographs are looked for in --photos.
+Prints a row for each kind: median, 10th and 90th percentile in milliseconds of processor time, which other programs
+hardly affect, and the median of wall-clock time. --photos names a folder of further pictures.
 """
 
 import argparse
@@ -49,7 +49,7 @@ def _row(name: str, files: Sequence[bytes], rounds: int) -> None:
 
 
 def _times(data: bytes) -> tuple[float, float, float]:
-    """Seconds of the processor to decode and to prepare, and of the clock for both."""
+    """Measure processor seconds to decode and to preprocess, and wall-clock seconds for both."""
     clock, start = time.perf_counter(), time.thread_time()
     image = decode(data, PIXELS)
     image.load()
@@ -63,7 +63,7 @@ def _grey(data: bytes) -> np.ndarray:
 
 
 def _canvas(data: bytes) -> bytes:
-    """Black on white with smooth outlines, as a browser's canvas gives it."""
+    """Draw a digit black on white with smooth outlines, like a browser's canvas."""
     large = Image.fromarray(_grey(data)).resize((CANVAS, CANVAS), Image.Resampling.BICUBIC)
     ink = ((np.asarray(large) / 255 - 0.42) * 7 + 0.5).clip(0, 1)
     return encode_png((255 - 255 * ink[..., None].repeat(3, 2)).round().astype(np.uint8))

@@ -1,4 +1,4 @@
-"""Ten times the load that can be answered: what is still answered, and how soon the rest is refused."""
+"""Overload: ten times the capacity; what is still answered, and how fast the rest is rejected."""
 
 import threading
 import time
@@ -11,11 +11,11 @@ from benchmarks.servers.load import Server, load, script
 from benchmarks.servers.ours import resident_mib, service
 
 TIMES, CONNECTIONS, QUEUE = 10, 200, 32
-SAMPLE_S = 0.02  # between the requests whose refusals are timed: wrk tells no statuses apart
+SAMPLE_S = 0.02  # between requests whose rejections are timed: wrk does not distinguish statuses
 
 
 def overload(data_dir: Path, body: Path, seconds: float) -> None:
-    """Print a row of a table. ``body``: an image."""
+    """Print a row of a table; ``body`` is an image file."""
     capacity = _load(service(data_dir), body, 32, 0, seconds)[0]
     pause_ms = 1000 * CONNECTIONS / (TIMES * capacity)
     server = service(data_dir, PREDICT_QUEUE=QUEUE, MAX_IMAGES_PER_REQUEST=QUEUE)
@@ -30,7 +30,7 @@ def overload(data_dir: Path, body: Path, seconds: float) -> None:
 def _load(
     server: Server, body: Path, connections: int, pause_ms: float, seconds: float
 ) -> tuple[float, float, float, float, list[float]]:
-    """Answers and refusals a second; MiB before and after; the times of sampled refusals."""
+    """Measure answers/s and rejections/s, MiB before and after, and times of sampled rejections in ms."""
     post, over, took_ms = body.with_suffix(".lua"), threading.Event(), list[float]()
     with server.running():
         post.write_text(script(body, "image/png"))

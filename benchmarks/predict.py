@@ -1,4 +1,4 @@
-"""``python -m benchmarks.predict``: requests a second and latency, beside other servers, in turn on one machine.
+"""``python -m benchmarks.predict``: requests/s and latency compared with other servers on one machine.
 
 Needs wrk (Debian's package), a data directory of ours with a served model (--data-dir), a digit as a PNG, and a Python
 with litserve, bentoml, onnxruntime and pillow for those two rivals (--rivals-python). They are given the very graph
@@ -80,7 +80,7 @@ def _settings(given: argparse.Namespace) -> dict[str, str | int]:
 
 
 def _post(png: bytes, server: Server, scratch: Path) -> Path:
-    """A wrk script that POSTs the digit in the form that the server takes."""
+    """Write a wrk script that POSTs the digit in the server's format."""
     text = base64.b64encode(png).decode()
     forms = {
         "raw": (png, "image/png"),
@@ -115,7 +115,7 @@ def _report(rates: dict[tuple[str, int], list[Load]], raw: list[dict[int, float]
 
 
 def _beside_raw(own: list[Load], raw: list[dict[int, float]], concurrency: int) -> None:
-    """One at a time: our time to the engine's for one image. Many: our rate to the engine's in its best batches."""
+    """Print the ratio to the engine: of times for one connection, else of rates with its best batch size."""
     if concurrency == 1:
         what, ratios = "raw time", [run.p50_ms / 1000 * engine[1] for run, engine in zip(own, raw, strict=True)]
     else:

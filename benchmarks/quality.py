@@ -1,4 +1,4 @@
-"""Rows about what is learnt, and when: real data, the trainer's own setting-up, the real fit(), the real test set."""
+"""Accuracy over training time on real data, by the trainer's own setup and fit()."""
 
 import math
 import statistics
@@ -50,7 +50,7 @@ class Bench:
 
 @dataclass(frozen=True)
 class Trial:
-    """One whole training. Evaluation is in none of the seconds."""
+    """The result of one training run; seconds exclude evaluation."""
 
     images: int  # seen
     curve: tuple[tuple[float, float], ...]  # at some epochs' ends: seconds of training so far, test accuracy
@@ -64,19 +64,19 @@ class Trial:
         return self.curve[-1][1]
 
     def reached(self, mark: float) -> float | None:
-        """Seconds of training until the test accuracy was first seen to be that high."""
+        """Return the seconds of training until the test accuracy first reached ``mark``."""
         return next((seconds for seconds, accuracy in self.curve if accuracy >= mark), None)
 
 
 def learn(bench: Bench, **recipe: Any) -> None:
-    """Print one training on a data set."""
+    """Print the result of one training run."""
     trial = train(bench, **recipe)
     marks = ", ".join(f"{mark:.1%} {_mean_reached([trial], mark)}" for mark in MARKS)
     _row(_name(recipe), trial.images, trial.seconds, f"{trial.accuracy:.2%}", marks)
 
 
 def mnist_seeds(bench: Bench) -> None:
-    """The default recipe with several seeds, after a short training as warm-up."""
+    """Print the default recipe's results over several seeds, after a short warm-up training."""
     train(bench, **MNIST, train_samples=2000, epochs=1)
     trials = [train(bench, **MNIST, seed=seed) for seed in range(1 if bench.quick else SEEDS)]
     seconds = statistics.mean(trial.seconds for trial in trials)
@@ -87,25 +87,25 @@ def mnist_seeds(bench: Bench) -> None:
 
 
 def mnist_minutes(bench: Bench) -> None:
-    """Whole trainings that are made to fit so many minutes, and the time in which a tutorial's loop sees as much."""
+    """Print trainings planned for given minutes, and a tutorial loop's time for as many images."""
     rate, available = our_rate(bench)
     for minutes in bench.minutes:
         recipe = MNIST | fitting(KEPT * rate * minutes * 60, available)
         before = tutorial_rate(bench)
         trial = train(bench, **recipe)
         slow_s = trial.images / statistics.mean([before, tutorial_rate(bench)])
-        told = f"a tutorial's loop: {slow_s:,.0f} s, {slow_s / trial.seconds:.1f} times as long"
-        _row(f"mnist, planned for {minutes:g} min", trial.images, trial.seconds, f"{trial.accuracy:.2%}", told)
+        note = f"a tutorial's loop: {slow_s:,.0f} s, {slow_s / trial.seconds:.1f} times as long"
+        _row(f"mnist, planned for {minutes:g} min", trial.images, trial.seconds, f"{trial.accuracy:.2%}", note)
 
 
 def fitting(images: float, available: int) -> dict[str, int]:
-    """The epochs, and the size of the subset, in which that many images are seen, none much more often than others."""
+    """Choose epochs and subset size so that about ``images`` images are seen, each equally often."""
     epochs = max(1, -(-round(images) // available))
     return {"epochs": epochs, "train_samples": max(2, min(available, round(images / epochs)))}
 
 
 def our_rate(bench: Bench) -> tuple[float, int]:
-    """Images per second of the default recipe on MNIST, and how many there are to train on."""
+    """Measure images/s of the default recipe on MNIST, and count its training images."""
     with prepared(bench, **MNIST) as (context, state):
         available, batch = len(context.splits.train), state.recipe.batch_size
     with prepared(bench, **MNIST, train_samples=STEPS * batch, batch_size=batch, epochs=10_000) as (context, state):
@@ -133,7 +133,7 @@ def train(bench: Bench, **recipe: Any) -> Trial:
 
 
 def epochs_of(context: TrainingContext, state: TrainingState) -> Iterator[Epoch]:
-    """As the trainer does it, without its checkpoints."""
+    """Train like the trainer, without checkpoints."""
     work = work_of(context, state.recipe, context.frozen)
     options = FitOptions(frozen=work.frozen, augment=augmentation.SETS[state.recipe.augmentation])
     return fit(work.network, work.prepare, work.train, state.recipe, context.device, options)
@@ -141,15 +141,15 @@ def epochs_of(context: TrainingContext, state: TrainingState) -> Iterator[Epoch]
 
 @contextmanager
 def prepared(bench: Bench, **recipe: Any) -> Iterator[tuple[TrainingContext, TrainingState]]:
-    """What the trainer would work with, for a job of a database of its own."""
-    asked = Recipe(**{"device": str(bench.device)} | (QUICK if bench.quick else {}) | recipe)
+    """Set up a training run like the trainer, for a job in a temporary database."""
+    requested = Recipe(**{"device": str(bench.device)} | (QUICK if bench.quick else {}) | recipe)
     with tempfile.TemporaryDirectory() as folder:
         settings = bench.settings.model_copy(update={"data_dir": Path(folder), "database_url": None})
         db = Database(settings.resolved_database_url)
         db.migrate()
         with db.write() as session:
             session.add(Worker(id="worker_here", host="here", pid=0, started_at=0, heartbeat_at=0))
-            jobs.enqueue(session, asked, time.time(), queue_limit=1)
+            jobs.enqueue(session, requested, time.time(), queue_limit=1)
         with db.write() as session:
             claim = jobs.claim(session, "worker_here", time.time())
         assert claim is not None
@@ -157,8 +157,8 @@ def prepared(bench: Bench, **recipe: Any) -> Iterator[tuple[TrainingContext, Tra
         db.close()
 
 
-def _row(name: str, images: int, seconds: float, accuracy: str, told: str) -> None:
-    print(f"| {name} | {images:,} | {seconds:,.1f} s | {accuracy} | {told} |", flush=True)
+def _row(name: str, images: int, seconds: float, accuracy: str, note: str) -> None:
+    print(f"| {name} | {images:,} | {seconds:,.1f} s | {accuracy} | {note} |", flush=True)
 
 
 def _name(recipe: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""``python -m benchmarks.start``: how soon a service that was started answers /predict, and in how much memory.
+"""``python -m benchmarks.start``: time from start to the first prediction, and memory of the service.
 
 Needs a data directory with a served model (--data-dir). Prints a row of a table: medians and spreads.
 """
@@ -30,7 +30,7 @@ def main() -> None:
 
 
 def _run(data_dir: Path, image: bytes) -> tuple[float, float, bool]:
-    """Seconds, MiB, and whether torch's library is mapped."""
+    """Measure seconds to the first prediction, MiB, and whether torch's library is loaded."""
     server = service(data_dir)
     began = time.perf_counter()
     with server.running(wait=False), httpx.Client(headers={"Content-Type": "image/png"}) as http:

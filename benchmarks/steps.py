@@ -1,4 +1,4 @@
-"""Rows about a training step: made-up images, ours beside the same work done plainly."""
+"""Speed of training steps on random images, compared with a plain implementation."""
 
 import torch
 
@@ -28,7 +28,7 @@ def step(device: torch.device, side: int, effort: Effort) -> None:
 
 
 def compiled(device: torch.device, side: int, effort: Effort) -> None:
-    """What compiling gains, once it is done."""
+    """Compare steps with and without torch.compile, after compilation."""
     batch = best_batch(device, side)
     ours, plain = (_our_step(device, side, batch, effort.seconds, compiles) for compiles in (True, False))
     compare(f"ResNet-50 training step, {side} px, batch {batch}, compiled or not, images/s", ours, plain, effort.pairs)
@@ -46,7 +46,7 @@ def frozen(device: torch.device, effort: Effort) -> None:
 
 
 def flops(device: torch.device, side: int, effort: Effort) -> None:
-    """Arithmetic that training achieves beside the most that a matrix product of the same precision does."""
+    """Compare training's FLOP/s with those of a matrix product in the same precision."""
     precision, batch = devices.best_precision(device), best_batch(device, side)
     billions = flop_per_image(build("resnet50", 10), torch.empty(2, 3, side, side)) / 1e9
     images = _our_step(device, side, batch, effort.seconds)
@@ -55,7 +55,7 @@ def flops(device: torch.device, side: int, effort: Effort) -> None:
 
 
 def best_batch(device: torch.device, side: int) -> int:
-    """As ``batch_size: auto`` finds it, for a data set that does not limit it."""
+    """Find the batch size like ``batch_size: auto``, for an unlimited data set."""
     if device.type == "cpu":
         return CPU_BATCH
     recipe = _recipe(device, side, CPU_BATCH)
@@ -65,7 +65,7 @@ def best_batch(device: torch.device, side: int) -> int:
 
 
 def _our_step(device: torch.device, side: int, batch: int, seconds: float, compiles: bool = False) -> Rate:
-    """The real fit(), data and augmentation included: epochs of ten steps until the time is over."""
+    """Measure fit(), data and augmentation included, in epochs of ten steps."""
 
     def run() -> float:
         prepare, images = Prepare(_preparation(side)).to(device), _digits(device, STEPS * batch)
@@ -78,7 +78,7 @@ def _our_step(device: torch.device, side: int, batch: int, seconds: float, compi
 
 
 def _pipeline(device: torch.device, batch: int, seconds: float) -> Rate:
-    """Choosing, preparing and augmenting, without the network."""
+    """Measure selection, preprocessing and augmentation, without the network."""
     part, prepare = _digits(device, 8192), Prepare(_preparation(32)).to(device)
 
     def epoch() -> float:
@@ -90,7 +90,7 @@ def _pipeline(device: torch.device, batch: int, seconds: float) -> Rate:
 
 
 def _frozen_epochs(device: torch.device) -> tuple[Rate, Rate]:
-    """Epochs of the head alone, on photos: with the activations kept, and with the backbone run for every image."""
+    """Measure epochs of the head alone on photos, with cached activations and with the full network."""
     network = build("resnet50", 10)
     frozen = tuple(freeze(network, "backbone"))
     count = 128
@@ -117,7 +117,7 @@ def _frozen_epochs(device: torch.device) -> tuple[Rate, Rate]:
 
 
 def _matmul(device: torch.device, dtype: torch.dtype, seconds: float) -> Rate:
-    """Billions of operations per second in the product of two large matrices."""
+    """Measure billions of operations per second in the product of two large matrices."""
     side = 2048 if device.type == "cpu" else 8192
     one, other = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
 

@@ -1,4 +1,4 @@
-"""How the figures are taken: two things run in turn, the device's work waited for, warm-up left out."""
+"""Timing helpers: alternating runs, synchronised with the device, without warm-up."""
 
 import statistics
 import time
@@ -14,21 +14,21 @@ Rate = Callable[[], float]  # of one run: images, or operations, per second
 
 @dataclass(frozen=True)
 class Effort:
-    """How long and how often to measure."""
+    """The length and the number of measurements."""
 
     pairs: int  # runs of each side of a comparison
     seconds: float  # of each run
 
 
 def now(device: torch.device) -> float:
-    """Seconds, after all that was asked of the device is done."""
+    """Return the clock in seconds, after the device has finished its queued work."""
     if device.type != "cpu":
         torch.accelerator.synchronize(device)
     return time.perf_counter()
 
 
 def per_second(work: Callable[[], float], device: torch.device, seconds: float) -> float:
-    """What ``work`` says that it has done, per second, over that time; its first run is the warm-up."""
+    """Measure ``work``'s results per second over that time; its first run is the warm-up."""
     work()
     started, done = now(device), 0.0
     while time.perf_counter() - started < seconds:
@@ -38,7 +38,10 @@ def per_second(work: Callable[[], float], device: torch.device, seconds: float) 
 
 
 def images_per_second(epochs: Iterator[Epoch], images: int, seconds: float) -> float:
-    """Over so many seconds of training, by fit()'s own clock; ``images`` in each epoch, the first is the warm-up."""
+    """Measure images/s over some seconds of training, by fit()'s own clock.
+
+    ``images``: per epoch; the first epoch is the warm-up.
+    """
     next(epochs)
     spent, done = 0.0, 0
     while spent < seconds:
@@ -48,7 +51,7 @@ def images_per_second(epochs: Iterator[Epoch], images: int, seconds: float) -> f
 
 
 def compare(what: str, ours: Rate, plain: Rate, pairs: int) -> None:
-    """Print a row: medians of both sides; median, least and largest of the ratios of the pairs."""
+    """Print a row: medians of both sides; median, minimum and maximum of the ratios of the pairs."""
     runs = [(ours(), plain()) for _ in range(pairs)]
     ratios = [one / other for one, other in runs]
     one, other = (statistics.median(side) for side in zip(*runs, strict=True))

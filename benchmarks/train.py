@@ -1,9 +1,8 @@
-"""``python -m benchmarks.train``: how fast training is, beside the same work done plainly, in turn on one machine; and
-what is learnt how soon.
+"""``python -m benchmarks.train``: training speed compared with a plain loop, and accuracy over time.
 
 Prints rows for docs/benchmarks.md. Ratios are medians over pairs of runs; the spread is their minimum and maximum.
-Rows about what is learnt need data: name them with --only, and its place with --datasets-dir. Pre-trained weights are
-looked for as the worker does it: TUNESERVE_WEIGHTS_FILE, TUNESERVE_WEIGHTS_DIR.
+Rows about accuracy need data: name them with --only, and its folder with --datasets-dir. Pre-trained weights are found
+like the worker's: TUNESERVE_WEIGHTS_FILE, TUNESERVE_WEIGHTS_DIR.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Predictions while a job trains a ResNet-50 on the same machine, beside those of the same service without."""
+"""Prediction load while a job trains a ResNet-50 on the same machine, compared with an idle machine."""
 
 import os
 import subprocess
@@ -17,7 +17,7 @@ START_S = 300
 
 
 def beside_training(server: Server, data_dir: Path, body: Path, concurrencies: Sequence[int], seconds: float) -> None:
-    """Print a row of a table for each concurrency. The server's data directory is written to."""
+    """Print a row of a table for each concurrency; writes to the server's data directory."""
     on_gpu = server.environment["TUNESERVE_PREDICT_DEVICE"] == "cuda"
     post, recipe = body.with_suffix(".lua"), ON_GPU if on_gpu else ON_CPU
     post.write_text(script(body, "image/png"))

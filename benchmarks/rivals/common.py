@@ -1,4 +1,4 @@
-"""What every rival does with a digit: the same decoding and the same graph. No code of ours is imported."""
+"""Decoding and inference shared by the rivals; imports none of our code."""
 
 import io
 import json
@@ -22,7 +22,7 @@ def session() -> Any:
 
 
 def pixels(data: bytes) -> Any:
-    """uint8, height x width x 1, as the graph takes it."""
+    """Decode a PNG to the graph's input, uint8 height x width x 1."""
     image = Image.open(io.BytesIO(data)).convert("L")
     side = json.loads((MODEL / "model.json").read_text())["preparation"]["height"] if image.width != 28 else 28
     return np.asarray(image if image.width == side else image.resize((side, side)))[:, :, None]

@@ -1,4 +1,4 @@
-"""What ours is compared with: the training loops of tutorials. fp32, default layout, the loss read at every step."""
+"""The training loop of tutorials, for comparison: fp32, default layout, the loss read at every step."""
 
 import itertools
 from collections.abc import Callable, Iterator
@@ -20,7 +20,7 @@ Sample = tuple[Tensor, int]
 
 
 def step(device: torch.device, side: int, batch: int, seconds: float) -> Rate:
-    """Steps on tensors that are there already. With half the batch, and so on, if it does not fit the memory."""
+    """Measure steps on ready tensors; the batch is halved until it fits into memory."""
 
     def run() -> float:
         images = torch.randn(batch, 3, side, side, device=device)
@@ -39,7 +39,7 @@ def step(device: torch.device, side: int, batch: int, seconds: float) -> Rate:
 
 
 def tutorial(part: Part, device: torch.device, seconds: float) -> float:
-    """Images per second of all of it: each picture by itself through PIL to 224 pixels, then the step."""
+    """Measure images/s of the whole loop: each picture through PIL to 224 pixels, then the step."""
     loader: DataLoader[Sample] = DataLoader(_Pictures(part), BATCH, shuffle=True, num_workers=0, drop_last=True)
     endless = itertools.chain.from_iterable(itertools.repeat(loader))
     return _train(device, ((images.to(device), labels.to(device)) for images, labels in endless), seconds)
@@ -62,7 +62,7 @@ def _train(device: torch.device, batches: Iterator[tuple[Tensor, Tensor]], secon
 
 
 class _Pictures(Dataset[Sample]):
-    """Grey images as torchvision's own data sets give them out."""
+    """Grey images as torchvision's data sets return them."""
 
     def __init__(self, part: Part) -> None:
         assert isinstance(part.images, Tensor)

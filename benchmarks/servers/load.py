@@ -1,4 +1,4 @@
-"""A server as a process, and wrk as its clients."""
+"""Load tests: a server as a process, and wrk as its clients."""
 
 import contextlib
 import os
@@ -29,7 +29,7 @@ class Load:
 
     @classmethod
     def median(cls, runs: Sequence["Load"]) -> "Load":
-        """Of each figure by itself, and all that failed."""
+        """Return the median of each figure, and the sum of failures."""
         middle = (statistics.median(getattr(run, part) for run in runs) for part in ("per_s", "p50_ms", "p99_ms"))
         return cls(*middle, sum(run.failed for run in runs))
 
@@ -87,12 +87,12 @@ class Server:
 
 
 def leave_on_sigterm() -> None:
-    """As by an exception, so that no server is left running."""
+    """Turn SIGTERM into an exception, so that no server is left running."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
 
 def load(server: Server, post: Path, concurrency: int, seconds: float) -> Load:
-    """What that many connections get, each asking again as soon as it is answered; a second of warm-up before."""
+    """Load a server from ``concurrency`` connections without pauses, after a second of warm-up."""
     for duration in (1, round(seconds)):
         command = [
             "wrk",
@@ -111,7 +111,7 @@ def load(server: Server, post: Path, concurrency: int, seconds: float) -> Load:
 
 
 def script(body: Path, content_type: str, pause_ms: float = 0) -> str:
-    """For wrk: POSTs that file, each connection with a pause between an answer and the next request."""
+    """Write a wrk script that POSTs a file, with a pause between a response and the next request."""
     paced = f"function delay() return {round(pause_ms)} end\n" if pause_ms else ""
     return (
         f'wrk.method = "POST"\nwrk.headers["Content-Type"] = "{content_type}"\n'

@@ -1,4 +1,4 @@
-"""Our own service as a process, on a copy of a data directory, and what its processes take."""
+"""The service as a process on a copy of a data directory, and its memory."""
 
 import shutil
 import sys
@@ -11,7 +11,7 @@ from benchmarks.servers.load import Server
 
 
 def service(data_dir: Path, **settings: str | int) -> Server:
-    """``settings``: those of TUNESERVE_*, by their names without that."""
+    """Describe the service as a server; ``settings`` are named without their prefix TUNESERVE_."""
     given = {f"TUNESERVE_{name}": str(value) for name, value in settings.items()}
     environment = {"TUNESERVE_DATA_DIR": str(data_dir)} | given
     return Server("tuneserve", [sys.executable, "-m", "service"], environment, "TUNESERVE_PORT", "/livez")
@@ -19,7 +19,7 @@ def service(data_dir: Path, **settings: str | int) -> Server:
 
 @contextmanager
 def copied(data_dir: Path) -> Iterator[Path]:
-    """A copy that may be written to, gone at the end."""
+    """Make a temporary copy of a data directory."""
     with TemporaryDirectory() as scratch:
         yield shutil.copytree(data_dir, Path(scratch) / "data", ignore=shutil.ignore_patterns("checkpoints", "logs"))
 
