@@ -20,6 +20,10 @@ test *options:
 test-one path *options:
     pytest -n 0 "$@"
 
+# Run all tests and report which lines they execute
+coverage *options:
+    pytest --cov --cov-report=term:skip-covered "$@"
+
 # Run what needs no test: lint, types
 [parallel]
 check: lint types
