@@ -20,7 +20,7 @@ from core.db.tables import Worker
 from core.recipe import Recipe
 from core.repositories import jobs
 from core.settings import Settings
-from worker.attempt.feature_cache import work_of
+from worker.attempt.feature_cache import training_input
 from worker.attempt.reporter import Reporter
 from worker.attempt.setup import TrainingContext, TrainingState, set_up
 from worker.data import augmentation
@@ -134,7 +134,7 @@ def train(bench: Bench, **recipe: Any) -> Trial:
 
 def epochs_of(context: TrainingContext, state: TrainingState) -> Iterator[Epoch]:
     """Train like the trainer, without checkpoints."""
-    work = work_of(context, state.recipe, context.frozen)
+    work = training_input(context, state.recipe, context.frozen)
     options = FitOptions(frozen=work.frozen, augment=augmentation.SETS[state.recipe.augmentation])
     return fit(work.network, work.prepare, work.train, state.recipe, context.device, options)
 

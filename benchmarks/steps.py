@@ -8,7 +8,7 @@ from core.imaging.preparation import Preparation
 from core.inference.network import Prepare, build
 from core.recipe import ResolvedRecipe
 from worker.attempt.batch_size_search import MAX_BATCH_SIZE, find_batch_size, time_steps
-from worker.attempt.feature_cache import Work, keep_activations
+from worker.attempt.feature_cache import TrainingInput, cache_activations
 from worker.data.augmentation import SETS
 from worker.data.splits import Part, batches
 from worker.training import devices
@@ -100,11 +100,11 @@ def _frozen_epochs(device: torch.device) -> tuple[Rate, Rate]:
         style="photo", height=224, width=224, channels=3, image_size=224, mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2)
     )
     network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    whole = Work(network, Prepare(photo).to(device), part, Part(images[:1], part.labels[:1]), frozen)
-    kept = keep_activations(whole, 2**32)
+    whole = TrainingInput(network, Prepare(photo).to(device), part, Part(images[:1], part.labels[:1]), frozen)
+    kept = cache_activations(whole, 2**32)
     assert kept is not None
 
-    def epochs_of(work: Work, count_of: int) -> Rate:
+    def epochs_of(work: TrainingInput, count_of: int) -> Rate:
         def run() -> float:
             recipe = _recipe(device, 224, 32, "backbone", epochs=count_of)
             options = FitOptions(frozen=work.frozen)

@@ -30,7 +30,7 @@ from tests.support.fakes import FakePredictor, image_of
 from tests.support.receiver import Receiver, receiving
 from worker import trainer
 from worker.attempt.reporter import Reporter
-from worker.integrations.tracing import Ids, JobTrace
+from worker.integrations.tracing import JobIdGenerator, JobTrace
 
 TRACE, CALLER = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 ENDPOINT = tracing.ENDPOINTS[0]
@@ -47,7 +47,7 @@ class Seen:
 
     def __init__(self, claim: Claim | None = None) -> None:
         self._exporter = InMemorySpanExporter()
-        self.provider = TracerProvider(id_generator=Ids(claim) if claim else None, shutdown_on_exit=False)
+        self.provider = TracerProvider(id_generator=JobIdGenerator(claim) if claim else None, shutdown_on_exit=False)
         self.provider.add_span_processor(SimpleSpanProcessor(self._exporter))
 
     def __call__(self, name: str) -> list[ReadableSpan]:
@@ -224,7 +224,7 @@ def test_only_a_failed_job_is_an_error(status: JobStatus | None, code: StatusCod
 
 
 def test_the_trainers_spans_reach_a_collector(settings: Settings, collector: Receiver) -> None:
-    told = trainer.listeners(settings, Claim("job_1", 1))
+    told = trainer.integrations(settings, Claim("job_1", 1))
     (trace,) = (listener for listener in told if isinstance(listener, JobTrace))
     trace("ended", {"status": JobStatus.SUCCEEDED})
     assert int.from_bytes(sent(collector)["job"].trace_id) == tracing.trace_id("job_1")

@@ -1,8 +1,8 @@
-"""The process that trains one attempt of one job: ``python -m worker.trainer <job id> <attempt>``; without these it
-waits for them, see worker.processes.prewarmed_trainer.
+"""The process that trains one attempt of a job: ``python -m worker.trainer <job id> <attempt>``.
 
 It reads the recipe, trains, writes checkpoints and events, publishes the model and ends the job. When it dies, the
-worker's loop sees it; when the worker dies, the kernel kills it; when it has lost the job, its own heartbeat ends it.
+worker's loop notices; when the worker dies, the kernel kills it; when it has lost the job, its heartbeat ends it.
+Without arguments it is a prewarmed trainer, which gets them later (worker.processes.prewarmed_trainer).
 """
 
 import logging
@@ -41,10 +41,11 @@ from worker.training.fit import Interrupted
 log = logging.getLogger(__name__)
 TRACEBACK_TAIL = 4_000  # characters
 TRACEBACK_CUT = "Traceback (its last lines):\n"
-RECORD_AGAIN_S = 0.2
+RETRY_S = 0.2
 
 
 def main() -> int:
+    """Train the attempt that the arguments name, or that the worker assigns; returns the exit code."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     settings = Settings()
     die_with_parent()
@@ -54,7 +55,7 @@ def main() -> int:
         return 0
     db = Database(settings.resolved_database_url)
     report = Reporter(db, claim, settings.heartbeat_interval_s)
-    report.listeners.extend(listeners(settings, claim))
+    report.listeners.extend(integrations(settings, claim))
     signal.signal(signal.SIGTERM, lambda *_: report.stop.set())
     report.start_heartbeat()
     code = _attempt(settings, db, report)
@@ -63,20 +64,20 @@ def main() -> int:
     return code
 
 
-def listeners(settings: Settings, claim: Claim) -> Iterator[Listener]:
-    """Who else is told of the job: what is installed and asked for."""
+def integrations(settings: Settings, claim: Claim) -> Iterator[Listener]:
+    """Yield a callback for each integration that is installed and configured."""
     if tensorboard.is_installed():
-        yield tensorboard.Board(settings.data_dir, claim.job_id)
+        yield tensorboard.TensorBoardWriter(settings.data_dir, claim.job_id)
     if mlflow_runs.is_on():
-        yield mlflow_runs.Runs(claim)
+        yield mlflow_runs.MlflowLogger(claim)
     if tracing.is_on():
-        from worker.integrations.tracing import Ids, JobTrace
+        from worker.integrations.tracing import JobIdGenerator, JobTrace
 
-        yield JobTrace(claim, tracing.provider("trainer", Ids(claim)))
+        yield JobTrace(claim, tracing.provider("trainer", JobIdGenerator(claim)))
 
 
 def _attempt(settings: Settings, db: Database, report: Reporter) -> int:
-    """The exit code; what the job's row can say, it says."""
+    """Run the attempt; returns the exit code. A failure goes into the job's row."""
     try:
         run(settings, db, LocalStore(settings.data_dir), report)
     except Interrupted:
@@ -85,7 +86,7 @@ def _attempt(settings: Settings, db: Database, report: Reporter) -> int:
     except ClaimLost as lost:
         log.warning("%s", lost)
         return EXIT_CLAIM_LOST
-    except Exception as error:  # the process's edge: whatever it was, the job's row says it
+    except Exception as error:  # the process's edge: whatever failed, the job's row says it
         log.exception("the job failed")
         _record_failure(db, report.claim, error)
     return 0
@@ -96,7 +97,7 @@ def run(settings: Settings, db: Database, store: ArtifactStore, report: Reporter
     report.phase(Phase.STARTING)
     context, state = set_up(settings, db, store, report)
     state = checkpointing.resume(context, state)
-    state = oom_backoff.heed_deaths(context, state)
+    state = oom_backoff.halve_after_oom_kills(context, state)
     state = train(context, state)
     if state.interrupted and not (report.keeps and state.history):
         raise Interrupted
@@ -114,12 +115,12 @@ def choose_best(context: TrainingContext, state: TrainingState) -> dict[str, Any
     return checkpointing.load_best(context, state)
 
 
-def _tail(told: str) -> str:
-    """The end of a traceback; what is longer than a row should hold is cut between two lines, and says so."""
-    if len(told) <= TRACEBACK_TAIL:
-        return told
-    kept = told[len(TRACEBACK_CUT) - TRACEBACK_TAIL :]
-    return TRACEBACK_CUT + (kept.partition("\n")[2] or kept)  # one endless line is cut within
+def _tail(text: str) -> str:
+    """Cut a traceback to its last TRACEBACK_TAIL characters, between two lines, and say so."""
+    if len(text) <= TRACEBACK_TAIL:
+        return text
+    kept = text[len(TRACEBACK_CUT) - TRACEBACK_TAIL :]
+    return TRACEBACK_CUT + (kept.partition("\n")[2] or kept)  # a single long line is cut within
 
 
 def _record_failure(db: Database, claim: Claim, error: Exception) -> None:
@@ -130,9 +131,9 @@ def _record_failure(db: Database, claim: Claim, error: Exception) -> None:
                 return jobs.fail(session, claim, jobs.describe(classify(error), tail), time.time())
         except ClaimLost as lost:
             return log.warning("%s", lost)
-        except OperationalError:  # a full disk takes no row either; the worker ends us when that lasts
+        except OperationalError:  # a full disk takes no row either; if it stays full, the worker ends us
             log.warning("the failure cannot be written; trying again", exc_info=True)
-            time.sleep(RECORD_AGAIN_S)
+            time.sleep(RETRY_S)
 
 
 if __name__ == "__main__":

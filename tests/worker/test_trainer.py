@@ -547,7 +547,7 @@ def test_a_failure_is_told_though_the_database_has_no_room_at_first(
         fail(*told)
 
     monkeypatch.setattr(jobs, "fail", fails_at_first)
-    monkeypatch.setattr(trainer, "RECORD_AGAIN_S", 0)
+    monkeypatch.setattr(trainer, "RETRY_S", 0)
     claim = claimed()
     trainer._record_failure(db, claim, OSError(errno.ENOSPC, "No space left on device"))
     error = job_of(claim.job_id).error
@@ -601,7 +601,7 @@ def test_a_frozen_backbone_is_published_as_it_was_and_only_the_head_has_learned(
             read_tensors(store, models.find(session, str(name)).key, "weights.safetensors")
             for name in (model_id, job_of(claim.job_id).model_id)
         )
-    assert any(message.startswith("kept ") for message in told)
+    assert any(message.startswith("cached ") for message in told)
     changed = {name for name, array in after.items() if not (array == before[name]).all()}
     assert changed
     assert all("classifier" in name or "fc" in name for name in changed)
@@ -793,7 +793,7 @@ def test_an_attempt_after_one_that_the_kernel_killed_for_want_of_memory_halves_t
         assert again is not None
         context, state = set_up(quick, db, store, attempt(db, quick, again))
         state = checkpointing.resume(context, state)
-        return context, oom_backoff.heed_deaths(context, state)
+        return context, oom_backoff.halve_after_oom_kills(context, state)
 
     starved, killed = OutOfMemory("no memory was left"), Killed("by somebody")
     second, state = goes_on(claim, starved)
@@ -812,7 +812,7 @@ def test_an_attempt_after_one_that_the_kernel_killed_for_want_of_memory_halves_t
 def stop_after_epochs(context: TrainingContext, state: TrainingState, count: int) -> None:
     """It trains, and dies when it has kept so many epochs."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stages, "_keep", dies_after(stages._keep, count))
+        patch.setattr(stages, "_finish_epoch", dies_after(stages._finish_epoch, count))
         with pytest.raises(KeyboardInterrupt):
             train(context, state)
 

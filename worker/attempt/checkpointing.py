@@ -1,4 +1,4 @@
-"""An attempt's checkpoints: saved after each epoch, gone on from after a death, thinned as they age."""
+"""Write, resume and prune the checkpoints of an attempt."""
 
 import math
 import time
@@ -26,15 +26,15 @@ from worker.training.optimizer import Arrays
 
 
 def save(context: TrainingContext, state: TrainingState, epoch: Epoch) -> None:
-    """Write a checkpoint of the epoch that the history ends with: its bytes, then its row and its event."""
+    """Write a checkpoint after the history's last epoch: its files, then its row and its event."""
     _save(context, state, epoch.step, epoch.state, state.history[-1])
-    _thin(context, state)
+    _prune(context, state)
 
 
 def save_mid_epoch(context: TrainingContext, state: TrainingState, position: MidEpoch) -> None:
     """Write a checkpoint within an epoch. It has no metrics, and the next checkpoint replaces it."""
     _save(context, state, position.step, position.state, {})
-    _thin(context, state)
+    _prune(context, state)
 
 
 def _save(context: TrainingContext, state: TrainingState, step: int, arrays: Arrays, metrics: dict[str, Any]) -> None:
@@ -60,9 +60,9 @@ def _save(context: TrainingContext, state: TrainingState, step: int, arrays: Arr
 
 
 def resume(context: TrainingContext, state: TrainingState, after_an_epoch: bool = False) -> TrainingState:
-    """Load the newest whole checkpoint of the job, or of the job that it retries; without one, ``state`` stays.
+    """Load the newest undamaged checkpoint of the job or of the job that it retries, if there is one.
 
-    ``after_an_epoch``: not one within an epoch, whose steps are of a certain batch size.
+    ``after_an_epoch`` leaves out one within an epoch, whose step number holds for one batch size alone.
     """
     claim = context.report.claim
     with context.db.read() as session:
@@ -95,18 +95,18 @@ def load_best(context: TrainingContext, state: TrainingState) -> dict[str, Any]:
         rows = _of_this_run(session, context, state)
     last = state.history[-1]
     best = _best_kept(state.history, rows) if rows else last
-    if best["epoch"] != last["epoch"] or state.interrupted:  # then the network has gone on since its last epoch
+    if best["epoch"] != last["epoch"] or state.interrupted:  # interrupted: trained on since its last epoch
         row = next(row for row in rows if row.metrics == best)
         context.network.load_state_dict(from_arrays(read_tensors(context.store, row.key, WEIGHTS)))
     return best
 
 
 def best_epoch(history: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The most accurate epoch on the validation part; of those that only chance sets apart, the newest.
+    """Return the newest of the epochs that are, within two standard errors, the most accurate in validation.
 
-    Accuracies are apart when they differ by two standard errors: on 144 images at 98 %, by four images. Among equals
-    the rate has fallen furthest in the newest; on the embedded digits, taking the mere maximum or the lowest loss cost
-    a point on the test set. Without a validation part it is the newest, too.
+    Two standard errors are four of 144 images at 98 %. Among equals the learning rate has fallen furthest in the
+    newest: on the embedded digits, the maximum alone or the lowest loss cost a point on the test set. Without a
+    validation split it is the newest epoch.
     """
     newest = max(history, key=lambda metrics: int(metrics["epoch"]))
     if newest["validation_accuracy"] is None:
@@ -118,16 +118,16 @@ def best_epoch(history: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _best_kept(history: Sequence[dict[str, Any]], rows: Sequence[Checkpoint]) -> dict[str, Any]:
-    """The best of all epochs, which is kept whenever a worse one follows: only what is damaged can have been dropped.
+    """Return the best of all epochs or, if its checkpoint was damaged, the best that has a checkpoint.
 
-    The best of those that are kept would drift: each of .98, .96, .94, .92 is only by chance better than the next.
+    Choosing among the checkpoints alone would drift: each of 0.98, 0.96, 0.94 and 0.92 is within chance of the next.
     """
     best, kept = best_epoch(history), [row.metrics for row in rows]
     return best if best in kept else best_epoch(kept)
 
 
 def describe(context: TrainingContext, state: TrainingState) -> dict[str, Any]:
-    """What a run needs to stay explainable, beside its weights."""
+    """Return what explains a run besides its weights, for manifests and the model's card."""
     return {
         "job_id": context.report.claim.job_id,
         "attempt": context.report.claim.attempt,
@@ -147,20 +147,20 @@ def describe(context: TrainingContext, state: TrainingState) -> dict[str, Any]:
     }
 
 
-def _thin(context: TrainingContext, state: TrainingState) -> None:
-    """Keep the newest checkpoints and the best one, and of those within an epoch one that is newer than all others.
+def _prune(context: TrainingContext, state: TrainingState) -> None:
+    """Delete all but the newest checkpoints and the best one, and a newest one within an epoch.
 
-    Rows first: whoever sees a row can read its bytes.
+    Rows are deleted before files, so that whoever sees a row can read its files.
     """
 
     def drop(session: Session) -> list[Checkpoint]:
-        jobs.heartbeat(session, context.report.claim, time.time())  # still ours
+        jobs.heartbeat(session, context.report.claim, time.time())  # raises ClaimLost
         rows = _of_this_run(session, context, state)
         kept = rows[: context.settings.keep_checkpoints]
         if rows:
             best = _best_kept(state.history, rows)
             kept += [row for row in rows if row.metrics == best]
-        older = checkpoints.of_job(session, context.report.claim.job_id)[1:]  # its own alone, not those it retries
+        older = checkpoints.of_job(session, context.report.claim.job_id)[1:]  # not those of the job that it retries
         dropped = [row for row in older if row not in kept and (row in rows or not row.metrics)]
         for row in dropped:
             session.delete(row)
@@ -171,6 +171,6 @@ def _thin(context: TrainingContext, state: TrainingState) -> None:
 
 
 def _of_this_run(session: Session, context: TrainingContext, state: TrainingState) -> list[Checkpoint]:
-    """Newest first; without what an attempt left that this one did not go on from."""
+    """Return the checkpoints that this history comes from, newest first."""
     rows = checkpoints.of_run(session, context.report.claim.job_id)
     return [row for row in rows if row.metrics in state.history]

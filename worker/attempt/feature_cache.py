@@ -1,4 +1,7 @@
-"""Activations of a frozen part, computed once: what is left to train then sees them instead of images."""
+"""Cache the activations of frozen modules, so that these run only once per image.
+
+What is left to train then sees the activations instead of images.
+"""
 
 import mmap
 import os
@@ -20,26 +23,26 @@ from worker.data.splits import Part, channels_last
 from worker.data.streaming import OnHost
 from worker.training.batched_forward import look
 from worker.training.fit import Interrupted
-from worker.training.freezing import cut
+from worker.training.freezing import split_network
 
 LOG_EVERY_S = 10.0
 DISK_SHARE = 0.5  # of what is free: checkpoints need the rest
 
 
 @dataclass(frozen=True)
-class Work:
-    """What an epoch runs on: a whole network and images, or the rest of one and kept activations."""
+class TrainingInput:
+    """A network with its data: a whole one with images, or the rest of one with cached activations."""
 
     network: nn.Module
     prepare: nn.Module
     train: Part
     validation: Part
-    frozen: tuple[str, ...]  # of the network's modules
+    frozen: tuple[str, ...]  # modules of the network
 
 
 @dataclass(frozen=True)
 class Disk:
-    """Room for activations that do not fit into memory."""
+    """The disk space for activations that do not fit into memory."""
 
     folder: Path
     max_bytes: int
@@ -48,47 +51,48 @@ class Disk:
         return size <= min(self.max_bytes, DISK_SHARE * shutil.disk_usage(self.folder).free)
 
     def empty(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-        """A tensor mapped from a file without a name: however this process ends, nothing is left of it.
+        """Return a tensor that is mapped from a nameless file, which goes when the process ends.
 
         Raises OSError when the disk is full.
         """
         size = torch.empty(shape, dtype=dtype, device="meta").nbytes
         with tempfile.TemporaryFile(dir=self.folder) as file:
             if sys.platform == "linux":
-                os.posix_fallocate(file.fileno(), 0, size)  # found missing later, by a write, it would kill us
+                os.posix_fallocate(file.fileno(), 0, size)  # else a write on a full disk would kill the process
             else:
                 file.truncate(size)
             return torch.frombuffer(mmap.mmap(file.fileno(), size), dtype=dtype).view(shape)
 
 
-def keep_activations(
-    work: Work,
+def cache_activations(
+    data: TrainingInput,
     max_bytes: int,
     disk: Disk | None = None,
     on_images: Callable[[int, int], None] = lambda _done, _of: None,
-) -> Work | None:
-    """The same work behind the frozen part: its activations on the device or, beyond ``max_bytes``, on the disk.
+) -> TrainingInput | None:
+    """Run the frozen modules once; returns the rest of the network with their activations as its data.
 
-    None where they cannot be kept: too large for both, or more than one tensor. Only without augmentation: an image
-    that changes has no activations to keep. ``on_images`` hears how many are done, and of how many; it may raise.
+    They lie on the device or, beyond ``max_bytes``, on the disk. The result is None if they are too large for both, or
+    more than one tensor. Use it only without augmentation, which gives an image other activations in every epoch.
+    ``on_images`` is called with the numbers of images done and of all; it may raise.
     """
-    halves = cut(work.network, work.frozen)
+    halves = split_network(data.network, data.frozen)
     halves.frozen.eval()
-    outputs = halves.frozen(channels_last(work.prepare(work.train.some([0]))))
+    outputs = halves.frozen(channels_last(data.prepare(data.train.some([0]))))
     if len(outputs) != 1 or not isinstance(outputs[0], Tensor):
         return None
-    room = _room(outputs[0], len(work.train) + len(work.validation), max_bytes, disk)
-    if room is None:
+    rows = _allocate(outputs[0], len(data.train) + len(data.validation), max_bytes, disk)
+    if rows is None:
         return None
-    first, count = len(work.train), len(room)
-    train = _behind(halves.frozen, work.prepare, work.train, room[:first], lambda done: on_images(done, count))
-    validation = _behind(
-        halves.frozen, work.prepare, work.validation, room[first:], lambda done: on_images(first + done, count)
+    first, count = len(data.train), len(rows)
+    train = _fill(halves.frozen, data.prepare, data.train, rows[:first], lambda done: on_images(done, count))
+    validation = _fill(
+        halves.frozen, data.prepare, data.validation, rows[first:], lambda done: on_images(first + done, count)
     )
-    return Work(halves.rest, nn.Identity(), train, validation, frozen=())
+    return TrainingInput(halves.rest, nn.Identity(), train, validation, frozen=())
 
 
-def _room(sample: Tensor, count: int, max_bytes: int, disk: Disk | None) -> Tensor | None:
+def _allocate(sample: Tensor, count: int, max_bytes: int, disk: Disk | None) -> Tensor | None:
     shape, size = (count, *sample.shape[1:]), sample.nbytes * count
     if size <= max_bytes:
         return sample.new_empty(shape)
@@ -96,8 +100,8 @@ def _room(sample: Tensor, count: int, max_bytes: int, disk: Disk | None) -> Tens
 
 
 @torch.no_grad()
-def _behind(frozen: nn.Module, prepare: nn.Module, part: Part, rows: Tensor, on_images: Callable[[int], None]) -> Part:
-    """The part with the activations of its images, which ``rows`` has room for."""
+def _fill(frozen: nn.Module, prepare: nn.Module, part: Part, rows: Tensor, on_images: Callable[[int], None]) -> Part:
+    """Write the activations of the part's images into ``rows``; returns a part of them."""
     for start, seen in look(part, lambda images: frozen(channels_last(prepare(images)))[0]):
         rows[start : start + len(seen)] = seen
         on_images(start + len(seen))
@@ -105,26 +109,26 @@ def _behind(frozen: nn.Module, prepare: nn.Module, part: Part, rows: Tensor, on_
     return Part(rows if rows.device == device else OnHost(rows, device), part.labels)
 
 
-def work_of(context: TrainingContext, recipe: ResolvedRecipe, frozen: tuple[str, ...]) -> Work:
-    """The whole network and its images or, where a frozen part allows it, the rest of it on kept activations."""
+def training_input(context: TrainingContext, recipe: ResolvedRecipe, frozen: tuple[str, ...]) -> TrainingInput:
+    """Return the network with its images, or what is behind its frozen modules with cached activations."""
     splits, report, settings = context.splits, context.report, context.settings
-    whole = Work(context.network, context.prepare, splits.train, splits.validation, frozen)
+    whole = TrainingInput(context.network, context.prepare, splits.train, splits.validation, frozen)
     if not frozen or recipe.augmentation != "none":
         return whole
     disk = Disk(settings.data_dir, settings.feature_disk_bytes)
-    kept = keep_activations(whole, settings.feature_cache_bytes, disk, _between_activations(report))
-    if kept is None:
-        report.log("the activations of the frozen part are too large to keep: it runs for every image")
+    cached = cache_activations(whole, settings.feature_cache_bytes, disk, _log_or_interrupt(report))
+    if cached is None:
+        report.log("the activations of the frozen part are too large to cache: it runs for every image")
         return whole
-    report.log(f"kept {kept.train.images.nbytes / 2**20:.0f} MiB of activations of the frozen part")
-    return kept
+    report.log(f"cached {cached.train.images.nbytes / 2**20:.0f} MiB of activations of the frozen part")
+    return cached
 
 
-def _between_activations(report: Reporter) -> Callable[[int, int], None]:
-    """Log now and then how far they are; raise Interrupted when the training has to stop."""
+def _log_or_interrupt(report: Reporter) -> Callable[[int, int], None]:
+    """Return a callback that logs the progress now and then and raises Interrupted on a stop."""
     logged_at = time.monotonic()
 
-    def go_on(done: int, of: int) -> None:
+    def callback(done: int, of: int) -> None:
         nonlocal logged_at
         if report.stop.is_set():
             raise Interrupted
@@ -132,4 +136,4 @@ def _between_activations(report: Reporter) -> Callable[[int, int], None]:
             report.log(f"activations of the frozen part: {done} of {of} images")
             logged_at = time.monotonic()
 
-    return go_on
+    return callback

@@ -1,4 +1,4 @@
-"""What follows when a batch did not fit the memory: half of it, from the last checkpoint or from the start."""
+"""Half the batch, when one does not fit the memory."""
 
 import gc
 import math
@@ -18,10 +18,10 @@ def can_halve(recipe: ResolvedRecipe) -> bool:
     return recipe.batch_size >= 2 * MIN_BATCH_SIZE
 
 
-def heed_deaths(context: TrainingContext, state: TrainingState) -> TrainingState:
-    """Halve the batch for each attempt that the kernel killed for want of memory since the checkpoint.
+def halve_after_oom_kills(context: TrainingContext, state: TrainingState) -> TrainingState:
+    """Halve the batch for each attempt that the kernel's OOM killer ended since the checkpoint.
 
-    Such an attempt could not halve it by itself. Without a checkpoint, all attempts of the job count.
+    Such an attempt cannot halve it by itself. Without a checkpoint, all attempts of the job count.
     """
     with context.db.read() as session:
         deaths = jobs.count_out_of_memory(session, context.report.claim.job_id, state.since_attempt)
@@ -32,9 +32,9 @@ def heed_deaths(context: TrainingContext, state: TrainingState) -> TrainingState
 
 
 def halve_batch(context: TrainingContext, state: TrainingState, reason: str) -> TrainingState:
-    """Go back to the last checkpoint, or to before the first step, with half the batch.
+    """Go back to the last checkpoint or to before the first step, with half the batch.
 
-    Call it when the failed step's frames are gone, or they would keep what has to be freed.
+    Call it outside the except block: the failed step's frames would keep the memory that has to be freed.
     """
     recipe = halved(state.recipe)
     _free_memory(context)
@@ -55,7 +55,7 @@ def _free_memory(context: TrainingContext) -> None:
 
 
 def halved(recipe: ResolvedRecipe) -> ResolvedRecipe:
-    """Half the batch, and the rate that goes with it (Goyal et al. 2017; its square root for Adam's kind)."""
+    """Halve the batch and scale the learning rate: linearly (Goyal et al. 2017), for Adam by the square root."""
     share = 0.5 if recipe.optimizer == "sgd" else math.sqrt(0.5)
     return recipe.model_copy(
         update={"batch_size": recipe.batch_size // 2, "learning_rate": recipe.learning_rate * share}

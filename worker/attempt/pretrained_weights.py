@@ -1,4 +1,4 @@
-"""Where a network's first weights come from: torchvision's pre-trained ones, one of our models, or chance."""
+"""Find a network's first weights: torchvision's, those of a model of the registry, or none."""
 
 import re
 from collections.abc import Mapping
@@ -31,16 +31,19 @@ HALF = (0.5, 0.5, 0.5)
 
 
 def find_state(name: str, weights: str, settings: Settings, db: Database, store: ArtifactStore) -> State | None:
-    """The state dict that the recipe's ``weights`` names; None for chance. WeightsUnavailable says what to do."""
+    """Return the state dict that the recipe's ``weights`` names, None for random ones.
+
+    WeightsUnavailable says what to do.
+    """
     if weights == "random":
         return None
     return _imagenet(name, settings) if weights == "imagenet" else _from_model(weights, db, store)
 
 
 def statistics(name: str, weights: str, db: Database) -> tuple[Colour, Colour] | None:
-    """Mean and standard deviation, of the values 0..1, that these weights of the network expect; None: they are chance.
+    """Return the mean and standard deviation of values in 0..1 that these weights expect, None for random ones.
 
-    One of our models expects what it was trained with, whatever data it goes on with.
+    A model of the registry expects those it was trained with, whatever data it is fine-tuned on.
     """
     if weights == "random":
         return None
@@ -52,7 +55,7 @@ def statistics(name: str, weights: str, db: Database) -> tuple[Colour, Colour] |
 
 
 def classes(weights: str, db: Database) -> tuple[str, ...]:
-    """What the head of one of our models tells apart; nothing for other weights, whose heads are replaced."""
+    """Return the classes of a model of the registry; empty for other weights, whose heads are replaced."""
     if weights in ("imagenet", "random"):
         return ()
     with db.read() as session:
@@ -60,32 +63,33 @@ def classes(weights: str, db: Database) -> tuple[str, ...]:
 
 
 def _imagenet_statistics(name: str) -> tuple[Colour, Colour]:
-    if name in ("googlenet", "inception_v3"):  # torchvision gives these a ``transform_input`` that comes to the same
+    if name in ("googlenet", "inception_v3"):  # what torchvision's ``transform_input`` does for these
         return HALF, HALF
     published = models.get_model_weights(name)["DEFAULT"].transforms()
     return tuple(published.mean), tuple(published.std)
 
 
 def fill(network: nn.Module, name: str, state: State) -> None:
-    """Load the state. The head keeps its chance values where the number of classes differs."""
+    """Load the state; the head stays random if the number of classes differs."""
     own = network.state_dict().keys()
     state = {OLD_DENSENET_NAME.sub(r"\1\2", key): tensor for key, tensor in state.items()}
     hint = f"Name a state dict of torchvision's {name} in TUNESERVE_WEIGHTS_FILE."
-    if len(state) > len(own) * 5 // 4:  # a deeper sister has all of our names, and more; googlenet's side heads are few
+    if len(state) > len(own) * 5 // 4:  # a deeper network of its family; googlenet has a few side heads more
         raise WeightsUnavailable(f"These are not the weights of {name}: {len(state)} tensors, not {len(own)}.", hint)
     try:
-        left = load_matching(network, state)
-    except ValueError as error:  # positions of a transformer of another kind
+        missing = load_matching(network, state)
+    except ValueError as error:  # a transformer's position table of another size
         raise WeightsUnavailable(f"These are not the weights of {name}: {error}", hint) from error
-    if len(left) > len(own) // 4:
+    if len(missing) > len(own) // 4:
         raise WeightsUnavailable(
-            f"These are not the weights of {name}: {len(left)} of its {len(own)} tensors are missing, {left[0]} first.",
+            f"These are not the weights of {name}: "
+            f"{len(missing)} of its {len(own)} tensors are missing, {missing[0]} first.",
             hint,
         )
 
 
 def _imagenet(name: str, settings: Settings) -> State:
-    """From the file in the settings, the cache, or a download into it: the mirror's, else torchvision's."""
+    """Read the file that the settings name, else the cached one, which is downloaded first if need be."""
     if settings.weights_file is not None:
         return _read(settings.weights_file)
     published = models.get_model_weights(name)["DEFAULT"].url
@@ -115,7 +119,7 @@ def _from_model(model_id: str, db: Database, store: ArtifactStore) -> State:
 
 
 def _read(path: Path) -> State:
-    """A state dict from safetensors, or from torch's own format with nothing but tensors in it."""
+    """Read a state dict from safetensors, or from torch's own format with nothing but tensors in it."""
     try:
         if path.suffix == ".safetensors":
             return load_file(path)

@@ -1,4 +1,4 @@
-"""The progress of a training as people see it: position, speed, time spent and time to go."""
+"""The progress of a training as people see it: position, speed, time spent and time left."""
 
 import time
 from typing import Any
@@ -8,12 +8,12 @@ from core.recipe import ResolvedRecipe
 from worker.attempt.setup import TrainingContext, TrainingState
 from worker.training.fit import Progress
 
-STEP_EVERY_PERCENT = 2  # of the whole training: a thinned history within epochs, which stays
-ACCURACY_MARKS = (0.9, 0.97, 0.99)  # of time_to_accuracy, on the validation part
+STEP_EVERY_PERCENT = 2  # of the whole training: the steps that become events
+ACCURACY_MARKS = (0.9, 0.97, 0.99)  # on the validation split, for time_to_accuracy
 
 
 class ProgressReporter:
-    """Writes each Progress into the job's row, and one in STEP_EVERY_PERCENT into its events."""
+    """Write each Progress to the job's row, and one every STEP_EVERY_PERCENT to its events."""
 
     def __init__(self, context: TrainingContext) -> None:
         self._context = context
@@ -40,7 +40,7 @@ class ProgressReporter:
 
 
 def position(recipe: ResolvedRecipe, epoch: int, step: int, steps: int) -> dict[str, Any]:
-    """The job's ``progress`` column."""
+    """Return the job's ``progress`` column."""
     return {
         "epoch": epoch,
         "epochs": recipe.epochs,
@@ -51,12 +51,12 @@ def position(recipe: ResolvedRecipe, epoch: int, step: int, steps: int) -> dict[
 
 
 def train_s(state: TrainingState) -> float:
-    """Seconds of training alone, up to the last finished epoch, earlier attempts' kept epochs included."""
+    """Return the seconds of training alone, over all epochs of the history."""
     return float(state.history[-1]["train_s"]) if state.history else 0.0
 
 
 def timing(context: TrainingContext, state: TrainingState) -> dict[str, Any]:
-    """The job's ``timing`` column."""
+    """Return the job's ``timing`` column."""
     report, history = context.report, state.history
     reached = {
         str(mark): next(

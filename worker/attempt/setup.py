@@ -1,4 +1,4 @@
-"""Before training: resolve the recipe, load the data, build the network and its first weights."""
+"""Set up an attempt: resolve its recipe, load its data, build its network."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -41,7 +41,7 @@ class TrainingContext:
     preparation: Preparation
     prepare: Prepare
     network: nn.Module  # always this object; training and checkpoints change its weights
-    frozen: tuple[str, ...]  # modules of the network that the recipe freezes, until unfreeze_after where it says so
+    frozen: tuple[str, ...]  # modules of the network that the recipe freezes, for good or until unfreeze_after
     queued_s: float
 
 
@@ -49,18 +49,18 @@ class TrainingContext:
 class TrainingState:
     """The progress of one attempt; a change is a new value."""
 
-    recipe: ResolvedRecipe  # with a smaller batch once memory has run out
+    recipe: ResolvedRecipe  # its batch size is halved when memory runs out
     history: tuple[dict[str, Any], ...] = ()  # the metrics of each finished epoch
-    optimizer_state: Arrays | None = None  # and that of the weights' running mean, from the resumed checkpoint
-    features_s: float = 0.0  # spent on the activations of a frozen part, in the attempts that led to the history
-    since_attempt: int = 0  # the attempt of this job that wrote the resumed checkpoint
+    optimizer_state: Arrays | None = None  # with the EMA, from the checkpoint that is resumed
+    features_s: float = 0.0  # spent on caching features, in all attempts that the history comes from
+    since_attempt: int = 0  # the attempt of this job that wrote the checkpoint that is resumed
     interrupted: bool = False  # stopped on request before its last epoch
 
 
 def set_up(
     settings: Settings, db: Database, store: ArtifactStore, report: Reporter
 ) -> tuple[TrainingContext, TrainingState]:
-    """Load data and network and resolve the recipe: all that can fail before the first step, cheapest first."""
+    """Do all that can fail before the first step, the cheapest first."""
     torch.set_num_threads(settings.train_threads or cpus())
     with db.read() as session:
         job = jobs.get(session, report.claim.job_id)
@@ -68,12 +68,12 @@ def set_up(
     device = devices.choose(asked.device)
     report.record(device=devices.describe(device))
     report.phase(Phase.PREPARING_DATA, f"data set {asked.dataset}")
-    state = pretrained_weights.find_state(asked.network, asked.weights, settings, db, store)
+    weights = pretrained_weights.find_state(asked.network, asked.weights, settings, db, store)
     dataset, splits = _load_data(asked, settings, report)
     knows_classes = pretrained_weights.classes(asked.weights, db) == dataset.classes
     about = (asked, device, len(splits.train), dataset.detail, dataset.style)
     recipe = resolve(*about, knows_classes=knows_classes)
-    network, frozen = first_network(recipe, len(dataset.classes), state, device)
+    network, frozen = first_network(recipe, len(dataset.classes), weights, device)
     preparation = _preparation(dataset, splits, recipe, db)
     context = TrainingContext(
         settings=settings,
@@ -103,28 +103,28 @@ def _load_data(asked: Recipe, settings: Settings, report: Reporter) -> tuple[Dat
 
 
 def first_network(
-    recipe: ResolvedRecipe, classes: int, state: pretrained_weights.State | None, device: torch.device
+    recipe: ResolvedRecipe, classes: int, weights: pretrained_weights.State | None, device: torch.device
 ) -> tuple[nn.Module, tuple[str, ...]]:
-    """Build the network as it is before its first step; returns it and the names of its frozen modules."""
+    """Build the network as it is before its first step; returns it with its frozen modules' names."""
     torch.manual_seed(recipe.seed)
     network = build(recipe.network, classes, recipe.image_size)
-    if state is not None:
-        pretrained_weights.fill(network, recipe.network, state)
+    if weights is not None:
+        pretrained_weights.fill(network, recipe.network, weights)
     frozen = freeze(network, recipe.freeze) if recipe.freeze != "none" else []
     return network.to(device, memory_format=torch.channels_last), tuple(frozen)  # type: ignore[call-overload]
 
 
 def reset_network(context: TrainingContext, recipe: ResolvedRecipe) -> None:
-    """Put back the weights that the network had before its first step, and freeze what was frozen then."""
-    state = pretrained_weights.find_state(recipe.network, recipe.weights, context.settings, context.db, context.store)
-    first, _ = first_network(recipe, len(context.dataset.classes), state, torch.device("cpu"))
+    """Undo all training of the network: weights and frozen modules are those before its first step."""
+    weights = pretrained_weights.find_state(recipe.network, recipe.weights, context.settings, context.db, context.store)
+    first, _ = first_network(recipe, len(context.dataset.classes), weights, torch.device("cpu"))
     context.network.load_state_dict(first.state_dict())
-    for own, of_first in zip(context.network.parameters(), first.parameters(), strict=True):
-        own.requires_grad_(of_first.requires_grad)
+    for parameter, untrained in zip(context.network.parameters(), first.parameters(), strict=True):
+        parameter.requires_grad_(untrained.requires_grad)
 
 
 def should_time_steps(context: TrainingContext) -> bool:
-    """Whether to search for the batch size: not where it gains little, nor if a checkpoint's recipe names it."""
+    """Whether to search for the batch size: not on a CPU or behind frozen layers, nor to resume."""
     if context.device.type == "cpu" or context.frozen:
         return False
     with context.db.read() as session:
@@ -132,7 +132,7 @@ def should_time_steps(context: TrainingContext) -> bool:
 
 
 def _time_steps(context: TrainingContext, recipe: ResolvedRecipe, asked: Recipe) -> batch_size_search.Trial:
-    """Find the batch size; if the recipe names it, only time its steps."""
+    """Search for the batch size; if the recipe names it, only time its steps."""
     train, first = context.splits.train, recipe.batch_size
     step_s = batch_size_search.time_steps(context.network, context.prepare, train, recipe, context.device)
     largest = batch_size_search.max_batch_size(len(train)) if asked.batch_size == "auto" else first
@@ -142,9 +142,10 @@ def _time_steps(context: TrainingContext, recipe: ResolvedRecipe, asked: Recipe)
 
 
 def _preparation(dataset: Dataset, splits: data.Splits, recipe: ResolvedRecipe, db: Database) -> Preparation:
-    """Describe how images become the network's input, with the mean and std that its weights expect.
+    """Describe how images become the network's input.
 
-    Random weights expect those of the training split.
+    They are normalised with the mean and standard deviation that pre-trained weights expect, else with those of the
+    training split.
     """
     expected = pretrained_weights.statistics(recipe.network, recipe.weights, db)
     mean, std = expected or data.statistics(splits.train.images)

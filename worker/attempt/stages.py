@@ -1,4 +1,7 @@
-"""The training of one attempt: its stages and epochs, a checkpoint after each, half the batch when memory runs out."""
+"""Train one attempt, stage by stage and epoch by epoch.
+
+Each epoch is validated and leaves a checkpoint. When memory runs out, training goes on with half the batch.
+"""
 
 import logging
 import time
@@ -7,7 +10,7 @@ from typing import Any
 
 from core.db.tables import Phase
 from worker.attempt import checkpointing, oom_backoff, progress
-from worker.attempt.feature_cache import Work, work_of
+from worker.attempt.feature_cache import TrainingInput, training_input
 from worker.attempt.progress import ProgressReporter
 from worker.attempt.setup import TrainingContext, TrainingState
 from worker.data import augmentation
@@ -26,14 +29,14 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Stage:
-    """A run of epochs with the same modules frozen; it has its own optimizer and its own patience."""
+    """Consecutive epochs with the same frozen modules, their own optimizer and their own early stopping."""
 
     first: int  # epochs done before it
     last: int  # epochs done after it, unless it ends early
     frozen: tuple[str, ...]
 
     def ended_early(self, state: TrainingState) -> int | None:
-        """The number of its last epoch where patience has run out."""
+        """Return the number of the epoch after which early stopping ended it, else None."""
         epochs = stopping_epoch(state.history[self.first : self.last], state.recipe.early_stopping)
         return None if epochs is None else self.first + epochs
 
@@ -41,13 +44,13 @@ class Stage:
         return len(state.history) >= self.last or self.ended_early(state) is not None
 
     def own_state(self, state: TrainingState) -> Arrays | None:
-        """The optimizer's state that this stage goes on with; None: a checkpoint at its border has the last stage's."""
+        """Return the optimizer state to resume from; a checkpoint at the stage's start has the last stage's."""
         is_own = len(state.history) > self.first or step_of(state.optimizer_state) is not None
         return state.optimizer_state if is_own else None
 
 
 def train(context: TrainingContext, state: TrainingState) -> TrainingState:
-    """Train to the last epoch; what does not fit the memory is tried again with half the batch."""
+    """Train to the last epoch, with half the batch whenever one does not fit the memory."""
     if state.recipe.compile and not devices.can_compile(context.device):
         state = _without_compiling(context, state)
     context.report.phase(Phase.TRAINING, state.recipe.network)
@@ -63,6 +66,7 @@ def train(context: TrainingContext, state: TrainingState) -> TrainingState:
 
 
 def _without_compiling(context: TrainingContext, state: TrainingState) -> TrainingState:
+    """Turn off torch.compile, which needs a C++ compiler."""
     recipe = state.recipe.model_copy(update={"compile": False})
     message = "compile: no compiler is there, which torch.compile needs; training as the network is"
     context.report.event("log", {"message": message}, resolved_recipe=recipe.model_dump(mode="json"))
@@ -70,7 +74,7 @@ def _without_compiling(context: TrainingContext, state: TrainingState) -> Traini
 
 
 def _train_stages(context: TrainingContext, state: TrainingState, reporter: ProgressReporter) -> TrainingState:
-    """Train in one stage; or behind a frozen part first, then, from ``unfreeze_after`` on, the whole network."""
+    """Train in one stage or, with ``unfreeze_after``, in two: behind frozen modules, then the whole network."""
     recipe, first = state.recipe, 0
     for last in filter(None, [recipe.unfreeze_after, recipe.epochs]):
         if first > 0:
@@ -87,22 +91,22 @@ def _train_stages(context: TrainingContext, state: TrainingState, reporter: Prog
 def _train_stage(
     context: TrainingContext, state: TrainingState, stage: Stage, reporter: ProgressReporter
 ) -> TrainingState:
-    """Train the stage's epochs that are left; the result says whether it was interrupted."""
+    """Train the stage's remaining epochs, until it ends, ends early or is interrupted."""
     resumed_from = stage.own_state(state)
     state = replace(state, optimizer_state=None)
     try:
         started = time.monotonic()
-        work = work_of(context, state.recipe, stage.frozen)
+        data = training_input(context, state.recipe, stage.frozen)
         state = replace(state, features_s=state.features_s + time.monotonic() - started)
         callbacks = Callbacks(
             on_progress=lambda now: reporter.show(state, now),
             on_mid_epoch=lambda position: checkpointing.save_mid_epoch(context, state, position),
             should_stop=context.report.stop.is_set,
         )
-        options = _options(context, state, stage, work, resumed_from)
-        flop = flop_per_image(work.network, work.prepare(work.train.some([0])))
-        for epoch in fit(work.network, work.prepare, work.train, state.recipe, context.device, options, callbacks):
-            state = _keep(context, state, work, epoch, flop)
+        options = _options(context, state, stage, data, resumed_from)
+        flop = flop_per_image(data.network, data.prepare(data.train.some([0])))
+        for epoch in fit(data.network, data.prepare, data.train, state.recipe, context.device, options, callbacks):
+            state = _finish_epoch(context, state, data, epoch, flop)
             if stage.ended_early(state):
                 what = "ended" if stage.last == state.recipe.epochs else "the frozen part is trained too"
                 context.report.log(f"{what} after epoch {epoch.number}: validation accuracy no longer rises")
@@ -113,23 +117,25 @@ def _train_stage(
 
 
 def _options(
-    context: TrainingContext, state: TrainingState, stage: Stage, work: Work, resumed_from: Arrays | None
+    context: TrainingContext, state: TrainingState, stage: Stage, data: TrainingInput, resumed_from: Arrays | None
 ) -> FitOptions:
-    recipe, labels, classes = state.recipe, work.train.labels, len(context.dataset.classes)
+    recipe, labels, classes = state.recipe, data.train.labels, len(context.dataset.classes)
     return FitOptions(
         epochs_done=len(state.history),
         last_epoch=stage.last,
         state=resumed_from,
-        frozen=work.frozen,
+        frozen=data.frozen,
         augment=augmentation.SETS[recipe.augmentation],
         class_weights=balanced_class_weights(labels, classes) if recipe.class_weights == "balanced" else None,
         checkpoint_every_s=context.settings.checkpoint_s,
     )
 
 
-def _keep(context: TrainingContext, state: TrainingState, work: Work, epoch: Epoch, flop: float) -> TrainingState:
+def _finish_epoch(
+    context: TrainingContext, state: TrainingState, data: TrainingInput, epoch: Epoch, flop: float
+) -> TrainingState:
     """Validate an epoch and write its metrics and its checkpoint."""
-    metrics = _metrics(context, state, work, epoch, flop)
+    metrics = _metrics(context, state, data, epoch, flop)
     state = replace(state, history=(*state.history, metrics))
     steps = epoch.step // epoch.number * state.recipe.epochs
     context.report.event(
@@ -145,11 +151,13 @@ def _keep(context: TrainingContext, state: TrainingState, work: Work, epoch: Epo
     return state
 
 
-def _metrics(context: TrainingContext, state: TrainingState, work: Work, epoch: Epoch, flop: float) -> dict[str, Any]:
+def _metrics(
+    context: TrainingContext, state: TrainingState, data: TrainingInput, epoch: Epoch, flop: float
+) -> dict[str, Any]:
     started = time.monotonic()
     validation = None
-    if len(work.validation):
-        validation = evaluate(work.network, work.prepare, work.validation, len(context.dataset.classes))
+    if len(data.validation):
+        validation = evaluate(data.network, data.prepare, data.validation, len(context.dataset.classes))
     return {
         "epoch": epoch.number,
         "train_loss": epoch.loss,

@@ -50,7 +50,7 @@ def is_on() -> bool:
     return True
 
 
-class Runs:
+class MlflowLogger:
     """Reports a job's events to MLflow from a background thread, so that no server delays the job.
 
     The first failure is logged and ends the reports of this attempt.

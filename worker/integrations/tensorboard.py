@@ -25,7 +25,7 @@ def is_installed() -> bool:
     return find_spec("tensorboard") is not None
 
 
-class Board:
+class TensorBoardWriter:
     """Writes one point of each curve per epoch."""
 
     def __init__(self, data_dir: Path, job_id: str) -> None:

@@ -17,7 +17,7 @@ from core.db.tables import JobStatus
 from core.repositories.jobs import Claim
 
 
-class Ids(RandomIdGenerator):
+class JobIdGenerator(RandomIdGenerator):
     """Derives the ids of the trace and its first span from job and attempt, which the request's span links to."""
 
     def __init__(self, claim: Claim) -> None:

@@ -17,7 +17,7 @@ CONTAINERS = ("features", "encoder", "encoder.layers", "trunk_output", "layers",
 
 
 @dataclass(frozen=True)
-class Cut:
+class SplitNetwork:
     """A network in two halves that share its weights: ``rest(*frozen(images))`` is ``network(images)``."""
 
     frozen: fx.GraphModule
@@ -50,7 +50,7 @@ def train_mode(network: nn.Module, frozen: Iterable[str]) -> None:
         network.get_submodule(name).eval()
 
 
-def cut(network: nn.Module, frozen: Iterable[str]) -> Cut:
+def split_network(network: nn.Module, frozen: Iterable[str]) -> SplitNetwork:
     """Split the network in front of the first operation that is not frozen."""
     graph = _Tracer().trace(network)
     prefixes = tuple(frozen)
@@ -64,7 +64,7 @@ def cut(network: nn.Module, frozen: Iterable[str]) -> Cut:
         for node in graph.nodes
         if node not in late and node.op != "get_attr" and any(user in late for user in node.users)
     ]
-    return Cut(_first_half(network, graph, late, border), _second_half(network, graph, late, border))
+    return SplitNetwork(_first_half(network, graph, late, border), _second_half(network, graph, late, border))
 
 
 class _Tracer(fx.Tracer):

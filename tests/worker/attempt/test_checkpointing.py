@@ -353,7 +353,7 @@ def test_a_late_attempt_throws_nothing_away(training: MakeTraining, settings: Se
     now = training(2)
     few = settings.model_copy(update={"keep_checkpoints": 1})
     with pytest.raises(ClaimLost):
-        checkpointing._thin(replace(late.context, settings=few), late.state)
+        checkpointing._prune(replace(late.context, settings=few), late.state)
     assert [row.id for row in rows(now)] == [row.id for row in kept]
 
 

@@ -12,7 +12,7 @@ from core.inference.network import Prepare, build
 from core.recipe import ResolvedRecipe
 from tests.support.fakes import DIGIT_PREPARATION
 from tests.support.photofiles import photos_of, write_photos
-from worker.attempt.feature_cache import Disk, Work, keep_activations
+from worker.attempt.feature_cache import Disk, TrainingInput, cache_activations
 from worker.data.photo_files import Photos
 from worker.data.splits import Part
 from worker.data.streaming import Streamed
@@ -35,21 +35,21 @@ RECIPE = ResolvedRecipe(
 )
 
 
-def work(name: str = "resnet18", what: str = "backbone") -> Work:
+def work(name: str = "resnet18", what: str = "backbone") -> TrainingInput:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         network = build(name, 10)
         frozen = freeze(network, what)
         images = torch.randint(0, 256, (12, 28, 28, 1), dtype=torch.uint8)
     train, validation = Part(images[:8], torch.arange(8)), Part(images[8:], torch.arange(4))
-    return Work(network, Prepare(DIGIT_PREPARATION), train, validation, tuple(frozen))
+    return TrainingInput(network, Prepare(DIGIT_PREPARATION), train, validation, tuple(frozen))
 
 
-def head(some: Work) -> torch.Tensor:
+def head(some: TrainingInput) -> torch.Tensor:
     return next(p for name, p in some.network.named_parameters() if name.endswith("fc.weight")).detach()
 
 
-def run(some: Work, **recipe: Any) -> list[float]:
+def run(some: TrainingInput, **recipe: Any) -> list[float]:
     how = RECIPE.model_copy(update=recipe)
     epochs = fit(some.network, some.prepare, some.train, how, CPU, FitOptions(frozen=some.frozen))
     return [epoch.loss for epoch in epochs]
@@ -57,7 +57,7 @@ def run(some: Work, **recipe: Any) -> list[float]:
 
 @pytest.mark.parametrize("what", ["backbone", "until:layer3"])
 def test_it_is_the_same_training(what: str) -> None:
-    whole, kept = work(what=what), keep_activations(work(what=what), 2**30)
+    whole, kept = work(what=what), cache_activations(work(what=what), 2**30)
     assert kept is not None
     assert run(kept) == pytest.approx(run(whole), rel=1e-4)
     torch.testing.assert_close(head(kept), head(whole), rtol=1e-3, atol=1e-5)
@@ -65,7 +65,7 @@ def test_it_is_the_same_training(what: str) -> None:
 
 def test_the_rest_answers_for_the_whole_network() -> None:
     whole = work()
-    kept = keep_activations(whole, 2**30)
+    kept = cache_activations(whole, 2**30)
     assert kept is not None
     seen, told = (evaluate(w.network, w.prepare, w.validation, 10) for w in (whole, kept))
     assert told.loss == pytest.approx(seen.loss, rel=1e-5)
@@ -75,7 +75,7 @@ def test_the_rest_answers_for_the_whole_network() -> None:
 def test_the_networks_own_head_is_what_is_trained() -> None:
     whole = work()
     before = head(whole).clone()
-    kept = keep_activations(whole, 2**30)
+    kept = cache_activations(whole, 2**30)
     assert kept is not None
     run(kept)
     assert not torch.equal(head(whole), before)
@@ -83,24 +83,24 @@ def test_the_networks_own_head_is_what_is_trained() -> None:
 
 def test_it_says_how_far_it_is_and_can_be_ended() -> None:
     told: list[tuple[int, int]] = []
-    keep_activations(work(), BYTES, on_images=lambda done, of: told.append((done, of)))
+    cache_activations(work(), BYTES, on_images=lambda done, of: told.append((done, of)))
     assert told == [(8, 12), (12, 12)]
 
     def enough(done: int, of: int) -> None:
         raise Interrupted
 
     with pytest.raises(Interrupted):
-        keep_activations(work(), BYTES, on_images=enough)
+        cache_activations(work(), BYTES, on_images=enough)
 
 
 def test_what_is_too_large_is_not_kept() -> None:
-    assert keep_activations(work(), BYTES) is not None
-    assert keep_activations(work(), BYTES - 1) is None
+    assert cache_activations(work(), BYTES) is not None
+    assert cache_activations(work(), BYTES - 1) is None
 
 
 def test_what_is_too_large_for_the_memory_is_kept_on_the_disk(tmp_path: Path) -> None:
-    in_memory = keep_activations(work(), BYTES)
-    on_disk = keep_activations(work(), BYTES - 1, Disk(tmp_path, BYTES))
+    in_memory = cache_activations(work(), BYTES)
+    on_disk = cache_activations(work(), BYTES - 1, Disk(tmp_path, BYTES))
     assert in_memory is not None
     assert on_disk is not None
     assert run(on_disk) == run(in_memory)
@@ -110,7 +110,7 @@ def test_what_is_too_large_for_the_memory_is_kept_on_the_disk(tmp_path: Path) ->
 
 
 def test_the_activations_are_in_a_file_that_has_no_name(tmp_path: Path) -> None:
-    kept = keep_activations(work(), 0, Disk(tmp_path, BYTES))
+    kept = cache_activations(work(), 0, Disk(tmp_path, BYTES))
     assert kept is not None
     mapped = [line for line in Path("/proc/self/maps").read_text().splitlines() if str(tmp_path) in line]
     assert len(mapped) == 1
@@ -119,10 +119,10 @@ def test_the_activations_are_in_a_file_that_has_no_name(tmp_path: Path) -> None:
 
 
 def test_what_is_too_large_for_both_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert keep_activations(work(), BYTES - 1, Disk(tmp_path, BYTES - 1)) is None
+    assert cache_activations(work(), BYTES - 1, Disk(tmp_path, BYTES - 1)) is None
     free = shutil.disk_usage(tmp_path)._replace(free=2 * BYTES - 1)
     monkeypatch.setattr(shutil, "disk_usage", lambda _folder: free)
-    assert keep_activations(work(), BYTES - 1, Disk(tmp_path, 2**40)) is None
+    assert cache_activations(work(), BYTES - 1, Disk(tmp_path, 2**40)) is None
 
 
 def test_a_disk_without_the_room_says_so_at_once(tmp_path: Path) -> None:
@@ -130,7 +130,7 @@ def test_a_disk_without_the_room_says_so_at_once(tmp_path: Path) -> None:
         Disk(tmp_path, 2**60).empty((2**58,), torch.float32)
 
 
-def photo_work(photos: Photos, streamed: bool) -> Work:
+def photo_work(photos: Photos, streamed: bool) -> TrainingInput:
     side = photos.shape[1]
     preparation = DIGIT_PREPARATION.model_copy(update={"style": "photo", "height": side, "width": side, "channels": 3})
 
@@ -144,8 +144,8 @@ def photo_work(photos: Photos, streamed: bool) -> Work:
 
 def test_the_activations_of_streamed_photos_are_kept_too(tmp_path: Path) -> None:
     photos = photos_of(write_photos(tmp_path, 12), processes=2)
-    kept = keep_activations(photo_work(photos, streamed=True), 0, Disk(tmp_path, 2**30))
-    there = keep_activations(photo_work(photos, streamed=False), 2**30)
+    kept = cache_activations(photo_work(photos, streamed=True), 0, Disk(tmp_path, 2**30))
+    there = cache_activations(photo_work(photos, streamed=False), 2**30)
     assert kept is not None
     assert there is not None
     assert torch.equal(kept.train.some(range(8)), there.train.some(range(8)))

@@ -25,7 +25,7 @@ from tuneserve.cli.demo import _free_port
 from worker import trainer
 from worker.attempt.reporter import Reporter
 from worker.integrations import mlflow_runs
-from worker.integrations.mlflow_runs import Runs
+from worker.integrations.mlflow_runs import MlflowLogger
 
 mlflow = pytest.importorskip("mlflow", reason="needs the extra mlflow")
 
@@ -90,7 +90,7 @@ def uri(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 def tell(*told: Told, job: str = "job_1", attempt: int = 1) -> None:
     """What one attempt says, all of it heard."""
-    listener = Runs(Claim(job, attempt), last_s=PATIENCE_S)
+    listener = MlflowLogger(Claim(job, attempt), last_s=PATIENCE_S)
     for kind, data in told:
         listener(kind, data)
 
@@ -161,7 +161,7 @@ def test_an_attempt_that_lost_its_job_leaves_the_run_to_the_next(uri: str) -> No
 def test_the_reporter_tells_of_the_recipe_and_of_the_end(uri: str, db: Database, claimed: Callable[..., Claim]) -> None:
     claim = claimed()
     report = Reporter(db, claim, heartbeat_interval_s=1)
-    report.listeners.append(Runs(claim, last_s=PATIENCE_S))
+    report.listeners.append(MlflowLogger(claim, last_s=PATIENCE_S))
     report.phase(Phase.STARTING)
     report.record(resolved_recipe=RECIPE)
     report.event("metrics", epoch(1)[1])
@@ -174,7 +174,7 @@ def test_it_is_off_without_an_address_and_says_so_without_the_extra(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.delenv(mlflow_runs.URI, raising=False)
-    assert not any(isinstance(one, Runs) for one in trainer.listeners(settings, Claim("job_1", 1)))
+    assert not any(isinstance(one, MlflowLogger) for one in trainer.integrations(settings, Claim("job_1", 1)))
     monkeypatch.setenv(mlflow_runs.URI, "http://localhost:5000")
     monkeypatch.setattr(mlflow_runs, "find_spec", lambda _name: None)
     assert not mlflow_runs.is_on()
@@ -197,7 +197,7 @@ def test_a_server_that_is_silent_keeps_nobody_waiting(monkeypatch: pytest.Monkey
     let_go = threading.Event()
     with receiving(Answer(400, b"{}", before=lambda: let_go.wait(PATIENCE_S))) as server:
         monkeypatch.setenv(mlflow_runs.URI, server.url)
-        listener = Runs(Claim("job_1", 1), last_s=0.05)
+        listener = MlflowLogger(Claim("job_1", 1), last_s=0.05)
         for kind, data in (("recipe", RECIPE), epoch(1), ended(JobStatus.SUCCEEDED)):
             listener(kind, data)
         assert listener._thread.is_alive()  # it still waits; we do not

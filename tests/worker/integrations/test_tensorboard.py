@@ -9,7 +9,7 @@ import pytest
 from core.db.database import Database
 from core.repositories.jobs import Claim
 from worker.attempt.reporter import Reporter
-from worker.integrations.tensorboard import TAGS, Board, is_installed
+from worker.integrations.tensorboard import TAGS, TensorBoardWriter, is_installed
 
 pytestmark = pytest.mark.skipif(not is_installed(), reason="needs the extra tensorboard")
 
@@ -28,7 +28,7 @@ def curves(folder: Path) -> dict[str, list[tuple[int, float]]]:
 
 
 def test_each_metric_is_a_curve_with_a_point_an_epoch(tmp_path: Path) -> None:
-    board = Board(tmp_path, "job_1")
+    board = TensorBoardWriter(tmp_path, "job_1")
     for number in (1, 2):
         board("metrics", epoch(number, train_loss=1 / number))
     read = curves(tmp_path / "jobs" / "job_1" / "tensorboard")
@@ -37,12 +37,12 @@ def test_each_metric_is_a_curve_with_a_point_an_epoch(tmp_path: Path) -> None:
 
 
 def test_what_was_not_measured_is_left_out(tmp_path: Path) -> None:
-    Board(tmp_path, "job_1")("metrics", epoch(1, validation_loss=None))
+    TensorBoardWriter(tmp_path, "job_1")("metrics", epoch(1, validation_loss=None))
     assert "loss/validation" not in curves(tmp_path / "jobs" / "job_1" / "tensorboard")
 
 
 def test_an_epoch_that_a_later_attempt_repeats_counts_once(tmp_path: Path) -> None:
-    died, went_on = Board(tmp_path, "job_1"), Board(tmp_path, "job_1")
+    died, went_on = TensorBoardWriter(tmp_path, "job_1"), TensorBoardWriter(tmp_path, "job_1")
     for number in (1, 2, 3):
         died("metrics", epoch(number, train_loss=4.0))
     went_on("metrics", epoch(2, train_loss=2.0))
@@ -52,7 +52,7 @@ def test_an_epoch_that_a_later_attempt_repeats_counts_once(tmp_path: Path) -> No
 def test_it_hears_of_the_events_that_were_written(tmp_path: Path, db: Database, claimed: Callable[..., Claim]) -> None:
     claim = claimed()
     report = Reporter(db, claim, heartbeat_interval_s=1)
-    report.listeners.append(Board(tmp_path, claim.job_id))
+    report.listeners.append(TensorBoardWriter(tmp_path, claim.job_id))
     report.event("metrics", epoch(1))
     report.log("a line")
     (folder,) = tmp_path.glob("jobs/*/tensorboard")

@@ -6,7 +6,7 @@ from torch import nn
 
 from core.errors import InvalidRecipe
 from core.inference.network import build
-from worker.training.freezing import cut, freeze, train_mode
+from worker.training.freezing import freeze, split_network, train_mode
 
 FAMILIES = {  # of torchvision, each by a small member, with an image size that it takes
     "alexnet": 64,
@@ -47,7 +47,7 @@ def test_a_heads_dropout_goes_on_with_its_last_layer() -> None:
 @pytest.mark.parametrize(("name", "side"), FAMILIES.items())
 def test_the_halves_of_a_network_are_the_whole(name: str, side: int) -> None:
     network = build(name, 3).eval()
-    halves = cut(network, freeze(network, "backbone"))
+    halves = split_network(network, freeze(network, "backbone"))
     images = torch.rand(2, 3, side, side)
     torch.testing.assert_close(halves.rest(*halves.frozen(images)), network(images))
     assert not any(parameter.requires_grad for parameter in halves.frozen.parameters())
@@ -61,7 +61,7 @@ def test_a_network_can_be_frozen_up_to_a_stage() -> None:
     assert not any(parameter.requires_grad for parameter in network.get_submodule("layer3").parameters())
     assert all(parameter.requires_grad for parameter in network.get_submodule("layer4").parameters())
     network.eval()
-    halves = cut(network, frozen)
+    halves = split_network(network, frozen)
     images = torch.rand(2, 3, 32, 32)
     torch.testing.assert_close(halves.rest(*halves.frozen(images)), network(images))
 
@@ -77,7 +77,7 @@ def test_a_network_can_be_frozen_up_to_a_stage() -> None:
 )
 def test_what_holds_nearly_all_of_a_network_has_stages_too(name: str, side: int, stage: str, next_stage: str) -> None:
     network = build(name, 3, side).eval()
-    halves = cut(network, freeze(network, f"until:{stage}"))
+    halves = split_network(network, freeze(network, f"until:{stage}"))
     assert not any(parameter.requires_grad for parameter in network.get_submodule(stage).parameters())
     assert all(parameter.requires_grad for parameter in network.get_submodule(next_stage).parameters())
     assert not any(parameter.requires_grad for parameter in halves.frozen.parameters())
@@ -96,7 +96,7 @@ def test_a_stage_that_is_not_there_is_answered_with_those_that_are() -> None:
 
 def test_the_two_halves_share_the_networks_weights() -> None:
     network = build("resnet18", 3)
-    halves = cut(network, freeze(network, "backbone"))
+    halves = split_network(network, freeze(network, "backbone"))
     with torch.no_grad():
         next(halves.rest.parameters()).zero_()
     assert not network.get_submodule("fc").get_parameter("weight").any()
@@ -113,7 +113,7 @@ def test_a_frozen_batch_norm_keeps_its_statistics() -> None:
 
 def test_chance_in_what_is_trained_follows_the_mode() -> None:
     network = build("efficientnet_b0", 3)
-    halves = cut(network, freeze(network, "until:features.3"))
+    halves = split_network(network, freeze(network, "until:features.3"))
     (features,) = halves.frozen.eval()(torch.rand(2, 3, 32, 32))
     halves.rest.train()
     assert not torch.equal(halves.rest(features), halves.rest(features))
