@@ -5,6 +5,7 @@ import { every } from "./lib/time.js";
 
 const LOOK_MS = 5_000;
 
+/** @param {HTMLElement} line */
 export async function watchHealth(line) {
   await every(LOOK_MS, new AbortController().signal, async () => {
     const parts = await sentence();
@@ -12,10 +13,15 @@ export async function watchHealth(line) {
   });
 }
 
+/** Ask whether the service is ready; it says so while it is not, too. */
+export async function readiness() {
+  const answer = await fetch("readyz");
+  return /** @type {Readiness} */ (await answer.json());
+}
+
 async function sentence() {
   try {
-    const { checks } = await (await fetch("readyz")).json();
-    const { model, worker, target } = checks;
+    const { model, worker, target } = (await readiness()).checks;
     const serving = model.ok ? `version ${model.version} serves` : "no model serves";
     return [
       serving,

@@ -2,9 +2,14 @@
 
 const STORED = "tuneserve-api-key";
 
+/** @implements {KeySource} */
 export class Keys {
+  /** @param {HTMLDialogElement} dialog */
   constructor(dialog) {
     this.dialog = dialog;
+    this.field = /** @type {HTMLInputElement} */ (dialog.querySelector("input"));
+    this.why = /** @type {HTMLElement} */ (dialog.querySelector("[role=alert]"));
+    /** @type {Promise<void> | null} */
     this.asking = null;
   }
 
@@ -12,26 +17,38 @@ export class Keys {
     return sessionStorage.getItem(STORED) || "";
   }
 
-  /** True when there is another key than `refused` now. Several calls at once share one dialog. */
+  /**
+   * Answer true when there is another key than `refused` now. Several calls at once share one dialog.
+   *
+   * @param {string} refused
+   * @param {string} why
+   */
   async ask(refused, why) {
     if (this.current() !== refused) return true;
-    this.asking ??= this.#open(why).finally(() => (this.asking = null));
+    this.asking ??= this.#open(why).finally(() => {
+      this.asking = null;
+    });
     await this.asking;
     return this.current() !== refused;
   }
 
+  /**
+   * @param {string} why
+   * @returns {Promise<void>}
+   */
   #open(why) {
-    const field = this.dialog.querySelector("input");
-    this.dialog.querySelector("[role=alert]").textContent = why;
-    field.value = this.current();
+    this.why.textContent = why;
+    this.field.value = this.current();
     this.dialog.returnValue = "cancel"; // what Escape leaves
     this.dialog.showModal();
-    return new Promise((done) => this.dialog.addEventListener("close", () => done(this.#keep(field)), { once: true }));
+    return new Promise((done) => {
+      this.dialog.addEventListener("close", () => done(this.#keep()), { once: true });
+    });
   }
 
-  #keep(field) {
+  #keep() {
     if (this.dialog.returnValue !== "use") return;
-    const key = field.value.trim();
+    const key = this.field.value.trim();
     if (key) sessionStorage.setItem(STORED, key);
     else sessionStorage.removeItem(STORED);
   }

@@ -1,7 +1,7 @@
 // Puts the page together: which view the address names, the key, and how the service is.
 
 import { Api, told } from "./lib/api.js";
-import { el } from "./lib/dom.js";
+import { byId, el } from "./lib/dom.js";
 import { watchHealth } from "./health.js";
 import { compareView } from "./models/compare.js";
 import { datasetView } from "./datasets/dataset.js";
@@ -14,7 +14,13 @@ import { modelsView } from "./models/models.js";
 import { trainView } from "./jobs/train.js";
 import { tryView } from "./predict/playground.js";
 
-// address behind the # -> view and title; {id} is given to the view
+/**
+ * A view shows itself in the context that it is given.
+ *
+ * @typedef {(context: ViewContext) => Promise<void>} View
+ */
+
+/** @type {[address: RegExp, view: View, title: string, tab: string][]} by what is behind the #; `id` goes to the view */
 const VIEWS = [
   [/^\/(train)?$/, trainView, "Train", "train"],
   [/^\/jobs$/, jobsView, "Jobs", "jobs"],
@@ -27,46 +33,57 @@ const VIEWS = [
   [/^\/try$/, tryView, "Try it", "try"],
 ];
 
-const main = document.getElementById("main");
-const keys = new Keys(document.getElementById("sign-in"));
+const main = byId("main", HTMLElement);
+const keys = new Keys(byId("sign-in", HTMLDialogElement));
 const api = new Api(keys);
 let leaving = new AbortController(); // of the view that is shown
 
-async function show({ first = false } = {}) {
+async function show() {
   leaving.abort();
-  const { signal } = (leaving = new AbortController());
+  leaving = new AbortController();
+  const { signal } = leaving;
   const [path, query] = location.hash.slice(1).split("?");
-  const [match, view, title, tab] = found(path || "/");
+  const { id, view, title, tab } = found(path || "/");
   document.title = `${title} · tuneserve`;
   for (const link of document.querySelectorAll("nav a")) {
-    if (link.hash === `#/${tab}`) link.setAttribute("aria-current", "page");
+    if (link.getAttribute("href") === `#/${tab}`) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
-  const fail = (error) => signal.aborted || main.append(el("p", { role: "alert", class: "error" }, told(error)));
+  /** @type {Fail} */
+  const fail = (error) => {
+    if (!signal.aborted) main.append(el("p", { role: "alert", class: "error" }, told(error)));
+  };
   main.replaceChildren(el("p", { class: "hint" }, "Loading …"));
-  await view({ main, api, signal, fail, query: new URLSearchParams(query), ...match.groups }).catch(fail);
-  if (!first && !signal.aborted) main.focus({ preventScroll: true }); // what a screen reader reads next
+  await view({ main, api, signal, fail, query: new URLSearchParams(query), id }).catch(fail);
+  return !signal.aborted;
 }
 
+/** Show another view, which a screen reader reads next. */
+async function go() {
+  if (await show()) main.focus({ preventScroll: true });
+}
+
+/** @param {string} path */
 function found(path) {
-  for (const [pattern, ...view] of VIEWS) {
-    const match = path.match(pattern);
-    if (match) return [match, ...view];
+  for (const [address, view, title, tab] of VIEWS) {
+    const match = path.match(address);
+    if (match) return { id: match.groups?.id ?? "", view, title, tab };
   }
-  return [path.match(/^/), missingView, "Not found", ""];
+  return { id: "", view: missingView, title: "Not found", tab: "" };
 }
 
+/** @type {View} */
 async function missingView({ main: place }) {
   place.replaceChildren(el("h1", {}, "Not found"), el("p", {}, "There is no such view."));
 }
 
-document.getElementById("key").addEventListener("click", async () => {
-  if (await keys.ask(keys.current(), "")) show();
+byId("key", HTMLButtonElement).addEventListener("click", async () => {
+  if (await keys.ask(keys.current(), "")) go();
 });
-document.getElementById("skip").addEventListener("click", (event) => {
+byId("skip", HTMLAnchorElement).addEventListener("click", (event) => {
   event.preventDefault(); // the part behind # names the view
   main.focus();
 });
-window.addEventListener("hashchange", show);
-show({ first: true });
-watchHealth(document.getElementById("health"));
+window.addEventListener("hashchange", go);
+show();
+watchHealth(byId("health", HTMLElement));

@@ -6,12 +6,18 @@ import { deleted, trainOn } from "./datasets.js";
 import { problems } from "./upload_form.js";
 
 const ROWS = 8; // of a contact sheet
+/** @type {[part: string, title: string][]} */
 const PARTS = [["train", "Train"], ["test", "Test"], ["val", "Validation"]];
 
+/** @param {ViewContext} context */
 export async function datasetView({ main, api, signal, fail, id }) {
+  /** @type {DatasetCard | DatasetSummary} */
   const card = await api.get(`datasets/${encodeURIComponent(id)}`, signal);
-  if (card.kind) return main.replaceChildren(el("h1", {}, card.name), facts(known(card)), trainOn(card.name));
-  const remove = () => deleted(api, id).then((is) => is && (location.hash = "#/datasets")).catch(fail);
+  if ("kind" in card) return main.replaceChildren(el("h1", {}, card.name), facts(known(card)), trainOn(card.name));
+  const leave = () => {
+    location.hash = "#/datasets";
+  };
+  const remove = () => deleted(api, id).then((is) => is && leave()).catch(fail);
   const sheet = el("section", {}, el("h2", {}, "Samples"));
   main.replaceChildren(
     el("h1", {}, card.name),
@@ -24,7 +30,12 @@ export async function datasetView({ main, api, signal, fail, id }) {
   sheet.append(await samples(api, signal, card));
 }
 
-/** Of one that nobody uploaded. */
+/**
+ * List what is known of a data set that nobody uploaded.
+ *
+ * @param {DatasetSummary} summary
+ * @returns {Fact[]}
+ */
 function known({ kind, available, images, classes }) {
   return [
     ["kind", words(kind)],
@@ -34,6 +45,10 @@ function known({ kind, available, images, classes }) {
   ];
 }
 
+/**
+ * @param {DatasetCard} card
+ * @returns {Fact[]}
+ */
 function record(card) {
   return [
     ["images", number(card.images)],
@@ -45,6 +60,7 @@ function record(card) {
   ];
 }
 
+/** @param {DatasetCard["classes"]} classes */
 function counts(classes) {
   const all = Object.entries(classes);
   const parts = PARTS.filter(([part]) => all.some(([, of]) => part in of));
@@ -53,9 +69,10 @@ function counts(classes) {
   return [
     table("Images of each class", ["Class", ...parts.map(([, word]) => word)], rows),
     held && el("p", { class: "hint" }, "None was sent for testing: a job holds a fifth back for that."),
-  ].filter(Boolean);
+  ];
 }
 
+/** @param {DatasetCard} card */
 function leftOut({ problems: found, problem_count: count }) {
   if (!count) return "";
   const more = count - found.length;
@@ -68,7 +85,14 @@ function leftOut({ problems: found, problem_count: count }) {
   );
 }
 
-/** A picture cannot send the key by itself. Its rows' names stand below it too, since its font cannot write them all. */
+/**
+ * Show the contact sheet. A picture cannot send the key by itself; its font cannot write all classes' names, so these
+ * stand below it too.
+ *
+ * @param {ApiClient} api
+ * @param {AbortSignal} signal
+ * @param {DatasetCard} card
+ */
 async function samples(api, signal, card) {
   const path = `datasets/${encodeURIComponent(card.name)}/samples.png`;
   const address = URL.createObjectURL(await (await api.fetch(path, { signal })).blob());

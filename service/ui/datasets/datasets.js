@@ -6,9 +6,11 @@ import { sendForm } from "./upload_form.js";
 
 const HEAD = ["Data set", "Kind", "Version", "Classes", "Images", ""];
 
+/** @param {ViewContext} context */
 export async function datasetsView({ main, api, signal, fail }) {
   const list = el("div", {});
   const show = async () => {
+    /** @type {{ data: DatasetSummary[] }} */
     const { data } = await api.get("datasets", signal);
     const here = data.filter((one) => one.available).sort(ownFirst);
     list.replaceChildren(
@@ -16,7 +18,14 @@ export async function datasetsView({ main, api, signal, fail }) {
       elsewhere(data.filter((one) => !one.available)),
     );
   };
-  const remove = (name) => deleted(api, name).then((is) => is && show()).catch(fail);
+  /** @param {string} name */
+  const remove = async (name) => {
+    try {
+      if (await deleted(api, name)) await show();
+    } catch (error) {
+      fail(error);
+    }
+  };
   await show();
   main.replaceChildren(
     el("h1", {}, "Data sets"),
@@ -25,19 +34,33 @@ export async function datasetsView({ main, api, signal, fail }) {
   );
 }
 
-/** Deletes it if the reader means it, and says whether they did. */
+/**
+ * Delete it if the reader means it, and say whether they did.
+ *
+ * @param {ApiClient} api
+ * @param {string} name
+ */
 export async function deleted(api, name) {
   if (!confirm(`Delete the data set ${name}? Models that were trained on it stay.`)) return false;
   await api.fetch(`datasets/${encodeURIComponent(name)}`, { method: "DELETE" });
   return true;
 }
 
-const ownFirst = (a, b) => (a.kind === "built_in") - (b.kind === "built_in");
+/** @type {(a: DatasetSummary, b: DatasetSummary) => number} */
+const ownFirst = (a, b) => Number(a.kind === "built_in") - Number(b.kind === "built_in");
 
+/**
+ * @param {string} name
+ * @param {Attributes} attributes
+ */
 export const trainOn = (name, attributes = {}) =>
   el("a", { class: "button", href: `#/train?dataset=${encodeURIComponent(name)}`, ...attributes }, "Train on it");
 
-/** Known by name alone. */
+/**
+ * List the data sets that are known by name alone.
+ *
+ * @param {DatasetSummary[]} sets
+ */
 function elsewhere(sets) {
   if (!sets.length) return "";
   const links = sets.map(({ name }) => el("li", {}, el("a", { href: `#/train?dataset=${name}` }, name)));
@@ -50,6 +73,10 @@ function elsewhere(sets) {
   );
 }
 
+/**
+ * @param {DatasetSummary} dataset
+ * @param {(name: string) => unknown} remove
+ */
 function row({ name, kind, version, classes, images }, remove) {
   const own = kind === "uploaded";
   return [

@@ -13,19 +13,23 @@ import { every } from "../lib/time.js";
 const LOOK_MS = 1_000; // between events only the row tells how far it is
 const ENDED = ["succeeded", "failed", "cancelled"];
 
+/** @param {ViewContext} context */
 export async function jobView({ main, api, signal, fail, id }) {
   const path = `jobs/${encodeURIComponent(id)}`;
+  /** @type {JobView} */
   const job = await api.get(path, signal);
   const curves = new Curves();
   const story = new Story();
   const log = new LogTail(api, path, signal);
   const buttons = new JobButtons(api, path, update, fail);
   const title = el("h1", {});
-  const [progress, failure, details] = [el("div", {}), el("div", {}), el("div", {})];
+  const progress = new ProgressBar();
+  const [failure, details] = [el("div", {}), el("div", {})];
 
+  /** @param {JobView} now */
   function update(now) {
     title.replaceChildren(now.name || now.id, " ", badge(state(now)));
-    showProgress(progress, now);
+    progress.update(now);
     buttons.update(now);
     showFailure(failure, now);
     details.replaceChildren(facts(known(now)));
@@ -36,11 +40,16 @@ export async function jobView({ main, api, signal, fail, id }) {
   }
 
   update(job);
-  main.replaceChildren(title, progress, buttons.node, failure, curves.node, details, log.node, story.node);
+  main.replaceChildren(title, progress.node, buttons.node, failure, curves.node, details, log.node, story.node);
   every(LOOK_MS, signal, async () => update(await api.get(path, signal))).catch(fail);
-  listen(follow(api, `${path}/events`, signal), story, curves).catch((error) => fail(error));
+  listen(follow(api, `${path}/events`, signal), story, curves).catch(fail);
 }
 
+/**
+ * @param {AsyncIterable<JobEvent>} events
+ * @param {Story} story
+ * @param {Curves} curves
+ */
 async function listen(events, story, curves) {
   for await (const event of events) {
     story.add(event);
@@ -49,19 +58,25 @@ async function listen(events, story, curves) {
 }
 
 /** The bar moves quietly; what is said aloud changes once an epoch or a phase. */
-function showProgress(place, job) {
-  if (!place.children.length) {
-    const bar = el("progress", { max: "100", "aria-label": "Progress" });
-    place.append(bar, el("p", { role: "status" }), el("p", { class: "hint" }));
+class ProgressBar {
+  constructor() {
+    this.bar = el("progress", { max: "100", "aria-label": "Progress" });
+    this.said = el("p", { role: "status" });
+    this.done = el("p", { class: "hint" });
+    this.node = el("div", {}, this.bar, this.said, this.done);
   }
-  const [bar, said, done] = place.children;
-  bar.hidden = job.status === "failed" || job.status === "cancelled";
-  bar.value = job.status === "succeeded" ? 100 : (job.progress.percent ?? 0);
-  const sentence = doing(job);
-  if (said.textContent !== sentence) said.textContent = sentence;
-  done.textContent = job.status === "running" ? `${job.progress.percent ?? 0} %` : "";
+
+  /** @param {JobView} job */
+  update(job) {
+    this.bar.hidden = job.status === "failed" || job.status === "cancelled";
+    this.bar.value = job.status === "succeeded" ? 100 : (job.progress.percent ?? 0);
+    const sentence = doing(job);
+    if (this.said.textContent !== sentence) this.said.textContent = sentence;
+    this.done.textContent = job.status === "running" ? `${job.progress.percent ?? 0} %` : "";
+  }
 }
 
+/** @param {JobView} job */
 function doing(job) {
   const { epoch, epochs } = job.progress;
   if (job.pausing) return "Pauses once its checkpoint is written.";
@@ -73,13 +88,22 @@ function doing(job) {
   return `${words(job.phase || "starting")}${done}`;
 }
 
-/** Of its training, in words. */
+/**
+ * Say how long its training still takes.
+ *
+ * @param {JobView} job
+ */
 function remaining({ status, phase, estimated_finish: finish }) {
   if (status !== "running" || phase !== "training" || !finish) return null;
-  return `about ${seconds(Math.max(0, (new Date(finish) - Date.now()) / 1000))}`;
+  return `about ${seconds(Math.max(0, (Date.parse(finish) - Date.now()) / 1000))}`;
 }
 
-/** Drawn anew only where it is another one: the traceback may be open. */
+/**
+ * Show why it failed. Drawn anew only where it is another error: the traceback may be open.
+ *
+ * @param {HTMLElement} place
+ * @param {JobView} job
+ */
 function showFailure(place, { error, status }) {
   const now = JSON.stringify([error, status]);
   if (!error || place.dataset.shown === now) return;
@@ -95,6 +119,10 @@ function showFailure(place, { error, status }) {
   place.replaceChildren(section);
 }
 
+/**
+ * @param {JobView} job
+ * @returns {Fact[]}
+ */
 function known(job) {
   const { metrics, timing, device, recipe, resolved_recipe: ran } = job;
   return [

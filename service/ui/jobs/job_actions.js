@@ -3,9 +3,15 @@
 import { button, el } from "../lib/dom.js";
 import { state } from "./jobs.js";
 
+/** @typedef {[title: string, action: string]} Action */
+
+/** @type {Action} */
 const CANCEL = ["Cancel", "cancel"];
+/** @type {Action} */
 const KEEP = ["Cancel and keep the best", "cancel?keep=true"];
+/** @type {Action} */
 const PAUSE = ["Pause", "pause"];
+/** @type {Record<string, Action[]>} */
 const POSSIBLE = {
   queued: [PAUSE, CANCEL],
   running: [PAUSE, CANCEL, KEEP],
@@ -18,25 +24,48 @@ const POSSIBLE = {
 };
 
 export class JobButtons {
-  /** `update` is given the job as it is after what was done. */
+  /**
+   * @param {ApiClient} api
+   * @param {string} path
+   * @param {(job: JobView) => unknown} update is given the job as it is after what was done
+   * @param {Fail} fail
+   */
   constructor(api, path, update, fail) {
     this.node = el("p", { class: "actions" });
-    Object.assign(this, { api, path, fail, told: update, shown: null });
+    this.api = api;
+    this.path = path;
+    this.told = update;
+    this.fail = fail;
+    this.shown = "";
   }
 
-  /** Drawn anew only in a new state, so that a button keeps the keyboard's focus. */
+  /**
+   * Draw anew only in a new state, so that a button keeps the keyboard's focus.
+   *
+   * @param {JobView} job
+   */
   update(job) {
     if (state(job) === this.shown) return;
     this.shown = state(job);
     const model = job.model_id && el("a", { class: "button primary", href: "#/try" }, "Try it");
-    const press = ([text, action]) => button(text, ({ target }) => this.#act(action, target));
-    const buttons = POSSIBLE[this.shown].map(press);
+    const buttons = POSSIBLE[this.shown].map((one) => this.#button(one));
     this.node.replaceChildren(...buttons, model || "");
   }
 
+  /** @param {Action} action */
+  #button([title, action]) {
+    const pressed = button(title, () => this.#act(action, pressed));
+    return pressed;
+  }
+
+  /**
+   * @param {string} action
+   * @param {HTMLButtonElement} pressed
+   */
   async #act(action, pressed) {
     pressed.disabled = true;
     try {
+      /** @type {JobView} */
       const job = await this.api.send("POST", `${this.path}/${action}`);
       if (action === "retry") location.hash = `#/jobs/${job.id}`;
       else this.told(job);

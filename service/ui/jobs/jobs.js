@@ -7,12 +7,14 @@ import { every } from "../lib/time.js";
 const LOOK_MS = 2_000;
 const HEAD = ["Job", "State", "Done", "Data set", "Network", "Accuracy", "Created"];
 
+/** @param {ViewContext} context */
 export async function jobsView({ main, api, signal, fail, query }) {
   const after = query.get("after");
   const path = after ? `jobs?after=${encodeURIComponent(after)}` : "jobs";
   const list = el("div", {});
   let shown = "";
   const look = async () => {
+    /** @type {JobPage} */
     const page = await api.get(path, signal);
     const now = JSON.stringify(page);
     if (now !== shown) list.replaceChildren(...listed(page, after)); // else the keyboard's focus would be lost
@@ -23,6 +25,10 @@ export async function jobsView({ main, api, signal, fail, query }) {
   every(LOOK_MS, signal, look).catch(fail);
 }
 
+/**
+ * @param {JobPage} page
+ * @param {string | null} after
+ */
 function listed(page, after) {
   if (!page.data.length && !after) {
     return [el("p", {}, "No job yet. ", el("a", { href: "#/train" }, "Train a network"), ".")];
@@ -33,6 +39,7 @@ function listed(page, after) {
   return [table("Jobs, newest first", HEAD, page.data.map(row)), pages];
 }
 
+/** @param {JobView} job */
 function row(job) {
   const { test_accuracy: test, validation_accuracy: validation } = job.metrics;
   return [
@@ -46,5 +53,7 @@ function row(job) {
   ];
 }
 
+/** @param {JobView} job */
 export const state = (job) => (job.pausing ? "pausing" : job.status);
+/** @param {string} status */
 export const badge = (status) => el("span", { class: `badge ${status}` }, status);

@@ -1,18 +1,29 @@
 // The end of the trainer's own output. Read only while it is open: it may be a megabyte.
 
+import { told } from "../lib/api.js";
 import { el } from "../lib/dom.js";
 
 const LINES = 200;
 const READ_MS = 3_000;
 
 export class LogTail {
+  /**
+   * @param {ApiClient} api
+   * @param {string} path
+   * @param {AbortSignal} signal
+   */
   constructor(api, path, signal) {
     this.text = el("pre", { tabindex: "0", "aria-label": "The trainer's output" });
     const title = el("summary", {}, "Log of the trainer");
     this.node = el("details", { on: { toggle: () => this.#read() } }, title, this.text);
-    Object.assign(this, { api, path, signal, readAt: 0, written: false });
+    this.api = api;
+    this.path = path;
+    this.signal = signal;
+    this.readAt = 0; // by the clock, in ms
+    this.written = false;
   }
 
+  /** @param {JobView} job */
   update(job) {
     this.written = job.attempt > 0;
     if (Date.now() - this.readAt > READ_MS) this.#read();
@@ -25,10 +36,11 @@ export class LogTail {
       const answer = await this.api.fetch(`${this.path}/logs`, { signal: this.signal });
       this.#show((await answer.text()).trimEnd().split("\n").slice(-LINES).join("\n"));
     } catch (error) {
-      if (!this.signal.aborted) this.#show(error.message);
+      if (!this.signal.aborted) this.#show(told(error));
     }
   }
 
+  /** @param {string} text */
   #show(text) {
     if (text === this.text.textContent) return;
     const atEnd = this.text.scrollTop + this.text.clientHeight >= this.text.scrollHeight - 5;

@@ -3,9 +3,10 @@
 import { el, table } from "../lib/dom.js";
 import { clock, figures, percent, seconds, when, words } from "../lib/format.js";
 
+/** @type {Record<string, (data: JobEvent["data"]) => string | undefined>} */
 const SENTENCES = {
-  status: ({ status, phase, message, attempt, ...more }) =>
-    [words(phase || status), attempt && `attempt ${attempt}`, message, more.reason].filter(Boolean).join(" · "),
+  status: ({ status = "", phase, message, attempt, reason }) =>
+    [words(phase || status), attempt && `attempt ${attempt}`, message, reason].filter(Boolean).join(" · "),
   metrics: ({ epoch, train_loss: loss, validation_accuracy: accuracy }) =>
     `epoch ${epoch} · loss ${figures(loss)}${accuracy == null ? "" : ` · validation ${percent(accuracy)}`}`,
   checkpoint: ({ epoch }) => `checkpoint of epoch ${epoch}`,
@@ -20,6 +21,7 @@ export class Story {
     this.node = el("section", {}, el("h2", {}, "Story"), this.phases, this.list);
   }
 
+  /** @param {JobEvent} event */
   add({ event, data }) {
     if (event === "step") return;
     const sentence = SENTENCES[event]?.(data) ?? JSON.stringify(data);
@@ -27,11 +29,12 @@ export class Story {
     this.list.append(el("li", {}, el("span", { class: "kind" }, event), el("span", { class: "said" }, sentence), at || ""));
   }
 
+  /** @param {JobView} job */
   update({ phases, attempt }) {
     const rows = phases.map(({ phase, message, started_at: from, ended_at: to }) => [
       words(phase),
       clock(from),
-      to ? seconds((new Date(to) - new Date(from)) / 1000) : "goes on",
+      to ? seconds((Date.parse(to) - Date.parse(from)) / 1000) : "goes on",
       message,
     ]);
     const now = JSON.stringify(rows);

@@ -4,29 +4,36 @@ import { chart } from "../lib/chart.js";
 import { el } from "../lib/dom.js";
 import { number } from "../lib/format.js";
 
+/** @type {["train", "validation"]} */
 const PARTS = ["train", "validation"];
-const CURVES = [
-  ["Loss", "loss", undefined, (records) => 2 * Math.max(...known(records, "train_loss"))],
-  ["Accuracy", "accuracy", (share) => `${number(100 * share, 1)} %`],
-];
 
 export class Curves {
   constructor() {
     this.node = el("div", { class: "pair" });
-    this.records = []; // of epochs and steps, in the order of the training
+    /** @type {TrainingRecord[]} of epochs and steps, in the order of the training */
+    this.records = [];
+    /** @type {TrainingRecord | null} */
     this.now = null;
     this.waiting = false;
     this.#draw();
   }
 
-  /** What an attempt did over again takes the place of all from there on. */
+  /**
+   * Add an epoch or a step. What an attempt did over again takes the place of all from there on.
+   *
+   * @param {TrainingRecord} record
+   */
   add(record) {
-    while (this.records.length && place(this.records.at(-1)) >= place(record)) this.records.pop();
+    while (this.records.length && place(this.records[this.records.length - 1]) >= place(record)) this.records.pop();
     this.records.push(record);
     this.#drawSoon();
   }
 
-  /** How far the job is by its row. */
+  /**
+   * Add how far the job is by its row.
+   *
+   * @param {JobView} job
+   */
   update({ phase, progress, metrics }) {
     const { train_loss, train_accuracy } = metrics;
     const now = phase === "training" && progress.steps ? { ...progress, train_loss, train_accuracy } : null;
@@ -35,7 +42,7 @@ export class Curves {
     this.#drawSoon();
   }
 
-  /** Many at once are drawn once. */
+  /** Draw once for many records at once. */
   #drawSoon() {
     if (this.waiting) return;
     this.waiting = true;
@@ -44,15 +51,31 @@ export class Curves {
 
   #draw() {
     this.waiting = false;
-    const last = this.records.length ? place(this.records.at(-1)) : 0;
+    const last = this.records.length ? place(this.records[this.records.length - 1]) : 0;
     const records = this.now && place(this.now) > last ? [...this.records, this.now] : this.records;
-    const point = (record, name) => ({ x: place(record), y: record[name], dot: !record.steps || record === this.now });
-    const series = (name) => PARTS.map((part) => ({ name: part, points: records.map((one) => point(one, `${part}_${name}`)) }));
-    const drawn = CURVES.map(([title, name, show, top]) => chart(title, "epoch", series(name), { show, top: top?.(records) }));
-    this.node.replaceChildren(...drawn);
+    /** @param {"loss" | "accuracy"} name */
+    const series = (name) => PARTS.map((part) => ({ name: part, points: records.map((one) => this.#point(one, `${part}_${name}`)) }));
+    this.node.replaceChildren(
+      chart("Loss", "epoch", series("loss"), { top: 2 * Math.max(...losses(records)) }),
+      chart("Accuracy", "epoch", series("accuracy"), { show: (share) => `${number(100 * share, 1)} %` }),
+    );
+  }
+
+  /**
+   * @param {TrainingRecord} record
+   * @param {keyof Metrics} name
+   */
+  #point(record, name) {
+    return { x: place(record), y: record[name], dot: !record.steps || record === this.now };
   }
 }
 
-/** In epochs. */
-const place = ({ epoch, epochs, step, steps }) => (steps ? (step * epochs) / steps : epoch);
-const known = (records, name) => records.map((one) => one[name]).filter((value) => value != null);
+/**
+ * Say how far the training was, in epochs.
+ *
+ * @param {TrainingRecord} record
+ */
+const place = ({ epoch = 0, epochs = 0, step = 0, steps }) => (steps ? (step * epochs) / steps : epoch);
+
+/** @param {TrainingRecord[]} records */
+const losses = (records) => records.flatMap(({ train_loss: loss }) => loss ?? []);

@@ -1,7 +1,11 @@
 // Calls to the service. Paths are relative, so the page works behind a proxy's prefix too.
 
-/** An answer that is an error, as RFC 9457 tells it. */
+/** An error answer, as RFC 9457 has it. */
 export class Problem extends Error {
+  /**
+   * @param {number} status
+   * @param {Partial<ProblemDetails>} body
+   */
   constructor(status, body) {
     super(body.detail || body.title || `The service answered ${status}.`);
     this.status = status;
@@ -9,13 +13,19 @@ export class Problem extends Error {
   }
 }
 
+/** @implements {ApiClient} */
 export class Api {
-  /** `keys`: gives the key to send, and asks the reader for another one. */
+  /** @param {KeySource} keys gives the key to send, and asks the reader for another one */
   constructor(keys) {
     this.keys = keys;
   }
 
-  /** The answer; a 401 asks for a key and tries again. Throws Problem; TypeError: not reached. */
+  /**
+   * Get the answer; a 401 asks for a key and tries again. Throws Problem; TypeError: not reached.
+   *
+   * @param {string} path
+   * @param {RequestOptions} options
+   */
   async fetch(path, options = {}) {
     for (;;) {
       const key = this.keys.current();
@@ -27,16 +37,26 @@ export class Api {
     }
   }
 
+  /**
+   * @param {string} path
+   * @param {AbortSignal} [signal]
+   */
   async get(path, signal) {
     return (await this.fetch(path, { signal })).json();
   }
 
+  /**
+   * @param {string} method
+   * @param {string} path
+   * @param {unknown} [value]
+   */
   async send(method, path, value) {
     const headers = { "Content-Type": "application/json" };
     return (await this.fetch(path, { method, headers, body: JSON.stringify(value ?? {}) })).json();
   }
 }
 
+/** @param {Response} answer */
 async function body(answer) {
   try {
     return await answer.json();
@@ -45,11 +65,19 @@ async function body(answer) {
   }
 }
 
-/** Whether trying again may help: the service is not reached, or has a trouble of its own. */
-export const passes = (error) => error instanceof TypeError || error.status >= 500;
+/**
+ * Say whether trying again may help: the service is not reached, or has a trouble of its own.
+ *
+ * @param {unknown} error
+ */
+export const passes = (error) => error instanceof TypeError || (error instanceof Problem && error.status >= 500);
 
-/** What to tell the reader of an error. */
+/**
+ * Say an error in words for the reader.
+ *
+ * @param {unknown} error
+ */
 export function told(error) {
-  if (error instanceof Problem) return error.message;
-  return error instanceof TypeError ? "The service cannot be reached." : String(error.message || error);
+  if (error instanceof TypeError) return "The service cannot be reached.";
+  return (error instanceof Error && error.message) || String(error);
 }

@@ -3,22 +3,39 @@
 import { el, svg } from "./dom.js";
 import { figures, number } from "./format.js";
 
+/**
+ * `dot`: whether it may be marked.
+ *
+ * @typedef {{ x: number, y: number | null | undefined, dot: boolean }} Point
+ * @typedef {{ x: number, y: number, dot: boolean }} KnownPoint
+ * @typedef {{ name: string, points: Point[] }} Series
+ * @typedef {{ place: (value: number) => number, ticks: number[] }} Scale
+ * @typedef {(value: number) => string | null} Show
+ */
+
 const [WIDTH, HEIGHT] = [360, 210];
 const [LEFT, RIGHT, TOP, BOTTOM] = [46, 10, 14, 30];
 const BASE = HEIGHT - BOTTOM;
 const [X_TICKS, Y_TICKS] = [10, 4];
 const MAX_DOTS = 30;
 
-/** `series`: [{name, points: [{x, y, dot}, ...]}]; points without a y are left out. What is above `top`, if that is
- * given, is drawn at the edge, and the farthest of it with its number. */
+/**
+ * Draw the series; points without a y are left out. What is above `top` is drawn at the edge, and the farthest of it
+ * with its number.
+ *
+ * @param {string} title
+ * @param {string} xName
+ * @param {Series[]} series
+ * @param {{ show?: Show, top?: number }} options
+ */
 export function chart(title, xName, series, { show = figures, top = Infinity } = {}) {
-  const known = series.map(({ name, points }) => ({ name, points: points.filter(({ y }) => y != null) }));
+  const known = series.map(({ name, points }) => ({ name, points: points.filter(isKnown) }));
   const lines = known.filter(({ points }) => points.length);
   const all = lines.flatMap(({ points }) => points);
   const caption = el("figcaption", {}, title);
   if (!all.length) return el("figure", { class: "chart" }, caption, el("p", { class: "hint" }, "No figure yet."));
   const scales = { x: wholes(all.map(({ x }) => x)), y: rounds(all.map(({ y }) => Math.min(y, top))), top };
-  const latest = lines.map(({ name, points }) => `${name} ${show(points.at(-1).y)}`);
+  const latest = lines.map(({ name, points }) => `${name} ${show(points[points.length - 1].y)}`);
   return el(
     "figure",
     { class: "chart" },
@@ -34,7 +51,18 @@ export function chart(title, xName, series, { show = figures, top = Infinity } =
   );
 }
 
-/** Across: from the whole number below the first value to the one above the last. */
+/**
+ * @param {Point} point
+ * @returns {point is KnownPoint}
+ */
+const isKnown = (point) => point.y != null;
+
+/**
+ * Scale across: from the whole number below the first value to the one above the last.
+ *
+ * @param {number[]} values
+ * @returns {Scale}
+ */
 function wholes(values) {
   const [low, high] = [Math.floor(Math.min(...values)), Math.ceil(Math.max(...values))];
   const first = low === high ? low - 1 : low;
@@ -43,23 +71,45 @@ function wholes(values) {
   return { place: (value) => LEFT + ((value - first) / (high - first)) * (WIDTH - RIGHT - LEFT), ticks };
 }
 
-/** Up: between round numbers. */
+/**
+ * Scale up: between round numbers.
+ *
+ * @param {number[]} values
+ * @returns {Scale}
+ */
 function rounds(values) {
   const [low, high] = [Math.min(...values), Math.max(...values)];
   const step = round((high - low || Math.abs(low) || 1) / Y_TICKS);
   const first = Math.floor(low / step);
   const last = Math.max(Math.ceil(high / step), first + 1);
-  return { place: (value) => BASE + ((value / step - first) / (last - first)) * (TOP - BASE), ticks: multiples(first, last, step) };
+  /** @param {number} value */
+  const place = (value) => BASE + ((value / step - first) / (last - first)) * (TOP - BASE);
+  return { place, ticks: multiples(first, last, step) };
 }
 
+/**
+ * @param {number} first
+ * @param {number} last
+ * @param {number} step
+ */
 const multiples = (first, last, step) => Array.from({ length: last - first + 1 }, (_, n) => (first + n) * step);
 
-/** The next larger of 1, 2 and 5, with so many zeros. */
+/**
+ * Round up to 1, 2 or 5 with so many zeros.
+ *
+ * @param {number} value
+ */
 function round(value) {
   const power = 10 ** Math.floor(Math.log10(value));
-  return power * [1, 2, 5, 10].find((step) => step * power >= value);
+  return power * ([1, 2, 5].find((step) => step * power >= value) ?? 10);
 }
 
+/**
+ * @param {KnownPoint[]} points
+ * @param {number} n
+ * @param {{ x: Scale, y: Scale, top: number }} scales
+ * @param {Show} show
+ */
 function line(points, n, { x, y, top }, show) {
   const places = points.map((point) => ({ ...point, cx: x.place(point.x), cy: y.place(Math.min(point.y, top)) }));
   const marked = places.filter(({ dot }) => dot);
@@ -70,12 +120,20 @@ function line(points, n, { x, y, top }, show) {
   return svg("g", { class: `series-${n}` }, joined, dots, svg("g", { class: "axis" }, farthest));
 }
 
+/**
+ * @param {Scale} x
+ * @param {string} name
+ */
 function xAxis(x, name) {
   const labels = x.ticks.map((value) => text(x.place(value), BASE + 14, "middle", number(value)));
   const axis = svg("line", { x1: LEFT, x2: WIDTH - RIGHT, y1: BASE, y2: BASE });
   return svg("g", { class: "axis" }, axis, labels, text((LEFT + WIDTH) / 2, HEIGHT - 2, "middle", name));
 }
 
+/**
+ * @param {Scale} y
+ * @param {Show} show
+ */
 function yAxis(y, show) {
   const grid = y.ticks.map((value) => {
     const at = y.place(value);
@@ -85,8 +143,15 @@ function yAxis(y, show) {
   return svg("g", { class: "axis" }, grid);
 }
 
+/**
+ * @param {number} x
+ * @param {number} y
+ * @param {string} anchor
+ * @param {string | null} words
+ */
 const text = (x, y, anchor, words) => svg("text", { x, y, "text-anchor": anchor }, words);
 
+/** @param {number} n */
 function sample(n) {
   const stroke = svg("polyline", { points: "0,4 24,4" });
   return svg("svg", { viewBox: "0 0 24 8", class: `sample series-${n}`, "aria-hidden": "true" }, stroke);

@@ -1,9 +1,16 @@
-// Numbers and times for people. A number and its unit stay on one line.
+// Numbers and times for people. A number and its unit stay on one line; an unknown one is null.
+
+/** @typedef {number | null | undefined} Known */
 
 const GAP = "\u00a0";
 
+/**
+ * @param {Known} share
+ * @param {number} digits
+ */
 export const percent = (share, digits = 2) => (share == null ? null : `${(100 * share).toFixed(digits)}${GAP}%`);
 
+/** @param {Known} value */
 export function seconds(value) {
   if (value == null) return null;
   if (value < 10) return `${value.toFixed(1)}${GAP}s`;
@@ -13,6 +20,7 @@ export function seconds(value) {
   return `${Math.floor(whole / 3600)} h ${Math.floor((whole % 3600) / 60)} min`;
 }
 
+/** @param {Known} value */
 export function bytes(value) {
   if (value == null) return null;
   const units = ["B", "kB", "MB", "GB", "TB"];
@@ -20,20 +28,38 @@ export function bytes(value) {
   return `${(value / 1000 ** power).toFixed(power && value / 1000 ** power < 10 ? 1 : 0)}${GAP}${units[power]}`;
 }
 
+/**
+ * @param {Known} value
+ * @param {number} digits
+ */
 export const number = (value, digits = 0) =>
   value == null ? null : value.toLocaleString("en", { maximumFractionDigits: digits });
 
-/** Four of its figures. */
+/**
+ * Show four significant digits.
+ *
+ * @param {Known} value
+ */
 export const figures = (value) => (value == null ? null : value.toLocaleString("en", { maximumSignificantDigits: 4 }));
 
+/** @param {Known} value */
 export const milliseconds = (value) => (value == null ? null : `${value.toFixed(value < 10 ? 2 : 0)}${GAP}ms`);
 
+/** @param {string} name */
 export const words = (name) => name.replaceAll("_", " ");
 
-/** The time of day alone. */
+/**
+ * Show the time of day alone.
+ *
+ * @param {string} iso
+ */
 export const clock = (iso) => new Date(iso).toLocaleTimeString(undefined, { timeStyle: "medium" });
 
-/** An ISO time as it is on the reader's clock. */
+/**
+ * Show an ISO time as it is on the reader's clock.
+ *
+ * @param {string | null | undefined} iso
+ */
 export function when(iso) {
   if (!iso) return null;
   return new Date(iso).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "medium" });

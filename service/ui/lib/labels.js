@@ -1,5 +1,6 @@
 // What people are told of each entry of a recipe. One that is not here is told of in the schema's words.
 
+/** @type {Record<string, [label: string, about?: string]>} */
 const LABELS = {
   dataset: ["Data set", "Built in, or one of your own: see Data sets."],
   network: ["Network"],
@@ -46,10 +47,17 @@ const LABELS = {
   "webhook.secret": ["Secret"],
 };
 
+/** @param {string} name */
 const words = (name) => {
-  const text = name.split(".").pop().replaceAll("_", " ");
+  const text = name.slice(name.lastIndexOf(".") + 1).replaceAll("_", " ");
   return text[0].toUpperCase() + text.slice(1);
 };
 
+/** @param {string} name */
 export const label = (name) => LABELS[name]?.[0] ?? words(name);
+
+/**
+ * @param {string} name
+ * @param {Schema} schema
+ */
 export const about = (name, schema) => LABELS[name]?.[1] ?? schema.description?.replaceAll("`", "") ?? "";

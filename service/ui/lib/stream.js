@@ -6,7 +6,14 @@ import { pause } from "./time.js";
 
 const MAX_PAUSE_MS = 10_000;
 
-/** Yields {id, event, data} of a job until `done`; where the connection breaks, goes on behind the last one. */
+/**
+ * Yield a job's events until `done`; after a broken connection, go on behind the last one.
+ *
+ * @param {ApiClient} api
+ * @param {string} path
+ * @param {AbortSignal} signal
+ * @returns {AsyncGenerator<JobEvent>}
+ */
 export async function* follow(api, path, signal) {
   let last = "";
   for (let tries = 0; !signal.aborted; tries++) {
@@ -26,21 +33,27 @@ export async function* follow(api, path, signal) {
   }
 }
 
-/** The messages in a stream of bytes. */
+/**
+ * Yield the messages in a stream of bytes.
+ *
+ * @param {ReadableStream<BufferSource> | null} stream
+ */
 export async function* messages(stream) {
+  if (!stream) return;
   let text = "";
   const reader = stream.pipeThrough(new TextDecoderStream()).getReader();
   for (let part = await reader.read(); !part.done; part = await reader.read()) {
     const blocks = (text + part.value).split(/\r?\n\r?\n/);
-    text = blocks.pop();
+    text = blocks.pop() ?? "";
     yield* blocks.map(parsed).filter((message) => message.data);
   }
 }
 
+/** @param {string} block */
 function parsed(block) {
   const message = { id: "", event: "message", data: "" };
   for (const line of block.split(/\r?\n/)) {
-    const [, name, value] = line.match(/^([^:]*):? ?(.*)$/);
+    const [, name, value] = line.match(/^([^:]*):? ?(.*)$/) ?? [];
     if (name === "data" && message.data) message.data += "\n";
     if (name === "data") message.data += value;
     else if (name === "id" || name === "event") message[name] = value;

@@ -5,17 +5,27 @@ const BLOCK = 512;
 const NAME = 100; // bytes of the field
 const encoder = new TextEncoder();
 
-/** `files`: [[path, File], ...]. Nothing is read before the Blob is. */
+/**
+ * Pack the files. Nothing is read before the Blob is.
+ *
+ * @param {GivenFile[]} files
+ */
 export function tar(files) {
   return new Blob([...files.flatMap(([path, file]) => member(path, file)), new Uint8Array(2 * BLOCK)]);
 }
 
+/**
+ * @param {string} path
+ * @param {File} file
+ * @returns {BlobPart[]}
+ */
 function member(path, file) {
   const name = encoder.encode(path);
   const own = [header(name.slice(0, NAME), file.size, "0"), file, padding(file.size)];
   return name.length > NAME ? [...longName(path), ...own] : own;
 }
 
+/** @param {string} path */
 function longName(path) {
   const record = ` path=${path}\n`;
   const bytes = encoder.encode(record).length;
@@ -25,12 +35,19 @@ function longName(path) {
   return [header(encoder.encode("long"), content.length, "x"), content, padding(content.length)];
 }
 
+/**
+ * @param {Uint8Array} name
+ * @param {number} size
+ * @param {string} kind
+ */
 function header(name, size, kind) {
   const block = new Uint8Array(BLOCK);
+  /** @type {(at: number, text: string) => void} */
   const put = (at, text) => block.set(encoder.encode(text), at);
+  /** @type {(value: number, digits: number) => string} */
   const octal = (value, digits) => value.toString(8).padStart(digits, "0");
   block.set(name);
-  put(100, "0000644\0" + "0000000\0".repeat(2)); // mode, owner, group
+  put(100, `0000644\0${"0000000\0".repeat(2)}`); // mode, owner, group
   put(124, `${octal(size, 11)} ${octal(0, 11)} `); // size, time
   put(148, " ".repeat(8)); // the sum's own field counts as blanks
   put(156, kind);
@@ -39,4 +56,5 @@ function header(name, size, kind) {
   return block;
 }
 
+/** @param {number} size */
 const padding = (size) => new Uint8Array((BLOCK - (size % BLOCK)) % BLOCK);

@@ -2,16 +2,32 @@
 
 import { passes } from "./api.js";
 
-/** Resolves after that time, or as soon as the signal aborts. */
+/**
+ * Wait for that time, or until the signal aborts.
+ *
+ * @param {number} ms
+ * @param {AbortSignal} signal
+ * @returns {Promise<void>}
+ */
 export function pause(ms, signal) {
   return new Promise((done) => {
     if (signal.aborted) return done();
     const timer = setTimeout(done, ms);
-    signal.addEventListener("abort", () => (clearTimeout(timer), done()), { once: true });
+    const stop = () => {
+      clearTimeout(timer);
+      done();
+    };
+    signal.addEventListener("abort", stop, { once: true });
   });
 }
 
-/** Calls `look` again and again while the page is seen, until it answers false or the signal aborts. */
+/**
+ * Call `look` again and again while the page is seen, until it answers false or the signal aborts.
+ *
+ * @param {number} ms
+ * @param {AbortSignal} signal
+ * @param {() => Promise<unknown>} look
+ */
 export async function every(ms, signal, look) {
   while (!signal.aborted) {
     try {

@@ -1,6 +1,6 @@
 // Sends a file in pieces, and goes on where it broke off: tus 1.0.0, https://tus.io/protocols/resumable-upload
 
-import { passes } from "./api.js";
+import { passes, Problem } from "./api.js";
 import { pause } from "./time.js";
 
 const PIECE_BYTES = 8 * 2 ** 20;
@@ -8,17 +8,28 @@ const MAX_PAUSE_MS = 10_000;
 const VERSION = { "Tus-Resumable": "1.0.0" };
 
 export class Upload {
+  /**
+   * @param {ApiClient} api
+   * @param {Blob} blob
+   */
   constructor(api, blob) {
-    Object.assign(this, { api, blob, path: null });
+    this.api = api;
+    this.blob = blob;
+    this.path = ""; // where the service keeps it; empty before it has begun
   }
 
   get id() {
-    return this.path.split("/").pop();
+    return this.path.split("/").pop() ?? "";
   }
 
-  /** Resolves when all has come. May be called again: it then sends what is missing. `told`: the bytes so far. */
+  /**
+   * Resolve when all has come. A second call sends what is missing.
+   *
+   * @param {AbortSignal} signal
+   * @param {(bytes: number) => void} told is given the bytes that have come so far
+   */
   async send(signal, told) {
-    this.path ??= await this.#begin(signal);
+    this.path ||= await this.#begin(signal);
     let offset = await this.#offset(signal);
     for (let tries = 0; offset < this.blob.size; ) {
       told(offset);
@@ -26,7 +37,7 @@ export class Upload {
         if (tries) offset = await this.#offset(signal);
         [offset, tries] = [await this.#piece(offset, signal), 0];
       } catch (error) {
-        if (signal.aborted || !(passes(error) || error.status === 409)) throw error;
+        if (signal.aborted || !(passes(error) || conflicts(error))) throw error;
         await pause(Math.min(MAX_PAUSE_MS, 500 * 2 ** tries++), signal);
       }
     }
@@ -35,24 +46,34 @@ export class Upload {
 
   async end() {
     await this.api.fetch(this.path, { method: "DELETE", headers: VERSION });
-    this.path = null;
+    this.path = "";
   }
 
+  /** @param {AbortSignal} signal */
   async #begin(signal) {
-    const headers = { ...VERSION, "Upload-Length": this.blob.size };
+    const headers = { ...VERSION, "Upload-Length": String(this.blob.size) };
     const answer = await this.api.fetch("uploads", { method: "POST", headers, signal });
-    return answer.headers.get("Location").slice(1); // behind a proxy's prefix too
+    return (answer.headers.get("Location") ?? "").slice(1); // behind a proxy's prefix too
   }
 
+  /** @param {AbortSignal} signal */
   async #offset(signal) {
     return offsetIn(await this.api.fetch(this.path, { method: "HEAD", headers: VERSION, signal }));
   }
 
+  /**
+   * @param {number} offset
+   * @param {AbortSignal} signal
+   */
   async #piece(offset, signal) {
-    const headers = { ...VERSION, "Upload-Offset": offset, "Content-Type": "application/offset+octet-stream" };
+    const headers = { ...VERSION, "Upload-Offset": String(offset), "Content-Type": "application/offset+octet-stream" };
     const body = this.blob.slice(offset, offset + PIECE_BYTES);
     return offsetIn(await this.api.fetch(this.path, { method: "PATCH", headers, body, signal }));
   }
 }
 
+/** @param {unknown} error */
+const conflicts = (error) => error instanceof Problem && error.status === 409;
+
+/** @param {Response} answer */
 const offsetIn = (answer) => Number(answer.headers.get("Upload-Offset"));

@@ -5,12 +5,21 @@ import { el, table } from "../lib/dom.js";
 const MAX_CLASSES = 26; // of which a table can still be read
 const WORST = 20;
 
-/** Null where the model's record has none. */
+/**
+ * Make the matrix, or a table of many classes' worst pairs; null where the model's record has none.
+ *
+ * @param {ModelView} model
+ */
 export function confusion({ confusion_matrix: counts, classes, version }) {
-  if (!counts?.length) return null;
+  if (!counts.length) return null;
   return classes.length <= MAX_CLASSES ? matrix(counts, classes, version) : worst(counts, classes, version);
 }
 
+/**
+ * @param {number[][]} counts
+ * @param {string[]} classes
+ * @param {number} version
+ */
 function matrix(counts, classes, version) {
   const rows = counts.map((row, truth) => {
     const images = row.reduce((sum, count) => sum + count, 0);
@@ -21,13 +30,24 @@ function matrix(counts, classes, version) {
   return shown;
 }
 
-/** Darker, the larger its share of the row; the diagonal in another colour, and every count as a number. */
+/**
+ * Shade a count by its share of the row; the diagonal in another colour, and every count as a number.
+ *
+ * @param {number} count
+ * @param {number} images
+ * @param {boolean} right
+ */
 function cell(count, images, right) {
   const node = el("span", { class: right ? "cell right" : "cell wrong" }, count || "·");
-  node.style.setProperty("--share", images ? Math.sqrt(count / images) : 0);
+  node.style.setProperty("--share", String(images ? Math.sqrt(count / images) : 0));
   return node;
 }
 
+/**
+ * @param {number[][]} counts
+ * @param {string[]} classes
+ * @param {number} version
+ */
 function worst(counts, classes, version) {
   const wrong = counts.flatMap((row, truth) => row.map((count, answer) => ({ truth, answer, count })));
   const most = wrong.filter((one) => one.truth !== one.answer && one.count).sort((a, b) => b.count - a.count);

@@ -7,7 +7,9 @@ import { oneImage, servedSize } from "./models.js";
 import { serve } from "./promotion.js";
 import { report } from "./report.js";
 
+/** @param {ViewContext} context */
 export async function modelView({ main, api, signal, fail, id }) {
+  /** @type {ModelView} */
   const model = await api.get(`models/${encodeURIComponent(id)}`, signal);
   const said = el("p", { role: "status" });
   const promote = () => serve(api, signal, model, said).catch(fail);
@@ -29,6 +31,10 @@ export async function modelView({ main, api, signal, fail, id }) {
   );
 }
 
+/**
+ * @param {ModelView} model
+ * @returns {Fact[]}
+ */
 export function record(model) {
   const { calibration, serving } = model;
   return [
@@ -48,14 +54,21 @@ export function record(model) {
   ];
 }
 
-/** Of larger batches, in the graph that serves. */
+/**
+ * List the times of larger batches, in the graph that serves.
+ *
+ * @param {ModelView} model
+ * @returns {Fact[]}
+ */
 function batches({ serving }) {
-  const times = Object.entries(serving?.latency_ms?.[serving.precision] ?? {}).filter(([images]) => images !== "1");
+  const times = Object.entries(serving?.latency_ms[serving.precision] ?? {}).filter(([images]) => images !== "1");
   return times.map(([images, ms]) => [`${images} images`, milliseconds(ms)]);
 }
 
+/** @type {(title: string, content: HTMLElement | null) => HTMLElement | string} */
 const section = (title, content) => (content ? el("section", {}, el("h2", {}, title), content) : "");
 
+/** @param {ModelView} model */
 function perClass({ per_class: classes }) {
   if (!classes.length) return null;
   const rows = classes.map((one) => [
@@ -66,11 +79,19 @@ function perClass({ per_class: classes }) {
   return table("Precision and recall of each class", ["Class", "Images", "Precision", "Recall", "F1"], rows);
 }
 
-/** The worst ones as pictures; null where its record has none. */
+/**
+ * Show the worst mistakes as pictures; null where the model has no report any more.
+ *
+ * @param {ApiClient} api
+ * @param {AbortSignal} signal
+ * @param {ModelView} model
+ */
 export async function mistakes(api, signal, model) {
   if (!model.files["report.json"] || model.files_deleted_at) return null;
+  /** @type {Report} */
   const { mistakes: worst } = await api.get(`models/${model.id}/report`, signal);
-  if (!worst?.length) return el("p", {}, "None on the test set.");
+  if (!worst.length) return el("p", {}, "None on the test set.");
+  /** @param {Report["mistakes"][number]} mistake */
   const shown = ({ png, truth, answer }) =>
     el(
       "li",

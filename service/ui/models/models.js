@@ -6,22 +6,29 @@ import { serve } from "./promotion.js";
 
 const HEAD = ["Version", "Compare", "Data set", "Network", "Test accuracy", "One image", "Size", "Aliases", ""];
 
-export async function modelsView({ main, api, signal, fail, query }) {
+/** @param {ViewContext} context */
+export async function modelsView(context) {
+  const { main, api, signal, fail, query } = context;
   const after = query.get("after");
   const [page, aliases] = await Promise.all([
-    api.get(after ? `models?after=${encodeURIComponent(after)}` : "models", signal),
-    api.get("models/aliases", signal),
+    /** @type {Promise<ModelPage>} */ (api.get(after ? `models?after=${encodeURIComponent(after)}` : "models", signal)),
+    /** @type {Promise<{ data: AliasView[] }>} */ (api.get("models/aliases", signal)),
   ]);
   const serving = aliases.data.find((one) => one.name === "serving");
   const said = el("p", { role: "status" });
+  /** @type {Set<string>} */
   const chosen = new Set();
-  const go = () => (location.hash = `#/compare?of=${[...chosen].join(",")}`);
+  const go = () => {
+    location.hash = `#/compare?of=${[...chosen].join(",")}`;
+  };
   const compare = button("Compare", go, { disabled: true });
-  const choose = (id, box) => {
-    chosen[box.checked ? "add" : "delete"](id);
+  /** @type {Choose} */
+  const choose = (id, is) => {
+    chosen[is ? "add" : "delete"](id);
     compare.disabled = chosen.size !== 2;
   };
-  const again = () => modelsView({ main, api, signal, fail, query });
+  const again = () => modelsView(context);
+  /** @type {Promote} */
   const promote = (model) => serve(api, signal, model, said).then(again).catch(fail);
   const rows = page.data.map((model) => row(model, serving, choose, promote));
   const before = lastServed(page.data, serving);
@@ -45,16 +52,34 @@ export async function modelsView({ main, api, signal, fail, query }) {
   );
 }
 
-/** What answered before the one that serves now. */
+/**
+ * Find what answered before the one that serves now.
+ *
+ * @param {ModelView[]} models
+ * @param {AliasView | undefined} serving
+ */
 function lastServed(models, serving) {
   const served = models.filter((one) => one.served_at && one.id !== serving?.model_id && !one.files_deleted_at);
-  return served.sort((a, b) => b.served_at.localeCompare(a.served_at))[0];
+  /** @param {ModelView} model */
+  const since = (model) => model.served_at ?? "";
+  return served.sort((a, b) => since(b).localeCompare(since(a)))[0];
 }
 
+/**
+ * @typedef {(id: string, is: boolean) => void} Choose
+ * @typedef {(model: ModelView) => unknown} Promote
+ */
+
+/**
+ * @param {ModelView} model
+ * @param {AliasView | undefined} serving
+ * @param {Choose} choose
+ * @param {Promote} promote
+ */
 function row(model, serving, choose, promote) {
   const version = `version ${model.version}`;
-  const changed = ({ target }) => choose(model.id, target);
-  const box = el("input", { type: "checkbox", on: { change: changed }, ...named(`Compare ${version}`) });
+  const box = el("input", { type: "checkbox", ...named(`Compare ${version}`) });
+  box.addEventListener("change", () => choose(model.id, box.checked));
   const serves = model.id === serving?.model_id;
   return [
     el("a", { href: `#/models/${model.id}` }, version),
@@ -69,13 +94,19 @@ function row(model, serving, choose, promote) {
   ];
 }
 
+/** @param {string} words */
 const named = (words) => ({ "aria-label": words });
 
-/** Milliseconds of one image on a CPU, in the graph that serves there. */
+/**
+ * Say how many milliseconds one image takes on a CPU, in the graph that serves there.
+ *
+ * @param {ModelView} model
+ */
 export function oneImage({ serving }) {
-  return serving?.latency_ms?.[serving.precision]?.["1"];
+  return serving?.latency_ms[serving.precision]?.["1"];
 }
 
+/** @param {ModelView} model */
 export function servedSize({ serving, files }) {
   return files[serving?.file || "model.onnx"]?.size_bytes;
 }

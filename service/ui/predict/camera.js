@@ -1,11 +1,15 @@
 // A dialog that shows what the camera sees, and takes a picture of it.
 
-import { button, el } from "../lib/dom.js";
+import { button, el, encoded, pen } from "../lib/dom.js";
 
-/** Whether there may be a camera to ask; not so on a page that came unencrypted from another machine. */
+/** Say whether there may be a camera; not so on a page that came unencrypted from another machine. */
 export const hasCamera = () => Boolean(navigator.mediaDevices?.getUserMedia);
 
-/** The photo as a File; null: none was taken. Throws what the browser says of a camera that cannot be had. */
+/**
+ * Take a photo; null: none was taken. Throws what the browser says of a camera that cannot be had.
+ *
+ * @param {AbortSignal} signal
+ */
 export async function photograph(signal) {
   const stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
   try {
@@ -15,29 +19,41 @@ export async function photograph(signal) {
   }
 }
 
+/**
+ * @param {MediaStream} stream
+ * @param {AbortSignal} signal
+ * @returns {Promise<File | null>}
+ */
 function shown(stream, signal) {
   const video = el("video", { autoplay: true, playsinline: true, muted: true, "aria-label": "What the camera sees" });
   video.srcObject = stream;
   const title = el("h2", { id: "camera-title" }, "Take a photo");
   const dialog = el("dialog", { class: "camera", "aria-labelledby": "camera-title" }, title, video);
   return new Promise((done) => {
-    const shutter = button("Take it", () => taken(video).then((file) => (done(file), dialog.close())), {
-      class: "primary",
-      disabled: true, // until there is something to see
+    const take = async () => {
+      done(await taken(video));
+      dialog.close();
+    };
+    const shutter = button("Take it", take, { class: "primary", disabled: true }); // until there is something to see
+    video.addEventListener("loadeddata", () => {
+      shutter.disabled = false;
     });
-    video.addEventListener("loadeddata", () => (shutter.disabled = false));
     const cancel = button("Cancel", () => dialog.close());
     dialog.append(el("p", { class: "actions" }, shutter, cancel));
-    dialog.addEventListener("close", () => (dialog.remove(), done(null)));
+    dialog.addEventListener("close", () => {
+      dialog.remove();
+      done(null);
+    });
     signal.addEventListener("abort", () => dialog.close(), { once: true });
     document.body.append(dialog);
     dialog.showModal();
   });
 }
 
+/** @param {HTMLVideoElement} video */
 async function taken(video) {
   const sheet = el("canvas", { width: video.videoWidth, height: video.videoHeight });
-  sheet.getContext("2d").drawImage(video, 0, 0);
-  const data = await new Promise((done) => sheet.toBlob(done, "image/jpeg", 0.92));
+  pen(sheet).drawImage(video, 0, 0);
+  const data = await encoded(sheet, "image/jpeg", 0.92);
   return new File([data], "photo.jpg", { type: data.type });
 }

@@ -1,21 +1,27 @@
 // A sheet to draw on with mouse, pen or touch.
 
-import { el } from "../lib/dom.js";
+import { el, encoded, pen } from "../lib/dom.js";
 
 const SIDE = 280; // pixels of the image
 const STROKE = 18; // as wide as MNIST's strokes are on a sheet of that size
 
+/** @typedef {[x: number, y: number]} Place on the sheet, in its pixels */
+
 export class Pad {
-  /** `drawn` is called after each stroke. */
+  /** @param {() => unknown} drawn is called after each stroke */
   constructor(drawn) {
     const named = { role: "img", "aria-label": "Sheet to draw a digit on" };
     this.node = el("canvas", { width: SIDE, height: SIDE, class: "pad", ...named });
-    this.pen = this.node.getContext("2d");
+    this.pen = pen(this.node);
     this.drawn = drawn;
+    /** @type {Place | null} */
     this.last = null;
-    for (const name of ["pointerdown", "pointermove", "pointerup", "pointercancel"]) {
-      this.node.addEventListener(name, (event) => this[name](event));
-    }
+    this.node.addEventListener("pointerdown", (event) => this.#begin(event));
+    this.node.addEventListener("pointermove", (event) => this.#move(event));
+    this.node.addEventListener("pointerup", () => this.#end());
+    this.node.addEventListener("pointercancel", () => {
+      this.last = null;
+    });
     this.clear();
   }
 
@@ -25,43 +31,52 @@ export class Pad {
   }
 
   image() {
-    return new Promise((done) => this.node.toBlob(done, "image/png"));
+    return encoded(this.node, "image/png");
   }
 
-  pointerdown(event) {
+  /** @param {PointerEvent} event */
+  #begin(event) {
     if (event.button !== 0) return;
     event.preventDefault();
     this.node.setPointerCapture(event.pointerId);
-    this.last = this.#place(event);
-    this.#line(this.last); // a dot
+    const place = this.#place(event);
+    this.#line(place, place); // a dot
   }
 
-  /** A quick stroke comes as few events; the places in between are coalesced in them. */
-  pointermove(event) {
+  /**
+   * Draw on. A quick stroke comes as few events; the places in between are coalesced in them.
+   *
+   * @param {PointerEvent} event
+   */
+  #move(event) {
     if (!this.last) return;
     const events = event.getCoalescedEvents?.() ?? [];
-    for (const one of events.length ? events : [event]) this.#line(this.#place(one));
+    for (const one of events.length ? events : [event]) this.#line(this.last, this.#place(one));
   }
 
-  pointerup() {
+  #end() {
     if (!this.last) return;
     this.last = null;
     this.drawn();
   }
 
-  pointercancel() {
-    this.last = null;
-  }
-
+  /**
+   * @param {PointerEvent} event
+   * @returns {Place}
+   */
   #place(event) {
     const box = this.node.getBoundingClientRect();
     return [((event.clientX - box.left) / box.width) * SIDE, ((event.clientY - box.top) / box.height) * SIDE];
   }
 
-  #line(to) {
+  /**
+   * @param {Place} from
+   * @param {Place} to
+   */
+  #line(from, to) {
     Object.assign(this.pen, { lineWidth: STROKE, lineCap: "round", lineJoin: "round", strokeStyle: "#000" });
     this.pen.beginPath();
-    this.pen.moveTo(...this.last);
+    this.pen.moveTo(...from);
     this.pen.lineTo(...to);
     this.pen.stroke();
     this.last = to;

@@ -1,19 +1,24 @@
 // Try it: an image drawn, dropped, pasted, chosen or photographed, and what the model says of it.
 
 import { told } from "../lib/api.js";
-import { button, el } from "../lib/dom.js";
+import { button, el, onDrop } from "../lib/dom.js";
 import { answer } from "./prediction.js";
 import { hasCamera, photograph } from "./camera.js";
 import { Pad } from "./drawing_pad.js";
 
-const CLASSES = 10; // most that are shown
+const CLASSES = "10"; // most that are shown
 
+/** @param {ViewContext} context */
 export async function tryView({ main, api, signal, query }) {
+  /** @type {ModelPage} */
   const { data } = await api.get("models?limit=100", signal);
-  const ask = new Asker(api, signal);
-  const pad = new Pad(async () => ask.ask(await pad.image()));
-  const clear = () => (pad.clear(), ask.forget());
-  ask.options = options(data, query.get("model"), () => ask.again());
+  const options = new Options(data, query.get("model"), () => asker.again());
+  const asker = new Asker(api, signal, options);
+  const pad = new Pad(async () => asker.ask(await pad.image()));
+  const clear = () => {
+    pad.clear();
+    asker.forget();
+  };
   const zone = el(
     "section",
     { class: "drop", "aria-label": "Your image" },
@@ -23,19 +28,59 @@ export async function tryView({ main, api, signal, query }) {
     el(
       "p",
       { class: "actions" },
-      chooser("Choose an image", {}, ask),
-      photo(ask, signal),
+      chooser("Choose an image", {}, asker),
+      photo(asker, signal),
     ),
   );
-  dropped(zone, ask);
-  document.addEventListener("paste", ({ clipboardData }) => take(clipboardData, ask), { signal });
-  main.replaceChildren(el("h1", {}, "Try it"), ask.options, el("div", { class: "pair" }, zone, ask.node));
+  onDrop(zone, (transfer) => take(transfer, asker));
+  document.addEventListener("paste", ({ clipboardData }) => take(clipboardData, asker), { signal });
+  main.replaceChildren(el("h1", {}, "Try it"), options.node, el("div", { class: "pair" }, zone, asker.node));
+}
+
+/** The form beside the image: which model answers, and whether it explains. */
+class Options {
+  /**
+   * @param {ModelView[]} models
+   * @param {string | null} chosen the id of the model that is asked at first
+   * @param {() => void} changed
+   */
+  constructor(models, chosen, changed) {
+    const whole = models.filter((one) => !one.files_deleted_at);
+    /** @param {ModelView} model */
+    const title = ({ version, network, dataset }) => `version ${version} · ${network} on ${dataset}`;
+    const choices = whole.map((one) => el("option", { value: one.id, selected: one.id === chosen }, title(one)));
+    const serving = el("option", { value: "" }, "the one that serves");
+    this.model = el("select", { id: "model", name: "model" }, serving, choices);
+    this.explain = el("input", { type: "checkbox", name: "explain" });
+    this.node = el(
+      "form",
+      { class: "actions", on: { change: changed, submit: (event) => event.preventDefault() } },
+      el("label", { for: "model" }, "Model"),
+      this.model,
+      el("label", {}, this.explain, " what it looks at (slower)"),
+    );
+  }
+
+  query() {
+    const query = new URLSearchParams({ include_input: "true", top_k: CLASSES, explain: String(this.explain.checked) });
+    if (this.model.value) query.set("model", this.model.value);
+    return query;
+  }
 }
 
 class Asker {
-  constructor(api, signal) {
+  /**
+   * @param {ApiClient} api
+   * @param {AbortSignal} signal
+   * @param {Options} options
+   */
+  constructor(api, signal, options) {
     this.node = el("section", { "aria-label": "Answer", "aria-live": "polite", class: "answer" });
-    Object.assign(this, { api, leaving: signal, image: null, asking: new AbortController() });
+    this.api = api;
+    this.options = options;
+    /** @type {Blob | null} */
+    this.image = null;
+    this.asking = new AbortController();
     signal.addEventListener("abort", () => this.asking.abort());
     this.forget();
   }
@@ -50,14 +95,19 @@ class Asker {
     if (this.image) this.ask(this.image);
   }
 
-  /** A newer image takes the place of one that is still being asked about. */
+  /**
+   * Ask about an image; it takes the place of one that is still being asked about.
+   *
+   * @param {Blob} image
+   */
   async ask(image) {
     this.asking.abort();
-    const { signal } = (this.asking = new AbortController());
+    this.asking = new AbortController();
+    const { signal } = this.asking;
     this.image = image;
     this.node.setAttribute("aria-busy", "true");
     try {
-      const found = await (await this.api.fetch(this.#path(), this.#request(image, signal))).json();
+      const found = await this.#predict(image, signal);
       if (!signal.aborted) this.node.replaceChildren(...answer(found, image));
     } catch (error) {
       if (!signal.aborted) this.node.replaceChildren(el("p", { class: "error" }, told(error)));
@@ -66,49 +116,48 @@ class Asker {
     }
   }
 
-  #path() {
-    const { model, explain } = this.options.elements;
-    const query = new URLSearchParams({ include_input: "true", top_k: CLASSES, explain: explain.checked });
-    if (model.value) query.set("model", model.value);
-    return `predict?${query}`;
-  }
-
-  #request(image, signal) {
+  /**
+   * @param {Blob} image
+   * @param {AbortSignal} signal
+   * @returns {Promise<Predictions>}
+   */
+  async #predict(image, signal) {
     const body = new FormData();
-    body.append("file", image, image.name || "drawing.png");
-    return { method: "POST", body, signal };
+    body.append("file", image, image instanceof File ? image.name : "drawing.png");
+    return (await this.api.fetch(`predict?${this.options.query()}`, { method: "POST", body, signal })).json();
   }
 }
 
-function options(models, chosen, changed) {
-  const whole = models.filter((one) => !one.files_deleted_at);
-  const title = ({ version, network, dataset }) => `version ${version} · ${network} on ${dataset}`;
-  const choices = whole.map((one) => el("option", { value: one.id, selected: one.id === chosen }, title(one)));
-  return el(
-    "form",
-    { class: "actions", on: { change: changed, submit: (event) => event.preventDefault() } },
-    el("label", { for: "model" }, "Model"),
-    el("select", { id: "model", name: "model" }, el("option", { value: "" }, "the one that serves"), choices),
-    el("label", {}, el("input", { type: "checkbox", name: "explain" }), " what it looks at (slower)"),
-  );
-}
-
-/** A file input that looks like a button and is one for the keyboard too. */
-function chooser(text, attributes, ask) {
-  const chosen = ({ target }) => (target.files[0] && ask.ask(target.files[0]), (target.value = ""));
-  const own = { type: "file", accept: "image/*", class: "unseen", on: { change: chosen } };
-  const input = el("input", { ...own, ...attributes });
+/**
+ * Make a file input that looks like a button and is one for the keyboard too.
+ *
+ * @param {string} text
+ * @param {Attributes} attributes
+ * @param {Asker} asker
+ */
+function chooser(text, attributes, asker) {
+  const input = el("input", { type: "file", accept: "image/*", class: "unseen", ...attributes });
+  input.addEventListener("change", () => {
+    const [file] = input.files ?? [];
+    if (file) asker.ask(file);
+    input.value = "";
+  });
   return el("label", { class: "button" }, input, text);
 }
 
-/** By the camera's own program on a phone; in a dialog elsewhere; and from a file where there is no camera to be had. */
-function photo(ask, signal) {
-  const file = chooser("Take a photo", { capture: "environment" }, ask);
+/**
+ * Take a photo by the camera's own program on a phone, in a dialog elsewhere, and from a file without a camera.
+ *
+ * @param {Asker} asker
+ * @param {AbortSignal} signal
+ */
+function photo(asker, signal) {
+  const file = chooser("Take a photo", { capture: "environment" }, asker);
   if (matchMedia("(pointer: coarse)").matches || !hasCamera()) return file;
   const press = button("Take a photo", async () => {
     try {
       const taken = await photograph(signal);
-      if (taken) ask.ask(taken);
+      if (taken) asker.ask(taken);
     } catch {
       press.replaceWith(file);
       file.after(el("p", { class: "hint", role: "status" }, "No camera can be used here; choose a photo as a file."));
@@ -117,14 +166,11 @@ function photo(ask, signal) {
   return press;
 }
 
-function dropped(zone, ask) {
-  const over = (is) => (event) => (event.preventDefault(), zone.classList.toggle("over", is));
-  zone.addEventListener("dragover", over(true));
-  zone.addEventListener("dragleave", over(false));
-  zone.addEventListener("drop", (event) => (over(false)(event), take(event.dataTransfer, ask)));
-}
-
-function take(transfer, ask) {
+/**
+ * @param {DataTransfer | null} transfer
+ * @param {Asker} asker
+ */
+function take(transfer, asker) {
   const image = [...(transfer?.files ?? [])].find((file) => file.type.startsWith("image/"));
-  if (image) ask.ask(image);
+  if (image) asker.ask(image);
 }

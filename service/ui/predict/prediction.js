@@ -3,37 +3,49 @@
 import { el, picture } from "../lib/dom.js";
 import { milliseconds, percent, words } from "../lib/format.js";
 
-/** The nodes for the answer to one image. */
+/**
+ * Make the nodes for the answer to one image.
+ *
+ * @param {Predictions} answer
+ * @param {Blob} sent
+ */
 export function answer({ model, predictions: [found], timing_ms: timing }, sent) {
+  const label = words(found.label ?? "");
+  const done = steps(found.preprocessing ?? {});
   return [
-    el("p", { class: "label" }, found.abstained ? el("s", {}, words(found.label)) : words(found.label)),
-    found.abstained && el("p", { class: "warning" }, `It abstains: ${found.reason}.`),
-    bars(found.top_k || []),
+    el("p", { class: "label" }, found.abstained ? el("s", {}, label) : label),
+    ...(found.abstained ? [el("p", { class: "warning" }, `It abstains: ${found.reason}.`)] : []),
+    bars(found.top_k ?? []),
     el("div", { class: "pictures" }, pictures(found, sent)),
-    done(found.preprocessing || {}),
+    ...(done.length ? [el("p", { class: "hint" }, `First: ${done.join(", ")}.`)] : []),
     el(
       "p",
       { class: "hint" },
       el("a", { href: `#/models/${model.id}` }, `Version ${model.version}`),
       ` answered in ${milliseconds(timing.total)}.`,
     ),
-  ].filter(Boolean);
+  ];
 }
 
+/** @param {Candidate[]} candidates */
 function bars(candidates) {
+  /** @param {Candidate} candidate */
   const bar = ({ label, probability }) => {
     const filled = el("span", { class: "bar" });
-    filled.style.setProperty("--share", probability);
+    filled.style.setProperty("--share", String(probability));
     const track = el("span", { class: "track" }, filled);
     return el("li", {}, el("span", {}, label), track, el("span", { class: "number" }, percent(probability, 1)));
   };
   return el("ol", { class: "bars", "aria-label": "Probabilities" }, candidates.map(bar));
 }
 
-function pictures(found, sent) {
+/**
+ * @param {Prediction} found
+ * @param {Blob} sent
+ */
+function pictures({ model_input: image, saliency_map: heat }, sent) {
   const url = URL.createObjectURL(sent);
   const shown = el("img", { src: url, alt: "The image that was sent", on: { load: () => URL.revokeObjectURL(url) } });
-  const { model_input: image, saliency_map: heat } = found;
   return [
     framed("sent", shown),
     image && framed("as the network saw it", picture(image, "The image as the network saw it", { class: "pixels" })),
@@ -41,11 +53,18 @@ function pictures(found, sent) {
   ];
 }
 
+/**
+ * @param {string} caption
+ * @param {HTMLImageElement} image
+ */
 const framed = (caption, image) => el("figure", {}, image, el("figcaption", {}, caption));
 
-function done(preprocessing) {
-  const steps = Object.entries(preprocessing).filter(([, value]) => value !== false && value != null);
-  if (!steps.length) return null;
-  const said = steps.map(([name, value]) => (value === true ? words(name) : `${words(name)} ${JSON.stringify(value)}`));
-  return el("p", { class: "hint" }, `First: ${said.join(", ")}.`);
+/**
+ * Say what was done to the image first.
+ *
+ * @param {Record<string, unknown>} preprocessing
+ */
+function steps(preprocessing) {
+  const done = Object.entries(preprocessing).filter(([, value]) => value !== false && value != null);
+  return done.map(([name, value]) => (value === true ? words(name) : `${words(name)} ${JSON.stringify(value)}`));
 }

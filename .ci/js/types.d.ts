@@ -1,0 +1,296 @@
+// The types that the page's scripts name in their JSDoc. An interface with the name of one of the API's schemas holds
+// what the page reads of it; tests/test_page_types.py compares them.
+
+// -- the API
+
+type JobStatus = "queued" | "running" | "paused" | "cancelling" | "succeeded" | "failed" | "cancelled";
+
+type Phase = "starting" | "preparing_data" | "training" | "evaluating" | "publishing";
+
+interface JobView {
+  id: string;
+  name: string | null;
+  status: JobStatus;
+  pausing: boolean;
+  phase: Phase | null;
+  recipe: Record<string, string>;
+  resolved_recipe: ResolvedRecipe | null;
+  created_at: string;
+  finished_at: string | null;
+  estimated_finish: string | null;
+  progress: Progress;
+  metrics: Metrics;
+  timing: Timing;
+  device: Device;
+  phases: PhaseView[];
+  attempt: number;
+  model_id: string | null;
+  error: JobError | null;
+}
+
+interface PhaseView {
+  phase: Phase;
+  started_at: string;
+  ended_at: string | null;
+  message: string;
+}
+
+interface JobError {
+  code: string;
+  message: string;
+  hint: string;
+  traceback_tail: string;
+}
+
+interface JobPage {
+  data: JobView[];
+  has_more: boolean;
+  next: string | null;
+}
+
+interface ModelView {
+  id: string;
+  version: number;
+  job_id: string;
+  aliases: string[];
+  created_at: string;
+  network: string;
+  dataset: string;
+  classes: string[];
+  test_accuracy: number;
+  timing: Timing;
+  per_class: ClassScores[];
+  confusion_matrix: number[][];
+  calibration: { ece_after: number } | null;
+  serving: Serving | null;
+  device: Device;
+  files: Record<string, { size_bytes: number }>;
+  files_deleted_at: string | null;
+  served_at: string | null;
+  links: Record<string, string>;
+}
+
+interface ModelPage {
+  data: ModelView[];
+  has_more: boolean;
+  next: number | null;
+}
+
+interface AliasView {
+  name: string;
+  model_id: string;
+}
+
+interface NetworkView {
+  name: string;
+  parameters: number;
+}
+
+interface DatasetSummary {
+  name: string;
+  kind: "built_in" | "uploaded" | "folder";
+  available: boolean;
+  version: number | null;
+  images: number | null;
+  classes: number | null;
+}
+
+interface DatasetCard {
+  name: string;
+  version: number;
+  created_at: string;
+  layout: "folders" | "table" | "idx";
+  digest: string;
+  images: number;
+  classes: Record<string, Record<string, number>>;
+  problems: FileProblem[];
+  problem_count: number;
+}
+
+interface Predictions {
+  model: { id: string; version: number };
+  predictions: Prediction[];
+  timing_ms: Record<string, number>;
+}
+
+interface Prediction {
+  label?: string;
+  top_k?: Candidate[];
+  abstained: boolean;
+  reason?: string;
+  preprocessing?: Record<string, unknown>;
+  model_input?: string;
+  saliency_map?: string;
+}
+
+interface Candidate {
+  label: string;
+  probability: number;
+}
+
+interface ProblemDetails {
+  title: string;
+  detail: string;
+  errors?: FieldError[];
+}
+
+interface FieldError {
+  pointer: string;
+  detail: string;
+  severity?: "warning" | "error";
+}
+
+// -- what the API's description calls an object
+
+interface ClassScores {
+  label: string;
+  images: number;
+  precision: number | null;
+  recall: number | null;
+  f1: number | null;
+}
+
+interface FileProblem {
+  file: string;
+  reason: string;
+  severity?: "warning" | "error";
+}
+
+interface Progress {
+  epoch?: number;
+  epochs?: number;
+  step?: number;
+  steps?: number;
+  percent?: number;
+}
+
+interface Metrics {
+  train_loss?: number | null;
+  train_accuracy?: number | null;
+  validation_loss?: number | null;
+  validation_accuracy?: number | null;
+  test_accuracy?: number | null;
+}
+
+interface Timing {
+  images_per_s?: number;
+  queued_s?: number;
+  train_s?: number;
+}
+
+interface Device {
+  type?: string;
+  name?: string;
+  peak_memory_bytes?: number;
+}
+
+interface ResolvedRecipe {
+  batch_size: number;
+  learning_rate: number;
+  precision: string;
+}
+
+interface Serving {
+  file: string;
+  precision: string;
+  reason: string;
+  latency_ms: Record<string, Record<string, number>>;
+}
+
+/** A model's evaluation report. */
+interface Report {
+  mistakes: { png: string; truth: Candidate; answer: Candidate }[];
+}
+
+interface Readiness {
+  checks: {
+    model: { ok: boolean; model_id?: string; version?: number };
+    target: { ok: boolean; model_id?: string; detail?: string };
+    worker: { ok: boolean; live?: number };
+  };
+}
+
+/** An epoch, or a part of one, in the order of the training. */
+interface TrainingRecord extends Progress, Metrics {}
+
+interface JobEvent {
+  id: string;
+  event: string;
+  data: TrainingRecord & {
+    at?: string;
+    status?: string;
+    phase?: string;
+    message?: string;
+    attempt?: number;
+    reason?: string;
+  };
+}
+
+/** A JSON Schema, as far as a recipe's needs one. */
+interface Schema {
+  type?: string;
+  description?: string;
+  default?: unknown;
+  const?: unknown;
+  enum?: string[];
+  writeOnly?: boolean;
+  anyOf?: Schema[];
+  items?: Schema;
+  properties?: Record<string, Schema>;
+  $ref?: string;
+  $defs?: Record<string, Schema>;
+  "x-auto"?: unknown;
+}
+
+type RecipeSchema = Schema & Required<Pick<Schema, "properties" | "$defs">>;
+
+// -- the page
+
+type Child = Node | string | number | false | null | undefined | Child[];
+
+type Listeners = { [K in keyof HTMLElementEventMap]?: (event: HTMLElementEventMap[K]) => unknown };
+
+interface Attributes {
+  on?: Listeners;
+  [name: string]: string | number | boolean | null | undefined | Listeners;
+}
+
+/** A name and its value; a null value is left out. */
+type Fact = [string, Child];
+
+/** A value of a select and its text. */
+type Choice = [string, string];
+
+type Entry = HTMLInputElement | HTMLSelectElement | HTMLTextAreaElement;
+
+interface RequestOptions extends RequestInit {
+  headers?: Record<string, string>;
+}
+
+interface KeySource {
+  current(): string;
+  ask(refused: string, why: string): Promise<boolean>;
+}
+
+interface ApiClient {
+  keys: KeySource;
+  fetch(path: string, options?: RequestOptions): Promise<Response>;
+  get<T>(path: string, signal?: AbortSignal): Promise<T>;
+  send<T>(method: string, path: string, value?: unknown): Promise<T>;
+}
+
+type Fail = (error: unknown) => void;
+
+/** What a view is given. */
+interface ViewContext {
+  main: HTMLElement;
+  api: ApiClient;
+  signal: AbortSignal;
+  fail: Fail;
+  query: URLSearchParams;
+  /** What the address names; empty in a list. */
+  id: string;
+}
+
+/** Path and content of a file that was chosen or dropped. */
+type GivenFile = [string, File];
