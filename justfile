@@ -42,6 +42,10 @@ format:
 types:
     mypy
 
+# Lint and type-check the page's scripts (needs npm)
+page:
+    .ci/check-page
+
 # Run service and worker until Ctrl-C: just serve --port 9000
 serve *options:
     tuneserve up "$@"
