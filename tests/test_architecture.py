@@ -119,7 +119,7 @@ HOMES = {
     ),
     "opentelemetry": ("core.tracing", "service.observability.tracing", "worker.integrations.tracing"),
     "PIL": (
-        "core.imaging.digits.mnist_format",
+        "core.imaging.digits.*",
         "core.imaging.preparation",
         "service.datasets.images",
         "service.datasets.contact_sheet",

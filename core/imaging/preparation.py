@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict
 
 from core.errors import InvalidInput, NotAnImage, TooLarge
 from core.imaging.digits.mnist_format import DIGIT_SIDE, draw_digit, has_digit_form
-from core.imaging.digits.segmentation import LEAST, find_ink, find_plain_ink
+from core.imaging.digits.segmentation import MIN_CONTRAST, find_ink, find_plain_ink
 
 Pixels = npt.NDArray[np.uint8]  # height x width x channels
 
@@ -150,7 +150,7 @@ def preprocess_digit(picture: Pixels, clean: bool = True) -> Prepared:
     if picture.ndim == 2:
         for light, done in ((picture, {"unchanged": True}), (255 - picture, {"inverted": True})):
             if has_digit_form(light):
-                return Prepared(light[:, :, None], done, blank=int(light.max()) - int(light.min()) < LEAST)
+                return Prepared(light[:, :, None], done, blank=int(light.max()) - int(light.min()) < MIN_CONTRAST)
     ink = find_ink(picture) if clean else find_plain_ink(picture)
     if ink.values is None:
         return Prepared(np.zeros((DIGIT_SIDE, DIGIT_SIDE, 1), np.uint8), ink.found, blank=True)

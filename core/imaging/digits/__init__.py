@@ -1,3 +1,1 @@
-"""A handwritten digit on any sheet -> the form of MNIST's images. Knows arrays only; files are
-core.imaging.preparation's.
-"""
+"""A handwritten digit on any sheet to MNIST's form. Knows arrays only; files are core.imaging.preparation's."""

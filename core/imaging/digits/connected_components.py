@@ -1,144 +1,87 @@
-"""Connected marks on the sheet, and which of them are the digit. Neighbours are all eight around a pixel."""
+"""Connected components of a mask, and which of them are the digit."""
 
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from core.imaging.digits.background import Mask, Plane
-
+Mask = npt.NDArray[np.bool_]  # h x w, or one entry per component
 Integers = npt.NDArray[np.intp]
-Scalar = TypeVar("Scalar", bound=np.generic)
 
-TINY = 4  # pixels: smaller marks are grain
-SHORT = 0.03  # of the sheet's longer side, which a digit exceeds
-PART = 0.18  # of the digit's main mark: shorter ones are dirt
-FAR = 0.25  # of its size: what is farther from it is not its part
-PALE = 0.5  # of its contrast: what is paler neither
-ALONG_EDGE = 0.5  # of a mark's size: with that much on the edge it comes from outside: a shadow, the table
-TRUST = np.array([1.0, 0.5, 0.15, 0.1, 0.1])  # in a mark that touches so many of the four edges
-DISTRUST = 0.1  # in one along the edge
+GRAIN = 4  # pixels: a smaller component is noise
+SMALLEST = 0.03  # of the picture's longer side: a shorter component is dirt
+PART = 0.18  # of the main component's size: a shorter one is dirt
+NEAR = 0.25  # of the main component's size: a component farther away is no part of the digit
+PALE = 0.5  # of the main component's contrast: a paler one is no part of the digit
+FOREIGN = 0.1  # weight of a component that comes in from outside the picture, such as a shadow or the table
 
 
 @dataclass(frozen=True)
-class Runs:
-    """Pixels beside each other in a row. Arrays with one entry a run, in the order of the mask's pixels."""
+class Components:
+    """Arrays with one entry per component, but for ``number``."""
 
-    row: Integers
-    left: Integers
-    right: Integers  # last column
-
-    @property
-    def length(self) -> Integers:
-        return np.asarray(self.right - self.left + 1)
-
-
-@dataclass(frozen=True)
-class Marks:
-    """Arrays with one entry a mark, but for ``number``: one a pixel."""
-
-    number: Integers  # of the pixel's mark
-    area: Integers
-    contrast: npt.NDArray[np.float64]  # mean
-    weight: npt.NDArray[np.float32]  # sum of the squares of the contrasts
-    strongest: npt.NDArray[np.float32]
-    on_ruling: npt.NDArray[np.float64]  # share of its pixels
+    number: Integers  # of each pixel of the mask, row by row: its component
+    area: Integers  # pixels
     top: Integers
-    bottom: Integers  # last row
     left: Integers
+    bottom: Integers  # last row
     right: Integers  # last column
-    on_edge: Integers  # pixels
-
-    @property
-    def size(self) -> Integers:
-        return np.asarray(np.maximum(self.bottom - self.top, self.right - self.left) + 1)
+    size: Integers  # pixels of the longer side
 
 
-def digit_among(mask: Mask, values: Plane, strong: float, ruling: Mask) -> tuple[Mask, int] | None:
-    """The digit's pixels, and how many other marks there were. None if no mark could be one.
-
-    A mark counts that is as dark as ``strong`` somewhere and not what is left of the ``ruling``.
-    """
-    marks = find_marks(mask, values, ruling)
-    likely = (marks.strongest > strong) & (marks.area >= TINY) & (marks.on_ruling < 0.5)
-    edges = _edges_touched(marks, mask.shape)
-    along_edge = marks.on_edge > ALONG_EDGE * marks.size
-    score = marks.weight * TRUST[edges] * np.where(along_edge, DISTRUST, 1) * likely
-    if not score.any() or marks.size[main := int(score.argmax())] < max(TINY, SHORT * max(mask.shape)):
-        return None
-    foreign = along_edge | (edges > 1)
-    kept = likely & _parts_of(marks, main) & (~foreign | foreign[main])
+def find_digit(mask: Mask, values: npt.NDArray[np.float32]) -> tuple[Mask, int]:
+    """The digit's pixels, none if no component is large enough to be one, and the number of other components."""
     digit = np.zeros_like(mask)
-    digit[mask] = kept[marks.number]
-    return digit, int(((marks.area >= TINY) & ~kept).sum())
+    if not mask.any():
+        return digit, 0
+    found, ink = find_components(mask), values[mask]
+    contrast = np.bincount(found.number, ink) / found.area
+    energy = np.bincount(found.number, ink * ink)
+    likely = (found.area >= GRAIN) & (found.size >= SMALLEST * max(mask.shape))
+    edges = found.top == 0, found.left == 0, found.bottom == mask.shape[0] - 1, found.right == mask.shape[1] - 1
+    foreign = np.sum(edges, axis=0) > 1
+    score = energy * likely * np.where(foreign, FOREIGN, 1)
+    main = int(score.argmax())
+    above, below = found.top - found.bottom[main], found.top[main] - found.bottom
+    right, left = found.left - found.right[main], found.left[main] - found.right
+    near = np.maximum.reduce([above, below, left, right]) <= NEAR * found.size[main]
+    kept = likely & near & (found.size >= PART * found.size[main]) & (contrast >= PALE * contrast[main])
+    kept &= ~foreign | foreign[main]
+    digit[mask] = kept[found.number]
+    return digit, int(((found.area >= GRAIN) & ~kept).sum())
 
 
-def find_marks(mask: Mask, values: Plane, ruling: Mask) -> Marks:
-    """Pixels are summed up by runs, of which there are few, and these by marks."""
-    runs = find_runs(mask)
-    number = number_marks(runs, mask.shape[1])
+def find_components(mask: Mask) -> Components:
+    """Label and measure components by their runs: pixels beside each other in a row, of which there are few."""
+    padded = np.pad(mask, 1)  # so that no run goes on in the next row
+    width = padded.shape[1]
+    ends = np.flatnonzero(np.diff(padded.ravel())) + 1
+    start, stop = ends[::2], ends[1::2]
+    number = _connected(start, stop, width)
     order = np.argsort(number, kind="stable")
     first = np.flatnonzero(np.diff(number[order], prepend=-1))
-    first_pixel = np.cumsum(runs.length) - runs.length
-
-    def of_marks(of_runs: npt.NDArray[Scalar], join: np.ufunc = np.add) -> npt.NDArray[Scalar]:
-        return np.asarray(join.reduceat(of_runs[order], first))
-
-    dark, ruled = values[mask], ruling[mask]
-    area, whole_row = of_marks(runs.length), (runs.row == 0) | (runs.row == mask.shape[0] - 1)
-    ends = (runs.left == 0).astype(np.intp) + (runs.right == mask.shape[1] - 1)
-    return Marks(
-        number=np.repeat(number, runs.length),
-        area=area,
-        contrast=of_marks(np.add.reduceat(dark, first_pixel)) / area,
-        weight=of_marks(np.add.reduceat(dark * dark, first_pixel)),
-        strongest=of_marks(np.maximum.reduceat(dark, first_pixel), np.maximum),
-        on_ruling=of_marks(np.add.reduceat(ruled, first_pixel, dtype=np.intp)) / area,
-        top=of_marks(runs.row, np.minimum),
-        bottom=of_marks(runs.row, np.maximum),
-        left=of_marks(runs.left, np.minimum),
-        right=of_marks(runs.right, np.maximum),
-        on_edge=of_marks(np.where(whole_row, runs.length, ends)),
-    )
+    row, left, right = (part[order] for part in (start // width - 1, start % width - 1, stop % width - 2))
+    top, left = np.minimum.reduceat(row, first), np.minimum.reduceat(left, first)
+    bottom, right = np.maximum.reduceat(row, first), np.maximum.reduceat(right, first)
+    number = np.repeat(number, stop - start)
+    return Components(number, np.bincount(number), top, left, bottom, right, np.maximum(bottom - top, right - left) + 1)
 
 
-def find_runs(mask: Mask) -> Runs:
-    padded = np.pad(mask, ((0, 0), (1, 1)))  # so that no run goes on in the next row
-    row, column = np.divmod(np.flatnonzero(np.diff(padded.ravel())), padded.shape[1])
-    return Runs(row[::2], column[::2], column[1::2] - 1)
-
-
-def number_marks(runs: Runs, width: int) -> Integers:
-    """The number of each run's mark, from 0."""
-    row = runs.row * (width + 2)  # wider than the mask: no row's end is a neighbour of the next one's start
-    left, right = row + runs.left, row + runs.right
-    first = np.searchsorted(right, left - width - 3)
-    count = np.searchsorted(left, right - width - 1, "right") - first  # of the runs above that touch it
-    one = np.repeat(np.arange(len(left)), count)
+def _connected(start: Integers, stop: Integers, width: int) -> Integers:
+    """The number of each run's component, from 0. Runs touch if pixels of theirs are among eight neighbours."""
+    first = np.searchsorted(stop, start - width)
+    count = np.searchsorted(start, stop - width, "right") - first  # of the runs above that touch it
+    one = np.repeat(np.arange(len(start)), count)
     other = np.arange(len(one)) - np.repeat(np.cumsum(count) - count - first, count)
-    return _numbers(one, other, len(left))
-
-
-def _numbers(one: Integers, other: Integers, count: int) -> Integers:
-    """Of ``count`` runs: the same number for all that the pairs (one, other) join, directly or through others."""
-    leader = np.arange(count)
-    while ((low := np.minimum(leader[one], leader[other])) != (high := np.maximum(leader[one], leader[other]))).any():
-        np.minimum.at(leader, high, low)
-        while (leader != leader[leader]).any():
-            leader = leader[leader]
+    leader = np.arange(len(start))  # a run of the same component, in the end one for all of them
+    while (leader[one] != leader[other]).any():
+        np.minimum.at(leader, np.maximum(leader[one], leader[other]), np.minimum(leader[one], leader[other]))
+        leader = leader[leader]
     return np.unique(leader, return_inverse=True)[1]
 
 
-def _edges_touched(marks: Marks, shape: tuple[int, ...]) -> Integers:
-    touched = [marks.top == 0, marks.bottom == shape[0] - 1, marks.left == 0, marks.right == shape[1] - 1]
-    return np.asarray(np.sum(touched, axis=0), np.intp)
-
-
-def _parts_of(marks: Marks, main: int) -> npt.NDArray[np.bool_]:
-    """Which marks belong to the same digit as the main one: the bar of a 5 that was set apart, say."""
-    size = marks.size[main]
-    above_or_below = np.maximum(marks.top[main] - marks.bottom, marks.top - marks.bottom[main])
-    beside = np.maximum(marks.left[main] - marks.right, marks.left - marks.right[main])
-    near = np.maximum(above_or_below, beside) <= FAR * size
-    return np.asarray(near & (marks.size >= PART * size) & (marks.contrast >= PALE * marks.contrast[main]))
+def bounding_box(mask: npt.NDArray[Any]) -> tuple[slice, slice]:
+    """Rows and columns from the first to the last that is set."""
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)

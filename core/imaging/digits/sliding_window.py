@@ -1,45 +1,28 @@
-"""Minimum, maximum and mean over a window that slides along one axis. The picture goes on beyond its edge unchanged."""
+"""Grey-scale morphology with minimum and maximum filters. Beyond its edge a picture goes on unchanged."""
 
-import functools
-from typing import TypeVar
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-Scalar = TypeVar("Scalar", bound=np.generic)
+Values = npt.NDArray[Any]
 
 
-def slide(values: npt.NDArray[Scalar], window: int, pick: np.ufunc, axis: int) -> npt.NDArray[Scalar]:
-    """``pick`` (np.minimum or np.maximum) of the ``window`` pixels around each one, or of one more before than after.
-
-    By doubling: each step joins two windows that are known already.
-    """
-    found, known = _continued(values, window // 2, window - 1 - window // 2, axis), 1
-    while known < window:
-        step = min(known, window - known)
-        ends = found.shape[axis] - step
-        found = pick(_part(found, 0, ends, axis), _part(found, step, ends + step, axis))
-        known += step
-    return found
-
-
-def average(values: npt.NDArray[np.float32], reach: int) -> npt.NDArray[np.float32]:
-    """The mean of the square around each pixel of the last two axes, of 2 x reach + 1 pixels a side."""
-    for axis in (-1, -2):
-        there, length = _continued(values, reach, reach, axis), values.shape[axis]
-        parts = [_part(there, start, start + length, axis) for start in range(2 * reach + 1)]
-        values = functools.reduce(np.add, parts) / np.float32(len(parts))
+def opening(values: Values, window: int, axes: Sequence[int] = (0, 1)) -> Values:
+    """Remove what is brighter than its surroundings and narrower than the window, in pixels."""
+    values = np.pad(values, [(window - 1,) * 2 if axis in axes else (0, 0) for axis in range(values.ndim)], "edge")
+    for pick in (np.minimum, np.maximum):
+        for axis in axes:
+            values = slide(values, window, pick, axis)
     return values
 
 
-def _continued(values: npt.NDArray[Scalar], before: int, after: int, axis: int) -> npt.NDArray[Scalar]:
-    """By so many pixels like the first and the last one."""
-    length = values.shape[axis]
-    first, last = _part(values, 0, 1, axis), _part(values, length - 1, length, axis)
-    return np.concatenate([np.repeat(first, before, axis), values, np.repeat(last, after, axis)], axis)
-
-
-def _part(values: npt.NDArray[Scalar], start: int, end: int, axis: int) -> npt.NDArray[Scalar]:
-    place = [slice(None)] * values.ndim
-    place[axis] = slice(start, end)
-    return values[tuple(place)]
+def slide(values: Values, window: int, pick: np.ufunc, axis: int) -> Values:
+    """Pick (np.minimum or np.maximum) from each window that lies inside; each step joins two that overlap or touch."""
+    found, known = np.moveaxis(values, axis, 0), 1
+    while known < window:
+        step = min(known, window - known)
+        found = pick(found[:-step], found[step:])
+        known += step
+    return np.moveaxis(found, 0, axis)

@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from core.imaging.digits.background import Contrast, from_edge, measure
+from core.imaging.digits.background import Contrast, subtract_background, subtract_edge_colour
 from tests.support.sheets import (
     BLACK,
     BLUE,
@@ -25,7 +25,7 @@ INK, PAPER = covered(3) > 0.9, covered(3) == 0
 
 
 def measured(sheet: npt.NDArray[np.uint8]) -> Contrast:
-    return measure(np.moveaxis(sheet, -1, 0).astype(np.float32))
+    return subtract_background(sheet)
 
 
 def parted(contrast: Contrast, paper: npt.NDArray[np.bool_] = PAPER) -> float:
@@ -83,9 +83,14 @@ def test_noise_and_squares_leave_the_ink_the_darkest() -> None:
     assert parted(measured(sheet), PAPER & (lines(34) == 0)) > 50
 
 
+@pytest.mark.parametrize("strength", [5, 15])
+def test_the_noise_is_measured(strength: int) -> None:
+    grey = grain(strength)(painted(covered(3), BLACK, (128, 128, 128)))[..., 0]
+    assert measured(grey).noise == pytest.approx(strength, rel=0.15)
+
+
 def test_the_plain_way_takes_the_edge_for_paper() -> None:
-    sheet = np.moveaxis(painted(covered(3), BLACK, CREAM), -1, 0).astype(np.float32)
-    contrast = from_edge(sheet)
+    contrast = subtract_edge_colour(painted(covered(3), BLACK, CREAM))
     assert (contrast.inverted, contrast.flattened) == (True, False)
     assert np.abs(contrast.values[PAPER]).max() < 1
     assert parted(contrast) > 150

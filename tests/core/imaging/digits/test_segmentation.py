@@ -1,11 +1,14 @@
 """core.imaging.digits.segmentation: a digit on any sheet becomes the digit that it is on plain paper."""
 
+import io
 import json
 from collections.abc import Callable
+from itertools import product
 
 import numpy as np
 import numpy.typing as npt
 import pytest
+from PIL import Image, ImageDraw, ImageFilter
 
 from core.imaging.preparation import Pixels, Prepared, preprocess_digit
 from tests.conftest import DIGIT_FILES
@@ -161,8 +164,46 @@ BLANKS: dict[str, Callable[[], Pixels]] = {
     "ruled": lambda: on_lines(NOTHING, 34, 1.0, squared=False),
     "squared, in uneven light": lambda: painted(0.3 * lines(34), BLUE, CREAM, ramp(0.5)),
     "with a speck": lambda: painted(np.pad(np.ones((2, 2)), ((100, HEIGHT - 102), (100, WIDTH - 102)))),
-    "with a very faint drawing": lambda: painted(covered(3), (225, 225, 225), (240, 240, 240)),
 }
+
+
+def test_a_faint_drawing_on_clean_paper_is_read() -> None:
+    faint = preprocess_digit(painted(covered(3), (225, 225, 225), (240, 240, 240)))
+    assert not faint.blank
+    assert likeness(faint.pixels, preprocess_digit(painted(covered(3))).pixels) > 0.9
+
+
+# margin around the stroke's box in its heights; height and blur in pixels; ink so many levels below the paper
+GRID = {
+    "margin": (0.05, 0.15, 0.4),
+    "height": (60, 90),
+    "blur": (0.5, 1.5, 3.0),
+    "ink": (30, 50, 90),
+    "colour": ((0, 0, 0), (40, 0, -20), (-30, 0, 40)),
+    "quality": (40, 75, 95),
+}
+
+
+def test_a_pen_stroke_cropped_close_is_read() -> None:
+    unread = [crop for crop in product(*GRID.values()) if preprocess_digit(cropped(*crop)).blank]
+    assert unread == []
+
+
+def cropped(margin: float, height: int, blur: float, ink: int, colour: tuple[int, int, int], quality: int) -> Pixels:
+    """A seven by a pen on grey paper, as a phone's JPEG of it."""
+    side = round(height * (1 + 2 * margin))
+    paper = (170, 172, 168)
+    pen = tuple(max(0, min(255, level - ink + more)) for level, more in zip(paper, colour, strict=True))
+    picture = Image.new("RGB", (side, side), paper)
+    low, high = round(height * margin), round(height * (1 + margin))
+    middle = side // 2
+    points = [(low + height // 5, low), (high - height // 5, low), (middle, high)]
+    ImageDraw.Draw(picture).line(points, fill=pen, width=max(3, height // 15), joint="curve")
+    grain = np.random.default_rng(0).normal(0, 2, (side, side, 3))
+    noisy = np.asarray(picture.filter(ImageFilter.GaussianBlur(blur)), np.float64) + grain
+    data = io.BytesIO()
+    Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(data, "JPEG", quality=quality)
+    return np.asarray(Image.open(data))
 
 
 @pytest.mark.parametrize("sheet", BLANKS)
