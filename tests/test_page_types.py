@@ -1,15 +1,15 @@
 """.ci/js/types.d.ts: what the page's scripts read of the API is what the API describes."""
 
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from core.settings import Settings
 from service.app import create_app
+from tests import ROOT
 
-TYPES = Path(__file__).parents[1] / ".ci" / "js" / "types.d.ts"
+TYPES = ROOT / ".ci" / "js" / "types.d.ts"
 PART = TYPES.read_text().split("\n// -- ")[1]  # whose interfaces bear the names of the API's schemas
 TEXTS: dict[str, str] = dict(re.findall(r"^type (\w+) = (.+);$", PART, re.MULTILINE))
 Field = tuple[str, bool]  # its kind, and whether it may be absent or null

@@ -193,8 +193,8 @@ interface ResolvedRecipe {
 interface Serving {
   file: string;
   precision: string;
-  reason: string;
-  latency_ms: Record<string, Record<string, number>>;
+  reason?: string;
+  latency_ms?: Record<string, Record<string, number>>;
 }
 
 /** A model's evaluation report. */

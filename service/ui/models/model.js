@@ -61,7 +61,7 @@ export function record(model) {
  * @returns {Fact[]}
  */
 function batches({ serving }) {
-  const times = Object.entries(serving?.latency_ms[serving.precision] ?? {}).filter(([images]) => images !== "1");
+  const times = Object.entries(serving?.latency_ms?.[serving.precision] ?? {}).filter(([images]) => images !== "1");
   return times.map(([images, ms]) => [`${images} images`, milliseconds(ms)]);
 }
 

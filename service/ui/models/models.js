@@ -103,7 +103,7 @@ const named = (words) => ({ "aria-label": words });
  * @param {ModelView} model
  */
 export function oneImage({ serving }) {
-  return serving?.latency_ms[serving.precision]?.["1"];
+  return serving?.latency_ms?.[serving.precision]?.["1"];
 }
 
 /** @param {ModelView} model */
