@@ -90,4 +90,5 @@ def test_a_tiny_mark_is_no_digit() -> None:
 
 def test_a_pale_mark_beside_the_digit_is_no_part_of_it() -> None:
     stem, shade = sheet((30, 70, 40, 46)), sheet((30, 70, 50, 56))
-    np.testing.assert_array_equal(digit(stem | shade, stem * np.float32(100) + shade * np.float32(40))[0], stem)
+    ink = (stem * 100 + shade * 40).astype(np.float32)
+    np.testing.assert_array_equal(digit(stem | shade, ink)[0], stem)

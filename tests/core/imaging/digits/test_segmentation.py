@@ -173,19 +173,16 @@ def test_a_faint_drawing_on_clean_paper_is_read() -> None:
     assert likeness(faint.pixels, preprocess_digit(painted(covered(3))).pixels) > 0.9
 
 
-# margin around the stroke's box in its heights; height and blur in pixels; ink so many levels below the paper
-GRID = {
-    "margin": (0.05, 0.15, 0.4),
-    "height": (60, 90),
-    "blur": (0.5, 1.5, 3.0),
-    "ink": (30, 50, 90),
-    "colour": ((0, 0, 0), (40, 0, -20), (-30, 0, 40)),
-    "quality": (40, 75, 95),
-}
-
-
 def test_a_pen_stroke_cropped_close_is_read() -> None:
-    unread = [crop for crop in product(*GRID.values()) if preprocess_digit(cropped(*crop)).blank]
+    """Over margins in heights of the stroke, heights and blurs in pixels, and ink so many levels below the paper."""
+    colours = ((0, 0, 0), (40, 0, -20), (-30, 0, 40))
+    shapes = product((0.05, 0.15, 0.4), (60, 90), (0.5, 1.5, 3.0))
+    unread = [
+        (margin, height, blur, ink, colour, quality)
+        for margin, height, blur in shapes
+        for ink, colour, quality in product((30, 50, 90), colours, (40, 75, 95))
+        if preprocess_digit(cropped(margin, height, blur, ink, colour, quality)).blank
+    ]
     assert unread == []
 
 
