@@ -40,7 +40,7 @@ def painted(ink: Plane, pen: npt.ArrayLike, paper: npt.ArrayLike) -> Sheet:
 
 
 def written(chance: Chance, ink: Plane, under: Plane | None = None) -> Sheet:
-    """With a pen on paper, which may have lines of its own."""
+    """Write with a pen on paper that may have lines of its own."""
     paper: Sheet | npt.NDArray[np.floating] = chance.uniform(190, 250) + chance.normal(0, 6, 3)
     if under is not None:
         paper = painted(under, paper - chance.uniform(30, 70), paper)

@@ -51,7 +51,7 @@ def main() -> None:
 
 
 def _predictor(folder: Path, threads: int) -> OnnxPredictor:
-    """Of the model's files, with no database."""
+    """Load a predictor from the model's files, without a database."""
     card: dict[str, Any] = json.loads((folder / "model.json").read_text())
     model = Model(id=card["id"], key=f"{folder.parent.name}/{folder.name}", card=card)
     return OnnxPredictor(model, LocalStore(folder.parent.parent), threads)

@@ -90,7 +90,10 @@ class Reporter:
         self._tell_recipe(columns)
 
     def progress(self, **columns: Any) -> None:
-        """As ``record``, for what the next call says again: dropped while the database is away."""
+        """Record columns that the next call repeats.
+
+        They are dropped while the database is away.
+        """
         try:
             with self._db.write() as session:
                 jobs.record(session, self.claim, heartbeat_at=self._clock(), **columns)

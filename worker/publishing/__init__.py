@@ -1,1 +1,1 @@
-"""From a trained network to a published model."""
+"""The steps that turn a trained network into a published model."""

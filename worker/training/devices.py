@@ -42,7 +42,7 @@ def best_precision(device: torch.device) -> Precision:
 
 
 def describe(device: torch.device) -> dict[str, Any]:
-    """For the job's row: type, name, count, and the most memory that the job has held on it so far."""
+    """Describe the device for the job's row: type, name, count, peak memory."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name()
     return {
         "type": device.type,

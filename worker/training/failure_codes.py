@@ -23,6 +23,6 @@ def classify(error: BaseException) -> JobFailure:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Of the host or of a device."""
+    """Whether the host or a device ran out of memory."""
     named = isinstance(error, RuntimeError) and any(text in str(error) for text in ALLOCATOR_MESSAGES)
     return named or isinstance(error, (MemoryError, torch.OutOfMemoryError))
