@@ -32,7 +32,7 @@ def test_nothing_keeps_anybody_from_using_a_view(
             events.append(session, claim.job_id, "metrics", metrics, NOW)
         jobs.fail(session, claim, jobs.describe(LossNotFinite("The loss became nan."), "Traceback ..."), NOW)
     confusion = [[5 * (row == column) + 1 for column in range(10)] for row in range(10)]
-    serving = {"precision": "fp32", "reason": "it is", "latency_ms": {"fp32": {"1": 3.5}}}
+    serving = {"file": "model.onnx", "precision": "fp32", "reason": "it is", "latency_ms": {"fp32": {"1": 3.5}}}
     more = {"report.json": to_json(report_of())}
     first, second = (published(confusion_matrix=confusion, serving=serving, more=more) for _ in range(2))
     programs.start("service")

@@ -282,7 +282,7 @@ def test_a_refused_model_is_told_of(page: Page, programs: Programs, published: P
 
 
 def test_two_models_stand_side_by_side(page: Page, programs: Programs, published: Published) -> None:
-    serving = {"precision": "fp32", "latency_ms": {"fp32": {"1": 3.5, "8": 21.0}}}
+    serving = {"file": "model.onnx", "precision": "fp32", "latency_ms": {"fp32": {"1": 3.5, "8": 21.0}}}
     confusion = [[1 + 4 * (row == column) for column in range(10)] for row in range(10)]
     more = {"report.json": to_json(report_of())}
     published(accuracy=0.9, network="resnet18", serving=serving, confusion_matrix=confusion, more=more)
