@@ -220,7 +220,7 @@ async def test_the_policy_lets_nothing_come_from_elsewhere() -> None:
 # -- other origins
 
 
-PREFLIGHT = {"ApiKeys-Control-Request-Method": "POST", "ApiKeys-Control-Request-Headers": "authorization,content-type"}
+PREFLIGHT = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization,content-type"}
 
 
 async def test_pages_of_other_origins_are_not_let_in(http: httpx.AsyncClient) -> None:

@@ -68,8 +68,11 @@ def _ink_level(values: Plane) -> float:
 
 def _is_sharp(values: Plane, digit: Mask) -> bool:
     """Whether the digit stands out from what is close by."""
-    box = bounding_box(digit)
-    image = Image.fromarray(values[box].clip(0, WHITE).astype(np.uint8))
-    around = image.filter(ImageFilter.BoxBlur(max(1, round(CLOSE_BY * max(image.size)))))
-    here, there = (float(np.asarray(plane)[digit[box]].mean()) for plane in (image, around))
+    rows, columns = bounding_box(digit)
+    reach = max(1, round(CLOSE_BY * max(rows.stop - rows.start, columns.stop - columns.start)))
+    # a box with its surroundings: a straight stroke fills its own box
+    around = tuple(slice(max(0, side.start - reach), side.stop + reach) for side in (rows, columns))
+    image = Image.fromarray(values[around].clip(0, WHITE).astype(np.uint8))
+    blurred = image.filter(ImageFilter.BoxBlur(reach))
+    here, there = (float(np.asarray(plane)[digit[around]].mean()) for plane in (image, blurred))
     return there <= (1 - SHARP) * here

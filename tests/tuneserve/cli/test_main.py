@@ -374,7 +374,7 @@ def test_an_image_comes_from_stdin(serve: Serve, published: Published, named: li
 def test_nothing_on_stdin_is_told(serve: Serve) -> None:
     answer = typed("predict", "--url", serve())
     assert answer.exit_code == 2
-    assert "no image came" in answer.output
+    assert "stdin is empty" in answer.output
 
 
 def test_at_a_terminal_nobody_is_left_waiting_for_an_image() -> None:
@@ -407,7 +407,7 @@ def test_a_wrong_setting_is_one_line_that_names_it(words: tuple[str, ...], tmp_p
     [
         ("TUNESERVE_URL", "http://here:abc", "give TUNESERVE_URL or --url as http://HOST:PORT"),
         ("TUNESERVE_URL", "here:8000", "give TUNESERVE_URL or --url as http://HOST:PORT"),
-        ("TUNESERVE_API_KEY", "kéy", "TUNESERVE_API_KEY holds signs"),
+        ("TUNESERVE_API_KEY", "kéy", "TUNESERVE_API_KEY holds invalid characters"),
     ],
 )
 def test_where_to_ask_and_with_what_is_told_too_when_it_is_wrong(

@@ -16,7 +16,7 @@ from core.db.tables import Checkpoint, Job, Model
 from core.repositories import events, jobs
 from core.repositories.jobs import Claim
 from core.settings import Settings
-from service.api import event_stream, request_deadline
+from service.api import event_stream, long_polling
 from service.api.routes import jobs as jobs_routes
 from tests.conftest import NOW, running
 from tests.support.fakes import answered
@@ -35,7 +35,7 @@ def settings(settings: Settings) -> Settings:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(event_stream, "POLL_S", 0.005)
-    monkeypatch.setattr(request_deadline, "POLL_S", 0.005)
+    monkeypatch.setattr(long_polling, "POLL_S", 0.005)
 
 
 def end(db: Database, claim: Claim) -> None:

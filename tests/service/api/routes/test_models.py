@@ -142,11 +142,6 @@ async def test_a_model_shows_on_what_it_abstains(http: httpx.AsyncClient, publis
     assert (await http.get("/models/latest")).json()["familiarity"] == told
 
 
-async def test_a_model_that_was_not_calibrated_says_so(http: httpx.AsyncClient, published: Published) -> None:
-    published()
-    assert (await http.get("/models/latest")).json()["calibration"] is None
-
-
 # -- deletion
 
 
