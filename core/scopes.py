@@ -10,9 +10,10 @@ FORM = "each is name:scope+scope:key"
 
 
 class Scope(StrEnum):
-    """A permission of an API key; any key may read, and admin implies the others."""
+    """A permission of an API key; each includes those above it."""
 
-    PREDICT = "predict"
+    PREDICT = "predict"  # predictions, and batches of one's own
+    READ = "read"
     TRAIN = "train"
     ADMIN = "admin"
 
@@ -27,7 +28,9 @@ class GivenKey:
 
 
 def allows(scopes: Collection[Scope], scope: Scope) -> bool:
-    return scope in scopes or Scope.ADMIN in scopes
+    """Check whether one of ``scopes`` is the scope, or includes it."""
+    rank = list(Scope).index
+    return any(rank(held) >= rank(scope) for held in scopes)
 
 
 def parse_keys(text: str) -> tuple[GivenKey, ...]:

@@ -57,6 +57,7 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=0, le=65535)
     api_keys: SecretStr = SecretStr("")  # name:scope+scope:key, separated by commas or spaces; POST /keys adds more
+    require_keys: bool = False  # answer nobody without an API key, on the loopback too
     allow_without_keys: bool = False  # listen beyond the loopback without API keys
     rate_limit_per_s: float | None = Field(None, gt=0)  # requests per key, or per address; in each process
     cors_origins: Annotated[tuple[str, ...], NoDecode] = ()  # origins whose pages may call from a browser; * is any
@@ -108,6 +109,12 @@ class Settings(BaseSettings):
             raise ValueError(
                 "TUNESERVE_PREDICT_QUEUE is less than TUNESERVE_MAX_IMAGES_PER_REQUEST: a full request would never fit"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _keys_are_required_or_not(self) -> Self:
+        if self.require_keys and self.allow_without_keys:
+            raise ValueError("TUNESERVE_REQUIRE_KEYS and TUNESERVE_ALLOW_WITHOUT_KEYS exclude each other")
         return self
 
     @model_validator(mode="after")
@@ -165,8 +172,8 @@ class Settings(BaseSettings):
 
     @property
     def keys_required(self) -> bool:
-        """Check whether API keys are required, since other machines can reach the service."""
-        return not (self.on_loopback or self.allow_without_keys)
+        """Check whether API keys are required: by the setting, or since other machines can reach the service."""
+        return self.require_keys or not (self.on_loopback or self.allow_without_keys)
 
     @property
     def resolved_database_url(self) -> str:

@@ -22,6 +22,9 @@ NO_KEYS = (
     "TUNESERVE_API_KEYS (name:scope+scope:key), or make one while it listens on 127.0.0.1 (tuneserve keys add NAME "
     "--scope admin); or set TUNESERVE_ALLOW_WITHOUT_KEYS=true where something else keeps others away."
 )
+KEYS_REQUIRED = (
+    "TUNESERVE_REQUIRE_KEYS is set, and there is no API key: give one in TUNESERVE_API_KEYS (name:admin:key)."
+)
 
 
 def serve() -> None:
@@ -29,7 +32,7 @@ def serve() -> None:
     settings = read_or_exit()
     logs.set_up(settings.log_format)
     if settings.keys_required and not _has_keys(settings):
-        sys.exit(NO_KEYS.format(host=settings.host))
+        sys.exit(KEYS_REQUIRED if settings.require_keys else NO_KEYS.format(host=settings.host))
     if settings.processes == 1:
         run(settings)
     else:

@@ -8,7 +8,7 @@ from typing import Any, Literal, Required, TypedDict
 Status = Literal["queued", "running", "paused", "cancelling", "succeeded", "failed", "cancelled"]
 PhaseName = Literal["starting", "preparing_data", "training", "evaluating", "publishing"]
 BatchStatus = Literal["queued", "running", "succeeded", "failed", "cancelled"]
-Scope = Literal["predict", "train", "admin"]
+Scope = Literal["predict", "read", "train", "admin"]
 
 
 class Phase(TypedDict):

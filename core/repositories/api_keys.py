@@ -9,6 +9,7 @@ import secrets
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from sqlalchemy import exists as sql_exists
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -51,6 +52,11 @@ def stored(session: Session) -> Callers:
     return {row.digest: Caller(row.id, row.name, frozenset(map(Scope, row.scopes))) for row in rows}
 
 
+def exist(session: Session) -> bool:
+    """Check whether there is, or ever was, a key in the database: from then on, no request goes without one."""
+    return bool(session.scalar(select(sql_exists().select_from(Key))))
+
+
 def listed(session: Session) -> Sequence[Key]:
     """List the keys in the database, newest first, revoked ones included."""
     return session.scalars(select(Key).order_by(Key.id.desc())).all()
@@ -75,7 +81,8 @@ def add(session: Session, name: str, scopes: Collection[Scope], now: float, othe
 def revoke(session: Session, key_id: str, now: float, others: Callers) -> None:
     """Revoke a key; repeating it changes nothing.
 
-    Conflict for a key from the environment, and for the last admin key while other keys are left.
+    After the last one, only a key from the environment lets anybody in. Conflict for a key from the environment, and
+    for the last admin key while other keys are left.
     """
     if key_id.startswith(ENVIRONMENT):
         raise Conflict(f"{key_id} comes from TUNESERVE_API_KEYS: take it out there, and start the service again.")

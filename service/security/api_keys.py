@@ -18,32 +18,43 @@ from core.scopes import Scope
 from core.settings import Settings
 
 log = logging.getLogger(__name__)
+NO_KEY_LEFT = (
+    "Every API key is revoked, and nobody is let in without one: give one in TUNESERVE_API_KEYS (name:admin:key), and "
+    "start the service again."
+)
 REFRESH_S = 1.0  # a key that another process made or revoked is known after that
 
 
 class ApiKeys:
     """The callers by their keys. Those of the database are looked up every second, not for every request.
 
-    While the database does not answer, the keys that were known last go on being good.
+    Once there is a key, a request needs one; that all of them are revoked since does not change it. While the database
+    does not answer, the keys that were known last go on being good.
     """
 
     def __init__(self, settings: Settings) -> None:
         self.given = api_keys.given(settings.given_keys)
-        self._required = settings.keys_required
         self._known = self.given
+        self._needed = settings.keys_required or bool(self.given)
 
     def identify(self, authorization: str) -> Caller | None:
-        """Who sends that header; None: there are no keys, and anybody may do anything. Else Unauthorized."""
-        if not self._known and not self._required:
+        """Who sends that header; None: there was never a key, and anybody may do anything. Else Unauthorized."""
+        if not self._needed:
             return None
         scheme, _, key = authorization.partition(" ")
         caller = self._known.get(api_keys.digest(key.strip())) if scheme.lower() == "bearer" else None
         if caller is None:
-            raise Unauthorized("This API key is not known; it may have been revoked." if authorization else None)
+            raise Unauthorized(self._refusal(authorization))
         return caller
 
+    def admits(self, caller: Caller | None) -> bool:
+        """Whether who was identified some time ago may still go on."""
+        return caller in self._known.values() if caller else not self._needed
+
     async def refresh(self, db: Database) -> None:
-        self._known = {**await run_in_threadpool(_stored, db), **self.given}
+        stored, exist = await run_in_threadpool(_stored, db)
+        self._known = {**stored, **self.given}
+        self._needed = self._needed or exist
 
     async def run(self, db: Database) -> None:
         while True:
@@ -53,28 +64,36 @@ class ApiKeys:
             except SQLAlchemyError:
                 log.warning("the database does not tell its API keys; the known ones go on", exc_info=True)
 
+    def _refusal(self, authorization: str) -> str | None:
+        if not self._known:
+            return NO_KEY_LEFT
+        return "This API key is not known; it may have been revoked." if authorization else None
 
-def _stored(db: Database) -> api_keys.Callers:
+
+def _stored(db: Database) -> tuple[api_keys.Callers, bool]:
     with db.read() as session:
-        return api_keys.stored(session)
+        return api_keys.stored(session), api_keys.exist(session)
 
 
 class RequireScope(HTTPBearer):
-    """A rule: changing anything needs that scope, and reading any key, or the scope ``to_read``.
+    """A rule: changing anything needs that scope, and reading the scope ``to_read``.
 
     Without keys it lets everything through. service.security.authentication has found the caller, and refused who is
     unknown.
     """
 
-    def __init__(self, scope: Scope, to_read: Scope | None = None) -> None:
+    def __init__(self, scope: Scope, to_read: Scope = Scope.READ) -> None:
         super().__init__(scheme_name="ApiKey", description="Only once there are keys; see `POST /keys`.")
         self._scope = scope
         self._to_read = to_read
 
+    def needed_for(self, method: str) -> Scope:
+        return self._to_read if method in ("GET", "HEAD") else self._scope
+
     async def __call__(self, request: HTTPConnection) -> None:
-        scope = self._to_read if request.scope["method"] in ("GET", "HEAD") else self._scope
+        scope = self.needed_for(request.scope["method"])
         caller: Caller | None = request.scope["state"]["caller"]
-        if caller is not None and scope is not None and not caller.may(scope):
+        if caller is not None and not caller.may(scope):
             raise Forbidden(f"The key {caller.name} lacks the scope {scope}.")
 
 

@@ -23,8 +23,9 @@ from service.web.security_headers import HEADERS
 from tests import ROOT
 from tests.conftest import NOW, running
 
-SECRETS = {"boss": "b0ss-" * 4, "trainer": "tra1ner-" * 3, "asker": "ask3r-" * 4}
-GIVEN = f"boss:admin:{SECRETS['boss']} trainer:train:{SECRETS['trainer']} asker:predict:{SECRETS['asker']}"
+SECRETS = {"boss": "b0ss-" * 4, "trainer": "tra1ner-" * 3, "reader": "read3r-" * 3, "asker": "ask3r-" * 4}
+SCOPES = {"boss": "admin", "trainer": "train", "reader": "read", "asker": "predict"}
+GIVEN = " ".join(f"{name}:{SCOPES[name]}:{secret}" for name, secret in SECRETS.items())
 
 
 @pytest.fixture
@@ -101,15 +102,26 @@ async def test_only_an_admin_passes_everywhere(keyed: Settings) -> None:
                 name for name in SECRETS
                 if (await http.request(method, path, json=[], headers=bearer(name))).status_code != 403
             }  # fmt: skip
-            others = "asker" if path.startswith(("/predict", "/v2/", "/batches")) else "trainer"
-            assert passed == ({"boss"} if path.startswith("/keys") else {"boss", others}), (method, path)
+            others = set(SECRETS) if path.startswith(("/predict", "/v2/", "/batches")) else {"boss", "trainer"}
+            assert passed == ({"boss"} if path.startswith("/keys") else others), (method, path)
 
 
-async def test_any_key_may_read(keyed: Settings) -> None:
+async def test_what_a_key_may_read(keyed: Settings) -> None:
+    """With the scope predict answers alone: checkpoints, logs and training images are others'."""
     async with running(keyed) as http:
-        for path in ("/jobs", "/models", "/datasets", "/networks", "/metrics"):
-            assert {(await http.get(path, headers=bearer(name))).status_code for name in SECRETS} == {200}
-        assert [(await http.get("/keys", headers=bearer(name))).status_code for name in SECRETS] == [200, 403, 403]
+
+        async def readers(path: str) -> set[str]:
+            return {name for name in SECRETS if (await http.get(path, headers=bearer(name))).status_code != 403}
+
+        for path in ("/batches", "/v2", "/v2/models/serving"):
+            assert await readers(path) == set(SECRETS), path
+        job = "events logs metrics curves.svg checkpoints checkpoints/c/content deliveries"
+        others = "jobs models datasets datasets/pets/samples.png networks metrics jobs/job_1 models/latest"
+        model = "report report.html content"
+        paths = [*others.split(), *(f"jobs/job_1/{rest}" for rest in job.split())]
+        for path in [*paths, *(f"models/latest/{rest}" for rest in model.split())]:
+            assert await readers(f"/{path}") == {"boss", "trainer", "reader"}, path
+        assert await readers("/keys") == {"boss"}
 
 
 async def test_probes_page_and_docs_need_no_key(keyed: Settings) -> None:
@@ -147,7 +159,9 @@ async def test_what_is_no_known_key_is_refused(keyed: Settings, header: str) -> 
 async def test_the_word_bearer_may_be_written_as_one_likes(keyed: Settings) -> None:
     async with running(keyed) as http:
         for word in ("bearer", "BEARER"):
-            assert (await http.get("/jobs", headers={"Authorization": f"{word} {SECRETS['asker']}"})).status_code == 200
+            assert (
+                await http.get("/jobs", headers={"Authorization": f"{word} {SECRETS['reader']}"})
+            ).status_code == 200
 
 
 async def test_a_body_is_not_read_before_the_key(keyed: Settings) -> None:
@@ -286,6 +300,28 @@ def test_without_keys_the_service_does_not_listen_beyond_the_loopback(started: l
     assert started == []
     assert told.count("\n") == 0
     assert all(word in told for word in ("0.0.0.0", "TUNESERVE_API_KEYS", "TUNESERVE_ALLOW_WITHOUT_KEYS=true"))
+
+
+def test_where_keys_are_required_it_does_not_start_without_one(
+    started: list[Settings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TUNESERVE_HOST", "127.0.0.1")
+    monkeypatch.setenv("TUNESERVE_REQUIRE_KEYS", "true")
+    with pytest.raises(SystemExit, match=r"TUNESERVE_REQUIRE_KEYS is set, .* TUNESERVE_API_KEYS"):
+        server.serve()
+    assert started == []
+    monkeypatch.setenv("TUNESERVE_API_KEYS", GIVEN)
+    server.serve()
+    assert [settings.require_keys for settings in started] == [True]
+    monkeypatch.setenv("TUNESERVE_ALLOW_WITHOUT_KEYS", "true")
+    with pytest.raises(ValidationError, match="exclude each other"):
+        Settings()
+
+
+async def test_where_keys_are_required_nobody_is_let_in_on_the_loopback(settings: Settings) -> None:
+    async with running(settings.model_copy(update={"require_keys": True})) as http:
+        assert (await http.get("/jobs")).status_code == 401
+        assert (await http.post("/keys", json={"name": "boss", "scopes": ["admin"]})).status_code == 401
 
 
 @pytest.mark.parametrize(

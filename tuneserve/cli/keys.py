@@ -17,14 +17,15 @@ console = Console()
 
 
 class Scope(StrEnum):
-    """A permission of an API key; any key may read, and admin implies the others."""
+    """A permission of an API key; each includes those above it."""
 
     PREDICT = "predict"
+    READ = "read"
     TRAIN = "train"
     ADMIN = "admin"
 
 
-Scopes = Annotated[list[Scope], typer.Option("--scope", help="May be given more than once; admin implies the others")]
+Scopes = Annotated[list[Scope], typer.Option("--scope", help="Each includes those before it")]
 
 
 @app.command()

@@ -38,13 +38,15 @@ class NewKey(BaseModel):
         examples=["laptop"],
         description="Who or what has it, for people; two may have the same.",
     )
-    scopes: set[Scope] = Field(min_length=1, description="admin implies the others; any key may read.")
+    scopes: set[Scope] = Field(min_length=1, description="Each includes those before it: predict, read, train, admin.")
 
 
 class KeyView(BaseModel):
     id: str = Field(description="`key_...`, or `env:` and the name of a key of TUNESERVE_API_KEYS.")
     name: str = Field(description="Who or what has it, for people.")
-    scopes: list[Scope] = Field(description="What it may change; admin implies the others, and any key may read.")
+    scopes: list[Scope] = Field(
+        description="What it may do: predict, read, train, admin; each includes those before it."
+    )
     created_at: datetime | None = Field(description="UTC; null for a key of TUNESERVE_API_KEYS.")
     revoked_at: datetime | None = Field(description="Since then it opens nothing; null: it is good.")
 
@@ -76,7 +78,9 @@ def list_keys(service: Service) -> dict[str, list[KeyView]]:
 async def revoke_key(
     key_id: Annotated[str, Path(description="As GET /keys lists it: `key_...`")], service: Service
 ) -> None:
-    """409 for a key of the environment, and for the last one with the scope admin while there are others."""
+    """409 for a key of the environment, and for the last one with the scope admin while there are others. After the
+    very last one nobody is let in: give one in `TUNESERVE_API_KEYS`, and start the service again.
+    """
     await run_in_threadpool(_revoke, service, key_id)
     await service.access.refresh(service.db)
 

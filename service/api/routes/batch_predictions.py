@@ -30,7 +30,10 @@ from service.uploads.disk_space import require_space
 from service.web.problems import DESCRIBED
 
 router = APIRouter(
-    responses=DESCRIBED, prefix="/batches", tags=["predict"], dependencies=[Depends(RequireScope(Scope.PREDICT))]
+    responses=DESCRIBED,
+    prefix="/batches",
+    tags=["predict"],
+    dependencies=[Depends(RequireScope(Scope.PREDICT, to_read=Scope.PREDICT))],
 )
 NDJSON = "application/x-ndjson"
 

@@ -1,4 +1,4 @@
-"""GET /metrics: what was counted, and what is so at this moment. Any key may read it."""
+"""GET /metrics: what was counted, and what is so at this moment. A key with the scope read may read it."""
 
 import asyncio
 import time

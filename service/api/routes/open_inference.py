@@ -31,7 +31,7 @@ probes = APIRouter(prefix="/v2", tags=["Open Inference Protocol"], responses=pro
 router = APIRouter(
     prefix="/v2",
     tags=["Open Inference Protocol"],
-    dependencies=[Depends(RequireScope(Scope.PREDICT))],
+    dependencies=[Depends(RequireScope(Scope.PREDICT, to_read=Scope.PREDICT))],
     responses=problems.DESCRIBED_OIP,
 )
 STRANGEST = float(np.finfo(np.float32).max)  # JSON has no infinity

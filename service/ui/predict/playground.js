@@ -1,6 +1,6 @@
 // Try it: an image drawn, dropped, pasted, chosen or photographed, and what the model says of it.
 
-import { told } from "../lib/api.js";
+import { Problem, told } from "../lib/api.js";
 import { button, el, onDrop } from "../lib/dom.js";
 import { answer } from "./prediction.js";
 import { hasCamera, photograph } from "./camera.js";
@@ -11,7 +11,7 @@ const CLASSES = "10"; // most that are shown
 /** @param {ViewContext} context */
 export async function tryView({ main, api, signal, query }) {
   /** @type {ModelPage} */
-  const { data } = await api.get("models?limit=100", signal);
+  const { data } = await api.get("models?limit=100", signal).catch(noneToSee);
   const options = new Options(data, query.get("model"), () => asker.again());
   const asker = new Asker(api, signal, options);
   const pad = new Pad(async () => asker.ask(await pad.image()));
@@ -35,6 +35,16 @@ export async function tryView({ main, api, signal, query }) {
   onDrop(zone, (transfer) => take(transfer, asker));
   document.addEventListener("paste", ({ clipboardData }) => take(clipboardData, asker), { signal });
   main.replaceChildren(el("h1", {}, "Try it"), options.node, el("div", { class: "pair" }, zone, asker.node));
+}
+
+/**
+ * A key with the scope predict may ask the model that serves, and not list the others.
+ *
+ * @param {unknown} error
+ */
+function noneToSee(error) {
+  if (error instanceof Problem && error.status === 403) return { data: [] };
+  throw error;
 }
 
 /** The form beside the image: which model answers, and whether it explains. */

@@ -80,6 +80,14 @@ def test_a_revoked_key_is_no_longer_known_and_stays_listed(db: Database, add: Ad
         assert [(one.id, one.revoked_at) for one in api_keys.listed(session)] == [(row.id, NOW + 1)]
 
 
+def test_a_key_that_there_was_is_remembered(db: Database, add: Add) -> None:
+    with db.read() as session:
+        assert not api_keys.exist(session)
+    revoke(db, add(Scope.ADMIN)[0].id)
+    with db.read() as session:
+        assert api_keys.exist(session)
+
+
 def test_the_last_key_that_can_make_others_stays_while_there_are_others(db: Database, add: Add) -> None:
     boss, other = add(Scope.ADMIN)[0], add(Scope.TRAIN)[0]
     with pytest.raises(Conflict, match="last key with the scope admin"):
@@ -107,12 +115,13 @@ def test_what_cannot_be_revoked_is_told(db: Database) -> None:
     ("scopes", "may"),
     [
         ({Scope.PREDICT}, {Scope.PREDICT}),
-        ({Scope.TRAIN, Scope.PREDICT}, {Scope.PREDICT, Scope.TRAIN}),
+        ({Scope.READ}, {Scope.PREDICT, Scope.READ}),
+        ({Scope.TRAIN, Scope.PREDICT}, {Scope.PREDICT, Scope.READ, Scope.TRAIN}),
         ({Scope.ADMIN}, set(Scope)),
     ],
-    ids=["predict", "train and predict", "admin"],  # a set's order differs from process to process
+    ids=["predict", "read", "train and predict", "admin"],  # a set's order differs from process to process
 )
-def test_admin_implies_the_other_scopes(scopes: set[Scope], may: set[Scope]) -> None:
+def test_a_scope_includes_those_before_it(scopes: set[Scope], may: set[Scope]) -> None:
     caller = api_keys.Caller("key_1", "laptop", frozenset(scopes))
     assert {scope for scope in Scope if caller.may(scope)} == may
 
@@ -132,7 +141,7 @@ def test_several_keys_stand_in_one_variable(between: str) -> None:
     [
         (SECRET, "entry 1 names a scope"),
         (f":train:{SECRET}", "entry 1 has no name"),
-        (f"a:{SECRET}", "entry 1 names a scope that is none of predict, train, admin"),
+        (f"a:{SECRET}", "entry 1 names a scope that is none of predict, read, train, admin"),
         (f"a::{SECRET}", "entry 1 names a scope"),
         (f"{GIVEN},b:train+root:{SECRET}", "entry 2 names a scope"),
         ("a:train:short-s3cret", "at least 16 visible"),

@@ -70,10 +70,22 @@ async def test_a_revoked_key_is_refused_at_once(http: httpx.AsyncClient) -> None
     ]
 
 
-async def test_when_all_keys_are_revoked_the_door_is_open_again(http: httpx.AsyncClient) -> None:
-    made = await http.post("/keys", json=ADMIN)
-    await http.delete(f"/keys/{made.json()['id']}", headers=bearer(made))
-    assert (await http.get("/jobs")).status_code == 200
+async def test_when_all_keys_are_revoked_the_door_stays_shut(settings: Settings) -> None:
+    async with running(settings) as http:
+        made = await http.post("/keys", json=ADMIN)
+        await http.delete(f"/keys/{made.json()['id']}", headers=bearer(made))
+        left = [
+            await http.get("/jobs"),
+            await http.get("/jobs", headers=bearer(made)),
+            await http.post("/keys", json=ADMIN),
+        ]
+    async with running(settings) as http:  # and after a new start
+        left.append(await http.get("/jobs"))
+    assert [answer.status_code for answer in left] == [401] * 4
+    assert all("Every API key is revoked" in answer.json()["detail"] for answer in left)
+    secret = "from-the-environment"
+    async with running(settings.model_copy(update={"api_keys": SecretStr(f"ops:admin:{secret}")})) as http:
+        assert (await http.get("/jobs", headers={"Authorization": f"Bearer {secret}"})).status_code == 200
 
 
 async def test_what_another_process_made_or_revoked_is_known_soon(
@@ -88,14 +100,14 @@ async def test_what_another_process_made_or_revoked_is_known_soon(
         async def closed() -> bool:
             return (await http.get("/jobs")).status_code == 401
 
-        async def opened() -> bool:
-            return (await http.get("/jobs")).status_code == 200
+        async def revoked() -> bool:
+            return (await http.get("/jobs", headers=headers)).status_code == 401
 
         await answered(closed)
         assert (await http.get("/jobs", headers=headers)).status_code == 200
         with db.write() as session:
             api_keys.revoke(session, row.id, NOW, {})
-        await answered(opened)
+        await answered(revoked)
 
 
 async def test_a_prediction_asks_the_database_for_no_key(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
