@@ -75,6 +75,7 @@ class Settings(BaseSettings):
     max_dataset_bytes: int = Field(4 * 2**30, gt=0)  # of the body of POST /datasets; each image within max_body_bytes
     max_dataset_unpacked_bytes: int = Field(16 * 2**30, gt=0)
     max_dataset_files: int = Field(1_000_000, gt=0)
+    max_zip_directory_bytes: int = Field(64 * 2**20, gt=0)  # the part of a zip that names its files
     max_open_uploads: int = Field(100, gt=0)  # not yet imported; each within max_dataset_bytes
     predict_device: Literal["auto", "cpu", "cuda"] = "auto"
     processes: int = Field(1, ge=1, le=256)  # of the service, on the same port

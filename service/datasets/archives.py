@@ -7,20 +7,21 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import IO, Any, Literal, cast
 
+from core.artifacts import zip_directory
 from core.errors import InvalidInput, TooLarge
+from core.settings import Settings
+from service.datasets.tar_headers import PASSED_OVER, open_tar
 from service.datasets.validation_report import Code
-from service.uploads import zip_directory
 
 GZIP_START = b"\x1f\x8b"
 GZIP_SUFFIX = ".gz"
-ENCRYPTED, UTF_8 = 0x1, 0x800  # an entry's flags
+ENCRYPTED = 0x1  # an entry's flag
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # the others may take any memory to unpack
-MAX_READ_BYTES = 16 * 2**20  # of a tar: longer ones are headers that lie, and would be held in memory
 # what the libraries raise for bytes that are not theirs
 DAMAGE = (
     tarfile.TarError,
@@ -47,14 +48,15 @@ class Member:
     open: Open  # before the next member is asked for
     size: int = 0  # bytes, as the archive says
     trouble: Trouble | None = None  # why it cannot be opened
+    name_is_known: bool = True  # False: its encoding is not, so that it may be garbled
 
 
-def members_of(name: str, file: Path, most: int) -> Iterator[Member]:
-    """InvalidInput: the body was to be an archive, and is none. TooLarge: a zip names more than ``most`` files."""
+def members_of(name: str, file: Path, settings: Settings) -> Iterator[Member]:
+    """InvalidInput: the body was to be an archive, and is none. TooLarge: a zip names too many files."""
     with file.open("rb") as content:
         start = content.read(4)
     if start in zip_directory.STARTS:
-        return _in_zip(file, most)
+        return _in_zip(file, settings)
     if _is_tar(file, start):
         return _in_tar(file, start)
     if not name:
@@ -66,27 +68,17 @@ def _open(file: Path) -> IO[bytes]:
     return file.open("rb")
 
 
-def _in_zip(file: Path, most: int) -> Iterator[Member]:
-    for count, _ in enumerate(zip_directory.names(file), 1):
-        if count > most:
+def _in_zip(file: Path, settings: Settings) -> Iterator[Member]:
+    for count, _ in enumerate(zip_directory.names(file, settings.max_zip_directory_bytes), 1):
+        if count > settings.max_dataset_files:
             raise TooLarge("There are more files than TUNESERVE_MAX_DATASET_FILES allows.")
     with zipfile.ZipFile(file) as archive:
         for info in archive.infolist():
-            name = _name(info)
-            if info.is_dir():
-                yield Member(name, "folder", partial(archive.open, info))
+            (name, is_known), opened = zip_directory.name_of(info), partial(archive.open, info)
+            if name.endswith("/"):
+                yield Member(name, "folder", opened, name_is_known=is_known)
             else:
-                yield _member(name, partial(archive.open, info), info.file_size, _trouble(info))
-
-
-def _name(info: zipfile.ZipInfo) -> str:
-    """Not all programs that write UTF-8 say so."""
-    if info.flag_bits & UTF_8:
-        return info.filename
-    try:
-        return info.filename.encode("cp437").decode()
-    except UnicodeError:
-        return info.filename
+                yield replace(_member(name, opened, info.file_size, _trouble(info)), name_is_known=is_known)
 
 
 def _trouble(info: zipfile.ZipInfo) -> Trouble | None:
@@ -108,37 +100,29 @@ def _is_tar(file: Path, start: bytes) -> bool:
 def _in_tar(file: Path, start: bytes) -> Iterator[Member]:
     with _tar(file, start) as archive:
         while info := archive.next():
-            name = info.name.encode(errors="surrogateescape").decode(errors="replace")
-            opened = partial(_extract, archive, info)
-            if info.isdir():
-                yield Member(name, "folder", opened)
-            else:
-                yield _member(name, opened, info.size, None if info.isfile() else NO_FILE)
             cast(Any, archive).members.clear()  # it keeps them all, and there may be a million
+            if info.type != PASSED_OVER:
+                yield _tar_member(archive, info)
+
+
+def _tar_member(archive: tarfile.TarFile, info: tarfile.TarInfo) -> Member:
+    if info.size < 0:  # a pax header says so
+        raise tarfile.ReadError("a size is negative")
+    name = info.name.encode(errors="surrogateescape").decode(errors="replace")
+    opened = partial(_extract, archive, info)
+    if info.isdir():
+        return Member(name, "folder", opened)
+    return _member(name, opened, info.size, None if info.isfile() else NO_FILE)
 
 
 @contextmanager
 def _tar(file: Path, start: bytes) -> Iterator[tarfile.TarFile]:
-    with _stream(file, start) as stream, tarfile.open(fileobj=cast(IO[bytes], _Bounded(stream)), mode="r:") as archive:
+    with _stream(file, start) as stream, open_tar(stream) as archive:
         yield archive
 
 
 def _stream(file: Path, start: bytes) -> IO[bytes]:
     return cast(IO[bytes], gzip.GzipFile(file)) if start.startswith(GZIP_START) else file.open("rb")
-
-
-class _Bounded:
-    """A file object with the methods that tarfile needs, and a byte limit."""
-
-    def __init__(self, stream: IO[bytes]) -> None:
-        self.seek = stream.seek
-        self.tell = stream.tell
-        self._stream = stream
-
-    def read(self, size: int) -> bytes:
-        if size > MAX_READ_BYTES:
-            raise tarfile.ReadError("a header is too long")
-        return self._stream.read(size)
 
 
 def _extract(archive: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:

@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+from typing import IO
 
 from service.datasets.class_folders import PARTS, Part, Sample, with_test
 from service.datasets.extraction import Entry
@@ -18,16 +19,17 @@ LABEL_COLUMNS = ("label", "class", "class_name", "category", "target")
 PART_COLUMNS = ("split", "part", "subset", "set")
 SUFFIXES = (".csv", ".tsv")
 DELIMITERS = ",;\t"
-MAX_HEADER_LENGTH = 10_000
+MAX_LINE_LENGTH = 100_000  # characters
+MAX_COLUMNS = 1000
 
 
 @dataclass(frozen=True)
 class Table:
     entry: Entry
     delimiter: str
-    file: str  # the columns' names
-    label: str
-    part: str | None
+    file: int  # the columns, counted from 0
+    label: int
+    part: int | None
 
 
 def find_tables(entries: Sequence[Entry]) -> list[Table]:
@@ -79,28 +81,41 @@ def _read_rows(
 
 def _read_header(entry: Entry) -> Table | None:
     with entry.file.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-        line = file.readline(MAX_HEADER_LENGTH)
+        line = file.readline(MAX_LINE_LENGTH)
     delimiter = max(DELIMITERS, key=line.count)
     columns = next(csv.reader([line], delimiter=delimiter), [])
     file_column, label_column = _column(columns, FILE_COLUMNS), _column(columns, LABEL_COLUMNS)
-    if not file_column or not label_column:
+    if len(columns) > MAX_COLUMNS or file_column is None or label_column is None:
         return None
     return Table(entry, delimiter, file_column, label_column, _column(columns, PART_COLUMNS))
 
 
-def _column(columns: Sequence[str], wanted: Sequence[str]) -> str | None:
-    return next((column for name in wanted for column in columns if column.strip().lower() == name), None)
+def _column(columns: Sequence[str], wanted: Sequence[str]) -> int | None:
+    names = [column.strip().lower() for column in columns]
+    return next((names.index(name) for name in wanted if name in names), None)
 
 
 def _rows(table: Table, one_of_many: bool) -> Iterator[tuple[int, str, str, Part]]:
     """Line, file, label and part."""
     own = table.entry.path.stem if one_of_many else ""
     with table.entry.file.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file, delimiter=table.delimiter, strict=True)
-        for row in reader:
-            part = (row.get(table.part) or "").strip() if table.part else own
-            named = _nfc(row.get(table.file) or "").replace("\\", "/")
-            yield reader.line_num, named, _nfc(row.get(table.label) or ""), _part(part)
+        reader = csv.reader(_lines(file), delimiter=table.delimiter, strict=True)
+        next(reader)  # the header
+        for row in filter(None, reader):
+            part = own if table.part is None else _cell(row, table.part)
+            yield reader.line_num, _cell(row, table.file).replace("\\", "/"), _cell(row, table.label), _part(part)
+
+
+def _lines(file: IO[str]) -> Iterator[str]:
+    while line := file.readline(MAX_LINE_LENGTH + 1):
+        if len(line) > MAX_LINE_LENGTH:
+            raise csv.Error(f"a line has more than {MAX_LINE_LENGTH} characters")
+        yield line
+
+
+def _cell(row: Sequence[str], column: int) -> str:
+    """A row may miss columns."""
+    return _nfc(row[column]) if column < len(row) else ""
 
 
 def _nfc(text: str) -> str:

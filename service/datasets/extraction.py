@@ -20,6 +20,12 @@ from service.uploads.disk_space import free_bytes
 MAX_RATIO = 100  # unpacked to sent: photos have 1, MNIST's files 6
 ALWAYS_BYTES = 64 * 2**20  # may a small archive unpack to, whatever its ratio
 CHUNK = 2**20
+MAX_NAME_LENGTH = 1000  # characters, the folders included
+MAX_LEVELS = 32  # folders in one another
+GARBLED = (
+    "It is kept, but its name may be garbled: the zip does not say how names are encoded (GBK? Shift-JIS?). Pack it "
+    "with names in UTF-8."
+)
 SEPARATOR = "\\"  # old Windows programs part folders so
 
 
@@ -83,7 +89,7 @@ def unpack(sent: Sequence[Sent], into: Path, settings: Settings, report: Validat
     found, seen = Unpacked(), set[PurePosixPath]()
     for one in sent:
         try:
-            for member in members_of(one.name, one.file, settings.max_dataset_files):
+            for member in members_of(one.name, one.file, settings):
                 budget.take_entry(member.size)
                 _look_at(member, found, seen, into, budget, report)
         except DAMAGE as error:
@@ -100,6 +106,9 @@ def _budget(sent_bytes: int, into: Path, settings: Settings) -> _Budget:
 def _look_at(
     member: Member, found: Unpacked, seen: set[PurePosixPath], into: Path, budget: _Budget, report: ValidationReport
 ) -> None:
+    if trouble := _name_trouble(member.name):
+        report.warn(member.name, "long_name", trouble)
+        return
     path = _path(member.name)
     if path.is_absolute() or ".." in path.parts:
         report.warn(member.name, "unsafe_path", "The path leads out of the archive.")
@@ -112,6 +121,8 @@ def _look_at(
     elif path in seen:
         report.warn(path, "duplicate", "The archive holds two files of this name; the first one counts.")
     else:
+        if not member.name_is_known:
+            report.warn(path, "name_encoding", GARBLED)
         seen.add(path)
         _keep(member, path, found, into, budget, report)
 
@@ -135,6 +146,14 @@ def _keep(
 def _chunks(content: IO[bytes]) -> Iterator[bytes]:
     while chunk := content.read(CHUNK):
         yield chunk
+
+
+def _name_trouble(name: str) -> str | None:
+    if len(name) > MAX_NAME_LENGTH:
+        return f"The name has more than {MAX_NAME_LENGTH} characters, its folders included."
+    if name.count("/") + name.count(SEPARATOR) > MAX_LEVELS:
+        return f"It lies more than {MAX_LEVELS} folders deep."
+    return None
 
 
 def _path(name: str) -> PurePosixPath:

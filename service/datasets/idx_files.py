@@ -27,12 +27,12 @@ def find(entries: Sequence[Entry]) -> dict[str, Entry]:
     return found
 
 
-def keep(found: Mapping[str, Entry], folder: Path, report: ValidationReport) -> tuple[Counts, str]:
+def keep(found: Mapping[str, Entry], folder: Path, max_pixels: int, report: ValidationReport) -> tuple[Counts, str]:
     """How many images each class has, and the digest of all four files."""
     for file in FILES:
         if file not in found:
             report.refuse(file, "missing_file", "The four files belong together.")
-    shapes = {file: _shape(file, entry, report) for file, entry in found.items()}
+    shapes = {file: _shape(file, entry, max_pixels, report) for file, entry in found.items()}
     report.check()
     train = _labels(shapes, found, FILES[0], FILES[1], report)
     test = _labels(shapes, found, FILES[2], FILES[3], report)
@@ -41,7 +41,7 @@ def keep(found: Mapping[str, Entry], folder: Path, report: ValidationReport) -> 
     return _count(train, test, report), _place(found, folder)
 
 
-def _shape(file: str, entry: Entry, report: ValidationReport) -> tuple[int, ...]:
+def _shape(file: str, entry: Entry, max_pixels: int, report: ValidationReport) -> tuple[int, ...]:
     dimensions, size = DIMENSIONS[file], entry.file.stat().st_size
     with entry.file.open("rb") as content:
         shape = shape_of(content.read(header_bytes(dimensions)), dimensions)
@@ -51,6 +51,8 @@ def _shape(file: str, entry: Entry, report: ValidationReport) -> tuple[int, ...]
     wanted = header_bytes(dimensions) + int(np.prod(shape, dtype=object))
     if wanted != size or 0 in shape:
         report.refuse(entry.path, "truncated", f"By its header it has {wanted} bytes; it has {size}.")
+    if dimensions == 3 and shape[1] * shape[2] > max_pixels:
+        report.refuse(entry.path, "too_large", f"Its images have more than {max_pixels} pixels.")
     return shape
 
 

@@ -10,6 +10,7 @@ from core.errors import UnusableDataset
 
 MAX_SHOWN = 1000  # of each severity
 MAX_IN_A_SENTENCE = 3
+MAX_FILE_LENGTH, MAX_REASON_LENGTH = 300, 1000  # characters: names are the sender's, and may be of any length
 
 Code = Literal[
     "bad_table",
@@ -19,7 +20,9 @@ Code = Literal[
     "duplicate",
     "empty_class",
     "encrypted",
+    "long_name",
     "missing_file",
+    "name_encoding",
     "no_label",
     "not_a_file",
     "not_an_image",
@@ -30,6 +33,7 @@ Code = Literal[
     "unsafe_path",
     "unused",
 ]
+Severity = Literal["warning", "error"]
 
 
 class Problem(BaseModel):
@@ -38,7 +42,7 @@ class Problem(BaseModel):
     file: str = Field(description="The file or the class, as it was sent")
     code: Code = Field(description="Stable")
     reason: str = Field(description="What is wrong, for people")
-    severity: Literal["warning", "error"] = Field(description="warning: left out; error: no training is possible")
+    severity: Severity = Field(description="warning: left out; error: no training is possible")
 
 
 @dataclass
@@ -51,11 +55,11 @@ class ValidationReport:
 
     def warn(self, file: object, code: Code, reason: str) -> None:
         """That file is left out."""
-        self._add(self.warnings, Problem(file=str(file), code=code, reason=reason, severity="warning"))
+        self._add(self.warnings, _problem(file, code, reason, "warning"))
 
     def refuse(self, file: object, code: Code, reason: str) -> None:
         """There can be no training with this; ``check`` raises it."""
-        self._add(self.errors, Problem(file=str(file), code=code, reason=reason, severity="error"))
+        self._add(self.errors, _problem(file, code, reason, "error"))
 
     def check(self) -> None:
         """UnusableDataset with all problems, the errors first, if there is an error."""
@@ -67,6 +71,15 @@ class ValidationReport:
         self.count += 1
         if len(problems) < MAX_SHOWN:
             problems.append(problem)
+
+
+def _problem(file: object, code: Code, reason: str, severity: Severity) -> Problem:
+    shown, why = _shortened(str(file), MAX_FILE_LENGTH), _shortened(reason, MAX_REASON_LENGTH)
+    return Problem(file=shown, code=code, reason=why, severity=severity)
+
+
+def _shortened(text: str, length: int) -> str:
+    return text if len(text) <= length else f"{text[:length]}..."
 
 
 def _entry(problem: Problem) -> dict[str, str]:

@@ -15,11 +15,11 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 
+from core.artifacts import zip_directory
 from core.artifacts.batch_files import Line, Part, may_be_an_image, read_lines, write_parts
 from core.artifacts.store import ArtifactStore
 from core.errors import InvalidInput, UnsupportedType
 from core.settings import Settings
-from service.uploads import zip_directory
 from service.web.openapi import BINARY, form_of_files
 
 ZIP = ("application/zip", "application/x-zip-compressed")
@@ -135,4 +135,5 @@ def _images(store: ArtifactStore, key: str, part: Part, settings: Settings) -> I
         return read_lines(path, settings.max_body_bytes)
     if part.kind == "image":
         return (part.name,)
-    return (name for name in zip_directory.names(path) if may_be_an_image(name))
+    names = zip_directory.names(path, settings.max_zip_directory_bytes)
+    return (name for name in names if may_be_an_image(name))

@@ -1,5 +1,6 @@
 """Files in which data sets come, of a few images and in their true formats."""
 
+import gzip
 import hashlib
 import io
 import struct
@@ -15,14 +16,18 @@ def idx(values: np.ndarray, kind: int = 0x08) -> bytes:
     return struct.pack(f">BBBB{values.ndim}I", 0, 0, kind, values.ndim, *values.shape) + values.tobytes()
 
 
-def tar_gz(files: Mapping[str, bytes]) -> bytes:
+def tar(files: Mapping[str, bytes], form: int = tarfile.PAX_FORMAT) -> bytes:
     packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+    with tarfile.open(fileobj=packed, mode="w", format=form) as archive:
         for name, data in files.items():
             entry = tarfile.TarInfo(name)
             entry.size = len(data)
             archive.addfile(entry, io.BytesIO(data))
     return packed.getvalue()
+
+
+def tar_gz(files: Mapping[str, bytes]) -> bytes:
+    return gzip.compress(tar(files))
 
 
 def zipped(files: Mapping[str, bytes]) -> bytes:

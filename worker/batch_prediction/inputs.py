@@ -19,6 +19,7 @@ from PIL import Image
 
 from core.artifacts.batch_files import Line, may_be_an_image, parse_line, read_lines, read_parts
 from core.artifacts.store import ArtifactStore
+from core.artifacts.zip_directory import name_of
 from core.errors import InvalidInput, NotAnImage, TooLarge
 from core.imaging import preparation
 from core.settings import Settings
@@ -52,8 +53,9 @@ def _all(store: ArtifactStore, key: str, settings: Settings) -> Iterator[Callabl
 def _in_zip(path: Path, _name: str, settings: Settings) -> Iterator[Callable[[], Sent]]:
     with zipfile.ZipFile(path) as archive:
         for entry in archive.infolist():
-            if may_be_an_image(entry.filename):
-                yield partial(Sent, {"name": entry.filename}, partial(_read_entry, archive, entry, settings))
+            name, _ = name_of(entry)
+            if may_be_an_image(name):
+                yield partial(Sent, {"name": name}, partial(_read_entry, archive, entry, settings))
 
 
 def _in_file(path: Path, name: str, settings: Settings) -> Iterator[Callable[[], Sent]]:

@@ -14,51 +14,21 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from core.errors import InvalidInput, NoSpace, TooLarge, UnusableDataset
+from core.errors import InvalidInput, NoSpace, TooLarge
 from core.imaging.idx_format import FILES
 from core.imaging.preparation import encode_png
 from core.settings import Settings
 from service.datasets import extraction, validation_report
 from service.datasets.extraction import Sent
-from service.datasets.importer import Built, build
+from service.datasets.importer import build
 from service.datasets.registry import Registry
+from tests.service.datasets.conftest import Send, problems, refused
 from tests.support.datafiles import idx, tar_gz, zipped
 from tests.support.setfiles import deep, idx_files, pets, photo, rotated
 from worker.data.datasets import load
 
-Send = Callable[..., Built]
 SIZES = {"train": 5, "test": 3, "val": 2}  # images of each class
 DOTTED = tuple(file.replace("-idx", ".idx") for file in FILES)
-
-
-@pytest.fixture
-def folder(settings: Settings) -> Path:
-    """Where the trainer will look for the data set ``pets``."""
-    settings.resolved_datasets_dir.mkdir(parents=True)
-    return settings.resolved_datasets_dir / "pets"
-
-
-@pytest.fixture
-def send(settings: Settings, folder: Path, tmp_path: Path) -> Send:
-    """What becomes of a body of these bytes, or of a zip of these files."""
-
-    def make(sent: bytes | Mapping[str, bytes], **limits: int) -> Built:
-        body = tmp_path / "body"
-        body.write_bytes(sent if isinstance(sent, bytes) else zipped(sent))
-        return build([Sent("", body)], folder, settings.model_copy(update=limits))
-
-    return make
-
-
-def problems(built: Built) -> dict[str, str]:
-    return {problem.file: problem.code for problem in built.problems}
-
-
-def refused(send: Send, sent: bytes | Mapping[str, bytes]) -> dict[str, str]:
-    """The codes by file, of a data set that cannot be used."""
-    with pytest.raises(UnusableDataset) as refusal:
-        send(sent)
-    return {problem["pointer"]: problem["code"] for problem in refusal.value.problems}
 
 
 # -- layouts

@@ -1,0 +1,44 @@
+"""What a test of data sets sends, and what comes of it."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+from core.errors import UnusableDataset
+from core.settings import Settings
+from service.datasets.extraction import Sent
+from service.datasets.importer import Built, build
+from tests.support.datafiles import zipped
+
+Send = Callable[..., Built]
+
+
+@pytest.fixture
+def folder(settings: Settings) -> Path:
+    """Where the trainer will look for the data set ``pets``."""
+    settings.resolved_datasets_dir.mkdir(parents=True)
+    return settings.resolved_datasets_dir / "pets"
+
+
+@pytest.fixture
+def send(settings: Settings, folder: Path, tmp_path: Path) -> Send:
+    """What becomes of a body of these bytes, or of a zip of these files."""
+
+    def make(sent: bytes | Mapping[str, bytes], **limits: int) -> Built:
+        body = tmp_path / "body"
+        body.write_bytes(sent if isinstance(sent, bytes) else zipped(sent))
+        return build([Sent("", body)], folder, settings.model_copy(update=limits))
+
+    return make
+
+
+def problems(built: Built) -> dict[str, str]:
+    return {problem.file: problem.code for problem in built.problems}
+
+
+def refused(send: Send, sent: bytes | Mapping[str, bytes], **limits: int) -> dict[str, str]:
+    """The codes by file, of a data set that cannot be used."""
+    with pytest.raises(UnusableDataset) as refusal:
+        send(sent, **limits)
+    return {problem["pointer"]: problem["code"] for problem in refusal.value.problems}
