@@ -69,9 +69,11 @@ class Settings(BaseSettings):
     max_image_pixels: int = Field(50_000_000, gt=0)  # before decoding: a small file can hold a huge picture
     max_images_per_request: int = Field(256, gt=0)
     max_queued_jobs: int = Field(1000, gt=0)
+    max_queued_jobs_per_key: int = Field(100, gt=0)  # paused ones included
     max_batch_bytes: int = Field(2**30, gt=0)  # of the body of POST /batches; each image within max_body_bytes
     max_batch_images: int = Field(1_000_000, gt=0)
     max_queued_batches: int = Field(100, gt=0)
+    max_queued_batches_per_key: int = Field(20, gt=0)
     max_dataset_bytes: int = Field(4 * 2**30, gt=0)  # of the body of POST /datasets; each image within max_body_bytes
     max_dataset_unpacked_bytes: int = Field(16 * 2**30, gt=0)
     max_dataset_files: int = Field(1_000_000, gt=0)

@@ -96,6 +96,7 @@ class Job(Base):
     resolved_recipe: Mapped[dict[str, Any] | None] = mapped_column(
         JSON(none_as_null=True)
     )  # every "auto" resolved; set once the data is loaded
+    owner: Mapped[str | None]  # id of the API key that POSTed it; None: there were no keys
     created_at: Mapped[float]
     started_at: Mapped[float | None]  # of the first attempt
     finished_at: Mapped[float | None]
@@ -274,6 +275,7 @@ class Batch(Base):
     id: Mapped[str] = mapped_column(primary_key=True)
     status: Mapped[BatchStatus] = mapped_column(_enum(BatchStatus))
     options: Mapped[dict[str, Any]]  # model, top_k and preprocess, as requested
+    owner: Mapped[str | None]  # id of the API key that POSTed it; None: there were no keys
     key: Mapped[str]  # the folder in the store
     model_id: Mapped[str | None] = mapped_column(ForeignKey("models.id"))  # chosen when the batch starts
     worker_id: Mapped[str | None] = mapped_column(ForeignKey("workers.id"))

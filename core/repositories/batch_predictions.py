@@ -12,9 +12,10 @@ from sqlalchemy import exists, func, select, update
 from sqlalchemy.orm import Session
 
 from core.db.tables import Batch, BatchStatus, Worker
-from core.errors import ClaimLost, Conflict, JobFailure, NotFound, Overloaded, WorkerLost
+from core.errors import ClaimLost, Conflict, JobFailure, NotFound, WorkerLost
 from core.repositories.claims import claim_next
 from core.repositories.jobs import describe
+from core.repositories.queues import require_room
 
 TRANSITIONS: dict[BatchStatus, frozenset[BatchStatus]] = {
     BatchStatus.QUEUED: frozenset({BatchStatus.RUNNING, BatchStatus.CANCELLED}),
@@ -46,14 +47,28 @@ def key_of(batch_id: str) -> str:
 
 
 def enqueue(
-    session: Session, batch_id: str, options: dict[str, Any], total: int, now: float, queue_limit: int
+    session: Session,
+    batch_id: str,
+    options: dict[str, Any],
+    total: int,
+    now: float,
+    queue_limit: int,
+    owner: str | None = None,
+    owner_limit: int | None = None,
 ) -> Batch:
-    """Write the row of a batch whose images are stored; Overloaded if ``queue_limit`` batches are queued."""
-    waiting = session.scalar(select(func.count()).where(Batch.status == BatchStatus.QUEUED)) or 0
-    if waiting >= queue_limit:
-        raise Overloaded(f"{waiting} batches are waiting already.", retry_after_s=60)
+    """Write the row of a batch whose images are stored.
+
+    Overloaded if ``queue_limit`` batches are queued, or ``owner_limit`` of the owner's.
+    """
+    require_room(session, Batch, queue_limit, owner, owner_limit)
     batch = Batch(
-        id=batch_id, status=BatchStatus.QUEUED, options=options, key=key_of(batch_id), total=total, created_at=now
+        id=batch_id,
+        status=BatchStatus.QUEUED,
+        options=options,
+        owner=owner,
+        key=key_of(batch_id),
+        total=total,
+        created_at=now,
     )
     session.add(batch)
     session.flush()
@@ -63,20 +78,28 @@ def enqueue(
 def get(session: Session, batch_id: str) -> Batch:
     batch = session.get(Batch, batch_id)
     if batch is None:
-        raise NotFound(f"There is no batch of predictions {batch_id}.")
+        raise unknown(batch_id)
     return batch
 
 
-def page(session: Session, status: BatchStatus | None, after: str | None, limit: int) -> tuple[Sequence[Batch], bool]:
+def unknown(batch_id: str) -> NotFound:
+    return NotFound(f"There is no batch of predictions {batch_id}.")
+
+
+def page(
+    session: Session, status: BatchStatus | None, after: str | None, limit: int, owner: str | None = None
+) -> tuple[Sequence[Batch], bool]:
     """List batches, newest first, and whether more follow.
 
-    ``after`` is the id of the previous page's last batch.
+    ``after`` is the id of the previous page's last batch; ``owner``: only those of that API key.
     """
     query = select(Batch).order_by(Batch.id.desc()).limit(limit + 1)
     if status is not None:
         query = query.where(Batch.status == status)
     if after is not None:
         query = query.where(Batch.id < after)
+    if owner is not None:
+        query = query.where(Batch.owner == owner)
     found = session.scalars(query).all()
     return found[:limit], len(found) > limit
 

@@ -50,7 +50,14 @@ def resume(session: Session, job_id: str, now: float) -> Job:
     return _move(session, job, JobStatus.QUEUED, now)
 
 
-def retry(session: Session, job_id: str, now: float, queue_limit: int) -> Job:
+def retry(
+    session: Session,
+    job_id: str,
+    now: float,
+    queue_limit: int,
+    owner: str | None = None,
+    owner_limit: int | None = None,
+) -> Job:
     """Enqueue a new job that continues a failed or cancelled one from its last checkpoint.
 
     A new job, since an ended job never changes its status.
@@ -58,7 +65,8 @@ def retry(session: Session, job_id: str, now: float, queue_limit: int) -> Job:
     job = jobs.get(session, job_id)
     if job.status not in (JobStatus.FAILED, JobStatus.CANCELLED):
         raise Conflict(f"Only a failed or cancelled job can be retried; this one is {job.status}.")
-    return jobs.enqueue(session, Recipe.model_validate(job.recipe), now, queue_limit, retry_of=job.id)
+    recipe = Recipe.model_validate(job.recipe)
+    return jobs.enqueue(session, recipe, now, queue_limit, owner, owner_limit, retry_of=job.id)
 
 
 def forget_checkpoints(session: Session, job_id: str) -> Job:

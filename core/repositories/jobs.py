@@ -13,11 +13,12 @@ from sqlalchemy.orm import Session
 
 from core.db.clocks import shared_now
 from core.db.tables import ENDED, OWNED, TRANSITIONS, Job, JobStatus, Model, Worker
-from core.errors import ClaimLost, InvalidInput, JobFailure, NotFound, OutOfMemory, Overloaded, WorkerLost
+from core.errors import ClaimLost, InvalidInput, JobFailure, NotFound, OutOfMemory, WorkerLost
 from core.ids import is_model_id, new_id
 from core.recipe import Recipe
 from core.repositories import events
 from core.repositories.claims import claim_next
+from core.repositories.queues import require_room
 
 
 @dataclass(frozen=True)
@@ -31,19 +32,27 @@ class Claim:
 # -- requests from people
 
 
-def enqueue(session: Session, recipe: Recipe, now: float, queue_limit: int, retry_of: str | None = None) -> Job:
-    """Write a queued job and its first event; Overloaded if ``queue_limit`` jobs are queued.
+def enqueue(
+    session: Session,
+    recipe: Recipe,
+    now: float,
+    queue_limit: int,
+    owner: str | None = None,
+    owner_limit: int | None = None,
+    retry_of: str | None = None,
+) -> Job:
+    """Write a queued job and its first event.
 
-    ``retry_of``: the job whose checkpoints it resumes from.
+    Overloaded if ``queue_limit`` jobs are queued, or ``owner_limit`` of the owner's. ``retry_of``: the job whose
+    checkpoints it resumes from.
     """
-    waiting = session.scalar(select(func.count()).where(Job.status == JobStatus.QUEUED)) or 0
-    if waiting >= queue_limit:
-        raise Overloaded(f"{waiting} jobs are waiting already.", retry_after_s=60)
+    require_room(session, Job, queue_limit, owner, owner_limit)
     if is_model_id(recipe.weights) and session.get(Model, recipe.weights) is None:
         raise InvalidInput(f"There is no model {recipe.weights}.", pointer="/weights")
     job = Job(
         id=new_id("job", now),
         status=JobStatus.QUEUED,
+        owner=owner,
         recipe=recipe.model_dump(mode="json"),
         priority=recipe.priority,
         created_at=now,

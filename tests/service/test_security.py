@@ -8,7 +8,7 @@ import httpx
 import pytest
 from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute
-from pydantic import SecretStr, ValidationError
+from pydantic import ValidationError
 from starlette.routing import BaseRoute
 
 from core.db.database import Database
@@ -22,19 +22,12 @@ from service.security.authentication import is_open
 from service.web.security_headers import HEADERS
 from tests import ROOT
 from tests.conftest import NOW, running
-
-SECRETS = {"boss": "b0ss-" * 4, "trainer": "tra1ner-" * 3, "reader": "read3r-" * 3, "asker": "ask3r-" * 4}
-SCOPES = {"boss": "admin", "trainer": "train", "reader": "read", "asker": "predict"}
-GIVEN = " ".join(f"{name}:{SCOPES[name]}:{secret}" for name, secret in SECRETS.items())
+from tests.support.keys import GIVEN, SECRETS, bearer, with_keys
 
 
 @pytest.fixture
 def keyed(settings: Settings) -> Settings:
-    return settings.model_copy(update={"api_keys": SecretStr(GIVEN)})
-
-
-def bearer(name: str) -> dict[str, str]:
-    return {"Authorization": f"Bearer {SECRETS[name]}"}
+    return with_keys(settings)
 
 
 def all_routes(routes: list[BaseRoute]) -> Iterator[APIRoute]:
@@ -102,7 +95,9 @@ async def test_only_an_admin_passes_everywhere(keyed: Settings) -> None:
                 name for name in SECRETS
                 if (await http.request(method, path, json=[], headers=bearer(name))).status_code != 403
             }  # fmt: skip
-            others = set(SECRETS) if path.startswith(("/predict", "/v2/", "/batches")) else {"boss", "trainer"}
+            others = (
+                set(SECRETS) if path.startswith(("/predict", "/v2/", "/batches")) else {"boss", "trainer", "trainer2"}
+            )
             assert passed == ({"boss"} if path.startswith("/keys") else others), (method, path)
 
 
@@ -120,7 +115,7 @@ async def test_what_a_key_may_read(keyed: Settings) -> None:
         model = "report report.html content"
         paths = [*others.split(), *(f"jobs/job_1/{rest}" for rest in job.split())]
         for path in [*paths, *(f"models/latest/{rest}" for rest in model.split())]:
-            assert await readers(f"/{path}") == {"boss", "trainer", "reader"}, path
+            assert await readers(f"/{path}") == {"boss", "trainer", "trainer2", "reader"}, path
         assert await readers("/keys") == {"boss"}
 
 

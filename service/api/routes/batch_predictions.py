@@ -11,11 +11,12 @@ from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
 from core.artifacts.batch_files import read_answers
-from core.db.tables import BatchStatus
-from core.errors import Conflict, NotFound, NotReady
+from core.db.tables import Batch, BatchStatus
+from core.errors import Conflict, Forbidden, NotFound, NotReady
 from core.ids import new_id
 from core.imaging.preparation import Preprocess
 from core.repositories import batch_predictions
+from core.repositories.api_keys import Caller
 from core.repositories.idempotency import REPLAYED, Made
 from core.repositories.models import SERVING, find_whole
 from core.scopes import Scope
@@ -66,7 +67,9 @@ async def create_batch(
 
         def answer() -> Response:
             asked = options | {"parts": digests(service.store, key, received.parts)} if idempotency_key else None
-            make = partial(_enqueue, service=service, batch_id=batch_id, options=options, received=received)
+            make = partial(
+                _enqueue, service=service, caller=caller, batch_id=batch_id, options=options, received=received
+            )
             return create(service, router.prefix, caller, idempotency_key, asked, make)
 
         answered = await run_in_threadpool(answer)
@@ -78,12 +81,15 @@ async def create_batch(
 @router.get("", summary="List batches of predictions, newest first")
 def list_batches(
     service: Service,
+    caller: Who,
     status: Annotated[BatchStatus | None, Query(description="Only batches that are there; default: all")] = None,
     after: After = None,
     limit: Limit = 20,
 ) -> BatchPage:
+    """Every one with the scope read, else those of one's own key."""
+    owner = None if caller is None or caller.may(Scope.READ) else caller.id
     with service.db.read() as session:
-        found, more = batch_predictions.page(session, status, after, limit)
+        found, more = batch_predictions.page(session, status, after, limit, owner)
     return BatchPage(data=[batch_view(batch) for batch in found], has_more=more, next=found[-1].id if more else None)
 
 
@@ -91,11 +97,12 @@ def list_batches(
 async def get_batch(
     batch_id: BatchId,
     service: Service,
+    caller: Who,
     wait: Annotated[float, Query(ge=0, le=60, description="Answer when the batch ends, or after so many seconds")] = 0,
 ) -> BatchView:
     ended = batch_predictions.ENDED
     return await poll_until(
-        lambda batch: batch.status in ended, lambda: _batch(service, batch_id), wait, service.stopping
+        lambda batch: batch.status in ended, lambda: _view(service, batch_id, caller), wait, service.stopping
     )
 
 
@@ -105,28 +112,31 @@ async def get_batch(
     responses={200: {"content": {NDJSON: {}}}},
     summary="The answers so far, a line of JSON each",
 )
-def get_results(batch_id: BatchId, service: Service) -> StreamingResponse:
+def get_results(batch_id: BatchId, service: Service, caller: Who) -> StreamingResponse:
     """Stream one JSON line per image, in the images' order.
 
     A line has `index`, `name` or `id`, and what /predict says of an image, or the image's own `error`.
     """
     with service.db.read() as session:
-        batch = batch_predictions.get(session, batch_id)
+        batch = _batch(session, batch_id, caller, Scope.READ)
     if batch.files_deleted_at is not None:
         raise Conflict(f"The answers of {batch_id} are being deleted.")
     return StreamingResponse(read_answers(service.store, batch.key, batch.done), media_type=NDJSON)
 
 
 @router.post("/{batch_id}/cancel", status_code=202, summary="Stop a batch")
-def cancel_batch(batch_id: BatchId, service: Service) -> BatchView:
-    """At once; the answers so far stay."""
+def cancel_batch(batch_id: BatchId, service: Service, caller: Who) -> BatchView:
+    """At once; the answers so far stay. That of another key needs the scope admin."""
     with service.db.write() as session:
+        _batch(session, batch_id, caller, Scope.ADMIN)
         return batch_view(batch_predictions.cancel(session, batch_id, time.time()))
 
 
 @router.delete("/{batch_id}", status_code=204, summary="Delete a batch that has ended, with its images and answers")
-def delete_batch(batch_id: BatchId, service: Service) -> None:
+def delete_batch(batch_id: BatchId, service: Service, caller: Who) -> None:
+    """That of another key needs the scope admin."""
     with service.db.write() as session:
+        _batch(session, batch_id, caller, Scope.ADMIN)
         batch = batch_predictions.delete_files(session, batch_id, time.time())
     service.store.delete(batch.key)
     with service.db.write() as session:
@@ -145,13 +155,43 @@ def _check(service: State, name: str | None) -> None:
             raise
 
 
-def _enqueue(session: Session, service: State, batch_id: str, options: dict[str, Any], received: Received) -> Made:
-    limit = service.settings.max_queued_batches
-    batch = batch_predictions.enqueue(session, batch_id, options, received.total, time.time(), limit)
+def _enqueue(
+    session: Session,
+    service: State,
+    caller: Caller | None,
+    batch_id: str,
+    options: dict[str, Any],
+    received: Received,
+) -> Made:
+    batch = batch_predictions.enqueue(
+        session,
+        batch_id,
+        options,
+        received.total,
+        time.time(),
+        service.settings.max_queued_batches,
+        owner=caller.id if caller else None,
+        owner_limit=service.settings.max_queued_batches_per_key,
+    )
     headers = {"Location": f"/batches/{batch_id}", "Retry-After": "2"}
     return Made(202, headers, batch_view(batch).model_dump(mode="json"))
 
 
-def _batch(service: State, batch_id: str) -> BatchView:
+def _view(service: State, batch_id: str, caller: Caller | None) -> BatchView:
     with service.db.read() as session:
-        return batch_view(batch_predictions.get(session, batch_id))
+        return batch_view(_batch(session, batch_id, caller, Scope.READ))
+
+
+def _batch(session: Session, batch_id: str, caller: Caller | None, for_others: Scope) -> Batch:
+    """A batch of the caller's own key, or with that scope anybody's.
+
+    NotFound to whom others' batches are none of their business, Forbidden to whom they are to see.
+    """
+    batch = batch_predictions.get(session, batch_id)
+    if caller is None or caller.id == batch.owner or caller.may(for_others):
+        return batch
+    if caller.may(Scope.READ):
+        raise Forbidden(
+            f"{batch_id} belongs to another API key, and the key {caller.name} lacks the scope {for_others}."
+        )
+    raise batch_predictions.unknown(batch_id)

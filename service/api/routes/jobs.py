@@ -1,7 +1,7 @@
 """Jobs: POST one, watch it, stop it."""
 
 import time
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Query, Response
 from fastapi.responses import FileResponse
@@ -13,6 +13,7 @@ from core.db.tables import ENDED, JobStatus
 from core.errors import InvalidInput, NotFound
 from core.recipe import Recipe
 from core.repositories import checkpoints, events, job_control, jobs
+from core.repositories.api_keys import Caller
 from core.repositories.idempotency import Made
 from core.scopes import Scope
 from service.api import event_stream
@@ -42,7 +43,7 @@ def create_job(recipe: Recipe, service: Service, caller: Who, idempotency_key: I
     def make(session: Session) -> Made:
         _require_dataset(service, recipe.dataset)
         require_space(service.settings)
-        job = jobs.enqueue(session, recipe, time.time(), service.settings.max_queued_jobs)
+        job = jobs.enqueue(session, recipe, time.time(), **_room(service, caller))
         return Made(202, {"Location": f"/jobs/{job.id}", "Retry-After": "2"}, job_view(job).model_dump(mode="json"))
 
     asked = recipe.model_dump(mode="json", exclude_unset=True)
@@ -102,7 +103,7 @@ def retry_job(job_id: JobId, service: Service, caller: Who, idempotency_key: Ide
 
     def make(session: Session) -> Made:
         require_space(service.settings)
-        job = job_control.retry(session, job_id, time.time(), service.settings.max_queued_jobs)
+        job = job_control.retry(session, job_id, time.time(), **_room(service, caller))
         return Made(202, {"Location": f"/jobs/{job.id}", "Retry-After": "2"}, job_view(job).model_dump(mode="json"))
 
     return create(service, f"{router.prefix}/retry", caller, idempotency_key, {"job": job_id}, make)
@@ -215,6 +216,12 @@ def get_checkpoint(job_id: JobId, checkpoint_id: CheckpointId, service: Service)
         raise NotFound(f"Job {job_id} has no checkpoint {checkpoint_id}.")
     path = service.store.fetch(f"{row.key}/weights.safetensors")
     return FileResponse(path, media_type="application/octet-stream", filename=f"{row.id}.safetensors")
+
+
+def _room(service: State, caller: Caller | None) -> dict[str, Any]:
+    limits = service.settings
+    owner = caller.id if caller else None
+    return {"queue_limit": limits.max_queued_jobs, "owner": owner, "owner_limit": limits.max_queued_jobs_per_key}
 
 
 def _require_dataset(service: State, dataset: str) -> None:

@@ -18,6 +18,7 @@ from tests.conftest import EACH_DATABASE, NOW, url_of
 Enqueue = Callable[..., Job]
 Claimed = Callable[..., Claim]
 JobOf = Callable[[str], Job]
+Published = Callable[..., Model]
 
 
 @pytest.fixture(params=EACH_DATABASE)
@@ -174,6 +175,13 @@ def test_a_job_that_has_not_ended_is_not_retried(db: Database, make: str, reques
     made = request.getfixturevalue(make)()
     with pytest.raises(Conflict, match="Only a failed or cancelled job"):
         do(db, job_control.retry, made.id if make == "enqueue" else made.job_id, NOW, 10)
+
+
+def test_a_succeeded_job_is_not_retried(db: Database, claimed: Claimed, published: Published) -> None:
+    claim = claimed()
+    do(db, jobs.succeed, claim, published().id, NOW)
+    with pytest.raises(Conflict, match="Only a failed or cancelled job can be retried; this one is succeeded"):
+        do(db, job_control.retry, claim.job_id, NOW + 1, 10)
 
 
 # -- a limit to its time

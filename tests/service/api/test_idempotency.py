@@ -20,6 +20,7 @@ from core.repositories.idempotency import IdempotentRequest, Made
 from core.settings import Settings
 from tests.conftest import EACH_DATABASE, NOW, running, url_of
 from tests.support.fakes import answered, until
+from tests.support.keys import bearer, with_keys
 
 TWICE = {"Idempotency-Key": "order-66"}
 JSON = {"Content-Type": "application/json"}
@@ -236,6 +237,17 @@ async def test_the_service_forgets_old_answers_by_itself(settings: Settings, db:
 
     async with running(settings.model_copy(update={"database_url": database_url, "heartbeat_interval_s": 0.01})):
         await answered(forgotten)
+
+
+async def test_an_idempotency_key_is_one_api_keys_alone(settings: Settings) -> None:
+    async with running(with_keys(settings)) as http:
+        answers = {
+            name: [await http.post("/jobs", json={}, headers=TWICE | bearer(name)) for _ in range(2)]
+            for name in ("trainer", "trainer2")
+        }
+    ids = {name: {answer.json()["id"] for answer in given} for name, given in answers.items()}
+    assert [len(found) for found in ids.values()] == [1, 1]
+    assert ids["trainer"] != ids["trainer2"]
 
 
 async def test_an_upload_that_is_begun_twice_is_one(http: httpx.AsyncClient, settings: Settings) -> None:

@@ -18,6 +18,7 @@ from core.settings import Settings
 from tests.conftest import NOW, running
 from tests.support.batchfiles import DIGITS, b64, digits, line, small, zip_of
 from tests.support.fakes import answered
+from tests.support.keys import bearer, with_keys
 from worker.batch_prediction.process import run
 
 Published = Callable[..., Model]
@@ -233,6 +234,54 @@ async def test_the_same_idempotency_key_makes_one_batch(http: httpx.AsyncClient,
     other = await post(http, MANIFEST + b"\n{}", LINES, headers=headers)
     assert other.status_code == 422
     assert stored(settings) == kept
+
+
+# -- of whom it is
+
+
+async def test_a_batch_is_its_own_keys_alone(settings: Settings, published: Published) -> None:
+    """Who may read sees it too; only an admin stops or deletes another's. To others it is not there."""
+    published()
+    async with running(with_keys(settings)) as http:
+        batch = await sent(http, zip_of(digits(1)), headers=bearer("asker"))
+        path = f"/batches/{batch['id']}"
+        calls = [("GET", path), ("GET", f"{path}/results"), ("POST", f"{path}/cancel"), ("DELETE", path)]
+
+        async def tried(name: str, order: list[tuple[str, str]] = calls) -> list[int]:
+            return [(await http.request(*call, headers=bearer(name))).status_code for call in order]
+
+        async def listed(name: str) -> list[str]:
+            return [one["id"] for one in (await http.get("/batches", headers=bearer(name))).json()["data"]]
+
+        assert {name: await listed(name) for name in ("asker", "asker2", "reader")} == {
+            "asker": [batch["id"]], "asker2": [], "reader": [batch["id"]],
+        }  # fmt: skip
+        assert await tried("asker2") == [404, 404, 404, 404]
+        assert await tried("reader") == await tried("trainer") == [200, 200, 403, 403]
+        assert await tried("asker") == [200, 200, 202, 204]
+        batch = await sent(http, zip_of(digits(1)), headers=bearer("asker2"))
+        path = f"/batches/{batch['id']}"
+        assert await tried("boss", [("POST", f"{path}/cancel"), ("DELETE", path)]) == [202, 204]
+
+
+async def test_a_batch_from_before_the_first_key_is_no_predict_keys(settings: Settings, published: Published) -> None:
+    published()
+    async with running(settings) as http:
+        batch = await sent(http, zip_of(digits(1)))
+    async with running(with_keys(settings)) as http:
+        for name, status in (("asker", 404), ("reader", 200)):
+            assert (await http.get(f"/batches/{batch['id']}", headers=bearer(name))).status_code == status
+
+
+async def test_one_key_does_not_fill_the_queue_of_batches(settings: Settings, published: Published) -> None:
+    published()
+    limits = {"max_queued_batches": 3, "max_queued_batches_per_key": 1}
+    async with running(with_keys(settings).model_copy(update=limits)) as http:
+        statuses = [
+            (await post(http, zip_of(digits(1)), headers=bearer(name))).status_code
+            for name in ("asker", "asker", "asker2", "asker2")
+        ]
+    assert statuses == [202, 429, 202, 429]
 
 
 # -- what becomes of it

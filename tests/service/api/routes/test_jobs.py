@@ -13,6 +13,7 @@ from core.artifacts.manifest import write_folder
 from core.artifacts.store import LocalStore
 from core.db.database import Database
 from core.db.tables import Checkpoint, Job, Model
+from core.errors import Killed
 from core.repositories import events, jobs
 from core.repositories.jobs import Claim
 from core.settings import Settings
@@ -20,6 +21,7 @@ from service.api import event_stream, long_polling
 from service.api.routes import jobs as jobs_routes
 from tests.conftest import NOW, running
 from tests.support.fakes import answered
+from tests.support.keys import bearer, with_keys
 
 Enqueue = Callable[..., Job]
 Claimed = Callable[..., Claim]
@@ -104,6 +106,26 @@ async def test_a_full_queue_asks_to_come_again(settings: Settings) -> None:
         answer = await http.post("/jobs", json={})
     assert (answer.status_code, answer.json()["code"]) == (429, "overloaded")
     assert int(answer.headers["retry-after"]) > 0
+
+
+async def test_one_key_does_not_fill_the_queue(settings: Settings, claimed: Claimed, db: Database) -> None:
+    """Paused jobs of it count too, and a retry; other keys have room of their own."""
+    claim = claimed()
+    with db.write() as session:
+        jobs.fail(session, claim, jobs.describe(Killed()), NOW)
+    async with running(with_keys(settings).model_copy(update={"max_queued_jobs_per_key": 2})) as http:
+
+        async def post(name: str, path: str = "") -> httpx.Response:
+            return await http.post(f"/jobs{path}", json={}, headers=bearer(name))
+
+        first = (await post("trainer")).json()["id"]
+        retried = await post("trainer", f"/{claim.job_id}/retry")
+        assert (await post("trainer", f"/{first}/pause")).status_code == 202
+        refused = [await post("trainer"), await post("trainer", f"/{claim.job_id}/retry")]
+        other = await post("trainer2")
+    assert (retried.status_code, other.status_code) == (202, 202)
+    assert [(answer.status_code, answer.headers["retry-after"]) for answer in refused] == [(429, "60")] * 2
+    assert refused[0].json()["detail"] == "2 jobs of this API key are waiting already."
 
 
 async def test_a_body_that_is_too_large_is_refused(settings: Settings) -> None:

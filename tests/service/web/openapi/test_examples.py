@@ -50,6 +50,8 @@ def settings(settings: Settings, has_keys: bool) -> Settings:
             "api_keys": given,
             "max_queued_jobs": 100_000,
             "max_queued_batches": 100_000,
+            "max_queued_jobs_per_key": 100_000,
+            "max_queued_batches_per_key": 100_000,
             "max_open_uploads": 100_000,
         }
     )

@@ -1,0 +1,30 @@
+"""Refuse a job or batch when too many wait already, of all callers or of one API key."""
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from core.db.tables import Batch, BatchStatus, Job, JobStatus
+from core.errors import Overloaded
+
+RETRY_AFTER_S = 60
+# a paused job counts for its owner: to resume it needs no new place in the queue
+WAITING = {Job: (JobStatus.QUEUED, JobStatus.PAUSED), Batch: (BatchStatus.QUEUED,)}
+NAMES = {Job: "jobs", Batch: "batches"}
+
+
+def require_room(
+    session: Session, table: type[Job] | type[Batch], limit: int, owner: str | None, owner_limit: int | None
+) -> None:
+    """Raise Overloaded if ``limit`` rows are queued, or ``owner_limit`` of the owner's wait."""
+    queued = _count(session, table, table.status == "queued")
+    if queued >= limit:
+        raise Overloaded(f"{queued} {NAMES[table]} are waiting already.", RETRY_AFTER_S)
+    if owner is None or owner_limit is None:
+        return
+    waiting = _count(session, table, table.owner == owner, table.status.in_(WAITING[table]))
+    if waiting >= owner_limit:
+        raise Overloaded(f"{waiting} {NAMES[table]} of this API key are waiting already.", RETRY_AFTER_S)
+
+
+def _count(session: Session, table: type[Job] | type[Batch], *conditions: object) -> int:
+    return session.scalar(select(func.count()).select_from(table).where(*conditions)) or 0  # type: ignore[arg-type]
