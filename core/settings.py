@@ -63,6 +63,10 @@ class Settings(BaseSettings):
     cors_origins: Annotated[tuple[str, ...], NoDecode] = ()  # origins whose pages may call from a browser; * is any
     # accepted values of the Host header; see service.security.allowed_hosts
     allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ()
+    max_connections: int = Field(512, gt=0)  # per process; further ones are refused with 503
+    max_header_bytes: int = Field(32 * 2**10, ge=1024)  # request line and headers
+    header_timeout_s: float = Field(10.0, gt=0)  # for all of them to come
+    body_timeout_s: float = Field(30.0, gt=0)  # a body of which nothing comes for so long is given up
     min_free_bytes: int = Field(256 * 2**20, ge=0)  # less on the disk of data_dir: no new jobs
     max_body_bytes: int = Field(32 * 2**20, gt=0)
     max_json_bytes: int = Field(4 * 2**20, gt=0)  # of a JSON body with images; files and binary tensors may be larger

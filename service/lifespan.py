@@ -26,6 +26,7 @@ from service.inference.pipeline import Pipeline
 from service.observability.health_checks import DatabaseCheck, StoreCheck
 from service.observability.metrics import Metrics
 from service.security.api_keys import ApiKeys
+from service.web.connection_limits import LIMITS, ConnectionLimits
 from service.web.shutdown import STOPPING
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def lifespan(settings: Settings, metrics: Metrics, access: ApiKeys, traces: "Tra
             await state.reloader.check()  # a model that is there already answers the first request
             async with supervised(*_background(state)):
                 try:
-                    yield {STOPPING: state.stopping}
+                    yield {STOPPING: state.stopping, LIMITS: ConnectionLimits.of(settings)}
                 finally:
                     state.cache.close()
 

@@ -14,7 +14,7 @@ from core.repositories import api_keys
 from core.settings import Settings, read_or_exit
 from service.app import create_app
 from service.observability.metrics import SHARED
-from service.web.shutdown import StoppableProtocol
+from service.web.connection_limits import BoundedProtocol
 
 GARBAGE = 10_000  # objects more than were freed, before the collector looks: some fifty requests
 NO_KEYS = (
@@ -61,7 +61,7 @@ def run(settings: Settings) -> None:
         workers=settings.processes,
         host=settings.host,
         port=settings.port,
-        http=StoppableProtocol,
+        http=BoundedProtocol,
         ws="none",
         log_config=None,  # ours, above
         access_log=False,  # service.middleware.request_id logs each request, with its id

@@ -29,7 +29,7 @@ from core.repositories import jobs, models
 from core.repositories.jobs import Claim
 from core.settings import Settings
 from service.app import create_app
-from service.web.shutdown import StoppableProtocol
+from service.web.connection_limits import BoundedProtocol
 from tests import ROOT
 from tests.support.fakes import DIGITS, model_card, self_test_samples, tiny_onnx, until
 
@@ -196,7 +196,7 @@ async def http(settings: Settings, database_url: str) -> AsyncIterator[httpx.Asy
 def server(settings: Settings) -> Iterator[uvicorn.Server]:
     """The whole service on a socket of the loopback."""
     config = uvicorn.Config(
-        create_app(settings), port=0, http=StoppableProtocol, ws="none", log_config=None, timeout_graceful_shutdown=1
+        create_app(settings), port=0, http=BoundedProtocol, ws="none", log_config=None, timeout_graceful_shutdown=1
     )
     server = uvicorn.Server(config)
     started = threading.Event()
