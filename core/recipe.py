@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import (
     BaseModel,
     ConfigDict,
+    FailFast,
     Field,
     StringConstraints,
     ValidationInfo,
@@ -50,8 +51,11 @@ class Webhook(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     url: str = Field(description="http or https, on a public address; redirects are not followed.")
-    events: list[Literal["status", "metrics", "checkpoint", "done"]] = Field(
-        ["done"], min_length=1, description="Events to deliver; `done` is the end of the job, with any status."
+    events: Annotated[list[Literal["status", "metrics", "checkpoint", "done"]], FailFast()] = Field(
+        ["done"],
+        min_length=1,
+        max_length=4,
+        description="Events to deliver; `done` is the end of the job, with any status.",
     )
     secret: str | None = Field(
         None,

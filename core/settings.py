@@ -14,6 +14,7 @@ from core.scopes import GivenKey, parse_keys
 
 ORIGIN = r"https?://[^/\s]+|\*"
 PREFIX = "TUNESERVE_"
+MAX_IMAGES = 4096  # of one request, whatever is set
 MAX_REQUEUE_S = 15.0  # from the death of a worker until its job waits for another
 HOST = r"[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\]"
 
@@ -71,7 +72,7 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(32 * 2**20, gt=0)
     max_json_bytes: int = Field(4 * 2**20, gt=0)  # of a JSON body with images; files and binary tensors may be larger
     max_image_pixels: int = Field(50_000_000, gt=0)  # before decoding: a small file can hold a huge picture
-    max_images_per_request: int = Field(256, gt=0)
+    max_images_per_request: int = Field(256, gt=0, le=MAX_IMAGES)
     max_queued_jobs: int = Field(1000, gt=0)
     max_queued_jobs_per_key: int = Field(100, gt=0)  # paused ones included
     max_batch_bytes: int = Field(2**30, gt=0)  # of the body of POST /batches; each image within max_body_bytes

@@ -42,6 +42,7 @@ from service.web.security_headers import SecurityHeaders
 if TYPE_CHECKING:
     from service.observability.tracing import Tracing
 
+SMALL_BODY = 128 * 2**10  # bytes: more than any recipe takes
 DESCRIPTION = "POST a training job; minutes later, ask the new model. Every example below works when pasted."
 EXPOSED_HEADERS = ("Location", "Retry-After", "X-Request-Id", "Idempotent-Replayed")  # to pages of other origins
 ROUTERS = (
@@ -110,7 +111,7 @@ def _middleware(
         Middleware(SecurityHeaders),
         *([_cors(settings.cors_origins)] if settings.cors_origins else []),
         Middleware(Authentication, access=access, hosts=AllowedHosts(settings), rate_limit=rate_limit),
-        Middleware(BodyLimit, max_bytes=settings.max_body_bytes, elsewhere=_larger_bodies(settings)),
+        Middleware(BodyLimit, max_bytes=settings.max_body_bytes, elsewhere=_body_limits(settings)),
     ]
 
 
@@ -124,9 +125,10 @@ def _cors(origins: tuple[str, ...]) -> Middleware:
     )
 
 
-def _larger_bodies(settings: Settings) -> dict[str, int]:
+def _body_limits(settings: Settings) -> dict[str, int]:
     """Map the paths with a limit of their own to it, in bytes."""
     return {
+        **dict.fromkeys(("/jobs", "/keys", "/models"), min(SMALL_BODY, settings.max_body_bytes)),
         "/batches": settings.max_batch_bytes,
         "/datasets": settings.max_dataset_bytes,
         "/uploads": settings.max_dataset_bytes,

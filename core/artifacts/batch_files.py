@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from core.artifacts.store import ArtifactStore
 from core.errors import InvalidInput
+from core.json_nesting import BOM, refuse_deep
 
 LISTING = "parts.json"
 JUNK = ("__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini")  # added to zips by operating systems
@@ -35,7 +36,7 @@ class Line(BaseModel):
 
     id: str | int | None = Field(None, description="Comes back with the answer.")
     b64: str | None = Field(None, description="The bytes of an image file.")
-    array: list[Any] | None = Field(None, description="[h][w] or [h][w][3], 0..255 or fractions 0..1")
+    array: list[Any] | None = Field(None, max_length=2**15, description="[h][w] or [h][w][3], 0..255 or fractions 0..1")
 
     @model_validator(mode="after")
     def _exactly_one(self) -> "Line":
@@ -47,6 +48,8 @@ class Line(BaseModel):
 def parse_line(text: bytes) -> Line:
     """Parse a line of a manifest; InvalidInput names the wrong field."""
     try:
+        text = text.removeprefix(BOM)
+        refuse_deep(text)
         return Line.model_validate_json(text)
     except ValidationError as error:
         first = error.errors()[0]

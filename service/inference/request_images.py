@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 
 from core.errors import InvalidInput, UnsupportedType, UrlNotReachable
 from core.imaging import preparation as images
-from core.settings import Settings
+from core.settings import MAX_IMAGES, Settings
 from core.urls import MAX_URL_LENGTH
 from service.web.asgi import header
 from service.web.json_body import read_json
@@ -49,7 +49,7 @@ class ImageInput(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     b64: str | None = Field(None, description="The bytes of an image file.")
-    array: list[Any] | None = Field(None, description="[h][w] or [h][w][3], 0..255 or fractions 0..1")
+    array: list[Any] | None = Field(None, max_length=2**15, description="[h][w] or [h][w][3], 0..255 or fractions 0..1")
     url: str | None = Field(None, max_length=MAX_URL_LENGTH, description="Only where the service fetches URLs.")
 
     @model_validator(mode="after")
@@ -62,7 +62,7 @@ class ImageInput(BaseModel):
 class PredictBody(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    images: Annotated[list[ImageInput], FailFast(), Field(min_length=1)]
+    images: Annotated[list[ImageInput], FailFast(), Field(min_length=1, max_length=MAX_IMAGES)]
 
 
 BODY = {

@@ -1,10 +1,14 @@
-"""Read a JSON body that holds images: bounded, and every error names its field."""
+"""Read JSON bodies: bounded in bytes and nesting, and every error names its field."""
 
-from typing import TypeVar
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
 
+from fastapi import Request, Response
+from fastapi.routing import APIRoute
 from pydantic import BaseModel, ValidationError
 
 from core.errors import InvalidInput, TooLarge
+from core.json_nesting import BOM, refuse_deep
 
 Body = TypeVar("Body", bound=BaseModel)
 
@@ -20,6 +24,8 @@ def read_json(model: type[Body], data: bytes, max_bytes: int) -> Body:
             f"JSON with images may have {max_bytes} bytes, and this has {len(data)}: send the images as files "
             "(multipart/form-data) to /predict, or as binary tensors to /v2."
         )
+    data = data.removeprefix(BOM)
+    refuse_deep(data)
     try:
         return model.model_validate_json(data)
     except ValidationError as error:
@@ -28,3 +34,24 @@ def read_json(model: type[Body], data: bytes, max_bytes: int) -> Body:
         raise InvalidInput(f"The body is not JSON: {first['ctx']['error']}.")
     pointer = "".join(f"/{step}" for step in first["loc"])
     raise InvalidInput(f"{pointer or 'body'}: {first['msg'].removeprefix('Value error, ')}", pointer)
+
+
+class JsonRoute(APIRoute):
+    """A route whose JSON body FastAPI reads: no deeper than is good for it."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def bounded(request: Request) -> Response:
+            return await handle(_JsonRequest(request.scope, request.receive))
+
+        return bounded
+
+
+class _JsonRequest(Request):
+    async def body(self) -> bytes:
+        return (await super().body()).removeprefix(BOM)
+
+    async def json(self) -> Any:
+        refuse_deep(await self.body())
+        return await super().json()

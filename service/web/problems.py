@@ -3,6 +3,7 @@
 import http
 import logging
 from collections.abc import Mapping
+from itertools import islice
 from typing import Any, Literal
 
 from fastapi import FastAPI, Request
@@ -38,6 +39,7 @@ log = logging.getLogger(__name__)
 MEDIA_TYPE = "application/problem+json"
 NO_DATABASE = "The database does not answer just now; try again in a moment."
 FULL_DATABASE = "The disk of the database is full: nothing can be written until space is freed."
+MAX_TOLD = 100  # wrong fields of one body
 OIP = "/v2/"  # a protocol that has its own form of an error
 TITLES = {499: "Client Closed Request"}  # of no RFC, but what logs have called it since nginx
 
@@ -145,7 +147,8 @@ def status_of(error: TuneserveError) -> tuple[int, str]:
 
 def _answer(body: dict[str, Any], headers: dict[str, str] | None = None) -> JSONResponse:
     if f"{body['instance']}/".startswith(OIP):
-        return JSONResponse({"error": body["detail"]}, body["status"], headers)
+        status = 400 if body["status"] == 422 else body["status"]  # as that protocol has it
+        return JSONResponse({"error": body["detail"]}, status, headers)
     return JSONResponse(body, body["status"], headers, MEDIA_TYPE)
 
 
@@ -186,8 +189,12 @@ def _validation(request: Request, error: Exception) -> JSONResponse:
         reasons.setdefault(_pointer(entry), []).append(_reason(entry))
     if "" in reasons and not request.headers.get("content-type", "").startswith("application/json"):
         reasons[""] = ["send JSON, with the header Content-Type: application/json"]
-    errors = [{"pointer": pointer, "detail": " or ".join(given)} for pointer, given in reasons.items()]
+    errors = [
+        {"pointer": pointer, "detail": " or ".join(given)} for pointer, given in islice(reasons.items(), MAX_TOLD)
+    ]
     detail = "; ".join(f"{entry['pointer'] or 'body'}: {entry['detail']}" for entry in errors)
+    if len(reasons) > MAX_TOLD:
+        detail += f"; and {len(reasons) - MAX_TOLD} more"
     return _answer(problem(request, 422, "invalid_input", detail, errors=errors))
 
 

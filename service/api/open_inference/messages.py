@@ -5,12 +5,13 @@ Source: the Open Inference Protocol's HTTP/REST specification, and Triton's bina
 
 import base64
 import json
+import math
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, FailFast, Field
+from pydantic import BaseModel, ConfigDict, FailFast, Field, field_validator
 
 from core.errors import InvalidInput
 from service.web.json_body import read_json
@@ -19,6 +20,7 @@ HEADER_LENGTH = "Inference-Header-Content-Length"  # bytes of JSON in front of t
 NOT_NUMBERS = (ValueError, TypeError, OverflowError)  # what numpy says of a list of anything else
 NUMBERS = {"UINT8": "<u1", "INT32": "<i4", "INT64": "<i8", "FP32": "<f4", "FP64": "<f8"}
 
+Side = Annotated[int, Field(ge=0, le=2**15)]  # of four such sides the product is still a number of 64 bits
 Numbers = npt.NDArray[Any]
 
 
@@ -28,10 +30,10 @@ class InputParameters(BaseModel):
 
 class RequestedInput(BaseModel):
     name: str
-    shape: Annotated[list[int], FailFast(), Field(min_length=1)]
+    shape: Annotated[list[Side], FailFast(), Field(min_length=1, max_length=4)]
     datatype: Literal["UINT8", "INT32", "INT64", "FP32", "FP64", "BYTES"]
     parameters: InputParameters = InputParameters()
-    data: list[Any] | None = None
+    data: list[Any] | None = Field(None, max_length=2**22)
 
 
 class OutputParameters(BaseModel):
@@ -54,8 +56,15 @@ class RequestParameters(BaseModel):
 class InferRequest(BaseModel):
     id: str | None = None
     parameters: RequestParameters = RequestParameters()
-    inputs: Annotated[list[RequestedInput], FailFast(), Field(min_length=1)]
-    outputs: Annotated[list[RequestedOutput], FailFast()] = []
+    inputs: Annotated[list[RequestedInput], FailFast(), Field(min_length=1, max_length=4)]
+    outputs: Annotated[list[RequestedOutput], FailFast(), Field(max_length=8)] = []
+
+    @field_validator("outputs")
+    @classmethod
+    def _each_once(cls, outputs: list[RequestedOutput]) -> list[RequestedOutput]:
+        if len({output.name for output in outputs}) < len(outputs):
+            raise ValueError("an output is named twice")
+        return outputs
 
 
 def read_request(
@@ -72,8 +81,6 @@ def read_request(
     tensors, rest = [], memoryview(body)[end:]
     for given in request.inputs:
         size = given.parameters.binary_data_size
-        if any(side < 0 for side in given.shape):
-            raise InvalidInput(f"{given.name}: a shape has no negative sides, but it is {given.shape}.")
         if size is not None and size > len(rest):
             raise InvalidInput(f"{given.name}: binary_data_size is {size}, and {len(rest)} bytes are left.")
         tensors.append(_from_json(given) if size is None else _from_binary(given, rest[:size]))
@@ -128,13 +135,13 @@ def _split(name: str, data: memoryview) -> list[bytes]:
 
 
 def _counted(given: RequestedInput, elements: list[bytes]) -> list[bytes]:
-    if len(elements) != int(np.prod(given.shape)):
+    if len(elements) != math.prod(given.shape):
         raise InvalidInput(f"{given.name}: {len(elements)} elements do not have the shape {given.shape}.")
     return elements
 
 
 def _shaped(given: RequestedInput, numbers: Numbers) -> Numbers:
-    if numbers.size != int(np.prod(given.shape)):
+    if numbers.size != math.prod(given.shape):
         raise InvalidInput(f"{given.name}: {numbers.size} numbers do not have the shape {given.shape}.")
     return numbers.reshape(given.shape)
 

@@ -15,10 +15,15 @@ from core.scopes import Scope
 from service.api.dependencies import Service
 from service.api.schemas import AliasView, alias_view
 from service.security.api_keys import RequireScope
+from service.web.json_body import JsonRoute
 from service.web.problems import DESCRIBED
 
 router = APIRouter(
-    responses=DESCRIBED, prefix="/models/aliases", tags=["models"], dependencies=[Depends(RequireScope(Scope.TRAIN))]
+    route_class=JsonRoute,
+    responses=DESCRIBED,
+    prefix="/models/aliases",
+    tags=["models"],
+    dependencies=[Depends(RequireScope(Scope.TRAIN))],
 )
 
 

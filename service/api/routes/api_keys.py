@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, FailFast, Field
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
@@ -18,9 +18,11 @@ from core.scopes import Scope
 from service.api.dependencies import Service, State
 from service.api.idempotency import IdempotencyKey, made
 from service.security.api_keys import RequireScope, Who
+from service.web.json_body import JsonRoute
 from service.web.problems import DESCRIBED
 
 router = APIRouter(
+    route_class=JsonRoute,
     responses=DESCRIBED,
     prefix="/keys",
     tags=["keys"],
@@ -38,7 +40,9 @@ class NewKey(BaseModel):
         examples=["laptop"],
         description="Who or what has it, for people; two may have the same.",
     )
-    scopes: set[Scope] = Field(min_length=1, description="Each includes those before it: predict, read, train, admin.")
+    scopes: Annotated[set[Scope], FailFast()] = Field(
+        min_length=1, max_length=4, description="Each includes those before it: predict, read, train, admin."
+    )
 
 
 class KeyView(BaseModel):

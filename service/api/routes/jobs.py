@@ -28,10 +28,15 @@ from service.datasets.registry import Registry
 from service.reports import learning_curves, metrics_history
 from service.security.api_keys import RequireScope, Who
 from service.uploads.disk_space import require_space
+from service.web.json_body import JsonRoute
 from service.web.problems import DESCRIBED
 
 router = APIRouter(
-    responses=DESCRIBED, prefix="/jobs", tags=["jobs"], dependencies=[Depends(RequireScope(Scope.TRAIN))]
+    route_class=JsonRoute,
+    responses=DESCRIBED,
+    prefix="/jobs",
+    tags=["jobs"],
+    dependencies=[Depends(RequireScope(Scope.TRAIN))],
 )
 LOG_TAIL_BYTES = 2**20
 

@@ -242,22 +242,29 @@ async def test_an_image_with_nothing_on_it_has_no_digit_and_no_probabilities(
 @pytest.mark.parametrize(
     ("given", "status", "reason"),
     [
-        (b"{", 422, "not JSON"),
-        ({"inputs": []}, 422, "/inputs: List should have at least 1 item"),
-        (body("UINT8", [1, 2], [1, 2]), 422, "images: the shape is"),
-        (body("UINT8", [1, 2, 2], [1, 2]), 422, "2 numbers do not have the shape"),
-        (body("UINT8", [1, -1, 2], [1, 2]), 422, "no negative sides"),
-        (body("UINT8", [1, 1, 2], [1, 300]), 422, "its data is not UINT8"),
-        (body("FP32", [1, 1, 2], ["a", "b"]), 422, "its data is not FP32"),
-        (body("BYTES", [1], ["not base64!"]), 422, "texts in base64"),
-        (body("BYTES", [2], [base64.b64encode(SEVEN).decode()]), 422, "1 elements do not have the shape"),
-        (body("BYTES", [1], [base64.b64encode(b"no image").decode()]), 422, "not an image"),
-        (body("FP16", [1], [1]), 422, "/inputs/0/datatype: Input should be"),
+        (b"{", 400, "not JSON"),
+        ({"inputs": []}, 400, "/inputs: List should have at least 1 item"),
+        (body("UINT8", [1, 2], [1, 2]), 400, "images: the shape is"),
+        (body("UINT8", [1, 2, 2], [1, 2]), 400, "2 numbers do not have the shape"),
+        (body("UINT8", [1, -1, 2], [1, 2]), 400, "/inputs/0/shape/1: Input should be greater than or equal to 0"),
+        (body("UINT8", [1] * 5_000, [1]), 400, "/inputs/0/shape: List should have at most 4 items"),
+        (body("UINT8", [2**62, 4, 1], [1]), 400, "/inputs/0/shape/0: Input should be less than or equal to 32768"),
+        (body("UINT8", [0, 2**15, 2**15, 2**15], []), 400, "the shape is"),
+        (body("BYTES", [2**40], []), 400, "/inputs/0/shape/0: Input should be"),
+        (body("UINT8", [1, 1, 1], [1], outputs=[{"name": "labels"}] * 12_000), 400, "/outputs: List should have at"),
+        (body("UINT8", [1, 1, 1], [1], outputs=[{"name": "labels"}] * 2), 400, "/outputs: an output is named twice"),
+        ({"inputs": [{}] * 400_000}, 400, "/inputs/0/name: Field required"),
+        (body("UINT8", [1, 1, 2], [1, 300]), 400, "its data is not UINT8"),
+        (body("FP32", [1, 1, 2], ["a", "b"]), 400, "its data is not FP32"),
+        (body("BYTES", [1], ["not base64!"]), 400, "texts in base64"),
+        (body("BYTES", [2], [base64.b64encode(SEVEN).decode()]), 400, "1 elements do not have the shape"),
+        (body("BYTES", [1], [base64.b64encode(b"no image").decode()]), 400, "not an image"),
+        (body("FP16", [1], [1]), 400, "/inputs/0/datatype: Input should be"),
         (body("UINT8", [0, 28, 28], []), 200, ""),
-        ({"inputs": [{"name": "x", "datatype": "UINT8", "shape": [1, 1, 1], "data": [1]}]}, 422, "no input x"),
-        ({"inputs": [{"name": "images", "datatype": "UINT8", "shape": [1, 1, 1]}]}, 422, "neither data nor"),
-        (body("UINT8", [1, 300, 1, 1], [0] * 299), 422, "299 numbers"),
-        (body("UINT8", [300, 1, 1], [0] * 300), 422, "300 images in one request; at most 256"),
+        ({"inputs": [{"name": "x", "datatype": "UINT8", "shape": [1, 1, 1], "data": [1]}]}, 400, "no input x"),
+        ({"inputs": [{"name": "images", "datatype": "UINT8", "shape": [1, 1, 1]}]}, 400, "neither data nor"),
+        (body("UINT8", [1, 300, 1, 1], [0] * 299), 400, "299 numbers"),
+        (body("UINT8", [300, 1, 1], [0] * 300), 400, "300 images in one request; at most 256"),
     ],
 )
 async def test_what_is_wrong_is_told_in_the_protocols_own_form(
@@ -285,7 +292,7 @@ async def test_binary_tensors_that_do_not_add_up_are_refused(
     head = json.dumps({"inputs": [given]}).encode()
     headers = {"Inference-Header-Content-Length": str(length or len(head))}
     answer = await http.post("/v2/models/serving/infer", content=head + b"\0" * 4, headers=headers)
-    assert (answer.status_code, reason in answer.json()["error"]) == (422, True)
+    assert (answer.status_code, reason in answer.json()["error"]) == (400, True)
 
 
 async def test_large_json_is_refused_where_a_binary_tensor_of_that_size_is_read(
