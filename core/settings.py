@@ -82,6 +82,9 @@ class Settings(BaseSettings):
     max_dataset_bytes: int = Field(4 * 2**30, gt=0)  # of the body of POST /datasets; each image within max_body_bytes
     max_dataset_unpacked_bytes: int = Field(16 * 2**30, gt=0)
     max_dataset_files: int = Field(1_000_000, gt=0)
+    max_dataset_builds: int = Field(2, gt=0)  # data sets read at a time, each in a process of its own; others wait
+    dataset_build_bytes: int = Field(4 * 2**30, ge=2**29)  # address space of such a process
+    dataset_build_s: float = Field(3600.0, gt=0)  # from its start; processor time has a limit by the size of the body
     max_zip_directory_bytes: int = Field(64 * 2**20, gt=0)  # the part of a zip that names its files
     max_open_uploads: int = Field(100, gt=0)  # not yet imported; each within max_dataset_bytes
     predict_device: Literal["auto", "cpu", "cuda"] = "auto"

@@ -18,6 +18,7 @@ from service.api.open_inference.statistics import Statistics
 from service.api.routes.metrics import keep_looking
 from service.background.maintenance import maintain
 from service.background.supervision import supervised
+from service.datasets.builder import Builder
 from service.inference.batcher import Batcher
 from service.inference.model_cache import ModelCache
 from service.inference.model_loader import loader
@@ -74,6 +75,7 @@ async def _open(
     load, memory = loader(settings, store), settings.predict_memory_bytes
     cache = ModelCache(load, loading, memory, batch, metrics.model_load_failures.inc)
     batcher = Batcher(device, batch, settings.predict_queue, metrics.batch_images.observe, traces)
+    stopping = asyncio.Event()
     return State(
         settings=settings,
         db=db,
@@ -87,7 +89,8 @@ async def _open(
         store_check=StoreCheck(store),
         statistics=Statistics(),
         outbound=await run_in_threadpool(_outbound) if settings.fetch_urls else None,
-        stopping=asyncio.Event(),
+        builder=Builder(settings, stopping),
+        stopping=stopping,
     )
 
 

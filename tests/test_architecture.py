@@ -47,6 +47,7 @@ FOLDERS: dict[str, tuple[str, ...]] = {
     ),
     "service.api": (
         "service.api.open_inference",
+        "service.datasets",
         "service.inference",
         "service.observability",
         "service.security",

@@ -14,6 +14,7 @@ from core.inference.onnx_predictor import Predictor
 from core.repositories.models import SERVING, find_whole
 from core.settings import Settings
 from service.api.open_inference.statistics import Statistics
+from service.datasets.builder import Builder
 from service.inference.model_cache import ModelCache
 from service.inference.model_reloader import ModelReloader
 from service.inference.pipeline import Pipeline
@@ -39,6 +40,7 @@ class State:
     store_check: StoreCheck
     statistics: Statistics
     outbound: "OutboundClient | None"  # only where images are fetched by URL
+    builder: Builder
     stopping: asyncio.Event  # set when the server begins to stop
 
     async def predictor(self, name: str | None) -> Predictor:

@@ -20,10 +20,11 @@ from core.repositories.idempotency import Made, Make
 from core.scopes import Scope
 from service.api.dependencies import Service, State
 from service.api.idempotency import IdempotencyKey, create
+from service.api.request_deadline import request_deadline
 from service.datasets import contact_sheet
 from service.datasets.catalog import DatasetSummary, summary
 from service.datasets.extraction import Sent
-from service.datasets.importer import Built, build
+from service.datasets.importer import Built
 from service.datasets.registry import DatasetCard, Registry
 from service.datasets.request_body import BODY, digests, receive
 from service.security.api_keys import RequireScope, Who
@@ -69,12 +70,11 @@ async def create_dataset(
         idempotency_key = None  # nothing is made that could be made twice
     if not (replace or idempotency_key):  # with a key, the name may be taken by the first of two same requests
         _refuse_if_taken(registry, name)
-    wish = _Wish(service, caller, idempotency_key, name, replace, dry_run)
+    wish = _Wish(request, service, caller, idempotency_key, name, replace, dry_run)
     async with contextmanager_in_threadpool(registry.aside()) as aside:
         if upload is not None:
-            return await run_in_threadpool(wish.from_upload, upload, aside)
-        sent = await receive(request, aside, service.settings)
-        return await run_in_threadpool(wish.from_body, sent, aside)
+            return await wish.from_upload(upload, aside)
+        return await wish.from_body(await receive(request, aside, service.settings), aside)
 
 
 @router.get("/{name}", summary="A data set: its classes, and what was left out of an uploaded one")
@@ -115,6 +115,7 @@ def delete_dataset(name: Name, service: Service) -> None:
 
 @dataclass(frozen=True)
 class _Wish:
+    request: Request
     service: State
     caller: Caller | None
     idempotency_key: str | None
@@ -122,28 +123,32 @@ class _Wish:
     replace: bool
     dry_run: bool
 
-    def from_body(self, sent: list[Sent], aside: Folder) -> Response:
-        return self._build(sent, aside, {"files": digests(sent)} if self.idempotency_key else {})
+    async def from_body(self, sent: list[Sent], aside: Folder) -> Response:
+        asked = {"files": await run_in_threadpool(digests, sent)} if self.idempotency_key else {}
+        return await self._build(sent, aside, asked)
 
-    def from_upload(self, upload_id: str, aside: Folder) -> Response:
+    async def from_upload(self, upload_id: str, aside: Folder) -> Response:
         """Used up by the data set; while there is none, it can be tried again under another name."""
         uploads, asked = Uploads(self.service.settings), {"upload": upload_id}
         try:
-            with uploads.using(upload_id) as file:
-                answer = self._build([Sent("", file)], aside, asked)
+            async with contextmanager_in_threadpool(uploads.using(upload_id)) as file:
+                answer = await self._build([Sent("", file)], aside, asked)
                 if not self.dry_run:
-                    uploads.remove(upload_id)
+                    await run_in_threadpool(uploads.remove, upload_id)
         except NotFound as error:
-            return self._create(asked, partial(_raise, error))  # or the first answer again
+            return await run_in_threadpool(self._create, asked, partial(_raise, error))  # or the first answer again
         return answer
 
-    def _build(self, sent: list[Sent], aside: Folder, asked: dict[str, Any]) -> Response:
+    async def _build(self, sent: list[Sent], aside: Folder, asked: dict[str, Any]) -> Response:
         folder = aside / "built"
-        built = build(sent, folder, self.service.settings)
+        async with request_deadline(self.request, None) as disconnect:
+            disconnect.start()
+            built = await self.service.builder.build(sent, folder)
         if self.dry_run:
-            return JSONResponse(_registry(self.service).foresee(built, self.name).model_dump(mode="json"))
+            card = await run_in_threadpool(_registry(self.service).foresee, built, self.name)
+            return JSONResponse(card.model_dump(mode="json"))
         make = partial(_place, service=self.service, built=built, folder=folder, name=self.name, replace=self.replace)
-        return self._create(asked, make)
+        return await run_in_threadpool(self._create, asked, make)
 
     def _create(self, asked: dict[str, Any], make: Make) -> Response:
         body = {"name": self.name, "replace": self.replace, **asked}

@@ -15,8 +15,8 @@ from core.db.tables import Job
 from core.recipe import DATASETS
 from core.repositories.jobs import Claim
 from core.settings import Settings
+from service.datasets.builder import Builder
 from service.datasets.catalog import PUBLISHED
-from service.datasets.importer import build
 from tests.conftest import running
 from tests.support.datafiles import tar_gz, zipped
 from tests.support.setfiles import idx_files, pets, photo
@@ -233,12 +233,14 @@ async def test_two_that_take_the_name_at_once_are_not_mixed(
 ) -> None:
     """The second one arrives whole while the first is still looked at."""
 
-    def slower(*args: Any) -> Any:
-        built = build(*args)
+    build = Builder.build
+
+    async def slower(*args: Any) -> Any:
+        built = await build(*args)
         (make_folder(settings, "pets") / "taken").touch()
         return built
 
-    monkeypatch.setattr("service.api.routes.datasets.build", slower)
+    monkeypatch.setattr(Builder, "build", slower)
     assert (await post(http)).status_code == 409
     assert left(settings) == ["pets"]
 
