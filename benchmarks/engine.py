@@ -12,7 +12,8 @@ import onnxruntime
 
 from core.artifacts.store import LocalStore
 from core.db.tables import Model
-from core.imaging.preparation import Preparation, decode, prepare
+from core.imaging.decoding import decode
+from core.imaging.preparation import Preparation, prepare
 
 PIXELS = 50_000_000
 BATCHES = {"cpu": (1, 8, 32), "cuda": (1, 8, 32, 128, 256)}

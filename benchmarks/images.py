@@ -14,7 +14,8 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.hardships import HARDSHIPS
-from core.imaging.preparation import Preparation, decode, encode_png, prepare
+from core.imaging.decoding import decode
+from core.imaging.preparation import Preparation, encode_png, prepare
 
 PIXELS = 100_000_000
 MNIST = Preparation(

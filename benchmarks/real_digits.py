@@ -18,7 +18,8 @@ import onnxruntime
 from PIL import Image, ImageOps
 
 from benchmarks.hardships import HARDSHIPS
-from core.imaging.preparation import Preparation, Preprocess, decode, prepare
+from core.imaging.decoding import decode
+from core.imaging.preparation import Preparation, Preprocess, prepare
 from worker.data.formats.idx_files import find_idx, read_images, read_labels
 
 PIXELS = 100_000_000

@@ -24,8 +24,9 @@ from PIL import Image, ImageDraw, ImageFilter, ImageFont, ImageOps
 
 from core.artifacts.store import LocalStore
 from core.db.tables import Model
+from core.imaging.decoding import decode
 from core.imaging.idx_format import FILES
-from core.imaging.preparation import decode, prepare
+from core.imaging.preparation import prepare
 from core.inference.onnx_predictor import OnnxPredictor, Outputs, temperature_of
 from worker.data.formats.idx_files import find_idx, read_images, read_labels
 from worker.evaluation.metrics import Answers

@@ -10,7 +10,6 @@ TuneserveError
 │   └── UrlNotReachable
 ├── Unauthorized                   no API key, or an unknown one
 ├── Forbidden                      the API key may not do this
-├── CrossSite                      a page of another origin wants a change
 ├── HostNotAllowed                 the Host header names another host
 ├── NotFound
 ├── Conflict                       the resource's state does not allow it
@@ -118,10 +117,6 @@ class Unauthorized(TuneserveError):
 
 class Forbidden(TuneserveError):
     """The API key may not do this."""
-
-
-class CrossSite(TuneserveError):
-    """A page of another origin may not change anything here."""
 
 
 class HostNotAllowed(TuneserveError):

@@ -36,7 +36,6 @@ from service.security.allowed_hosts import AllowedHosts
 from service.security.api_keys import ApiKeys
 from service.security.authentication import Authentication
 from service.security.rate_limit import RateLimit
-from service.security.same_origin import SameOrigin
 from service.web import problems
 from service.web.security_headers import SecurityHeaders
 
@@ -96,8 +95,7 @@ def _middleware(
     RequestId: an id and a line in the log for every answer below, 401 and 413 included.
     SecurityHeaders: what a browser may do with any answer below, an error or not.
     CORSMiddleware, where CORS_ORIGINS names a page: a preflight comes without a key, and a page may read a 401.
-    Authentication: API key, Host, Origin and rate limit. Nothing below runs for a stranger or for a page of another
-        origin, and no byte of the body is read.
+    Authentication: API key, Host and rate limit. Nothing below runs for a stranger, and no byte of the body is read.
     BodyLimit: a bound on the body, wherever below it is read.
     """
     rate_limit = RateLimit(settings.rate_limit_per_s) if settings.rate_limit_per_s else None
@@ -112,13 +110,7 @@ def _middleware(
         Middleware(RequestId),
         Middleware(SecurityHeaders),
         *([_cors(settings.cors_origins)] if settings.cors_origins else []),
-        Middleware(
-            Authentication,
-            access=access,
-            hosts=AllowedHosts(settings),
-            origin=SameOrigin(settings),
-            rate_limit=rate_limit,
-        ),
+        Middleware(Authentication, access=access, hosts=AllowedHosts(settings), rate_limit=rate_limit),
         Middleware(BodyLimit, max_bytes=settings.max_body_bytes, elsewhere=_body_limits(settings)),
     ]
 

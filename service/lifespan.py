@@ -82,7 +82,7 @@ async def _open(
         store=store,
         cache=cache,
         reloader=ModelReloader(db, cache, settings.reload_poll_s),
-        pipeline=Pipeline(batcher, decoders, metrics),
+        pipeline=Pipeline(batcher, decoders, metrics, settings.max_image_pixels),
         metrics=metrics,
         access=access,
         database_check=DatabaseCheck(db, settings.lease_s),

@@ -121,6 +121,7 @@ HOMES = {
     "opentelemetry": ("core.tracing", "service.observability.tracing", "worker.integrations.tracing"),
     "PIL": (
         "core.imaging.digits.*",
+        "core.imaging.decoding",
         "core.imaging.preparation",
         "service.datasets.images",
         "service.datasets.contact_sheet",
@@ -129,6 +130,7 @@ HOMES = {
         "worker.batch_prediction.inputs",
         "worker.evaluation.report",
     ),
+    "pi_heif": ("core.imaging.decoding",),
     "prometheus_client": ("service.observability.metrics", "service.api.routes.metrics"),
     "pydantic": ("core.*", "service.*"),
     "pygal": ("service.reports.learning_curves", "service.reports.reliability_diagram"),

@@ -5,16 +5,16 @@ channels, mean and std) is `core.inference.network.Prepare`, part of the network
 """
 
 import io
-import warnings
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 from pydantic import BaseModel, ConfigDict
 
-from core.errors import InvalidInput, NotAnImage, TooLarge
+from core.errors import InvalidInput
+from core.imaging.decoding import SENT_SIZE, TURNED
 from core.imaging.digits.mnist_format import DIGIT_SIDE, draw_digit, has_digit_form
 from core.imaging.digits.segmentation import MIN_CONTRAST, find_ink, find_plain_ink
 
@@ -23,18 +23,8 @@ Pixels = npt.NDArray[np.uint8]  # height x width x channels
 Preprocess = Literal["auto", "none", "invert", "center"]
 
 PHOTO_SIDE = 224  # of the canonical photo
-MIN_JPEG_SIDE = 512  # a JPEG is not downscaled below so many pixels a side while it is decoded
 WORKING_SIDE = 256  # longest side in pixels of the picture in which a digit is located
-READ_SMALLER = "tuneserve_read_smaller"  # in Image.info: the factor by which decoding downscaled
-TURNED = "tuneserve_turned"  # in Image.info: the original EXIF orientation, if it was not upright
-UPRIGHT = 1  # EXIF orientation
-TINY_SPAN = 1e-6
-FULL = (255, 65_535)  # white in 8 and in 16 bits
 NO_ARRAY = "array must be rows of numbers, all of the same length."
-# Pillow warns about large and damaged images, which raise errors here. The filter is set for the whole process: setting
-# it for each image takes as long as opening the image, and is not thread-safe
-warnings.filterwarnings("ignore", module=r"PIL\.")
-FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP")  # Pillow's other readers fail in other ways, or run programs
 
 
 class Preparation(BaseModel):
@@ -56,35 +46,6 @@ class Prepared:
     pixels: Pixels  # canonical
     preprocessing: dict[str, Any]  # what was done to the image
     blank: bool = False  # there is nothing on it to read
-
-
-def decode(data: bytes, max_pixels: int) -> Image.Image:
-    """Decode the bytes of a file to an upright picture; raises NotAnImage or TooLarge only."""
-    try:
-        image = Image.open(io.BytesIO(data), formats=FORMATS)
-        if image.width * image.height > max_pixels:
-            raise TooLarge(f"The image is {image.width}x{image.height}; at most {max_pixels} pixels are allowed.")
-        image.info[READ_SMALLER] = _draft(image)
-        image.load()
-        if (orientation := image.getexif().get(ExifTags.Base.Orientation, UPRIGHT)) != UPRIGHT:
-            image.info[TURNED] = orientation
-            ImageOps.exif_transpose(image, in_place=True)
-        return image
-    except TooLarge:  # a ValueError too
-        raise
-    except Image.DecompressionBombError as error:
-        raise TooLarge(f"The image is too large: {error}") from error
-    except UnidentifiedImageError as error:
-        raise NotAnImage("This is not an image in a known format (PNG, JPEG, GIF, BMP, TIFF, WebP).") from error
-    except (OSError, ValueError, SyntaxError, EOFError, MemoryError, OverflowError) as error:
-        raise NotAnImage(f"The image cannot be read: {error}.") from error
-
-
-def _draft(image: Image.Image) -> float:
-    """Decode a large JPEG at 1/2, 1/4 or 1/8 of its size; return how many times smaller it will be."""
-    width = image.width
-    image.draft(None, (MIN_JPEG_SIDE, MIN_JPEG_SIDE))
-    return width / image.width
 
 
 def encode_png(pixels: Pixels) -> bytes:
@@ -158,8 +119,13 @@ def preprocess_digit(picture: Pixels, clean: bool = True) -> Prepared:
     return Prepared(pixels, ink.found | done)
 
 
+def to_grey(image: Image.Image) -> Pixels:
+    """Convert a picture to grey levels, h x w, on paper if it is transparent."""
+    return np.asarray(_flat(image, "L")[0])
+
+
 def fit_photo(image: Image.Image) -> Pixels:
-    """Crop the largest centered square to the canonical photo; NotAnImage if it cannot be read."""
+    """Crop the largest centered square to the canonical photo."""
     return _square(_flat(image, "RGB")[0], (PHOTO_SIDE, PHOTO_SIDE))
 
 
@@ -173,43 +139,17 @@ def _flat(image: Image.Image, mode: str | None, longest: int | None = None) -> t
     No side is longer than ``longest`` pixels. Transparency is replaced by paper.
     """
     done = {"exif_orientation": image.info[TURNED]} if TURNED in image.info else {}
-    try:
-        flat = _shrunk(_in_plain_mode(image), longest)
-        if flat.mode == "RGBA":
-            paper = _paper_under(flat)
-            done["transparent_on"] = paper
-            flat = Image.alpha_composite(Image.new("RGBA", flat.size, paper), flat).convert("RGB")
-        return flat if mode is None else _as(flat, mode), done
-    except (OSError, ValueError, SyntaxError, EOFError, MemoryError, OverflowError) as error:
-        raise NotAnImage(f"The image cannot be read: {error}.") from error
-
-
-def _in_plain_mode(image: Image.Image) -> Image.Image:
-    """Convert to L, RGB or RGBA."""
-    if image.mode.startswith("I;16") or image.mode in ("I", "F"):
-        return Image.fromarray(_in_8_bits(np.asarray(image, dtype=np.float64), fractions=image.mode == "F"))
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        image = image if image.mode == "RGBA" else image.convert("RGBA")
-        return image.convert("RGB") if image.getchannel("A").getextrema() == (255, 255) else image
-    return _as(image, "L" if image.mode in ("L", "1") else "RGB")
+    flat = _shrunk(image, longest)
+    if flat.mode == "RGBA":
+        paper = _paper_under(flat)
+        done["transparent_on"] = paper
+        flat = Image.alpha_composite(Image.new("RGBA", flat.size, paper), flat).convert("RGB")
+    return flat if mode is None else _as(flat, mode), done
 
 
 def _as(image: Image.Image, mode: str) -> Image.Image:
     """Convert to a mode; returns the image itself if it has that mode."""
     return image if image.mode == mode else image.convert(mode)
-
-
-def _in_8_bits(values: npt.NDArray[np.float64], fractions: bool) -> npt.NDArray[np.uint8]:
-    """Scale values to 8 bits by the range of their type, so that a nearly blank sheet stays blank.
-
-    The range is 8 bits if all values fit, else 16 bits; with ``fractions``, 0..1 is tried first. Values outside all
-    three are scaled by their own minimum and maximum.
-    """
-    values = np.where(np.isfinite(values), values, 0)
-    low, high = float(values.min()), float(values.max())
-    fitting = [full for full in ((1, *FULL) if fractions else FULL) if low >= 0 and high <= full]
-    black, white = (0, fitting[0]) if fitting else (low, high)
-    return np.asarray(((values - black) * (255 / max(white - black, TINY_SPAN))).round(), np.uint8)
 
 
 def _shrunk(image: Image.Image, longest: int | None) -> Image.Image:
@@ -227,4 +167,4 @@ def _paper_under(image: Image.Image) -> Literal["white", "black"]:
 
 def _sent_size(image: Image.Image) -> list[int]:
     """Return width and height before ``decode`` downscaled the image."""
-    return [round(side * image.info.get(READ_SMALLER, 1)) for side in image.size]
+    return list(image.info.get(SENT_SIZE, image.size))

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from core.imaging.decoding import decode
 from core.imaging.idx_format import FILES, header_bytes, shape_of
-from core.imaging.preparation import decode, fit_photo
+from core.imaging.preparation import fit_photo
 from service.datasets.registry import DatasetCard
 
 ROWS, COLUMNS = 8, 8

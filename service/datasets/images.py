@@ -14,7 +14,8 @@ from PIL import UnidentifiedImageError
 from core.artifacts.batch_files import JUNK
 from core.cpus import cpus
 from core.errors import NotAnImage, TooLarge
-from core.imaging.preparation import decode, fit_photo
+from core.imaging.decoding import decode
+from core.imaging.preparation import fit_photo
 from core.settings import Settings
 from service.datasets.class_folders import Part, Sample
 from service.datasets.validation_report import Code, ValidationReport

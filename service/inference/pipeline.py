@@ -10,6 +10,7 @@ import numpy as np
 
 from core.errors import TuneserveError
 from core.imaging import preparation
+from core.imaging.decoding import decode
 from core.imaging.preparation import Pixels, Prepared, Preprocess
 from core.inference.onnx_predictor import Predictor
 from service.inference.batcher import Answer, Batch, Batcher
@@ -36,6 +37,7 @@ class Pipeline:
     batcher: Batcher
     decoders: Executor  # threads that turn bytes into images
     metrics: Metrics
+    max_pixels: int  # of an image
 
     async def answer(
         self, predictor: Predictor, sources: Sequence[EncodedImage], preprocess: Preprocess, explain: bool = False
@@ -64,7 +66,9 @@ class Pipeline:
 
         def prepare(source: EncodedImage) -> Prepared | TuneserveError:
             try:
-                return preparation.prepare(source.decode(), predictor.preparation, preprocess)
+                content = source.read()
+                image = decode(content, self.max_pixels) if isinstance(content, bytes) else content
+                return preparation.prepare(image, predictor.preparation, preprocess)
             except TuneserveError as error:
                 return error
 

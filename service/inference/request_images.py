@@ -31,9 +31,9 @@ SMALL_JSON = 64 * 2**10  # bytes that are read in about a millisecond
 
 @dataclass(frozen=True)
 class EncodedImage:
-    """An image that is not decoded yet; ``decode`` may take long."""
+    """An image that is not decoded yet: ``read`` gives the bytes of its file, or the picture itself."""
 
-    decode: Callable[[], Image.Image]
+    read: Callable[[], bytes | Image.Image]
 
 
 @dataclass(frozen=True)
@@ -114,25 +114,24 @@ async def fetch_all(
     async def fetched(entry: EncodedImage | Url) -> EncodedImage:
         if isinstance(entry, EncodedImage):
             return entry
-        return await _from_url(outbound, entry.url, max_bytes, settings.max_image_pixels)
+        return await _from_url(outbound, entry.url, max_bytes)
 
     return await asyncio.gather(*(fetched(entry) for entry in given))
 
 
 async def _given(request: Request, settings: Settings) -> Sequence[EncodedImage | Url]:
     content_type = header(request.scope, b"content-type").split(";")[0].strip().lower()
-    limit = settings.max_image_pixels
     if content_type == "multipart/form-data":
         try:
             async with request.form(max_files=settings.max_images_per_request) as form:
                 files = [part for _, part in form.multi_items() if isinstance(part, UploadFile)]
                 if not files:
                     raise InvalidInput("No file was sent: use -F file=@seven.png.", "/file")
-                return [_from_bytes(await file.read(), limit) for file in files]
+                return [from_bytes(await file.read()) for file in files]
         except HTTPException as error:  # the parser's own: too many files, or no form at all
             raise InvalidInput(error.detail) from error
     if content_type == "application/json":
-        return [_from_input(entry, limit) for entry in await _json_images(request, settings.max_json_bytes)]
+        return [_from_input(entry) for entry in await _json_images(request, settings.max_json_bytes)]
     # curl --data-binary names this type by itself; nobody means a form by it here
     if content_type.startswith("image/") or content_type in (
         "application/octet-stream",
@@ -141,7 +140,7 @@ async def _given(request: Request, settings: Settings) -> Sequence[EncodedImage 
         data = await request.body()
         if not data:
             raise InvalidInput("The body is empty: send an image.")
-        return [_from_bytes(data, limit)]
+        return [from_bytes(data)]
     raise UnsupportedType(
         f"{content_type or 'No content type'} is not accepted: send multipart/form-data, application/json, image/* or "
         "application/octet-stream."
@@ -156,8 +155,9 @@ async def _json_images(request: Request, max_bytes: int) -> list[ImageInput]:
     return (await run_in_threadpool(read_json, PredictBody, data, max_bytes)).images
 
 
-def _from_bytes(data: bytes, max_pixels: int) -> EncodedImage:
-    return EncodedImage(lambda: images.decode(data, max_pixels))
+def from_bytes(data: bytes) -> EncodedImage:
+    """Take the bytes of an image file as they came."""
+    return EncodedImage(lambda: data)
 
 
 def _check_urls(places: Sequence[int], settings: Settings) -> None:
@@ -170,9 +170,9 @@ def _check_urls(places: Sequence[int], settings: Settings) -> None:
         raise InvalidInput(reason, f"/images/{places[MAX_URLS]}/url")
 
 
-async def _from_url(outbound: "OutboundClient", url: str, max_bytes: int, max_pixels: int) -> EncodedImage:
+async def _from_url(outbound: "OutboundClient", url: str, max_bytes: int) -> EncodedImage:
     try:
-        return _from_bytes(await outbound.get(url, max_bytes), max_pixels)
+        return from_bytes(await outbound.get(url, max_bytes))
     except UrlNotReachable as error:
         return _refusing(error)
 
@@ -184,17 +184,16 @@ def _refusing(error: UrlNotReachable) -> EncodedImage:
     return EncodedImage(refuse)
 
 
-def _from_input(entry: ImageInput, max_pixels: int) -> EncodedImage | Url:
+def _from_input(entry: ImageInput) -> EncodedImage | Url:
     if entry.url is not None:
         return Url(entry.url)
     if entry.array is not None:
         return EncodedImage(lambda: images.from_array(entry.array))
 
-    def decode() -> Image.Image:
+    def read() -> bytes:
         try:
-            data = base64.b64decode(entry.b64 or "", validate=True)
+            return base64.b64decode(entry.b64 or "", validate=True)
         except (binascii.Error, ValueError) as error:
             raise InvalidInput("b64 is not base64.") from error
-        return images.decode(data, max_pixels)
 
-    return EncodedImage(decode)
+    return EncodedImage(read)

@@ -22,6 +22,7 @@ from core.artifacts.store import ArtifactStore
 from core.artifacts.zip_directory import name_of
 from core.errors import InvalidInput, NotAnImage, TooLarge
 from core.imaging import preparation
+from core.imaging.decoding import decode
 from core.settings import Settings
 
 # errors of the libraries for damaged archives; RuntimeError: an unknown compression
@@ -112,7 +113,7 @@ def _from_values(line: Line, settings: Settings) -> Image.Image:
 def _decode(data: bytes, settings: Settings) -> Image.Image:
     if len(data) > settings.max_body_bytes:
         raise _too_large(settings)
-    return preparation.decode(data, settings.max_image_pixels)
+    return decode(data, settings.max_image_pixels)
 
 
 def _too_large(settings: Settings) -> TooLarge:

@@ -7,7 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from core.errors import InvalidInput
-from core.imaging.preparation import PHOTO_SIDE, Pixels, decode, fit_photo
+from core.imaging.decoding import decode
+from core.imaging.preparation import PHOTO_SIDE, Pixels, fit_photo
 
 SHAPE = (PHOTO_SIDE, PHOTO_SIDE, 3)
 BYTES = PHOTO_SIDE * PHOTO_SIDE * 3  # of one photo in memory

@@ -6,13 +6,13 @@ from core.errors import InvalidInput
 from core.imaging import preparation as images
 from core.inference.onnx_predictor import Predictor
 from service.api.open_inference.messages import InferRequest, Numbers
-from service.inference.request_images import EncodedImage
+from service.inference.request_images import EncodedImage, from_bytes
 
 IMAGES, PROBABILITIES, LABELS, STRANGENESS = "images", "probabilities", "labels", "strangeness"
 CHANNELS = (1, 3)
 
 
-def sources_of(request: InferRequest, tensors: list[Numbers | list[bytes]], max_pixels: int) -> list[EncodedImage]:
+def sources_of(request: InferRequest, tensors: list[Numbers | list[bytes]]) -> list[EncodedImage]:
     """The images, not yet decoded: of the one input, as numbers n x h x w [x c] or n x c x h x w, or as files."""
     if len(tensors) != 1:
         raise InvalidInput(f"There is one input, {IMAGES}; {len(tensors)} were sent.")
@@ -20,7 +20,7 @@ def sources_of(request: InferRequest, tensors: list[Numbers | list[bytes]], max_
         raise InvalidInput(f"There is no input {request.inputs[0].name}; there is one, {IMAGES}.")
     tensor = tensors[0]
     if isinstance(tensor, list):
-        return [_of_file(data, max_pixels) for data in tensor]
+        return [from_bytes(data) for data in tensor]
     return [_of_array(array) for array in _channels_last(tensor)]
 
 
@@ -33,10 +33,6 @@ def _channels_last(tensor: Numbers) -> Numbers:
         f"{IMAGES}: the shape is [n, h, w], [n, h, w, 1 or 3] or [n, 1 or 3, h, w], not {list(tensor.shape)}; "
         "files are BYTES of shape [n]."
     )
-
-
-def _of_file(data: bytes, max_pixels: int) -> EncodedImage:
-    return EncodedImage(lambda: images.decode(data, max_pixels))
 
 
 def _of_array(array: Numbers) -> EncodedImage:

@@ -143,7 +143,7 @@ async def _predictor(service: State, name: str, number: str | None) -> Predictor
 
 def _read(body: bytes, header_length: int | None, settings: Settings) -> tuple[InferRequest, list[EncodedImage]]:
     asked, tensors = messages.read_request(body, header_length, settings.max_json_bytes)
-    sources = sources_of(asked, tensors, settings.max_image_pixels)
+    sources = sources_of(asked, tensors)
     if len(sources) > settings.max_images_per_request:
         raise InvalidInput(f"{len(sources)} images in one request; at most {settings.max_images_per_request}.")
     return asked, sources

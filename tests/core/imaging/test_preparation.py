@@ -12,13 +12,13 @@ import pytest
 from PIL import Image, ImageDraw
 
 from core.errors import InvalidInput, NotAnImage, TooLarge
+from core.imaging.decoding import SENT_SIZE, decode
 from core.imaging.idx_format import FILES
 from core.imaging.preparation import (
     Pixels,
     Preparation,
     Prepared,
     Preprocess,
-    decode,
     encode_png,
     from_array,
     prepare,
@@ -96,7 +96,7 @@ def test_a_picture_is_too_large_before_it_is_decoded() -> None:
     assert len(data) < 10_000
     with pytest.raises(TooLarge, match="5000x5000"):
         decode(data[:200], max_pixels=24_999_999)  # its pixels are not even there
-    assert decode(data, max_pixels=25_000_000).size == (5000, 5000)
+    assert decode(data, max_pixels=25_000_000).info[SENT_SIZE] == (5000, 5000)
 
 
 def test_what_pillow_itself_finds_too_large_is_too_large() -> None:

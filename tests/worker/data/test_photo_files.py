@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from core.imaging.preparation import decode, fit_photo
+from core.imaging.decoding import decode
+from core.imaging.preparation import fit_photo
 from tests.support.photofiles import PLENTY, photos_of, write_photos
 from worker.data.photo_files import Facts, digest_of, examine, read
 

@@ -11,7 +11,8 @@ from onnx import TensorProto
 from torch import Tensor, nn
 
 from core.artifacts.manifest import from_tensors, to_tensors
-from core.imaging.preparation import Preparation, decode, prepare
+from core.imaging.decoding import decode
+from core.imaging.preparation import Preparation, prepare
 from core.inference.network import Prepare, ServingGraph, build, from_arrays, take_head, to_arrays
 from core.inference.ood_score import Detector, Familiarity, load_familiarity
 from core.settings import Settings

@@ -7,8 +7,9 @@ import numpy as np
 import numpy.typing as npt
 
 from core.errors import InvalidInput
+from core.imaging.decoding import decode
 from core.imaging.digits.mnist_format import has_digit_form
-from core.imaging.preparation import Pixels, decode, preprocess_digit
+from core.imaging.preparation import Pixels, preprocess_digit, to_grey
 
 Indices = npt.NDArray[np.int64]
 
@@ -36,7 +37,7 @@ def spread(count: int) -> Indices:
 def read(path: str, max_pixels: int) -> Pixels | str:
     """Read a file as the canonical digit; or return the problem, with the file's name."""
     try:
-        return preprocess_digit(np.asarray(decode(Path(path).read_bytes(), max_pixels).convert("L"))).pixels
+        return preprocess_digit(to_grey(decode(Path(path).read_bytes(), max_pixels))).pixels
     except InvalidInput as error:
         return f"{path}: {error}"
     except OSError as error:
@@ -46,6 +47,6 @@ def read(path: str, max_pixels: int) -> Pixels | str:
 def read_as_it_is(path: str, max_pixels: int) -> Pixels:
     """Read a file's grey levels; one black pixel if it is unreadable, which loading reports later."""
     try:
-        return np.asarray(decode(Path(path).read_bytes(), max_pixels).convert("L"))[..., None]
+        return to_grey(decode(Path(path).read_bytes(), max_pixels))[..., None]
     except (InvalidInput, OSError):
         return np.zeros((1, 1, 1), np.uint8)
