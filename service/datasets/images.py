@@ -17,7 +17,8 @@ from core.errors import NotAnImage, TooLarge
 from core.imaging.decoding import decode
 from core.imaging.preparation import fit_photo
 from core.settings import Settings
-from service.datasets.class_folders import Part, Sample
+from service.datasets.layouts.class_folders import Sample
+from service.datasets.layouts.parts import Part
 from service.datasets.validation_report import Code, ValidationReport
 
 MAX_NAME_BYTES = 200  # bytes of a file's or class's name; disks take 255

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Literal
 
 from core.settings import Settings
-from service.datasets import idx_files as idx
 from service.datasets import images
-from service.datasets.class_folders import by_folder, without_top
-from service.datasets.csv_labels import by_table, find_tables
 from service.datasets.extraction import Sent, unpack
 from service.datasets.images import Counts
+from service.datasets.layouts import idx_files as idx
+from service.datasets.layouts.class_folders import by_folder, without_top
+from service.datasets.layouts.csv_labels import by_table, find_tables
 from service.datasets.validation_report import Problem, ValidationReport
 
 Layout = Literal["folders", "table", "idx"]
@@ -36,7 +36,7 @@ def build(sent: Sequence[Sent], folder: Path, settings: Settings) -> Built:
     if idx_files := idx.find(unpacked.entries):
         layout, (counts, digest) = "idx", idx.keep(idx_files, folder, settings.max_image_pixels, report)
     else:
-        tables = find_tables(unpacked.entries)
+        tables = find_tables(unpacked.entries, report)
         layout = "table" if tables else "folders"
         samples = by_table(tables, unpacked.entries, report) if tables else by_folder(unpacked, report)
         counts, digest = images.keep(samples, folder, settings, report)

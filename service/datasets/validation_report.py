@@ -26,10 +26,12 @@ Code = Literal[
     "no_label",
     "not_a_file",
     "not_an_image",
+    "same_folders",
     "too_few_classes",
     "too_few_images",
     "too_large",
     "truncated",
+    "unknown_split",
     "unsafe_path",
     "unused",
 ]

@@ -10,8 +10,8 @@ import pytest
 
 from core.errors import TooLarge
 from core.imaging.idx_format import FILES
-from service.datasets.csv_labels import MAX_COLUMNS
 from service.datasets.extraction import MAX_LEVELS, MAX_NAME_LENGTH
+from service.datasets.layouts.table_format import MAX_COLUMNS
 from service.datasets.tar_headers import MAX_EXTENDED_BYTES, open_tar
 from tests.service.datasets.conftest import Send, problems, refused
 from tests.support.datafiles import tar, zipped

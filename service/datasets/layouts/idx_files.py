@@ -21,7 +21,7 @@ def find(entries: Sequence[Entry]) -> dict[str, Entry]:
     """
     found: dict[str, Entry] = {}
     for entry in entries:
-        name = entry.path.name.replace(".idx", "-idx")
+        name = entry.path.name.lower().replace(".idx", "-idx")
         if name in FILES:
             found.setdefault(name, entry)
     return found
