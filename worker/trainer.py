@@ -12,7 +12,6 @@ import sys
 import time
 import traceback
 from collections.abc import Iterator
-from typing import Any
 
 from sqlalchemy.exc import OperationalError
 
@@ -29,12 +28,11 @@ from worker.attempt.progress import timing
 from worker.attempt.reporter import Listener, Reporter
 from worker.attempt.setup import TrainingContext, TrainingState, set_up
 from worker.attempt.stages import train
-from worker.evaluation.metrics import ask
 from worker.integrations import mlflow_runs, tensorboard
 from worker.processes.exit_codes import EXIT_CLAIM_LOST, EXIT_INTERRUPTED
 from worker.processes.parent_death import die_with_parent
 from worker.processes.prewarmed_trainer import wait_for_claim
-from worker.publishing.publish import publish
+from worker.publishing.publish import TrainedNetwork, publish
 from worker.training.failure_codes import classify
 from worker.training.fit import Interrupted
 
@@ -101,18 +99,25 @@ def run(settings: Settings, db: Database, store: ArtifactStore, report: Reporter
     state = train(context, state)
     if state.interrupted and not (report.keeps and state.history):
         raise Interrupted
-    best = choose_best(context, state)
-    validation, test = (
-        ask(context.network, context.prepare, part, len(context.dataset.classes))
-        for part in (context.splits.validation, context.splits.test)
+    publish(_trained(context, state), report, store, db)
+
+
+def _trained(context: TrainingContext, state: TrainingState) -> TrainedNetwork:
+    """Load the weights of the best epoch, and gather all that a model is made of."""
+    best = checkpointing.load_best(context, state)
+    return TrainedNetwork(
+        network=context.network,
+        prepare=context.prepare,
+        preparation=context.preparation,
+        splits=context.splits,
+        classes=context.dataset.classes,
+        detail=context.dataset.detail,
+        recipe=state.recipe,
+        device=context.device,
+        best=best,
+        history=checkpointing.describe(context, state),
+        timing=timing(context, state),
     )
-    publish(context, state, best, timing(context, state), validation, test)
-
-
-def choose_best(context: TrainingContext, state: TrainingState) -> dict[str, Any]:
-    """Load the weights of the best epoch, before the one look at the test set; returns that epoch's metrics."""
-    context.report.phase(Phase.EVALUATING, f"{len(context.splits.test)} test images")
-    return checkpointing.load_best(context, state)
 
 
 def _tail(text: str) -> str:

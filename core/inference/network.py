@@ -42,7 +42,8 @@ class Prepare(nn.Module):
         if self._resize:  # before the channel is repeated: a grey digit is resized once
             values = F.interpolate(values, size=(self._size, self._size), mode="bilinear", align_corners=False)
         mean, std = (each[:, : self.channels] for each in (self.mean, self.std))
-        return (values.expand(-1, self.channels, -1, -1) - mean) / std
+        values = values.expand(-1, self.channels, -1, -1)
+        return (values.reshape(-1, self.channels, self._size, self._size) - mean) / std  # a size that a trace knows
 
 
 class ServingGraph(nn.Module):

@@ -6,10 +6,8 @@ from every class's centre in units of their spread within a class (Lee et al. 20
 so does the texture of the image: what a few small fixed filters find in it, which training has not shrunk to what
 tells the classes apart. On MNIST the last is what finds clothes, and the first two what finds letters.
 
-For signs in MNIST's form there is a fourth, a small network that was taught to tell the training images from made-up
-ones (Hendrycks et al. 2019, "Deep Anomaly Detection with Outlier Exposure"; worker.ood.synthetic_outliers makes
-these). It finds
-letters, where all classes are digits, and scribbles.
+For signs in MNIST's form there is a fourth, a small network trained to tell the training images from synthetic
+outliers (Hendrycks et al. 2019, "Deep Anomaly Detection with Outlier Exposure"; worker.ood.synthetic_outliers).
 """
 
 from collections.abc import Mapping
@@ -19,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 SCALES = (1, 2, 4)  # by how much an image is shrunk before its texture is looked at
+CHANNELS = (16, 32, 64)  # of the detector's convolutions
 EDGE = 3  # side of the filters in pixels
 DETECTOR = "detector."  # before its weights' names
 TINY = 1e-12  # keeps logarithms and roots of nothing finite
@@ -39,7 +38,7 @@ class Texture(nn.Module):
         return torch.cat([self._at(functional.avg_pool2d(found, scale)) for scale in SCALES], 1)
 
     def _at(self, grey: Tensor) -> Tensor:
-        waves = functional.conv2d(grey, self.filters, padding=EDGE // 2).relu()
+        waves = functional.conv2d(grey, self.filters, padding=(EDGE // 2, EDGE // 2)).relu()
         mean = waves.mean((2, 3))
         variance = (waves.square().mean((2, 3)) - mean.square()).clamp_min(0)
         return torch.cat([mean, (variance + TINY).sqrt()], 1)
@@ -78,15 +77,16 @@ class Detector(nn.Module):
 
     def __init__(self, classes: int) -> None:
         super().__init__()
+        first, second, third = CHANNELS
         self.layers = nn.Sequential(
-            *_convolution(1, 24, 5, stride=2),
-            *_convolution(24, 48, 3),
+            *_convolution(1, first, 5, stride=2),
+            *_convolution(first, second, 3),
             nn.MaxPool2d(2),
-            *_convolution(48, 96, 3),
+            *_convolution(second, third, 3),
             nn.MaxPool2d(2, ceil_mode=True),
-            *_convolution(96, 96, 3),
+            *_convolution(third, third, 3),
             nn.Flatten(),
-            nn.Linear(96 * 4 * 4, 64),
+            nn.Linear(third * 4 * 4, 64),
             nn.ReLU(),
         )
         self.head = nn.Linear(64, classes + 1)  # the last is none of them
@@ -145,10 +145,10 @@ def load_familiarity(state: Mapping[str, Tensor]) -> Familiarity:
         return Distance(*(state[f"{name}.{part}"] for part in parts))
 
     familiarity = Familiarity(distance("features"), distance("texture"), state["usual"], state["weights"])
-    taught = {name.removeprefix(DETECTOR): value for name, value in state.items() if name.startswith(DETECTOR)}
-    if taught:
-        familiarity.detector = Detector(classes=len(taught["head.bias"]) - 1)
-        familiarity.detector.load_state_dict(taught)
+    weights = {name.removeprefix(DETECTOR): value for name, value in state.items() if name.startswith(DETECTOR)}
+    if weights:
+        familiarity.detector = Detector(classes=len(weights["head.bias"]) - 1)
+        familiarity.detector.load_state_dict(weights)
     return familiarity.eval()
 
 

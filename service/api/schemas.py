@@ -73,7 +73,7 @@ class ModelView(BaseModel):
     classes: list[str] = Field(description="Labels in the order of the network's outputs.")
     test_accuracy: float = Field(description="Share of the test set answered rightly, 0 to 1.")
     metrics: dict[str, Any] = Field(description="Losses and accuracies of the best epoch, and on the test set.")
-    timing: dict[str, Any] = Field(description="Of its training: seconds in each phase, images/s.")
+    timing: dict[str, Any] = Field(description="Seconds of each phase, and of publishing's steps; images/s.")
     best_epoch: int = Field(description="The one whose weights it has, counted from 1.")
     recipe: dict[str, Any] = Field(description='What it was trained by, with every "auto" decided.')
     preparation: dict[str, Any] = Field(description="How an image becomes what the network sees; sizes in pixels.")
@@ -81,8 +81,7 @@ class ModelView(BaseModel):
     confusion_matrix: list[list[int]] = Field(description="Row: the true class, column: the answer.")
     calibration: dict[str, Any] | None = Field(
         None,
-        description="The temperature of /predict's probabilities, and how true these are on the test set; `ece_served` "
-        "of the graph that serves on a CPU.",
+        description="The temperature of /predict's probabilities, and how true these are on the test set.",
     )
     serving: dict[str, Any] | None = Field(
         None, description="Which graph answers on a CPU and why, and how long each takes for so many images."

@@ -69,7 +69,6 @@ def timing(context: TrainingContext, state: TrainingState) -> dict[str, Any]:
         "preparing_s": report.seconds_in(Phase.STARTING) + report.seconds_in(Phase.PREPARING_DATA),
         "features_s": state.features_s,
         "train_s": train_s(state),
-        "evaluate_s": report.seconds_in(Phase.EVALUATING),
         "data_wait_s": sum(metrics["data_wait_s"] for metrics in history),
         "time_to_accuracy": reached,
         **{name: history[-1][name] for name in ("images_per_s", "flop_per_s") if history},

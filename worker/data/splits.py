@@ -15,6 +15,7 @@ from worker.data.streaming import OnHost, Streamed
 
 MAX_VALIDATION = 5_000  # enough to tell epochs apart to 0.2 points
 DEVICE_SHARE = 0.5  # of a GPU's free memory, for the images of one part: the network needs the rest
+SAMPLE_BATCH = 128  # images that are fetched at a time
 Indices = npt.NDArray[np.int64]
 
 
@@ -33,7 +34,17 @@ class Part:
 
     def spread(self, count: int) -> Tensor:
         """Up to that many from all over the part, as ``some``: where it is sorted by class, they are of several."""
-        return self.some(torch.linspace(0, len(self) - 1, min(count, len(self))).long().tolist())
+        return self.some(self._spread(count).tolist())
+
+    def sample(self, count: int) -> "Part":
+        """Up to that many images from all over the part, with their labels, in memory."""
+        rows = self._spread(count)
+        images = [torch.empty(0, *self.images.shape[1:], dtype=torch.uint8, device=self.labels.device)]
+        images += [batch for batch, _ in _along(self, rows, SAMPLE_BATCH)]
+        return Part(torch.cat(images), self.labels[rows.to(self.labels.device)])
+
+    def _spread(self, count: int) -> Tensor:
+        return torch.linspace(0, len(self) - 1, min(count, len(self))).long()
 
 
 @dataclass(frozen=True)

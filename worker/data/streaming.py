@@ -26,6 +26,10 @@ class OnHost:
     device: torch.device
 
     @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.values.shape)
+
+    @property
     def nbytes(self) -> int:
         return self.values.nbytes
 
@@ -47,6 +51,10 @@ class Streamed:
 
     photos: Photos
     device: torch.device
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.photos.shape
 
     @property
     def nbytes(self) -> int:

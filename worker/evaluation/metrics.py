@@ -53,7 +53,7 @@ def macro(per_class: Sequence[dict[str, Any]]) -> dict[str, float]:
 
 @torch.inference_mode()
 def ask(network: nn.Module, prepare: nn.Module, part: Part, classes: int) -> Answers:
-    """One pass over the part, in fp32 whatever the network was trained in: as it will be served.
+    """Run the network over the part once, in fp32 whatever it was trained in: as it will be served.
 
     Raises LossNotFinite: a network that has just diverged answers with no numbers.
     """
@@ -61,10 +61,15 @@ def ask(network: nn.Module, prepare: nn.Module, part: Part, classes: int) -> Ans
     logits = torch.empty(len(part), classes, device=part.labels.device)  # stays there: the host waits once, at the end
     for start, seen in look(part, lambda images: network(channels_last(prepare(images)))):
         logits[start : start + len(seen)] = seen
-    answers = Answers(logits.cpu(), part.labels.cpu())
-    if not answers.logits.isfinite().all():
-        raise LossNotFinite(f"Some logits for {len(part)} images that were held back are infinite or not a number.")
-    return answers
+    return Answers(finite(logits), part.labels.cpu())
+
+
+def finite(logits: Tensor) -> Tensor:
+    """Bring logits to the host; raises LossNotFinite where one is infinite or not a number."""
+    logits = logits.cpu()
+    if not logits.isfinite().all():
+        raise LossNotFinite(f"Some logits for {len(logits)} images that were held back are infinite or not a number.")
+    return logits
 
 
 def score(answers: Answers) -> Evaluation:

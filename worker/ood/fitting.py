@@ -1,9 +1,8 @@
-"""Fits core.inference.ood_score: what the training images look like to the network, and from where on to abstain.
+"""Fit core.inference.ood_score: the OOD score of a trained network, and the threshold from which its model abstains.
 
-No strange image is needed: the threshold lets a small share of the validation images go, and what a detector was taught
-with is made up. Sources: core.inference.ood_score, and for a covariance of few images Chen et al. 2010, "Shrinkage
-Algorithms
-for MMSE Covariance Estimation".
+No out-of-distribution image is needed: the threshold lets a small share of the validation images go. Sources:
+core.familiarity, and for a covariance of few images Chen et al. 2010, "Shrinkage Algorithms for MMSE Covariance
+Estimation".
 """
 
 import copy
@@ -16,38 +15,50 @@ from torch import Tensor, nn
 
 from core.inference.network import take_head
 from core.inference.ood_score import TINY, Detector, Distance, Familiarity, Texture
-from worker.data.splits import Part, Splits, channels_last
-from worker.training.conv_matmul import conv_as_matmul
+from worker.data.splits import Part, channels_last, in_order
+from worker.training.batched_forward import look
 
-MOST = 3_000  # images of a part that are looked at
-LOOK_FLOP = 3e13  # of those of a part, as worker.training.flops counts: 20 s, or less, on two cores
 BATCH = 128
 AXES = 256  # directions that have a spread of their own: the score shall not make the graph much larger
 AXES_WITH_DETECTOR = 64  # with one, 16 to 1,024 found as many strangers, and 256 take a tenth of a single image's time
+OVERSAMPLING = 16  # further directions, so that the last of those wanted are right too
 ABSTAINED = 0.006  # of the validation images; of others it is somewhat more, and shall be below 1 %
 NORMAL = 2.512  # standard deviations above the mean in which a normal distribution has that share
-ENOUGH = 200  # validation images, to count that share
-FEWEST = 10  # to estimate it
+MANY_IMAGES = 200  # validation images, to count that share
+MIN_IMAGES = 10  # to estimate it
 WEIGHTS = (2.0, 1.0, 1.0)  # energy, features, texture: what the network answers counts as much as what it saw
 METHOD = "energy of the logits + Mahalanobis distances of features and texture"
-WEIGHTS_WITH_DETECTOR = (1.0, 1.0, 1.0, 2.0)  # the last is its own; what counts is the length of all four
-WITH_DETECTOR = (
-    "length of: energy of the logits, Mahalanobis distances of features and texture, detector of made-up images"
-)
+WEIGHTS_WITH_DETECTOR = (0.0, 1.0, 1.0, 2.0)  # the last is its own; beside it the energy finds nothing more
+WITH_DETECTOR = "length of: Mahalanobis distances of features and texture, detector of synthetic outliers"
 # Enlarged training images are smooth; every picture that a person sends is sharper, and as good.
 WEIGHTS_OF_ENLARGED = (2.0, 1.0, 0.0)
 METHOD_OF_ENLARGED = "energy of the logits + Mahalanobis distance of features; the images are enlarged: no texture"
 
 
 @dataclass(frozen=True)
+class SampleOutputs:
+    """A network's outputs for a sample of a part."""
+
+    part: Part  # the sample, in memory
+    logits: Tensor  # float32, n x classes, on the host
+    features: Tensor | None  # float32, n x d, on the host: the head's input; None where the head is not linear
+
+    def __len__(self) -> int:
+        return len(self.part)
+
+
+@dataclass(frozen=True)
 class Fitted:
+    """An OOD score, if one could be fitted, and its record for the model's card."""
+
     familiarity: Familiarity | None
-    record: dict[str, Any]  # for the model's card
+    record: dict[str, Any]
+    validation_scores: Tensor | None = None  # n, in thresholds
 
 
 @dataclass(frozen=True)
 class Seen:
-    """What the network makes of some images; on the host."""
+    """What a network and the detector make of some images; on the host."""
 
     texture: Tensor  # float n x t
     features: Tensor  # float n x d
@@ -56,69 +67,59 @@ class Seen:
     odds: Tensor | None = None  # float n, of the detector
 
 
-def fit(
-    network: nn.Module,
-    prepare: nn.Module,
-    splits: Splits,
-    flop_per_image: float,
-    enlarged: bool = False,
-    detector: Detector | None = None,
-) -> Fitted:
-    """Fitted on the training part; its threshold on the validation part. What that costs is known of what serves alone.
-
-    ``enlarged``: the images were smaller before they were made canonical. ``detector``: of
-    ``worker.ood.detector_training``.
-    """
-    if len(splits.validation) < FEWEST:
-        return unfitted(f"{len(splits.validation)} validation images are fewer than {FEWEST}")
-    network = copy.deepcopy(network).eval()
-    head = take_head(network)
+@torch.inference_mode()
+def look_at_sample(network: nn.Module, prepare: nn.Module, sample: Part, classes: int) -> SampleOutputs:
+    """Run the network over a sample once, in fp32, for its logits and features."""
+    body = copy.deepcopy(network).eval()
+    head = take_head(body)
+    width = classes if head is None else head.in_features
+    outputs = [seen for _, seen in look(sample, lambda images: body(channels_last(prepare(images))))]
+    found = torch.cat([torch.zeros(0, width, device=sample.labels.device), *outputs])
     if head is None:
+        return SampleOutputs(sample, found.cpu(), None)
+    return SampleOutputs(sample, head(found).cpu(), found.cpu())
+
+
+def fit(
+    train: SampleOutputs, validation: SampleOutputs, enlarged: bool = False, detector: Detector | None = None
+) -> Fitted:
+    """Fit the score on training images and its threshold on validation images.
+
+    ``enlarged``: the images were smaller before they were made canonical. ``detector``: already trained.
+    """
+    count = len(validation)
+    if count < MIN_IMAGES:
+        return unfitted(f"{count} validation images are fewer than {MIN_IMAGES}")
+    if train.features is None or validation.features is None:
         return unfitted("the network's head is not linear: there are no features")
-    most = images_to_look_at(flop_per_image)
-    parts = (splits.train, splits.validation)
-    train, validation = (look(network, head, prepare, part, most, detector) for part in parts)
-    weights = WEIGHTS_OF_ENLARGED if enlarged else WEIGHTS
-    return Fitted(
-        fit_seen(train, validation, weights, detector and detector.cpu()),
-        {
-            "method": WITH_DETECTOR if detector else METHOD_OF_ENLARGED if enlarged else METHOD,
-            "threshold": 1.0,
-            "fitted_on": f"{len(train.labels)} training and {len(validation.labels)} validation images",
-        },
-    )
-
-
-def images_to_look_at(flop_per_image: float) -> int:
-    """Of a part, at most."""
-    return min(MOST, max(ENOUGH, int(LOOK_FLOP / flop_per_image)))
+    seen = _seen(train, train.features, detector)
+    held_back = _seen(validation, validation.features, detector)
+    familiarity = fit_seen(seen, held_back, WEIGHTS_OF_ENLARGED if enlarged else WEIGHTS, detector and detector.cpu())
+    record = {
+        "method": WITH_DETECTOR if detector else METHOD_OF_ENLARGED if enlarged else METHOD,
+        "threshold": 1.0,
+        "fitted_on": f"{len(seen.labels)} training and {count} validation images",
+    }
+    with torch.inference_mode():
+        return Fitted(familiarity, record, familiarity.combine(_terms(familiarity, held_back)))
 
 
 @torch.inference_mode()
-def look(
-    network: nn.Module, head: nn.Module, prepare: nn.Module, part: Part, most: int, detector: Detector | None = None
-) -> Seen:
-    """Up to that many images, from all over the part. ``network``: without its head."""
-    rows = torch.linspace(0, len(part) - 1, min(most, len(part))).long()
-    texture = Texture().to(part.labels.device)
-    textures, features, logits, odds = [], [], [], []
-    for chosen in torch.split(rows, BATCH):
-        images = part.some(chosen.tolist())
-        with conv_as_matmul(images.device):
-            found = network(channels_last(prepare(images)))
+def _seen(outputs: SampleOutputs, features: Tensor, detector: Detector | None) -> Seen:
+    device = outputs.part.labels.device
+    texture, textures, odds = Texture().to(device), [], []
+    for images, _ in in_order(outputs.part, BATCH):
         textures.append(texture(images).cpu())
-        features.append(found.float().cpu())
-        logits.append(head(found).float().cpu())
         odds += [] if detector is None else [detector(images).cpu()]
-    labels = part.labels.cpu()[rows]
-    return Seen(torch.cat(textures), torch.cat(features), torch.cat(logits), labels, torch.cat(odds) if odds else None)
+    labels = outputs.part.labels.cpu()
+    return Seen(torch.cat(textures), features, outputs.logits, labels, torch.cat(odds) if odds else None)
 
 
 @torch.inference_mode()
 def fit_seen(
     train: Seen, validation: Seen, weights: tuple[float, float, float] = WEIGHTS, detector: Detector | None = None
 ) -> Familiarity:
-    """Each term is measured in deviations of the validation images, times its weight; all together in thresholds.
+    """Measure each term in deviations of the validation images, times its weight, and their sum in thresholds.
 
     With a detector the weights are its own.
     """
@@ -134,11 +135,13 @@ def fit_seen(
 
 
 def threshold(scores: Tensor) -> float:
-    """Above which ABSTAINED of such scores lie: counted where there are many; else no less than any of them, and than
-    what a normal distribution predicts for the next one (by Student's t, expanded for that many images).
+    """Find the score above which a share of ABSTAINED lies.
+
+    Many scores are counted. Of few, it is the highest, or what a normal distribution predicts for the next one if that
+    is higher (by Student's t, expanded for that many images).
     """
     count = len(scores)
-    if count >= ENOUGH:
+    if count >= MANY_IMAGES:
         return max(scores.quantile(1 - ABSTAINED).item(), TINY)
     student = NORMAL + (NORMAL**3 + NORMAL) / (4 * (count - 1))
     predicted = scores.mean() + student * scores.std() * math.sqrt(1 + 1 / count)
@@ -146,30 +149,42 @@ def threshold(scores: Tensor) -> float:
 
 
 def distance(values: Tensor, labels: Tensor, axes: int = AXES) -> Distance:
-    """From the classes' centres, in units of the spread that they share. Float64 inside, float32 in the result.
+    """Fit the Mahalanobis distance to the nearest class centre, under one covariance for all classes.
 
-    ``axes``: directions that have a spread of their own; all others share one.
+    ``axes`` directions have a spread of their own; all others share one. Float64 inside, float32 in the result.
     """
     values = values.double()
     classes, members = torch.unique(labels, return_inverse=True)
     centres = torch.stack([values[members == number].mean(0) for number in range(len(classes))])
-    within = values - centres[members]
-    covariance = shrunk(within.T @ within / len(values), len(values))
-    spreads, directions = torch.linalg.eigh(covariance)
-    spreads = spreads.clamp_min(max(1e-6 * spreads.mean().item(), TINY))
-    count = min(axes, len(spreads))
-    beside = spreads[:-count] if count < len(spreads) else spreads[:1]
-    parts = (values.mean(0), directions[:, -count:], spreads[-count:].sqrt(), beside.mean().sqrt(), centres)
+    within = (values - centres[members]) / math.sqrt(len(values))
+    size = values.shape[1]
+    count = min(axes, *within.shape)
+    directions, spreads = _leading_axes(within, count)
+    trace = within.square().sum()
+    share = shrinkage(within, len(values))
+    mean = trace / size
+    rest = (trace - spreads.sum()) / (size - count) if count < size else mean
+    spreads, rest = ((1 - share) * spread + share * mean for spread in (spreads, rest))
+    least = max(1e-6 * mean.item(), TINY)
+    parts = (values.mean(0), directions, spreads.clamp_min(least).sqrt(), rest.clamp_min(least).sqrt(), centres)
     return Distance(*(part.float().contiguous() for part in parts))
 
 
-def shrunk(covariance: Tensor, count: int) -> Tensor:
-    """Moved towards a multiple of the identity, the more the fewer images it is of (Chen et al., OAS)."""
-    size = len(covariance)
-    trace, squares = covariance.trace(), covariance.square().sum()
+def _leading_axes(within: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Directions of the largest variance, orthonormal, d x count, and the variances; by a randomised SVD."""
+    with torch.random.fork_rng([]):
+        torch.manual_seed(0)
+        _, roots, directions = torch.svd_lowrank(within, min(count + OVERSAMPLING, *within.shape), niter=4)
+    return directions[:, :count], roots[:count].square()
+
+
+def shrinkage(within: Tensor, count: int) -> Tensor:
+    """The share by which a covariance moves towards a multiple of the identity (Chen et al. 2010, OAS)."""
+    size = within.shape[1]
+    gram = within @ within.T if len(within) < size else within.T @ within  # the same trace and norm
+    trace, squares = gram.trace(), gram.square().sum()
     lost = (count + 1 - 2 / size) * (squares - trace**2 / size)
-    share = (((1 - 2 / size) * squares + trace**2) / lost.clamp_min(TINY)).clamp(0, 1)
-    return (1 - share) * covariance + share * trace / size * torch.eye(size, dtype=covariance.dtype)
+    return (((1 - 2 / size) * squares + trace**2) / lost.clamp_min(TINY)).clamp(0, 1)
 
 
 def _terms(familiarity: Familiarity, seen: Seen) -> Tensor:
@@ -178,12 +193,6 @@ def _terms(familiarity: Familiarity, seen: Seen) -> Tensor:
     return torch.stack(terms if seen.odds is None else [*terms, seen.odds], 1)
 
 
-def abstained(validation: Tensor, test: Tensor, limit: float) -> dict[str, Any]:
-    """For the model's card: the shares of those images whose strangeness lies above the limit."""
-    validation_share, test_share = (float((scores > limit).double().mean()) for scores in (validation, test))
-    return {"validation_abstained": validation_share, "test_abstained": test_share, "test_images": len(test)}
-
-
 def unfitted(reason: str) -> Fitted:
-    """There is no such score, and why."""
+    """Record why there is no such score."""
     return Fitted(None, {"method": None, "reason": reason})

@@ -1,79 +1,137 @@
-"""Which graph answers on a CPU: the int8 one where it is as right as the network and faster, else the one in fp32.
+"""Select the graph that serves on a CPU: int8 where it is as accurate as the network and faster, otherwise fp32.
 
-Not one in bf16, whatever the CPU has: ONNX Runtime 1.32 has no bf16 kernel for Conv, MatMul or Gemm on a CPU.
+None in bf16, whatever the CPU has: ONNX Runtime 1.32 has no bf16 kernel for Conv, MatMul or Gemm on a CPU.
 """
 
+import copy
 import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import onnxruntime
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from core.artifacts.model_files import FP32_GRAPH, INT8_GRAPH
-from core.imaging.preparation import Pixels
+from core.imaging.preparation import Pixels, Preparation
+from core.inference.network import ServingGraph
+from core.inference.ood_score import Familiarity
 from worker.data.splits import Part
-from worker.evaluation.metrics import Answers
+from worker.evaluation.metrics import Answers, finite
+from worker.ood.fitting import SampleOutputs, threshold
 from worker.publishing.quantization import NotQuantized, quantize
+from worker.training.batched_forward import look
 
 CALIBRATION = 128  # images: with 64 to 512 of them, a ResNet-50 on MNIST was as right as in fp32, to 4 images of 3,000
 LOSS = 0.001  # of the accuracy that int8 may cost
 FASTER = 0.95  # of the time in fp32 that it may take: less gain may be chance
-MIN_IMAGES = 100  # test images, to judge that by
-CHECK_FLOP = 3e13  # of the images it is judged by, as worker.training.flops counts: 20 s, or less, on two cores
+MIN_IMAGES = 100  # to judge that by
 BATCHES = (1, 8, 32)  # of the latency table
 RUNS, MAX_MEASURING_S = 5, 2.0  # a batch that takes longer than this is not timed
 ANSWER_BATCH = 32
 
 
 @dataclass(frozen=True)
-class Serving:
-    """``graph``: beside model.onnx, if that is not what serves. ``record``: for the model's card."""
+class Engine:
+    """One way to run a model: an ONNX graph, or the network itself."""
 
-    graph: bytes | None
-    record: dict[str, Any]
-    tested: "Tested"  # what the graph that serves said of test images
+    run: Callable[[Tensor], Tensor]  # canonical images -> float n x classes; with OOD scores as one more column
+    has_scores: bool
 
 
 @dataclass(frozen=True)
-class Tested:
+class Served:
+    """Answers and OOD scores of an engine, the scores before any threshold; None: it has none."""
+
     answers: Answers
-    strangeness: Tensor | None  # n, before any threshold; None: the graph does not tell it
+    ood_scores: Tensor | None
 
 
-def choose(onnx: bytes, train: Part, test: Part, answers: Answers, flop_per_image: float) -> Serving:
-    """``answers``: the network's own, to all of ``test``."""
-    image = test.some([0]).cpu().numpy()
-    record = {"file": FP32_GRAPH, "precision": "fp32", "threads": torch.get_num_threads()}
-    fp32, chosen = session(onnx), _some_of(test, flop_per_image)
+@dataclass(frozen=True)
+class GraphChoice:
+    """The graph that serves on a CPU, and the record of why."""
 
-    def in_fp32(reason: str, table: dict[str, dict[str, float]], **others: Tested) -> Serving:
-        """Asked only then: that this graph answers as the network does has been shown already
-        (worker.publishing.onnx_export).
-        """
-        tested = _ask(fp32, test, chosen)
-        checked = _compared({"fp32": tested, **others}, answers, chosen)
-        return Serving(None, record | {"checked": checked, "latency_ms": table, "reason": reason}, tested)
+    graph: bytes
+    record: dict[str, Any]  # for the model's card
+    validation_scores: Tensor | None = None  # in int8, n, before the threshold
+    threshold: float = 1.0  # of its OOD scores
 
+    @property
+    def is_int8(self) -> bool:
+        return bool(self.record["precision"] == "int8")
+
+
+def choose(onnx: bytes, train: SampleOutputs, validation: SampleOutputs) -> GraphChoice:
+    """Quantise the graph, and compare it with the network on images that are not test images.
+
+    Those are validation images; with few of them, training images too.
+    """
+    judges = [validation] if len(validation) >= MIN_IMAGES else [each for each in (validation, train) if len(each)]
+    count, image = sum(map(len, judges)), train.part.some([0]).cpu().numpy()
+    fp32 = session(onnx)
     try:
-        if len(test) < MIN_IMAGES:
-            raise NotQuantized(f"{len(test)} test images are too few to judge an int8 graph by")
-        graph = quantize(onnx, train.spread(CALIBRATION).cpu().numpy())
+        if count < MIN_IMAGES:
+            raise NotQuantized(f"{count} images are too few to judge an int8 graph by")
+        graph = quantize(onnx, train.part.spread(CALIBRATION).cpu().numpy())
     except NotQuantized as why:
-        return in_fp32(str(why), latencies({"fp32": fp32}, image))
+        return _in_fp32(onnx, {"latency_ms": latencies({"fp32": fp32}, image), "reason": str(why)})
     int8 = session(graph)
-    tested = _ask(int8, test, chosen)
-    found = _compared({"int8": tested}, answers, chosen)
-    table = latencies({"fp32": fp32, "int8": int8}, image)
-    if found["int8"] < found["network"] - LOSS:
-        return in_fp32(f"int8 costs more than {LOSS:.1%} of accuracy: {_words(found)}", table, int8=tested)
-    if not all(table["int8"][batch] < FASTER * table["fp32"][batch] for batch in table["fp32"]):
-        return in_fp32("int8 is no faster here", table, int8=tested)
-    record |= {"file": INT8_GRAPH, "precision": "int8", "checked": found, "latency_ms": table}
-    return Serving(graph, record | {"reason": f"int8 is as accurate, {_words(found)}, and faster"}, tested)
+    served = [serve(graph_engine(int8), each.part) for each in judges]
+    checked = _compared([each.answers for each in served], [each.logits for each in judges])
+    times = latencies({"fp32": fp32, "int8": int8}, image)
+    measured = {"checked": checked, "latency_ms": times}
+    if checked["int8"] < checked["network"] - LOSS:
+        return _in_fp32(onnx, measured | {"reason": f"int8 costs more than {LOSS:.1%} of accuracy: {_words(checked)}"})
+    if not all(times["int8"][batch] < FASTER * times["fp32"][batch] for batch in times["fp32"]):
+        return _in_fp32(onnx, measured | {"reason": "int8 is no faster here"})
+    reason = f"int8 is as accurate, {_words(checked)}, and faster"
+    return _in_int8(graph, measured | {"reason": reason}, served[0].ood_scores if len(validation) else None)
+
+
+def _in_fp32(graph: bytes, measured: dict[str, Any]) -> GraphChoice:
+    about = {"file": FP32_GRAPH, "precision": "fp32", "threads": torch.get_num_threads()}
+    return GraphChoice(graph, about | measured)
+
+
+def _in_int8(graph: bytes, measured: dict[str, Any], validation_scores: Tensor | None) -> GraphChoice:
+    """With a threshold of its own: in int8 all scores are somewhat higher."""
+    about = {"file": INT8_GRAPH, "precision": "int8", "threads": torch.get_num_threads()}
+    if validation_scores is None:
+        return GraphChoice(graph, about | measured)
+    limit = threshold(validation_scores)
+    return GraphChoice(graph, about | measured | {"strangeness_threshold": limit}, validation_scores, limit)
+
+
+def serve(engine: Engine, part: Part) -> Served:
+    """Run an engine once over every image of a part."""
+    found = torch.cat([seen.cpu() for _, seen in look(part, engine.run)])
+    logits, scores = (found[:, :-1], found[:, -1]) if engine.has_scores else (found, None)
+    return Served(Answers(finite(logits), part.labels.cpu()), scores)
+
+
+def graph_engine(graph: onnxruntime.InferenceSession) -> Engine:
+    names = [output.name for output in graph.get_outputs()]
+
+    def run(images: Tensor) -> Tensor:
+        pieces = [graph.run(names, {"images": some.numpy()}) for some in torch.split(images.cpu(), ANSWER_BATCH)]
+        return torch.cat([torch.column_stack([*map(torch.from_numpy, piece)]) for piece in pieces])
+
+    return Engine(run, "strangeness" in names)
+
+
+def network_engine(preparation: Preparation, network: nn.Module, familiarity: Familiarity | None) -> Engine:
+    """The network on the device that it was trained on."""
+    device = next(network.parameters()).device
+    graph = ServingGraph(preparation, copy.deepcopy(network), copy.deepcopy(familiarity)).eval().to(device)
+
+    def run(images: Tensor) -> Tensor:
+        with torch.inference_mode():
+            found = graph(images)
+        return found if familiarity is None else torch.column_stack(found)
+
+    return Engine(run, familiarity is not None)
 
 
 def latencies(graphs: Mapping[str, onnxruntime.InferenceSession], image: Pixels) -> dict[str, dict[str, float]]:
@@ -92,47 +150,19 @@ def latencies(graphs: Mapping[str, onnxruntime.InferenceSession], image: Pixels)
 
 
 def session(graph: bytes) -> onnxruntime.InferenceSession:
+    """Load a graph with as many threads as torch uses."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 3
     return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
 
 
-def strangeness(graph: bytes, images: Tensor) -> Tensor:
-    """What the graph says of canonical images."""
-    ran, batches = session(graph), torch.split(images.cpu(), ANSWER_BATCH)
-    found = [ran.run(["strangeness"], {"images": batch.numpy()})[0] for batch in batches]
-    return torch.cat([torch.from_numpy(scores) for scores in found])
-
-
-def _some_of(test: Part, flop_per_image: float) -> Tensor:
-    """Rows of the test images that the graphs are asked: of a large network fewer, the same ones each time."""
-    count = min(len(test), max(MIN_IMAGES, int(CHECK_FLOP / flop_per_image)))
-    return torch.randperm(len(test), generator=torch.Generator().manual_seed(0))[:count].sort().values
-
-
-def _ask(graph: onnxruntime.InferenceSession, test: Part, chosen: Tensor) -> Tested:
-    names = [output.name for output in graph.get_outputs()]
-    batches = [test.some(rows.tolist()).cpu().numpy() for rows in torch.split(chosen, ANSWER_BATCH)]
-    columns = zip(*(graph.run(names, {"images": images}) for images in batches), strict=True)
-    found = {name: torch.cat([*map(torch.from_numpy, column)]) for name, column in zip(names, columns, strict=True)}
-    return Tested(Answers(found["logits"], test.labels.cpu()[chosen]), found.get("strangeness"))
-
-
-def _compared(graphs: Mapping[str, Tested], answers: Answers, chosen: Tensor) -> dict[str, Any]:
-    """Accuracy of network and graphs on the chosen images, and how often each graph answers as the network does."""
-    labels, own = answers.labels[chosen], answers.logits[chosen].argmax(1)
-    given = {name: tested.answers.logits.argmax(1) for name, tested in graphs.items()}
-    return {
-        "images": len(chosen),
-        "network": _share(own == labels),
-        **{name: _share(answer == labels) for name, answer in given.items()},
-        "same_answer": {name: _share(answer == own) for name, answer in given.items()},
-    }
-
-
-def _share(which: Tensor) -> float:
-    return float(which.double().mean())
+def _compared(int8: Sequence[Answers], network: Sequence[Tensor]) -> dict[str, Any]:
+    """Accuracy of int8 graph and network on the same images, and how often they agree. ``network``: its logits."""
+    labels, own = torch.cat([answers.labels for answers in int8]), torch.cat([*network]).argmax(1)
+    given = torch.cat([answers.logits for answers in int8]).argmax(1)
+    shares = {"network": own == labels, "int8": given == labels, "same_answer": given == own}
+    return {"images": len(labels), **{name: float(which.double().mean()) for name, which in shares.items()}}
 
 
 def _timed(graph: onnxruntime.InferenceSession, images: Pixels) -> float:
@@ -142,4 +172,4 @@ def _timed(graph: onnxruntime.InferenceSession, images: Pixels) -> float:
 
 
 def _words(found: dict[str, Any]) -> str:
-    return f"{found['int8']:.4f} against {found['network']:.4f} on {found['images']} test images"
+    return f"{found['int8']:.4f} against {found['network']:.4f} on {found['images']} held-back images"

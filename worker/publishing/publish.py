@@ -1,176 +1,255 @@
-"""A trained network becomes a model: its files, its row, its aliases and the end of its job."""
+"""Publish a trained network: a straight line of steps from its weights to a model, each taking frozen values.
+
+Evaluate, fit the OOD score, export, choose the graph that serves, answer the test set, package, one transaction.
+"""
 
 import logging
 import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
+
+import torch
+from torch import nn
 
 from core import ids
 from core.artifacts.manifest import from_tensors, to_json, to_tensors, write_folder
 from core.artifacts.model_files import CARD, FP32_GRAPH, INT8_GRAPH, OOD_SCORE, REPORT, SELF_TEST_SAMPLES, WEIGHTS
+from core.artifacts.store import ArtifactStore
+from core.db.database import Database
 from core.db.tables import Phase
+from core.imaging.preparation import Preparation
 from core.inference.network import to_arrays
-from core.inference.ood_score import Detector
+from core.recipe import ResolvedRecipe
 from core.repositories import jobs, models
-from worker.attempt import checkpointing
-from worker.attempt.setup import TrainingContext, TrainingState
-from worker.data.splits import Part
-from worker.evaluation.metrics import Answers, score
+from worker.attempt.reporter import Reporter
+from worker.data.splits import Part, Splits
+from worker.evaluation.metrics import Answers, finite, score
 from worker.evaluation.report import model_report
-from worker.evaluation.temperature_scaling import Calibration, calibrate, expected_error, reliability
+from worker.evaluation.temperature_scaling import calibrate
 from worker.ood import fitting
-from worker.ood.detector_training import can_teach
-from worker.ood.fitting import Fitted
+from worker.ood.detector_training import can_train, train_detector
+from worker.ood.fitting import Fitted, SampleOutputs, look_at_sample
 from worker.publishing import graph_selection
-from worker.publishing.graph_selection import Serving
-from worker.publishing.onnx_export import PARITY_IMAGES, check, export, filled
+from worker.publishing.graph_selection import GraphChoice, Served
+from worker.publishing.onnx_export import PARITY_IMAGES, Exported, check, export, filled
 from worker.publishing.self_test_samples import COUNT, probes
-from worker.taught import taught
 from worker.training import devices
 from worker.training.flops import flop_per_image
 
 log = logging.getLogger(__name__)
-STRANGENESS_TOLERANCE = 0.05  # a share of the threshold, or of the strangeness where that is more
+MAX_SAMPLE, MIN_SAMPLE = 3_000, 200  # images of a part that the network looks at
+SAMPLE_FLOP = 3e13  # for those of a part, as worker.flops counts: 20 s, or less, on two cores
+SAMPLE_BYTES = 128 * 2**20  # of those of a part, which are kept in memory
+TRAINING_DETECTOR, MAKING_GRAPHS = "training the out-of-distribution detector", "making its graphs"
+OOD_SCORE_TOLERANCE = 0.05  # a share of the threshold, or of the score where that is more
 
 
-def publish(
-    context: TrainingContext,
-    state: TrainingState,
-    best: dict[str, Any],
-    timing: dict[str, Any],
-    validation: Answers,
-    test: Answers,
-) -> None:
-    """Bytes, then one transaction: the model's row, its aliases, and the end of the job.
+@dataclass(frozen=True)
+class TrainedNetwork:
+    """Everything that a model is made of."""
 
-    ``best``: metrics of the epoch whose weights the network has. ``validation`` and ``test``: its answers.
-    """
-    report = context.report
-    report.phase(Phase.PUBLISHING)
-    calibration = calibrate(validation, test)
-    flop = flop_per_image(context.network, context.prepare(context.splits.test.some([0])))
-    onnx, parity, fitted = _graph(context, state, flop)
-    weights = from_tensors(to_arrays(context.network))
-    parity["weights_largest_difference"] = _check(context, state, weights, onnx)
-    chosen = _serving(context, onnx, test, fitted, flop)
-    model_id = ids.model_id(report.claim.job_id, report.claim.attempt)
-    card = _card(context, state, model_id, best, timing, calibration, test) | {
-        "parity": parity,
-        "serving": chosen.record,
-        "familiarity": fitted.record,
+    network: nn.Module  # with the weights of its best epoch
+    prepare: nn.Module
+    preparation: Preparation
+    splits: Splits
+    classes: tuple[str, ...]
+    detail: int  # side in pixels of the images before they were made canonical
+    recipe: ResolvedRecipe
+    device: torch.device
+    best: Mapping[str, Any]  # metrics of that epoch
+    history: Mapping[str, Any]  # what the card says of the training: checkpointing.describe
+    timing: Mapping[str, Any]  # of the training
+
+    @property
+    def is_enlarged(self) -> bool:
+        return self.detail < self.preparation.height
+
+    @property
+    def has_detector(self) -> bool:
+        return can_train(self.splits.train, self.preparation.style, self.is_enlarged)
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What the network makes of some training and validation images."""
+
+    train: SampleOutputs
+    validation: SampleOutputs
+
+
+@dataclass(frozen=True)
+class ExportedNetwork:
+    """A network's graph in fp32 and its stored weights, which agree."""
+
+    fitted: Fitted
+    graph: Exported
+    weights: bytes
+    weights_difference: float  # between weights and graph, in a probability
+
+
+@dataclass(frozen=True)
+class Package:
+    """A model, ready to be written."""
+
+    model_id: str
+    card: dict[str, Any]  # for its row
+    files: dict[str, bytes]
+
+    @property
+    def key(self) -> str:
+        return f"models/{self.model_id}"
+
+
+class Stopwatch:
+    """Measures the seconds of each step."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        started = time.monotonic()
+        yield
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - started
+
+
+def publish(trained: TrainedNetwork, report: Reporter, store: ArtifactStore, db: Database) -> None:
+    """Make a model: its files, then in one transaction its row, its aliases and the end of the job."""
+    watch = Stopwatch()
+    report.phase(Phase.EVALUATING, f"{len(trained.splits.validation)} validation images")
+    samples = look_at_samples(trained)
+    report.phase(Phase.PUBLISHING, TRAINING_DETECTOR if trained.has_detector else MAKING_GRAPHS)
+    with watch.step("ood_s"):
+        fitted = fit_ood_score(trained, samples)
+    if trained.has_detector:
+        report.phase(Phase.PUBLISHING, MAKING_GRAPHS)
+    with watch.step("export_s"):
+        exported = export_graph(trained, samples, fitted)
+    with watch.step("quantize_s"):
+        choice = graph_selection.choose(exported.graph.onnx, samples.train, samples.validation)
+    report.log(f"serves in {choice.record['precision']} on a CPU: {choice.record['reason']}")
+    with watch.step("test_s"):
+        test = answer_test_images(trained, exported, choice)
+    with watch.step("package_s"):
+        package = pack(trained, samples, exported, choice, test)
+        listing = write_folder(store, package.key, package.files, {"id": package.model_id})
+    timing = dict(trained.timing) | {
+        "evaluate_s": report.seconds_in(Phase.EVALUATING),
+        "publish_s": report.seconds_in(Phase.PUBLISHING),
+        "publish": watch.seconds,
+        "total_s": time.time() - report.started_at,
     }
-    card["calibration"]["ece_served"] = expected_error(reliability(chosen.tested.answers, calibration.temperature))
-    key = f"models/{model_id}"
-    files = _files(context, weights, onnx, chosen, card, calibration, test) | _strangeness(fitted)
-    card["files"] = write_folder(context.store, key, files, {"id": model_id})
-    timing |= {"publish_s": report.seconds_in(Phase.PUBLISHING), "total_s": time.time() - report.started_at}
+    _finish(trained, package, package.card | {"files": listing, "timing": timing}, report, db)
+
+
+def _finish(trained: TrainedNetwork, package: Package, card: dict[str, Any], report: Reporter, db: Database) -> None:
     now = time.time()
-    with context.db.write() as session:
-        models.publish(session, model_id, report.claim.job_id, key, card, now)
+    with db.write() as session:
+        models.publish(session, package.model_id, report.claim.job_id, package.key, card, now)
         jobs.succeed(
             session,
             report.claim,
-            model_id,
+            package.model_id,
             now,
             metrics=card["metrics"],
-            timing=timing,
-            device=devices.describe(context.device),
+            timing=card["timing"],
+            device=devices.describe(trained.device),
             phases=report.ended_phases(),
             estimated_finish=None,
         )
-    log.info("published %s: test accuracy %.4f", model_id, card["metrics"]["test_accuracy"])
+    log.info("published %s: test accuracy %.4f", package.model_id, card["metrics"]["test_accuracy"])
 
 
-def _card(
-    context: TrainingContext,
-    state: TrainingState,
-    model_id: str,
-    best: dict[str, Any],
-    timing: dict[str, Any],
-    calibration: Calibration,
-    test: Answers,
-) -> dict[str, Any]:
-    evaluation = score(test)
-    return checkpointing.describe(context, state) | {
+def look_at_samples(trained: TrainedNetwork) -> Samples:
+    """Run the network over as many images of the training and validation parts as their cost allows."""
+    image = trained.splits.train.some([0])
+    flop = flop_per_image(trained.network, trained.prepare(image))
+    most = min(MAX_SAMPLE, max(MIN_SAMPLE, int(min(SAMPLE_FLOP / flop, SAMPLE_BYTES / image.nbytes))))
+
+    def look(part: Part) -> SampleOutputs:
+        return look_at_sample(trained.network, trained.prepare, part.sample(most), len(trained.classes))
+
+    return Samples(look(trained.splits.train), look(trained.splits.validation))
+
+
+def fit_ood_score(trained: TrainedNetwork, samples: Samples) -> Fitted:
+    """Train the detector where the images allow one, and fit the score."""
+    detector = None
+    if trained.has_detector:
+        recipe = trained.recipe
+        detector = train_detector(trained.splits.train, trained.classes, recipe.seed, recipe.precision)
+    return fitting.fit(samples.train, samples.validation, trained.is_enlarged, detector)
+
+
+def export_graph(trained: TrainedNetwork, samples: Samples, fitted: Fitted) -> ExportedNetwork:
+    """Export the network with its OOD score, and compare graph and stored weights with it.
+
+    The score is left out where the graph's differs too much from the network's.
+    """
+    images = samples.train.part.spread(PARITY_IMAGES)
+    graph = export(trained.network, trained.preparation, images, fitted.familiarity)
+    difference = graph.parity.ood_score or 0.0
+    if not difference <= OOD_SCORE_TOLERANCE:  # nan too
+        fitted = fitting.unfitted(f"the exported graph differs from the network by {difference:.2g} in it")
+        graph = export(trained.network, trained.preparation, images)
+    weights = from_tensors(to_arrays(trained.network))
+    stored = filled(to_tensors(weights), trained.recipe.network, len(trained.classes), trained.preparation)
+    return ExportedNetwork(fitted, graph, weights, check(stored, graph.onnx, samples.train.part.spread(COUNT)))
+
+
+def answer_test_images(trained: TrainedNetwork, exported: ExportedNetwork, choice: GraphChoice) -> Served:
+    """Answer each image of the test set once, with what serves on this device."""
+    if trained.device.type == "cpu":
+        engine = graph_selection.graph_engine(graph_selection.session(choice.graph))
+    else:
+        engine = graph_selection.network_engine(trained.preparation, trained.network, exported.fitted.familiarity)
+    return graph_selection.serve(engine, trained.splits.test)
+
+
+def pack(
+    trained: TrainedNetwork, samples: Samples, exported: ExportedNetwork, choice: GraphChoice, test: Served
+) -> Package:
+    """Calibrate the probabilities, and gather the model's card and files."""
+    held_back = Answers(finite(samples.validation.logits), samples.validation.part.labels.cpu())
+    calibration, evaluation = calibrate(held_back, test.answers), score(test.answers)
+    model_id = ids.model_id(trained.history["job_id"], trained.history["attempt"])
+    card = dict(trained.history) | {
         "id": model_id,
-        "network": state.recipe.network,
-        "best_epoch": best["epoch"],
-        "metrics": best | {"test_loss": evaluation.loss, "test_accuracy": evaluation.accuracy},
-        "timing": timing,
+        "network": trained.recipe.network,
+        "best_epoch": trained.best["epoch"],
+        "metrics": dict(trained.best) | {"test_loss": evaluation.loss, "test_accuracy": evaluation.accuracy},
+        "timing": dict(trained.timing),
         "confusion_matrix": evaluation.confusion_matrix,
-        "per_class": evaluation.per_class(context.dataset.classes),
+        "per_class": evaluation.per_class(trained.classes),
         "calibration": calibration.summary(),
+        "parity": exported.graph.record() | {"weights_largest_difference": exported.weights_difference},
+        "serving": choice.record,
+        "familiarity": exported.fitted.record | _abstained(trained, exported, choice, test),
     }
-
-
-def _graph(context: TrainingContext, state: TrainingState, flop: float) -> tuple[bytes, dict[str, Any], Fitted]:
-    """In fp32; it tells strangeness where that could be fitted and exported."""
-    enlarged = context.dataset.detail < context.preparation.height
-    fitted = fitting.fit(
-        context.network, context.prepare, context.splits, flop, enlarged, _detector(context, state, enlarged)
-    )
-    images = context.splits.test.some(range(min(PARITY_IMAGES, len(context.splits.test))))
-    onnx, parity = export(context.network, context.preparation, images, fitted.familiarity)
-    difference = parity.get("strangeness_largest_difference", 0.0)
-    if difference <= STRANGENESS_TOLERANCE:
-        return onnx, parity, fitted
-    onnx, parity = export(context.network, context.preparation, images)
-    return onnx, parity, fitting.unfitted(f"the exported graph differs from the network by {difference:.2g} in it")
-
-
-def _detector(context: TrainingContext, state: TrainingState, enlarged: bool) -> Detector | None:
-    train, recipe = context.splits.train, state.recipe
-    if not can_teach(train, context.preparation.style, enlarged):
-        return None
-    context.report.phase(Phase.PUBLISHING, "learning what is strange, up to a minute")
-    made = taught(context.store, train, context.dataset.classes, recipe.seed, recipe.precision)
-    context.report.phase(Phase.PUBLISHING, "making its graphs")
-    return made
-
-
-def _check(context: TrainingContext, state: TrainingState, weights: bytes, onnx: bytes) -> float:
-    """The file of weights, read as anybody would, answers the images of the probes as the graph does."""
-    stored = filled(to_tensors(weights), state.recipe.network, len(context.dataset.classes), context.preparation)
-    return check(stored, onnx, context.splits.test.spread(COUNT))
-
-
-def _serving(context: TrainingContext, onnx: bytes, test: Answers, fitted: Fitted, flop: float) -> Serving:
-    splits = context.splits
-    chosen = graph_selection.choose(onnx, splits.train, splits.test, test, flop)
-    if fitted.familiarity and chosen.tested.strangeness is not None:
-        _measure_strangeness(chosen, chosen.graph or onnx, fitted, splits.validation, flop)
-    context.report.log(f"serves in {chosen.record['precision']} on a CPU: {chosen.record['reason']}")
-    return chosen
-
-
-def _measure_strangeness(chosen: Serving, graph: bytes, fitted: Fitted, validation: Part, flop: float) -> None:
-    """Of the graph that serves: its threshold, since in int8 all images look somewhat stranger, and what that costs."""
-    assert chosen.tested.strangeness is not None
-    scores = graph_selection.strangeness(graph, validation.spread(fitting.images_to_look_at(flop)))
-    limit = fitted.record["threshold"]
-    if chosen.graph:
-        limit = chosen.record["strangeness_threshold"] = fitting.threshold(scores)
-    fitted.record.update(fitting.abstained(scores, chosen.tested.strangeness, limit))
-
-
-def _files(
-    context: TrainingContext,
-    weights: bytes,
-    onnx: bytes,
-    chosen: Serving,
-    card: dict[str, Any],
-    calibration: Calibration,
-    test: Answers,
-) -> dict[str, bytes]:
-    served, threshold = chosen.graph or onnx, chosen.record.get("strangeness_threshold", 1.0)
-    return {
-        WEIGHTS: weights,
-        FP32_GRAPH: onnx,
-        **({INT8_GRAPH: chosen.graph} if chosen.graph else {}),
-        SELF_TEST_SAMPLES: probes(served, context.splits.test.spread(COUNT), calibration.temperature, threshold),
-        REPORT: to_json(model_report(card, calibration, test, context.splits)),
+    scored, images = exported.fitted.familiarity, samples.train.part.spread(COUNT)
+    files = {
+        WEIGHTS: exported.weights,
+        FP32_GRAPH: exported.graph.onnx,
+        **({INT8_GRAPH: choice.graph} if choice.is_int8 else {}),
+        **({OOD_SCORE: from_tensors(to_arrays(scored))} if scored else {}),
+        SELF_TEST_SAMPLES: probes(choice.graph, images, calibration.temperature, choice.threshold),
+        REPORT: to_json(model_report(card, calibration, test.answers, trained.splits)),
         CARD: to_json(card),
     }
+    return Package(model_id, card, files)
 
 
-def _strangeness(fitted: Fitted) -> dict[str, bytes]:
-    return {OOD_SCORE: from_tensors(to_arrays(fitted.familiarity))} if fitted.familiarity else {}
+def _abstained(trained: TrainedNetwork, exported: ExportedNetwork, choice: GraphChoice, test: Served) -> dict[str, Any]:
+    """Shares of validation and test images on which the model abstains."""
+    limit, validation = 1.0, exported.fitted.validation_scores
+    if trained.device.type == "cpu" and choice.is_int8:
+        limit, validation = choice.threshold, choice.validation_scores
+    if validation is None or test.ood_scores is None:
+        return {}
+    return {
+        "validation_abstained": float((validation > limit).double().mean()),
+        "test_abstained": float((test.ood_scores > limit).double().mean()),
+        "test_images": len(test.ood_scores),
+    }

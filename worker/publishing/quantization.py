@@ -13,7 +13,7 @@ import logging
 import os
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -30,7 +30,6 @@ MAX_GRAPH_BYTES = 600 * 2**20  # of a graph: this takes about five times as much
 TIMEOUT_S = 300.0
 BATCH = 16  # calibration images at a time: no graph optimisation there, every activation is kept
 WITH_WEIGHTS = ("Conv", "Gemm", "MatMul")
-DETECTOR = ".detector."  # in the names of its weights (core.inference.ood_score, which imports torch)
 
 
 class NotQuantized(TuneserveError):
@@ -58,9 +57,9 @@ def main() -> None:
     die_with_parent()
     logging.getLogger().setLevel(logging.ERROR)  # it advises to fuse first, which the exporter has done
     folder = Path(sys.argv[1])
-    model = onnx.load(folder / GRAPH, load_external_data=False)
+    model = without_identities(onnx.load(folder / GRAPH, load_external_data=False))
     quantize_static(
-        folder / GRAPH,
+        model,
         folder / INT8,
         _Reader(np.load(folder / IMAGES)),
         calibrate_method=CalibrationMethod.MinMax,
@@ -68,7 +67,7 @@ def main() -> None:
         weight_type=QuantType.QInt8,
         per_channel=True,
         reduce_range=True,
-        nodes_to_exclude=[*preparation_nodes(model), *exact_nodes_beside(model)],
+        nodes_to_exclude=[*preparation_nodes(model), *exact_nodes_beside(model), *means(model)],
         # 256 levels are too few for the logits: one that is far out takes them from all others
         extra_options={"OpTypesToExcludeOutputQuantization": ["Gemm"]},
     )
@@ -84,37 +83,31 @@ def preparation_nodes(model: onnx.ModelProto) -> list[str]:
     return names
 
 
+def means(model: onnx.ModelProto) -> list[str]:
+    """Those of whole maps: in int8 they are not the same in batches of another size."""
+    return [node.name for node in model.graph.node if node.op_type == "GlobalAveragePool"]
+
+
+def without_identities(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Resolve second names of the same values: the exporter's, of weights that are equal."""
+    first = {node.output[0]: node.input[0] for node in model.graph.node if node.op_type == "Identity"}
+    kept = [node for node in model.graph.node if node.op_type != "Identity"]
+    for node in kept:
+        node.input[:] = [first.get(name, name) for name in node.input]
+    del model.graph.node[:]
+    model.graph.node.extend(kept)
+    return model
+
+
 def exact_nodes_beside(model: onnx.ModelProto) -> list[str]:
-    """Those that the logits do not depend on: what else the graph tells keeps its precision. But for a detector's
-    convolutions and what lies between them, which would take a twentieth of the graph's time.
-    """
-    needed = _names(_leading_to({"logits"}, model))
-    beside = [node for node in model.graph.node if node.name not in needed]
-    ends = [node for node in beside if node.op_type == "Conv" and any(DETECTOR in name for name in node.input)]
-    before = _leading_to({name for node in ends for name in node.input}, model)
-    behind = _following({name for node in ends for name in node.output}, model)
-    between = _names(before) & _names(behind)
-    return sorted(_names(beside) - _names(ends) - between)
-
-
-def _leading_to(values: set[str], model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
-    wanted = set(values)
+    """Those that the logits do not depend on: the OOD score keeps its precision."""
+    wanted, beside = {"logits"}, []
     for node in reversed(model.graph.node):
-        if not wanted.isdisjoint(node.output):
+        if wanted.isdisjoint(node.output):
+            beside.append(node.name)
+        else:
             wanted.update(node.input)
-            yield node
-
-
-def _following(values: set[str], model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
-    known = set(values)
-    for node in model.graph.node:
-        if not known.isdisjoint(node.input):
-            known.update(node.output)
-            yield node
-
-
-def _names(nodes: Iterable[onnx.NodeProto]) -> set[str]:
-    return {node.name for node in nodes}
+    return beside
 
 
 class _Reader(CalibrationDataReader):

@@ -1,5 +1,5 @@
 """Removes what a killed process has left in the data directory: files of models and checkpoints whose row was never
-written, and half of a batch's images; and detectors that were kept for long enough. Imports no torch.
+written, and half of a batch's images. Imports no torch.
 """
 
 import logging
@@ -16,7 +16,6 @@ from core.settings import Settings
 
 log = logging.getLogger(__name__)
 EVERY_S = 3600.0
-DETECTOR_S = 30 * 86400.0  # one is a megabyte, and a minute's work (worker.taught)
 QUIET_S = 3600.0  # between two pieces of a slow upload, or a model's bytes and its row, there are seconds
 
 
@@ -47,9 +46,6 @@ class GarbageCollector:
                 if now - _last_change(folder) > QUIET_S and is_left_over(folder):
                     log.warning("removing %s, which a killed process has left", folder)
                     self._store.delete(self._key(folder))
-        for folder in filter(_is_folder, self._root.glob("detectors/*")):
-            if now - _last_change(folder) > DETECTOR_S:
-                self._store.delete(self._key(folder))
 
     def _is_model_left_over(self, folder: Path) -> bool:
         """Check whether a model's row was never written and its attempt no longer owns the job."""

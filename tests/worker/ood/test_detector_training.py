@@ -1,4 +1,4 @@
-"""worker.ood.detector_training: it learns to tell digits from what is none."""
+"""worker.ood.detector_training: the detector learns to tell digits from outliers."""
 
 from collections.abc import Iterator, Sequence
 
@@ -11,7 +11,7 @@ from core.settings import Settings
 from worker.data.datasets import load
 from worker.data.splits import Part, Splits, split
 from worker.ood import detector_training as module
-from worker.ood.detector_training import can_teach, teach
+from worker.ood.detector_training import can_train, train_detector
 from worker.ood.synthetic_outliers import outliers
 
 
@@ -29,23 +29,23 @@ def few_steps() -> Iterator[pytest.MonkeyPatch]:
 
 
 @pytest.fixture(scope="module")
-def taught(splits: Splits, few_steps: pytest.MonkeyPatch) -> Detector:
-    return teach(splits.train, "0123456789", seed=0)
+def trained(splits: Splits, few_steps: pytest.MonkeyPatch) -> Detector:
+    return train_detector(splits.train, "0123456789", seed=0)
 
 
-def test_made_up_images_are_found_among_digits_it_has_not_seen(taught: Detector, splits: Splits) -> None:
+def test_outliers_are_found_among_digits_it_has_not_seen(trained: Detector, splits: Splits) -> None:
     torch.manual_seed(7)
     digits = splits.test.some(range(len(splits.test)))
-    made = outliers(grey(digits)[:, 0], splits.test.labels, 300)
+    made = outliers(grey(digits)[:, 0], splits.test.labels, 300, with_letters=True)
     with torch.inference_mode():
-        own, strange = taught(digits), taught((made * 255).byte()[..., None])
+        own, others = trained(digits), trained((made * 255).byte()[..., None])
     limit = own.quantile(0.99)
-    assert (strange > limit).double().mean() > 0.6
+    assert (others > limit).double().mean() > 0.6
 
 
-def test_it_knows_the_classes_too(taught: Detector, splits: Splits) -> None:
+def test_it_knows_the_classes_too(trained: Detector, splits: Splits) -> None:
     with torch.inference_mode():
-        answers = taught.logits(grey(splits.test.some(range(len(splits.test)))))[:, :10].argmax(1)
+        answers = trained.logits(grey(splits.test.some(range(len(splits.test)))))[:, :10].argmax(1)
     assert (answers == splits.test.labels).double().mean() > 0.8
 
 
@@ -54,16 +54,16 @@ def test_the_seed_decides_it_and_the_caller_s_chance_goes_on(splits: Splits, few
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
-    first = teach(splits.train, "0123456789", seed=1).state_dict()
+    first = train_detector(splits.train, "0123456789", seed=1).state_dict()
     assert torch.equal(torch.rand(3), expected)
-    again, other = (teach(splits.train, "0123456789", seed=seed).state_dict() for seed in (1, 2))
+    again, other = (train_detector(splits.train, "0123456789", seed=seed).state_dict() for seed in (1, 2))
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not torch.equal(first["head.weight"], other["head.weight"])
 
 
 def test_it_learns_in_bf16_too(splits: Splits, few_steps: pytest.MonkeyPatch) -> None:
-    few_steps.setattr(module, "STEPS", 40)
-    made = teach(splits.train, "0123456789", seed=0, precision="bf16")
+    few_steps.setattr(module, "STEPS", 80)
+    made = train_detector(splits.train, "0123456789", seed=0, precision="bf16")
     assert next(made.parameters()).dtype == torch.float32
     with torch.inference_mode():
         answers = made.logits(grey(splits.test.some(range(len(splits.test)))))[:, :10].argmax(1)
@@ -71,7 +71,7 @@ def test_it_learns_in_bf16_too(splits: Splits, few_steps: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.parametrize(
-    ("classes", "strange"),
+    ("classes", "are_outliers"),
     [
         ("0123456789", True),
         ("17", True),
@@ -80,8 +80,8 @@ def test_it_learns_in_bf16_too(splits: Splits, few_steps: pytest.MonkeyPatch) ->
         (("0", "1", "10"), False),
     ],
 )
-def test_letters_are_strange_only_where_all_classes_are_digits(
-    classes: Sequence[str], strange: bool, splits: Splits, monkeypatch: pytest.MonkeyPatch
+def test_letters_are_outliers_only_where_all_classes_are_digits(
+    classes: Sequence[str], are_outliers: bool, splits: Splits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[bool] = []
 
@@ -92,9 +92,9 @@ def test_letters_are_strange_only_where_all_classes_are_digits(
     monkeypatch.setattr(module, "STEPS", 1)
     monkeypatch.setattr(module, "outliers", recorded)
     few = Part(splits.train.some(range(100)), splits.train.labels[:100] % len(classes))
-    taught = teach(few, classes, seed=0)
-    assert asked == [strange]
-    assert taught.head.out_features == len(classes) + 1
+    trained = train_detector(few, classes, seed=0)
+    assert asked == [are_outliers]
+    assert trained.head.out_features == len(classes) + 1
 
 
 def test_it_is_small() -> None:
@@ -113,4 +113,4 @@ def test_it_is_small() -> None:
 )
 def test_many_images_in_mnist_s_form_are_needed(count: int, style: str, enlarged: bool, expected: bool) -> None:
     part = Part(torch.zeros(count, 1, 1, 1, dtype=torch.uint8), torch.zeros(count, dtype=torch.int64))
-    assert can_teach(part, style, enlarged) is expected
+    assert can_train(part, style, enlarged) is expected

@@ -1,6 +1,6 @@
-"""worker.ood.synthetic_outliers and worker.ood.synthetic_strokes: made-up images in the form that the service gives to
-real ones.
-"""
+"""worker.ood.synthetic_outliers: made-up images in the form that the service gives to real ones."""
+
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -11,9 +11,8 @@ from core.imaging.digits.mnist_format import CENTRE, DIGIT_BOX, centre_in_frame
 from core.inference.ood_score import grey
 from core.settings import Settings
 from worker.data.datasets import load
-from worker.ood.synthetic_letters import letters
-from worker.ood.synthetic_outliers import KINDS, LETTERS, _jigsaw, _pairs, formed, outliers
-from worker.ood.synthetic_strokes import glyphs
+from worker.ood import synthetic_outliers as module
+from worker.ood.synthetic_outliers import KINDS, LETTERS, _letters, _pairs, drawn_digits, formed, outliers
 
 
 @pytest.fixture(scope="module")
@@ -24,6 +23,10 @@ def digits() -> Tensor:
 @pytest.fixture(scope="module")
 def labels() -> Tensor:
     return torch.as_tensor(load("digits", Settings()).test_labels[:200])
+
+
+def signs(count: int) -> Tensor:
+    return drawn_digits("0123456789", count)[0]
 
 
 @pytest.fixture(autouse=True)
@@ -67,36 +70,59 @@ def test_no_kind_gives_the_images_themselves(kind: str, digits: Tensor, labels: 
 
 def test_all_kinds_together_are_as_many_as_wanted(digits: Tensor, labels: Tensor) -> None:
     assert sum(share for share, _ in KINDS.values()) == pytest.approx(1)
-    assert len(outliers(digits, labels, 2_000)) == 2_000
+    assert len(outliers(digits, labels, 2_000, with_letters=True)) == 2_000
 
 
-def test_letters_are_their_share_where_they_are_wanted(digits: Tensor, labels: Tensor) -> None:
-    made = outliers(digits, labels, 1_000, with_letters=True)
-    assert len(made) == 1_000
-    torch.manual_seed(0)
-    share = round(LETTERS * 1_000)
-    assert torch.equal(made[:share], letters(share))
+def test_letters_are_made_only_where_they_are_wanted(
+    digits: Tensor, labels: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are marked, to be found again."""
+    share, _ = KINDS["letters"]
+    marked = dict(KINDS) | {"letters": (share, lambda images, _: torch.full_like(images, 0.5))}
+    monkeypatch.setattr(module, "KINDS", marked)
+    counts = [(outliers(digits, labels, 1_000, wanted) == 0.5).all(2).all(1).sum().item() for wanted in (True, False)]
+    assert counts == [round(share / sum(share for share, _ in KINDS.values()) * 1_000), 0]
 
 
 def test_the_same_seed_makes_the_same_and_another_others(digits: Tensor, labels: Tensor) -> None:
     def made(seed: int) -> Tensor:
         torch.manual_seed(seed)
-        return outliers(digits, labels, 200)
+        return outliers(digits, labels, 200, with_letters=True)
 
     assert torch.equal(made(1), made(1))
     assert not torch.equal(made(1), made(2))
 
 
-def test_glyphs_are_in_mnists_form() -> None:
-    made = glyphs(700)
-    assert len(made) == 700
+@pytest.mark.parametrize("draw", [lambda count: _letters(torch.zeros(count, 28, 28), torch.zeros(0)), signs])
+def test_signs_are_in_mnists_form(draw: Callable[[int], Tensor]) -> None:
+    made = draw(700)
+    assert made.shape == (700, 28, 28)
     assert ((boxes(made) - DIGIT_BOX).abs() <= 1).double().mean() > 0.9
     assert ((centres(made) - CENTRE).abs() < 1).all(1).double().mean() > 0.9
 
 
-def test_glyphs_differ_from_one_another() -> None:
-    made = glyphs(100).flatten(1)
-    assert torch.cdist(made, made).fill_diagonal_(torch.inf).min() > 1
+def test_no_sign_is_drawn_twice_alike() -> None:
+    made = signs(200).flatten(1)
+    assert torch.cdist(made, made).fill_diagonal_(torch.inf).min() > 0.5
+
+
+def test_drawn_digits_come_with_their_classes() -> None:
+    images, places = drawn_digits("71", 400)
+    assert images.shape == (400, 28, 28)
+    assert set(places.tolist()) == {0, 1}
+    widths = (images > 0.5).any(1).sum(1).double()
+    assert widths[places == 0].mean() > widths[places == 1].mean() + 2
+
+
+def test_a_drawn_digit_is_still_that_digit() -> None:
+    """Most are nearest to the mean of their own class, of ten."""
+    images, places = drawn_digits("0123456789", 1_000)
+    means = torch.stack([images[places == digit].mean(0) for digit in range(10)]).flatten(1)
+    assert (torch.cdist(images.flatten(1), means).argmin(1) == places).double().mean() > 0.6
+
+
+def test_no_letter_looks_like_a_digit_that_hands_write() -> None:
+    assert not set(LETTERS) & set("OoIlSsBbgiqZz0123456789")
 
 
 def test_what_is_formed_here_is_what_the_service_would_have_made_of_it(digits: Tensor) -> None:
@@ -122,9 +148,3 @@ def test_a_pair_is_of_two_classes(labels: Tensor) -> None:
 def test_with_one_class_a_pair_is_of_it() -> None:
     rows, others = _pairs(torch.zeros(5, dtype=torch.int64), 10)
     assert len(rows) == len(others) == 10
-
-
-def test_a_jigsaw_loses_no_piece(digits: Tensor) -> None:
-    made = _jigsaw(digits, 4)
-    torch.testing.assert_close(made.sum((1, 2)), digits.sum((1, 2)))
-    assert not torch.equal(made, digits)

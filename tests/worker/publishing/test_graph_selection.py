@@ -7,15 +7,27 @@ import numpy.typing as npt
 import onnxruntime
 import pytest
 import torch
+from torch import Tensor, nn
 
+from core.imaging.preparation import Preparation
+from core.inference.network import Prepare, build
 from tests.support.fakes import tiny_onnx
 from worker.data.splits import Part
-from worker.evaluation.metrics import Answers
+from worker.ood.fitting import ABSTAINED, SampleOutputs, fit, look_at_sample
 from worker.publishing import graph_selection
-from worker.publishing.graph_selection import choose, latencies, session
+from worker.publishing.graph_selection import (
+    GraphChoice,
+    choose,
+    graph_engine,
+    latencies,
+    network_engine,
+    serve,
+    session,
+)
+from worker.publishing.onnx_export import export
 from worker.publishing.quantization import NotQuantized
 
-Choose = Callable[..., graph_selection.Serving]
+Choose = Callable[..., GraphChoice]
 SLOW, FAST = {"1": 4.0, "8": 20.0}, {"1": 2.0, "8": 9.0}
 
 
@@ -33,9 +45,13 @@ def graph(digit_weights: npt.NDArray[np.float32]) -> bytes:
     return tiny_onnx(digit_weights)
 
 
-def answers_of(graph: bytes, part: Part) -> Answers:
+def logits_of(graph: bytes, part: Part) -> Tensor:
     (logits,) = session(graph).run(["logits"], {"images": part.some(range(len(part))).numpy()})
-    return Answers(torch.from_numpy(logits), part.labels)
+    return torch.from_numpy(logits)
+
+
+def outputs_of(graph: bytes, part: Part) -> SampleOutputs:
+    return SampleOutputs(part, logits_of(graph, part), None)
 
 
 @pytest.fixture
@@ -43,67 +59,133 @@ def chosen(graph: bytes, part: Part, monkeypatch: pytest.MonkeyPatch) -> Choose:
     """What is chosen when each graph takes so long; nothing else is pretended."""
 
     def make(
-        fp32: dict[str, float] = SLOW, int8: dict[str, float] = FAST, answers: Answers | None = None
-    ) -> graph_selection.Serving:
+        fp32: dict[str, float] = SLOW, int8: dict[str, float] = FAST, validation: SampleOutputs | None = None
+    ) -> GraphChoice:
         times = {"fp32": fp32, "int8": int8}
         monkeypatch.setattr(graph_selection, "latencies", lambda graphs, _: {name: times[name] for name in graphs})
-        return choose(graph, part, part, answers or answers_of(graph, part), flop_per_image=1e4)
+        return choose(graph, outputs_of(graph, part), validation or outputs_of(graph, part))
 
     return make
 
 
-def test_int8_serves_where_it_is_as_right_and_faster(chosen: Choose, part: Part) -> None:
+def test_int8_serves_where_it_is_as_right_and_faster(chosen: Choose, graph: bytes, part: Part) -> None:
     made = chosen()
-    assert made.graph is not None
+    assert made.is_int8
+    assert made.graph != graph
     assert (made.record["file"], made.record["precision"]) == ("int8.onnx", "int8")
     assert made.record["checked"]["images"] == 300
     assert made.record["checked"]["int8"] == pytest.approx(made.record["checked"]["network"], abs=0.001)
-    assert made.record["checked"]["same_answer"] == {"int8": pytest.approx(1, abs=0.001)}
-    assert torch.equal(made.tested.answers.logits, answers_of(made.graph, part).logits)
-    assert answers_of(made.graph, part).logits.argmax(1).eq(part.labels).float().mean() == 1
+    assert made.record["checked"]["same_answer"] == pytest.approx(1, abs=0.001)
+    assert logits_of(made.graph, part).argmax(1).eq(part.labels).float().mean() == 1
     assert made.record["latency_ms"] == {"fp32": SLOW, "int8": FAST}
 
 
 def test_it_does_not_where_it_is_less_right_than_the_network(chosen: Choose, graph: bytes, part: Part) -> None:
-    right = answers_of(graph, part)
-    part.labels[:3] = (part.labels[:3] + 1) % 10  # three images on which the graph, and so int8 too, is wrong
-    better = right.logits.clone()
-    better[range(3), part.labels[:3]] = 1e3
-    made = chosen(answers=Answers(better, part.labels))
-    assert made.graph is None
-    assert made.record["checked"]["same_answer"] == {"fp32": pytest.approx(0.99), "int8": pytest.approx(0.99)}
-    assert torch.equal(made.tested.answers.logits, right.logits)  # what serves is the graph in fp32
+    better = logits_of(graph, part)
+    labels = part.labels.clone()
+    labels[:3] = (labels[:3] + 1) % 10  # three images on which the graph, and so int8 too, is wrong
+    better[range(3), labels[:3]] = 1e3
+    made = chosen(validation=SampleOutputs(Part(part.images, labels), better, None))
+    assert made.graph == graph
+    assert made.record["checked"]["same_answer"] == pytest.approx(0.99)
     assert made.record["precision"] == "fp32"
-    assert made.record["reason"] == "int8 costs more than 0.1% of accuracy: 0.9900 against 1.0000 on 300 test images"
+    wanted = "int8 costs more than 0.1% of accuracy: 0.9900 against 1.0000 on 300 held-back images"
+    assert made.record["reason"] == wanted
 
 
 @pytest.mark.parametrize("int8", [SLOW, {"1": 2.0, "8": 20.0}, {"1": 3.9, "8": 9.0}])
-def test_it_does_not_where_it_is_no_faster_for_one_image_or_for_many(chosen: Choose, int8: dict[str, float]) -> None:
+def test_it_does_not_where_it_is_no_faster_for_one_image_or_for_many(
+    chosen: Choose, graph: bytes, int8: dict[str, float]
+) -> None:
     made = chosen(int8=int8)
-    assert made.graph is None
+    assert made.graph == graph
     assert (made.record["file"], made.record["reason"]) == ("model.onnx", "int8 is no faster here")
 
 
-def test_it_does_not_where_it_cannot_be_made(chosen: Choose, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_does_not_where_it_cannot_be_made(chosen: Choose, graph: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> bytes:
         raise NotQuantized("quantising ended with exit code 1: a reason")
 
     monkeypatch.setattr(graph_selection, "quantize", fail)
     made = chosen()
-    assert (made.graph, made.record["latency_ms"]) == (None, {"fp32": SLOW})
+    assert (made.graph, made.record["latency_ms"]) == (graph, {"fp32": SLOW})
     assert made.record["reason"] == "quantising ended with exit code 1: a reason"
 
 
-def test_few_test_images_cannot_tell(graph: bytes, part: Part) -> None:
-    few = Part(part.some(range(20)), part.labels[:20])
-    made = choose(graph, part, few, answers_of(graph, few), flop_per_image=1e4)
-    assert made.record["reason"] == "20 test images are too few to judge an int8 graph by"
+def first(graph: bytes, part: Part, count: int) -> SampleOutputs:
+    few = Part(part.some(range(count)), part.labels[:count])
+    return outputs_of(graph, few) if count else SampleOutputs(few, torch.zeros(0, 10), None)
 
 
-def test_a_large_network_is_judged_by_fewer_images(graph: bytes, part: Part, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(graph_selection, "MIN_IMAGES", 10)
-    made = choose(graph, part, part, answers_of(graph, part), flop_per_image=graph_selection.CHECK_FLOP / 50)
-    assert made.record["checked"]["images"] == 50
+@pytest.mark.parametrize(("validation", "train", "judges"), [(100, 300, 100), (99, 300, 399), (0, 100, 100)])
+def test_few_validation_images_judge_together_with_training_images(
+    graph: bytes, part: Part, validation: int, train: int, judges: int
+) -> None:
+    made = choose(graph, first(graph, part, train), first(graph, part, validation))
+    assert made.record["checked"]["images"] == judges
+
+
+def test_few_images_cannot_tell(graph: bytes, part: Part) -> None:
+    few = first(graph, part, 20)
+    assert choose(graph, few, few).record["reason"] == "40 images are too few to judge an int8 graph by"
+
+
+@pytest.mark.parametrize("in_int8", [True, False])
+def test_an_int8_graph_has_a_threshold_of_its_own(
+    digit_weights: npt.NDArray[np.float32], part: Part, in_int8: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The tiny graph's score is a hundredth of the mean pixel."""
+    graph = tiny_onnx(digit_weights, strange=True)
+    times = {"fp32": SLOW, "int8": FAST if in_int8 else SLOW}
+    monkeypatch.setattr(graph_selection, "latencies", lambda graphs, _: {name: times[name] for name in graphs})
+    made = choose(graph, outputs_of(graph, part), outputs_of(graph, part))
+    if not in_int8:
+        assert (made.threshold, made.validation_scores) == (1.0, None)
+        return
+    scores = part.some(range(300)).double().mean((1, 2, 3)) / 100
+    assert made.threshold == pytest.approx(scores.quantile(1 - ABSTAINED).item(), rel=0.01)
+    assert made.record["strangeness_threshold"] == made.threshold
+    assert made.validation_scores is not None
+    torch.testing.assert_close(made.validation_scores.double(), scores, rtol=0.01, atol=0)
+
+
+# -- engines
+
+
+@pytest.mark.parametrize("strange", [True, False])
+def test_a_graph_answers_every_image_of_a_part_in_its_order(
+    digit_weights: npt.NDArray[np.float32], part: Part, strange: bool
+) -> None:
+    graph = tiny_onnx(digit_weights, strange)
+    served = serve(graph_engine(session(graph)), part)
+    assert torch.equal(served.answers.logits, logits_of(graph, part))
+    assert torch.equal(served.answers.labels, part.labels)
+    if strange:
+        assert served.ood_scores is not None
+        torch.testing.assert_close(served.ood_scores, part.some(range(300)).float().mean((1, 2, 3)) / 100)
+    else:
+        assert served.ood_scores is None
+
+
+def test_the_network_answers_as_its_graph_does(part: Part) -> None:
+    torch.manual_seed(0)
+    preparation = Preparation(
+        style="digit", height=28, width=28, channels=1, image_size=32, mean=(0.1, 0.1, 0.1), std=(0.3, 0.3, 0.3)
+    )
+    network = build("mobilenet_v3_small", 10, 32).eval()
+    few = part.sample(40)
+    outputs = look_at_sample(network, Prepare(preparation), few, 10)
+    familiarity = fit(outputs, outputs).familiarity
+    assert familiarity is not None
+    exported = export(network, preparation, few.some(range(8)), familiarity)
+    by_network = serve(network_engine(preparation, network, familiarity), few)
+    by_graph = serve(graph_engine(session(exported.onnx)), few)
+    torch.testing.assert_close(by_network.answers.logits, by_graph.answers.logits, rtol=1e-3, atol=1e-3)
+    assert by_network.ood_scores is not None
+    assert by_graph.ood_scores is not None
+    torch.testing.assert_close(by_network.ood_scores, by_graph.ood_scores, rtol=1e-2, atol=1e-2)
+    torch.testing.assert_close(by_network.answers.logits, outputs.logits, rtol=1e-3, atol=1e-3)
+    assert isinstance([*network.modules()][-1], nn.Linear)  # its head is still there
 
 
 def test_latencies_are_told_for_each_batch_and_graph(graph: bytes, part: Part) -> None:

@@ -16,7 +16,7 @@ from core.artifacts.manifest import from_tensors, to_tensors
 from core.errors import InternalFailure
 from core.imaging.preparation import Preparation
 from core.inference.network import ServingGraph, build, to_arrays
-from worker.publishing.onnx_export import OPSET, PARITY_TOLERANCE, check, export, export_onnx, filled, parity
+from worker.publishing.onnx_export import OPSET, PARITY_TOLERANCE, Exported, check, compare, export, export_onnx, filled
 
 PREPARATION = Preparation(
     style="digit", height=28, width=28, channels=1, image_size=32, mean=(0.1, 0.2, 0.3), std=(0.3, 0.4, 0.5)
@@ -43,13 +43,13 @@ def network() -> nn.Module:
 
 
 @pytest.fixture(scope="module")
-def exported(network: nn.Module, images: Tensor) -> tuple[bytes, dict[str, float]]:
+def exported(network: nn.Module, images: Tensor) -> Exported:
     return export(network, PREPARATION, images)
 
 
 @pytest.fixture(scope="module")
-def onnx_graph(exported: tuple[bytes, dict[str, float]]) -> bytes:
-    return exported[0]
+def onnx_graph(exported: Exported) -> bytes:
+    return exported.onnx
 
 
 def graph_of(network: nn.Module) -> ServingGraph:
@@ -69,10 +69,10 @@ def test_nothing_is_logged_for_every_node(
     assert [record.name for record in caplog.records if record.name.startswith("onnx")] == []
 
 
-def test_it_is_told_how_far_graph_and_network_differ(exported: tuple[bytes, dict[str, float]]) -> None:
-    found = exported[1]
-    assert found["images"] == 64
-    assert 0 <= found["largest_difference"] < 1e-4
+def test_it_records_how_far_graph_and_network_differ(exported: Exported) -> None:
+    assert exported.images == 64
+    assert 0 <= exported.parity.probability < 1e-4
+    assert exported.parity.ood_score is None
 
 
 @pytest.mark.parametrize("batch", [1, 7, 70])
@@ -121,9 +121,9 @@ def first_channels(graph: bytes) -> int:
 def test_grey_images_reach_the_first_layer_once(images: Tensor, name: str) -> None:
     torch.manual_seed(0)
     network = build(name, 10, GREY.image_size).eval()
-    graph, _ = export(network, GREY, images)
+    graph = export(network, GREY, images).onnx
     assert first_channels(graph) == 1
-    assert parity(graph, ServingGraph(GREY, network).eval(), images) < PARITY_TOLERANCE
+    assert compare(graph, ServingGraph(GREY, network).eval(), images).probability < PARITY_TOLERANCE
 
 
 @pytest.mark.parametrize(
@@ -132,8 +132,20 @@ def test_grey_images_reach_the_first_layer_once(images: Tensor, name: str) -> No
 )
 def test_colours_and_channels_with_scales_of_their_own_are_not_joined(images: Tensor, changes: dict[str, Any]) -> None:
     preparation = GREY.model_copy(update=changes)
-    graph, _ = export(build("resnet18", 10), preparation, images.expand(-1, -1, -1, preparation.channels))
+    graph = export(build("resnet18", 10), preparation, images.expand(-1, -1, -1, preparation.channels)).onnx
     assert first_channels(graph) == 3
+
+
+@pytest.mark.parametrize(("name", "is_traced"), [("shufflenet_v2_x0_5", True), ("swin_t", True), ("vgg11", False)])
+def test_networks_that_cannot_be_traced_are_exported_otherwise(
+    images: Tensor, name: str, is_traced: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    torch.manual_seed(0)
+    network = build(name, 10, PREPARATION.image_size).eval()
+    with caplog.at_level(logging.INFO, "worker.publishing.onnx_export"):
+        exported = export(network, PREPARATION, images)
+    assert [record.name for record in caplog.records] == ["worker.publishing.onnx_export"] * (not is_traced)
+    assert compare(exported.onnx, graph_of(network), images).probability < 1e-4  # of 70, traced with 2
 
 
 def test_parity_sees_that_a_graph_is_another_networks(images: Tensor) -> None:
@@ -142,8 +154,8 @@ def test_parity_sees_that_a_graph_is_another_networks(images: Tensor) -> None:
         return graph_of(nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 10)))
 
     onnx = export_onnx(linear(0), images)
-    assert parity(onnx, linear(0), images) < 1e-5
-    assert parity(onnx, linear(1), images) > 10 * PARITY_TOLERANCE
+    assert compare(onnx, linear(0), images).probability < 1e-5
+    assert compare(onnx, linear(1), images).probability > 10 * PARITY_TOLERANCE
 
 
 def test_a_graph_that_answers_otherwise_is_not_published(images: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -187,4 +199,4 @@ def test_weights_of_another_epoch_are_not_published(
 
 def test_few_images_are_enough_to_compare_with(images: Tensor) -> None:
     network = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 10))
-    assert export(network, PREPARATION, images[:3])[1]["images"] == 3
+    assert export(network, PREPARATION, images[:3]).images == 3

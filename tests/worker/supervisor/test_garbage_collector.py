@@ -15,7 +15,7 @@ from core.repositories import batch_predictions, models
 from core.repositories.jobs import Claim
 from core.settings import Settings
 from tests.conftest import NOW
-from worker.supervisor.garbage_collector import DETECTOR_S, EVERY_S, QUIET_S, GarbageCollector
+from worker.supervisor.garbage_collector import EVERY_S, QUIET_S, GarbageCollector
 from worker.supervisor.loop import WorkerLoop
 
 LATER = NOW + QUIET_S + 1
@@ -142,13 +142,4 @@ def test_a_worker_sweeps_as_it_starts(
         session.get_one(Job, job.id).status = "paused"  # type: ignore[assignment]
     folder = bytes_of(model_of(job.id))
     WorkerLoop(settings, db, clock=lambda: LATER).step()
-    assert not folder.exists()
-
-
-def test_detectors_are_kept_for_a_month(settings: Settings, db: Database, store: LocalStore) -> None:
-    write_folder(store, "detectors/a", {"detector.safetensors": b"x"}, {})
-    folder = aged(settings.data_dir / "detectors" / "a")
-    sweep(settings, db, NOW + DETECTOR_S - 1)
-    assert folder.exists()
-    sweep(settings, db, NOW + DETECTOR_S + 1)
     assert not folder.exists()
