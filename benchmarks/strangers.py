@@ -66,8 +66,8 @@ def _row(predictor: OnnxPredictor, name: str, pictures: Pictures) -> list[Output
         found.append(outputs := predictor.run(np.stack([entry.pixels for entry in prepared])))
         nothing = np.array([entry.blank for entry in prepared])
         blank += int(nothing.sum())
-        if outputs.strangeness is not None:
-            strange += int((~nothing & (outputs.strangeness > 1)).sum())
+        if outputs.ood_score is not None:
+            strange += int((~nothing & (outputs.ood_score > 1)).sum())
     if sent := sum(len(outputs.probabilities) for outputs in found):
         print(f"| {name} | {sent:,} | {(strange + blank) / sent:.1%} | {blank / sent:.1%} |", flush=True)
     return found

@@ -69,7 +69,7 @@ class Model(TypedDict):
     per_class: list[dict[str, Any]]
     confusion_matrix: list[list[int]]
     calibration: dict[str, Any] | None
-    familiarity: dict[str, Any] | None
+    ood: dict[str, Any] | None
     serving: dict[str, Any] | None
     device: dict[str, Any]
     versions: dict[str, str]
@@ -101,7 +101,7 @@ class Prediction(TypedDict, total=False):
     top_k: list[Candidate]
     abstained: Required[bool]
     reason: str
-    strangeness: float
+    ood_score: float
     preprocessing: dict[str, Any]
     model_input: str
     saliency_map: str

@@ -13,7 +13,7 @@ from torchvision import models
 from torchvision.models.vision_transformer import interpolate_embeddings
 
 from core.imaging.preparation import Preparation
-from core.inference.ood_score import Familiarity
+from core.inference.ood_score import OodScorer
 
 POSITIONS = "encoder.pos_embedding"  # of a vision transformer: one for each patch of the image, and one for the class
 BATCHNORM_MOMENTUM = 0.1  # minimum; torch's default
@@ -49,21 +49,21 @@ class Prepare(nn.Module):
 class ServingGraph(nn.Module):
     """Canonical images -> logits, float n x classes: all that serving needs, in one graph.
 
-    With a familiarity, logits and strangeness, float n. It takes the head out of ``network`` then.
+    With a ood_scorer, logits and ood_score, float n. It takes the head out of ``network`` then.
     """
 
-    def __init__(self, preparation: Preparation, network: nn.Module, familiarity: Familiarity | None = None) -> None:
+    def __init__(self, preparation: Preparation, network: nn.Module, ood_scorer: OodScorer | None = None) -> None:
         super().__init__()
         self.prepare = Prepare(preparation)
-        self.head = take_head(network) if familiarity else None
+        self.head = take_head(network) if ood_scorer else None
         self.network = network
-        self.familiarity = familiarity
+        self.ood_scorer = ood_scorer
 
     def forward(self, images: Tensor) -> Tensor | tuple[Tensor, Tensor]:
-        if self.familiarity is None:
+        if self.ood_scorer is None:
             return self.look(images)[0]
         logits, features = self.look(images)  # first, so that the graph's first weights are the network's
-        return logits, self.familiarity(images, features, logits)
+        return logits, self.ood_scorer(images, features, logits)
 
     def look(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return logits and features; without a separate head, the logits twice."""

@@ -19,13 +19,13 @@ from core.imaging.preparation import Preparation
 SPIN_US = 100  # how long threads that share an image spin before they sleep: saves 1 ms of 4
 Images = npt.NDArray[np.uint8]  # n x height x width x channels, canonical
 Probabilities = npt.NDArray[np.float32]  # n x classes
-Strangeness = npt.NDArray[np.float32]  # n; about 0 for images like those of the training, above 1 the model abstains
+OodScores = npt.NDArray[np.float32]  # n; about 0 for images like those of the training, above 1 the model abstains
 
 
 @dataclass(frozen=True)
 class Outputs:
     probabilities: Probabilities
-    strangeness: Strangeness | None = None  # none where it could not be fitted (worker.ood.fitting)
+    ood_score: OodScores | None = None  # none where it could not be fitted (worker.ood.fitting)
 
 
 class Predictor(Protocol):
@@ -38,7 +38,7 @@ class Predictor(Protocol):
     engine: str
 
     @property
-    def tells_strangeness(self) -> bool: ...  # not where it could not be fitted
+    def tells_ood_score(self) -> bool: ...  # not where it could not be fitted
 
     def run(self, images: Images) -> Outputs: ...
 
@@ -63,7 +63,7 @@ class OnnxPredictor:
         self._counting = threading.Lock()
         self._threshold = threshold_of(model)
         self._names = [output.name for output in self._session.get_outputs()]
-        self.tells_strangeness = "strangeness" in self._names
+        self.tells_ood_score = "ood_score" in self._names
 
     def share_singles(self, threads: int) -> None:
         """Use ``threads`` threads, with their own copy of the weights, for an image that comes alone."""
@@ -72,8 +72,8 @@ class OnnxPredictor:
     def run(self, images: Images) -> Outputs:
         with self._session_for(len(images)) as session:
             found = dict(zip(self._names, session.run(self._names, {"images": images}), strict=True))
-        strangeness = found["strangeness"] / self._threshold if self.tells_strangeness else None
-        return Outputs(softmax(found["logits"] / self._temperature), strangeness)
+        ood_score = found["ood_score"] / self._threshold if self.tells_ood_score else None
+        return Outputs(softmax(found["logits"] / self._temperature), ood_score)
 
     @contextmanager
     def _session_for(self, count: int) -> Iterator[Any]:
@@ -111,10 +111,10 @@ def temperature_of(model: Model) -> float:
 
 
 def threshold_of(model: Model) -> float:
-    """What the strangeness is divided by that the graph tells: 1, but where that graph is in int8
+    """What the ood_score is divided by that the graph tells: 1, but where that graph is in int8
     (worker.publishing.publish).
     """
-    return float(model.card["serving"].get("strangeness_threshold", 1.0))
+    return float(model.card["serving"].get("ood_threshold", 1.0))
 
 
 def softmax(logits: npt.NDArray[np.float32]) -> Probabilities:

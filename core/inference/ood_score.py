@@ -1,4 +1,4 @@
-"""How strange an image is to a network: a part of its serving graph, fitted on what it was trained with.
+"""The out-of-distribution score of an image: a part of its serving graph, fitted on what it was trained with.
 
 Three terms, since each is blind where another sees. The energy of the logits is high where no class answers loudly
 (Liu et al. 2020, "Energy-based Out-of-distribution Detection"). The features, which are what the head sees, lie far
@@ -101,8 +101,8 @@ class Detector(nn.Module):
         return found
 
 
-class Familiarity(nn.Module):
-    """Images, features and logits -> strangeness, float n: 0 is that of a usual image, from 1 on the model abstains.
+class OodScorer(nn.Module):
+    """Images, features and logits -> ood_score, float n: 0 is that of a usual image, from 1 on the model abstains.
 
     With a detector what is more usual than usual excuses nothing: it is the length of the terms that lie above theirs.
     """
@@ -137,19 +137,19 @@ class Familiarity(nn.Module):
         return (above.relu() * self.weights).square().sum(1).sqrt()
 
 
-def load_familiarity(state: Mapping[str, Tensor]) -> Familiarity:
+def load_ood_scorer(state: Mapping[str, Tensor]) -> OodScorer:
     """What ``state_dict`` of another gave."""
 
     def distance(name: str) -> Distance:
         parts = ("origin", "axes", "deviations", "rest", "centres")
         return Distance(*(state[f"{name}.{part}"] for part in parts))
 
-    familiarity = Familiarity(distance("features"), distance("texture"), state["usual"], state["weights"])
+    ood_scorer = OodScorer(distance("features"), distance("texture"), state["usual"], state["weights"])
     weights = {name.removeprefix(DETECTOR): value for name, value in state.items() if name.startswith(DETECTOR)}
     if weights:
-        familiarity.detector = Detector(classes=len(weights["head.bias"]) - 1)
-        familiarity.detector.load_state_dict(weights)
-    return familiarity.eval()
+        ood_scorer.detector = Detector(classes=len(weights["head.bias"]) - 1)
+        ood_scorer.detector.load_state_dict(weights)
+    return ood_scorer.eval()
 
 
 def grey(images: Tensor) -> Tensor:

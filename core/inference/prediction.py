@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 from core.imaging.preparation import Prepared
 
 NO_DIGIT = "no_digit"
-BLANK, STRANGE = "nothing on the image to read", "unlike the training images"  # why the model abstains
+BLANK, OUT_OF_DISTRIBUTION = "nothing on the image to read", "unlike the training images"  # why the model abstains
 
 
 class Candidate(BaseModel):
@@ -26,7 +26,7 @@ class Prediction(BaseModel):
     top_k: list[Candidate] | None = Field(None, description="The most probable classes, most probable first.")
     abstained: bool = Field(False, description="Whether the model abstains; `reason` says why.")
     reason: str | None = Field(None, description="Why the model abstains. For a blank image the label is `no_digit`.")
-    strangeness: float | None = Field(None, description="About 0: like the training images. Above 1 it abstains.")
+    ood_score: float | None = Field(None, description="About 0: like the training images. Above 1 it abstains.")
     preprocessing: dict[str, Any] | None = Field(None, description="The preprocessing steps applied to the image.")
     model_input: str | None = Field(None, description="With `include_input`: the network's input, a PNG in base64.")
     saliency_map: str | None = Field(None, description="With `explain`: the saliency map, a PNG in base64.")
@@ -40,7 +40,7 @@ def of_blank(prepared: Prepared) -> Prediction:
 
 def of_answer(
     probabilities: npt.NDArray[np.float32],
-    strangeness: float | None,
+    ood_score: float | None,
     prepared: Prepared,
     classes: tuple[str, ...],
     top_k: int,
@@ -50,14 +50,14 @@ def of_answer(
     candidates = [
         Candidate(label=classes[index], probability=round(float(probabilities[index]), 6)) for index in likeliest
     ]
-    strange = strangeness is not None and strangeness > 1
+    is_ood = ood_score is not None and ood_score > 1
     return Prediction(
         label=candidates[0].label,
         class_index=likeliest[0],
         probability=candidates[0].probability,
         top_k=candidates,
-        abstained=strange,
-        reason=STRANGE if strange else None,
-        strangeness=None if strangeness is None else round(strangeness, 4),
+        abstained=is_ood,
+        reason=OUT_OF_DISTRIBUTION if is_ood else None,
+        ood_score=None if ood_score is None else round(ood_score, 4),
         preprocessing=prepared.preprocessing,
     )

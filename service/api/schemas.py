@@ -86,8 +86,8 @@ class ModelView(BaseModel):
     serving: dict[str, Any] | None = Field(
         None, description="Which graph answers on a CPU and why, and how long each takes for so many images."
     )
-    familiarity: dict[str, Any] | None = Field(
-        None, description="How strangeness was fitted, and the shares of validation and test images it abstains on."
+    ood: dict[str, Any] | None = Field(
+        None, description="How ood_score was fitted, and the shares of validation and test images it abstains on."
     )
     device: dict[str, Any] = Field(description="That it was trained on; memory in bytes.")
     versions: dict[str, str] = Field(description="Of the libraries that trained it.")

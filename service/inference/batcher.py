@@ -27,7 +27,7 @@ class Batch:
 @dataclass(frozen=True)
 class Answer:
     probabilities: npt.NDArray[np.float32]  # by class index
-    strangeness: float | None  # above 1 the model abstains; None: it has no such score
+    ood_score: float | None  # above 1 the model abstains; None: it has no such score
     predictor: Predictor  # the one that answered
     queued_ms: float
     batch: Batch  # that it was part of
@@ -170,11 +170,11 @@ class Batcher:
                 _tell(entry, error)
             return
         done = Batch(len(batch), (time.perf_counter() - started) * 1000)
-        strangeness = [None] * len(batch) if outputs.strangeness is None else outputs.strangeness.tolist()
-        for entry, row, strange in zip(batch, outputs.probabilities, strangeness, strict=True):
+        ood_score = [None] * len(batch) if outputs.ood_score is None else outputs.ood_score.tolist()
+        for entry, row, score in zip(batch, outputs.probabilities, ood_score, strict=True):
             if not entry.answer.done():
                 queued_ms = (started - entry.since) * 1000
-                entry.answer.set_result(Answer(row, strange, predictor, queued_ms, done))
+                entry.answer.set_result(Answer(row, score, predictor, queued_ms, done))
 
 
 def _run(run: Callable[[Images], Outputs], images: Sequence[Images]) -> Outputs:

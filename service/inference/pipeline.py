@@ -24,7 +24,7 @@ class Answered:
     """What the network says of one image that can be read."""
 
     probabilities: Weights  # by class index
-    strangeness: float | None
+    ood_score: float | None
     queued_ms: float
     batch: Batch
     saliency_map: str | None  # only on request
@@ -88,4 +88,4 @@ class Pipeline:
 
 
 def _answered(answer: Answer, picture: str | None) -> Answered:
-    return Answered(answer.probabilities, answer.strangeness, answer.queued_ms, answer.batch, picture)
+    return Answered(answer.probabilities, answer.ood_score, answer.queued_ms, answer.batch, picture)

@@ -6,16 +6,16 @@ from core.artifacts.manifest import read_tensors
 from core.artifacts.model_files import SELF_TEST_SAMPLES
 from core.artifacts.store import ArtifactStore
 from core.errors import Damaged
-from core.inference.onnx_predictor import Predictor, Probabilities, Strangeness
+from core.inference.onnx_predictor import OodScores, Predictor, Probabilities
 
 TOLERANCE = 1e-3  # of a probability, in fp32; ResNets differed by less than 1e-7, in torch on the CPU too
 # bf16, with its eight bits, moves an unsure answer far: those of a resnet18 that was right in 82 % of 360 digits moved
 # by 0.02 in the median and by 0.2 at most (torch 2.15 autocast on a CPU, November 2026)
 GPU_TOLERANCE = 0.3
-STRANGENESS_TOLERANCE = 0.01  # as a share of what is recorded, and of the 1 at which a model abstains
+OOD_SCORE_TOLERANCE = 0.01  # as a share of what is recorded, and of the 1 at which a model abstains
 # recorded is what the int8 graph tells; on a GPU the network itself does. Of 96 digits of MNIST and a ResNet-50 they
 # differed by 0.10 in the median and by 0.44 at most (bf16 on a CPU, torch 2.15, November 2026)
-GPU_STRANGENESS_TOLERANCE = 1.0
+GPU_OOD_SCORE_TOLERANCE = 1.0
 
 
 def self_test(predictor: Predictor, store: ArtifactStore) -> str:
@@ -24,9 +24,9 @@ def self_test(predictor: Predictor, store: ArtifactStore) -> str:
     probes = read_tensors(store, model.key, SELF_TEST_SAMPLES)
     given, on_gpu = predictor.run(probes["images"]), predictor.engine.startswith("torch-cuda")
     difference = _compare(given.probabilities, probes["probabilities"], GPU_TOLERANCE if on_gpu else TOLERANCE)
-    if (strangeness := probes.get("strangeness")) is not None:  # absent where the model has no such score
-        tolerance = GPU_STRANGENESS_TOLERANCE if on_gpu else STRANGENESS_TOLERANCE
-        _compare_strangeness(given.strangeness, strangeness, tolerance)
+    if (ood_score := probes.get("ood_score")) is not None:  # absent where the model has no such score
+        tolerance = GPU_OOD_SCORE_TOLERANCE if on_gpu else OOD_SCORE_TOLERANCE
+        _compare_ood_score(given.ood_score, ood_score, tolerance)
     return f"passed: {len(probes['images'])} probes, largest difference {difference:.1g}"
 
 
@@ -47,12 +47,12 @@ def _compare(given: Probabilities, wanted: Probabilities, tolerance: float) -> f
     return difference
 
 
-def _compare_strangeness(given: Strangeness | None, wanted: Strangeness, tolerance: float) -> None:
+def _compare_ood_score(given: OodScores | None, wanted: OodScores, tolerance: float) -> None:
     if given is None:
-        raise Damaged("it does not tell how strange its probes are, as it did when it was made")
+        raise Damaged("it does not give an OOD score for its probes, as it did when it was made")
     difference = float((np.abs(given - wanted) / np.maximum(1, np.abs(wanted))).max())
     if not difference <= tolerance:
         raise Damaged(
-            f"how strange it finds its probes differs by up to {difference:.2g} from what was recorded when it was "
+            f"the OOD score of its probes differs by up to {difference:.2g} from what was recorded when it was "
             f"made; at most {tolerance:g} is allowed"
         )

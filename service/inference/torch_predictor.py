@@ -13,9 +13,9 @@ from core.db.tables import Model
 from core.imaging.preparation import Preparation
 from core.inference.network import ServingGraph, build, from_arrays
 from core.inference.onnx_predictor import Images, Outputs, temperature_of
-from core.inference.ood_score import Familiarity, load_familiarity
+from core.inference.ood_score import OodScorer, load_ood_scorer
 
-Answers = tuple[Tensor, Tensor | None]  # float32: probabilities, n x classes; strangeness, n
+Answers = tuple[Tensor, Tensor | None]  # float32: probabilities, n x classes; ood_score, n
 
 
 def cuda_is_available() -> bool:
@@ -41,9 +41,9 @@ class TorchPredictor:
         self._dtype = torch.bfloat16 if device.startswith("cuda") and torch.cuda.is_bf16_supported() else torch.float32
         network = build(model.card["network"], len(self.classes), self.preparation.image_size)
         network.load_state_dict(from_arrays(read_tensors(store, model.key, WEIGHTS)))
-        familiarity = _familiarity(model, store)
-        self.tells_strangeness = familiarity is not None
-        self._graph = ServingGraph(self.preparation, network.eval(), familiarity).eval()
+        ood_scorer = _ood_scorer(model, store)
+        self.tells_ood_score = ood_scorer is not None
+        self._graph = ServingGraph(self.preparation, network.eval(), ood_scorer).eval()
         self._graph.network = _lean(self._graph.network, self._dtype)
         if self._graph.head is not None:
             self._graph.head.to(self._dtype)
@@ -54,17 +54,17 @@ class TorchPredictor:
 
     @torch.inference_mode()
     def run(self, images: Images) -> Outputs:
-        probabilities, strangeness = self._answer(torch.from_numpy(images))
-        return Outputs(probabilities.cpu().numpy(), None if strangeness is None else strangeness.cpu().numpy())
+        probabilities, ood_score = self._answer(torch.from_numpy(images))
+        return Outputs(probabilities.cpu().numpy(), None if ood_score is None else ood_score.cpu().numpy())
 
     def _ask(self, images: Tensor) -> Answers:
         images = images.to(self._device)
         with torch.autocast(self._device.type, self._dtype, enabled=self._dtype is not torch.float32):
             logits, features = self._graph.look(images)
         probabilities = (logits.float() / self._temperature).softmax(1)
-        if self._graph.familiarity is None:
+        if self._graph.ood_scorer is None:
             return probabilities, None
-        return probabilities, self._graph.familiarity(images, features, logits)  # in fp32
+        return probabilities, self._graph.ood_scorer(images, features, logits)  # in fp32
 
 
 class Recorded:
@@ -95,9 +95,9 @@ class Recorded:
         if size is None:
             return self._ask(images)
         self._images[:count].copy_(images)
-        graph, (probabilities, strangeness) = self._graphs[size]
+        graph, (probabilities, ood_score) = self._graphs[size]
         graph.replay()
-        return probabilities[:count], None if strangeness is None else strangeness[:count]
+        return probabilities[:count], None if ood_score is None else ood_score[:count]
 
 
 def _lean(network: nn.Module, dtype: torch.dtype) -> nn.Module:
@@ -109,7 +109,7 @@ def _sizes(largest: int) -> list[int]:
     return [*(2**power for power in range(largest.bit_length()) if 2**power < largest), largest]
 
 
-def _familiarity(model: Model, store: ArtifactStore) -> Familiarity | None:
+def _ood_scorer(model: Model, store: ArtifactStore) -> OodScorer | None:
     if OOD_SCORE not in model.card.get("files", {}):
         return None
-    return load_familiarity(from_arrays(read_tensors(store, model.key, OOD_SCORE)))
+    return load_ood_scorer(from_arrays(read_tensors(store, model.key, OOD_SCORE)))

@@ -92,9 +92,9 @@ def test_a_job_trains_on_the_gpu_and_both_predictors_answer_alike(trained: Train
     for count in (1, 2, 3, 8, 11, 12, 13, 50):  # filled up, exact, and more than is recorded
         given, wanted = gpu.run(images[:count]), cpu.run(images[:count])
         np.testing.assert_allclose(given.probabilities, wanted.probabilities, atol=0.1)  # bf16 has eight bits
-        assert given.strangeness is not None
-        assert wanted.strangeness is not None
-        np.testing.assert_allclose(given.strangeness, wanted.strangeness, atol=0.1, rtol=0.1)
+        assert given.ood_score is not None
+        assert wanted.ood_score is not None
+        np.testing.assert_allclose(given.ood_score, wanted.ood_score, atol=0.1, rtol=0.1)
 
 
 @pytest.mark.parametrize("kind", ["sgd", "adamw"])

@@ -81,11 +81,11 @@ class FakePredictor:
         self.released = threading.Event()
         self.released.set()
         self.error: Exception | None = None
-        self.strangeness: float | None = None
+        self.ood_score: float | None = None
 
     @property
-    def tells_strangeness(self) -> bool:
-        return self.strangeness is not None
+    def tells_ood_score(self) -> bool:
+        return self.ood_score is not None
 
     def run(self, images: Images) -> Outputs:
         assert self.released.wait(10)
@@ -95,7 +95,7 @@ class FakePredictor:
         probabilities = np.full((len(images), len(self.classes)), 0.01, np.float32)
         for row, image in zip(probabilities, images, strict=True):
             row[image.flat[0] % len(self.classes)] = 0.9
-        strange = None if self.strangeness is None else np.full(len(images), self.strangeness, np.float32)
+        strange = None if self.ood_score is None else np.full(len(images), self.ood_score, np.float32)
         return Outputs(probabilities, strange)
 
 
@@ -106,10 +106,10 @@ def image_of(digit: int) -> npt.NDArray[np.uint8]:
     return image
 
 
-def tiny_onnx(weights: npt.NDArray[np.float32], strange: bool = False) -> bytes:
+def tiny_onnx(weights: npt.NDArray[np.float32], scored: bool = False) -> bytes:
     """A real served graph of one layer: ``images`` uint8 [n, 28, 28, 1] -> ``logits``, pixels times ``weights``.
 
-    ``strange``: it tells ``strangeness`` too, a hundredth of the mean pixel: of digits 0.3, of light images 2.
+    ``scored``: it gives an ``ood_score`` too, a hundredth of the mean pixel: of digits 0.3, of light images 2.
     """
     classes = weights.shape[1]
     nodes = [
@@ -120,12 +120,12 @@ def tiny_onnx(weights: npt.NDArray[np.float32], strange: bool = False) -> bytes:
     images = helper.make_tensor_value_info("images", TensorProto.UINT8, ["n", 28, 28, 1])
     logits = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["n", classes])
     outputs, constants = [logits], [numpy_helper.from_array(weights, "weights")]
-    if strange:
+    if scored:
         nodes += [
             helper.make_node("ReduceMean", ["flat", "axes"], ["mean"], keepdims=0),
-            helper.make_node("Mul", ["mean", "hundredth"], ["strangeness"]),
+            helper.make_node("Mul", ["mean", "hundredth"], ["ood_score"]),
         ]
-        outputs.append(helper.make_tensor_value_info("strangeness", TensorProto.FLOAT, ["n"]))
+        outputs.append(helper.make_tensor_value_info("ood_score", TensorProto.FLOAT, ["n"]))
         constants += [
             numpy_helper.from_array(np.array([1], np.int64), "axes"),
             numpy_helper.from_array(np.array(0.01, np.float32), "hundredth"),

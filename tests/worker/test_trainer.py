@@ -38,7 +38,7 @@ from core.db.tables import Event, Job, JobStatus, Model, Phase, Worker
 from core.errors import ClaimLost, DatasetInvalid, DatasetUnavailable, JobFailure, Killed, LossNotFinite, OutOfMemory
 from core.inference.network import Prepare, from_arrays, to_arrays
 from core.inference.onnx_predictor import OnnxPredictor
-from core.inference.ood_score import load_familiarity
+from core.inference.ood_score import load_ood_scorer
 from core.recipe import Recipe
 from core.repositories import events, jobs, models
 from core.repositories.checkpoints import of_job
@@ -74,7 +74,7 @@ RECIPE: dict[str, Any] = {
     "precision": "fp32",
     "device": "cpu",
 }
-LEARNING = RECIPE | {"train_samples": 256}  # with fewer, strangeness is too unsure to be exported
+LEARNING = RECIPE | {"train_samples": 256}  # with fewer, ood_score is too unsure to be exported
 SOON_EXPORTED = {"network": "squeezenet1_1"}
 Claimed = Callable[..., Claim]
 Prepared = Callable[..., tuple[TrainingContext, TrainingState]]
@@ -180,9 +180,9 @@ def in_full_precision(model: Model) -> Model:
 
 def test_an_image_is_as_strange_to_either_engine(outcome: Outcome) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (8, 28, 28, 1), np.uint8)
-    served = OnnxPredictor(in_full_precision(outcome.model), outcome.store, threads=1).run(noise).strangeness
-    own = TorchPredictor(outcome.model, outcome.store, "cpu").run(noise).strangeness
-    assert served is not None, outcome.model.card["familiarity"]
+    served = OnnxPredictor(in_full_precision(outcome.model), outcome.store, threads=1).run(noise).ood_score
+    own = TorchPredictor(outcome.model, outcome.store, "cpu").run(noise).ood_score
+    assert served is not None, outcome.model.card["ood"]
     assert own is not None
     np.testing.assert_allclose(served, own, rtol=0.01)
 
@@ -190,12 +190,12 @@ def test_an_image_is_as_strange_to_either_engine(outcome: Outcome) -> None:
 def test_what_abstaining_costs_and_the_calibration_are_those_of_the_graph_that_serves(outcome: Outcome) -> None:
     card, data = outcome.model.card, load("digits", Settings())
     outputs = OnnxPredictor(outcome.model, outcome.store, threads=1).run(np.asarray(data.test_images))
-    assert outputs.strangeness is not None
-    told = card["familiarity"]
+    assert outputs.ood_score is not None
+    told = card["ood"]
     assert told["validation_abstained"] <= 0.02
     assert (told["test_images"], told["test_abstained"]) == (
         360,
-        pytest.approx((outputs.strangeness > 1).mean(), abs=0.003),
+        pytest.approx((outputs.ood_score > 1).mean(), abs=0.003),
     )
     answers = Answers(torch.from_numpy(outputs.probabilities).log(), torch.from_numpy(data.test_labels))
     assert card["calibration"]["ece_after"] == pytest.approx(expected_error(reliability(answers, 1.0)), abs=1e-3)
@@ -358,12 +358,12 @@ def test_a_detector_is_trained_and_served_where_the_images_allow_it(
     assert job.timing["publish_s"] == pytest.approx(took, abs=1)
     with db.read() as session:
         (model,) = session.scalars(select(Model))
-    assert "detector" in model.card["familiarity"]["method"]
-    scored = load_familiarity(from_arrays(read_tensors(store, model.key, OOD_SCORE)))
+    assert "detector" in model.card["ood"]["method"]
+    scored = load_ood_scorer(from_arrays(read_tensors(store, model.key, OOD_SCORE)))
     assert scored.detector is not None
     noise = torch.randint(0, 256, (8, 28, 28, 1), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    served = OnnxPredictor(in_full_precision(model), store, threads=1).run(noise.numpy()).strangeness
-    own = TorchPredictor(model, store, "cpu").run(noise.numpy()).strangeness
+    served = OnnxPredictor(in_full_precision(model), store, threads=1).run(noise.numpy()).ood_score
+    own = TorchPredictor(model, store, "cpu").run(noise.numpy()).ood_score
     assert served is not None
     assert own is not None
     np.testing.assert_allclose(served, own, rtol=0.01)

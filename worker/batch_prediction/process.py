@@ -114,11 +114,11 @@ def _prepare(
 def _predict(
     predictor: Predictor, pixels: Sequence[preparation.Pixels], heartbeat: Callable[[], None]
 ) -> Iterator[tuple[Any, float | None]]:
-    """Probabilities and strangeness of each image."""
+    """Probabilities and ood_score of each image."""
     for first in range(0, len(pixels), RUN_SIZE):
         heartbeat()
         outputs = predictor.run(np.stack(pixels[first : first + RUN_SIZE]))
-        of_each = [None] * len(outputs.probabilities) if outputs.strangeness is None else outputs.strangeness.tolist()
+        of_each = [None] * len(outputs.probabilities) if outputs.ood_score is None else outputs.ood_score.tolist()
         yield from zip(outputs.probabilities, of_each, strict=True)
 
 

@@ -1,7 +1,7 @@
 """Fit core.inference.ood_score: the OOD score of a trained network, and the threshold from which its model abstains.
 
 No out-of-distribution image is needed: the threshold lets a small share of the validation images go. Sources:
-core.familiarity, and for a covariance of few images Chen et al. 2010, "Shrinkage Algorithms for MMSE Covariance
+core.ood_scorer, and for a covariance of few images Chen et al. 2010, "Shrinkage Algorithms for MMSE Covariance
 Estimation".
 """
 
@@ -14,13 +14,13 @@ import torch
 from torch import Tensor, nn
 
 from core.inference.network import take_head
-from core.inference.ood_score import TINY, Detector, Distance, Familiarity, Texture
+from core.inference.ood_score import TINY, Detector, Distance, OodScorer, Texture
 from worker.data.splits import Part, channels_last, in_order
 from worker.training.batched_forward import look
 
 BATCH = 128
 AXES = 256  # directions that have a spread of their own: the score shall not make the graph much larger
-AXES_WITH_DETECTOR = 64  # with one, 16 to 1,024 found as many strangers, and 256 take a tenth of a single image's time
+AXES_WITH_DETECTOR = 64  # with one, 16 to 1,024 found as many outliers, and 256 take a tenth of a single image's time
 OVERSAMPLING = 16  # further directions, so that the last of those wanted are right too
 ABSTAINED = 0.006  # of the validation images; of others it is somewhat more, and shall be below 1 %
 NORMAL = 2.512  # standard deviations above the mean in which a normal distribution has that share
@@ -51,7 +51,7 @@ class SampleOutputs:
 class Fitted:
     """An OOD score, if one could be fitted, and its record for the model's card."""
 
-    familiarity: Familiarity | None
+    ood_scorer: OodScorer | None
     record: dict[str, Any]
     validation_scores: Tensor | None = None  # n, in thresholds
 
@@ -94,14 +94,14 @@ def fit(
         return unfitted("the network's head is not linear: there are no features")
     seen = _seen(train, train.features, detector)
     held_back = _seen(validation, validation.features, detector)
-    familiarity = fit_seen(seen, held_back, WEIGHTS_OF_ENLARGED if enlarged else WEIGHTS, detector and detector.cpu())
+    ood_scorer = fit_seen(seen, held_back, WEIGHTS_OF_ENLARGED if enlarged else WEIGHTS, detector and detector.cpu())
     record = {
         "method": WITH_DETECTOR if detector else METHOD_OF_ENLARGED if enlarged else METHOD,
         "threshold": 1.0,
         "fitted_on": f"{len(seen.labels)} training and {count} validation images",
     }
     with torch.inference_mode():
-        return Fitted(familiarity, record, familiarity.combine(_terms(familiarity, held_back)))
+        return Fitted(ood_scorer, record, ood_scorer.combine(_terms(ood_scorer, held_back)))
 
 
 @torch.inference_mode()
@@ -118,7 +118,7 @@ def _seen(outputs: SampleOutputs, features: Tensor, detector: Detector | None) -
 @torch.inference_mode()
 def fit_seen(
     train: Seen, validation: Seen, weights: tuple[float, float, float] = WEIGHTS, detector: Detector | None = None
-) -> Familiarity:
+) -> OodScorer:
     """Measure each term in deviations of the validation images, times its weight, and their sum in thresholds.
 
     With a detector the weights are its own.
@@ -126,12 +126,12 @@ def fit_seen(
     axes = AXES_WITH_DETECTOR if detector else AXES
     features, texture = (distance(values, train.labels, axes) for values in (train.features, train.texture))
     chosen = torch.tensor(WEIGHTS_WITH_DETECTOR if detector else weights)
-    familiarity = Familiarity(features, texture, torch.zeros(len(chosen)), chosen, detector)
-    terms = _terms(familiarity, validation)
-    familiarity.usual = terms.mean(0)
-    familiarity.weights = chosen / terms.std(0).clamp_min(1e-6)
-    familiarity.weights /= threshold(familiarity.combine(terms))
-    return familiarity.eval()
+    ood_scorer = OodScorer(features, texture, torch.zeros(len(chosen)), chosen, detector)
+    terms = _terms(ood_scorer, validation)
+    ood_scorer.usual = terms.mean(0)
+    ood_scorer.weights = chosen / terms.std(0).clamp_min(1e-6)
+    ood_scorer.weights /= threshold(ood_scorer.combine(terms))
+    return ood_scorer.eval()
 
 
 def threshold(scores: Tensor) -> float:
@@ -187,9 +187,9 @@ def shrinkage(within: Tensor, count: int) -> Tensor:
     return (((1 - 2 / size) * squares + trace**2) / lost.clamp_min(TINY)).clamp(0, 1)
 
 
-def _terms(familiarity: Familiarity, seen: Seen) -> Tensor:
+def _terms(ood_scorer: OodScorer, seen: Seen) -> Tensor:
     energy = -seen.logits.logsumexp(1)
-    terms = [energy, familiarity.features(seen.features), familiarity.texture(seen.texture)]
+    terms = [energy, ood_scorer.features(seen.features), ood_scorer.texture(seen.texture)]
     return torch.stack(terms if seen.odds is None else [*terms, seen.odds], 1)
 
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from core.artifacts.model_files import FP32_GRAPH, INT8_GRAPH
 from core.imaging.preparation import Pixels, Preparation
 from core.inference.network import ServingGraph
-from core.inference.ood_score import Familiarity
+from core.inference.ood_score import OodScorer
 from worker.data.splits import Part
 from worker.evaluation.metrics import Answers, finite
 from worker.ood.fitting import SampleOutputs, threshold
@@ -101,7 +101,7 @@ def _in_int8(graph: bytes, measured: dict[str, Any], validation_scores: Tensor |
     if validation_scores is None:
         return GraphChoice(graph, about | measured)
     limit = threshold(validation_scores)
-    return GraphChoice(graph, about | measured | {"strangeness_threshold": limit}, validation_scores, limit)
+    return GraphChoice(graph, about | measured | {"ood_threshold": limit}, validation_scores, limit)
 
 
 def serve(engine: Engine, part: Part) -> Served:
@@ -118,20 +118,20 @@ def graph_engine(graph: onnxruntime.InferenceSession) -> Engine:
         pieces = [graph.run(names, {"images": some.numpy()}) for some in torch.split(images.cpu(), ANSWER_BATCH)]
         return torch.cat([torch.column_stack([*map(torch.from_numpy, piece)]) for piece in pieces])
 
-    return Engine(run, "strangeness" in names)
+    return Engine(run, "ood_score" in names)
 
 
-def network_engine(preparation: Preparation, network: nn.Module, familiarity: Familiarity | None) -> Engine:
+def network_engine(preparation: Preparation, network: nn.Module, ood_scorer: OodScorer | None) -> Engine:
     """The network on the device that it was trained on."""
     device = next(network.parameters()).device
-    graph = ServingGraph(preparation, copy.deepcopy(network), copy.deepcopy(familiarity)).eval().to(device)
+    graph = ServingGraph(preparation, copy.deepcopy(network), copy.deepcopy(ood_scorer)).eval().to(device)
 
     def run(images: Tensor) -> Tensor:
         with torch.inference_mode():
             found = graph(images)
-        return found if familiarity is None else torch.column_stack(found)
+        return found if ood_scorer is None else torch.column_stack(found)
 
-    return Engine(run, familiarity is not None)
+    return Engine(run, ood_scorer is not None)
 
 
 def latencies(graphs: Mapping[str, onnxruntime.InferenceSession], image: Pixels) -> dict[str, dict[str, float]]:

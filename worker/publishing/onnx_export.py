@@ -23,7 +23,7 @@ from torch.onnx.errors import OnnxExporterError
 from core.errors import InternalFailure
 from core.imaging.preparation import Preparation
 from core.inference.network import ServingGraph, build, from_arrays
-from core.inference.ood_score import Familiarity
+from core.inference.ood_score import OodScorer
 
 log = logging.getLogger(__name__)
 OPSET = 18
@@ -50,11 +50,11 @@ class Exported:
     def record(self) -> dict[str, Any]:
         """For the model's card."""
         found = {"images": self.images, "largest_difference": self.parity.probability}
-        return found | ({} if (score := self.parity.ood_score) is None else {"strangeness_largest_difference": score})
+        return found | ({} if (score := self.parity.ood_score) is None else {"ood_score_largest_difference": score})
 
 
 def export(
-    network: nn.Module, preparation: Preparation, images: Tensor, familiarity: Familiarity | None = None
+    network: nn.Module, preparation: Preparation, images: Tensor, ood_scorer: OodScorer | None = None
 ) -> Exported:
     """Export a network, with its OOD score if it has one; compare on canonical images.
 
@@ -62,7 +62,7 @@ def export(
     """
     # on the CPU and in the plain layout, whatever it was trained in; a copy, since the caller's goes on being used
     plain = copy.deepcopy(network).cpu().to(memory_format=torch.contiguous_format)
-    graph = ServingGraph(preparation, plain, familiarity).eval()
+    graph = ServingGraph(preparation, plain, ood_scorer).eval()
     _join_channels(graph, preparation)
     sample = images[:PARITY_IMAGES].cpu()
     onnx = export_onnx(graph, sample)
@@ -90,9 +90,9 @@ def _join_channels(graph: ServingGraph, preparation: Preparation) -> None:
 def export_onnx(graph: ServingGraph, sample: Tensor) -> bytes:
     """The graph as ONNX: input ``images`` uint8 [n, h, w, c], output ``logits`` float [n, classes].
 
-    With a familiarity, the output ``strangeness`` float [n] too.
+    With a ood_scorer, the output ``ood_score`` float [n] too.
     """
-    outputs = ["logits"] if graph.familiarity is None else ["logits", "strangeness"]
+    outputs = ["logits"] if graph.ood_scorer is None else ["logits", "ood_score"]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporters warn of their own deprecations
         try:
@@ -171,11 +171,11 @@ def check(stored: ServingGraph, onnx: bytes, images: Tensor) -> float:
 def compare(onnx: bytes, graph: ServingGraph, images: Tensor) -> Parity:
     """Run the exported graph and its network on the same images."""
     session = onnxruntime.InferenceSession(onnx, providers=["CPUExecutionProvider"])
-    names = ["logits"] if graph.familiarity is None else ["logits", "strangeness"]
+    names = ["logits"] if graph.ood_scorer is None else ["logits", "ood_score"]
     served = session.run(names, {"images": images.numpy()})
     logits, features = graph.look(images)
     probabilities = (torch.from_numpy(served[0]).softmax(1) - logits.softmax(1)).abs().max().item()
-    if graph.familiarity is None:
+    if graph.ood_scorer is None:
         return Parity(probabilities, None)
-    own = graph.familiarity(images, features, logits).numpy()
+    own = graph.ood_scorer(images, features, logits).numpy()
     return Parity(probabilities, float((np.abs(served[1] - own) / np.abs(own).clip(1)).max()))

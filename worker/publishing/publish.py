@@ -189,7 +189,7 @@ def export_graph(trained: TrainedNetwork, samples: Samples, fitted: Fitted) -> E
     The score is left out where the graph's differs too much from the network's.
     """
     images = samples.train.part.spread(PARITY_IMAGES)
-    graph = export(trained.network, trained.preparation, images, fitted.familiarity)
+    graph = export(trained.network, trained.preparation, images, fitted.ood_scorer)
     difference = graph.parity.ood_score or 0.0
     if not difference <= OOD_SCORE_TOLERANCE:  # nan too
         fitted = fitting.unfitted(f"the exported graph differs from the network by {difference:.2g} in it")
@@ -204,7 +204,7 @@ def answer_test_images(trained: TrainedNetwork, exported: ExportedNetwork, choic
     if trained.device.type == "cpu":
         engine = graph_selection.graph_engine(graph_selection.session(choice.graph))
     else:
-        engine = graph_selection.network_engine(trained.preparation, trained.network, exported.fitted.familiarity)
+        engine = graph_selection.network_engine(trained.preparation, trained.network, exported.fitted.ood_scorer)
     return graph_selection.serve(engine, trained.splits.test)
 
 
@@ -226,9 +226,9 @@ def pack(
         "calibration": calibration.summary(),
         "parity": exported.graph.record() | {"weights_largest_difference": exported.weights_difference},
         "serving": choice.record,
-        "familiarity": exported.fitted.record | _abstained(trained, exported, choice, test),
+        "ood": exported.fitted.record | _abstained(trained, exported, choice, test),
     }
-    scored, images = exported.fitted.familiarity, samples.train.part.spread(COUNT)
+    scored, images = exported.fitted.ood_scorer, samples.train.part.spread(COUNT)
     files = {
         WEIGHTS: exported.weights,
         FP32_GRAPH: exported.graph.onnx,

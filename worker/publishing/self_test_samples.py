@@ -10,13 +10,13 @@ COUNT = 4  # a photo in a large network takes a CPU a while, and a new model sho
 
 
 def probes(onnx: bytes, images: Tensor, temperature: float, threshold: float) -> bytes:
-    """``images``, canonical; ``probabilities``, float32 [n, classes], and where the graph tells it ``strangeness``,
+    """``images``, canonical; ``probabilities``, float32 [n, classes], and where the graph tells it ``ood_score``,
     float32 [n]: made as the service makes them.
     """
     session = onnxruntime.InferenceSession(onnx, providers=["CPUExecutionProvider"])
     names, asked = [output.name for output in session.get_outputs()], {"images": images.cpu().numpy()}
     answers = dict(zip(names, session.run(names, asked), strict=True))
     recorded = asked | {"probabilities": (torch.from_numpy(answers["logits"]) / temperature).softmax(1).numpy()}
-    if "strangeness" in answers:
-        recorded["strangeness"] = answers["strangeness"] / threshold
+    if "ood_score" in answers:
+        recorded["ood_score"] = answers["ood_score"] / threshold
     return from_tensors(recorded)

@@ -1,4 +1,4 @@
-"""What the tensors mean here: images going in; probabilities, labels and strangeness coming out."""
+"""What the tensors mean here: images going in; probabilities, labels and ood_score coming out."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from core.inference.onnx_predictor import Predictor
 from service.api.open_inference.messages import InferRequest, Numbers
 from service.inference.request_images import EncodedImage, from_bytes
 
-IMAGES, PROBABILITIES, LABELS, STRANGENESS = "images", "probabilities", "labels", "strangeness"
+IMAGES, PROBABILITIES, LABELS, OOD_SCORE = "images", "probabilities", "labels", "ood_score"
 CHANNELS = (1, 3)
 
 
@@ -40,8 +40,8 @@ def _of_array(array: Numbers) -> EncodedImage:
 
 
 def outputs_of(predictor: Predictor) -> list[str]:
-    """Their names. A model that strangeness could not be fitted for has none."""
-    return [PROBABILITIES, LABELS, *([STRANGENESS] if predictor.tells_strangeness else [])]
+    """Their names. A model that ood_score could not be fitted for has none."""
+    return [PROBABILITIES, LABELS, *([OOD_SCORE] if predictor.tells_ood_score else [])]
 
 
 def describe(predictor: Predictor) -> dict[str, Any]:
@@ -51,7 +51,7 @@ def describe(predictor: Predictor) -> dict[str, Any]:
     outputs = {
         PROBABILITIES: {"datatype": "FP32", "shape": [-1, len(predictor.classes)]},
         LABELS: {"datatype": "BYTES", "shape": [-1]},
-        STRANGENESS: {"datatype": "FP32", "shape": [-1]},
+        OOD_SCORE: {"datatype": "FP32", "shape": [-1]},
     }
     return {
         "inputs": [{"name": IMAGES, "datatype": "UINT8", "shape": shape}],

@@ -19,7 +19,7 @@ from core.settings import Settings
 from service.api.dependencies import Service, State
 from service.api.open_inference import messages
 from service.api.open_inference.messages import HEADER_LENGTH, InferRequest, RequestedOutput
-from service.api.open_inference.tensors import LABELS, STRANGENESS, describe, outputs_of, sources_of
+from service.api.open_inference.tensors import LABELS, OOD_SCORE, describe, outputs_of, sources_of
 from service.api.parameters import ModelName, TimeoutMs
 from service.api.request_deadline import request_deadline
 from service.inference.pipeline import Answered
@@ -108,7 +108,7 @@ async def infer(
 ) -> Response:
     """One input, `images`: UINT8 or FP32, [n, h, w], [n, h, w, c] or [n, c, h, w], or BYTES, [n]: files, in base64
     where they are in JSON. Outputs: `probabilities`, with `classification` the likeliest classes; `labels`; and, of
-    models that tell it, `strangeness`: above 1 the answer is not to be relied on.
+    models that tell it, `ood_score`: above 1 the answer is not to be relied on.
     """
     started = time.perf_counter()
     predictor: Predictor | None = None
@@ -156,7 +156,7 @@ def _response(
     prepared: Sequence[Prepared | TuneserveError],
     answers: Sequence[Answered],
 ) -> tuple[bytes, int | None]:
-    """Blank images have no probabilities, the label ``no_digit``, and are as strange as can be."""
+    """Blank images have no probabilities, the label ``no_digit``, and the highest OOD score."""
     found = []
     rows = iter(answers)
     for entry in prepared:
@@ -175,8 +175,8 @@ def _response(
             raise InvalidInput(f"There is no output {wanted.name}; there are {', '.join(there)}.")
         if wanted.name == LABELS:
             response.add(wanted, labels)
-        elif wanted.name == STRANGENESS:
-            response.add(wanted, np.array([STRANGEST if one is None else one.strangeness for one in found], np.float32))
+        elif wanted.name == OOD_SCORE:
+            response.add(wanted, np.array([STRANGEST if one is None else one.ood_score for one in found], np.float32))
         elif count := wanted.parameters.classification:
             response.add(wanted, [_classified(row, count, classes) for row in probabilities])
         else:

@@ -121,7 +121,7 @@ def _in_order(
             predictions.append(of_blank(entry))
         else:
             one = next(answers)
-            prediction = of_answer(one.probabilities, one.strangeness, entry, classes, top_k)
+            prediction = of_answer(one.probabilities, one.ood_score, entry, classes, top_k)
             if one.saliency_map is not None:
                 prediction.saliency_map = one.saliency_map
             predictions.append(prediction)

@@ -98,10 +98,10 @@ def test_how_strange_the_probes_are_is_compared_too(
 ) -> None:
     predictor = FakePredictor()
     strange = np.full(len(IMAGES), 0.7, np.float32)
-    recorded = from_tensors({"images": IMAGES, "probabilities": RIGHT, "strangeness": strange})
+    recorded = from_tensors({"images": IMAGES, "probabilities": RIGHT, "ood_score": strange})
     predictor.model, predictor.engine = published(more={SELF_TEST_SAMPLES: recorded}), engine
-    predictor.strangeness = given
-    with pytest.raises(Damaged, match="strange") if is_refused else nullcontext():
+    predictor.ood_score = given
+    with pytest.raises(Damaged, match="OOD score") if is_refused else nullcontext():
         self_test(predictor, store)
 
 

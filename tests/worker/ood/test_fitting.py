@@ -12,7 +12,7 @@ from core.artifacts.manifest import from_tensors, to_tensors
 from core.imaging.decoding import decode
 from core.imaging.preparation import Preparation, prepare
 from core.inference.network import Prepare, ServingGraph, build, from_arrays, take_head, to_arrays
-from core.inference.ood_score import Detector, Familiarity, load_familiarity
+from core.inference.ood_score import Detector, OodScorer, load_ood_scorer
 from core.settings import Settings
 from tests.conftest import DIGIT_FILES
 from worker.data.datasets import load
@@ -62,8 +62,8 @@ def fitted_on(network: nn.Module, splits: Splits, enlarged: bool = False, detect
 
 
 @pytest.fixture(scope="module")
-def familiarity(network: nn.Sequential, splits: Splits) -> Familiarity:
-    fitted = fitted_on(network, splits).familiarity
+def ood_scorer(network: nn.Sequential, splits: Splits) -> OodScorer:
+    fitted = fitted_on(network, splits).ood_scorer
     assert fitted is not None
     return fitted
 
@@ -83,11 +83,11 @@ def detector(splits: Splits) -> Detector:
 
 
 @pytest.fixture(scope="module")
-def with_detector(network: nn.Sequential, splits: Splits, detector: Detector) -> Familiarity:
+def with_detector(network: nn.Sequential, splits: Splits, detector: Detector) -> OodScorer:
     fitted = fitted_on(network, splits, detector=detector)
     assert "detector" in fitted.record["method"]
-    assert fitted.familiarity is not None
-    return fitted.familiarity
+    assert fitted.ood_scorer is not None
+    return fitted.ood_scorer
 
 
 @pytest.fixture(scope="module")
@@ -98,47 +98,47 @@ def signs() -> Tensor:
 
 
 @torch.inference_mode()
-def strangeness(network: nn.Sequential, familiarity: Familiarity, images: Tensor) -> Tensor:
+def ood_score(network: nn.Sequential, ood_scorer: OodScorer, images: Tensor) -> Tensor:
     whole = nn.Sequential(*network)  # of its own, since its head is taken; the weights are shared
-    return torch.as_tensor(ServingGraph(PREPARATION, whole, familiarity)(images)[1])
+    return torch.as_tensor(ServingGraph(PREPARATION, whole, ood_scorer)(images)[1])
 
 
-def test_new_digits_are_familiar(network: nn.Sequential, familiarity: Familiarity, splits: Splits) -> None:
+def test_new_digits_are_familiar(network: nn.Sequential, ood_scorer: OodScorer, splits: Splits) -> None:
     digits = splits.test.some(range(len(splits.test)))
-    assert (strangeness(network, familiarity, digits) > 1).double().mean() < 0.03
+    assert (ood_score(network, ood_scorer, digits) > 1).double().mean() < 0.03
 
 
 def test_people_s_sharper_digits_are_familiar_to_a_network_of_enlarged_ones(
-    network: nn.Sequential, familiarity: Familiarity, splits: Splits, noise: Tensor
+    network: nn.Sequential, ood_scorer: OodScorer, splits: Splits, noise: Tensor
 ) -> None:
     drawn = [prepare(decode(file.read_bytes(), 10**6), PREPARATION).pixels for file in DIGIT_FILES]
     digits = torch.from_numpy(np.stack(drawn))
-    without_texture = fitted_on(network, splits, enlarged=True).familiarity
+    without_texture = fitted_on(network, splits, enlarged=True).ood_scorer
     assert without_texture is not None
-    assert (strangeness(network, without_texture, digits) > 1).sum() <= 1
-    assert (strangeness(network, familiarity, digits) > 1).sum() >= 5
-    assert (strangeness(network, without_texture, noise) > 1).double().mean() > 0.9
+    assert (ood_score(network, without_texture, digits) > 1).sum() <= 1
+    assert (ood_score(network, ood_scorer, digits) > 1).sum() >= 5
+    assert (ood_score(network, without_texture, noise) > 1).double().mean() > 0.9
 
 
 def test_noise_inverted_digits_and_digits_in_pieces_are_strange(
-    network: nn.Sequential, familiarity: Familiarity, splits: Splits, noise: Tensor
+    network: nn.Sequential, ood_scorer: OodScorer, splits: Splits, noise: Tensor
 ) -> None:
     digits = splits.test.some(range(len(splits.test)))
     tiles = digits.reshape(-1, 4, 7, 4, 7, 1)
     pieces = tiles[:, [2, 0, 3, 1]][:, :, :, [1, 3, 0, 2]].reshape(digits.shape)
     for foreign, least in ((noise, 1.0), (255 - digits, 1.0), (pieces, 0.8)):
-        assert (strangeness(network, familiarity, foreign) > 1).double().mean() >= least
+        assert (ood_score(network, ood_scorer, foreign) > 1).double().mean() >= least
 
 
 def test_with_a_detector_signs_are_strange_and_new_digits_are_not(
-    network: nn.Sequential, with_detector: Familiarity, splits: Splits, signs: Tensor
+    network: nn.Sequential, with_detector: OodScorer, splits: Splits, signs: Tensor
 ) -> None:
     digits = splits.test.some(range(len(splits.test)))
-    assert (strangeness(network, with_detector, signs) > 1).double().mean() > 0.9
-    assert (strangeness(network, with_detector, digits) > 1).double().mean() < 0.03
+    assert (ood_score(network, with_detector, signs) > 1).double().mean() > 0.9
+    assert (ood_score(network, with_detector, digits) > 1).double().mean() < 0.03
 
 
-def test_with_a_detector_no_term_excuses_another(with_detector: Familiarity) -> None:
+def test_with_a_detector_no_term_excuses_another(with_detector: OodScorer) -> None:
     one_sided = with_detector.usual + torch.tensor(
         [[0, 0, 0, 5.0], [0, -100, -100, 5.0]]
     ) / with_detector.weights.clamp_min(1e-6)
@@ -149,12 +149,12 @@ def test_with_a_detector_no_term_excuses_another(with_detector: Familiarity) -> 
 
 
 def test_in_int8_a_detector_finds_the_same_strange(
-    network: nn.Sequential, with_detector: Familiarity, splits: Splits, signs: Tensor
+    network: nn.Sequential, with_detector: OodScorer, splits: Splits, signs: Tensor
 ) -> None:
     graph = export(network, PREPARATION, splits.test.some(range(32)), with_detector).onnx
     int8 = quantize(graph, splits.train.some(range(64)).numpy())
-    strange = (strangeness(network, with_detector, signs) > 1).numpy()
-    (served,) = onnxruntime.InferenceSession(int8).run(["strangeness"], {"images": signs.numpy()})
+    strange = (ood_score(network, with_detector, signs) > 1).numpy()
+    (served,) = onnxruntime.InferenceSession(int8).run(["ood_score"], {"images": signs.numpy()})
     assert ((np.asarray(served) > 1) == strange).mean() > 0.95
 
 
@@ -165,27 +165,27 @@ def test_it_tells_what_it_was_fitted_on(network: nn.Sequential, splits: Splits) 
 
 
 def test_its_validation_scores_are_those_of_the_served_network(
-    network: nn.Sequential, familiarity: Familiarity, splits: Splits
+    network: nn.Sequential, ood_scorer: OodScorer, splits: Splits
 ) -> None:
     scores = fitted_on(network, splits).validation_scores
     assert scores is not None
     torch.testing.assert_close(
         scores,
-        strangeness(network, familiarity, splits.validation.some(range(len(splits.validation)))),
+        ood_score(network, ood_scorer, splits.validation.some(range(len(splits.validation)))),
         rtol=1e-3,
         atol=1e-3,
     )
     assert (scores > 1).double().mean() == pytest.approx(ABSTAINED, abs=0.01)
 
 
-def test_the_network_stays_whole(network: nn.Sequential, familiarity: Familiarity) -> None:
+def test_the_network_stays_whole(network: nn.Sequential, ood_scorer: OodScorer) -> None:
     assert isinstance(network[-1], nn.Linear)
 
 
 def test_with_hardly_any_validation_images_there_is_none(network: nn.Sequential, splits: Splits) -> None:
     few = Part(splits.validation.some(range(9)), splits.validation.labels[:9])
     fitted = fitted_on(network, dataclasses.replace(splits, validation=few))
-    assert fitted.familiarity is None
+    assert fitted.ood_scorer is None
     assert "9 validation images" in fitted.record["reason"]
 
 
@@ -197,26 +197,26 @@ def test_squeezenet_has_none_and_loses_nothing(splits: Splits) -> None:
     assert list(network.state_dict()) == names
 
 
-@pytest.mark.parametrize("name", ["familiarity", "with_detector"])
+@pytest.mark.parametrize("name", ["ood", "with_detector"])
 def test_it_is_the_same_when_it_was_written_and_read(
     network: nn.Sequential, name: str, noise: Tensor, request: pytest.FixtureRequest
 ) -> None:
     fitted = request.getfixturevalue(name)
-    again = load_familiarity(from_arrays(to_tensors(from_tensors(to_arrays(fitted)))))
-    assert torch.equal(strangeness(network, again, noise), strangeness(network, fitted, noise))
+    again = load_ood_scorer(from_arrays(to_tensors(from_tensors(to_arrays(fitted)))))
+    assert torch.equal(ood_score(network, again, noise), ood_score(network, fitted, noise))
 
 
-@pytest.mark.parametrize("name", ["familiarity", "with_detector"])
+@pytest.mark.parametrize("name", ["ood", "with_detector"])
 def test_the_exported_graph_finds_the_same_strange(
     network: nn.Sequential, name: str, splits: Splits, noise: Tensor, request: pytest.FixtureRequest
 ) -> None:
-    familiarity = request.getfixturevalue(name)
-    exported = export(network, PREPARATION, splits.test.some(range(32)), familiarity)
+    ood_scorer = request.getfixturevalue(name)
+    exported = export(network, PREPARATION, splits.test.some(range(32)), ood_scorer)
     assert exported.parity.ood_score is not None
     assert exported.parity.ood_score < OOD_SCORE_TOLERANCE
     session = onnxruntime.InferenceSession(exported.onnx, providers=["CPUExecutionProvider"])
-    (served,) = session.run(["strangeness"], {"images": noise.numpy()})
-    torch.testing.assert_close(torch.from_numpy(served), strangeness(network, familiarity, noise), rtol=1e-3, atol=1e-2)
+    (served,) = session.run(["ood_score"], {"images": noise.numpy()})
+    torch.testing.assert_close(torch.from_numpy(served), ood_score(network, ood_scorer, noise), rtol=1e-3, atol=1e-2)
 
 
 @pytest.mark.parametrize("count", [10, 50, 199, 200, 5_000])

@@ -135,7 +135,7 @@ def test_an_int8_graph_has_a_threshold_of_its_own(
     digit_weights: npt.NDArray[np.float32], part: Part, in_int8: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The tiny graph's score is a hundredth of the mean pixel."""
-    graph = tiny_onnx(digit_weights, strange=True)
+    graph = tiny_onnx(digit_weights, scored=True)
     times = {"fp32": SLOW, "int8": FAST if in_int8 else SLOW}
     monkeypatch.setattr(graph_selection, "latencies", lambda graphs, _: {name: times[name] for name in graphs})
     made = choose(graph, outputs_of(graph, part), outputs_of(graph, part))
@@ -144,7 +144,7 @@ def test_an_int8_graph_has_a_threshold_of_its_own(
         return
     scores = part.some(range(300)).double().mean((1, 2, 3)) / 100
     assert made.threshold == pytest.approx(scores.quantile(1 - ABSTAINED).item(), rel=0.01)
-    assert made.record["strangeness_threshold"] == made.threshold
+    assert made.record["ood_threshold"] == made.threshold
     assert made.validation_scores is not None
     torch.testing.assert_close(made.validation_scores.double(), scores, rtol=0.01, atol=0)
 
@@ -175,10 +175,10 @@ def test_the_network_answers_as_its_graph_does(part: Part) -> None:
     network = build("mobilenet_v3_small", 10, 32).eval()
     few = part.sample(40)
     outputs = look_at_sample(network, Prepare(preparation), few, 10)
-    familiarity = fit(outputs, outputs).familiarity
-    assert familiarity is not None
-    exported = export(network, preparation, few.some(range(8)), familiarity)
-    by_network = serve(network_engine(preparation, network, familiarity), few)
+    ood_scorer = fit(outputs, outputs).ood_scorer
+    assert ood_scorer is not None
+    exported = export(network, preparation, few.some(range(8)), ood_scorer)
+    by_network = serve(network_engine(preparation, network, ood_scorer), few)
     by_graph = serve(graph_engine(session(exported.onnx)), few)
     torch.testing.assert_close(by_network.answers.logits, by_graph.answers.logits, rtol=1e-3, atol=1e-3)
     assert by_network.ood_scores is not None

@@ -38,12 +38,12 @@ def test_images_and_answers_are_recorded(digit_weights: npt.NDArray[np.float32])
 
 
 @pytest.mark.parametrize(("strange", "recorded"), [(False, None), (True, 0.5)])
-def test_strangeness_is_recorded_in_thresholds_where_the_graph_tells_it(
+def test_ood_score_is_recorded_in_thresholds_where_the_graph_tells_it(
     digit_weights: npt.NDArray[np.float32], strange: bool, recorded: float | None
 ) -> None:
     grey = torch.full((1, 28, 28, 1), 100, dtype=torch.uint8)
     found = load(probes(tiny_onnx(digit_weights, strange), grey, temperature=1.0, threshold=2.0))
-    assert found.get("strangeness") == (None if recorded is None else pytest.approx(recorded))
+    assert found.get("ood_score") == (None if recorded is None else pytest.approx(recorded))
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.5])
@@ -63,10 +63,10 @@ def test_the_service_refuses_another_threshold_than_was_recorded(
     threshold: float,
     is_refused: bool,
 ) -> None:
-    graph = tiny_onnx(digit_weights, strange=True)
+    graph = tiny_onnx(digit_weights, scored=True)
     model = published(onnx=graph, more={SELF_TEST_SAMPLES: probes(graph, digits(), temperature=1.0, threshold=2.0)})
-    model.card = model.card | {"serving": {"file": "model.onnx", "strangeness_threshold": threshold}}
-    with pytest.raises(Damaged, match="how strange") if is_refused else nullcontext():
+    model.card = model.card | {"serving": {"file": "model.onnx", "ood_threshold": threshold}}
+    with pytest.raises(Damaged, match="OOD score") if is_refused else nullcontext():
         self_test(OnnxPredictor(model, store, threads=1), store)
 
 

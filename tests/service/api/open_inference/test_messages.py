@@ -173,26 +173,26 @@ def test_triton_is_told_what_is_wrong(client: triton.InferenceServerClient, digi
 def test_triton_sees_from_which_images_a_model_abstains(
     published: Published, digit_weights: npt.NDArray[np.float32], client: triton.InferenceServerClient
 ) -> None:
-    telling = published(onnx=tiny_onnx(digit_weights, strange=True)).id
+    telling = published(onnx=tiny_onnx(digit_weights, scored=True)).id
     (*_, output) = client.get_model_metadata(telling)["outputs"]
-    assert output == {"name": "strangeness", "datatype": "FP32", "shape": [-1]}
+    assert output == {"name": "ood_score", "datatype": "FP32", "shape": [-1]}
     grey = np.stack([np.full((28, 28, 1), level, np.uint8) for level in (20, 200)])
-    for outputs in (None, [triton.InferRequestedOutput("strangeness")]):
+    for outputs in (None, [triton.InferRequestedOutput("ood_score")]):
         for preprocess, abstained in (("none", [False, True]), ("auto", [True, True])):  # auto finds no digit on them
             answer = client.infer(
                 telling, [asked(grey, "UINT8", binary=True)], outputs=outputs, parameters={"preprocess": preprocess}
             )
-            assert answer.as_numpy("strangeness").dtype == np.float32
-            assert (answer.as_numpy("strangeness") > 1).tolist() == abstained
+            assert answer.as_numpy("ood_score").dtype == np.float32
+            assert (answer.as_numpy("ood_score") > 1).tolist() == abstained
 
 
-def test_triton_is_told_that_a_model_has_no_strangeness(
+def test_triton_is_told_that_a_model_has_no_ood_score(
     client: triton.InferenceServerClient, digits: npt.NDArray[np.uint8]
 ) -> None:
-    assert "strangeness" not in str(client.get_model_metadata("serving"))
-    with pytest.raises(InferenceServerException, match="There is no output strangeness; there are probabilities, lab"):
+    assert "ood_score" not in str(client.get_model_metadata("serving"))
+    with pytest.raises(InferenceServerException, match="There is no output ood_score; there are probabilities, lab"):
         client.infer(
-            "serving", [asked(digits, "UINT8", binary=True)], outputs=[triton.InferRequestedOutput("strangeness")]
+            "serving", [asked(digits, "UINT8", binary=True)], outputs=[triton.InferRequestedOutput("ood_score")]
         )
 
 

@@ -135,11 +135,11 @@ async def test_a_model_shows_its_calibration(http: httpx.AsyncClient, reported: 
 async def test_a_model_shows_on_what_it_abstains(http: httpx.AsyncClient, published: Published, db: Database) -> None:
     told = {"threshold": 1.0, "validation_abstained": 0.0075, "test_abstained": 0.009, "test_images": 10_000}
     made = published()
-    assert (await http.get("/models/latest")).json()["familiarity"] is None
+    assert (await http.get("/models/latest")).json()["ood"] is None
     with db.write() as session:
         model = models.find(session, made.id)
-        model.card = model.card | {"familiarity": told}
-    assert (await http.get("/models/latest")).json()["familiarity"] == told
+        model.card = model.card | {"ood": told}
+    assert (await http.get("/models/latest")).json()["ood"] == told
 
 
 # -- deletion

@@ -275,13 +275,13 @@ async def test_an_image_unlike_the_training_images_is_answered_with_a_warning(
 
     monkeypatch.setattr(OnnxPredictor, "run", odd)
     (seven,) = (await raw(http, SEVEN)).json()["predictions"]
-    assert (seven["label"], seven["abstained"], seven["strangeness"]) == ("7", abstained, round(strange, 4))
+    assert (seven["label"], seven["abstained"], seven["ood_score"]) == ("7", abstained, round(strange, 4))
     assert seven.get("reason") == ("unlike the training images" if abstained else None)
 
 
-async def test_a_model_without_a_familiarity_never_abstains_by_it(http: httpx.AsyncClient) -> None:
+async def test_a_model_without_a_ood_scorer_never_abstains_by_it(http: httpx.AsyncClient) -> None:
     (seven,) = (await raw(http, SEVEN)).json()["predictions"]
-    assert (seven["abstained"], "strangeness" in seven, "reason" in seven) == (False, False, False)
+    assert (seven["abstained"], "ood_score" in seven, "reason" in seven) == (False, False, False)
 
 
 async def test_the_answer_names_its_model_and_its_times(http: httpx.AsyncClient) -> None:
