@@ -27,7 +27,7 @@ def paste(block: str, programs: Programs) -> str:
     small = json.dumps({k: v for k, v in TINY.items() if k not in ("dataset", "weights")})[1:-1]
     block = block.replace("localhost:8000", f"127.0.0.1:{programs.port}").replace('"network": "resnet50"', small)
     block = block.replace("--weights random\n", f"--weights random --recipe '{{{small}}}'\n")
-    block = block.replace("tuneserve ", f"{sys.executable} -m tuneserve.cli.main ")
+    block = re.sub("^tuneserve ", f"{sys.executable} -m tuneserve.cli.main ", block, flags=re.MULTILINE)
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", block],
         cwd=ROOT,
