@@ -197,7 +197,7 @@ def test_squeezenet_has_none_and_loses_nothing(splits: Splits) -> None:
     assert list(network.state_dict()) == names
 
 
-@pytest.mark.parametrize("name", ["ood", "with_detector"])
+@pytest.mark.parametrize("name", ["ood_scorer", "with_detector"])
 def test_it_is_the_same_when_it_was_written_and_read(
     network: nn.Sequential, name: str, noise: Tensor, request: pytest.FixtureRequest
 ) -> None:
@@ -206,7 +206,7 @@ def test_it_is_the_same_when_it_was_written_and_read(
     assert torch.equal(ood_score(network, again, noise), ood_score(network, fitted, noise))
 
 
-@pytest.mark.parametrize("name", ["ood", "with_detector"])
+@pytest.mark.parametrize("name", ["ood_scorer", "with_detector"])
 def test_the_exported_graph_finds_the_same_strange(
     network: nn.Sequential, name: str, splits: Splits, noise: Tensor, request: pytest.FixtureRequest
 ) -> None:
