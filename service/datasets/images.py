@@ -23,6 +23,7 @@ from service.datasets.validation_report import Code, ValidationReport
 
 MAX_NAME_BYTES = 200  # bytes of a file's or class's name; disks take 255
 BLOCK = 256  # images looked at between two looks at the results
+PARTS_IN_ORDER: tuple[Part, ...] = ("train", "val", "test")
 Found = str | tuple[Code, str]  # the sha256 of a file, or what is wrong with it
 Counts = dict[str, dict[str, int]]  # of the images of each class, by part
 
@@ -32,6 +33,7 @@ def keep(samples: Sequence[Sample], folder: Path, settings: Settings, report: Va
     named = [sample for sample in samples if _has_good_name(sample, report)]
     _compare_names({sample.label for sample in named}, report)
     good = _examine_all(named, settings, report)
+    _compare_contents(good, report)
     counts = _count(named, [sample for sample, _ in good])
     _judge(counts, report)
     return counts, _place(good, folder)
@@ -82,6 +84,18 @@ def _examine(sample: Sample, settings: Settings) -> Found:
         unknown = isinstance(error.__cause__, UnidentifiedImageError)
         return "not_an_image" if unknown else "truncated", str(error)
     return hashlib.sha256(data).hexdigest()
+
+
+def _compare_contents(good: Sequence[tuple[Sample, str]], report: ValidationReport) -> None:
+    """Tell files of the same bytes: of two classes one is wrong, and a test on what was trained on is none."""
+    first: dict[str, Sample] = {}
+    for sample, digest in sorted(good, key=lambda found: PARTS_IN_ORDER.index(found[0].part)):
+        other, path = first.setdefault(digest, sample), sample.entry.path
+        same = f"It holds the same bytes as {other.entry.path}"
+        if other.label != sample.label:
+            report.refuse(path, "two_labels", f"{same}, which is of the class {other.label}: leave one of them out.")
+        elif other.part != sample.part:
+            report.warn(path, "same_bytes", f"{same} in the {other.part} part. It is kept: leave one of them out.")
 
 
 def _count(sent: Iterable[Sample], good: Iterable[Sample]) -> Counts:

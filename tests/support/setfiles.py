@@ -1,6 +1,7 @@
 """Data sets as people send them: small photos in every form that a file of an image may have."""
 
 import io
+import zlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -36,9 +37,10 @@ def deep() -> bytes:
 
 
 def pets(*classes: str, each: int = 3, above: str = "") -> dict[str, bytes]:
-    """So many photos in a folder of each class, below the folder ``above``."""
+    """So many photos in a folder of each class, below the folder ``above``; no two of them are the same."""
+    first = zlib.crc32(above.encode())
     return {
-        f"{above}{label}/{number}.png": photo(100 * place + number)
+        f"{above}{label}/{number}.png": photo(first + 100 * place + number)
         for place, label in enumerate(classes)
         for number in range(each)
     }

@@ -412,7 +412,7 @@ def test_a_full_disk_is_told_as_that(tmp_path: Path) -> None:
 def test_another_content_has_another_digest(send: Send, folder: Path) -> None:
     first = send(pets("cat", "dog"))
     folder.rename(folder.parent / "first")
-    again = send(pets("cat", "dog", above="top/"))
+    again = send({f"top/{name}": data for name, data in pets("cat", "dog").items()})
     folder.rename(folder.parent / "again")
     other = send(pets("cat", "dog") | {"cat/0.png": photo(77)})
     assert first.digest == again.digest != other.digest

@@ -137,7 +137,7 @@ NEARLY = [
     ("classes", "below"), [*((pair, "") for pair in NEARLY), *((pair, "a/") for pair in NEARLY[3:])]
 )
 def test_a_class_may_still_be_called_nearly_like_a_part(send: Send, classes: tuple[str, str], below: str) -> None:
-    files = {f"{label}/{below}{number}.png": photo(ord(label[1]) + number) for label in classes for number in range(3)}
+    files = {name: data for label in classes for name, data in pets("", above=f"{label}/{below}").items()}
     assert set(send(files).counts) == set(classes)
 
 
@@ -147,8 +147,7 @@ def test_classes_that_all_hold_the_same_folders_are_told(send: Send) -> None:
 
 
 def test_classes_that_all_hold_one_folder_are_nothing_to_tell(send: Send) -> None:
-    files = {f"{label}/images/{number}.png": photo(number) for label in ("cat", "dog") for number in range(3)}
-    assert problems(send(files)) == {}
+    assert problems(send(pets("images", above="cat/") | pets("images", above="dog/"))) == {}
 
 
 def test_words_are_found_in_names_and_no_others() -> None:
