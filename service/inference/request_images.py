@@ -1,8 +1,6 @@
 """The bodies in which images come: a form, the bytes of one image, or JSON. Nothing is decoded here yet."""
 
 import asyncio
-import base64
-import binascii
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,6 +12,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 
+from core import base64_text
 from core.errors import InvalidInput, UnsupportedType, UrlNotReachable
 from core.imaging import preparation as images
 from core.settings import MAX_IMAGES, Settings
@@ -190,10 +189,4 @@ def _from_input(entry: ImageInput) -> EncodedImage | Url:
     if entry.array is not None:
         return EncodedImage(lambda: images.from_array(entry.array))
 
-    def read() -> bytes:
-        try:
-            return base64.b64decode(entry.b64 or "", validate=True)
-        except (binascii.Error, ValueError) as error:
-            raise InvalidInput("b64 is not base64.") from error
-
-    return EncodedImage(read)
+    return EncodedImage(lambda: base64_text.decode(entry.b64 or ""))

@@ -3,8 +3,6 @@
 At most ``max_body_bytes`` of one image are read: sizes declared in a zip are not trusted.
 """
 
-import base64
-import binascii
 import lzma
 import zipfile
 import zlib
@@ -17,6 +15,7 @@ from typing import Any
 
 from PIL import Image
 
+from core import base64_text
 from core.artifacts.batch_files import Line, may_be_an_image, parse_line, read_lines, read_parts
 from core.artifacts.store import ArtifactStore
 from core.artifacts.zip_directory import name_of
@@ -103,11 +102,7 @@ def _refused(error: InvalidInput) -> Sent:
 def _from_values(line: Line, settings: Settings) -> Image.Image:
     if line.array is not None:
         return preparation.from_array(line.array)
-    try:
-        data = base64.b64decode(line.b64 or "", validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise InvalidInput("b64 is not base64.") from error
-    return _decode(data, settings)
+    return _decode(base64_text.decode(line.b64 or ""), settings)
 
 
 def _decode(data: bytes, settings: Settings) -> Image.Image:

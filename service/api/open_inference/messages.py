@@ -3,16 +3,15 @@
 Source: the Open Inference Protocol's HTTP/REST specification, and Triton's binary tensor and classification extensions.
 """
 
-import base64
 import json
 import math
-from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, FailFast, Field, field_validator
 
+from core import base64_text
 from core.errors import InvalidInput
 from service.web.json_body import read_json
 
@@ -104,8 +103,8 @@ def _from_json(given: RequestedInput) -> Numbers | list[bytes]:
 
 def _files(name: str, data: list[Any]) -> list[bytes]:
     try:
-        return [base64.b64decode(text, validate=True) for text in _flat(data)]
-    except NOT_NUMBERS as error:
+        return [base64_text.decode(text, name) for text in _flat(data)]
+    except (AttributeError, TypeError) as error:  # of what is no text
         raise InvalidInput(f"{name}: BYTES in JSON are texts in base64.") from error
 
 
@@ -156,9 +155,8 @@ class Response:
         self._binary_by_default = request.parameters.binary_data_output
         self._binary: list[bytes] = []
 
-    def add(self, wanted: RequestedOutput, values: Numbers | Sequence[Sequence[str]] | Sequence[str]) -> None:
+    def add(self, wanted: RequestedOutput, numbers: Numbers) -> None:
         """Float numbers become FP32, texts BYTES."""
-        numbers = np.asarray(values)
         is_text = numbers.dtype.kind == "U"
         output: dict[str, Any] = {
             "name": wanted.name,

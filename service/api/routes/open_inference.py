@@ -174,11 +174,12 @@ def _response(
         if wanted.name not in there:
             raise InvalidInput(f"There is no output {wanted.name}; there are {', '.join(there)}.")
         if wanted.name == LABELS:
-            response.add(wanted, labels)
+            response.add(wanted, np.array(labels, np.str_))
         elif wanted.name == OOD_SCORE:
             response.add(wanted, np.array([STRANGEST if one is None else one.ood_score for one in found], np.float32))
         elif count := wanted.parameters.classification:
-            response.add(wanted, [_classified(row, count, classes) for row in probabilities])
+            texts = np.array([_classified(row, count, classes) for row in probabilities], np.str_)
+            response.add(wanted, texts.reshape(len(found), min(count, len(classes))))
         else:
             response.add(wanted, probabilities)
     return response.body()

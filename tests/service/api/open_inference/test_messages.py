@@ -239,6 +239,21 @@ async def test_an_image_with_nothing_on_it_has_no_digit_and_no_probabilities(
     assert found["probabilities"][10:] == [0.0] * 10
 
 
+async def test_labels_and_classes_of_no_images_are_bytes_too(model: Model, http: httpx.AsyncClient) -> None:
+    classified = {"name": "probabilities", "parameters": {"classification": 2}}
+    for outputs in ([], [classified, {"name": "labels"}]):
+        answer = (await _post(http, body("UINT8", [0, 28, 28], [], outputs=outputs))).json()
+        found = {output["name"]: (output["datatype"], output["shape"]) for output in answer["outputs"]}
+        assert found["labels"] == ("BYTES", [0])
+        assert found["probabilities"] == (("BYTES", [0, 2]) if outputs else ("FP32", [0, 10]))
+
+
+async def test_files_in_json_may_be_data_uris(model: Model, http: httpx.AsyncClient) -> None:
+    uri = f"data:image/png;base64,{base64.b64encode(SEVEN).decode()}"
+    answer = (await _post(http, body("BYTES", [1], [uri], outputs=[{"name": "labels"}]))).json()
+    assert answer["outputs"][0]["data"] == ["7"]
+
+
 @pytest.mark.parametrize(
     ("given", "status", "reason"),
     [
@@ -256,7 +271,8 @@ async def test_an_image_with_nothing_on_it_has_no_digit_and_no_probabilities(
         ({"inputs": [{}] * 400_000}, 400, "/inputs/0/name: Field required"),
         (body("UINT8", [1, 1, 2], [1, 300]), 400, "its data is not UINT8"),
         (body("FP32", [1, 1, 2], ["a", "b"]), 400, "its data is not FP32"),
-        (body("BYTES", [1], ["not base64!"]), 400, "texts in base64"),
+        (body("BYTES", [1], ["not base64!"]), 400, "images is not base64"),
+        (body("BYTES", [1], [7]), 400, "texts in base64"),
         (body("BYTES", [2], [base64.b64encode(SEVEN).decode()]), 400, "1 elements do not have the shape"),
         (body("BYTES", [1], [base64.b64encode(b"no image").decode()]), 400, "not an image"),
         (body("FP16", [1], [1]), 400, "/inputs/0/datatype: Input should be"),
