@@ -29,6 +29,7 @@ from service.api.routes import uploads as uploads_routes
 from service.api.routes.ui import PageFiles
 from service.lifespan import lifespan
 from service.middleware.body_limit import BodyLimit
+from service.middleware.head_requests import HeadRequests
 from service.middleware.load_shedding import LoadShedding
 from service.middleware.request_id import RequestId
 from service.observability.metrics import Metrics, Observe
@@ -72,6 +73,7 @@ def create_app(settings: Settings) -> FastAPI:
         title="tuneserve",
         version=version("tuneserve"),
         description=DESCRIPTION,
+        redirect_slashes=False,  # a redirect would name the host that it was asked by, and lose a proxy's prefix
         lifespan=lifespan(settings, metrics, access, traces),
         telemetry={"tracing": False, "metrics": False, "logs": False},  # service.observability has its own
     )
@@ -97,6 +99,7 @@ def _middleware(
     CORSMiddleware, where CORS_ORIGINS names a page: a preflight comes without a key, and a page may read a 401.
     Authentication: API key, Host and rate limit. Nothing below runs for a stranger, and no byte of the body is read.
     BodyLimit: a bound on the body, wherever below it is read.
+    HeadRequests: the answer to GET without its body. What stands above counts, logs and refuses a HEAD.
     """
     rate_limit = RateLimit(settings.rate_limit_per_s) if settings.rate_limit_per_s else None
     return [
@@ -112,6 +115,7 @@ def _middleware(
         *([_cors(settings.cors_origins)] if settings.cors_origins else []),
         Middleware(Authentication, access=access, hosts=AllowedHosts(settings), rate_limit=rate_limit),
         Middleware(BodyLimit, max_bytes=settings.max_body_bytes, elsewhere=_body_limits(settings)),
+        Middleware(HeadRequests),
     ]
 
 

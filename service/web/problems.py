@@ -11,6 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
+from starlette.routing import Match, Route
 
 from core.db.database import UNAVAILABLE
 from core.errors import (
@@ -202,8 +203,22 @@ def _http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     if isinstance(error.__cause__, TuneserveError):  # FastAPI wraps what goes wrong while it reads a body
         return answer_to(request, error.__cause__)
-    code = {400: "bad_request", 404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "http_error")
-    return _answer(problem(request, error.status_code, code, str(error.detail)), dict(error.headers or {}))
+    status, detail, headers = error.status_code, str(error.detail), dict(error.headers or {})
+    code = {400: "bad_request", 404: "not_found", 405: "method_not_allowed"}.get(status, "http_error")
+    if status == 405:
+        headers["Allow"] = ", ".join(_methods(request, request.url.path)) or "GET, HEAD"  # else: a file of the page
+    path = request.url.path.rstrip("/")
+    if status == 404 and path != request.url.path and _methods(request, path):
+        detail = f"There is no {request.url.path}; did you mean {path}?"
+    return _answer(problem(request, status, code, detail), headers)
+
+
+def _methods(request: Request, path: str) -> list[str]:
+    """Every method of a path, whichever of its routes was tried first."""
+    scope = {**request.scope, "path": path}
+    routes = [route for route in request.app.router.routes if isinstance(route, Route)]
+    found = {method for route in routes if route.matches(scope)[0] is not Match.NONE for method in route.methods or ()}
+    return sorted(found | ({"HEAD"} if "GET" in found else set()))
 
 
 def _unexpected(request: Request, _error: Exception) -> JSONResponse:

@@ -1,0 +1,31 @@
+"""Answer HEAD wherever GET is answered, without the body."""
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+OWN = ("/uploads/",)  # routes that answer HEAD themselves, as tus has it
+
+
+class HeadRequests:
+    """Ask for the same by GET and pass on what comes before the body."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] != "HEAD" or scope["path"].startswith(OWN):
+            await self._app(scope, receive, send)
+            return
+        ended = False
+
+        async def send_head(message: Message) -> None:
+            """End with the first piece: of a stream that lasts the server then says that the client has left."""
+            nonlocal ended
+            if message["type"] != "http.response.body":
+                await send(message)
+            elif not ended:
+                ended = True
+                await send({"type": "http.response.body", "body": b""})
+
+        asked = {**scope, "method": "GET"}  # the server goes on to see a HEAD
+        await self._app(asked, receive, send_head)
+        scope.update({name: value for name, value in asked.items() if name != "method"})
