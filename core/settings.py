@@ -72,6 +72,9 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(32 * 2**20, gt=0)
     max_json_bytes: int = Field(4 * 2**20, gt=0)  # of a JSON body with images; files and binary tensors may be larger
     max_image_pixels: int = Field(50_000_000, gt=0)  # before decoding: a small file can hold a huge picture
+    image_processes: int = Field(2, gt=0)  # of each service process: decode images that are not small
+    image_memory_bytes: int = Field(2**30, gt=0)  # that the images they decode at a time may take
+    image_timeout_s: float = Field(10.0, gt=0)  # an image that takes longer to decode is refused
     max_images_per_request: int = Field(256, gt=0, le=MAX_IMAGES)
     max_queued_jobs: int = Field(1000, gt=0)
     max_queued_jobs_per_key: int = Field(100, gt=0)  # paused ones included

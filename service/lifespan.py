@@ -20,6 +20,7 @@ from service.background.maintenance import maintain
 from service.background.supervision import supervised
 from service.datasets.builder import Builder
 from service.inference.batcher import Batcher
+from service.inference.decode_pool import DecodePool
 from service.inference.model_cache import ModelCache
 from service.inference.model_loader import loader
 from service.inference.model_reloader import ModelReloader
@@ -70,6 +71,8 @@ async def _open(
         closing.push_async_callback(run_in_threadpool, traces.close)
     device = closing.enter_context(ThreadPoolExecutor(settings.resolved_concurrent_batches, "device"))
     decoders = closing.enter_context(ThreadPoolExecutor(DECODER_THREADS, "decode"))
+    pool = DecodePool(settings)
+    closing.push_async_callback(pool.close)
     loading = closing.enter_context(ThreadPoolExecutor(LOADER_THREADS, "load"))
     store, batch = LocalStore(settings.data_dir), settings.predict_batch
     load, memory = loader(settings, store), settings.predict_memory_bytes
@@ -82,7 +85,7 @@ async def _open(
         store=store,
         cache=cache,
         reloader=ModelReloader(db, cache, settings.reload_poll_s),
-        pipeline=Pipeline(batcher, decoders, metrics, settings.max_image_pixels),
+        pipeline=Pipeline(batcher, decoders, pool, metrics, settings.max_image_pixels),
         metrics=metrics,
         access=access,
         database_check=DatabaseCheck(db, settings.lease_s),

@@ -10,10 +10,11 @@ import numpy as np
 
 from core.errors import TuneserveError
 from core.imaging import preparation
-from core.imaging.decoding import decode
+from core.imaging.decoding import decode_small
 from core.imaging.preparation import Pixels, Prepared, Preprocess
 from core.inference.onnx_predictor import Predictor
 from service.inference.batcher import Answer, Batch, Batcher
+from service.inference.decode_pool import DecodePool
 from service.inference.request_images import EncodedImage
 from service.inference.saliency import Weights, saliency_map
 from service.observability.metrics import Metrics
@@ -36,6 +37,7 @@ class Pipeline:
 
     batcher: Batcher
     decoders: Executor  # threads that turn bytes into images
+    pool: DecodePool  # processes for images that are not small
     metrics: Metrics
     max_pixels: int  # of an image
 
@@ -63,17 +65,26 @@ class Pipeline:
         self, predictor: Predictor, sources: Sequence[EncodedImage], preprocess: Preprocess
     ) -> list[Prepared | TuneserveError]:
         """Each image prepared, or the error that stands in its place."""
+        run = asyncio.get_running_loop().run_in_executor
+        form = predictor.preparation
 
-        def prepare(source: EncodedImage) -> Prepared | TuneserveError:
+        def prepare_small(source: EncodedImage) -> Prepared | bytes:
+            """Prepare a small image; of any other, return the file."""
+            content = source.read()
+            image = decode_small(content, self.max_pixels) if isinstance(content, bytes) else content
+            if image is not None:
+                return preparation.prepare(image, form, preprocess)
+            assert isinstance(content, bytes)
+            return content
+
+        async def prepare(source: EncodedImage) -> Prepared | TuneserveError:
             try:
-                content = source.read()
-                image = decode(content, self.max_pixels) if isinstance(content, bytes) else content
-                return preparation.prepare(image, predictor.preparation, preprocess)
+                found = await run(self.decoders, prepare_small, source)
+                return await self.pool.prepare(found, form, preprocess) if isinstance(found, bytes) else found
             except TuneserveError as error:
                 return error
 
-        run = asyncio.get_running_loop().run_in_executor
-        return list(await asyncio.gather(*(run(self.decoders, prepare, source) for source in sources)))
+        return list(await asyncio.gather(*map(prepare, sources)))
 
     def _count(self, prepared: Sequence[Prepared | TuneserveError]) -> None:
         for entry in prepared:

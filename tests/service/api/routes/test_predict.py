@@ -16,6 +16,7 @@ from core.artifacts.store import ArtifactStore, LocalStore
 from core.db.tables import Model
 from core.inference.onnx_predictor import Images, OnnxPredictor, Outputs, Predictor
 from core.settings import Settings
+from service.inference.decode_pool import DecodePool
 from service.inference.self_test import self_test
 from service.web.json_body import read_json
 from tests.conftest import DIGIT_FILES, running
@@ -304,6 +305,20 @@ async def test_too_many_images_are_refused_in_every_form(settings: Settings, pub
         assert (answer.status_code, answer.json()["code"]) == (422, "invalid_input")
         assert "2" in answer.json()["detail"]
     assert labels(enough) == ["7", "7"]
+
+
+async def test_digits_are_decoded_in_threads_and_what_is_large_or_damaged_in_processes(
+    http: httpx.AsyncClient,
+) -> None:
+    pool: DecodePool = http._transport.app.state.service.pipeline.pool  # type: ignore[attr-defined]
+    with Image.open(DIGIT_FILES[7]) as image:
+        large = image.convert("L").resize((1100, 1100))
+    assert labels(await http.post("/predict", files=parts(SEVEN, png(large.resize((800, 800)))))) == ["7", "7"]
+    assert pool.pids == []
+    large.save(jpeg := io.BytesIO(), "JPEG")
+    files = parts(SEVEN, png(large), jpeg.getvalue()[:-2], png(large)[:-100])
+    assert labels(await http.post("/predict", files=files)) == ["7", "7", "7", None]
+    assert 1 <= len(pool.pids) <= 2
 
 
 async def test_a_picture_of_too_many_pixels_is_too_large(settings: Settings, published: Published) -> None:
