@@ -11,7 +11,8 @@ from urllib.parse import quote
 
 import httpx
 
-from tuneserve.types import Alias, Batch, DatasetCard, DatasetSummary, Job, Key, MadeKey, Model, Predictions
+from tuneserve.folder_zip import sendable_name
+from tuneserve.types import Alias, Batch, DatasetCard, DatasetSummary, Job, Key, MadeKey, Model, Prediction, Predictions
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 ENDED = ("succeeded", "failed", "cancelled")
@@ -21,6 +22,9 @@ ARCHIVE = "application/octet-stream"  # the service detects the format
 TUS = {"Tus-Resumable": "1.0.0"}  # https://tus.io/protocols/resumable-upload
 PIECE = {"Content-Type": "application/offset+octet-stream"}
 IMPORT_TIMEOUT_S = 3600.0
+MAX_PAGE = 100  # rows of a list that the service gives out at a time
+MAX_IMAGES, MAX_IMAGES_BYTES = 100, 16 * 2**20  # in a request; the service takes 256, and 32 MiB
+UNREADABLE_IMAGE = (400, 413, 415, 422)  # statuses of a response to an unreadable image
 
 Image = str | os.PathLike[str] | bytes  # a file's path, or its content
 Shape = TypeVar("Shape")
@@ -64,7 +68,8 @@ class Client:
         return self._call(Job, "GET", f"/jobs/{job_id}", params={"wait": wait_s})
 
     def jobs(self, limit: int = 20) -> list[Job]:
-        return self._list(Job, "/jobs", params={"limit": limit})
+        """Return the newest jobs, in as many requests as so many take."""
+        return self._pages(Job, "/jobs", limit)
 
     def ask_job(self, job_id: str, verb: str, params: dict[str, Any] | None = None) -> Job:
         """Cancel, pause, resume or retry a job, as ``verb`` says."""
@@ -91,7 +96,8 @@ class Client:
         return self._call(Model, "GET", f"/models/{name}")
 
     def models(self, limit: int = 20) -> list[Model]:
-        return self._list(Model, "/models", params={"limit": limit})
+        """Return the newest models, in as many requests as so many take."""
+        return self._pages(Model, "/models", limit)
 
     def ready(self) -> dict[str, Any]:
         """Return the readiness checks, whether or not they pass."""
@@ -99,8 +105,24 @@ class Client:
         return body
 
     def predict(self, *images: Image, top_k: int = 3) -> Predictions:
+        """Classify images, in as many requests as so many take; the model is that of the last one."""
+        answers = [self._predict(part, top_k, len(images) == 1) for part in _parted(images)]
+        found = [answer for answer in answers if not isinstance(answer, ServiceError)]
+        if not found:
+            raise next(answer for answer in answers if isinstance(answer, ServiceError))
+        predictions = [one for answer in answers for one in _predictions(answer)]
+        times = {name: round(sum(answer["timing_ms"][name] for answer in found), 3) for name in found[-1]["timing_ms"]}
+        return {"model": found[-1]["model"], "predictions": predictions, "timing_ms": times}
+
+    def _predict(self, images: Sequence[Image], top_k: int, is_alone: bool) -> "Predictions | ServiceError":
+        """Return the error of a single image that cannot be read, if others were sent before or behind it."""
         parts = [("file", _part(image)) for image in images]
-        return self._call(Predictions, "POST", "/predict", files=parts, params={"top_k": top_k})
+        try:
+            return self._call(Predictions, "POST", "/predict", files=parts, params={"top_k": top_k})
+        except ServiceError as error:
+            if is_alone or len(images) > 1 or error.status not in UNREADABLE_IMAGE:
+                raise
+            return error
 
     def send_batch(self, file: Path, top_k: int = 3) -> Batch:
         """Start a batch prediction for a zip of images or a JSON-lines manifest; the file is streamed."""
@@ -205,6 +227,18 @@ class Client:
         body: Shape = self._accepted(method, path, **options).json()
         return body
 
+    def _pages(self, shape: type[Shape], path: str, limit: int) -> list[Shape]:  # noqa: ARG002
+        found: list[Shape] = []
+        after: dict[str, Any] = {}
+        while len(found) < limit:
+            params = {"limit": min(limit - len(found), MAX_PAGE), **after}
+            page = self._accepted("GET", path, params=params).json()
+            found += page["data"]
+            if not page["has_more"]:
+                break
+            after = {"after": page["next"]}
+        return found
+
     def _list(self, shape: type[Shape], path: str, **options: Any) -> list[Shape]:  # noqa: ARG002
         data: list[Shape] = self._accepted("GET", path, **options).json()["data"]
         return data
@@ -246,7 +280,29 @@ def _check(url: str, key: str | None) -> None:
 
 def _part(image: Image) -> tuple[str, bytes]:
     """Return the name and the content of a file for a form."""
-    return ("image", image) if isinstance(image, bytes) else (Path(image).name, Path(image).read_bytes())
+    if isinstance(image, bytes):
+        return "image", image
+    return sendable_name(Path(image).name), Path(image).read_bytes()
+
+
+def _parted(images: Sequence[Image]) -> Iterator[list[Image]]:
+    """Yield as many at a time as a request takes."""
+    part: list[Image] = []
+    size = 0
+    for image in images:
+        more = len(image) if isinstance(image, bytes) else Path(image).stat().st_size
+        if part and (len(part) == MAX_IMAGES or size + more > MAX_IMAGES_BYTES):
+            yield part
+            part, size = [], 0
+        part.append(image)
+        size += more
+    yield part
+
+
+def _predictions(answer: Predictions | ServiceError) -> list[Prediction]:
+    if isinstance(answer, ServiceError):
+        return [{"abstained": False, "error": {"status": answer.status, "detail": str(answer)}}]
+    return answer["predictions"]
 
 
 def _detail(answer: httpx.Response) -> str:

@@ -193,3 +193,35 @@ def test_an_image_is_a_name_or_what_is_in_the_file(request: pytest.FixtureReques
     with Client(request.getfixturevalue("live")) as client:
         answer = client.predict(seven, str(seven), seven.read_bytes(), top_k=1)
     assert [one["label"] for one in answer["predictions"]] == ["7", "7", "7"]
+
+
+def test_lists_go_on_after_a_page(client: Client, enqueue: Enqueue, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(api, "MAX_PAGE", 2)
+    wanted = [enqueue(at=NOW + number).id for number in range(5)][::-1]
+    assert [job["id"] for job in client.jobs(limit=4)] == wanted[:4]
+    assert [job["id"] for job in client.jobs(limit=9)] == wanted
+
+
+def test_more_images_than_a_request_takes_go_in_several(
+    published: Published, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    published()
+    (tmp_path / "none.png").write_bytes(b"none")
+    monkeypatch.setattr(api, "MAX_IMAGES", 3)
+    with Client(request.getfixturevalue("live")) as client:
+        images = [DIGIT_FILES[number % 10] for number in range(9)]
+        answer = client.predict(*images, tmp_path / "none.png", top_k=1)
+        assert [one.get("label") for one in answer["predictions"]] == [*map(str, range(9)), None]
+        assert "error" in answer["predictions"][9]
+        monkeypatch.setattr(api, "MAX_IMAGES_BYTES", 1)
+        assert [one["label"] for one in client.predict(*images[:2], top_k=1)["predictions"]] == ["0", "1"]
+        with pytest.raises(ServiceError):
+            client.predict(tmp_path / "none.png")
+
+
+def test_three_hundred_images_are_answered(published: Published, request: pytest.FixtureRequest) -> None:
+    published()
+    with Client(request.getfixturevalue("live")) as client:
+        answer = client.predict(*[DIGIT_FILES[1]] * 300, top_k=1)
+    assert {one["label"] for one in answer["predictions"]} == {"1"}
+    assert len(answer["predictions"]) == 300

@@ -1,9 +1,7 @@
 """``tuneserve datasets``: add, list, show and check data sets."""
 
 import json
-import os
 import tempfile
-import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
-from tuneserve import resumable_upload
+from tuneserve import folder_zip, resumable_upload
 from tuneserve.cli.options import Json, Url
 from tuneserve.cli.tables import print_table
 from tuneserve.client import Client, ServiceError
@@ -126,22 +124,13 @@ def _packed(source: Path) -> Iterator[Path]:
     """Yield the file itself, or a temporary zip of the folder."""
     if source.is_file():
         yield source
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        target = Path(folder) / "folder.zip"
-        with zipfile.ZipFile(target, "w", strict_timestamps=False) as archive:  # stored: images are compressed already
-            for path in _walk(source):
-                archive.write(path, path.relative_to(source))
-        yield target
-
-
-def _walk(source: Path) -> Iterator[Path]:
-    """Yield files and folders; folders too, so that an empty class is reported."""
-    for folder, folders, files in os.walk(source):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        if Path(folder) != source:
-            yield Path(folder)
-        yield from (Path(folder) / file for file in sorted(files))
+    elif source.is_dir():
+        with tempfile.TemporaryDirectory() as folder:
+            target = Path(folder) / "folder.zip"
+            folder_zip.pack(source, target, lambda path, reason: _warn(f"{path} is left out: {reason}"))
+            yield target
+    else:
+        raise typer.BadParameter(f"this is neither a file nor a folder: {source}")
 
 
 def _show(card: DatasetCard, as_json: bool) -> None:
@@ -164,5 +153,8 @@ def _counted(problems: int) -> str:
 
 def _print_problems(problems: Iterable[Mapping[str, Any]]) -> None:
     for problem in problems:
-        line = f"{problem.get('severity', 'error')}: {problem['file']}: {problem['reason']}"
-        errors.print(line, markup=False, highlight=False, soft_wrap=True)
+        _warn(f"{problem['file']}: {problem['reason']}", problem.get("severity", "error"))
+
+
+def _warn(line: str, severity: str = "warning") -> None:
+    errors.print(f"{severity}: {line}", markup=False, highlight=False, soft_wrap=True)

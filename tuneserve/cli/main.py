@@ -1,5 +1,6 @@
 """``tuneserve``: the command line."""
 
+import io
 import json
 import os
 import sys
@@ -14,11 +15,11 @@ from tuneserve.cli import datasets, doctor, keys
 from tuneserve.cli import demo as demo_run
 from tuneserve.cli import jobs as job_commands
 from tuneserve.cli.batch_predictions import answer_all
-from tuneserve.cli.options import Json, Url
+from tuneserve.cli.options import Json, Limit, Url
 from tuneserve.cli.processes import ServiceAndWorker, StartFailed, environment, require, url_of
 from tuneserve.cli.progress import line, result, show
-from tuneserve.cli.tables import print_table
-from tuneserve.client import Client, ServiceError
+from tuneserve.cli.tables import cut, print_table
+from tuneserve.client import UNREADABLE_IMAGE, Client, ServiceError
 from tuneserve.types import Job, Model, Prediction
 
 app = typer.Typer(no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False)
@@ -28,7 +29,7 @@ app.add_typer(keys.app, name="keys")
 app.add_typer(datasets.app, name="datasets")
 console = Console()
 STDIN = Path("-")
-UNREADABLE_IMAGE = (400, 413, 415, 422)  # statuses of a response to an unreadable image
+INTERRUPTED = 130  # the exit code after Ctrl-C
 
 Host = Annotated[str | None, typer.Option(help="Address to listen on [TUNESERVE_HOST, default 127.0.0.1]")]
 Port = Annotated[int | None, typer.Option(min=1, max=65535, help="Port to listen on [TUNESERVE_PORT, default 8000]")]
@@ -42,6 +43,9 @@ Processes = Annotated[
 
 def main() -> None:
     """Run the command line; expected errors become one line and exit code 1."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a file's name may be of bytes that no terminal shows
     try:
         app()
     except (ServiceError, StartFailed, OSError) as error:
@@ -118,26 +122,30 @@ def train(
     asked = _parse(recipe) | dict(map(_field, fields or [])) | {name: value for name, value in named.items() if value}
     with Client(url) as client:
         job = client.train(asked)
-        if wait:
-            job = client.wait(job["id"])
-            _print_state(job)
-        else:
+        if not wait:
             console.print(job["id"], highlight=False)
-            if not follow:
-                return
-            job = show(client.follow(job["id"]), console)
-            console.print(result(job), soft_wrap=True, markup=False)
+        if not follow:
+            return
+        try:
+            job = client.wait(job["id"]) if wait else show(client.follow(job["id"]), console)
+        except KeyboardInterrupt:
+            _say_what_goes_on(job["id"], url)
+            raise typer.Exit(INTERRUPTED) from None
+    if wait:
+        _print_state(job)
+    else:
+        console.print(result(job), soft_wrap=True, markup=False)
     raise typer.Exit(0 if job["status"] == "succeeded" else 1)
 
 
 @app.command()
-def jobs(url: Url = None, as_json: Json = False) -> None:
+def jobs(limit: Limit = 20, url: Url = None, as_json: Json = False) -> None:
     """List jobs, newest first.
 
-    Example: tuneserve jobs --json | jq -r '.[].id'
+    Example: tuneserve jobs --limit 1000 --json | jq -r '.[].id'
     """
     with Client(url) as client:
-        found = client.jobs()
+        found = cut(client.jobs(limit + 1), limit)
     if as_json:
         _print_json(found)
         return
@@ -160,13 +168,13 @@ def job(job_id: str, url: Url = None, as_json: Json = False) -> None:
 
 
 @app.command()
-def models(url: Url = None, as_json: Json = False) -> None:
+def models(limit: Limit = 20, url: Url = None, as_json: Json = False) -> None:
     """List models, newest first.
 
-    Example: tuneserve models
+    Example: tuneserve models --limit 100
     """
     with Client(url) as client:
-        found = client.models()
+        found = cut(client.models(limit + 1), limit)
     if as_json:
         _print_json(found)
         return
@@ -195,7 +203,7 @@ def predict(
         raise typer.BadParameter("give image files, or --bulk with one file that holds them")
     if bulk is not None:
         with Client(url) as client:
-            raise typer.Exit(answer_all(client, bulk, out, top_k, Console(stderr=True)))
+            raise typer.Exit(answer_all(client, _waits_for_nobody(bulk), out, top_k, Console(stderr=True)))
     images = images or []
     with Client(url) as client:
         try:
@@ -212,13 +220,27 @@ def predict(
     raise typer.Exit(1 if any("error" in prediction for prediction in answer["predictions"]) else 0)
 
 
+def _say_what_goes_on(job_id: str, url: str | None) -> None:
+    there = f" --url {url}" if url else ""
+    follow, stop = f"tuneserve logs -f {job_id}{there}", f"tuneserve cancel {job_id}{there}"
+    said = f"{job_id} goes on in the worker. Follow it: {follow}   Stop it: {stop}"
+    Console(stderr=True).print(said, soft_wrap=True, highlight=False, markup=False)
+
+
 def _read(image: Path) -> Path | bytes:
     if image != STDIN:
-        return image
+        return _waits_for_nobody(image)
     data = sys.stdin.buffer.read()
     if not data:
         raise typer.BadParameter("stdin is empty: name image files, pipe one to stdin, or give --bulk")
     return data
+
+
+def _waits_for_nobody(file: Path) -> Path:
+    """Refuse a pipe with a name: to open it waits until somebody writes. The shell's own have somebody."""
+    if file.is_fifo() and file.parent != Path("/dev/fd"):
+        raise typer.BadParameter(f"this is a pipe, give a file or read from stdin: {file}")
+    return file
 
 
 def _print_state(job: Job) -> None:

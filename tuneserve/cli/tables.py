@@ -1,6 +1,8 @@
 """Lists as a table at a terminal, elsewhere as tab-separated values."""
 
+import sys
 from collections.abc import Iterable, Sequence
+from typing import TypeVar
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -8,6 +10,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 Cell = str | Text
+T = TypeVar("T")
 SEPARATORS = str.maketrans("\t\r\n", "   ")  # separators of cells and rows become spaces
 
 
@@ -19,6 +22,13 @@ def print_table(console: Console, header: Sequence[str], rows: Iterable[Sequence
         return
     for row in (header, *rows):
         print("\t".join(str(cell).translate(SEPARATORS) for cell in row), file=console.file)
+
+
+def cut(found: Sequence[T], limit: int) -> Sequence[T]:
+    """Return the first ``limit`` of a list that was asked for one more, and say so if there is more."""
+    if len(found) > limit:
+        print(f"There are more than {limit}: --limit {10 * limit} shows more.", file=sys.stderr)
+    return found[:limit]
 
 
 def _drawn(header: Sequence[str], rows: Sequence[Sequence[Cell]]) -> Table:

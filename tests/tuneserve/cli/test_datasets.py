@@ -1,6 +1,7 @@
 """tuneserve.cli.datasets: one's own photos, as a person sends them and reads what is wrong with them."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from typer.testing import CliRunner, Result
 
 from core.settings import Settings
 from tests.support.datafiles import zipped
-from tests.support.setfiles import pets
+from tests.support.setfiles import pets, photo
 from tuneserve.cli import datasets, main
 from tuneserve.client import ServiceError
 
@@ -103,3 +104,19 @@ def test_what_could_not_be_trained_on_is_told_before_it_is_sent_for_good(photos:
     refusal = typed("check", photos, "--url", live)
     assert refusal.exit_code == 1
     assert "error: dog: The class holds no image" in refusal.stderr
+
+
+def test_a_class_folder_that_is_a_link_is_sent_and_a_broken_one_told(photos: Path, live: str, tmp_path: Path) -> None:
+    for number in range(3):
+        (tmp_path / "elsewhere").mkdir(exist_ok=True)
+        (tmp_path / "elsewhere" / f"{number}.png").write_bytes(photo(900 + number))
+    (photos / "wasp").symlink_to("../elsewhere")
+    (photos / "gone.png").symlink_to("nowhere")
+    answer = typed("check", photos, "--json", "--url", live)
+    assert json.loads(answer.stdout)["classes"]["wasp"] == {"train": 3, "test": 0}
+    assert "gone.png is left out: it is a broken link" in answer.stderr
+
+
+def test_a_pipe_is_no_data_set(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    assert "neither a file nor a folder" in typed("check", tmp_path / "pipe", "--url", "http://127.0.0.1:1").stderr

@@ -20,7 +20,7 @@ from core.repositories import job_control, jobs
 from core.repositories.jobs import Claim
 from core.settings import Settings
 from tests.conftest import DIGIT_FILES, NOW
-from tests.support.terminal import at_terminal, refused
+from tests.support.terminal import at_terminal, piped, refused
 from tuneserve import types
 from tuneserve.cli import main
 from tuneserve.client import Client
@@ -416,3 +416,54 @@ def test_where_to_ask_and_with_what_is_told_too_when_it_is_wrong(
     line = refused("jobs", folder=tmp_path, **{name: value})
     assert told in line
     assert line.count("\n") == 1
+
+
+@pytest.mark.parametrize("what", ["jobs", "models"])
+def test_a_list_says_that_there_is_more_and_takes_a_limit(
+    serve: Serve, enqueue: Enqueue, published: Published, what: str
+) -> None:
+    for number in range(21):
+        enqueue(at=NOW + number) if what == "jobs" else published(at=NOW + number)
+    url = serve()
+    listed = typed(what, "--url", url)
+    assert listed.stdout.count("\n") == 1 + 20
+    assert "more than 20: --limit 200" in listed.stderr
+    whole = typed(what, "--limit", 21, "--json", "--url", url)
+    assert (len(json.loads(whole.stdout)), whole.stderr) == (21, "")
+
+
+@pytest.mark.parametrize("how", ["--follow", "--wait"])
+def test_ctrl_c_while_it_trains_says_what_goes_on(serve: Serve, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Client, "_follow", interrupted)
+    url = serve()
+    answer = typed("train", "--dataset", "digits", how, "--url", url)
+    job_id = json.loads(typed("jobs", "--json", "--url", url).stdout)[0]["id"]
+    assert answer.exit_code == 130
+    assert f"tuneserve logs -f {job_id} --url {url}" in answer.stderr
+    assert f"tuneserve cancel {job_id} --url {url}" in answer.stderr
+    assert typed("job", job_id, "--url", url).stdout.split()[1] == "queued"
+
+
+def test_names_that_are_not_utf_8_or_that_the_terminal_cannot_show_end_in_no_traceback(
+    serve: Serve, published: Published, tmp_path: Path
+) -> None:
+    published()
+    images = [Path(os.fsdecode(bytes(tmp_path) + name)) for name in (b"/caf\xe9.png", "/7 猫.png".encode())]
+    for image in images:
+        image.write_bytes(DIGIT_FILES[7].read_bytes())
+    latin = {"PYTHONIOENCODING": "latin-1", "PYTHONUTF8": "0"}
+    for environment in ({}, latin):
+        shown = piped("predict", *images, "--url", serve(), **environment)
+        assert [line.rpartition(": ")[2].split()[0] for line in shown.splitlines()] == ["7", "7"]
+    said = refused("predict", Path(os.fsdecode(b"/none/\xe9")), "--url", serve(), folder=tmp_path)
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("option", ["", "--bulk"])
+def test_a_named_pipe_is_refused_and_not_waited_for(tmp_path: Path, option: str) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    answer = typed("predict", *filter(None, [option]), tmp_path / "pipe.png", "--url", "http://127.0.0.1:1")
+    assert (answer.exit_code, "is a pipe" in answer.stderr) == (2, True)

@@ -1,0 +1,46 @@
+"""A folder as a zip to send: links are followed, and what cannot be sent is reported rather than waited for."""
+
+import stat
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+Warn = Callable[[Path, str], None]
+Identity = tuple[int, int]  # of a folder: its device and inode
+
+
+def pack(source: Path, target: Path, warn: Warn) -> None:
+    """Write the zip. ``warn`` is called for each file that is left out, with the reason."""
+    with zipfile.ZipFile(target, "w", strict_timestamps=False) as archive:  # stored: images are compressed already
+        for path, name in _walk(source, "", frozenset((_identity(source),)), warn):
+            archive.write(path, name)
+
+
+def sendable_name(name: str) -> str:
+    """Return a name that can be written as UTF-8: bytes that are not become %E9 and the like."""
+    return "".join(f"%{ord(one) - 0xDC00:02X}" if "\udc80" <= one <= "\udcff" else one for one in name)
+
+
+def _walk(folder: Path, above: str, parents: frozenset[Identity], warn: Warn) -> Iterator[tuple[Path, str]]:
+    """Yield files and folders with their names; folders too, so that an empty class is reported."""
+    for entry in sorted(folder.iterdir()):
+        name = above + sendable_name(entry.name)
+        try:
+            kind = entry.stat().st_mode
+        except OSError as error:
+            warn(entry, "it is a broken link" if entry.is_symlink() else f"it cannot be read: {error.strerror}")
+            continue
+        if stat.S_ISREG(kind):
+            yield entry, name
+        elif not stat.S_ISDIR(kind):
+            warn(entry, "it is neither a file nor a folder")
+        elif (identity := _identity(entry)) in parents:
+            warn(entry, "it is a link to a folder around it")
+        elif not entry.name.startswith("."):
+            yield entry, f"{name}/"
+            yield from _walk(entry, f"{name}/", parents | {identity}, warn)
+
+
+def _identity(folder: Path) -> Identity:
+    found = folder.stat()
+    return found.st_dev, found.st_ino
