@@ -24,7 +24,7 @@ from worker.attempt.feature_cache import training_input
 from worker.attempt.reporter import Reporter
 from worker.attempt.setup import TrainingContext, TrainingState, set_up
 from worker.data import augmentation
-from worker.data.splits import Part, steps_per_epoch
+from worker.data.splits import Split, steps_per_epoch
 from worker.evaluation.metrics import evaluate
 from worker.training.fit import Epoch, FitOptions, fit
 
@@ -121,7 +121,7 @@ def train(bench: Bench, **recipe: Any) -> Trial:
     with prepared(bench, **recipe) as (context, state):
         test = context.splits.test
         if bench.quick:
-            test = Part(test.some(range(min(QUICK_TEST, len(test)))), test.labels[:QUICK_TEST])
+            test = Split(test.some(range(min(QUICK_TEST, len(test)))), test.labels[:QUICK_TEST])
         epochs, seconds, curve = state.recipe.epochs, 0.0, []
         for epoch in epochs_of(context, state):
             seconds += epoch.seconds

@@ -10,7 +10,7 @@ from core.recipe import ResolvedRecipe
 from worker.attempt.batch_size_search import MAX_BATCH_SIZE, find_batch_size, time_steps
 from worker.attempt.feature_cache import TrainingInput, cache_activations
 from worker.data.augmentation import SETS
-from worker.data.splits import Part, batches
+from worker.data.splits import Split, batches
 from worker.training import devices
 from worker.training.fit import FitOptions, fit
 from worker.training.flops import flop_per_image
@@ -95,12 +95,12 @@ def _frozen_epochs(device: torch.device) -> tuple[Rate, Rate]:
     frozen = tuple(freeze(network, "backbone"))
     count = 128
     images = torch.randint(0, 256, (count, 224, 224, 3), dtype=torch.uint8, device=device)
-    part = Part(images, torch.randint(0, 10, (count,), device=device))
+    part = Split(images, torch.randint(0, 10, (count,), device=device))
     photo = Preparation(
         style="photo", height=224, width=224, channels=3, image_size=224, mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2)
     )
     network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    whole = TrainingInput(network, Prepare(photo).to(device), part, Part(images[:1], part.labels[:1]), frozen)
+    whole = TrainingInput(network, Prepare(photo).to(device), part, Split(images[:1], part.labels[:1]), frozen)
     kept = cache_activations(whole, 2**32)
     assert kept is not None
 
@@ -133,9 +133,9 @@ def _network(device: torch.device) -> torch.nn.Module:
     return network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
-def _digits(device: torch.device, count: int) -> Part:
+def _digits(device: torch.device, count: int) -> Split:
     images = torch.randint(0, 256, (count, 28, 28, 1), dtype=torch.uint8)
-    return Part(images.to(device), torch.randint(0, 10, (count,)).to(device))
+    return Split(images.to(device), torch.randint(0, 10, (count,)).to(device))
 
 
 def _preparation(side: int) -> Preparation:

@@ -23,12 +23,12 @@ def fields(**known: Any) -> dict[str, dict[str, Any]]:
     return {"fields": known}
 
 
-def tell(logger: logging.Logger, level: int, message: str, told: Mapping[str, Any]) -> None:
+def tell(logger: logging.Logger, level: int, message: str, fields: Mapping[str, Any]) -> None:
     """A line about those fields, whose values ``message`` names in their order. It does not look from where in the code
     it is called, which takes as long as to write the line; the level is looked at by who calls.
     """
-    record = logging.LogRecord(logger.name, level, "", 0, message, tuple(told.values()), None)
-    record.fields = told
+    record = logging.LogRecord(logger.name, level, "", 0, message, tuple(fields.values()), None)
+    record.fields = fields
     logger.handle(record)
 
 

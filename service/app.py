@@ -92,7 +92,7 @@ def _middleware(
     """List what a request passes on its way to a route, the outermost first. The order is the security model.
 
     LoadShedding: 429 for a prediction while the queue is full. It reads neither key nor body: a flood costs little.
-    Tracing, where it is on: a span for each request that is not shed.
+    Tracing, where it is on: a span for each request that is not refused.
     Observe: count and time every request, those that Authentication refuses too.
     RequestId: an id and a line in the log for every answer below, 401 and 413 included.
     SecurityHeaders: what a browser may do with any answer below, an error or not.

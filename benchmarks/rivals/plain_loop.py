@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import models, transforms
 
 from benchmarks.timing import Rate, per_second
-from worker.data.splits import Part
+from worker.data.splits import Split
 from worker.training.failure_codes import is_out_of_memory
 
 PHOTO = 224
@@ -38,7 +38,7 @@ def step(device: torch.device, side: int, batch: int, seconds: float) -> Rate:
     return run_what_fits
 
 
-def tutorial(part: Part, device: torch.device, seconds: float) -> float:
+def tutorial(part: Split, device: torch.device, seconds: float) -> float:
     """Measure images/s of the whole loop: each picture through PIL to 224 pixels, then the step."""
     loader: DataLoader[Sample] = DataLoader(_Pictures(part), BATCH, shuffle=True, num_workers=0, drop_last=True)
     endless = itertools.chain.from_iterable(itertools.repeat(loader))
@@ -64,7 +64,7 @@ def _train(device: torch.device, batches: Iterator[tuple[Tensor, Tensor]], secon
 class _Pictures(Dataset[Sample]):
     """Grey images as torchvision's data sets return them."""
 
-    def __init__(self, part: Part) -> None:
+    def __init__(self, part: Split) -> None:
         assert isinstance(part.images, Tensor)
         self._images, self._labels = part.images.cpu().numpy(), part.labels.tolist()
         self._changes: list[Callable[[Any], Any]] = [

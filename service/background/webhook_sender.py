@@ -1,4 +1,4 @@
-"""Posts what webhooks are to be told, signed as https://www.standardwebhooks.com says, and again until it arrives.
+"""Posts webhook events, signed as https://www.standardwebhooks.com says, and again until it arrives.
 
 It only reads rows that the jobs' events left (core.repositories.webhook_deliveries): nothing here can fail or delay a
 job.

@@ -95,7 +95,7 @@ def _entry(problem: Problem) -> dict[str, str]:
     }
 
 
-def _sentence(told: Sequence[Problem], count: int) -> str:
-    reasons = " ".join(f"{error.file}: {error.reason}" for error in told)
-    more = f" There are {count - len(told)} more problems." if count > len(told) else ""
+def _sentence(shown: Sequence[Problem], count: int) -> str:
+    reasons = " ".join(f"{error.file}: {error.reason}" for error in shown)
+    more = f" There are {count - len(shown)} more problems." if count > len(shown) else ""
     return f"This cannot be trained on. {reasons}{more}"

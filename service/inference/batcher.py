@@ -115,7 +115,7 @@ class Batcher:
                 entry.answer.cancel()  # no effect on one that is done; a waiting one is dropped from its batch
 
     async def run(self) -> None:
-        """Until cancelled; then whoever still waits is told so."""
+        """Run until cancelled; then fail the requests that still wait."""
         try:
             await asyncio.get_running_loop().create_future()
         finally:

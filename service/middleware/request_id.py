@@ -49,5 +49,5 @@ class RequestId:
             took_ms = (time.perf_counter() - started) * 1000
             level = logging.DEBUG if scope["path"] in PROBES and status < 400 else logging.INFO
             if log.isEnabledFor(level):
-                told = {"method": scope["method"], "path": scope["path"], "status": status}
-                logs.tell(log, level, "%s %s %d %.1f ms", told | {"took_ms": round(took_ms, 1)})
+                fields = {"method": scope["method"], "path": scope["path"], "status": status}
+                logs.tell(log, level, "%s %s %d %.1f ms", fields | {"took_ms": round(took_ms, 1)})

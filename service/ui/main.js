@@ -1,6 +1,6 @@
 // Puts the page together: which view the address names, the key, and how the service is.
 
-import { Api, told } from "./lib/api.js";
+import { Api, errorText } from "./lib/api.js";
 import { byId, el } from "./lib/dom.js";
 import { watchHealth } from "./health.js";
 import { compareView } from "./models/compare.js";
@@ -51,7 +51,7 @@ async function show() {
   }
   /** @type {Fail} */
   const fail = (error) => {
-    if (!signal.aborted) main.append(el("p", { role: "alert", class: "error" }, told(error)));
+    if (!signal.aborted) main.append(el("p", { role: "alert", class: "error" }, errorText(error)));
   };
   main.replaceChildren(el("p", { class: "hint" }, "Loading …"));
   await view({ main, api, signal, fail, query: new URLSearchParams(query), id }).catch(fail);

@@ -23,7 +23,7 @@ from worker import doctor, trainer
 from worker.attempt.batch_size_search import find_batch_size, time_steps
 from worker.attempt.reporter import Reporter
 from worker.data.augmentation import SETS
-from worker.data.splits import Part
+from worker.data.splits import Split
 from worker.training.cuda_graph import WARM_UP
 from worker.training.fit import FitOptions, fit
 from worker.training.learner import Learner
@@ -63,11 +63,11 @@ def seeded_resnet() -> nn.Module:
 
 
 @pytest.fixture
-def two_kinds() -> Part:
+def two_kinds() -> Split:
     """Bright images and dark ones."""
     labels = torch.arange(1024, device="cuda") % 2
     levels = 60 + 120 * labels[:, None, None, None] + torch.randint(0, 60, (1024, 28, 28, 1), device="cuda")
-    return Part(levels.to(torch.uint8), labels)
+    return Split(levels.to(torch.uint8), labels)
 
 
 @pytest.fixture
@@ -99,7 +99,7 @@ def test_a_job_trains_on_the_gpu_and_both_predictors_answer_alike(trained: Train
 
 @pytest.mark.parametrize("kind", ["sgd", "adamw"])
 def test_a_recorded_step_does_what_the_same_step_does_by_itself(
-    kind: str, two_kinds: Part, monkeypatch: pytest.MonkeyPatch
+    kind: str, two_kinds: Split, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def after_steps() -> tuple[list[float], dict[str, torch.Tensor]]:
         torch.manual_seed(0)
@@ -126,7 +126,7 @@ def test_a_recorded_step_does_what_the_same_step_does_by_itself(
 
 @pytest.mark.filterwarnings("ignore:Synchronization debug mode:UserWarning")  # is a prototype
 @pytest.mark.parametrize("augmentation", ["digits", "photos"])
-def test_no_step_waits_for_the_device(augmentation: str, two_kinds: Part, seeded_resnet: nn.Module) -> None:
+def test_no_step_waits_for_the_device(augmentation: str, two_kinds: Split, seeded_resnet: nn.Module) -> None:
     given = recipe(augmentation=augmentation, ema=0.9, gradient_clipping=1.0)
     weights = torch.ones(10, device="cuda")
     learner = Learner(seeded_resnet, Prepare(DIGIT).cuda(), given, CUDA, SETS[augmentation], weights)
@@ -141,7 +141,7 @@ def test_no_step_waits_for_the_device(augmentation: str, two_kinds: Part, seeded
         torch.cuda.set_sync_debug_mode("default")
 
 
-def test_every_recorded_step_changes_its_images_in_another_way(two_kinds: Part, seeded_resnet: nn.Module) -> None:
+def test_every_recorded_step_changes_its_images_in_another_way(two_kinds: Split, seeded_resnet: nn.Module) -> None:
     given = recipe(augmentation="digits", learning_rate=1e-9)
     learner = Learner(seeded_resnet, Prepare(DIGIT).cuda(), given, CUDA, SETS["digits"], None)
     losses = [learner.step(step, two_kinds.some(range(64)), two_kinds.labels[:64], 0.0)[0].item() for step in range(10)]
@@ -149,13 +149,13 @@ def test_every_recorded_step_changes_its_images_in_another_way(two_kinds: Part, 
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16", "fp32"])
-def test_every_precision_learns(precision: str, two_kinds: Part, seeded_resnet: nn.Module) -> None:
+def test_every_precision_learns(precision: str, two_kinds: Split, seeded_resnet: nn.Module) -> None:
     given = recipe(precision=precision, epochs=3)
     epochs = list(fit(seeded_resnet, Prepare(DIGIT).cuda(), two_kinds, given, CUDA))
     assert epochs[-1].accuracy > 0.95
 
 
-def test_training_goes_on_from_an_epochs_state(two_kinds: Part, seeded_resnet: nn.Module) -> None:
+def test_training_goes_on_from_an_epochs_state(two_kinds: Split, seeded_resnet: nn.Module) -> None:
     given, prepare = recipe(epochs=4, ema=0.9), Prepare(DIGIT).cuda()
     first = list(fit(seeded_resnet, prepare, two_kinds, given, CUDA, FitOptions(last_epoch=2)))
     rest = list(fit(seeded_resnet, prepare, two_kinds, given, CUDA, FitOptions(2, state=first[-1].state)))
@@ -163,7 +163,7 @@ def test_training_goes_on_from_an_epochs_state(two_kinds: Part, seeded_resnet: n
     assert rest[-1].loss < first[0].loss
 
 
-def test_a_batch_too_large_for_the_device_is_not_chosen(two_kinds: Part, seeded_resnet: nn.Module) -> None:
+def test_a_batch_too_large_for_the_device_is_not_chosen(two_kinds: Split, seeded_resnet: nn.Module) -> None:
     few = 600 * 2**20
     torch.cuda.set_per_process_memory_fraction(few / torch.cuda.get_device_properties(0).total_memory)
     try:

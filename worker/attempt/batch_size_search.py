@@ -15,7 +15,7 @@ from torch import nn
 from core.networks import MIN_BATCH_SIZE
 from core.recipe import ResolvedRecipe
 from worker.data.augmentation import SETS
-from worker.data.splits import Part
+from worker.data.splits import Split
 from worker.training.ema import RAMP
 from worker.training.failure_codes import is_out_of_memory
 from worker.training.learner import Learner
@@ -56,7 +56,7 @@ def find_batch_size(step_s: Callable[[int], float], first: int, largest: int) ->
 
 
 def time_steps(
-    network: nn.Module, prepare: nn.Module, part: Part, recipe: ResolvedRecipe, device: torch.device
+    network: nn.Module, prepare: nn.Module, part: Split, recipe: ResolvedRecipe, device: torch.device
 ) -> Callable[[int], float]:
     """Return a function that times a training step at a batch size, on a copy of the network."""
     few = part.some(range(min(MAX_IMAGES, len(part))))

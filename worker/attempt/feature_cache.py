@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from core.recipe import ResolvedRecipe
 from worker.attempt.reporter import Reporter
 from worker.attempt.setup import TrainingContext
-from worker.data.splits import Part, channels_last
+from worker.data.splits import Split, channels_last
 from worker.data.streaming import OnHost
 from worker.training.batched_forward import look
 from worker.training.fit import Interrupted
@@ -35,8 +35,8 @@ class TrainingInput:
 
     network: nn.Module
     prepare: nn.Module
-    train: Part
-    validation: Part
+    train: Split
+    validation: Split
     frozen: tuple[str, ...]  # modules of the network
 
 
@@ -100,13 +100,13 @@ def _allocate(sample: Tensor, count: int, max_bytes: int, disk: Disk | None) -> 
 
 
 @torch.no_grad()
-def _fill(frozen: nn.Module, prepare: nn.Module, part: Part, rows: Tensor, on_images: Callable[[int], None]) -> Part:
+def _fill(frozen: nn.Module, prepare: nn.Module, part: Split, rows: Tensor, on_images: Callable[[int], None]) -> Split:
     """Write the activations of the part's images into ``rows``; returns a part of them."""
     for start, seen in look(part, lambda images: frozen(channels_last(prepare(images)))[0]):
         rows[start : start + len(seen)] = seen
         on_images(start + len(seen))
     device = part.labels.device
-    return Part(rows if rows.device == device else OnHost(rows, device), part.labels)
+    return Split(rows if rows.device == device else OnHost(rows, device), part.labels)
 
 
 def training_input(context: TrainingContext, recipe: ResolvedRecipe, frozen: tuple[str, ...]) -> TrainingInput:

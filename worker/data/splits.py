@@ -20,7 +20,7 @@ Indices = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Part:
+class Split:
     images: Tensor | OnHost | Streamed  # uint8, n x height x width x channels; a tensor lies on the device
     labels: Tensor  # int64, n; on the device
 
@@ -36,12 +36,12 @@ class Part:
         """Up to that many from all over the part, as ``some``: where it is sorted by class, they are of several."""
         return self.some(self._spread(count).tolist())
 
-    def sample(self, count: int) -> "Part":
+    def sample(self, count: int) -> "Split":
         """Up to that many images from all over the part, with their labels, in memory."""
         rows = self._spread(count)
         images = [torch.empty(0, *self.images.shape[1:], dtype=torch.uint8, device=self.labels.device)]
         images += [batch for batch, _ in _along(self, rows, SAMPLE_BATCH)]
-        return Part(torch.cat(images), self.labels[rows.to(self.labels.device)])
+        return Split(torch.cat(images), self.labels[rows.to(self.labels.device)])
 
     def _spread(self, count: int) -> Tensor:
         return torch.linspace(0, len(self) - 1, min(count, len(self))).long()
@@ -49,9 +49,9 @@ class Part:
 
 @dataclass(frozen=True)
 class Splits:
-    train: Part
-    validation: Part  # chooses the epoch; may be empty
-    test: Part  # looked at once, at the end
+    train: Split
+    validation: Split  # chooses the epoch; may be empty
+    test: Split  # looked at once, at the end
 
     def to(self, device: torch.device) -> "Splits":
         return Splits(*(to_device(part, device) for part in (self.train, self.validation, self.test)))
@@ -79,12 +79,12 @@ def split(dataset: Dataset, train_samples: int | None, validation_fraction: floa
     )
 
 
-def to_device(part: Part, device: torch.device) -> Part:
+def to_device(part: Split, device: torch.device) -> Split:
     """Its images too, where the device has the memory; else they are brought there a batch at a time."""
     images, labels = part.images, part.labels.to(device)
     if isinstance(images, Tensor) and images.nbytes > _room(device):
-        return Part(OnHost(images, device), labels)
-    return Part(images.to(device), labels)
+        return Split(OnHost(images, device), labels)
+    return Split(images.to(device), labels)
 
 
 def statistics(images: Tensor | OnHost | Streamed) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
@@ -110,7 +110,7 @@ def steps_per_epoch(samples: int, batch_size: int) -> int:
     return max(1, samples // batch_size)
 
 
-def batches(part: Part, batch_size: int, seed: int, epoch: int, skipped: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+def batches(part: Split, batch_size: int, seed: int, epoch: int, skipped: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
     """One epoch in an order that depends on seed and epoch alone, so that a resumed run sees what it would have seen:
     all that follows the first ``skipped`` batches.
 
@@ -120,12 +120,12 @@ def batches(part: Part, batch_size: int, seed: int, epoch: int, skipped: int = 0
     return _along(part, order[skipped * batch_size : steps_per_epoch(len(part), batch_size) * batch_size], batch_size)
 
 
-def in_order(part: Part, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+def in_order(part: Split, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Every image once, in the part's own order; the last batch may be smaller."""
     return _along(part, torch.arange(len(part)), batch_size)
 
 
-def _along(part: Part, order: Tensor, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+def _along(part: Split, order: Tensor, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
     if not len(order):
         return iter(())
     rows = torch.split(order, batch_size)
@@ -168,7 +168,7 @@ def _proportional(order: Indices, labels: Labels, count: int) -> Indices:
 
 
 def _within_class(labels: Labels) -> tuple[Indices, Indices]:
-    """For each: how many of its class come before it, and how many its class has."""
+    """Each image's rank within its class, from 0, and the size of that class."""
     ranks, sizes = np.zeros(len(labels), np.int64), np.zeros(len(labels), np.int64)
     for label in np.unique(labels):
         members = labels == label
@@ -177,7 +177,7 @@ def _within_class(labels: Labels) -> tuple[Indices, Indices]:
     return ranks, sizes
 
 
-def _part(images: Images | Photos, labels: Labels, chosen: Indices) -> Part:
+def _part(images: Images | Photos, labels: Labels, chosen: Indices) -> Split:
     kept = images[chosen]
     source = Streamed(kept, torch.device("cpu")) if isinstance(kept, Photos) else torch.from_numpy(kept)
-    return Part(source, torch.from_numpy(labels[chosen]))
+    return Split(source, torch.from_numpy(labels[chosen]))

@@ -58,7 +58,7 @@ class Streamed:
 
     @property
     def nbytes(self) -> int:
-        """Of all of them, if they were in memory."""
+        """The bytes that all of them would take in memory."""
         return self.photos.nbytes
 
     def to(self, device: torch.device) -> "Streamed":

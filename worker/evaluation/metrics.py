@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from core.errors import LossNotFinite
-from worker.data.splits import Part, channels_last
+from worker.data.splits import Split, channels_last
 from worker.training.batched_forward import look
 
 
@@ -52,7 +52,7 @@ def macro(per_class: Sequence[dict[str, Any]]) -> dict[str, float]:
 
 
 @torch.inference_mode()
-def ask(network: nn.Module, prepare: nn.Module, part: Part, classes: int) -> Answers:
+def ask(network: nn.Module, prepare: nn.Module, part: Split, classes: int) -> Answers:
     """Run the network over the part once, in fp32 whatever it was trained in: as it will be served.
 
     Raises LossNotFinite: a network that has just diverged answers with no numbers.
@@ -84,7 +84,7 @@ def score(answers: Answers) -> Evaluation:
     )
 
 
-def evaluate(network: nn.Module, prepare: nn.Module, part: Part, classes: int) -> Evaluation:
+def evaluate(network: nn.Module, prepare: nn.Module, part: Split, classes: int) -> Evaluation:
     """Loss, accuracy and confusion matrix; see ``ask``."""
     return score(ask(network, prepare, part, classes))
 

@@ -9,7 +9,7 @@ from typing import Any
 from PIL import Image
 from torch import Tensor
 
-from worker.data.splits import Part, Splits
+from worker.data.splits import Split, Splits
 from worker.evaluation.metrics import Answers, macro
 from worker.evaluation.temperature_scaling import Calibration, log_probabilities
 
@@ -26,7 +26,7 @@ def model_report(card: dict[str, Any], calibration: Calibration, test: Answers, 
     }
 
 
-def worst_mistakes(test: Answers, part: Part, classes: Sequence[str], temperature: float) -> list[dict[str, Any]]:
+def worst_mistakes(test: Answers, part: Split, classes: Sequence[str], temperature: float) -> list[dict[str, Any]]:
     """List the wrong answers with the highest loss, worst first, with their images as PNG in base64.
 
     Probabilities are calibrated, as in /predict; the loss is the negative log-probability of the true class.

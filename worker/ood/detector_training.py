@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from core.inference.ood_score import Detector, grey
 from worker.data import augmentation
-from worker.data.splits import Part
+from worker.data.splits import Split
 from worker.ood.synthetic_outliers import drawn_digits, outliers
 
 MAX_IMAGES = 12_000  # training images that it sees
@@ -23,7 +23,7 @@ WARMUP_STEPS = 50
 GAMMA = (0.5, 1.7)  # how soft the edge of a stroke may become, and how hard
 
 
-def can_train(train: Part, style: str, enlarged: bool) -> bool:
+def can_train(train: Split, style: str, enlarged: bool) -> bool:
     """Whether there are enough images, and they are in MNIST's form, which the outliers have.
 
     Enlarged images are smooth: a detector would learn that every sharper picture is an outlier.
@@ -31,7 +31,7 @@ def can_train(train: Part, style: str, enlarged: bool) -> bool:
     return style == "digit" and not enlarged and len(train) >= MIN_IMAGES
 
 
-def train_detector(train: Part, classes: Sequence[str], seed: int, precision: str = "fp32") -> Detector:
+def train_detector(train: Split, classes: Sequence[str], seed: int, precision: str = "fp32") -> Detector:
     """Train a detector, on the part's device; return it in eval mode. The same seed gives the same weights.
 
     Letters are outliers where all ``classes`` are named by digits.

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from core.inference.network import take_head
 from core.inference.ood_score import TINY, Detector, Distance, OodScorer, Texture
-from worker.data.splits import Part, channels_last, in_order
+from worker.data.splits import Split, channels_last, in_order
 from worker.training.batched_forward import look
 
 BATCH = 128
@@ -39,7 +39,7 @@ METHOD_OF_ENLARGED = "energy of the logits + Mahalanobis distance of features; t
 class SampleOutputs:
     """A network's outputs for a sample of a part."""
 
-    part: Part  # the sample, in memory
+    part: Split  # the sample, in memory
     logits: Tensor  # float32, n x classes, on the host
     features: Tensor | None  # float32, n x d, on the host: the head's input; None where the head is not linear
 
@@ -68,7 +68,7 @@ class Seen:
 
 
 @torch.inference_mode()
-def look_at_sample(network: nn.Module, prepare: nn.Module, sample: Part, classes: int) -> SampleOutputs:
+def look_at_sample(network: nn.Module, prepare: nn.Module, sample: Split, classes: int) -> SampleOutputs:
     """Run the network over a sample once, in fp32, for its logits and features."""
     body = copy.deepcopy(network).eval()
     head = take_head(body)

@@ -18,7 +18,7 @@ from core.artifacts.model_files import FP32_GRAPH, INT8_GRAPH
 from core.imaging.preparation import Pixels, Preparation
 from core.inference.network import ServingGraph
 from core.inference.ood_score import OodScorer
-from worker.data.splits import Part
+from worker.data.splits import Split
 from worker.evaluation.metrics import Answers, finite
 from worker.ood.fitting import SampleOutputs, threshold
 from worker.publishing.quantization import NotQuantized, quantize
@@ -104,7 +104,7 @@ def _in_int8(graph: bytes, measured: dict[str, Any], validation_scores: Tensor |
     return GraphChoice(graph, about | measured | {"ood_threshold": limit}, validation_scores, limit)
 
 
-def serve(engine: Engine, part: Part) -> Served:
+def serve(engine: Engine, part: Split) -> Served:
     """Run an engine once over every image of a part."""
     found = torch.cat([seen.cpu() for _, seen in look(part, engine.run)])
     logits, scores = (found[:, :-1], found[:, -1]) if engine.has_scores else (found, None)

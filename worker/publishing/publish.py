@@ -24,7 +24,7 @@ from core.inference.network import to_arrays
 from core.recipe import ResolvedRecipe
 from core.repositories import jobs, models
 from worker.attempt.reporter import Reporter
-from worker.data.splits import Part, Splits
+from worker.data.splits import Split, Splits
 from worker.evaluation.metrics import Answers, finite, score
 from worker.evaluation.report import model_report
 from worker.evaluation.temperature_scaling import calibrate
@@ -39,7 +39,8 @@ from worker.training import devices
 from worker.training.flops import flop_per_image
 
 log = logging.getLogger(__name__)
-MAX_SAMPLE, MIN_SAMPLE = 3_000, 200  # images of a part that the network looks at
+MAX_TRAINING_SAMPLE = 1_000  # images that the network looks at; with 3,000 the OOD score found no more
+MAX_SAMPLE, MIN_SAMPLE = 3_000, 200  # the same, of any split
 SAMPLE_FLOP = 3e13  # for those of a part, as worker.flops counts: 20 s, or less, on two cores
 SAMPLE_BYTES = 128 * 2**20  # of those of a part, which are kept in memory
 TRAINING_DETECTOR, MAKING_GRAPHS = "training the out-of-distribution detector", "making its graphs"
@@ -168,10 +169,10 @@ def look_at_samples(trained: TrainedNetwork) -> Samples:
     flop = flop_per_image(trained.network, trained.prepare(image))
     most = min(MAX_SAMPLE, max(MIN_SAMPLE, int(min(SAMPLE_FLOP / flop, SAMPLE_BYTES / image.nbytes))))
 
-    def look(part: Part) -> SampleOutputs:
-        return look_at_sample(trained.network, trained.prepare, part.sample(most), len(trained.classes))
+    def look(split: Split, count: int) -> SampleOutputs:
+        return look_at_sample(trained.network, trained.prepare, split.sample(count), len(trained.classes))
 
-    return Samples(look(trained.splits.train), look(trained.splits.validation))
+    return Samples(look(trained.splits.train, min(most, MAX_TRAINING_SAMPLE)), look(trained.splits.validation, most))
 
 
 def fit_ood_score(trained: TrainedNetwork, samples: Samples) -> Fitted:

@@ -4,14 +4,14 @@ from collections.abc import Callable, Iterator
 
 from torch import Tensor
 
-from worker.data.splits import Part, in_order
+from worker.data.splits import Split, in_order
 from worker.training.conv_matmul import conv_as_matmul
 from worker.training.failure_codes import is_out_of_memory
 
 MAX_BATCH_SIZE = 128  # images at a time; with 256 of 32 px a CPU takes a sixth longer
 
 
-def look(part: Part, seen_by: Callable[[Tensor], Tensor]) -> Iterator[tuple[int, Tensor]]:
+def look(part: Split, seen_by: Callable[[Tensor], Tensor]) -> Iterator[tuple[int, Tensor]]:
     """``seen_by`` of the part's images, uint8, in their order, each time with the place of the first of them.
 
     Half as many at a time from where on memory does not suffice; the error when it does not suffice for one.

@@ -12,7 +12,7 @@ from core.errors import LossNotFinite
 from core.recipe import ResolvedRecipe
 from worker.data import augmentation
 from worker.data.augmentation import Augment
-from worker.data.splits import Part, batches, steps_per_epoch
+from worker.data.splits import Split, batches, steps_per_epoch
 from worker.training.freezing import train_mode
 from worker.training.learner import Learner
 from worker.training.lr_schedule import learning_rate
@@ -82,7 +82,7 @@ ALL_EPOCHS, NO_CALLBACKS = FitOptions(), Callbacks()
 def fit(
     network: nn.Module,
     prepare: nn.Module,
-    train: Part,
+    train: Split,
     recipe: ResolvedRecipe,
     device: torch.device,
     options: FitOptions = ALL_EPOCHS,
@@ -108,7 +108,7 @@ def fit(
 
 
 def _train_epoch(
-    learner: Learner, train: Part, recipe: ResolvedRecipe, epoch: int, options: FitOptions, callbacks: Callbacks
+    learner: Learner, train: Split, recipe: ResolvedRecipe, epoch: int, options: FitOptions, callbacks: Callbacks
 ) -> Epoch:
     """Train on the batches of one epoch, or on those that are left of it; the result has no state yet."""
     per_epoch = steps_per_epoch(len(train), recipe.batch_size)

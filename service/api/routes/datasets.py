@@ -85,8 +85,8 @@ def get_dataset(name: Name, service: Service) -> DatasetCard | DatasetSummary:
     does.
     """
     registry = _registry(service)
-    told = summary(name, registry)
-    return registry.card(name) if told.kind == "uploaded" else told
+    found = summary(name, registry)
+    return registry.card(name) if found.kind == "uploaded" else found
 
 
 @router.get(

@@ -84,9 +84,9 @@ def _training(service: State) -> Iterator[Metric]:
         by_status.add_metric([status], count)
     yield by_status
     speed = sum(job.timing.get("images_per_s", 0) for job in running if job.phase is Phase.TRAINING)
-    told = "Images a second that the jobs in training take, together."
-    yield GaugeMetricFamily("tuneserve_training_images_per_second", told, value=speed)
+    description = "Images a second that the jobs in training take, together."
+    yield GaugeMetricFamily("tuneserve_training_images_per_second", description, value=speed)
     yield GaugeMetricFamily("tuneserve_workers_alive", "Workers with a heartbeat within the lease.", value=workers)
     if checkpoint is not None:
-        told = "When the newest checkpoint was written, in seconds since the epoch."
-        yield GaugeMetricFamily("tuneserve_newest_checkpoint_timestamp_seconds", told, value=checkpoint)
+        description = "When the newest checkpoint was written, in seconds since the epoch."
+        yield GaugeMetricFamily("tuneserve_newest_checkpoint_timestamp_seconds", description, value=checkpoint)

@@ -128,8 +128,8 @@ async def infer(
         if predictor is not None:
             service.statistics.failed(name, str(predictor.model.version), _ms_since(started))
         raise
-    told = str(predictor.model.version)
-    _count(service, name, told, answers, decode_ms, len(sources), _ms_since(started))
+    version = str(predictor.model.version)
+    _count(service, name, version, answers, decode_ms, len(sources), _ms_since(started))
     headers = {} if length is None else {HEADER_LENGTH: str(length)}
     return Response(body, media_type="application/octet-stream" if length else "application/json", headers=headers)
 
@@ -192,14 +192,14 @@ def _classified(row: Any, count: int, classes: tuple[str, ...]) -> list[str]:
 
 
 def _count(
-    service: State, name: str, told: str, answers: Sequence[Answered], decode_ms: float, images: int, total_ms: float
+    service: State, name: str, version: str, answers: Sequence[Answered], decode_ms: float, images: int, total_ms: float
 ) -> None:
     queue = max((one.queued_ms for one in answers), default=0.0)
     batches = {one.batch for one in answers}
     infer_ms = max((batch.inference_ms for batch in batches), default=0.0)
     rest = max(total_ms - decode_ms - queue - infer_ms, 0.0)
     service.statistics.succeeded(
-        name, told, images, batches, success=total_ms, queue=queue, compute_input=decode_ms, compute_infer=infer_ms,
+        name, version, images, batches, success=total_ms, queue=queue, compute_input=decode_ms, compute_infer=infer_ms,
         compute_output=rest,
     )  # fmt: skip
 

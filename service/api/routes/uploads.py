@@ -45,8 +45,8 @@ OUR_VERSION = (Depends(_of_our_version),)
 
 @router.options("", status_code=204, summary="What of tus is spoken, and how large an upload may be")
 def get_options(service: Service) -> Response:
-    told = {"Tus-Version": VERSION, "Tus-Extension": "creation,termination"}
-    return Response(None, 204, TUS | told | {"Tus-Max-Size": str(service.settings.max_dataset_bytes)})
+    headers = {"Tus-Version": VERSION, "Tus-Extension": "creation,termination"}
+    return Response(None, 204, TUS | headers | {"Tus-Max-Size": str(service.settings.max_dataset_bytes)})
 
 
 @router.post(

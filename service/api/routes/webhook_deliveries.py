@@ -1,4 +1,4 @@
-"""What a job's webhook was told, and what is still to be delivered."""
+"""Webhook deliveries of a job, sent and still to be sent."""
 
 from fastapi import APIRouter, Depends
 
@@ -15,7 +15,7 @@ router = APIRouter(
 )
 
 
-@router.get("/{job_id}/deliveries", summary="What the job's webhook was told, newest first")
+@router.get("/{job_id}/deliveries", summary="Webhook deliveries of the job, newest first")
 def list_deliveries(
     job_id: JobId,
     service: Service,

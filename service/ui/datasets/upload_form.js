@@ -1,6 +1,6 @@
 // The form that sends a data set: a file or a folder, a name, how far it is, and all that is wrong with it.
 
-import { Problem, told } from "../lib/api.js";
+import { errorText, Problem } from "../lib/api.js";
 import { el, onDrop, table } from "../lib/dom.js";
 import { bytes } from "../lib/format.js";
 import { chosen, dropped, source } from "../lib/source.js";
@@ -128,7 +128,7 @@ class SendForm {
     const files = error instanceof Problem ? error.errors.filter((one) => one.severity) : [];
     if (files.length && given.upload.path) given.upload.end().catch(() => {}); // it would go by itself after a day
     const found = files.map(({ pointer, severity, detail }) => ({ file: pointer, severity, reason: detail }));
-    this.wrong.append(el("p", { class: "error" }, told(error)), found.length ? problems(found) : "");
+    this.wrong.append(el("p", { class: "error" }, errorText(error)), found.length ? problems(found) : "");
   }
 }
 

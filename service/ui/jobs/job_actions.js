@@ -34,7 +34,7 @@ export class JobButtons {
     this.node = el("p", { class: "actions" });
     this.api = api;
     this.path = path;
-    this.told = update;
+    this.onUpdate = update;
     this.fail = fail;
     this.shown = "";
   }
@@ -68,7 +68,7 @@ export class JobButtons {
       /** @type {JobView} */
       const job = await this.api.send("POST", `${this.path}/${action}`);
       if (action === "retry") location.hash = `#/jobs/${job.id}`;
-      else this.told(job);
+      else this.onUpdate(job);
     } catch (error) {
       this.fail(error);
     } finally {

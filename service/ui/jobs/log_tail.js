@@ -1,6 +1,6 @@
 // The end of the trainer's own output. Read only while it is open: it may be a megabyte.
 
-import { told } from "../lib/api.js";
+import { errorText } from "../lib/api.js";
 import { el } from "../lib/dom.js";
 
 const LINES = 200;
@@ -36,7 +36,7 @@ export class LogTail {
       const answer = await this.api.fetch(`${this.path}/logs`, { signal: this.signal });
       this.#show((await answer.text()).trimEnd().split("\n").slice(-LINES).join("\n"));
     } catch (error) {
-      if (!this.signal.aborted) this.#show(told(error));
+      if (!this.signal.aborted) this.#show(errorText(error));
     }
   }
 

@@ -13,6 +13,14 @@ export class Problem extends Error {
   }
 }
 
+/** No answer came. */
+export class Unreachable extends Error {
+  /** @param {unknown} cause */
+  constructor(cause) {
+    super("The service cannot be reached.", { cause });
+  }
+}
+
 /** @implements {ApiClient} */
 export class Api {
   /** @param {KeySource} keys gives the key to send, and asks the reader for another one */
@@ -21,7 +29,7 @@ export class Api {
   }
 
   /**
-   * Get the answer; a 401 asks for a key and tries again. Throws Problem; TypeError: not reached.
+   * Get the answer; a 401 asks for a key and tries again. Throws Problem or Unreachable.
    *
    * @param {string} path
    * @param {RequestOptions} options
@@ -30,7 +38,7 @@ export class Api {
     for (;;) {
       const key = this.keys.current();
       const headers = { ...options.headers, ...(key && { Authorization: `Bearer ${key}` }) };
-      const answer = await fetch(path, { ...options, headers });
+      const answer = await reach(path, { ...options, headers });
       if (answer.ok) return answer;
       const problem = new Problem(answer.status, await body(answer));
       if (answer.status !== 401 || !(await this.keys.ask(key, problem.message))) throw problem;
@@ -56,6 +64,20 @@ export class Api {
   }
 }
 
+/**
+ * Fetch, and tell a network's failure from a mistake in this program: both are a TypeError.
+ *
+ * @param {string} path
+ * @param {RequestInit} options
+ */
+async function reach(path, options) {
+  try {
+    return await fetch(path, options);
+  } catch (error) {
+    throw error instanceof TypeError ? new Unreachable(error) : error;
+  }
+}
+
 /** @param {Response} answer */
 async function body(answer) {
   try {
@@ -66,18 +88,20 @@ async function body(answer) {
 }
 
 /**
- * Say whether trying again may help: the service is not reached, or has a trouble of its own.
+ * Say whether trying again may help: the service is not reached, its answer breaks off, or it has a trouble of its own.
  *
  * @param {unknown} error
  */
-export const passes = (error) => error instanceof TypeError || (error instanceof Problem && error.status >= 500);
+export function passes(error) {
+  if (error instanceof Problem) return error.status >= 500;
+  return error instanceof Unreachable || error instanceof TypeError; // the latter from a body that is read
+}
 
 /**
  * Say an error in words for the reader.
  *
  * @param {unknown} error
  */
-export function told(error) {
-  if (error instanceof TypeError) return "The service cannot be reached.";
+export function errorText(error) {
   return (error instanceof Error && error.message) || String(error);
 }

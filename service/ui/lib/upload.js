@@ -26,13 +26,13 @@ export class Upload {
    * Resolve when all has come. A second call sends what is missing.
    *
    * @param {AbortSignal} signal
-   * @param {(bytes: number) => void} told is given the bytes that have come so far
+   * @param {(bytes: number) => void} onProgress is given the bytes that have come so far
    */
-  async send(signal, told) {
+  async send(signal, onProgress) {
     this.path ||= await this.#begin(signal);
     let offset = await this.#offset(signal);
     for (let tries = 0; offset < this.blob.size; ) {
-      told(offset);
+      onProgress(offset);
       try {
         if (tries) offset = await this.#offset(signal);
         [offset, tries] = [await this.#piece(offset, signal), 0];
@@ -41,7 +41,7 @@ export class Upload {
         await pause(Math.min(MAX_PAUSE_MS, 500 * 2 ** tries++), signal);
       }
     }
-    told(offset);
+    onProgress(offset);
   }
 
   async end() {

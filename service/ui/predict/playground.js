@@ -1,6 +1,6 @@
 // Try it: an image drawn, dropped, pasted, chosen or photographed, and what the model says of it.
 
-import { Problem, told } from "../lib/api.js";
+import { errorText, Problem } from "../lib/api.js";
 import { button, el, onDrop } from "../lib/dom.js";
 import { answer } from "./prediction.js";
 import { hasCamera, photograph } from "./camera.js";
@@ -120,7 +120,7 @@ class Asker {
       const found = await this.#predict(image, signal);
       if (!signal.aborted) this.node.replaceChildren(...answer(found, image));
     } catch (error) {
-      if (!signal.aborted) this.node.replaceChildren(el("p", { class: "error" }, told(error)));
+      if (!signal.aborted) this.node.replaceChildren(el("p", { class: "error" }, errorText(error)));
     } finally {
       if (!signal.aborted) this.node.removeAttribute("aria-busy");
     }

@@ -8,7 +8,7 @@ from torch import nn
 
 from core.recipe import ResolvedRecipe
 from worker.attempt.batch_size_search import find_batch_size, max_batch_size, time_steps
-from worker.data.splits import Part
+from worker.data.splits import Split
 
 
 def steps_taking(fixed_s: float, per_image_s: float, tried: list[int]) -> Callable[[int], float]:
@@ -84,7 +84,7 @@ def test_the_tried_steps_are_real_and_leave_the_network_as_it_was() -> None:
     recipe = ResolvedRecipe(
         image_size=2, epochs=1, batch_size=4, learning_rate=0.1, augmentation="none", precision="fp32", device="cpu"
     )
-    part = Part(torch.ones(3, 2, 2, 3, dtype=torch.uint8), torch.tensor([0, 1, 0]))
+    part = Split(torch.ones(3, 2, 2, 3, dtype=torch.uint8), torch.tensor([0, 1, 0]))
 
     class ToFloat(nn.Module):
         def forward(self, images: torch.Tensor) -> torch.Tensor:

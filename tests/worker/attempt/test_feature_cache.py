@@ -14,7 +14,7 @@ from tests.support.fakes import DIGIT_PREPARATION
 from tests.support.photofiles import photos_of, write_photos
 from worker.attempt.feature_cache import Disk, TrainingInput, cache_activations
 from worker.data.photo_files import Photos
-from worker.data.splits import Part
+from worker.data.splits import Split
 from worker.data.streaming import Streamed
 from worker.evaluation.metrics import evaluate
 from worker.training.fit import FitOptions, Interrupted, fit
@@ -41,7 +41,7 @@ def work(name: str = "resnet18", what: str = "backbone") -> TrainingInput:
         network = build(name, 10)
         frozen = freeze(network, what)
         images = torch.randint(0, 256, (12, 28, 28, 1), dtype=torch.uint8)
-    train, validation = Part(images[:8], torch.arange(8)), Part(images[8:], torch.arange(4))
+    train, validation = Split(images[:8], torch.arange(8)), Split(images[8:], torch.arange(4))
     return TrainingInput(network, Prepare(DIGIT_PREPARATION), train, validation, tuple(frozen))
 
 
@@ -134,9 +134,9 @@ def photo_work(photos: Photos, streamed: bool) -> TrainingInput:
     side = photos.shape[1]
     preparation = DIGIT_PREPARATION.model_copy(update={"style": "photo", "height": side, "width": side, "channels": 3})
 
-    def part(chosen: Photos) -> Part:
+    def part(chosen: Photos) -> Split:
         images, rows = Streamed(chosen, CPU), torch.arange(len(chosen))
-        return Part(images if streamed else images.some(rows), rows)
+        return Split(images if streamed else images.some(rows), rows)
 
     whole = work("squeezenet1_1")
     return replace(whole, prepare=Prepare(preparation), train=part(photos[:8]), validation=part(photos[8:]))

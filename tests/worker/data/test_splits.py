@@ -15,7 +15,7 @@ from worker.data.datasets import load
 from worker.data.datasets.dataset import Dataset
 from worker.data.splits import (
     MAX_VALIDATION,
-    Part,
+    Split,
     Splits,
     batches,
     in_order,
@@ -45,7 +45,7 @@ def dataset(count: int = 200, classes: int = 4, side: int = 2) -> Dataset:
     )
 
 
-def numbers(part: Part) -> list[int]:
+def numbers(part: Split) -> list[int]:
     images = part.some(range(len(part))).numpy()
     return np.ascontiguousarray(images).reshape(-1, 4).view(np.uint32).ravel().tolist()
 
@@ -132,7 +132,7 @@ def test_an_epoch_sees_every_image_at_most_once_with_its_label() -> None:
     part = split(dataset(), None, 0.0, seed=0).train
     seen: list[int] = []
     for images, labels in batches(part, 32, seed=0, epoch=0):
-        batch = numbers(Part(images, labels))
+        batch = numbers(Split(images, labels))
         assert labels.tolist() == [number % 4 for number in batch]
         seen += batch
     assert len(seen) == len(set(seen)) == 192  # six whole batches; eight images wait for another epoch
@@ -143,7 +143,7 @@ def test_the_order_depends_on_seed_and_epoch_alone() -> None:
 
     def order(seed: int, epoch: int) -> list[int]:
         torch.rand(1)  # what others draw does not matter
-        return [number for batch in batches(part, 50, seed, epoch) for number in numbers(Part(*batch))]
+        return [number for batch in batches(part, 50, seed, epoch) for number in numbers(Split(*batch))]
 
     assert order(1, 2) == order(1, 2)
     assert len({tuple(order(seed, epoch)) for seed in (1, 2) for epoch in (1, 2)}) == 4
@@ -161,7 +161,7 @@ def test_in_order_every_image_comes_once_with_its_label(batch_size: int) -> None
     part = split(dataset(), None, 0.0, seed=0).train
     walked = list(in_order(part, batch_size))
     assert torch.cat([labels for _, labels in walked]).tolist() == part.labels.tolist()
-    assert [number for batch in walked for number in numbers(Part(*batch))] == numbers(part)
+    assert [number for batch in walked for number in numbers(Split(*batch))] == numbers(part)
     assert max(len(labels) for _, labels in walked) == min(batch_size, 200)
 
 
@@ -231,7 +231,7 @@ def test_a_streamed_split_is_the_one_in_memory(resident_and_streamed: tuple[Spli
         assert statistics(there.images) == statistics(here.images)
 
 
-def trained(part: Part) -> tuple[dict[str, Tensor], list[float]]:
+def trained(part: Split) -> tuple[dict[str, Tensor], list[float]]:
     """A small network with chance in it, after two epochs on that part."""
     torch.manual_seed(0)
     network = nn.Sequential(

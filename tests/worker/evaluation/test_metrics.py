@@ -9,13 +9,13 @@ from torch import Tensor, nn
 
 import worker.training.batched_forward
 from core.errors import LossNotFinite
-from worker.data.splits import Part
+from worker.data.splits import Split
 from worker.evaluation.metrics import Evaluation, ask, evaluate, macro, score
 
 # images of one pixel: its value is the class that the network below answers
 TRUTH = [0, 0, 0, 1, 1, 2]
 ANSWERS = [0, 0, 1, 1, 1, 0]
-PART = Part(torch.tensor(ANSWERS, dtype=torch.uint8).view(-1, 1, 1, 1), torch.tensor(TRUTH))
+PART = Split(torch.tensor(ANSWERS, dtype=torch.uint8).view(-1, 1, 1, 1), torch.tensor(TRUTH))
 
 
 class SaysItsPixel(nn.Module):
@@ -53,7 +53,7 @@ def test_the_logits_are_the_networks_own_in_the_order_of_the_images() -> None:
 
 
 def test_a_part_without_images_has_no_answers() -> None:
-    nothing = Part(torch.zeros(0, 1, 1, 1, dtype=torch.uint8), torch.zeros(0, dtype=torch.int64))
+    nothing = Split(torch.zeros(0, 1, 1, 1, dtype=torch.uint8), torch.zeros(0, dtype=torch.int64))
     assert ask(SaysItsPixel(), ToFloat(), nothing, 3).logits.shape == (0, 3)
 
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from core.artifacts.manifest import to_json
 from core.settings import Settings
 from worker.data.datasets.digits import load
-from worker.data.splits import Part, Splits, split
+from worker.data.splits import Split, Splits, split
 from worker.evaluation.metrics import Answers, ask, score
 from worker.evaluation.report import WORST, model_report, worst_mistakes
 from worker.evaluation.temperature_scaling import Calibration, calibrate
@@ -134,12 +134,12 @@ def test_mistakes_show_the_images_of_the_test_set(report: dict[str, Any], splits
             np.testing.assert_array_equal(np.asarray(image), splits.test.some([mistake["index"]])[0, :, :, 0].numpy())
 
 
-def made_up(count: int, channels: int = 1) -> tuple[Answers, Part]:
+def made_up(count: int, channels: int = 1) -> tuple[Answers, Split]:
     """``count`` images of class 0, all called 1; the later, the surer."""
     logits = torch.stack([torch.zeros(count), torch.arange(1.0, count + 1)], 1)
     images = torch.randint(0, 256, (count, 5, 7, channels), dtype=torch.uint8)
     labels = torch.zeros(count, dtype=torch.int64)
-    return Answers(logits, labels), Part(images, labels)
+    return Answers(logits, labels), Split(images, labels)
 
 
 def test_there_are_never_more_mistakes_than_can_be_looked_at() -> None:

@@ -9,7 +9,7 @@ from torch import Tensor
 from core.inference.ood_score import Detector, grey
 from core.settings import Settings
 from worker.data.datasets import load
-from worker.data.splits import Part, Splits, split
+from worker.data.splits import Split, Splits, split
 from worker.ood import detector_training as module
 from worker.ood.detector_training import can_train, train_detector
 from worker.ood.synthetic_outliers import outliers
@@ -91,7 +91,7 @@ def test_letters_are_outliers_only_where_all_classes_are_digits(
 
     monkeypatch.setattr(module, "STEPS", 1)
     monkeypatch.setattr(module, "outliers", recorded)
-    few = Part(splits.train.some(range(100)), splits.train.labels[:100] % len(classes))
+    few = Split(splits.train.some(range(100)), splits.train.labels[:100] % len(classes))
     trained = train_detector(few, classes, seed=0)
     assert asked == [are_outliers]
     assert trained.head.out_features == len(classes) + 1
@@ -112,5 +112,5 @@ def test_it_is_small() -> None:
     ],
 )
 def test_many_images_in_mnist_s_form_are_needed(count: int, style: str, enlarged: bool, expected: bool) -> None:
-    part = Part(torch.zeros(count, 1, 1, 1, dtype=torch.uint8), torch.zeros(count, dtype=torch.int64))
+    part = Split(torch.zeros(count, 1, 1, 1, dtype=torch.uint8), torch.zeros(count, dtype=torch.int64))
     assert can_train(part, style, enlarged) is expected

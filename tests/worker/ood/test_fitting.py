@@ -16,7 +16,7 @@ from core.inference.ood_score import Detector, OodScorer, load_ood_scorer
 from core.settings import Settings
 from tests.conftest import DIGIT_FILES
 from worker.data.datasets import load
-from worker.data.splits import Part, Splits, split
+from worker.data.splits import Split, Splits, split
 from worker.ood import detector_training as teaching
 from worker.ood.detector_training import train_detector
 from worker.ood.fitting import ABSTAINED, Fitted, Seen, distance, fit, fit_seen, look_at_sample, shrinkage, threshold
@@ -183,7 +183,7 @@ def test_the_network_stays_whole(network: nn.Sequential, ood_scorer: OodScorer) 
 
 
 def test_with_hardly_any_validation_images_there_is_none(network: nn.Sequential, splits: Splits) -> None:
-    few = Part(splits.validation.some(range(9)), splits.validation.labels[:9])
+    few = Split(splits.validation.some(range(9)), splits.validation.labels[:9])
     fitted = fitted_on(network, dataclasses.replace(splits, validation=few))
     assert fitted.ood_scorer is None
     assert "9 validation images" in fitted.record["reason"]
@@ -279,5 +279,5 @@ def test_a_sample_s_outputs_are_the_network_s_own(network: nn.Sequential, splits
 
 @pytest.mark.parametrize("name", ["mobilenet_v3_small", "squeezenet1_1"])
 def test_a_part_without_images_has_no_outputs(name: str, splits: Splits) -> None:
-    nothing = Part(splits.train.some([]), splits.train.labels[:0]).sample(100)
+    nothing = Split(splits.train.some([]), splits.train.labels[:0]).sample(100)
     assert look_at_sample(build(name, 10, 32), Prepare(PREPARATION), nothing, 10).logits.shape == (0, 10)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from core.imaging.preparation import Preparation
 from core.inference.network import Prepare, build
 from tests.support.fakes import tiny_onnx
-from worker.data.splits import Part
+from worker.data.splits import Split
 from worker.ood.fitting import ABSTAINED, SampleOutputs, fit, look_at_sample
 from worker.publishing import graph_selection
 from worker.publishing.graph_selection import (
@@ -32,12 +32,12 @@ SLOW, FAST = {"1": 4.0, "8": 20.0}, {"1": 2.0, "8": 9.0}
 
 
 @pytest.fixture
-def part(digit_weights: npt.NDArray[np.float32]) -> Part:
+def part(digit_weights: npt.NDArray[np.float32]) -> Split:
     """Noisy copies of the ten digits that the tiny graph tells apart."""
     digits = (digit_weights.T / digit_weights.max(0)[:, None] * 200).reshape(10, 28, 28, 1)
     noise = np.random.default_rng(0).normal(0, 20, (30, *digits.shape))
     images = (digits + noise).clip(0, 255).astype(np.uint8).reshape(300, 28, 28, 1)
-    return Part(torch.from_numpy(images), torch.arange(300) % 10)
+    return Split(torch.from_numpy(images), torch.arange(300) % 10)
 
 
 @pytest.fixture
@@ -45,17 +45,17 @@ def graph(digit_weights: npt.NDArray[np.float32]) -> bytes:
     return tiny_onnx(digit_weights)
 
 
-def logits_of(graph: bytes, part: Part) -> Tensor:
+def logits_of(graph: bytes, part: Split) -> Tensor:
     (logits,) = session(graph).run(["logits"], {"images": part.some(range(len(part))).numpy()})
     return torch.from_numpy(logits)
 
 
-def outputs_of(graph: bytes, part: Part) -> SampleOutputs:
+def outputs_of(graph: bytes, part: Split) -> SampleOutputs:
     return SampleOutputs(part, logits_of(graph, part), None)
 
 
 @pytest.fixture
-def chosen(graph: bytes, part: Part, monkeypatch: pytest.MonkeyPatch) -> Choose:
+def chosen(graph: bytes, part: Split, monkeypatch: pytest.MonkeyPatch) -> Choose:
     """What is chosen when each graph takes so long; nothing else is pretended."""
 
     def make(
@@ -68,7 +68,7 @@ def chosen(graph: bytes, part: Part, monkeypatch: pytest.MonkeyPatch) -> Choose:
     return make
 
 
-def test_int8_serves_where_it_is_as_right_and_faster(chosen: Choose, graph: bytes, part: Part) -> None:
+def test_int8_serves_where_it_is_as_right_and_faster(chosen: Choose, graph: bytes, part: Split) -> None:
     made = chosen()
     assert made.is_int8
     assert made.graph != graph
@@ -80,12 +80,12 @@ def test_int8_serves_where_it_is_as_right_and_faster(chosen: Choose, graph: byte
     assert made.record["latency_ms"] == {"fp32": SLOW, "int8": FAST}
 
 
-def test_it_does_not_where_it_is_less_right_than_the_network(chosen: Choose, graph: bytes, part: Part) -> None:
+def test_it_does_not_where_it_is_less_right_than_the_network(chosen: Choose, graph: bytes, part: Split) -> None:
     better = logits_of(graph, part)
     labels = part.labels.clone()
     labels[:3] = (labels[:3] + 1) % 10  # three images on which the graph, and so int8 too, is wrong
     better[range(3), labels[:3]] = 1e3
-    made = chosen(validation=SampleOutputs(Part(part.images, labels), better, None))
+    made = chosen(validation=SampleOutputs(Split(part.images, labels), better, None))
     assert made.graph == graph
     assert made.record["checked"]["same_answer"] == pytest.approx(0.99)
     assert made.record["precision"] == "fp32"
@@ -112,27 +112,27 @@ def test_it_does_not_where_it_cannot_be_made(chosen: Choose, graph: bytes, monke
     assert made.record["reason"] == "quantising ended with exit code 1: a reason"
 
 
-def first(graph: bytes, part: Part, count: int) -> SampleOutputs:
-    few = Part(part.some(range(count)), part.labels[:count])
+def first(graph: bytes, part: Split, count: int) -> SampleOutputs:
+    few = Split(part.some(range(count)), part.labels[:count])
     return outputs_of(graph, few) if count else SampleOutputs(few, torch.zeros(0, 10), None)
 
 
 @pytest.mark.parametrize(("validation", "train", "judges"), [(100, 300, 100), (99, 300, 399), (0, 100, 100)])
 def test_few_validation_images_judge_together_with_training_images(
-    graph: bytes, part: Part, validation: int, train: int, judges: int
+    graph: bytes, part: Split, validation: int, train: int, judges: int
 ) -> None:
     made = choose(graph, first(graph, part, train), first(graph, part, validation))
     assert made.record["checked"]["images"] == judges
 
 
-def test_few_images_cannot_tell(graph: bytes, part: Part) -> None:
+def test_few_images_cannot_tell(graph: bytes, part: Split) -> None:
     few = first(graph, part, 20)
     assert choose(graph, few, few).record["reason"] == "40 images are too few to judge an int8 graph by"
 
 
 @pytest.mark.parametrize("in_int8", [True, False])
 def test_an_int8_graph_has_a_threshold_of_its_own(
-    digit_weights: npt.NDArray[np.float32], part: Part, in_int8: bool, monkeypatch: pytest.MonkeyPatch
+    digit_weights: npt.NDArray[np.float32], part: Split, in_int8: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The tiny graph's score is a hundredth of the mean pixel."""
     graph = tiny_onnx(digit_weights, scored=True)
@@ -154,7 +154,7 @@ def test_an_int8_graph_has_a_threshold_of_its_own(
 
 @pytest.mark.parametrize("strange", [True, False])
 def test_a_graph_answers_every_image_of_a_part_in_its_order(
-    digit_weights: npt.NDArray[np.float32], part: Part, strange: bool
+    digit_weights: npt.NDArray[np.float32], part: Split, strange: bool
 ) -> None:
     graph = tiny_onnx(digit_weights, strange)
     served = serve(graph_engine(session(graph)), part)
@@ -167,7 +167,7 @@ def test_a_graph_answers_every_image_of_a_part_in_its_order(
         assert served.ood_scores is None
 
 
-def test_the_network_answers_as_its_graph_does(part: Part) -> None:
+def test_the_network_answers_as_its_graph_does(part: Split) -> None:
     torch.manual_seed(0)
     preparation = Preparation(
         style="digit", height=28, width=28, channels=1, image_size=32, mean=(0.1, 0.1, 0.1), std=(0.3, 0.3, 0.3)
@@ -188,14 +188,14 @@ def test_the_network_answers_as_its_graph_does(part: Part) -> None:
     assert isinstance([*network.modules()][-1], nn.Linear)  # its head is still there
 
 
-def test_latencies_are_told_for_each_batch_and_graph(graph: bytes, part: Part) -> None:
+def test_latencies_are_told_for_each_batch_and_graph(graph: bytes, part: Split) -> None:
     table = latencies({"one": session(graph), "other": session(graph)}, part.some([0]).numpy())
     assert [list(times) for times in table.values()] == [["1", "8", "32"]] * 2
     assert all(time > 0 for times in table.values() for time in times.values())
 
 
 def test_batches_that_would_take_too_long_are_not_timed(
-    graph: bytes, part: Part, monkeypatch: pytest.MonkeyPatch
+    graph: bytes, part: Split, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(graph_selection, "_timed", lambda *_: 0.6)
     table = latencies({"one": session(graph)}, part.some([0]).numpy())

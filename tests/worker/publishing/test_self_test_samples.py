@@ -19,7 +19,7 @@ from core.inference.onnx_predictor import OnnxPredictor
 from service.inference.self_test import self_test
 from tests.conftest import DIGIT_FILES
 from tests.support.fakes import tiny_onnx
-from worker.data.splits import Part
+from worker.data.splits import Split
 from worker.publishing.self_test_samples import COUNT, probes
 
 Published = Callable[..., Model]
@@ -73,6 +73,6 @@ def test_the_service_refuses_another_threshold_than_was_recorded(
 @pytest.mark.parametrize("images", [1, 3, 4, 5, 1000])
 def test_they_come_from_all_over_the_part_and_none_twice(images: int) -> None:
     values = torch.arange(images).view(-1, 1, 1, 1)
-    chosen = Part(values, torch.arange(images)).spread(COUNT).flatten().tolist()
+    chosen = Split(values, torch.arange(images)).spread(COUNT).flatten().tolist()
     assert len(set(chosen)) == min(images, COUNT)
     assert (chosen[0], chosen[-1]) == (0, images - 1)

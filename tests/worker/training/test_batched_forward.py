@@ -4,13 +4,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from worker.data.splits import Part
+from worker.data.splits import Split
 from worker.evaluation.metrics import ask
 from worker.training.batched_forward import MAX_BATCH_SIZE, look
 
 COUNT = MAX_BATCH_SIZE + 44
 IMAGES = torch.arange(COUNT).to(torch.uint8).view(-1, 1, 1, 1)
-PART = Part(IMAGES, torch.zeros(COUNT, dtype=torch.int64))
+PART = Split(IMAGES, torch.zeros(COUNT, dtype=torch.int64))
 
 
 class Memory:

@@ -21,7 +21,7 @@ from core.recipe import ResolvedRecipe
 from core.settings import Settings
 from worker.data import augmentation
 from worker.data.datasets.digits import load
-from worker.data.splits import Part, batches, split
+from worker.data.splits import Split, batches, split
 from worker.training.fit import Callbacks, Epoch, FitOptions, Interrupted, Progress, fit
 from worker.training.mid_epoch import MidEpoch
 from worker.training.optimizer import Arrays, ScaledOptimizer
@@ -35,7 +35,7 @@ PREPARE = Prepare(
 
 
 @pytest.fixture(scope="module")
-def digits() -> Part:
+def digits() -> Split:
     return split(load(Settings()), 256, 0.0, seed=0).train
 
 
@@ -68,7 +68,7 @@ def network() -> nn.Sequential:
     return layers.to(memory_format=torch.channels_last)
 
 
-def run(net: nn.Module, part: Part, **fields: Any) -> list[Epoch]:
+def run(net: nn.Module, part: Split, **fields: Any) -> list[Epoch]:
     return list(fit(net, PREPARE, part, recipe(**fields), CPU))
 
 
@@ -79,24 +79,24 @@ def assert_bit_identical(one: nn.Module, other: nn.Module) -> None:
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
-def test_the_loss_goes_down_and_the_accuracy_up(digits: Part, optimizer: str) -> None:
+def test_the_loss_goes_down_and_the_accuracy_up(digits: Split, optimizer: str) -> None:
     rate = 0.05 if optimizer == "sgd" else 0.005
     first, *_, last = run(network(), digits, optimizer=optimizer, learning_rate=rate, epochs=8)
     assert last.loss < first.loss / 2
     assert last.accuracy > 0.8 > first.accuracy
 
 
-def test_epochs_are_numbered_and_count_their_steps(digits: Part) -> None:
+def test_epochs_are_numbered_and_count_their_steps(digits: Split) -> None:
     epochs = run(network(), digits)
     assert [(epoch.number, epoch.step) for epoch in epochs] == [(1, 4), (2, 8), (3, 12)]
     assert all(epoch.seconds > 0 and epoch.images_per_s > 0 for epoch in epochs)
 
 
-def test_what_is_reported_is_the_mean_over_the_epochs_images(digits: Part) -> None:
+def test_what_is_reported_is_the_mean_over_the_epochs_images(digits: Split) -> None:
     net = network()
     net[6] = nn.Identity()  # without dropout, so that it can be computed anew
     (epoch,) = run(net, digits, epochs=1, batch_size=128, learning_rate=1e-9)  # two steps that change nothing
-    halves = [Part(*batch) for batch in batches(digits, 128, 0, 0)]
+    halves = [Split(*batch) for batch in batches(digits, 128, 0, 0)]
     logits = torch.cat([net.train()(PREPARE(half.images)) for half in halves])
     labels = torch.cat([half.labels for half in halves])
     assert epoch.loss == pytest.approx(nn.functional.cross_entropy(logits, labels).item(), rel=1e-4)
@@ -104,7 +104,7 @@ def test_what_is_reported_is_the_mean_over_the_epochs_images(digits: Part) -> No
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_the_same_seed_trains_the_same_network_to_the_bit(digits: Part, precision: str) -> None:
+def test_the_same_seed_trains_the_same_network_to_the_bit(digits: Split, precision: str) -> None:
     one, other = network(), network()
     first = run(one, digits, precision=precision, seed=5)
     torch.rand(100)  # what others draw from the common generator does not matter
@@ -113,7 +113,7 @@ def test_the_same_seed_trains_the_same_network_to_the_bit(digits: Part, precisio
     assert [epoch.loss for epoch in first] == [epoch.loss for epoch in second]
 
 
-def test_another_seed_trains_another_network(digits: Part) -> None:
+def test_another_seed_trains_another_network(digits: Split) -> None:
     one, other = network(), network()
     run(one, digits, seed=5, epochs=1)
     run(other, digits, seed=6, epochs=1)
@@ -130,7 +130,7 @@ def through_the_disk(folder: Path, name: str, arrays: Arrays) -> Arrays:
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
 @pytest.mark.parametrize("done", [1, 2])
 def test_a_resumed_run_ends_in_the_same_bits_as_one_that_was_never_stopped(
-    digits: Part, tmp_path: Path, optimizer: str, done: int
+    digits: Split, tmp_path: Path, optimizer: str, done: int
 ) -> None:
     whole, stopped, resumed = network(), network(), network()
     run(whole, digits, optimizer=optimizer, learning_rate=0.01)
@@ -146,7 +146,7 @@ def test_a_resumed_run_ends_in_the_same_bits_as_one_that_was_never_stopped(
 @pytest.mark.parametrize("fields", [{}, {"optimizer": "adam"}, {"ema": 0.9}, {"schedule": "step"}])
 @pytest.mark.parametrize("steps", [1, 6])
 def test_a_run_stopped_within_an_epoch_goes_on_to_the_same_bits_and_figures(
-    digits: Part, tmp_path: Path, fields: dict[str, Any], steps: int
+    digits: Split, tmp_path: Path, fields: dict[str, Any], steps: int
 ) -> None:
     whole, stopped, resumed = network(), network(), network()
     wanted = list(fit(whole, PREPARE, digits, recipe(**fields), CPU, FitOptions(augment=augmentation.digits)))
@@ -183,7 +183,7 @@ def test_a_run_stopped_within_an_epoch_goes_on_to_the_same_bits_and_figures(
     assert_bit_identical(resumed, whole)
 
 
-def test_a_long_epoch_gives_out_places_within_it_and_is_not_changed_by_that(digits: Part) -> None:
+def test_a_long_epoch_gives_out_places_within_it_and_is_not_changed_by_that(digits: Split) -> None:
     whole, watched = network(), network()
     run(whole, digits, epochs=1, ema=0.9)
     steps: list[int] = []
@@ -202,7 +202,7 @@ def test_a_long_epoch_gives_out_places_within_it_and_is_not_changed_by_that(digi
     assert_bit_identical(watched, whole)
 
 
-def test_resuming_without_the_optimizers_state_would_be_another_run(digits: Part) -> None:
+def test_resuming_without_the_optimizers_state_would_be_another_run(digits: Split) -> None:
     whole, resumed = network(), network()
     run(whole, digits)
     next(iter(fit(resumed, PREPARE, digits, recipe(), CPU)))
@@ -219,11 +219,11 @@ def test_the_scale_of_half_precision_is_part_of_what_is_kept() -> None:
     assert other.scaler.state_dict() == state
 
 
-def test_a_run_with_all_its_epochs_done_has_nothing_left(digits: Part) -> None:
+def test_a_run_with_all_its_epochs_done_has_nothing_left(digits: Split) -> None:
     assert list(fit(network(), PREPARE, digits, recipe(), CPU, FitOptions(epochs_done=3))) == []
 
 
-def test_training_stops_between_two_steps_when_asked(digits: Part) -> None:
+def test_training_stops_between_two_steps_when_asked(digits: Split) -> None:
     answers: Iterator[bool] = iter([False] * 5 + [True])
     stop = Callbacks(should_stop=lambda: next(answers))
     epochs = fit(network(), PREPARE, digits, recipe(), CPU, callbacks=stop)
@@ -234,13 +234,13 @@ def test_training_stops_between_two_steps_when_asked(digits: Part) -> None:
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
-def test_a_rate_that_is_far_too_high_ends_the_training(digits: Part, optimizer: str) -> None:
+def test_a_rate_that_is_far_too_high_ends_the_training(digits: Split, optimizer: str) -> None:
     with pytest.raises(LossNotFinite, match=r"inf|nan") as failure:
         run(network(), digits, optimizer=optimizer, learning_rate=1e30)
     assert "learning_rate" in failure.value.hint
 
 
-def test_no_epoch_with_a_loss_that_is_no_number_is_given_out(digits: Part) -> None:
+def test_no_epoch_with_a_loss_that_is_no_number_is_given_out(digits: Split) -> None:
     net = network()
     with torch.no_grad():
         net.get_parameter("0.weight").fill_(float("inf"))
@@ -248,7 +248,7 @@ def test_no_epoch_with_a_loss_that_is_no_number_is_given_out(digits: Part) -> No
         next(fit(net, PREPARE, digits, recipe(), CPU))
 
 
-def test_progress_is_told_step_by_step(digits: Part, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_is_told_step_by_step(digits: Split, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker.training.fit, "REPORT_EVERY_S", 0)
     seen: list[Progress] = []
     list(fit(network(), PREPARE, digits, recipe(epochs=2), CPU, callbacks=Callbacks(on_progress=seen.append)))
@@ -259,7 +259,7 @@ def test_progress_is_told_step_by_step(digits: Part, monkeypatch: pytest.MonkeyP
     assert len({progress.learning_rate for progress in seen}) > 1
 
 
-def test_progress_is_not_told_more_often_than_anyone_looks(digits: Part, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_is_not_told_more_often_than_anyone_looks(digits: Split, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker.training.fit, "REPORT_EVERY_S", 1e9)
     seen: list[Progress] = []
     list(fit(network(), PREPARE, digits, recipe(), CPU, callbacks=Callbacks(on_progress=seen.append)))
@@ -267,7 +267,7 @@ def test_progress_is_not_told_more_often_than_anyone_looks(digits: Part, monkeyp
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
-def test_shorter_numbers_train_too_and_the_weights_stay_long(digits: Part, precision: str) -> None:
+def test_shorter_numbers_train_too_and_the_weights_stay_long(digits: Split, precision: str) -> None:
     net = network()
     dtypes: set[torch.dtype] = set()
     net.get_submodule("0").register_forward_hook(lambda _module, _inputs, output: dtypes.add(output.dtype))
@@ -278,7 +278,7 @@ def test_shorter_numbers_train_too_and_the_weights_stay_long(digits: Part, preci
 
 
 @pytest.mark.parametrize("schedule", ["onecycle", "cosine", "step", "constant"])
-def test_every_schedule_sets_the_rate_of_each_step(digits: Part, schedule: str) -> None:
+def test_every_schedule_sets_the_rate_of_each_step(digits: Split, schedule: str) -> None:
     from worker.training.lr_schedule import learning_rate
 
     asked = recipe(schedule=schedule)
@@ -286,13 +286,13 @@ def test_every_schedule_sets_the_rate_of_each_step(digits: Part, schedule: str) 
     assert rates == [learning_rate(asked.schedule, 0.05, step, 12, asked.warmup_fraction) for step in (3, 7, 11)]
 
 
-def test_smoothed_labels_never_let_the_loss_reach_zero(digits: Part) -> None:
+def test_smoothed_labels_never_let_the_loss_reach_zero(digits: Split) -> None:
     plain, smoothed = (run(network(), digits, label_smoothing=amount, epochs=8)[-1] for amount in (0.0, 0.5))
     assert smoothed.loss > 1.2 > plain.loss  # ln 10 spread over half of the label
     assert smoothed.accuracy > 0.5
 
 
-def test_a_network_is_back_in_training_mode_after_someone_evaluated_it(digits: Part) -> None:
+def test_a_network_is_back_in_training_mode_after_someone_evaluated_it(digits: Split) -> None:
     net = network()
     epochs = fit(net, PREPARE, digits, recipe(), CPU)
     next(epochs)
@@ -302,7 +302,7 @@ def test_a_network_is_back_in_training_mode_after_someone_evaluated_it(digits: P
     assert not torch.equal(net.state_dict()["1.running_mean"], before)
 
 
-def test_images_are_changed_after_their_preparation_a_batch_at_a_time(digits: Part) -> None:
+def test_images_are_changed_after_their_preparation_a_batch_at_a_time(digits: Split) -> None:
     seen: list[torch.Size] = []
 
     def upside_down(images: Tensor) -> Tensor:
@@ -316,7 +316,7 @@ def test_images_are_changed_after_their_preparation_a_batch_at_a_time(digits: Pa
     assert not torch.equal(plain.state_dict()["0.weight"], turned.state_dict()["0.weight"])
 
 
-def test_chance_is_the_same_after_a_stop(digits: Part) -> None:
+def test_chance_is_the_same_after_a_stop(digits: Split) -> None:
     whole, resumed = network(), network()
     list(fit(whole, PREPARE, digits, recipe(epochs=2), CPU, FitOptions(augment=augmentation.digits)))
     first = next(fit(resumed, PREPARE, digits, recipe(epochs=2), CPU, FitOptions(augment=augmentation.digits)))
@@ -336,7 +336,7 @@ def test_chance_is_the_same_after_a_stop(digits: Part) -> None:
 
 
 @pytest.mark.parametrize("done", [1, 2])
-def test_a_resumed_run_keeps_the_running_mean_to_the_bit(digits: Part, tmp_path: Path, done: int) -> None:
+def test_a_resumed_run_keeps_the_running_mean_to_the_bit(digits: Split, tmp_path: Path, done: int) -> None:
     whole, stopped, resumed = network(), network(), network()
     run(whole, digits, ema=0.9)
     *_, last = islice(fit(stopped, PREPARE, digits, recipe(ema=0.9), CPU), done)
@@ -346,7 +346,7 @@ def test_a_resumed_run_keeps_the_running_mean_to_the_bit(digits: Part, tmp_path:
     assert_bit_identical(resumed, whole)
 
 
-def test_the_network_holds_the_mean_while_an_epoch_is_out_and_trains_on_without_it(digits: Part) -> None:
+def test_the_network_holds_the_mean_while_an_epoch_is_out_and_trains_on_without_it(digits: Split) -> None:
     plain, averaged = network(), network()
     own = fit(plain, PREPARE, digits, recipe(), CPU)
     mean = fit(averaged, PREPARE, digits, recipe(ema=0.9), CPU)
@@ -357,12 +357,12 @@ def test_the_network_holds_the_mean_while_an_epoch_is_out_and_trains_on_without_
         assert (other.state["raw.0.weight"] == to_arrays(plain)["0.weight"]).all()
 
 
-def test_training_can_end_before_the_recipes_last_epoch(digits: Part) -> None:
+def test_training_can_end_before_the_recipes_last_epoch(digits: Split) -> None:
     epochs = list(fit(network(), PREPARE, digits, recipe(epochs=5), CPU, FitOptions(1, last_epoch=3)))
     assert [epoch.number for epoch in epochs] == [2, 3]
 
 
-def test_balanced_weights_make_rare_classes_heard(digits: Part) -> None:
+def test_balanced_weights_make_rare_classes_heard(digits: Split) -> None:
     weights = torch.ones(10)
     weights[3] = 0.0  # not heard at all
     deaf = network()
@@ -371,12 +371,12 @@ def test_balanced_weights_make_rare_classes_heard(digits: Part) -> None:
     assert (answers == 3).float().mean() < 0.02 < (digits.labels == 3).float().mean()
 
 
-def test_the_time_spent_waiting_for_images_is_part_of_the_epochs(digits: Part) -> None:
+def test_the_time_spent_waiting_for_images_is_part_of_the_epochs(digits: Split) -> None:
     assert all(0 < epoch.data_wait_s < epoch.seconds for epoch in run(network(), digits))
 
 
 @pytest.mark.skipif(shutil.which("c++") is None, reason="torch.compile needs a compiler")
-def test_a_compiled_network_learns_the_same(digits: Part) -> None:
+def test_a_compiled_network_learns_the_same(digits: Split) -> None:
     net = nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, 10))
     again = copy.deepcopy(net)
     (plain,) = run(net, digits, epochs=1, learning_rate=0.01)
