@@ -1,5 +1,6 @@
 """Check the database and the artifact store for /readyz."""
 
+import logging
 import secrets
 import threading
 import time
@@ -15,6 +16,7 @@ from core.db.database import Database
 from core.errors import TuneserveError
 from core.repositories import jobs
 
+log = logging.getLogger(__name__)
 EVERY_S = 10.0  # how long what was found of the store holds
 PATIENCE_S = 2.0  # that a probe waits for the database
 SLOW_S = 5.0  # a store that takes longer counts as one that does not answer
@@ -55,7 +57,7 @@ class DatabaseCheck:
             with self._db.write() as session:
                 session.connection()  # it begins here
         except SQLAlchemyError as error:
-            return {"ok": False, "detail": str(error)}
+            return _no_database(error)
         return {"ok": True}
 
     def _workers(self) -> dict[str, Any]:
@@ -63,8 +65,14 @@ class DatabaseCheck:
             with self._db.read() as session:
                 live = jobs.live_workers(session, time.time(), self._lease_s)
         except SQLAlchemyError as error:
-            return {"ok": False, "detail": str(error)}
+            return _no_database(error)
         return {"ok": live > 0, "live": live} | ({} if live else {"detail": "No worker is alive: jobs wait."})
+
+
+def _no_database(error: SQLAlchemyError) -> dict[str, Any]:
+    """Whoever asks a probe has no key: addresses, paths and statements are for the log."""
+    log.warning("the database fails its check", exc_info=error)
+    return {"ok": False, "detail": "The database does not answer; the service's log says why."}
 
 
 class StoreCheck:
@@ -104,5 +112,6 @@ class StoreCheck:
             read = self._store.fetch(f"{self._folder}/probe").read_bytes()
             self._store.delete(self._folder)
         except (OSError, TuneserveError) as error:
-            return f"The store fails: {error}"
+            log.warning("the store fails its check", exc_info=error)
+            return f"The store fails: {getattr(error, 'strerror', None) or type(error).__name__}."
         return None if read == data else "The store gives back other bytes than it was given."

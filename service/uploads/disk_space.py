@@ -18,7 +18,7 @@ def lack_of_space(settings: Settings) -> str | None:
     try:
         free, least = free_bytes(settings.data_dir), settings.min_free_bytes
     except OSError as error:
-        return f"The disk of TUNESERVE_DATA_DIR does not answer: {error}"
+        return f"The disk of TUNESERVE_DATA_DIR does not answer: {error.strerror}."
     if free >= least:
         return None
     return (

@@ -51,7 +51,7 @@ def _model(service: State) -> dict[str, Any]:
     try:
         loaded = service.reloader.loaded
     except NotReady as error:
-        return {"ok": False, "detail": str(error)}
+        return {"ok": False, "detail": _without_paths(service, str(error))}
     return {
         "ok": True,
         "model_id": loaded.predictor.model.id,
@@ -63,4 +63,13 @@ def _model(service: State) -> dict[str, Any]:
 
 def _target(service: State) -> dict[str, Any]:
     refused = service.reloader.refused
-    return {"ok": True} if refused is None else {"ok": False, "model_id": refused, "detail": service.reloader.failure}
+    if refused is None:
+        return {"ok": True}
+    return {"ok": False, "model_id": refused, "detail": _without_paths(service, service.reloader.failure or "")}
+
+
+def _without_paths(service: State, reason: str) -> str:
+    """Name files as within the data directory: whoever asks has no key."""
+    for folder in {service.settings.data_dir, service.settings.data_dir.resolve()}:
+        reason = reason.replace(f"{folder}/", "")
+    return reason

@@ -12,6 +12,7 @@ import httpx
 import numpy as np
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
 
 from core.artifacts.manifest import from_tensors
 from core.artifacts.store import LocalStore
@@ -273,6 +274,30 @@ async def test_a_store_that_fails_degrades_but_predictions_go_on(
         answer = await http.get("/readyz")
     assert (answer.status_code, answer.json()["status"], answer.json()["failing"]) == (200, "degraded", ["store"])
     assert "The store fails" in answer.json()["checks"]["store"]["detail"]
+
+
+async def test_no_probe_tells_an_address_or_a_path(
+    settings: Settings, published: Published, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nobody needs a key for it."""
+    published(onnx=NO_GRAPH)
+
+    def fail(*_: object) -> None:
+        raise OperationalError("SELECT 1", {}, Exception('connection to server at "10.1.2.3", port 5432 failed'))
+
+    def missing(_: Path) -> int:
+        raise OSError(errno.ENOENT, os.strerror(errno.ENOENT), str(settings.data_dir))
+
+    async with running(settings) as http:
+        (settings.data_dir / "health").write_text("a file in the folder's place")
+        monkeypatch.setattr(Database, "write", fail)
+        monkeypatch.setattr(Database, "read", fail)
+        monkeypatch.setattr(disk_space, "free_bytes", missing)
+        answer = await http.get("/readyz")
+    assert answer.json()["failing"] == ["database", "store", "disk", "model", "target", "worker"]
+    for secret in ("10.1.2.3", "5432", "SELECT", str(settings.data_dir)):
+        assert secret not in answer.text
+    assert "10.1.2.3" in caplog.text
 
 
 async def test_a_full_disk_degrades_and_takes_no_new_jobs(
