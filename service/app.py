@@ -29,6 +29,7 @@ from service.api.routes import uploads as uploads_routes
 from service.api.routes.ui import PageFiles
 from service.lifespan import lifespan
 from service.middleware.body_limit import BodyLimit
+from service.middleware.conditional_requests import ConditionalRequests
 from service.middleware.head_requests import HeadRequests
 from service.middleware.load_shedding import LoadShedding
 from service.middleware.request_id import RequestId
@@ -100,6 +101,7 @@ def _middleware(
     Authentication: API key, Host and rate limit. Nothing below runs for a stranger, and no byte of the body is read.
     BodyLimit: a bound on the body, wherever below it is read.
     HeadRequests: the answer to GET without its body. What stands above counts, logs and refuses a HEAD.
+    ConditionalRequests: 304 for what the client has already, of GET and so of HEAD.
     """
     rate_limit = RateLimit(settings.rate_limit_per_s) if settings.rate_limit_per_s else None
     return [
@@ -116,6 +118,7 @@ def _middleware(
         Middleware(Authentication, access=access, hosts=AllowedHosts(settings), rate_limit=rate_limit),
         Middleware(BodyLimit, max_bytes=settings.max_body_bytes, elsewhere=_body_limits(settings)),
         Middleware(HeadRequests),
+        Middleware(ConditionalRequests),
     ]
 
 

@@ -23,6 +23,7 @@ class Listener:
         before = len(self.seen)
         with httpx.stream("GET", f"{self.url}/jobs/{self.job_id}/events", headers=headers, timeout=READ_S) as answer:
             answer.raise_for_status()
+            self.done = answer.status_code == 204  # only `done` was missed
             kind, number = "", 0
             for line in answer.iter_lines():
                 name, _, value = line.partition(": ")

@@ -130,7 +130,7 @@ async def delete_job(
 @router.get(
     "/{job_id}/events",
     response_model=EventPage,
-    responses={200: {"content": {"text/event-stream": {}}}},
+    responses={200: {"content": {"text/event-stream": {}}}, 204: {"description": "Event stream: nothing follows"}},
     summary="The job's event log",
 )
 def get_events(
@@ -141,10 +141,15 @@ def get_events(
     accept: Annotated[str, Header(include_in_schema=False)] = "",
     last_event_id: Annotated[str, Header(description="Replay from here (event stream only)")] = "",
 ) -> Response | EventPage:
-    """A page of JSON; with `Accept: text/event-stream` a live stream that ends after `done`."""
+    """A page of JSON; with `Accept: text/event-stream` a live stream that ends after `done`.
+
+    A listener that comes back with `Last-Event-ID` after the last event of an ended job gets 204: nothing follows.
+    """
     if "text/event-stream" in accept:
-        _job(service, job_id)  # 404 before the stream starts
-        stream = event_stream.follow(service.db, job_id, _number(last_event_id) or after, service.stopping)
+        number = _number(last_event_id)
+        if _is_told(service, job_id, number):  # or 404, before the stream starts
+            return Response(status_code=204)  # by which a browser knows that it need not come back
+        stream = event_stream.follow(service.db, job_id, number or after, service.stopping)
         return EventSourceResponse(stream, headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"})
     with service.db.read() as session:
         jobs.get(session, job_id)
@@ -247,6 +252,13 @@ def _delete(service: State, job_id: str) -> None:
     service.store.delete(f"jobs/{job_id}")
     with service.db.write() as session:
         job_control.delete(session, job_id)
+
+
+def _is_told(service: State, job_id: str, number: int) -> bool:
+    """Check whether a listener has heard all of a job that has ended."""
+    with service.db.read() as session:
+        job = jobs.get(session, job_id)
+    return job.status in ENDED and 0 < job.last_event <= number
 
 
 def _number(last_event_id: str) -> int:

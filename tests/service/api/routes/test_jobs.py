@@ -296,6 +296,18 @@ async def test_the_stream_goes_on_where_it_was_cut_off(http: httpx.AsyncClient, 
     assert [one["id"] for one in parse_stream(answer.text)] == ["3", "3"]
 
 
+async def test_a_listener_that_comes_back_after_done_is_told_to_stay_away(
+    http: httpx.AsyncClient, db: Database, claimed: Claimed
+) -> None:
+    claim = claimed()
+    headers = {"Accept": "text/event-stream", "Last-Event-ID": "3"}
+    end(db, claim)
+    answer = await http.get(f"/jobs/{claim.job_id}/events", headers=headers)
+    assert (answer.status_code, answer.content) == (204, b"")
+    assert (await http.get("/jobs/job_none/events", headers=headers)).status_code == 404
+    assert (await http.get(f"/jobs/{claim.job_id}/events?after=3", headers={"Accept": "text/event-stream"})).text
+
+
 async def test_the_stream_is_live(http: httpx.AsyncClient, db: Database, claimed: Claimed, quick: None) -> None:
     claim = claimed()
     headers = {"Accept": "text/event-stream"}
