@@ -33,7 +33,7 @@ class IdempotentRequest:
 
 
 @dataclass(frozen=True)
-class Made:
+class CreatedResponse:
     """The response to such a request."""
 
     status: int
@@ -41,7 +41,7 @@ class Made:
     body: dict[str, Any]
 
 
-Make = Callable[[Session], Made]
+Make = Callable[[Session], CreatedResponse]
 
 
 def digest(body: Any) -> str:
@@ -49,7 +49,7 @@ def digest(body: Any) -> str:
     return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
 
 
-def once(db: Database, request: IdempotentRequest, now: float, make: Make) -> Made:
+def once(db: Database, request: IdempotentRequest, now: float, make: Make) -> CreatedResponse:
     """Run ``make`` once for each request, and return the stored response afterwards.
 
     An exception from ``make`` is not stored, so that the request can be retried with the same key. KeyReused if the key
@@ -61,7 +61,7 @@ def once(db: Database, request: IdempotentRequest, now: float, make: Make) -> Ma
         return _once(db, request, now, make)
 
 
-def _once(db: Database, request: IdempotentRequest, now: float, make: Make) -> Made:
+def _once(db: Database, request: IdempotentRequest, now: float, make: Make) -> CreatedResponse:
     with db.write() as session:
         first = session.get(IdempotencyRecord, (request.path, request.owner, request.key))
         if first is not None:
@@ -80,12 +80,12 @@ def _once(db: Database, request: IdempotentRequest, now: float, make: Make) -> M
         return made
 
 
-def _again(first: IdempotencyRecord, request: IdempotentRequest) -> Made:
+def _again(first: IdempotencyRecord, request: IdempotentRequest) -> CreatedResponse:
     if first.body_digest != request.body_digest:
         raise KeyReused(pointer="header/idempotency-key")
     if first.status is None:
         raise Conflict("The first request with this Idempotency-Key is still being answered.")
-    return Made(first.status, {**first.headers, **REPLAYED}, first.body)
+    return CreatedResponse(first.status, {**first.headers, **REPLAYED}, first.body)
 
 
 def forget(session: Session, now: float) -> None:

@@ -8,7 +8,7 @@ from fastapi.responses import JSONResponse
 
 from core.repositories import idempotency
 from core.repositories.api_keys import Caller
-from core.repositories.idempotency import IdempotentRequest, Made, Make
+from core.repositories.idempotency import CreatedResponse, IdempotentRequest, Make
 from service.api.dependencies import State
 
 TOLD = "The same key and body again, within a day: the first answer again, and nothing is made anew"
@@ -23,7 +23,7 @@ def create(service: State, path: str, caller: Caller | None, key: str | None, bo
     return JSONResponse(answer.body, answer.status, dict(answer.headers))
 
 
-def made(service: State, path: str, caller: Caller | None, key: str | None, body: Any, make: Make) -> Made:
+def made(service: State, path: str, caller: Caller | None, key: str | None, body: Any, make: Make) -> CreatedResponse:
     """The same, for a route that answers with something else than the body."""
     if key is None:
         with service.db.write() as session:

@@ -13,7 +13,7 @@ from core.db.tables import Key
 from core.errors import Conflict
 from core.repositories import api_keys
 from core.repositories.api_keys import Caller
-from core.repositories.idempotency import Made
+from core.repositories.idempotency import CreatedResponse
 from core.scopes import Scope
 from service.api.dependencies import Service, State
 from service.api.idempotency import IdempotencyKey, made
@@ -93,10 +93,10 @@ def _add(service: State, new: NewKey, caller: Caller | None, idempotency_key: st
     """The key itself is not among what is kept for a request that comes again."""
     shown: list[MadeKey] = []
 
-    def make(session: Session) -> Made:
+    def make(session: Session) -> CreatedResponse:
         row, key = api_keys.add(session, new.name, new.scopes, time.time(), service.access.given)
         shown.append(MadeKey.model_validate({**_shown(row), "key": key}))
-        return Made(201, {}, {"id": row.id})
+        return CreatedResponse(201, {}, {"id": row.id})
 
     asked = new.model_dump(mode="json") | {"scopes": sorted(new.scopes)}
     answer = made(service, router.prefix, caller, idempotency_key, asked, make)

@@ -17,7 +17,7 @@ from core.ids import new_id
 from core.imaging.preparation import Preprocess
 from core.repositories import batch_predictions
 from core.repositories.api_keys import Caller
-from core.repositories.idempotency import REPLAYED, Made
+from core.repositories.idempotency import REPLAYED, CreatedResponse
 from core.repositories.models import SERVING, find_whole
 from core.scopes import Scope
 from service.api.dependencies import Service, State
@@ -162,7 +162,7 @@ def _enqueue(
     batch_id: str,
     options: dict[str, Any],
     received: Received,
-) -> Made:
+) -> CreatedResponse:
     batch = batch_predictions.enqueue(
         session,
         batch_id,
@@ -174,7 +174,7 @@ def _enqueue(
         owner_limit=service.settings.max_queued_batches_per_key,
     )
     headers = {"Location": f"/batches/{batch_id}", "Retry-After": "2"}
-    return Made(202, headers, batch_view(batch).model_dump(mode="json"))
+    return CreatedResponse(202, headers, batch_view(batch).model_dump(mode="json"))
 
 
 def _view(service: State, batch_id: str, caller: Caller | None) -> BatchView:

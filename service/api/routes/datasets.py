@@ -16,7 +16,7 @@ from core.errors import Conflict, InvalidInput, NotFound
 from core.recipe import DATASET_NAME, DATASETS
 from core.repositories import jobs
 from core.repositories.api_keys import Caller
-from core.repositories.idempotency import Made, Make
+from core.repositories.idempotency import CreatedResponse, Make
 from core.scopes import Scope
 from service.api.dependencies import Service, State
 from service.api.idempotency import IdempotencyKey, create
@@ -155,7 +155,7 @@ class _Wish:
         return create(self.service, router.prefix, self.caller, self.idempotency_key, body, make)
 
 
-def _raise(error: NotFound, _session: Session) -> Made:
+def _raise(error: NotFound, _session: Session) -> CreatedResponse:
     raise error
 
 
@@ -170,7 +170,7 @@ def _check(service: State, name: str) -> None:
         raise InvalidInput(f"{name} is built in: take another name.", "query/name")
 
 
-def _place(session: Session, service: State, built: Built, folder: Folder, name: str, replace: bool) -> Made:
+def _place(session: Session, service: State, built: Built, folder: Folder, name: str, replace: bool) -> CreatedResponse:
     """Place the data set inside a write transaction.
 
     Meanwhile no worker claims a job, and no other upload takes the name.
@@ -180,7 +180,7 @@ def _place(session: Session, service: State, built: Built, folder: Folder, name:
         _refuse_if_taken(registry, name)
     _refuse_if_used(session, name, OWNED)
     card = registry.place(built, folder, name)
-    return Made(201, {"Location": f"{router.prefix}/{name}"}, card.model_dump(mode="json"))
+    return CreatedResponse(201, {"Location": f"{router.prefix}/{name}"}, card.model_dump(mode="json"))
 
 
 def _refuse_if_taken(registry: Registry, name: str) -> None:

@@ -9,12 +9,12 @@ from fastapi.sse import EventSourceResponse
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
-from core.db.tables import ENDED, JobStatus
+from core.db.tables import ENDED, Job, JobStatus
 from core.errors import InvalidInput, NotFound
 from core.recipe import Recipe
 from core.repositories import checkpoints, events, job_control, jobs
 from core.repositories.api_keys import Caller
-from core.repositories.idempotency import Made
+from core.repositories.idempotency import CreatedResponse
 from core.scopes import Scope
 from service.api import event_stream
 from service.api.dependencies import Service, State
@@ -45,14 +45,20 @@ LOG_TAIL_BYTES = 2**20
 def create_job(recipe: Recipe, service: Service, caller: Who, idempotency_key: IdempotencyKey = None) -> Response:
     """Queue a training job. `{}` is a valid body: every field has a default. Poll the `Location`."""
 
-    def make(session: Session) -> Made:
+    def make(session: Session) -> CreatedResponse:
         _require_dataset(service, recipe.dataset)
         require_space(service.settings)
         job = jobs.enqueue(session, recipe, time.time(), **_room(service, caller))
-        return Made(202, {"Location": f"/jobs/{job.id}", "Retry-After": "2"}, job_view(job).model_dump(mode="json"))
+        return _accepted(job)
 
     asked = recipe.model_dump(mode="json", exclude_unset=True)
     return create(service, router.prefix, caller, idempotency_key, asked, make)
+
+
+def _accepted(job: Job) -> CreatedResponse:
+    return CreatedResponse(
+        202, {"Location": f"{router.prefix}/{job.id}", "Retry-After": "2"}, job_view(job).model_dump(mode="json")
+    )
 
 
 @router.get("", summary="List jobs, newest first")
@@ -106,10 +112,10 @@ def resume_job(job_id: JobId, service: Service) -> JobView:
 def retry_job(job_id: JobId, service: Service, caller: Who, idempotency_key: IdempotencyKey = None) -> Response:
     """A new job with the same recipe, at the `Location`; it goes on from the old one's last checkpoint."""
 
-    def make(session: Session) -> Made:
+    def make(session: Session) -> CreatedResponse:
         require_space(service.settings)
         job = job_control.retry(session, job_id, time.time(), **_room(service, caller))
-        return Made(202, {"Location": f"/jobs/{job.id}", "Retry-After": "2"}, job_view(job).model_dump(mode="json"))
+        return _accepted(job)
 
     return create(service, f"{router.prefix}/retry", caller, idempotency_key, {"job": job_id}, make)
 

@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from core.errors import ClientClosedRequest, UnsupportedType
-from core.repositories.idempotency import Made
+from core.repositories.idempotency import CreatedResponse
 from core.scopes import Scope
 from service.api.dependencies import Service
 from service.api.idempotency import IdempotencyKey, made
@@ -62,9 +62,9 @@ def create_upload(
     comes for a day goes.
     """
 
-    def make(_: Session) -> Made:
+    def make(_: Session) -> CreatedResponse:
         upload = Uploads(service.settings).create(upload_length)
-        return Made(201, TUS | {"Location": f"{router.prefix}/{upload.id}"}, {})
+        return CreatedResponse(201, TUS | {"Location": f"{router.prefix}/{upload.id}"}, {})
 
     answer = made(service, router.prefix, caller, idempotency_key, {"length": upload_length}, make)
     return Response(None, answer.status, answer.headers)

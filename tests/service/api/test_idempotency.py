@@ -16,7 +16,7 @@ from core.db.tables import IdempotencyRecord, Job
 from core.errors import Conflict, KeyReused, Overloaded
 from core.recipe import Recipe
 from core.repositories import idempotency, jobs
-from core.repositories.idempotency import IdempotentRequest, Made
+from core.repositories.idempotency import CreatedResponse, IdempotentRequest
 from core.settings import Settings
 from tests.conftest import EACH_DATABASE, NOW, running, url_of
 from tests.support.fakes import answered, until
@@ -43,9 +43,9 @@ async def http(
         yield client
 
 
-def make(session: Session) -> Made:
+def make(session: Session) -> CreatedResponse:
     job = jobs.enqueue(session, Recipe(), NOW, queue_limit=100)
-    return Made(202, {"Location": f"/jobs/{job.id}"}, {"id": job.id})
+    return CreatedResponse(202, {"Location": f"/jobs/{job.id}"}, {"id": job.id})
 
 
 def count(db: Database) -> int:
@@ -77,7 +77,7 @@ def test_a_key_means_something_to_one_owner_at_one_path(db: Database, other: tup
 
 
 def test_what_failed_is_not_kept(db: Database) -> None:
-    def fails(session: Session) -> Made:
+    def fails(session: Session) -> CreatedResponse:
         make(session)
         raise Overloaded
 
@@ -102,7 +102,7 @@ def test_a_first_request_that_is_not_answered_yet_is_told(db: Database) -> None:
 def test_of_fifty_threads_one_makes_and_all_are_answered_alike(db: Database) -> None:
     together = threading.Barrier(50)
 
-    def ask(_: int) -> Made:
+    def ask(_: int) -> CreatedResponse:
         together.wait()
         return idempotency.once(db, WANTED, NOW, make)
 
@@ -153,7 +153,7 @@ async def test_a_second_request_waits_for_the_answer_to_a_first_in_flight(
     came, go_on = Semaphore(0), threading.Event()
     once, enqueue = idempotency.once, jobs.enqueue
 
-    def comes(*given: Any) -> Made:
+    def comes(*given: Any) -> CreatedResponse:
         came.release()
         return once(*given)
 
