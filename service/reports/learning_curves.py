@@ -35,6 +35,8 @@ def draw(title: str, history: Metrics, lines: Sequence[Line] = LINES, *, width: 
         x_labels=[str(metrics["epoch"]) for metrics in history],
         x_labels_major_count=min(10, max(1, len(history))),
         show_minor_x_labels=False,
+        # pygal lays the second axis along the first, which must not be a point
+        range=(0, _highest_loss(history)) if any(secondary for _, _, secondary, _ in lines) else None,
         secondary_range=(0, 100),
         no_data_text="no epoch has ended yet",
         **look(width, height),
@@ -58,6 +60,11 @@ def _top(history: Metrics) -> float:
     One wild validation loss would flatten all the rest.
     """
     return 2 * max((metrics["train_loss"] for metrics in history if metrics.get("train_loss")), default=math.inf)
+
+
+def _highest_loss(history: Metrics) -> float:
+    losses = [metrics.get(key) or 0.0 for metrics in history for key in ("train_loss", "validation_loss")]
+    return min(max(losses, default=0.0), _top(history)) or 1.0
 
 
 def look(width: int, height: int) -> dict[str, Any]:

@@ -71,3 +71,33 @@ async def test_the_picture_of_a_job_is_served(
     assert (answer.status_code, answer.headers["content-type"]) == (200, "image/svg+xml")
     assert "first try: resnet50 on digits" in texts(answer.content)
     assert (await http.get("/jobs/job_none/curves.svg")).status_code == 404
+
+
+def test_accuracy_is_drawn_in_percent_on_the_whole_height_of_the_right_axis() -> None:
+    known = [0.0, 0.25, 1.0]
+    for losses in ([3.0, 2.0, 1.0], [3.0, 3.0, 3.0]):
+        each = zip((1, 2, 3), known, losses, strict=True)
+        picture = draw("a job", [epoch(n, train_accuracy=right, train_loss=loss) for n, right, loss in each])
+        loss_dots, (bottom, quarter, top) = lines_of(picture).values()
+        assert (bottom - quarter) / (bottom - top) == pytest.approx(0.25, abs=0.01)
+        assert bottom - top == pytest.approx(plot_height(picture), rel=0.01)
+        assert loss_dots[0] == pytest.approx(top, abs=0.01)  # the highest one
+        assert len(set(loss_dots)) == len(set(losses))
+        assert {"0", "100"} <= set(texts(picture))
+
+
+def lines_of(picture: bytes) -> dict[str, list[float]]:
+    """The height of each dot of each line, from above, by the line's title."""
+    root = ElementTree.fromstring(picture)
+    titles = [element.text or "" for element in root.iter(f"{SVG}text") if element.text and "training" in element.text]
+    groups = [group for group in root.iter(f"{SVG}g") if "series serie-" in group.get("class", "")]
+    dots = [[float(dot.get("cy", 0)) for dot in group.iter(f"{SVG}circle")] for group in groups]
+    return dict(zip(titles, [found for found in dots if found], strict=True))
+
+
+def plot_height(picture: bytes) -> float:
+    """The distance of the outermost guides of the right axis."""
+    root = ElementTree.fromstring(picture)
+    (axis,) = (group for group in root.iter(f"{SVG}g") if group.get("class", "") == "axis y2")
+    heights = [float(text.get("y", 0)) for text in axis.iter(f"{SVG}text")]
+    return max(heights) - min(heights)
