@@ -1,5 +1,6 @@
 """core.artifacts.store: a written object is whole."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -107,3 +108,25 @@ def test_a_deleted_folder_is_gone_and_its_neighbour_is_not(store: LocalStore, ro
 
 def test_deleting_what_is_not_there_is_no_error(store: LocalStore) -> None:
     store.delete("jobs/none")
+
+
+def test_an_object_is_durable_its_bytes_before_its_name_and_its_name_after_the_rename(
+    store: LocalStore, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    sync, rename = os.fsync, Path.replace
+
+    def noting_sync(descriptor: int) -> None:
+        done.append(f"sync {Path(f'/proc/self/fd/{descriptor}').readlink().name}")
+        sync(descriptor)
+
+    def noting_rename(path: Path, target: Path) -> Path:
+        done.append(f"rename to {target.name}")
+        return rename(path, target)
+
+    monkeypatch.setattr("os.fsync", noting_sync)
+    monkeypatch.setattr("pathlib.Path.replace", noting_rename)
+    store.put("weights", b"1234")
+    bytes_synced, *rest = done
+    assert bytes_synced.startswith("sync .part-")
+    assert rest == ["rename to weights", f"sync {root.name}"]

@@ -3,9 +3,11 @@ loaded.
 """
 
 import asyncio
+import gc
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from weakref import WeakSet
 
 import pytest
 from sqlalchemy import text
@@ -15,7 +17,7 @@ from core.db.tables import Model
 from core.errors import NotReady
 from core.repositories.models import find, set_alias
 from service.inference.batcher import Batcher
-from service.inference.model_cache import Load, Loaded, ModelCache
+from service.inference.model_cache import Load, Loaded, ModelCache, memory_bytes
 from service.inference.model_reloader import ModelReloader
 from tests.conftest import NOW
 from tests.support.fakes import FakePredictor, image_of, until
@@ -294,3 +296,29 @@ async def test_it_looks_by_itself_and_outlives_a_database_that_does_not_answer(
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
     assert reloader.current.model.id == model.id
+
+
+async def test_a_model_that_no_longer_fits_leaves_memory(db: Database, published: Published) -> None:
+    """Seen by what is still alive: resident memory tells little of models as small as these."""
+    alive: WeakSet[FakePredictor] = WeakSet()
+
+    def load(model: Model) -> Loaded:
+        predictor = FakePredictor(model.id, model.version)
+        alive.add(predictor)
+        return Loaded(predictor, "passed")
+
+    newest = published()
+    room_for_two = int(2.5 * memory_bytes(newest, 1))
+    with ThreadPoolExecutor(2, "load") as executor:
+        cache = ModelCache(load, executor, room_for_two, batch=1)
+        reloader = ModelReloader(db, cache, poll_s=0.01, now=lambda: NOW)
+        for _ in range(6):
+            await reloader.check()
+            newest = published()
+        await reloader.check()
+        gc.collect()
+        assert sorted(predictor.model.version for predictor in alive) == [6, 7]
+        cache.drop(newest.id)
+        await cache.get(newest)
+        gc.collect()
+        assert sorted(predictor.model.version for predictor in alive) == [6, 7, 7]  # the first of 7 still serves
