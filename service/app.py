@@ -30,6 +30,7 @@ from service.api.routes.ui import PageFiles
 from service.lifespan import lifespan
 from service.middleware.body_limit import BodyLimit
 from service.middleware.conditional_requests import ConditionalRequests
+from service.middleware.content_encoding import ContentEncoding
 from service.middleware.head_requests import HeadRequests
 from service.middleware.load_shedding import LoadShedding
 from service.middleware.request_id import RequestId
@@ -99,7 +100,8 @@ def _middleware(
     SecurityHeaders: what a browser may do with any answer below, an error or not.
     CORSMiddleware, where CORS_ORIGINS names a page: a preflight comes without a key, and a page may read a 401.
     Authentication: API key, Host and rate limit. Nothing below runs for a stranger, and no byte of the body is read.
-    BodyLimit: a bound on the body, wherever below it is read.
+    ContentEncoding: a body as it was before gzip, a piece at a time, wherever below it is read.
+    BodyLimit: a bound on the body; of a compressed one, on what it holds.
     HeadRequests: the answer to GET without its body. What stands above counts, logs and refuses a HEAD.
     ConditionalRequests: 304 for what the client has already, of GET and so of HEAD.
     """
@@ -116,6 +118,7 @@ def _middleware(
         Middleware(SecurityHeaders),
         *([_cors(settings.cors_origins)] if settings.cors_origins else []),
         Middleware(Authentication, access=access, hosts=AllowedHosts(settings), rate_limit=rate_limit),
+        Middleware(ContentEncoding),
         Middleware(BodyLimit, max_bytes=settings.max_body_bytes, elsewhere=_body_limits(settings)),
         Middleware(HeadRequests),
         Middleware(ConditionalRequests),
