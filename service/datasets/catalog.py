@@ -8,7 +8,7 @@ from core.errors import NotFound
 from core.recipe import DATASETS
 from service.datasets.registry import Registry
 
-EMBEDDED = ("digits",)  # comes with scikit-learn
+EMBEDDED = ("digits",)  # comes with the worker
 PUBLISHED = {  # classes and images of the built-in ones, as their makers publish them
     "digits": (10, 1_797),
     "mnist": (10, 70_000),

@@ -1,26 +1,21 @@
-"""The embedded data set: 1,797 handwritten digits, 8x8, from scikit-learn (UCI optdigits, test part).
-
-Read from the package's file: importing scikit-learn takes longer than the rest of a job's preparation.
-"""
+"""The embedded data set: 1,797 handwritten digits, 8x8 (UCI optdigits, test part). digits.md has source and licence."""
 
 import gzip
-import importlib.util
 from pathlib import Path
 
 import numpy as np
 
-from core.errors import DatasetUnavailable
 from core.imaging.digits.mnist_format import centre_in_frame
 from core.settings import Settings
 from worker.data.datasets.dataset import Dataset
 
-FILE = Path("datasets") / "data" / "digits.csv.gz"  # in the package: 64 pixels 0..16 and the label a line
+FILE = Path(__file__).with_name("digits.csv.gz")  # 64 pixels 0..16 and the label a line
 TEST_ROWS = Path(__file__).with_name("digits_test.txt")  # sklearn's train_test_split: test_size=360, stratify, seed 0
 
 
 def load(_settings: Settings) -> Dataset:
     """Load the digits in MNIST's 28x28 form: 1,437 training and 360 test images, stratified and fixed."""
-    with gzip.open(_package() / FILE) as file:
+    with gzip.open(FILE) as file:
         rows = np.loadtxt(file, delimiter=",", dtype=np.uint8)
     images = np.stack([centre_in_frame(row.reshape(8, 8) / 16) for row in rows[:, :64]])
     labels = rows[:, 64].astype(np.int64)
@@ -36,10 +31,3 @@ def load(_settings: Settings) -> Dataset:
         test_images=images[test],
         test_labels=labels[test],
     )
-
-
-def _package() -> Path:
-    found = importlib.util.find_spec("sklearn")
-    if found is None or found.origin is None:
-        raise DatasetUnavailable("scikit-learn is not installed; it holds the digits: install the extra train.")
-    return Path(found.origin).parent

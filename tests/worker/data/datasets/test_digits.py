@@ -1,5 +1,8 @@
 """worker.data.datasets.digits: the data set that is always there."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
@@ -7,6 +10,7 @@ from sklearn.model_selection import train_test_split
 
 from core.imaging.digits.mnist_format import centre_in_frame
 from core.settings import Settings
+from tests import ROOT
 from worker.data.datasets.dataset import Dataset
 from worker.data.datasets.digits import load
 
@@ -58,3 +62,9 @@ def test_they_are_scikit_learns_own_split_alike_by_class(digits: Dataset) -> Non
     assert digits.train_labels.tolist() == source.target[train].tolist()
     first = centre_in_frame(source.images[test[0]] / 16)
     assert np.array_equal(np.asarray(digits.test_images)[0], first)
+
+
+def test_they_are_there_without_scikit_learn() -> None:
+    program = "import sys; sys.modules['sklearn'] = None; from core.settings import Settings; "
+    program += "from worker.data.datasets.digits import load; load(Settings())"
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
