@@ -47,8 +47,8 @@ def enqueue(
     checkpoints it resumes from.
     """
     require_room(session, Job, queue_limit, owner, owner_limit)
-    if is_model_id(recipe.weights) and session.get(Model, recipe.weights) is None:
-        raise InvalidInput(f"There is no model {recipe.weights}.", pointer="/weights")
+    if is_model_id(recipe.weights):
+        _require_weights_of(session, recipe)
     job = Job(
         id=new_id("job", now),
         status=JobStatus.QUEUED,
@@ -62,6 +62,17 @@ def enqueue(
     session.flush()
     events.append(session, job.id, "status", {"status": JobStatus.QUEUED}, now)
     return job
+
+
+def _require_weights_of(session: Session, recipe: Recipe) -> None:
+    model = session.get(Model, recipe.weights)
+    if model is None:
+        raise InvalidInput(f"There is no model {recipe.weights}.", pointer="/weights")
+    if model.card["network"] != recipe.network:
+        raise InvalidInput(
+            f"{model.id} is a {model.card['network']} and the recipe's network is {recipe.network}: name the same one.",
+            pointer="/weights",
+        )
 
 
 def get(session: Session, job_id: str) -> Job:

@@ -13,7 +13,7 @@ from core.db.tables import Alias, Model
 from core.errors import Conflict, NotFound
 
 LATEST = "latest"  # the newest model
-BEST = "best"  # the highest test accuracy on the data set of the newest model
+BEST = "best"  # the highest test accuracy of those tested on the same images as the newest model
 SERVING = "serving"  # the default model of /predict
 FOLLOWING = (LATEST, BEST)  # move with each publication, never by hand
 
@@ -50,7 +50,7 @@ def publish(session: Session, model_id: str, job_id: str, key: str, card: dict[s
     )
     session.add(model)
     session.flush()
-    targets = {LATEST: model, BEST: _best(session, model.dataset)} | ({SERVING: model} if serves else {})
+    targets = {LATEST: model, BEST: _best(session, model)} | ({SERVING: model} if serves else {})
     for name, aimed_at in targets.items():
         session.merge(Alias(name=name, model_id=aimed_at.id, updated_at=now))
     return model
@@ -162,9 +162,11 @@ def _takes_over(session: Session, card: dict[str, Any]) -> tuple[bool, str]:
     return accuracy > now.test_accuracy, words
 
 
-def _best(session: Session, dataset: str) -> Model:
-    whole = select(Model).where(Model.dataset == dataset, Model.files_deleted_at.is_(None))
-    return session.scalars(whole.order_by(Model.test_accuracy.desc(), Model.version.desc()).limit(1)).one()
+def _best(session: Session, newest: Model) -> Model:
+    """Find the most accurate model on the data of the newest one: another version of a data set is another test."""
+    whole = select(Model).where(Model.dataset == newest.dataset, Model.files_deleted_at.is_(None))
+    same = whole.where(Model.card["dataset_digest"].as_string() == newest.card["dataset_digest"])
+    return session.scalars(same.order_by(Model.test_accuracy.desc(), Model.version.desc()).limit(1)).one()
 
 
 # -- deletion: files first, so that no crash leaves files without a row

@@ -45,7 +45,7 @@ def list_models(
 
 @router.get("/{name}", summary="One model, by id or alias")
 def get_model(name: ModelName, service: Service) -> ModelView:
-    """`latest` is the newest, `best` the most accurate one on its data set, `serving` what `/predict` answers with."""
+    """`latest` is the newest, `best` the most accurate on that one's data, `serving` what `/predict` answers with."""
     with service.db.read() as session:
         return model_view(models.find(session, name), models.aliases(session))
 

@@ -17,6 +17,7 @@ from core.repositories import events, job_control, jobs, models
 from core.repositories.jobs import Claim
 from core.settings import Settings
 from tests.conftest import EACH_DATABASE, NOW, url_of
+from tests.support.fakes import model_card
 
 Enqueue = Callable[..., Job]
 Claimed = Callable[..., Claim]
@@ -358,8 +359,7 @@ def test_the_schema_itself_holds_every_way_through_the_states(
     about = {"worker_id": "worker_a", "model_id": "model_1", "error": {"code": "internal"}}  # as the states need it
     with db.write() as session:
         jobs.register(session, Worker(id="worker_a", host="here", pid=1, started_at=NOW, heartbeat_at=NOW))
-        card = {"dataset": "digits", "metrics": {"test_accuracy": 0.9}, "recipe": {"publish": "always"}}
-        models.publish(session, "model_1", job.id, "models/model_1", card, NOW)
+        models.publish(session, "model_1", job.id, "models/model_1", model_card(), NOW)
         session.execute(delete(Job))
         session.add(Job(id="job_1", status=before, recipe={}, created_at=NOW, **about))
     allowed = after in TRANSITIONS[before]

@@ -52,6 +52,14 @@ def test_the_best_is_the_best_on_the_newest_ones_data(db: Database, published: P
     assert named(db, "best") == on_fashion.id
 
 
+def test_the_best_is_the_best_of_those_that_were_tested_on_the_same_images(db: Database, published: Published) -> None:
+    published(accuracy=0.99, dataset="pets", digest="version 1")
+    second = published(accuracy=0.8, dataset="pets", digest="version 2")
+    assert named(db, "best") == second.id
+    published(accuracy=0.7, dataset="pets", digest="version 2")
+    assert named(db, "best") == second.id
+
+
 def test_a_job_publishes_once(db: Database, published: Published) -> None:
     first = published()
     with pytest.raises(IntegrityError), db.write() as session:

@@ -20,7 +20,7 @@ from core.repositories import events, job_control, jobs
 from core.repositories.jobs import Claim
 from core.settings import Settings
 from tests.conftest import NOW
-from tests.support.fakes import FakeLauncher, FakeProcess
+from tests.support.fakes import FakeLauncher, FakeProcess, model_card
 from worker.processes.exit_codes import EXIT_CLAIM_LOST, EXIT_INTERRUPTED
 from worker.processes.launcher import Launcher, Process
 from worker.supervisor.garbage_collector import GarbageCollector
@@ -283,8 +283,7 @@ def publish_for(db: Database) -> Callable[[Claim], None]:
 
     def publish(claim: Claim) -> None:
         with db.write() as session:
-            card = {"dataset": "digits", "metrics": {"test_accuracy": 0.9}, "recipe": {"publish": "always"}}
-            models.publish(session, "model_1", claim.job_id, "models/model_1", card, NOW)
+            models.publish(session, "model_1", claim.job_id, "models/model_1", model_card(), NOW)
             jobs.succeed(session, claim, "model_1", NOW)
 
     return publish

@@ -96,8 +96,16 @@ async def test_weights_of_a_model_that_is_gone_are_refused(http: httpx.AsyncClie
 
 
 async def test_a_job_can_go_on_from_a_model(http: httpx.AsyncClient, published: Published) -> None:
-    answer = await http.post("/jobs", json={"weights": published().id})
+    answer = await http.post("/jobs", json={"weights": published().id, "network": "resnet18"})
     assert answer.status_code == 202
+
+
+async def test_weights_of_another_network_are_refused_before_any_training(
+    http: httpx.AsyncClient, published: Published
+) -> None:
+    refusal = (await http.post("/jobs", json={"weights": published().id, "network": "resnet50"})).json()
+    assert (refusal["status"], refusal["errors"][0]["pointer"]) == (422, "/weights")
+    assert "is a resnet18 and the recipe's network is resnet50" in refusal["detail"]
 
 
 async def test_a_full_queue_asks_to_come_again(settings: Settings) -> None:
