@@ -70,6 +70,7 @@ class Settings(BaseSettings):
     body_timeout_s: float = Field(30.0, gt=0)  # a body of which nothing comes for so long is given up
     min_free_bytes: int = Field(256 * 2**20, ge=0)  # less on the disk of data_dir: no new jobs
     max_body_bytes: int = Field(32 * 2**20, gt=0)
+    in_flight_bytes: int = Field(512 * 2**20, gt=0)  # per process, of all bodies held in memory at a time
     max_json_bytes: int = Field(4 * 2**20, gt=0)  # of a JSON body with images; files and binary tensors may be larger
     max_image_pixels: int = Field(50_000_000, gt=0)  # before decoding: a small file can hold a huge picture
     image_processes: int = Field(2, gt=0)  # of each service process: decode images that are not small
@@ -129,6 +130,14 @@ class Settings(BaseSettings):
     def _keys_are_required_or_not(self) -> Self:
         if self.require_keys and self.allow_without_keys:
             raise ValueError("TUNESERVE_REQUIRE_KEYS and TUNESERVE_ALLOW_WITHOUT_KEYS exclude each other")
+        return self
+
+    @model_validator(mode="after")
+    def _one_body_fits_the_memory(self) -> Self:
+        if self.in_flight_bytes < self.max_body_bytes:
+            raise ValueError(
+                "TUNESERVE_IN_FLIGHT_BYTES is less than TUNESERVE_MAX_BODY_BYTES: a full body would never fit."
+            )
         return self
 
     @model_validator(mode="after")
@@ -214,6 +223,11 @@ class Settings(BaseSettings):
     @property
     def resolved_weights_dir(self) -> Path:
         return self.weights_dir or self.data_dir / "weights"
+
+    @property
+    def spool_dir(self) -> Path:
+        """Return where large parts of a form wait: on the disk, where a /tmp may be memory."""
+        return self.data_dir / "spool"
 
     def log_path(self, job_id: str, attempt: int) -> Path:
         """Return the path of an attempt's log, the trainer's output."""

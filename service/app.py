@@ -101,7 +101,7 @@ def _middleware(
     CORSMiddleware, where CORS_ORIGINS names a page: a preflight comes without a key, and a page may read a 401.
     Authentication: API key, Host and rate limit. Nothing below runs for a stranger, and no byte of the body is read.
     ContentEncoding: a body as it was before gzip, a piece at a time, wherever below it is read.
-    BodyLimit: a bound on the body; of a compressed one, on what it holds.
+    BodyLimit: a bound on the body, of a compressed one on what it holds, and on all bodies that are held.
     HeadRequests: the answer to GET without its body. What stands above counts, logs and refuses a HEAD.
     ConditionalRequests: 304 for what the client has already, of GET and so of HEAD.
     """
@@ -119,7 +119,12 @@ def _middleware(
         *([_cors(settings.cors_origins)] if settings.cors_origins else []),
         Middleware(Authentication, access=access, hosts=AllowedHosts(settings), rate_limit=rate_limit),
         Middleware(ContentEncoding),
-        Middleware(BodyLimit, max_bytes=settings.max_body_bytes, elsewhere=_body_limits(settings)),
+        Middleware(
+            BodyLimit,
+            max_bytes=settings.max_body_bytes,
+            elsewhere=_body_limits(settings),
+            in_flight_bytes=settings.in_flight_bytes,
+        ),
         Middleware(HeadRequests),
         Middleware(ConditionalRequests),
     ]

@@ -28,6 +28,7 @@ from service.inference.pipeline import Pipeline
 from service.observability.health_checks import DatabaseCheck, StoreCheck
 from service.observability.metrics import Metrics
 from service.security.api_keys import ApiKeys
+from service.uploads.spool import spooling
 from service.web.connection_limits import LIMITS, ConnectionLimits
 from service.web.shutdown import STOPPING
 
@@ -74,6 +75,7 @@ async def _open(
     pool = DecodePool(settings)
     closing.push_async_callback(pool.close)
     loading = closing.enter_context(ThreadPoolExecutor(LOADER_THREADS, "load"))
+    closing.enter_context(spooling(settings.spool_dir))
     store, batch = LocalStore(settings.data_dir), settings.predict_batch
     load, memory = loader(settings, store), settings.predict_memory_bytes
     cache = ModelCache(load, loading, memory, batch, metrics.model_load_failures.inc)

@@ -14,6 +14,7 @@ from core.repositories import api_keys
 from core.settings import Settings, read_or_exit
 from service.app import create_app
 from service.observability.metrics import SHARED
+from service.uploads import spool
 from service.web.connection_limits import BoundedProtocol
 
 GARBAGE = 10_000  # objects more than were freed, before the collector looks: some fifty requests
@@ -33,6 +34,7 @@ def serve() -> None:
     logs.set_up(settings.log_format)
     if settings.keys_required and not _has_keys(settings):
         sys.exit(KEYS_REQUIRED if settings.require_keys else NO_KEYS.format(host=settings.host))
+    spool.empty(settings.spool_dir)
     if settings.processes == 1:
         run(settings)
     else:

@@ -1,5 +1,6 @@
 """service.middleware.body_limit: a bound on the body of a request."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import httpx
@@ -88,3 +89,35 @@ async def test_a_length_that_is_no_number_is_not_believed(http: httpx.AsyncClien
     headers = {b"Content-Length": length.encode("latin-1")}
     answer = await http.post("/length", content=parts(50), headers=list(headers.items()))
     assert (answer.status_code, answer.json()) == (200, 50)
+
+
+async def test_all_bodies_together_have_a_bound_until_their_answers() -> None:
+    app = FastAPI()
+    problems.install(app)
+    app.add_middleware(BodyLimit, max_bytes=LIMIT, elsewhere={"/disk": 10 * LIMIT}, in_flight_bytes=150)
+    go, held = asyncio.Event(), asyncio.Event()
+
+    @app.post("/waits")
+    async def waits(request: Request) -> int:
+        size = len(await request.body())
+        held.set()
+        await go.wait()
+        return size
+
+    @app.post("/{anywhere}")
+    async def length(request: Request) -> int:
+        return len(await request.body())
+
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as http:
+        first = asyncio.create_task(http.post("/waits", content=b"x" * 100))
+        await asyncio.wait_for(held.wait(), 20)
+        for _ in range(3):  # what was refused is not counted either
+            refused = await http.post("/length", content=b"x" * 100)
+            assert (refused.status_code, refused.json()["code"]) == (429, "overloaded")
+            assert int(refused.headers["retry-after"]) > 0
+        assert (await http.post("/length", content=b"x" * 50)).json() == 50
+        assert (await http.post("/disk", content=b"x" * 500)).json() == 500  # of these no more than a piece is held
+        go.set()
+        assert (await first).json() == 100
+        for _ in range(3):
+            assert (await http.post("/length", content=b"x" * 100)).json() == 100
