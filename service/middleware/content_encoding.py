@@ -20,7 +20,8 @@ class ContentEncoding:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        encoding = header(scope, b"content-encoding").strip().lower() if scope["type"] == "http" else ""
+        has_body = scope["type"] == "http" and scope["method"] not in ("GET", "HEAD")  # of them nothing is read
+        encoding = header(scope, b"content-encoding").strip().lower() if has_body else ""
         if encoding in ("gzip", "x-gzip"):
             receive = _Decompressed(receive)
             scope["headers"] = [one for one in scope["headers"] if one[0] not in OWN]

@@ -123,3 +123,13 @@ async def test_an_image_and_json_come_in_gzip_too(settings: Settings, published:
         job = gzip.compress(b'{"dataset": "digits"}')
         answer = await http.post("/jobs", content=job, headers=GZIP | {"Content-Type": "application/json"})
         assert (answer.status_code, answer.json()["recipe"]["dataset"]) == (202, "digits")
+
+
+async def test_a_request_that_reads_no_body_is_answered_whatever_encoding_it_names(settings: Settings) -> None:
+    async with running(settings) as http:
+        for encoding in ("br", "gzip"):
+            for method in ("GET", "HEAD"):
+                request = http.build_request(
+                    method, "/page/main.js", content=b"x", headers={"Content-Encoding": encoding}
+                )
+                assert (await http.send(request)).status_code == 200, (method, encoding)
