@@ -3,7 +3,7 @@
 from random import Random
 
 from core.settings import Settings
-from tests.fuzz import fuzz
+from tests.fuzz import MAX_GROWTH_MB, fuzz
 from tests.support.mutations import KINDS, spoilt
 
 ROUNDS = 300
@@ -12,6 +12,7 @@ ROUNDS = 300
 async def test_whatever_is_sent_the_service_does_not_fail(settings: Settings) -> None:
     figures = await fuzz(settings, seed=1, rounds=ROUNDS)
     assert figures.failures == []
+    assert figures.peak_growth_mb < MAX_GROWTH_MB
     assert figures.answers.total() > 0.9 * ROUNDS
     assert {200, 202, 404, 415, 422} <= set(figures.answers)  # neither all is refused nor nothing
 

@@ -13,6 +13,7 @@ from PIL import Image
 
 from tests.conftest import DIGIT_FILES
 from tests.support.datafiles import idx, tar_gz, zipped
+from tests.support.imagefiles import wide
 from tests.support.setfiles import deep, pets, photo, rotated
 
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "ICO", "PPM")
@@ -63,6 +64,12 @@ def image(chance: Random) -> Sent:
     return Sent("POST", f"/predict{explain}", data, {b"content-type": b"application/octet-stream"})
 
 
+def wide_image(chance: Random) -> Sent:
+    """A file that costs its decoder much, and half of the time is damaged besides."""
+    data = spoilt(chance, chance.choice(wide()), 0.5)
+    return Sent("POST", "/predict", data, {b"content-type": b"image/png"})
+
+
 def body(chance: Random) -> Sent:
     """JSON with an odd value anywhere in it, and now and then broken as a text."""
     method, path, right = chance.choice(_BODIES)
@@ -90,7 +97,7 @@ def header(chance: Random) -> Sent:
     return Sent(chance.choice(("GET", "GET", "GET", "HEAD", "DELETE", "PUT", "OPTIONS", "BREW")), path, b"", given)
 
 
-KINDS = (image, body, archive, header)
+KINDS = (image, body, archive, header, wide_image)
 
 
 def spoilt(chance: Random, data: bytes, share: float = 1.0) -> bytes:

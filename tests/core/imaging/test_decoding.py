@@ -1,6 +1,5 @@
 """core.imaging.decoding: files within bounds, files with harmless damage, and samples of more than 8 bits."""
 
-import io
 import struct
 import subprocess
 import sys
@@ -18,8 +17,8 @@ from core.imaging import file_formats
 from core.imaging.decoding import SENT_SIZE, decode, decode_small
 from core.imaging.preparation import prepare, to_grey
 from tests import ROOT
-from tests.conftest import DIGIT_FILES
 from tests.support.fakes import DIGIT_PREPARATION
+from tests.support.imagefiles import file_of, in_many_scans, photo, seven
 
 PLENTY = 50_000_000
 PEAK = """
@@ -34,22 +33,6 @@ for path in sys.argv[1:]:
     decode(data, 50_000_000)
     print(peak() - before, bytes_needed(data, 50_000_000))
 """
-
-
-def file_of(image: Image.Image, file_format: str = "PNG", **options: Any) -> bytes:
-    data = io.BytesIO()
-    image.save(data, file_format, **options)
-    return data.getvalue()
-
-
-def seven() -> Image.Image:
-    with Image.open(DIGIT_FILES[7]) as image:
-        return image.convert("L")
-
-
-def photo(width: int = 401, height: int = 301) -> Image.Image:
-    values = np.random.default_rng(0).integers(0, 256, (30, 40, 3), np.uint8)
-    return Image.fromarray(values).resize((width, height))
 
 
 def chunk(name: bytes, content: bytes, checksum: int = 0) -> bytes:
@@ -67,13 +50,6 @@ def same(data: bytes, image: Image.Image) -> bool:
 
 
 # -- bounds
-
-
-def in_many_scans(count: int) -> bytes:
-    """A JPEG whose last scan comes so often."""
-    data = file_of(seven(), "JPEG", progressive=True)
-    scan = data[data.rindex(file_formats.START_OF_SCAN) : -2]
-    return data[:-2] + scan * count + file_formats.END_OF_IMAGE
 
 
 def test_a_jpeg_in_1500_scans_is_refused_before_it_is_decoded() -> None:

@@ -14,8 +14,8 @@ from core.imaging.decoding import decode
 from core.imaging.preparation import Preparation, Prepared, prepare
 from core.settings import Settings
 from service.inference.decode_pool import DecodePool, MemoryBudget
-from tests.core.imaging.test_decoding import file_of, photo, seven
 from tests.support.fakes import DIGIT_PREPARATION, until
+from tests.support.imagefiles import file_of, photo, seven
 
 PHOTO = Preparation(style="photo", height=224, width=224, channels=3, image_size=224, mean=(0.5,) * 3, std=(0.5,) * 3)
 LARGE = file_of(photo(1300, 1000), compress_level=1)
