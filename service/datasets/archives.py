@@ -15,7 +15,7 @@ from typing import IO, Any, Literal, cast
 from core.artifacts import zip_directory
 from core.errors import InvalidInput, TooLarge
 from core.settings import Settings
-from service.datasets.tar_headers import PASSED_OVER, open_tar
+from service.datasets.tar_headers import PASSED_OVER, BoundBroken, open_tar
 from service.datasets.validation_report import Code
 
 GZIP_START = b"\x1f\x8b"
@@ -93,6 +93,8 @@ def _is_tar(file: Path, start: bytes) -> bool:
     try:
         with _tar(file, start):
             return True
+    except BoundBroken:
+        return True  # to be told with its reason
     except DAMAGE:
         return False
 

@@ -17,8 +17,12 @@ LONG_NUMBER = re.compile(rb"\d{1000}")
 LENGTH = re.compile(rb"(\d{1,5}) [^=\n]+=")  # of a pax record, and its keyword
 
 
+class BoundBroken(tarfile.ReadError):
+    """This is a tar, with a header that costs more than it should."""
+
+
 def open_tar(stream: IO[bytes]) -> tarfile.TarFile:
-    """Open a tar; here and later tarfile.ReadError says which bound a header breaks, or that this is no tar."""
+    """Open a tar; tarfile.ReadError: this is none, or here and later BoundBroken."""
     bounded = _Bounded(stream)
 
     class Info(tarfile.TarInfo):
@@ -44,7 +48,7 @@ class _Bounded:
     def announce(self, header: tarfile.TarInfo) -> None:
         """Take note of a header before tarfile reads what it announces."""
         if header.size < 0:
-            raise tarfile.ReadError("a size is negative")
+            raise BoundBroken("a size is negative")
         if header.type == tarfile.GNUTYPE_SPARSE:
             raise _sparse()
         if header.type == tarfile.XGLTYPE:
@@ -55,7 +59,7 @@ class _Bounded:
             return
         self._extended_bytes += max(header.size, tarfile.BLOCKSIZE)
         if self._extended_bytes > MAX_EXTENDED_BYTES:
-            raise tarfile.ReadError(f"an extended header is longer than {MAX_EXTENDED_BYTES} bytes")
+            raise BoundBroken(f"an extended header is longer than {MAX_EXTENDED_BYTES} bytes")
 
     def read(self, size: int) -> bytes:
         data = self._stream.read(size)
@@ -70,15 +74,15 @@ def _check_records(data: bytes) -> None:
     if SPARSE in data:
         raise _sparse()
     if LONG_NUMBER.search(data):
-        raise tarfile.ReadError("an extended header holds a number of a thousand digits")
+        raise BoundBroken("an extended header holds a number of a thousand digits")
     at = 0
     while at < len(data) and data[at]:
         record = LENGTH.match(data, at)
         end = at + int(record[1]) if record else 0
         if record is None or end < record.end() or data[end - 1 : end] != b"\n":
-            raise tarfile.ReadError("an extended header is damaged")
+            raise BoundBroken("an extended header is damaged")
         at = end
 
 
-def _sparse() -> tarfile.ReadError:
-    return tarfile.ReadError("it holds sparse files: pack it without --sparse")
+def _sparse() -> BoundBroken:
+    return BoundBroken("it holds sparse files: pack it without --sparse")

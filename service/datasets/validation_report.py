@@ -59,11 +59,11 @@ class ValidationReport:
 
     def warn(self, file: object, code: Code, reason: str) -> None:
         """That file is left out."""
-        self._add(self.warnings, _problem(file, code, reason, "warning"))
+        self._add(self.warnings, file, code, reason, "warning")
 
     def refuse(self, file: object, code: Code, reason: str) -> None:
         """There can be no training with this; ``check`` raises it."""
-        self._add(self.errors, _problem(file, code, reason, "error"))
+        self._add(self.errors, file, code, reason, "error")
 
     def check(self) -> None:
         """UnusableDataset with all problems, the errors first, if there is an error."""
@@ -71,10 +71,10 @@ class ValidationReport:
             entries = [_entry(problem) for problem in self.errors + self.warnings]
             raise UnusableDataset(_sentence(self.errors[:MAX_IN_A_SENTENCE], self.count), entries)
 
-    def _add(self, problems: list[Problem], problem: Problem) -> None:
+    def _add(self, problems: list[Problem], file: object, code: Code, reason: str, severity: Severity) -> None:
         self.count += 1
         if len(problems) < MAX_SHOWN:
-            problems.append(problem)
+            problems.append(_problem(file, code, reason, severity))
 
 
 def _problem(file: object, code: Code, reason: str, severity: Severity) -> Problem:

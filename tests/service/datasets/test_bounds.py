@@ -1,5 +1,6 @@
 """What a few bytes of an archive or a table may not cost."""
 
+import gzip
 import io
 import shutil
 import tarfile
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from core.errors import TooLarge
+from core.errors import TooLarge, UnusableDataset
 from core.imaging.idx_format import FILES
 from service.datasets.extraction import MAX_LEVELS, MAX_NAME_LENGTH
 from service.datasets.layouts.table_format import MAX_COLUMNS
@@ -55,6 +56,12 @@ def test_a_tar_header_that_costs_more_than_it_should_damages_the_archive(send: S
     first = tar({"cat/0.txt": b"x" * 512})[:1024]
     member = tar(pets("cat", "dog"))
     assert refused(send, first + WRONG_HEADERS[name] + member)["body"] == "damaged"
+
+
+def test_the_first_header_of_a_tar_is_told_as_any_other(send: Send) -> None:
+    sent = gzip.compress(WRONG_HEADERS["quadratic digits"] + tar(pets("cat", "dog")))
+    with pytest.raises(UnusableDataset, match="an extended header holds a number"):
+        send(sent)
 
 
 def test_tarfile_reads_no_extended_header_that_was_not_looked_at() -> None:
