@@ -28,7 +28,7 @@ MANY_IMAGES = 200  # validation images, to count that share
 MIN_IMAGES = 10  # to estimate it
 WEIGHTS = (2.0, 1.0, 1.0)  # energy, features, texture: what the network answers counts as much as what it saw
 METHOD = "energy of the logits + Mahalanobis distances of features and texture"
-WEIGHTS_WITH_DETECTOR = (1.0, 1.0, 1.0, 2.0)  # the last is its own
+WEIGHTS_WITH_DETECTOR = (2.0, 1.0, 1.5, 2.0)  # the last is the detector's
 WITH_DETECTOR = "length of: energy, Mahalanobis distances of features and texture, detector of synthetic outliers"
 # Enlarged training images are smooth; every picture that a person sends is sharper, and as good.
 WEIGHTS_OF_ENLARGED = (2.0, 1.0, 0.0)
