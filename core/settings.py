@@ -14,6 +14,7 @@ from core.scopes import GivenKey, parse_keys
 
 ORIGIN = r"https?://[^/\s]+|\*"
 PREFIX = "TUNESERVE_"
+ROOT_PATH = r"^((/[A-Za-z0-9._~-]+)+/?)?$"
 MAX_IMAGES = 4096  # of one request, whatever is set
 MAX_REQUEUE_S = 15.0  # from the death of a worker until its job waits for another
 HOST = r"[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\]"
@@ -56,6 +57,9 @@ class Settings(BaseSettings):
 
     # the service
     host: str = "127.0.0.1"
+    root_path: str = Field(
+        "", pattern=ROOT_PATH
+    )  # prefix of the path behind a proxy, like /tune; or X-Forwarded-Prefix
     port: int = Field(8000, ge=0, le=65535)
     api_keys: SecretStr = SecretStr("")  # name:scope+scope:key, separated by commas or spaces; POST /keys adds more
     require_keys: bool = False  # answer nobody without an API key, on the loopback too

@@ -33,6 +33,7 @@ from service.middleware.conditional_requests import ConditionalRequests
 from service.middleware.content_encoding import ContentEncoding
 from service.middleware.head_requests import HeadRequests
 from service.middleware.load_shedding import LoadShedding
+from service.middleware.proxy_prefix import ProxyPrefix
 from service.middleware.request_id import RequestId
 from service.observability.metrics import Metrics, Observe
 from service.security.allowed_hosts import AllowedHosts
@@ -72,6 +73,8 @@ def create_app(settings: Settings) -> FastAPI:
     metrics, access = Metrics(), ApiKeys(settings)
     traces = _traces() if tracing.is_on() else None
     app = FastAPIOffline(
+        docs_url=None,  # service.api.routes.ui has a page with relative addresses, and hashes of its scripts
+        redoc_url=None,
         title="tuneserve",
         version=version("tuneserve"),
         description=DESCRIPTION,
@@ -93,6 +96,7 @@ def _middleware(
 ) -> list[Middleware]:
     """List what a request passes on its way to a route, the outermost first. The order is the security model.
 
+    ProxyPrefix: the path as the routes know it, without the prefix that a proxy serves it under.
     LoadShedding: 429 for a prediction while the queue is full. It reads neither key nor body: a flood costs little.
     Tracing, where it is on: a span for each request that is not refused.
     Observe: count and time every request, those that Authentication refuses too.
@@ -107,6 +111,7 @@ def _middleware(
     """
     rate_limit = RateLimit(settings.rate_limit_per_s) if settings.rate_limit_per_s else None
     return [
+        Middleware(ProxyPrefix, prefix=settings.root_path),
         Middleware(
             LoadShedding,
             is_full=lambda: app.state.service.pipeline.batcher.is_full,

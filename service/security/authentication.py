@@ -19,8 +19,6 @@ OPEN = frozenset(
         "/v2/health/ready",
         "/",
         "/docs",
-        "/docs/oauth2-redirect",
-        "/redoc",
         "/openapi.json",
     }
 )

@@ -30,6 +30,7 @@ from service.security.api_keys import RequireScope, Who
 from service.uploads.disk_space import require_space
 from service.web.json_body import JsonRoute
 from service.web.problems import DESCRIBED
+from service.web.security_headers import policy_with_inline
 
 router = APIRouter(
     route_class=JsonRoute,
@@ -190,7 +191,9 @@ def get_curves(job_id: JobId, service: Service) -> Response:
     """An epoch a point; readable without colour."""
     job = _job(service, job_id)
     title = f"{job.name or job.id}: {job.recipe['network']} on {job.recipe['dataset']}"
-    return Response(learning_curves.draw(title, get_metrics(job_id, service, steps=False)), media_type="image/svg+xml")
+    drawn = learning_curves.draw(title, get_metrics(job_id, service, steps=False))
+    policy = {"Content-Security-Policy": policy_with_inline(drawn.decode())}  # it brings its own styles
+    return Response(drawn, media_type="image/svg+xml", headers=policy)
 
 
 @router.get(

@@ -3,23 +3,36 @@
 from pathlib import Path
 
 from fastapi import APIRouter
-from fastapi.responses import FileResponse
+from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.responses import FileResponse, HTMLResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.responses import Response
 
+from service.web.security_headers import policy_with_inline
+
 FOLDER = Path(__file__).parents[2] / "ui"
-# stricter than service.web.security_headers, which lets /docs have its scripts inline
-POLICY = (
-    "default-src 'self'; img-src 'self' data: blob:; object-src 'none'; base-uri 'none'; form-action 'self'; "
-    "frame-ancestors 'none'"
-)
 ASK_AGAIN = {"Cache-Control": "no-cache"}  # by ETag, so that no old script meets a new service
+DOCS_FILES = "static-offline-docs"  # where fastapi_offline has them
 router = APIRouter(include_in_schema=False)
 
 
 @router.get("/")
 def page() -> FileResponse:
-    return FileResponse(FOLDER / "index.html", headers={**ASK_AGAIN, "Content-Security-Policy": POLICY})
+    return FileResponse(FOLDER / "index.html", headers=ASK_AGAIN)
+
+
+@router.get("/docs")
+def docs() -> HTMLResponse:
+    """Every address is relative: behind a proxy the service lies below a path that it may not know."""
+    shown = get_swagger_ui_html(
+        openapi_url="openapi.json",
+        title="tuneserve: the API",
+        swagger_js_url=f"{DOCS_FILES}/swagger-ui-bundle.js",
+        swagger_css_url=f"{DOCS_FILES}/swagger-ui.css",
+        swagger_favicon_url="page/icon.svg",
+    )
+    shown.headers["Content-Security-Policy"] = policy_with_inline(bytes(shown.body).decode())
+    return shown
 
 
 class PageFiles(StaticFiles):
