@@ -30,6 +30,20 @@ def tar_gz(files: Mapping[str, bytes]) -> bytes:
     return gzip.compress(tar(files))
 
 
+def tar_header(kind: bytes, content: bytes = b"", size: int | None = None) -> bytes:
+    """A header of a tar before a member, with what it announces."""
+    info = tarfile.TarInfo("header")
+    info.type, info.size = kind, len(content) if size is None else size
+    return info.tobuf(tarfile.GNU_FORMAT) + content + bytes(-len(content) % tarfile.BLOCKSIZE)
+
+
+def pax_record(keyword: str, value: str) -> bytes:
+    """A line of a pax header, which begins with its own length."""
+    length = len(f" {keyword}={value}\n".encode())
+    whole = length + len(str(length + len(str(length))))
+    return f"{whole} {keyword}={value}\n".encode()
+
+
 def zipped(files: Mapping[str, bytes]) -> bytes:
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:

@@ -1,6 +1,7 @@
 """Right requests, spoilt: images, bodies, archives and headers in which something is not as it should be."""
 
 import base64
+import gzip
 import io
 import json
 import struct
@@ -12,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from tests.conftest import DIGIT_FILES
-from tests.support.datafiles import idx, tar_gz, zipped
+from tests.support.datafiles import idx, pax_record, tar, tar_gz, tar_header, zipped
 from tests.support.imagefiles import wide
 from tests.support.setfiles import deep, pets, photo, rotated
 
@@ -35,6 +36,15 @@ MORE = ("/", "/metrics", "/openapi.json", "/page/main.js", "/readyz", "/v2", "/n
 ODD_TAILS = ("", "", "/", "/%00", "/..%2f..%2fx", "/é", "//", "?after=%00")
 PARAMETERS = ("limit", "wait", "after", "status", "model")
 JSON = {b"content-type": b"application/json"}
+ODD_NAMES = ("../x", "/x", "a/" * 40, "x" * 2000, "\u202e", "a\nb", "train/test/val", "CON", ".", "a\\b", "ä")
+ODD_TABLES = (
+    "filename,label\n0.png,cat\n",
+    "sep=;\n\nid;class;split\ncat/0;cat;holdout\n1;dog;\n",
+    "image|labels|is_valid\n" + "0.png|a|2\n" * 50,
+    "filename,label" + ",x" * 2000 + "\n" + "0.png\n" * 100,
+    "0.png,cat\n1.png,dog\n",
+    "\n\n\n",
+)
 KINDS_OF_ARCHIVE = ("application/zip", "application/x-tar", "application/gzip", "application/x-ndjson")
 
 
@@ -85,6 +95,27 @@ def archive(chance: Random) -> Sent:
     return Sent("POST", path, spoilt(chance, data, 0.9), {b"content-type": kind.encode()})
 
 
+def inside_an_archive(chance: Random) -> Sent:
+    """A whole archive of odd things: headers of a tar with right checksums, names, and what a table says."""
+    if chance.random() < 0.5:
+        odd = b"".join(_tar_header(chance) for _ in range(chance.choice((1, 1, 2, 20))))
+        data, kind = gzip.compress(chance.choice((b"", tar(_PETS)[:1024])) + odd + tar(_PETS)), "application/gzip"
+    else:
+        name = chance.choice(ODD_NAMES) + chance.choice(("", ".png", ".csv", "/x.png"))
+        table = spoilt(chance, chance.choice(ODD_TABLES).encode(chance.choice(("utf-8", "utf-16"))), 0.5)
+        data, kind = zipped({**_PETS, name: _PETS["cat/0.png"], "labels.csv": table}), "application/zip"
+    path = chance.choice(("/batches", "/datasets?name=pets&replace=true", "/datasets?name=pets&replace=true"))
+    return Sent("POST", path, data, {b"content-type": kind.encode()})
+
+
+def _tar_header(chance: Random) -> bytes:
+    keyword = chance.choice(("path", "size", "comment", "GNU.sparse.major", "GNU.sparse.map", "hdrcharset", "mtime"))
+    value = chance.choice(("1", "-512", "9" * 3000, "a/" * 2000, "x" * 20_000, "1,2,3", "\0", "BINARY"))
+    content = chance.choice((pax_record(keyword, value), value.encode(), spoilt(chance, pax_record(keyword, value))))
+    size = chance.choice((None, None, None, 0, -1, 2**33))
+    return tar_header(chance.choice((b"x", b"g", b"L", b"K", b"S", b"X", b"0", b"5", b"2", b"?")), content, size)
+
+
 def header(chance: Random) -> Sent:
     """Any request at all, with headers, a path or a query that nobody would write."""
     path = chance.choice(READ + MORE) + chance.choice(ODD_TAILS)
@@ -97,7 +128,7 @@ def header(chance: Random) -> Sent:
     return Sent(chance.choice(("GET", "GET", "GET", "HEAD", "DELETE", "PUT", "OPTIONS", "BREW")), path, b"", given)
 
 
-KINDS = (image, body, archive, header, wide_image)
+KINDS = (image, body, archive, header, wide_image, inside_an_archive)
 
 
 def spoilt(chance: Random, data: bytes, share: float = 1.0) -> bytes:

@@ -15,39 +15,27 @@ from service.datasets.extraction import MAX_LEVELS, MAX_NAME_LENGTH
 from service.datasets.layouts.table_format import MAX_COLUMNS
 from service.datasets.tar_headers import MAX_EXTENDED_BYTES, open_tar
 from tests.service.datasets.conftest import Send, problems, refused
-from tests.support.datafiles import tar, zipped
+from tests.support.datafiles import pax_record, tar, tar_header, zipped
 from tests.support.setfiles import idx_files, pets, photo
 
 PAX, GLOBAL, LONG_NAME, SPARSE = tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_SPARSE
 
 
-def header(kind: bytes, content: bytes = b"", size: int | None = None) -> bytes:
-    """A header of a tar before a member, with what it announces."""
-    info = tarfile.TarInfo("header")
-    info.type, info.size = kind, len(content) if size is None else size
-    return info.tobuf(tarfile.GNU_FORMAT) + content + bytes(-len(content) % tarfile.BLOCKSIZE)
-
-
-def record(keyword: str, value: str) -> bytes:
-    """A line of a pax header, which begins with its own length."""
-    length = len(f" {keyword}={value}\n".encode())
-    whole = length + len(str(length + len(str(length))))
-    return f"{whole} {keyword}={value}\n".encode()
-
-
 WRONG_HEADERS = {
-    "quadratic digits": header(PAX, b"1" * 6000),
-    "digits in a value": header(PAX, record("comment", "1" * 2000)),
-    "quadratic keywords": header(PAX, b"2 " * 3000 + b"="),
-    "long pax": header(PAX, record("path", "x" * MAX_EXTENDED_BYTES)),
-    "long name": header(LONG_NAME, b"x" * (MAX_EXTENDED_BYTES + 1)),
-    "a chain of them": header(LONG_NAME, b"x\0") * 17,
-    "a chain of global ones": header(GLOBAL, record("comment", "x")) * 17,
-    "claims gigabytes": header(PAX, size=2**33),
-    "a size below zero": header(tarfile.REGTYPE, size=-512),
-    "a pax size below zero": header(PAX, record("size", "-512")),
-    "sparse": header(SPARSE),
-    "a pax sparse map without end": header(PAX, record("GNU.sparse.major", "1") + record("GNU.sparse.minor", "0")),
+    "quadratic digits": tar_header(PAX, b"1" * 6000),
+    "digits in a value": tar_header(PAX, pax_record("comment", "1" * 2000)),
+    "quadratic keywords": tar_header(PAX, b"2 " * 3000 + b"="),
+    "long pax": tar_header(PAX, pax_record("path", "x" * MAX_EXTENDED_BYTES)),
+    "long name": tar_header(LONG_NAME, b"x" * (MAX_EXTENDED_BYTES + 1)),
+    "a chain of them": tar_header(LONG_NAME, b"x\0") * 17,
+    "a chain of global ones": tar_header(GLOBAL, pax_record("comment", "x")) * 17,
+    "claims gigabytes": tar_header(PAX, size=2**33),
+    "a size below zero": tar_header(tarfile.REGTYPE, size=-512),
+    "a pax size below zero": tar_header(PAX, pax_record("size", "-512")),
+    "sparse": tar_header(SPARSE),
+    "a pax sparse map without end": tar_header(
+        PAX, pax_record("GNU.sparse.major", "1") + pax_record("GNU.sparse.minor", "0")
+    ),
 }
 
 
@@ -74,14 +62,14 @@ def test_tarfile_reads_no_extended_header_that_was_not_looked_at() -> None:
             return super().read(size)
 
     with pytest.raises(tarfile.ReadError, match="longer than"):
-        open_tar(Counting(header(PAX, b"1" * 2**20)))
+        open_tar(Counting(tar_header(PAX, b"1" * 2**20)))
     assert max(asked) == tarfile.BLOCKSIZE
 
 
 @pytest.mark.parametrize("form", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT])
 def test_names_of_other_scripts_and_gits_comment_are_read_all_the_same(send: Send, form: int) -> None:
     label = "猫" * 60  # too long for a header of its own
-    sent = header(GLOBAL, record("comment", "f" * 40)) + tar(pets("dog", label), form)
+    sent = tar_header(GLOBAL, pax_record("comment", "f" * 40)) + tar(pets("dog", label), form)
     assert list(send(sent).counts) == ["dog", label]
 
 
