@@ -24,6 +24,7 @@ Preprocess = Literal["auto", "none", "invert", "center"]
 
 PHOTO_SIDE = 224  # of the canonical photo
 WORKING_SIDE = 256  # longest side in pixels of the picture in which a digit is located
+STRIP_VALUES = 2**20  # of an array, converted at a time
 NO_ARRAY = "array must be rows of numbers, all of the same length."
 
 
@@ -57,19 +58,31 @@ def encode_png(pixels: Pixels) -> bytes:
 
 def from_array(values: object) -> Image.Image:
     """Convert nested lists to a picture: [h][w] or [h][w][1 or 3], integers 0..255 or fractions 0..1."""
-    try:
-        array = np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise InvalidInput(NO_ARRAY) from error
+    array = _numbers(values)
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[:, :, 0]
     if array.size == 0 or not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] == 3)):
         raise InvalidInput(f"array must have the shape [h][w] or [h][w][3], not {list(array.shape)}.")
-    if not np.isfinite(array).all() or array.min() < 0 or array.max() > 255:
+    low, high = array.min(), array.max()
+    if not (low >= 0 and high <= 255):  # neither holds of NaN
         raise InvalidInput("array must hold numbers 0..255, or fractions 0..1.")
-    if array.max() <= 1:  # fractions, or a drawing of zeros and ones
-        array = array * 255
-    return Image.fromarray(array.round().astype(np.uint8))
+    if array.dtype == np.uint8 and high > 1:
+        return Image.fromarray(array)
+    scale = 255 if high <= 1 else 1  # fractions, or a drawing of zeros and ones
+    picture = np.empty(array.shape, np.uint8)
+    rows = max(1, STRIP_VALUES // array[0].size)
+    for top in range(0, len(array), rows):  # a strip at a time is in 64 bits
+        picture[top : top + rows] = (array[top : top + rows].astype(np.float64) * scale).round()
+    return Image.fromarray(picture)
+
+
+def _numbers(values: object) -> npt.NDArray[Any]:
+    if isinstance(values, np.ndarray) and values.dtype.kind in "uif":
+        return values
+    try:
+        return np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InvalidInput(NO_ARRAY) from error
 
 
 def prepare(image: Image.Image, preparation: Preparation, preprocess: Preprocess = "auto") -> Prepared:

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import random
+import tracemalloc
 import zlib
 from pathlib import Path
 from typing import Any
@@ -162,6 +163,19 @@ def test_fractions_mean_the_same_as_whole_numbers() -> None:
     whole = [[0, 51, 255]]
     np.testing.assert_array_equal(from_array([[0, 0.2, 1]]), from_array(whole))
     np.testing.assert_array_equal(from_array(whole), np.array(whole))
+
+
+def test_a_tensor_becomes_a_picture_in_little_more_memory_than_the_picture() -> None:
+    """Once it was copied several times in 64 bits."""
+    bytes_of_each = {}
+    for kind, white in ((np.uint8, 200), (np.float32, 200), (np.float32, 1), (np.uint8, 1)):
+        tensor = np.full((3000, 3000), white, kind)
+        tracemalloc.start()
+        picture = from_array(tensor)
+        bytes_of_each[kind, white] = tracemalloc.get_traced_memory()[1] / tensor.size
+        tracemalloc.stop()
+        assert picture.getextrema() == ((200, 200) if white == 200 else (255, 255))
+    assert max(bytes_of_each.values()) < 6, bytes_of_each
 
 
 @pytest.mark.parametrize(
