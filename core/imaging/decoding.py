@@ -45,6 +45,7 @@ TO_UPRIGHT = {
 SIDEWAYS = 5  # and above: width and height change places
 WHITES = (255, 1023, 4095, 65535)  # in 8, 10, 12 and 16 bits
 MAX_SAMPLE_VALUE, BITS_PER_SAMPLE = 281, 258  # TIFF's tags
+DEEP_COLOURS, SWAPPED = "RGB;16B", "RGB;16L"  # Pillow's names of the order of bytes in a sample
 TINY_SPAN = 1e-6
 UNREADABLE = (OSError, ValueError, SyntaxError, EOFError, MemoryError, OverflowError, RuntimeError)
 # Pillow warns about large and damaged images, which raise errors here. The filter is set for the whole process: setting
@@ -133,6 +134,8 @@ def _formats(data: bytes) -> tuple[str, ...]:
 
 def _bytes_needed(image: ImageFile.ImageFile, data: bytes) -> int:
     of_each = DECODER_BYTES.get(image.format or "") or MODE_BYTES.get(image.mode, 4)
+    if _has_16_bit_colours(image):
+        of_each *= 2  # the upper and the lower bytes
     if image.format in ("JPEG", "MPO") and file_formats.is_progressive(data):
         of_each += PROGRESSIVE_BYTES
     return image.width * image.height * of_each
@@ -141,7 +144,10 @@ def _bytes_needed(image: ImageFile.ImageFile, data: bytes) -> int:
 def _load(image: ImageFile.ImageFile, data: bytes) -> Image.Image:
     sent = image.size
     image.draft(None, (MIN_SIDE, MIN_SIDE))  # a JPEG at 1/2, 1/4 or 1/8 of its size
+    deep = _has_16_bit_colours(image)
     image.load()
+    if deep:
+        _spread_narrow_colours(image, data)
     orientation = image.getexif().get(ExifTags.Base.Orientation, UPRIGHT)
     picture = _in_plain_mode(image, data)
     picture.info = {SENT_SIZE: sent}
@@ -227,6 +233,33 @@ def _levels(image: ImageFile.ImageFile, data: bytes) -> Levels:
         return Levels(low, high)
     whites = (_tagged_white(image, data), *((1,) if image.mode == "F" else ()), *WHITES)
     return next((Levels(0, white) for white in whites if white and high <= white), Levels(low, high))
+
+
+def _has_16_bit_colours(image: ImageFile.ImageFile) -> bool:
+    """Check for a PNG of which Pillow decodes the upper byte of each sample alone."""
+    return image.format == "PNG" and any(tile.args == DEEP_COLOURS for tile in image.tile)
+
+
+def _spread_narrow_colours(image: ImageFile.ImageFile, data: bytes) -> None:
+    """Scale colours of at most 12 bits in 16 to the picture's 8, by decoding the lower bytes too."""
+    upper = int(np.max(image.getextrema()))
+    if upper > WHITES[-2] >> 8:
+        return
+    low = Image.open(io.BytesIO(data), formats=("PNG",))
+    assert isinstance(low, ImageFile.ImageFile)
+    low.tile = [tile._replace(args=SWAPPED) for tile in low.tile]
+    low.load()
+    high = max(int((_wide(*pair)).max()) for pair in zip(_strips(image), _strips(low), strict=True))
+    whites = (_tagged_white(image, data), *WHITES)
+    levels = next(Levels(0, white) for white in whites if white and high <= white)
+    top = 0
+    for pair in zip(_strips(image), _strips(low), strict=True):
+        image.paste(Image.fromarray(_in_8_bits(_wide(*pair), levels)), (0, top))
+        top += pair[0].height
+
+
+def _wide(upper: Image.Image, lower: Image.Image) -> npt.NDArray[np.uint16]:
+    return np.asarray(upper, np.uint16) * np.uint16(256) + np.asarray(lower, np.uint16)
 
 
 def _tagged_white(image: ImageFile.ImageFile, data: bytes) -> float | None:

@@ -210,6 +210,26 @@ def test_samples_of_10_and_12_bits_in_16_are_scaled_by_what_they_hold() -> None:
             assert shows_seven(file_of(Image.fromarray(deep(white)), file_format)), (white, file_format)
 
 
+def colours_in_16_bits(picture: Image.Image, white: int) -> bytes:
+    """A PNG that Pillow cannot write."""
+    values = (np.asarray(picture).astype(np.float64) * white / 255).round().astype(">u2")
+    rows = b"".join(b"\0" + row.tobytes() for row in values)
+    header = struct.pack(">IIBBBBB", picture.width, picture.height, 16, 2, 0, 0, 0)
+    return file_formats.PNG + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+def test_colours_of_10_and_12_bits_in_16_are_scaled_by_what_they_hold_or_by_their_tag() -> None:
+    picture = photo()
+    for white in (255, 1023, 4095, 65535):
+        read = np.asarray(decode(colours_in_16_bits(picture, white), PLENTY)).astype(int)
+        assert np.abs(read - np.asarray(picture)).max() <= 1, white
+    dark = with_chunk(colours_in_16_bits(picture, 4095), chunk(b"sBIT", bytes([16, 16, 16])))
+    assert np.asarray(decode(dark, PLENTY)).max() == 16
+    large = photo(1600, 1100)
+    read = np.asarray(decode(colours_in_16_bits(large, 1023), PLENTY)).astype(int)
+    assert np.abs(read - np.asarray(large.reduce(2))).max() <= 1
+
+
 def test_a_tag_says_what_white_is_where_the_values_do_not() -> None:
     dim = deep(300)  # as an underexposed sheet
     levels = {}
