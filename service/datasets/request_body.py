@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 from core.errors import InvalidInput, UnsupportedType
 from core.settings import Settings
 from service.datasets.extraction import Sent
+from service.web.form import open_form
 from service.web.openapi import BINARY, form_of_files
 
 ARCHIVES = (
@@ -69,7 +70,7 @@ async def _stream(request: Request, folder: Path) -> Sent:
 async def _form(request: Request, folder: Path, settings: Settings) -> list[Sent]:
     """The parts wait in temporary files where they are large (Starlette's doing)."""
     try:
-        async with request.form(max_files=settings.max_images_per_request) as form:
+        async with open_form(request, settings.max_images_per_request) as form:
             files = [part for _, part in form.multi_items() if isinstance(part, UploadFile)]
             if not files:
                 raise InvalidInput("No file was sent: use -F file=@photos.zip.", "/file")

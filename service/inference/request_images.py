@@ -13,17 +13,23 @@ from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 
 from core import base64_text
-from core.errors import InvalidInput, UnsupportedType, UrlNotReachable
+from core.errors import InvalidInput, NotAnImage, UnsupportedType, UrlNotReachable
 from core.imaging import preparation as images
 from core.settings import MAX_IMAGES, Settings
 from core.urls import MAX_URL_LENGTH
 from service.web.asgi import header
+from service.web.form import open_form
 from service.web.json_body import read_json
 from service.web.openapi import BINARY, form_of_files
 
 if TYPE_CHECKING:
     from service.security.outbound_client import OutboundClient  # imports httpx: see service.lifespan
 
+STRIPPED = frozenset(b"\0\r\n")  # what `curl -d` takes out of a file; every image has some of it
+CURL_D = (
+    "This is no image any more: curl -d takes line ends and zeros out of a file. Send it by --data-binary @seven.png, "
+    "or by -F file=@seven.png."
+)
 MAX_URLS = 8  # of one request
 SMALL_JSON = 64 * 2**10  # bytes that are read in about a millisecond
 
@@ -122,7 +128,7 @@ async def _given(request: Request, settings: Settings) -> Sequence[EncodedImage 
     content_type = header(request.scope, b"content-type").split(";")[0].strip().lower()
     if content_type == "multipart/form-data":
         try:
-            async with request.form(max_files=settings.max_images_per_request) as form:
+            async with open_form(request, settings.max_images_per_request) as form:
                 files = [part for _, part in form.multi_items() if isinstance(part, UploadFile)]
                 if not files:
                     raise InvalidInput("No file was sent: use -F file=@seven.png.", "/file")
@@ -139,10 +145,12 @@ async def _given(request: Request, settings: Settings) -> Sequence[EncodedImage 
         data = await request.body()
         if not data:
             raise InvalidInput("The body is empty: send an image.")
+        if content_type == "application/x-www-form-urlencoded" and STRIPPED.isdisjoint(data):
+            raise NotAnImage(CURL_D)
         return [from_bytes(data)]
     raise UnsupportedType(
-        f"{content_type or 'No content type'} is not accepted: send multipart/form-data, application/json, image/* or "
-        "application/octet-stream."
+        f"{content_type or 'No content type'} is not accepted: send multipart/form-data (curl -F file=@seven.png), "
+        "application/json, or one image as image/* or application/octet-stream (curl --data-binary @seven.png)."
     )
 
 

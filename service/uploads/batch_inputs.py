@@ -20,6 +20,7 @@ from core.artifacts.batch_files import Line, Part, may_be_an_image, read_lines, 
 from core.artifacts.store import ArtifactStore
 from core.errors import InvalidInput, UnsupportedType
 from core.settings import Settings
+from service.web.form import open_form
 from service.web.openapi import BINARY, form_of_files
 
 ZIP = ("application/zip", "application/x-zip-compressed")
@@ -87,7 +88,7 @@ async def _stream(
 async def _form(request: Request, store: ArtifactStore, key: str, settings: Settings) -> list[Part]:
     """The parts wait in temporary files where they are large (Starlette's doing), then go into the store."""
     try:
-        async with request.form(max_files=settings.max_images_per_request) as form:
+        async with open_form(request, settings.max_images_per_request) as form:
             files = [part for _, part in form.multi_items() if isinstance(part, UploadFile)]
             if not files:
                 raise InvalidInput("No file was sent: use -F file=@images.zip.", "/file")

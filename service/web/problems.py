@@ -33,6 +33,7 @@ from core.errors import (
     UnusableDataset,
     is_disk_full,
 )
+from core.recipe import DATASET_NAME, NO_NUL
 from service.web.openapi import SCHEMAS, complete
 from service.web.security_headers import HEADERS
 
@@ -40,6 +41,10 @@ log = logging.getLogger(__name__)
 MEDIA_TYPE = "application/problem+json"
 NO_DATABASE = "The database does not answer just now; try again in a moment."
 FULL_DATABASE = "The disk of the database is full: nothing can be written until space is freed."
+FORMS = {  # of texts, in words
+    DATASET_NAME: "must be 1 to 64 lower-case letters, digits, - and _, and begin with a letter or a digit",
+    NO_NUL: "must not hold the character NUL",
+}
 MAX_TOLD = 100  # wrong fields of one body
 OIP = "/v2/"  # a protocol that has its own form of an error
 TITLES = {499: "Client Closed Request"}  # of no RFC, but what logs have called it since nginx
@@ -207,9 +212,12 @@ def _http(request: Request, error: Exception) -> JSONResponse:
     code = {400: "bad_request", 404: "not_found", 405: "method_not_allowed"}.get(status, "http_error")
     if status == 405:
         headers["Allow"] = ", ".join(_methods(request, request.url.path)) or "GET, HEAD"  # else: a file of the page
+        detail = f"{request.url.path} takes {headers['Allow']}, not {request.method[:20]}."
     path = request.url.path.rstrip("/")
     if status == 404 and path != request.url.path and _methods(request, path):
         detail = f"There is no {request.url.path}; did you mean {path}?"
+    if status in (404, 405) and request.method == "PUT":
+        detail += " curl -T sends PUT: use -F file=@NAME, or --data-binary @NAME."
     return _answer(problem(request, status, code, detail), headers)
 
 
@@ -247,5 +255,7 @@ def _reason(entry: dict[str, Any]) -> str:
         return "there is no such field"
     if entry["type"] == "json_invalid":
         return f"this is not JSON: {entry['ctx']['error']} (character {entry['loc'][1]})"
+    if entry["type"] == "string_pattern_mismatch":
+        return FORMS.get(entry["ctx"]["pattern"], "does not have the form that is wanted: see its description in /docs")
     reason = str(entry["msg"]).removeprefix("Value error, ")
     return reason[0].lower() + reason[1:]

@@ -1,6 +1,7 @@
 """service.web.problems: every error is an `application/problem+json`, and none says more than it should."""
 
 import logging
+import re
 from typing import Annotated, Literal
 
 import httpx
@@ -19,7 +20,7 @@ from core.errors import Damaged, InvalidInput, NotReady, Overloaded, TuneserveEr
 from core.settings import Settings
 from service.middleware.request_id import RequestId
 from service.web import problems
-from tests.conftest import running
+from tests.conftest import DIGIT_FILES, running
 
 LOCKED = OperationalError("BEGIN IMMEDIATE", {}, Exception("database is locked"))
 AWAY = InterfaceError("SELECT 1", {}, Exception("connection refused"))
@@ -224,3 +225,40 @@ async def test_a_locked_database_refuses_a_job_for_the_moment(
     assert (refused.status_code, refused.json()["code"]) == (503, "not_ready")
     assert int(refused.headers["retry-after"]) > 0
     assert taken.status_code == 202
+
+
+# -- what people type
+
+
+async def test_what_curl_does_to_files_is_told(settings: Settings) -> None:
+    seven = DIGIT_FILES[7].read_bytes()
+    stripped = seven.translate(None, b"\0\r\n")
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    async with running(settings) as http:
+        by_d = await http.post("/predict", content=stripped, headers=form)
+        by_t = await http.put("/predict", content=seven)
+        into_folder = await http.put("/predict/7.png", content=seven)
+        untyped = await http.post("/predict", content=seven)
+    assert (by_d.status_code, by_d.json()["code"]) == (422, "not_an_image")
+    assert "curl -d takes line ends and zeros" in by_d.json()["detail"]
+    assert "--data-binary @seven.png" in by_d.json()["detail"]
+    assert (by_t.status_code, into_folder.status_code) == (405, 404)
+    assert all("curl -T sends PUT" in answer.json()["detail"] for answer in (by_t, into_folder))
+    assert (untyped.status_code, "curl -F file=@seven.png" in untyped.json()["detail"]) == (415, True)
+
+
+async def test_no_error_speaks_in_regular_expressions(settings: Settings) -> None:
+    async with running(settings) as http:
+        answers = [
+            await http.post("/jobs", json={"dataset": "My Pets!"}),
+            await http.post("/jobs", json={"device": "tpu", "weights": "none", "freeze": "all", "name": "\0"}),
+            await http.post("/datasets?name=My%20Pets"),
+            await http.get("/datasets/%20"),
+            await http.get("/models/model_x/content?format=pickle"),
+            await http.put("/models/aliases/A%20b", json={"model": "best"}),
+            await http.post("/jobs", json={}, headers={"Idempotency-Key": "a b"}),
+        ]
+    for answer in answers:
+        assert answer.status_code == 422, answer.text
+        assert not re.search(r"pattern|\^|\\\\|\[[a-zA-Z]-|\$", answer.json()["detail"]), answer.text
+    assert "must be 1 to 64 lower-case letters" in answers[0].json()["detail"]
