@@ -90,7 +90,13 @@ def decode_small(data: bytes, max_pixels: int) -> Image.Image | None:
 def bytes_needed(data: bytes, max_pixels: int) -> int:
     """Estimate by its header the memory in which a file is decoded; raises as ``decode`` does."""
     with _refusals():
-        return _bytes_needed(_open(data, max_pixels), data)
+        try:
+            return _bytes_needed(_open(data, max_pixels), data)
+        except UNREADABLE as error:
+            if isinstance(error, TooLarge) or not data.startswith(file_formats.PNG):
+                raise
+            mended = file_formats.essential_png(data)
+            return _bytes_needed(_open(mended, max_pixels), mended)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from core.errors import NotAnImage, Overloaded, TooLarge
 from core.imaging.decoding import decode
@@ -53,6 +53,16 @@ async def test_a_process_answers_as_a_thread_does_and_goes_on_after_an_error(poo
     with pytest.raises(TooLarge, match="50000000 pixels"):
         await ask(pool, file_of(Image.new("1", (10_000, 5_001))))
     assert len(pool.pids) == 1
+
+
+async def test_a_damaged_file_that_lacks_no_pixels_is_answered(pool: DecodePool) -> None:
+    text = PngImagePlugin.PngInfo()
+    text.add_itxt("XML:com.adobe.xmp", "ab" * 2**20, zip=True)
+    picture = seven().resize((300, 300))
+    whole = await ask(pool, file_of(picture))
+    for data in (file_of(picture, pnginfo=text), file_of(picture, icc_profile=bytes(2**21))):
+        np.testing.assert_array_equal((await ask(pool, data)).pixels, whole.pixels)
+    assert (await ask(pool, file_of(picture, "JPEG")[:-2])).pixels.shape == (224, 224, 3)
 
 
 async def test_an_image_that_takes_too_long_is_given_up_with_its_process_and_the_next_is_answered(
