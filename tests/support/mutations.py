@@ -128,7 +128,24 @@ def header(chance: Random) -> Sent:
     return Sent(chance.choice(("GET", "GET", "GET", "HEAD", "DELETE", "PUT", "OPTIONS", "BREW")), path, b"", given)
 
 
-KINDS = (image, body, archive, header, wide_image, inside_an_archive)
+def nested(chance: Random) -> Sent:
+    """JSON with far more levels, entries or fields than anybody means, now and then in gzip."""
+    method, path, right = chance.choice(_BODIES)
+    deep: Any = chance.choice(([], {}, 0, "["))
+    for _ in range(chance.choice((7, 8, 9, 70, 500))):
+        deep = [deep] if chance.random() < 0.5 else {"images": deep}
+    wide: Any = [chance.choice(([], {}, 0, "", deep))] * chance.choice((1, 100, 20_000))
+    value = chance.choice((deep, wide, {f"field_{number}": 0 for number in range(3_000)}))
+    text = json.dumps(
+        right | {chance.choice((*sorted(right), "x")): value} if chance.random() < 0.8 else value
+    ).encode()
+    if chance.random() < 0.3:
+        packed = spoilt(chance, gzip.compress(text, mtime=0), 0.5)
+        return Sent(method, path, packed, JSON | {b"content-encoding": b"gzip"})
+    return Sent(method, path, spoilt(chance, text, 0.3), JSON)
+
+
+KINDS = (image, body, archive, header, nested, wide_image, inside_an_archive)
 
 
 def spoilt(chance: Random, data: bytes, share: float = 1.0) -> bytes:
