@@ -18,7 +18,7 @@ from pydantic import (
 
 from core.ids import MODEL_ID
 from core.networks import MIN_BATCH_SIZE, NETWORKS, TOO_LARGE, Optimizer
-from core.urls import check_url
+from core.urls import MASK, check_url
 
 # built in; others are folders of images
 _DATASETS = """
@@ -70,6 +70,8 @@ class Webhook(BaseModel):
     @field_validator("url")
     @classmethod
     def _url_can_be_called(cls, value: str) -> str:
+        if value.endswith(f"/{MASK}"):
+            raise ValueError("must be the whole address: its path is not shown, since it is often a secret")
         check_url(value)
         return value
 

@@ -7,6 +7,7 @@ import string
 from urllib.parse import SplitResult, urlsplit
 
 MAX_URL_LENGTH = 2048
+MASK = "***"
 PORTS = {"http": 80, "https": 443}
 LOWEST_OTHER_PORT = 1024  # lower ports belong to system services such as mail and ssh
 ALLOWED = frozenset(
@@ -26,6 +27,12 @@ def check_url(url: str) -> SplitResult:
     if port_of(parts) not in PORTS.values() and port_of(parts) < LOWEST_OTHER_PORT:
         raise ValueError(f"must use port 80, 443 or one from {LOWEST_OTHER_PORT} on")
     return parts
+
+
+def masked(url: str) -> str:
+    """Show a URL by its host alone: path and query of a webhook are often a secret."""
+    parts = urlsplit(url)
+    return url if not (parts.path.strip("/") or parts.query) else f"{parts.scheme}://{parts.netloc}/{MASK}"
 
 
 def port_of(parts: SplitResult) -> int:

@@ -14,6 +14,7 @@ from core.artifacts.store import LocalStore
 from core.db.database import Database
 from core.settings import Settings
 from service.api.dependencies import State
+from service.api.listeners import Listeners
 from service.api.open_inference.statistics import Statistics
 from service.api.routes.metrics import keep_looking
 from service.background.maintenance import maintain
@@ -95,6 +96,7 @@ async def _open(
         statistics=Statistics(),
         outbound=await run_in_threadpool(_outbound) if settings.fetch_urls else None,
         builder=Builder(settings, stopping),
+        listeners=Listeners(settings),
         stopping=stopping,
     )
 

@@ -23,6 +23,7 @@ from service.observability.metrics import Metrics
 from service.security.api_keys import ApiKeys
 
 if TYPE_CHECKING:
+    from service.api.listeners import Listeners
     from service.security.outbound_client import OutboundClient  # imports httpx: see service.lifespan
 
 
@@ -41,6 +42,7 @@ class State:
     statistics: Statistics
     outbound: "OutboundClient | None"  # only where images are fetched by URL
     builder: Builder
+    listeners: "Listeners"
     stopping: asyncio.Event  # set when the server begins to stop
 
     async def predictor(self, name: str | None) -> Predictor:

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -20,13 +20,16 @@ HEARTBEAT_S = 15.0  # under the idle limits of common proxies
 PAGE = 500
 
 
-async def follow(db: Database, job_id: str, after: int, stopping: asyncio.Event) -> AsyncIterator[bytes]:
+async def follow(
+    db: Database, job_id: str, after: int, stopping: asyncio.Event, is_admitted: Callable[[], bool]
+) -> AsyncIterator[bytes]:
     """Every event behind ``after``, each once and in order; then ``done`` and the end.
 
-    Without ``done`` it ends when the server stops: the listener comes back with ``Last-Event-ID`` and misses nothing.
+    Without ``done`` it ends when the listener's key is revoked; and when the server stops: the listener comes back with
+    ``Last-Event-ID`` and misses nothing.
     """
     last_sent = time.monotonic()
-    while not stopping.is_set():
+    while is_admitted() and not stopping.is_set():
         found, status = await run_in_threadpool(_look, db, job_id, after)
         for event in found:
             yield format_sse_event(data_str=json.dumps(_told(event)), event=event.kind, id=str(event.number))

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from core.artifacts.model_files import REPORT
 from core.db.tables import Batch, BatchStatus, Checkpoint, Delivery, Event, Job, JobStatus, Model, Phase
 from core.repositories.models import Target
+from core.urls import MASK, masked
 
 
 class PhaseView(BaseModel):
@@ -32,7 +33,7 @@ class JobView(BaseModel):
     status: JobStatus = Field(description="Where it is on its way; succeeded, failed and cancelled are final.")
     pausing: bool = Field(description="It runs, was asked to pause, and has yet to write its checkpoint.")
     phase: Phase | None = Field(description="What a running job is doing, or what an ended one did last.")
-    recipe: dict[str, Any] = Field(description='As POSTed, with defaults; a webhook\'s secret is "***".')
+    recipe: dict[str, Any] = Field(description='As POSTed, with defaults; a webhook\'s secret and path are "***".')
     resolved_recipe: dict[str, Any] | None = Field(description='What truly ran: every "auto" decided.')
     created_at: datetime = Field(description="When it was POSTed, in UTC.")
     started_at: datetime | None = Field(description="When its first attempt began, in UTC; null: none has yet.")
@@ -195,7 +196,7 @@ def job_view(job: Job) -> JobView:
         status=job.status,
         pausing=job.status is JobStatus.RUNNING and job.requested_action == "pause",
         phase=job.phase,
-        recipe=_without_secret(job.recipe),
+        recipe=_without_secrets(job.recipe),
         resolved_recipe=job.resolved_recipe,
         created_at=_time(job.created_at),
         started_at=_time_or_none(job.started_at),
@@ -274,9 +275,11 @@ def delivery_view(row: Delivery) -> DeliveryView:
     )
 
 
-def _without_secret(recipe: dict[str, Any]) -> dict[str, Any]:
+def _without_secrets(recipe: dict[str, Any]) -> dict[str, Any]:
     webhook = recipe.get("webhook")
-    return recipe | {"webhook": webhook | {"secret": "***"}} if webhook and webhook["secret"] else recipe
+    if not webhook:
+        return recipe
+    return recipe | {"webhook": webhook | {"url": masked(webhook["url"]), "secret": webhook["secret"] and MASK}}
 
 
 def batch_view(batch: Batch) -> BatchView:

@@ -25,6 +25,7 @@ from service.api.idempotency import IdempotencyKey, create
 from service.api.long_polling import poll_until
 from service.api.parameters import PREPROCESS, After, AskedModel, BatchId, Limit, TopK
 from service.api.schemas import BatchPage, BatchView, batch_view
+from service.api.waiting import Wait
 from service.security.api_keys import RequireScope, Who
 from service.uploads.batch_inputs import BODY, Received, digests, receive
 from service.uploads.disk_space import require_space
@@ -94,12 +95,7 @@ def list_batches(
 
 
 @router.get("/{batch_id}", summary="One batch of predictions")
-async def get_batch(
-    batch_id: BatchId,
-    service: Service,
-    caller: Who,
-    wait: Annotated[float, Query(ge=0, le=60, description="Answer when the batch ends, or after so many seconds")] = 0,
-) -> BatchView:
+async def get_batch(batch_id: BatchId, service: Service, caller: Who, wait: Wait) -> BatchView:
     ended = batch_predictions.ENDED
     return await poll_until(
         lambda batch: batch.status in ended, lambda: _view(service, batch_id, caller), wait, service.stopping

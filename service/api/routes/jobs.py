@@ -1,6 +1,7 @@
 """Jobs: POST one, watch it, stop it."""
 
 import time
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Query, Response
@@ -23,6 +24,7 @@ from service.api.long_polling import poll_until
 from service.api.parameters import TEXT, After, CheckpointId, JobId, Limit
 from service.api.routes.models import delete_model
 from service.api.schemas import CheckpointView, EventPage, JobPage, JobView, checkpoint_view, event_view, job_view
+from service.api.waiting import Wait, WantsStream
 from service.datasets.catalog import names
 from service.datasets.registry import Registry
 from service.reports import learning_curves, metrics_history
@@ -76,11 +78,7 @@ def list_jobs(
 
 
 @router.get("/{job_id}", summary="One job")
-async def get_job(
-    job_id: JobId,
-    service: Service,
-    wait: Annotated[float, Query(ge=0, le=60, description="Answer when the job ends, or after so many seconds")] = 0,
-) -> JobView:
+async def get_job(job_id: JobId, service: Service, wait: Wait) -> JobView:
     return await poll_until(lambda job: job.status in ENDED, lambda: _job(service, job_id), wait, service.stopping)
 
 
@@ -143,20 +141,22 @@ async def delete_job(
 def get_events(
     job_id: JobId,
     service: Service,
+    caller: Who,
+    wants_stream: WantsStream,
     after: Annotated[int, Query(ge=0, lt=2**31, description="Only events behind this id")] = 0,
     limit: Annotated[int, Query(ge=1, le=1000, description="Most events of a page")] = 100,
-    accept: Annotated[str, Header(include_in_schema=False)] = "",
     last_event_id: Annotated[str, Header(description="Replay from here (event stream only)")] = "",
 ) -> Response | EventPage:
     """A page of JSON; with `Accept: text/event-stream` a live stream that ends after `done`.
 
     A listener that comes back with `Last-Event-ID` after the last event of an ended job gets 204: nothing follows.
     """
-    if "text/event-stream" in accept:
+    if wants_stream:
         number = _number(last_event_id)
         if _is_told(service, job_id, number):  # or 404, before the stream starts
             return Response(status_code=204)  # by which a browser knows that it need not come back
-        stream = event_stream.follow(service.db, job_id, number or after, service.stopping)
+        is_admitted = partial(service.access.admits, caller)
+        stream = event_stream.follow(service.db, job_id, number or after, service.stopping, is_admitted)
         return EventSourceResponse(stream, headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"})
     with service.db.read() as session:
         jobs.get(session, job_id)

@@ -13,13 +13,14 @@ from core.artifacts.model_files import FP32_GRAPH, REPORT, TORCH_EXPORT, WEIGHTS
 from core.db.tables import Export, ExportStatus, Model
 from core.errors import Conflict, NotFound, NotReady
 from core.repositories import exports, jobs, models
+from core.repositories.api_keys import Caller
 from core.scopes import Scope
 from service.api.dependencies import Service, State
 from service.api.long_polling import poll_until
 from service.api.parameters import Limit, ModelName
 from service.api.schemas import ModelPage, ModelView, model_view
 from service.reports.model_page import POLICY, page
-from service.security.api_keys import RequireScope
+from service.security.api_keys import RequireScope, Who
 from service.web.problems import DESCRIBED
 
 router = APIRouter(
@@ -83,6 +84,7 @@ def _delete_record(service: State, model_id: str) -> None:
 async def get_content(
     name: ModelName,
     service: Service,
+    caller: Who,
     format: Annotated[
         str, Query(pattern="^(safetensors|onnx|torch_export)$", description="safetensors, onnx or torch_export")
     ] = "safetensors",
@@ -91,18 +93,19 @@ async def get_content(
     not there yet, or no worker is.
     """
     if format == "torch_export":
-        return await _program(service, name)
+        return await _program(service, caller, name)
     return await run_in_threadpool(_file, service, name, format)
 
 
-async def _program(service: State, name: str) -> FileResponse:
+async def _program(service: State, caller: Caller | None, name: str) -> FileResponse:
     model = await run_in_threadpool(_want, service, name)
-    export = await poll_until(
-        lambda seen: seen.status is not ExportStatus.QUEUED,
-        lambda: _export(service, model.id),
-        MAKING_S,
-        service.stopping,
-    )
+    with service.listeners.one(caller):
+        export = await poll_until(
+            lambda seen: seen.status is not ExportStatus.QUEUED,
+            lambda: _export(service, model.id),
+            MAKING_S,
+            service.stopping,
+        )
     if export.status is ExportStatus.FAILED:
         raise Conflict(f"{model.id} could not be exported: {export.error}")
     if export.status is ExportStatus.QUEUED:

@@ -25,6 +25,10 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(event_stream, "POLL_S", 0.005)
 
 
+def admitted() -> bool:
+    return True
+
+
 @dataclass
 class Sent:
     id: int | None = None
@@ -68,7 +72,7 @@ async def test_an_ended_job_is_replayed_to_done(db: Database, enqueue: Enqueue) 
     job = enqueue()
     write(db, job.id, "metrics", epoch=1)
     cancel(db, job.id)
-    sent = await read(event_stream.follow(db, job.id, 0, asyncio.Event()))
+    sent = await read(event_stream.follow(db, job.id, 0, asyncio.Event(), admitted))
     assert [(one.id, one.event) for one in sent] == [(1, "status"), (2, "metrics"), (3, "status"), (3, "done")]
     assert sent[1].data == {"at": "2027-01-15T08:00:00+00:00", "epoch": 1}
     assert sent[-1].data == {"status": "cancelled"}
@@ -81,7 +85,7 @@ async def test_a_reader_that_was_cut_off_gets_only_what_it_missed(
     job = enqueue()
     write(db, job.id)
     cancel(db, job.id)
-    sent = await read(event_stream.follow(db, job.id, after, asyncio.Event()))
+    sent = await read(event_stream.follow(db, job.id, after, asyncio.Event(), admitted))
     assert [one.id for one in sent if one.event != "done"] == ids
     assert sent[-1].event == "done"
 
@@ -94,7 +98,7 @@ async def test_a_long_log_is_sent_whole_and_in_order(
     for _ in range(7):
         write(db, job.id)
     cancel(db, job.id)
-    sent = await read(event_stream.follow(db, job.id, 0, asyncio.Event()))
+    sent = await read(event_stream.follow(db, job.id, 0, asyncio.Event(), admitted))
     assert [one.id for one in sent] == [1, 2, 3, 4, 5, 6, 7, 8, 9, 9]
 
 
@@ -103,7 +107,7 @@ async def test_events_arrive_as_they_happen_until_the_job_ends(db: Database, cla
     seen: list[Sent] = []
 
     async def listen() -> None:
-        async for chunk in event_stream.follow(db, claim.job_id, 2, asyncio.Event()):
+        async for chunk in event_stream.follow(db, claim.job_id, 2, asyncio.Event(), admitted):
             seen.append(parse(chunk))
 
     listening = asyncio.create_task(listen())
@@ -122,7 +126,7 @@ async def test_a_silent_job_sends_a_sign_of_life(
     db: Database, enqueue: Enqueue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(event_stream, "HEARTBEAT_S", 0.0)
-    stream = event_stream.follow(db, enqueue().id, 1, asyncio.Event())
+    stream = event_stream.follow(db, enqueue().id, 1, asyncio.Event(), admitted)
     signs = [parse(await anext(stream)) for _ in range(3)]
     assert [(sign.id, sign.data, bool(sign.comment)) for sign in signs] == [(None, None, True)] * 3
     await stream.aclose()  # type: ignore[attr-defined]
@@ -132,7 +136,7 @@ async def test_text_with_line_breaks_stays_one_event(db: Database, enqueue: Enqu
     job = enqueue()
     write(db, job.id, message="first\nsecond\r\nthird", other="ümläut")
     cancel(db, job.id)
-    sent = await read(event_stream.follow(db, job.id, 1, asyncio.Event()))
+    sent = await read(event_stream.follow(db, job.id, 1, asyncio.Event(), admitted))
     assert (sent[0].data["message"], sent[0].data["other"]) == ("first\nsecond\r\nthird", "ümläut")
 
 
@@ -141,7 +145,7 @@ async def test_a_stream_ends_when_the_server_begins_to_stop(db: Database, enqueu
     job = enqueue()
 
     async def listen() -> None:
-        async for chunk in event_stream.follow(db, job.id, 0, stopping):
+        async for chunk in event_stream.follow(db, job.id, 0, stopping, admitted):
             seen.append(parse(chunk))
 
     listening = asyncio.create_task(listen())
@@ -149,3 +153,9 @@ async def test_a_stream_ends_when_the_server_begins_to_stop(db: Database, enqueu
     stopping.set()
     await listening
     assert [one.event for one in seen] == ["status"]  # not done: the listener comes back
+
+
+async def test_a_stream_ends_when_its_key_is_revoked(db: Database, enqueue: Enqueue) -> None:
+    answers = iter([True, False])
+    sent = await read(event_stream.follow(db, enqueue().id, 0, asyncio.Event(), lambda: next(answers)))
+    assert [(one.id, one.event) for one in sent] == [(1, "status")]

@@ -1,0 +1,34 @@
+"""Bound the requests that stay open for what is to come: event streams and long polls."""
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from core.errors import Overloaded
+from core.repositories.api_keys import Caller
+from core.settings import Settings
+
+RETRY_AFTER_S = 5
+
+
+class Listeners:
+    """Those of this process. Each asks the database several times a second."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._most = settings.max_listeners
+        self._most_per_key = settings.max_listeners_per_key
+        self._open: Counter[str] = Counter()  # by the id of the API key, "" without keys
+
+    @contextmanager
+    def one(self, caller: Caller | None) -> Iterator[None]:
+        """Count one while the block lasts; Overloaded if too many are open."""
+        owner = caller.id if caller else ""
+        if self._open.total() >= self._most or (caller and self._open[owner] >= self._most_per_key):
+            raise Overloaded(
+                "Too many requests wait for news already; try again later, or without waiting.", RETRY_AFTER_S
+            )
+        self._open[owner] += 1
+        try:
+            yield
+        finally:
+            self._open[owner] -= 1
