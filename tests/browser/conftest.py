@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
+from tests.conftest import missing
 from tests.integration.conftest import Programs, programs
 
 __all__ = ["programs"]  # the fixture
@@ -21,9 +22,7 @@ def chromium() -> Iterator[Browser]:
     """Gone with its module: while Playwright runs, it holds an event loop that other tests need."""
     path = os.environ.get("TEST_CHROMIUM") or shutil.which("chromium")
     if path is None:
-        if os.environ.get("CI"):
-            pytest.fail("there is no chromium, and TEST_CHROMIUM names none")
-        pytest.skip("there is no chromium, and TEST_CHROMIUM names none")
+        missing("there is no chromium, and TEST_CHROMIUM names none")
     expect.set_options(timeout=PATIENCE_MS)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=CAMERA)

@@ -47,6 +47,7 @@ class Storm:
     rude: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        self._plan = random.Random(self.seed)  # of the blows alone, so that a seed deals them in the same order
         self._random = random.Random(self.seed)
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self.clients = Clients(self.programs.url)
@@ -116,7 +117,7 @@ class Storm:
 
     def _ask(self, method: str, path: str, json: object = None) -> httpx.Response:
         """As a careful client: sent again with the same key until it is answered, so that it makes one job."""
-        headers = {"Idempotency-Key": str(uuid.UUID(int=self._random.getrandbits(128)))}
+        headers = {"Idempotency-Key": str(uuid.uuid4())}
 
         def answer() -> httpx.Response | None:
             with suppress(httpx.TransportError):
@@ -129,7 +130,7 @@ class Storm:
     # -- blows
 
     def _strike(self) -> None:
-        kind, target = self._random.choice(KINDS), self._random.choice(TARGETS)
+        kind, target = self._plan.choice(KINDS), self._plan.choice(TARGETS)
         strike = {"kill": self._kill, "terminate": self._terminate, "freeze": self._freeze}[kind]
         struck = self._some(target)
         if struck is None:  # no trainer just now

@@ -18,7 +18,7 @@ from core.db.database import Database
 from core.db.tables import Checkpoint, Model
 from core.repositories.jobs import Claim
 from tests import ROOT
-from tests.conftest import DIGIT_FILES, NOW
+from tests.conftest import DIGIT_FILES, NOW, missing
 from tests.integration.conftest import Programs, wait_for
 from tests.integration.test_front_ends import servers_of
 
@@ -59,9 +59,7 @@ def scrapes(programs: Programs) -> list[str]:
 def program(name: str) -> str:
     path = shutil.which(name)
     if path is None:
-        if os.environ.get("CI"):
-            pytest.fail(f"there is no {name}")
-        pytest.skip(f"there is no {name}")
+        missing(f"there is no {name}")
     return path
 
 

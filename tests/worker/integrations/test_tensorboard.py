@@ -8,10 +8,15 @@ import pytest
 
 from core.db.database import Database
 from core.repositories.jobs import Claim
+from tests.conftest import missing
 from worker.attempt.reporter import Reporter
 from worker.integrations.tensorboard import TAGS, TensorBoardWriter, is_installed
 
-pytestmark = pytest.mark.skipif(not is_installed(), reason="needs the extra tensorboard")
+
+@pytest.fixture(autouse=True)
+def _installed() -> None:
+    if not is_installed():
+        missing("needs the extra tensorboard")
 
 
 def epoch(number: int, **more: float | None) -> dict[str, Any]:

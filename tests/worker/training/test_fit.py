@@ -19,6 +19,7 @@ from core.imaging.preparation import Preparation
 from core.inference.network import Prepare, from_arrays, to_arrays
 from core.recipe import ResolvedRecipe
 from core.settings import Settings
+from tests.conftest import missing
 from worker.data import augmentation
 from worker.data.datasets.digits import load
 from worker.data.splits import Split, batches, split
@@ -375,8 +376,9 @@ def test_the_time_spent_waiting_for_images_is_part_of_the_epochs(digits: Split) 
     assert all(0 < epoch.data_wait_s < epoch.seconds for epoch in run(network(), digits))
 
 
-@pytest.mark.skipif(shutil.which("c++") is None, reason="torch.compile needs a compiler")
 def test_a_compiled_network_learns_the_same(digits: Split) -> None:
+    if shutil.which("c++") is None:
+        missing("torch.compile needs a compiler")
     net = nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, 10))
     again = copy.deepcopy(net)
     (plain,) = run(net, digits, epochs=1, learning_rate=0.01)
