@@ -7,6 +7,8 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+from core.printable import printable
+
 TEXT = "%(asctime)s %(levelname)s %(process)d %(name)s: %(message)s"
 REQUEST_ID: ContextVar[str | None] = ContextVar("request_id", default=None)  # of the current request
 
@@ -33,12 +35,18 @@ def tell(logger: logging.Logger, level: int, message: str, fields: Mapping[str, 
 
 
 class Text(logging.Formatter):
-    """Format a line for people; within a request, its id stands at the end, before a traceback."""
+    """Format a line for people; within a request, its id stands at the end, before a traceback.
+
+    Control characters are escaped: a path or a file's name of a stranger makes no line of its own.
+    """
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's own name
         request_id = REQUEST_ID.get()
-        line = super().formatMessage(record)
+        line = printable(super().formatMessage(record))
         return line if request_id is None else f"{line} [{request_id}]"
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 - logging's own name
+        return printable(super().formatException(ei), kept="\n")
 
 
 class Json(logging.Formatter):

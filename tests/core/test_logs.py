@@ -127,3 +127,21 @@ def test_a_line_for_people_tells_the_request_before_its_traceback() -> None:
     assert head.endswith("worker.supervisor.loop: it failed [mine]")
     assert rest[-1] == "ZeroDivisionError"
     assert logs.Text(logs.TEXT).format(record("idle")).endswith("worker.supervisor.loop: idle")
+
+
+def test_a_stranger_s_text_moves_no_cursor_and_forges_no_message(capsys: pytest.CaptureFixture[str]) -> None:
+    """In a message and in a traceback: line breaks, escapes of terminals, C1, text that runs backwards."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logs.Text(logs.TEXT))
+    hostile = "x\n2026 INFO forged\x1b[2J\x9b31m\u202egnp.exe"
+    record = logging.LogRecord("web", logging.INFO, "", 0, "GET %s", (hostile,), None)
+    handler.emit(record)
+    try:
+        raise ValueError(hostile)
+    except ValueError:
+        handler.emit(logging.LogRecord("web", logging.ERROR, "", 0, "failed", (), sys.exc_info()))
+    written = capsys.readouterr().err
+    assert written.count(r"\x1b[2J\x9b31m\u202egnp.exe") == 2
+    assert all(line.isprintable() for line in written.splitlines())
+    forged = [line for line in written.splitlines() if line.startswith("2026 INFO forged")]
+    assert len(forged) == 1  # in the traceback alone

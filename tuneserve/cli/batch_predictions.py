@@ -6,8 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from rich.console import Console
-
+from tuneserve.cli.terminal import Console
 from tuneserve.client import Client
 from tuneserve.types import Batch
 

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Annotated, Any, cast
 
 import typer
-from rich.console import Console
 from rich.progress import Progress
 
 from tuneserve import folder_zip, resumable_upload
 from tuneserve.cli.options import Json, Url
 from tuneserve.cli.tables import print_table
+from tuneserve.cli.terminal import Console
 from tuneserve.client import Client, ServiceError
 from tuneserve.types import DatasetCard, DatasetSummary
 

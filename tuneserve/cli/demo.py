@@ -5,11 +5,10 @@ import time
 from importlib.resources import files
 from pathlib import Path
 
-from rich.console import Console
-
 from tuneserve.cli.processes import ServiceAndWorker, environment
 from tuneserve.cli.progress import result, show
 from tuneserve.cli.tables import print_table
+from tuneserve.cli.terminal import Console
 from tuneserve.client import Client
 
 SWAP_S = 30.0

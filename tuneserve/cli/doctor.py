@@ -6,11 +6,11 @@ import sys
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.text import Text
 
 from tuneserve.cli.processes import require
 from tuneserve.cli.tables import print_table
+from tuneserve.cli.terminal import Console
 
 app = typer.Typer()
 console = Console()

@@ -6,9 +6,9 @@ import time
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from tuneserve.cli.options import Url
+from tuneserve.cli.terminal import Console, printable
 from tuneserve.client import ENDED, POLL_S, Client
 
 app = typer.Typer()
@@ -68,7 +68,7 @@ def logs(
     """
     with Client(url) as client:
         if not follow:
-            sys.stdout.write(client.logs(job_id))
+            sys.stdout.write(printable(client.logs(job_id)))
             return
         attempt, shown, decoder = 0, 0, codecs.getincrementaldecoder("utf-8")("replace")
         while True:
@@ -77,7 +77,7 @@ def logs(
                 attempt, shown = job["attempt"], 0
             more = client.log_behind(job_id, attempt, shown) if attempt else b""
             shown += len(more)
-            sys.stdout.write(decoder.decode(more))
+            sys.stdout.write(printable(decoder.decode(more)))
             sys.stdout.flush()
             if not more and job["status"] in ENDED:
                 return

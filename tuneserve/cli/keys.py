@@ -5,10 +5,10 @@ from enum import StrEnum
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from tuneserve.cli.options import Json, Url
 from tuneserve.cli.tables import print_table
+from tuneserve.cli.terminal import Console
 from tuneserve.client import Client
 from tuneserve.types import Key
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
 from tuneserve.cli import datasets, doctor, keys
@@ -19,6 +18,7 @@ from tuneserve.cli.options import Json, Limit, Url
 from tuneserve.cli.processes import ServiceAndWorker, StartFailed, environment, require, url_of
 from tuneserve.cli.progress import line, result, show
 from tuneserve.cli.tables import cut, print_table
+from tuneserve.cli.terminal import Console
 from tuneserve.client import UNREADABLE_IMAGE, Client, ServiceError
 from tuneserve.types import Job, Model, Prediction
 

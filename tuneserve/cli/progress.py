@@ -4,9 +4,9 @@ import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
+from tuneserve.cli.terminal import Console
 from tuneserve.types import Job
 
 LINE_EVERY_S = 3.0

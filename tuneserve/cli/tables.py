@@ -5,9 +5,10 @@ from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
+
+from tuneserve.cli.terminal import Console, printable
 
 Cell = str | Text
 T = TypeVar("T")
@@ -21,7 +22,7 @@ def print_table(console: Console, header: Sequence[str], rows: Iterable[Sequence
         console.print(_drawn(header, rows), crop=False)
         return
     for row in (header, *rows):
-        print("\t".join(str(cell).translate(SEPARATORS) for cell in row), file=console.file)
+        print("\t".join(printable(str(cell).translate(SEPARATORS)) for cell in row), file=console.file)
 
 
 def cut(found: Sequence[T], limit: int) -> Sequence[T]:
@@ -32,11 +33,11 @@ def cut(found: Sequence[T], limit: int) -> Sequence[T]:
 
 
 def _drawn(header: Sequence[str], rows: Sequence[Sequence[Cell]]) -> Table:
-    names = [Text(str(row[0])) for row in rows]
+    names = [Text(printable(str(row[0]))) for row in rows]
     widest = max((name.cell_len for name in names), default=0)
     first, *others = header
     columns = (Column(first, no_wrap=True, min_width=widest), *(Column(name, overflow="fold") for name in others))
     table = Table(*columns, box=SIMPLE_HEAD, pad_edge=False, show_edge=False, collapse_padding=True)
     for row in rows:
-        table.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in row))
+        table.add_row(*(Text(printable(cell)) if isinstance(cell, str) else cell for cell in row))
     return table

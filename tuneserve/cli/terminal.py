@@ -1,0 +1,21 @@
+"""The terminal, on which text of strangers does nothing but show: class names, file names, errors of a service."""
+
+from typing import Any
+
+from rich.console import Console as RichConsole
+
+
+class Console(RichConsole):
+    """A console that escapes what it is given as plain strings."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        super().print(*(printable(each) if isinstance(each, str) else each for each in objects), **options)
+
+
+def printable(text: str) -> str:
+    """Replace control, format and bidirectional characters by their escapes; line breaks and tabs stay."""
+    if text.isprintable():
+        return text
+    return "".join(
+        sign if sign.isprintable() or sign in "\n\t" else sign.encode("unicode_escape").decode() for sign in text
+    )
