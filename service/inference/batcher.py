@@ -178,7 +178,7 @@ class Batcher:
 
 
 def _run(run: Callable[[Images], Outputs], images: Sequence[Images]) -> Outputs:
-    """On the device's thread, to join them too: photos of a batch are megabytes."""
+    """Join the images on the device's thread too: photos of a batch are megabytes."""
     return run(np.stack(images))
 
 

@@ -101,7 +101,7 @@ class Recorded:
 
 
 def _lean(network: nn.Module, dtype: torch.dtype) -> nn.Module:
-    """Without its BatchNorm, in the layout and the numbers that it runs in."""
+    """Fold its BatchNorm, and give it the layout and the numbers that it runs in."""
     return fuse(network).to(dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 

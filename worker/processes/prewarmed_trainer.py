@@ -14,7 +14,7 @@ from worker.processes.launcher import Process, environment, open_log, start_trai
 
 
 class PrewarmedTrainer:
-    """At most one process, and none while a job trains: it would take that job's processor and memory.
+    """Keep at most one process, and none while a job trains: it would take that job's processor and memory.
 
     Call ``warm_up`` again and again while no job waits, ``launch`` for a claimed job, ``close`` when the worker ends.
     """

@@ -96,7 +96,7 @@ def _in_fp32(graph: bytes, measured: dict[str, Any]) -> GraphChoice:
 
 
 def _in_int8(graph: bytes, measured: dict[str, Any], validation_scores: Tensor | None) -> GraphChoice:
-    """With a threshold of its own: in int8 all scores are somewhat higher."""
+    """Choose int8, with a threshold of its own: its scores are somewhat higher."""
     about = {"file": INT8_GRAPH, "precision": "int8", "threads": torch.get_num_threads()}
     if validation_scores is None:
         return GraphChoice(graph, about | measured)

@@ -122,7 +122,7 @@ def get_results(batch_id: BatchId, service: Service, caller: Who) -> StreamingRe
 
 @router.post("/{batch_id}/cancel", status_code=202, summary="Stop a batch")
 def cancel_batch(batch_id: BatchId, service: Service, caller: Who) -> BatchView:
-    """At once; the answers so far stay. That of another key needs the scope admin."""
+    """Stop it at once; the answers so far stay. That of another key needs the scope admin."""
     with service.db.write() as session:
         _batch(session, batch_id, caller, Scope.ADMIN)
         return batch_view(batch_predictions.cancel(session, batch_id, time.time()))
@@ -140,7 +140,7 @@ def delete_batch(batch_id: BatchId, service: Service, caller: Who) -> None:
 
 
 def _check(service: State, name: str | None) -> None:
-    """Before the body is read: a gigabyte is not sent for nothing."""
+    """Check before the body is read: a gigabyte is not sent for nothing."""
     require_space(service.settings)
     with service.db.read() as session:
         try:

@@ -96,7 +96,7 @@ def get_dataset(name: Name, service: Service) -> DatasetCard | DatasetSummary:
     summary="Its first images, class by class",
 )
 def get_samples(name: Name, service: Service) -> Response:
-    """Up to eight of each of the first eight classes."""
+    """Show up to eight images of each of the first eight classes."""
     registry = _registry(service)
     card = _card(name, registry)
     drawn = contact_sheet.draw(card, registry.folder(name), service.settings.max_image_pixels)
@@ -164,7 +164,7 @@ def _registry(service: State) -> Registry:
 
 
 def _check(service: State, name: str) -> None:
-    """Before the body is read: gigabytes are not sent for nothing."""
+    """Check before the body is read: gigabytes are not sent for nothing."""
     require_space(service.settings)
     if name in DATASETS:
         raise InvalidInput(f"{name} is built in: take another name.", "query/name")

@@ -1,1 +1,1 @@
-"""Where a data set says which image is of which class and part: folders, tables, or MNIST's IDX files."""
+"""Readers of what gives an image its class and split: folders, tables, or MNIST's IDX files."""

@@ -23,7 +23,7 @@ class Sample:
 
 
 def without_top(unpacked: Unpacked) -> Unpacked:
-    """Without the folders around everything that people zip along. What lies beside them keeps its path."""
+    """Drop the folders around everything that people zip along; what lies beside them keeps its path."""
     top = _top([entry.path for entry in unpacked.entries])
     return Unpacked(
         [Entry(_below(entry.path, top), entry.file) for entry in unpacked.entries],

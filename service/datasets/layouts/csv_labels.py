@@ -111,7 +111,10 @@ def _problem(row: Row, found: Sequence[Entry], samples: Mapping[PurePosixPath, S
 
 
 def _finder(images: Mapping[PurePosixPath, Entry]) -> Callable[[Row], Sequence[Entry]]:
-    """By path, else by name, without the suffix too and in any case; of several those that lie beside the table."""
+    """Find a row's files by path, else by name, in any case and without the suffix.
+
+    Of several those are taken that lie beside the table.
+    """
     by_name = defaultdict[str, list[Entry]](list)
     for image in images.values():
         for name in {image.path.name.lower(), image.path.stem.lower()}:

@@ -134,7 +134,7 @@ def _place(names: Sequence[str], wanted: Sequence[str]) -> int | None:
 
 
 def _without_header(cells: Sequence[str], names: Collection[str]) -> Columns | None:
-    """Of two columns, the one whose first cell is an image's name holds the files."""
+    """Choose of two columns the files': the one whose first cell is an image's name."""
     are_files = [PurePosixPath(cell.strip().replace("\\", "/")).name.lower() in names for cell in cells]
     if len(cells) != 2 or are_files.count(True) != 1:
         return None
