@@ -53,7 +53,7 @@ SESSION = {
         "tuneserve models | cut -f 1,5",
         "tuneserve jobs --json | python3 -c 'import json, sys; print(len(json.load(sys.stdin)), \"jobs\")'",
     ),
-    "What is wrong is told": (
+    "Errors": (
         "tuneserve train --dataset mnits",
         "tuneserve predict job",
         "tuneserve job job_0",

@@ -51,8 +51,8 @@ async def create_dataset(
     request: Request,
     service: Service,
     caller: Who,
-    name: Annotated[str, Query(pattern=DATASET_NAME, description="What recipes will call it")],
-    replace: Annotated[bool, Query(description="Take the place of the one of that name")] = False,
+    name: Annotated[str, Query(pattern=DATASET_NAME, description="Name by which recipes find the data set")],
+    replace: Annotated[bool, Query(description="Replace the data set of that name")] = False,
     upload: Annotated[str | None, Query(description="Take an upload of POST /uploads in place of a body")] = None,
     dry_run: Annotated[
         bool, Query(description="Look at all of it and answer, but keep nothing; an upload stays")

@@ -34,7 +34,7 @@ router = APIRouter(
     dependencies=[Depends(RequireScope(Scope.PREDICT, to_read=Scope.PREDICT))],
     responses=problems.DESCRIBED_OIP,
 )
-STRANGEST = float(np.finfo(np.float32).max)  # JSON has no infinity
+MAX_OOD_SCORE = float(np.finfo(np.float32).max)  # JSON has no infinity
 EXTENSIONS = ["binary_tensor_data", "classification", "statistics"]
 JSON_LENGTH = "Bytes of JSON at the beginning of the body, behind which tensors follow; without it, all of it is JSON"
 
@@ -176,7 +176,9 @@ def _response(
         if wanted.name == LABELS:
             response.add(wanted, np.array(labels, np.str_))
         elif wanted.name == OOD_SCORE:
-            response.add(wanted, np.array([STRANGEST if one is None else one.ood_score for one in found], np.float32))
+            response.add(
+                wanted, np.array([MAX_OOD_SCORE if one is None else one.ood_score for one in found], np.float32)
+            )
         elif count := wanted.parameters.classification:
             texts = np.array([_classified(row, count, classes) for row in probabilities], np.str_)
             response.add(wanted, texts.reshape(len(found), min(count, len(classes))))

@@ -1,4 +1,4 @@
-// What people are told of each entry of a recipe. One that is not here is told of in the schema's words.
+// Name and help of each entry of a recipe, for people. Entries that are not here have the schema's words.
 
 /** @type {Record<string, [label: string, about?: string]>} */
 const LABELS = {
@@ -43,7 +43,7 @@ const LABELS = {
   metadata: ["Notes"],
   webhook: ["Webhook"],
   "webhook.url": ["Address"],
-  "webhook.events": ["What it is told of"],
+  "webhook.events": ["Events that it is sent"],
   "webhook.secret": ["Secret"],
 };
 
