@@ -94,7 +94,7 @@ def _is_tar(file: Path, start: bytes) -> bool:
         with _tar(file, start):
             return True
     except BoundBroken:
-        return True  # to be told with its reason
+        return True  # to be reported with its reason
     except DAMAGE:
         return False
 

@@ -1,4 +1,4 @@
-"""What a recipe can name as its data set, told without reading an image."""
+"""Data sets that a recipe can name, described without reading an image."""
 
 from typing import Literal
 

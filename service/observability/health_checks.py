@@ -88,7 +88,7 @@ class StoreCheck:
         self._trouble: str | None = None
 
     def trouble(self) -> str | None:
-        """What is wrong with the store; None: nothing. One thread tries, the others are told what was found last."""
+        """What is wrong with the store; None: nothing. One thread tries, the others get what was found last."""
         if not self._begins():
             took_s = self._clock() - self._began_at if self._trying else 0.0
             return f"The store has not answered for {took_s:.0f} s." if took_s > SLOW_S else self._trouble

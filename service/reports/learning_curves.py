@@ -27,7 +27,7 @@ text { fill: #e8eaee !important; }
 
 def draw(title: str, history: Metrics, lines: Sequence[Line] = LINES, *, width: int = 900, height: int = 480) -> bytes:
     """An SVG of one point an epoch; without epochs it says so."""
-    import pygal  # when the first picture is asked for: the service has to be ready sooner
+    import pygal  # when the first picture is asked for: the service starts faster without it
 
     chart: Any = pygal.Line(
         title=title,

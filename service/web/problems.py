@@ -230,7 +230,7 @@ def _methods(request: Request, path: str) -> list[str]:
 
 
 def _unexpected(request: Request, _error: Exception) -> JSONResponse:
-    """The process's edge: logged by the server with its traceback, told without it."""
+    """The process's edge: logged by the server with its traceback, answered without it."""
     body = problem(request, 500, "internal", "Something failed that should not fail; it has been logged.")
     # answered outside of all that adds headers
     return _answer(body, {**HEADERS, "Cache-Control": "no-store", "X-Request-Id": str(body["request_id"])})

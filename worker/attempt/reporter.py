@@ -25,7 +25,9 @@ log = logging.getLogger(__name__)
 AWAY_S = 120.0  # that a database may be away, as when it restarts; SQLite waits for others by itself
 AGAIN_S = 1.0
 T = TypeVar("T")
-Listener = Callable[[str, dict[str, Any]], None]  # told of events once they are written; of "recipe" and "ended" too
+Listener = Callable[
+    [str, dict[str, Any]], None
+]  # called with events once they are written; of "recipe" and "ended" too
 LOST: dict[str, Any] = {"status": None, "metrics": {}, "model_id": None}
 
 

@@ -48,7 +48,7 @@ class Exported:
     images: int  # compared
 
     def record(self) -> dict[str, Any]:
-        """For the model's card."""
+        """Make the entry of the model's card."""
         found = {"images": self.images, "largest_difference": self.parity.probability}
         return found | ({} if (score := self.parity.ood_score) is None else {"ood_score_largest_difference": score})
 
@@ -153,7 +153,7 @@ def _by_torch_export(graph: ServingGraph, sample: Tensor, outputs: Sequence[str]
 def filled(
     weights: Mapping[str, npt.NDArray[Any]], network: str, classes: int, preparation: Preparation
 ) -> ServingGraph:
-    """Of a network that knows nothing of the training but these weights."""
+    """Build a serving graph from stored weights alone, as the service would."""
     made = build(network, classes, preparation.image_size)
     made.load_state_dict(from_arrays(weights))
     return ServingGraph(preparation, made).eval()

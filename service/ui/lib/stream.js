@@ -20,7 +20,7 @@ export async function* follow(api, path, signal) {
     try {
       const headers = { Accept: "text/event-stream", ...(last && { "Last-Event-ID": last }) };
       const answer = await api.fetch(path, { headers, signal });
-      if (answer.status === 204) return; // all was told before the connection broke
+      if (answer.status === 204) return; // every event came before the connection broke
       for await (const message of messages(answer.body)) {
         [last, tries] = [message.id, 0];
         yield { ...message, data: JSON.parse(message.data) };
