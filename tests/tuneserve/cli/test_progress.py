@@ -5,9 +5,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 import pytest
-from rich.console import Console
 
 from tuneserve.cli.progress import line, result, show
+from tuneserve.cli.terminal import Console
 from tuneserve.types import Job
 
 PROGRESS = {"epoch": 2, "epochs": 6, "step": 30, "steps": 90, "percent": 33.3}

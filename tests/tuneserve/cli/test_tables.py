@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 from rich.text import Text
 
 from core.db.tables import Job, Model
@@ -14,6 +13,7 @@ from tests.support.datafiles import zipped
 from tests.support.setfiles import pets
 from tests.support.terminal import at_terminal, piped
 from tuneserve.cli.tables import print_table
+from tuneserve.cli.terminal import Console
 from tuneserve.client import Client
 
 BOX = re.compile("[\u2500-\u257f]")
