@@ -8,7 +8,7 @@ import re
 import secrets
 from typing import Literal
 
-Kind = Literal["job", "model", "batch", "worker", "delivery", "key"]
+Kind = Literal["job", "model", "batch", "worker", "delivery", "key", "upload"]
 MODEL_ID = r"model_[0-9a-z_]{1,60}"
 
 

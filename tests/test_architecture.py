@@ -153,6 +153,7 @@ HOMES = {
         "service.api.routes.uploads",
         "service.api.routes.jobs",
         "service.api.routes.batch_predictions",
+        "service.uploads.resumable",
         "worker.attempt.checkpointing",
         "worker.attempt.reporter",
     ),

@@ -6,7 +6,18 @@ Times are seconds since the epoch, UTC.
 from enum import StrEnum
 from typing import Any, ClassVar
 
-from sqlalchemy import JSON, CheckConstraint, Enum, ForeignKey, Index, MetaData, String, Text, UniqueConstraint
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    CheckConstraint,
+    Enum,
+    ForeignKey,
+    Index,
+    MetaData,
+    String,
+    Text,
+    UniqueConstraint,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 
@@ -247,6 +258,17 @@ class Delivery(Base):
     next_attempt_at: Mapped[float]
     completed_at: Mapped[float | None]  # delivered, or given up
     error: Mapped[str | None] = mapped_column(String(1000))  # of the last attempt
+
+
+class Upload(Base):
+    """A resumable upload; the size of its file, ``uploads/<id>``, is how much has come."""
+
+    __tablename__ = "uploads"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    owner: Mapped[str | None]  # id of the API key that announced it; None: there were no keys
+    length: Mapped[int] = mapped_column(BigInteger)  # bytes, in the end
+    created_at: Mapped[float]
 
 
 class BatchStatus(StrEnum):

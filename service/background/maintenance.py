@@ -10,7 +10,7 @@ from core.db.clocks import ClockDriftGuard, shared_now
 from core.db.database import Database
 from core.repositories import batch_predictions, idempotency, jobs
 from core.settings import Settings
-from service.uploads.resumable import Uploads
+from service.uploads import resumable
 
 log = logging.getLogger(__name__)
 FORGET_EVERY_S = 600.0
@@ -28,7 +28,7 @@ async def maintain(db: Database, settings: Settings) -> None:
             await run_in_threadpool(_requeue_lost, db, settings.lease_s)
         if time.monotonic() >= forget_at:
             await run_in_threadpool(_forget_answers, db)
-            await run_in_threadpool(Uploads(settings).sweep, time.time())
+            await run_in_threadpool(resumable.sweep, settings, db, time.time())
             forget_at = time.monotonic() + FORGET_EVERY_S
 
 

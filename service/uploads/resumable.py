@@ -1,27 +1,31 @@
-"""Uploads that may break off and go on: a file each under <data_dir>/uploads, as long as what has come of it.
+"""Uploads that may break off and go on: a row each, and a file under <data_dir>/uploads as long as what has come of it.
 
-Its name tells how long it will be, so that the file is all there is: what a killed service has written counts too.
+No row counts the bytes, so that what a killed service has written counts too.
 """
 
 import fcntl
-import re
-import secrets
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from sqlalchemy.orm import Session
+
+from core.db.database import Database
 from core.errors import Conflict, NoSpace, NotFound, Overloaded, TooLarge, is_disk_full
+from core.repositories import uploads as rows
+from core.repositories.api_keys import Caller
+from core.scopes import Scope
 from core.settings import Settings
 from service.uploads.disk_space import free_bytes
 
-NAME = re.compile(r"[0-9a-f]{32}-(0|[1-9][0-9]{0,17})")  # a random number, and the length in bytes
 STALE_S = 24 * 3600.0  # nobody goes on with one that has been silent for so long
 
 
 @dataclass(frozen=True)
-class Upload:
+class OpenUpload:
     id: str
     length: int  # bytes, in the end
     offset: int  # bytes that have come
@@ -32,27 +36,41 @@ class Upload:
 
 
 class Uploads:
-    def __init__(self, settings: Settings) -> None:
-        self._root = settings.data_dir / "uploads"
-        self._settings = settings
+    """The uploads that a caller may touch: those of its own API key, an admin everybody's.
 
-    def create(self, length: int) -> Upload:
-        """TooLarge, Overloaded when too many have not ended, NoSpace when so much would fill the disk."""
+    To others they are not there. Without keys they are anybody's.
+    """
+
+    def __init__(self, settings: Settings, db: Database, caller: Caller | None) -> None:
+        self._root = _folder(settings)
+        self._settings = settings
+        self._db = db
+        self._caller = caller
+
+    def create(self, session: Session, length: int, now: float) -> OpenUpload:
+        """TooLarge, Overloaded when too many have not ended, NoSpace when so much would fill the disk.
+
+        The file is there before the row, which the session's end writes.
+        """
         if length > self._settings.max_dataset_bytes:
             raise TooLarge(f"An upload holds at most {self._settings.max_dataset_bytes} bytes.")
         self._root.mkdir(parents=True, exist_ok=True)
-        if sum(1 for _ in self._root.iterdir()) >= self._settings.max_open_uploads:
+        if rows.count(session) >= self._settings.max_open_uploads:
             raise Overloaded("Too many uploads are open: DELETE one, or wait for the day after which they go.", 60)
         if free_bytes(self._root) - length < self._settings.min_free_bytes:
             raise NoSpace(f"{length} bytes more do not fit on the disk of TUNESERVE_DATA_DIR.")
-        upload = Upload(f"{secrets.token_hex(16)}-{length}", length, 0)
-        (self._root / upload.id).touch(exist_ok=False)
-        return upload
+        row = rows.add(session, length, self._caller.id if self._caller else None, now)
+        self._path(row.id).touch(exist_ok=False)
+        return OpenUpload(row.id, length, 0)
 
-    def get(self, upload_id: str) -> Upload:
-        """NotFound; also for one that was used up, or went after a day."""
+    def get(self, upload_id: str) -> OpenUpload:
+        """NotFound; also for another key's, and for one that was used up, or went after a day."""
+        with self._db.read() as session:
+            row = rows.find(session, upload_id)
+        if row is None or not self._may_touch(row.owner):
+            raise _unknown()
         try:
-            return Upload(upload_id, _length(upload_id), self._path(upload_id).stat().st_size)
+            return OpenUpload(row.id, row.length, self._path(row.id).stat().st_size)
         except FileNotFoundError as error:
             raise _unknown() from error
 
@@ -89,19 +107,18 @@ class Uploads:
             yield path
 
     def remove(self, upload_id: str) -> None:
+        """Delete the row, then the file; a piece that is still coming ends with NotFound."""
         self.get(upload_id)
+        with self._db.write() as session:
+            rows.remove(session, upload_id)
         self._path(upload_id).unlink(missing_ok=True)
 
-    def sweep(self, now: float) -> None:
-        """Remove those to which nothing has come for a day."""
-        for entry in self._root.glob("*-*"):
-            with suppress(FileNotFoundError):  # another process of the service sweeps too
-                if now - entry.stat().st_mtime > STALE_S:
-                    entry.unlink()
+    def _may_touch(self, owner: str | None) -> bool:
+        caller = self._caller
+        return caller is None or caller.id == owner or caller.may(Scope.ADMIN)
 
     def _path(self, upload_id: str) -> Path:
-        if not NAME.fullmatch(upload_id):
-            raise _unknown()
+        """Of an id that has a row: no other text becomes a path."""
         return self._root / upload_id
 
 
@@ -114,6 +131,8 @@ class Piece:
 
     def write(self, data: bytes) -> int:
         """The offset behind them. TooLarge: more than were announced, of which none is kept."""
+        if os.fstat(self._file.fileno()).st_nlink == 0:
+            raise _unknown()
         if self._file.tell() + len(data) > self._length:
             raise TooLarge(f"The upload was to have {self._length} bytes, and this is more.")
         rest = memoryview(data)
@@ -122,11 +141,28 @@ class Piece:
         return self._file.tell()
 
 
-def _length(upload_id: str) -> int:
-    found = NAME.fullmatch(upload_id)
-    if found is None:
-        raise _unknown()
-    return int(found[1])
+def sweep(settings: Settings, db: Database, now: float) -> None:
+    """Remove uploads to which nothing has come for a day, and rows or files that a killed service left alone."""
+    root = _folder(settings)
+    with db.write() as session:
+        known = {row.id: row for row in rows.everyone(session)}
+        for upload_id in [one for one in known if _is_stale(root / one, now)]:
+            rows.remove(session, upload_id)
+            del known[upload_id]
+    for file in root.glob("*"):
+        if file.name not in known and _is_stale(file, now):
+            file.unlink(missing_ok=True)
+
+
+def _is_stale(file: Path, now: float) -> bool:
+    """Check for a file that is gone, or has been silent: a younger one may be about to get its row."""
+    with suppress(FileNotFoundError):
+        return now - file.stat().st_mtime > STALE_S
+    return True
+
+
+def _folder(settings: Settings) -> Path:
+    return settings.data_dir / "uploads"
 
 
 def _unknown() -> NotFound:

@@ -129,7 +129,8 @@ class _Wish:
 
     async def from_upload(self, upload_id: str, aside: Folder) -> Response:
         """Used up by the data set; while there is none, it can be tried again under another name."""
-        uploads, asked = Uploads(self.service.settings), {"upload": upload_id}
+        uploads = Uploads(self.service.settings, self.service.db, self.caller)
+        asked = {"upload": upload_id}
         try:
             async with contextmanager_in_threadpool(uploads.using(upload_id)) as file:
                 answer = await self._build([Sent("", file)], aside, asked)

@@ -1,8 +1,9 @@
 """Uploads in pieces: tus 1.0.0, its core, creation and termination; https://tus.io/protocols/resumable-upload
 
-What is whole becomes a data set by POST /datasets?upload=.
+What is whole becomes a data set by POST /datasets?upload=. An upload belongs to the API key that announced it.
 """
 
+import time
 from collections.abc import AsyncIterator
 from typing import Annotated
 
@@ -14,13 +15,14 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from core.errors import ClientClosedRequest, UnsupportedType
+from core.repositories.api_keys import Caller
 from core.repositories.idempotency import CreatedResponse
 from core.scopes import Scope
-from service.api.dependencies import Service
+from service.api.dependencies import Service, State
 from service.api.idempotency import IdempotencyKey, made
 from service.api.parameters import UploadId
 from service.security.api_keys import RequireScope, Who
-from service.uploads.resumable import Upload, Uploads
+from service.uploads.resumable import OpenUpload, Uploads
 from service.web.problems import DESCRIBED
 
 VERSION = "1.0.0"
@@ -62,8 +64,8 @@ def create_upload(
     comes for a day goes.
     """
 
-    def make(_: Session) -> CreatedResponse:
-        upload = Uploads(service.settings).create(upload_length)
+    def make(session: Session) -> CreatedResponse:
+        upload = _uploads(service, caller).create(session, upload_length, time.time())
         return CreatedResponse(201, TUS | {"Location": f"{router.prefix}/{upload.id}"}, {})
 
     answer = made(service, router.prefix, caller, idempotency_key, {"length": upload_length}, make)
@@ -73,8 +75,8 @@ def create_upload(
 @router.head(
     "/{upload_id}", response_class=Response, dependencies=OUR_VERSION, summary="How much of an upload has come"
 )
-def get_upload(upload_id: UploadId, service: Service) -> Response:
-    upload = Uploads(service.settings).get(upload_id)
+def get_upload(upload_id: UploadId, service: Service, caller: Who) -> Response:
+    upload = _uploads(service, caller).get(upload_id)
     return Response(None, 200, _told(upload) | {"Upload-Length": str(upload.length), "Cache-Control": "no-store"})
 
 
@@ -85,12 +87,13 @@ async def append_to_upload(
     upload_id: UploadId,
     request: Request,
     service: Service,
+    caller: Who,
     upload_offset: Annotated[int, Header(ge=0, description="How much has come: 409 says that it is another number")],
 ) -> Response:
     """What has come of a piece stays, however it ends."""
     if request.headers.get("content-type") != PIECE:
         raise UnsupportedType(f"Send pieces with the header Content-Type: {PIECE}.")
-    uploads = Uploads(service.settings)
+    uploads = _uploads(service, caller)
     async with contextmanager_in_threadpool(uploads.writing(upload_id, upload_offset)) as piece:
         async for data in _pieces(request):
             await run_in_threadpool(piece.write, data)
@@ -98,9 +101,13 @@ async def append_to_upload(
 
 
 @router.delete("/{upload_id}", status_code=204, dependencies=OUR_VERSION, summary="Give an upload up")
-def delete_upload(upload_id: UploadId, service: Service) -> Response:
-    Uploads(service.settings).remove(upload_id)
+def delete_upload(upload_id: UploadId, service: Service, caller: Who) -> Response:
+    _uploads(service, caller).remove(upload_id)
     return Response(None, 204, TUS)
+
+
+def _uploads(service: State, caller: Caller | None) -> Uploads:
+    return Uploads(service.settings, service.db, caller)
 
 
 async def _pieces(request: Request) -> AsyncIterator[bytes]:
@@ -111,5 +118,5 @@ async def _pieces(request: Request) -> AsyncIterator[bytes]:
         raise ClientClosedRequest from error
 
 
-def _told(upload: Upload) -> dict[str, str]:
+def _told(upload: OpenUpload) -> dict[str, str]:
     return TUS | {"Upload-Offset": str(upload.offset)}

@@ -8,21 +8,25 @@ from typing import Any
 import httpx
 import pytest
 
+from core.db.database import Database
+from core.db.tables import Upload
 from core.errors import Conflict, NotFound, TooLarge
 from core.settings import Settings
 from service.api.routes.uploads import PIECE
-from service.uploads.resumable import STALE_S, Uploads
+from service.uploads.resumable import STALE_S, Uploads, sweep
 from tests.conftest import NOW, running
 from tests.support.datafiles import zipped
 from tests.support.fakes import until
+from tests.support.keys import bearer, with_keys
 from tests.support.setfiles import pets
 
 PETS = zipped(pets("cat", "dog"))
 HALF = len(PETS) // 2
 
 
-async def begin(http: httpx.AsyncClient, length: int = len(PETS)) -> str:
-    answer = await http.post("/uploads", headers={"Upload-Length": str(length), "Tus-Resumable": "1.0.0"})
+async def begin(http: httpx.AsyncClient, length: int = len(PETS), of: str | None = None) -> str:
+    own = {"Upload-Length": str(length), "Tus-Resumable": "1.0.0"}
+    answer = await http.post("/uploads", headers=own | (bearer(of) if of else {}))
     assert answer.status_code == 201, answer.text
     return answer.headers["location"]
 
@@ -73,10 +77,11 @@ async def test_a_piece_that_breaks_off_is_kept_and_the_rest_goes_on_behind_it(li
         assert (await make(http, path)).status_code == 201
 
 
-async def test_another_service_goes_on_where_a_killed_one_ended(settings: Settings) -> None:
-    """The state is the file alone, and nothing of it waits in a buffer."""
-    uploads = Uploads(settings)
-    upload = uploads.create(len(PETS))
+async def test_another_service_goes_on_where_a_killed_one_ended(settings: Settings, db: Database) -> None:
+    """The offset is the file's size, and nothing of it waits in a buffer."""
+    uploads = Uploads(settings, db, None)
+    with db.write() as session:
+        upload = uploads.create(session, len(PETS), NOW)
     with uploads.writing(upload.id, 0) as piece:
         piece.write(PETS[:HALF])
         async with running(settings) as http:
@@ -111,12 +116,12 @@ async def test_the_limits_are_those_of_data_sets_and_of_the_disk(settings: Setti
         assert (await http.post("/uploads", headers={"Upload-Length": "1"})).status_code == 503
 
 
-@pytest.mark.parametrize("name", ["none", f"{'0' * 32}-5", "..%2f..%2ftuneserve.db", f"{'0' * 32}-05"])
-async def test_what_was_never_begun_is_not_found(http: httpx.AsyncClient, name: str) -> None:
-    path = f"/uploads/{name}"
-    answers = [await http.head(path), await http.delete(path), await send(http, path, 0, b"x")]
-    assert {answer.status_code for answer in answers} == {404}
-    assert (await http.post(f"/datasets?name=pets&upload={name}")).status_code == 404
+async def test_what_was_never_begun_is_not_found(http: httpx.AsyncClient) -> None:
+    for name in ("none", f"upload_{'0' * 21}", "..%2f..%2ftuneserve.db", "%2fetc%2fpasswd"):
+        path = f"/uploads/{name}"
+        answers = [await http.head(path), await http.delete(path), await send(http, path, 0, b"x")]
+        assert {answer.status_code for answer in answers} == {404}
+        assert (await http.post(f"/datasets?name=pets&upload={name}")).status_code == 404
 
 
 async def test_a_client_of_tus_is_told_what_is_spoken(http: httpx.AsyncClient, settings: Settings) -> None:
@@ -144,22 +149,67 @@ async def test_the_same_request_again_is_the_same_answer(http: httpx.AsyncClient
     assert (await make(http, path, **{"Idempotency-Key": "two"})).status_code == 404
 
 
+# -- whose it is
+
+
+async def test_an_upload_is_its_own_keys_alone(settings: Settings) -> None:
+    """To another key it is not there, whatever is asked; an admin goes on with it, uses it and ends it."""
+    async with running(with_keys(settings)) as http:
+
+        async def tried(name: str, path: str) -> list[int]:
+            key = bearer(name)
+            sent = [await http.head(path, headers=key), await send(http, path, HALF, PETS[HALF:], **key)]
+            made = await make(http, path, f"pets-of-{name}", **key)
+            return [answer.status_code for answer in (*sent, made, await http.delete(path, headers=key))]
+
+        for name in ("trainer", "boss"):
+            path = await begin(http, of="trainer")
+            await send(http, path, 0, PETS[:HALF], **bearer("trainer"))
+            assert await tried("trainer2", path) == [404, 404, 404, 404]
+            assert await tried("reader", path) == await tried("asker", path) == [403, 403, 403, 403]
+            assert await tried(name, path) == [200, 204, 201, 404]  # it was used up
+        path = await begin(http, of="trainer")
+        assert (await http.delete(path, headers=bearer("trainer2"))).status_code == 404
+        assert (await http.delete(path, headers=bearer("boss"))).status_code == 204
+
+
+async def test_an_upload_from_before_the_first_key_is_an_admins(settings: Settings) -> None:
+    async with running(settings) as http:
+        path = await begin(http)
+    async with running(with_keys(settings)) as http:
+        for name, status in (("trainer", 404), ("boss", 200)):
+            assert (await http.head(path, headers=bearer(name))).status_code == status
+
+
+# -- the file and its row
+
+
 @pytest.fixture
-def finished(settings: Settings) -> Callable[[int], str]:
-    """An upload of so many bytes, all of which have come."""
+def announced(settings: Settings, db: Database) -> Callable[[int], str]:
+    """An upload of so many bytes, of which none has come."""
 
     def make(length: int) -> str:
-        uploads = Uploads(settings)
-        upload = uploads.create(length)
-        with uploads.writing(upload.id, 0) as piece:
-            piece.write(bytes(length))
-        return upload.id
+        with db.write() as session:
+            return Uploads(settings, db, None).create(session, length, NOW).id
 
     return make
 
 
-def test_two_requests_do_not_use_the_same_one(settings: Settings, finished: Callable[[int], str]) -> None:
-    uploads, upload_id = Uploads(settings), finished(3)
+@pytest.fixture
+def finished(settings: Settings, db: Database, announced: Callable[[int], str]) -> Callable[[int], str]:
+    """An upload of so many bytes, all of which have come."""
+
+    def make(length: int) -> str:
+        upload_id = announced(length)
+        with Uploads(settings, db, None).writing(upload_id, 0) as piece:
+            piece.write(bytes(length))
+        return upload_id
+
+    return make
+
+
+def test_two_requests_do_not_use_the_same_one(settings: Settings, db: Database, finished: Callable[[int], str]) -> None:
+    uploads, upload_id = Uploads(settings, db, None), finished(3)
     with uploads.using(upload_id) as file:
         assert file.read_bytes() == bytes(3)
         with pytest.raises(Conflict, match="Another request"), uploads.using(upload_id):
@@ -168,19 +218,47 @@ def test_two_requests_do_not_use_the_same_one(settings: Settings, finished: Call
         pass
 
 
-def test_to_what_nothing_has_come_for_a_day_goes(settings: Settings, finished: Callable[[int], str]) -> None:
-    uploads, ids = Uploads(settings), [finished(1), finished(2)]
+def test_to_what_nothing_has_come_for_a_day_goes(
+    settings: Settings, db: Database, finished: Callable[[int], str]
+) -> None:
+    uploads, ids = Uploads(settings, db, None), [finished(1), finished(2)]
     for upload_id, at in zip(ids, (NOW, NOW + 2), strict=True):
         os.utime(settings.data_dir / "uploads" / upload_id, (at, at))
-    uploads.sweep(NOW + STALE_S + 1)
+    sweep(settings, db, NOW + STALE_S + 1)
     assert uploads.get(ids[1]).is_whole
     with pytest.raises(NotFound):
         uploads.get(ids[0])
+    assert [file.name for file in (settings.data_dir / "uploads").iterdir()] == ids[1:]
 
 
-def test_of_a_piece_that_is_too_long_nothing_is_kept(settings: Settings) -> None:
-    uploads = Uploads(settings)
-    upload = uploads.create(3)
-    with pytest.raises(TooLarge), uploads.writing(upload.id, 0) as piece:
+def test_half_of_an_upload_goes_too(settings: Settings, db: Database, finished: Callable[[int], str]) -> None:
+    """A service that is killed leaves a row whose file is gone, or a file whose row was never written."""
+    folder = settings.data_dir / "uploads"
+    (folder / finished(1)).unlink()
+    for name, at in (("upload_old", NOW - STALE_S), ("upload_new", NOW)):
+        (folder / name).touch()
+        os.utime(folder / name, (at, at))
+    sweep(settings, db, NOW + 1)
+    with db.read() as session:
+        assert session.query(Upload).count() == 0
+    assert [file.name for file in folder.iterdir()] == ["upload_new"]  # its row may be about to be written
+
+
+def test_of_a_piece_that_is_too_long_nothing_is_kept(
+    settings: Settings, db: Database, announced: Callable[[int], str]
+) -> None:
+    uploads, upload_id = Uploads(settings, db, None), announced(3)
+    with pytest.raises(TooLarge), uploads.writing(upload_id, 0) as piece:
         piece.write(b"1234")
-    assert uploads.get(upload.id).offset == 0
+    assert uploads.get(upload_id).offset == 0
+
+
+def test_a_piece_of_what_is_given_up_meanwhile_ends(
+    settings: Settings, db: Database, announced: Callable[[int], str]
+) -> None:
+    uploads, upload_id = Uploads(settings, db, None), announced(3)
+    with uploads.writing(upload_id, 0) as piece:
+        piece.write(b"1")
+        uploads.remove(upload_id)
+        with pytest.raises(NotFound):
+            piece.write(b"2")

@@ -78,6 +78,14 @@ def upgrade() -> None:
         sa.UniqueConstraint("version", name=op.f("uq_models_version")),
     )
     op.create_table(
+        "uploads",
+        sa.Column("id", sa.String(length=255), nullable=False),
+        sa.Column("owner", sa.String(length=255), nullable=True),
+        sa.Column("length", sa.BigInteger(), nullable=False),
+        sa.Column("created_at", sa.Double(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_uploads")),
+    )
+    op.create_table(
         "workers",
         sa.Column("id", sa.String(length=255), nullable=False),
         sa.Column("host", sa.String(length=255), nullable=False),
@@ -238,6 +246,7 @@ def downgrade() -> None:
     op.drop_table("batches")
     op.drop_table("aliases")
     op.drop_table("workers")
+    op.drop_table("uploads")
     op.drop_table("models")
     op.drop_table("keys")
     op.drop_table("idempotency_records")
