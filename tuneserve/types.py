@@ -59,6 +59,7 @@ class Model(TypedDict):
     network: str
     dataset: str
     dataset_digest: str
+    test_digest: str
     classes: list[str]
     test_accuracy: float
     metrics: dict[str, Any]

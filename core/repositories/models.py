@@ -13,7 +13,7 @@ from core.db.tables import Alias, Model
 from core.errors import Conflict, NotFound
 
 LATEST = "latest"  # the newest model
-BEST = "best"  # the highest test accuracy of those tested on the same images as the newest model
+BEST = "best"  # the highest test accuracy of those tested on the same images as the newest model, by test_digest
 SERVING = "serving"  # the default model of /predict
 FOLLOWING = (LATEST, BEST)  # move with each publication, never by hand
 
@@ -155,7 +155,7 @@ def _takes_over(session: Session, card: dict[str, Any]) -> tuple[bool, str]:
     if serving is None:
         return True, "nothing was serving"
     now = serving.model
-    if (now.dataset, now.card["dataset_digest"]) != (card["dataset"], card["dataset_digest"]):
+    if now.card["test_digest"] != card["test_digest"]:
         return False, f"{now.id}, which is serving, was tested on other images"
     accuracy = card["metrics"]["test_accuracy"]
     words = f"test accuracy {accuracy:.4f}, and {now.test_accuracy:.4f} of {now.id}, which was serving"
@@ -163,9 +163,9 @@ def _takes_over(session: Session, card: dict[str, Any]) -> tuple[bool, str]:
 
 
 def _best(session: Session, newest: Model) -> Model:
-    """Find the most accurate model on the data of the newest one: another version of a data set is another test."""
-    whole = select(Model).where(Model.dataset == newest.dataset, Model.files_deleted_at.is_(None))
-    same = whole.where(Model.card["dataset_digest"].as_string() == newest.card["dataset_digest"])
+    """Find the most accurate of the models tested on the same images as the newest one, whatever their data's name."""
+    whole = select(Model).where(Model.files_deleted_at.is_(None))
+    same = whole.where(Model.card["test_digest"].as_string() == newest.card["test_digest"])
     return session.scalars(same.order_by(Model.test_accuracy.desc(), Model.version.desc()).limit(1)).one()
 
 

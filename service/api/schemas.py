@@ -71,6 +71,9 @@ class ModelView(BaseModel):
     network: str = Field(description="torchvision's name of it.")
     dataset: str = Field(description="Name of the data set that it was trained on.")
     dataset_digest: str = Field(description="sha256 of all images and labels: the same digest is the same data.")
+    test_digest: str = Field(
+        description="sha256 of the test images and their labels, in any order: `best` compares models that share it."
+    )
     classes: list[str] = Field(description="Labels in the order of the network's outputs.")
     test_accuracy: float = Field(description="Share of the test set answered rightly, 0 to 1.")
     metrics: dict[str, Any] = Field(description="Losses and accuracies of the best epoch, and on the test set.")

@@ -155,7 +155,7 @@ def model_card(
     accuracy: float = 0.9,
     dataset: str = "digits",
     network: str = "resnet18",
-    digest: str = "sha256:0",
+    test_digest: str = "",
     publish: str = "always",
     **more: Any,
 ) -> dict[str, Any]:
@@ -163,7 +163,8 @@ def model_card(
     return {
         "network": network,
         "dataset": dataset,
-        "dataset_digest": digest,
+        "dataset_digest": "sha256:0",
+        "test_digest": test_digest or f"test images of {dataset}",
         "classes": list(DIGITS),
         "preparation": DIGIT_PREPARATION.model_dump(mode="json"),
         "recipe": {"dataset": dataset, "network": network, "publish": publish},

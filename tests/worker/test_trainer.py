@@ -159,6 +159,7 @@ def test_the_report_tells_how_it_became_so_and_where_it_errs(outcome: Outcome) -
     card = outcome.model.card
     report = json.loads(fetch_checked(outcome.store, outcome.model.key, "report.json").read_bytes())
     told = ("id", "recipe", "metrics", "confusion_matrix", "per_class", "dataset_digest", "versions", "classes")
+    assert report["test_digest"] == card["test_digest"]
     assert {name: report[name] for name in told} == {name: card[name] for name in told}
     assert [epoch["epoch"] for epoch in report["history"]] == [1, 2]
     assert report["images"] == {"train": 256, "validation": 144, "test": 360}

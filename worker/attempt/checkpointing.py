@@ -134,6 +134,7 @@ def describe(context: TrainingContext, state: TrainingState) -> dict[str, Any]:
         "recipe": state.recipe.model_dump(mode="json"),
         "dataset": context.dataset.name,
         "dataset_digest": context.dataset.digest,
+        "test_digest": context.dataset.test_digest,
         "classes": list(context.dataset.classes),
         "preparation": context.preparation.model_dump(mode="json"),
         "history": list(state.history),

@@ -46,7 +46,7 @@ def list_models(
 
 @router.get("/{name}", summary="One model, by id or alias")
 def get_model(name: ModelName, service: Service) -> ModelView:
-    """`latest` is the newest, `best` the most accurate on that one's data, `serving` what `/predict` answers with."""
+    """`latest` is the newest, `best` the most accurate of those tested on its images, `serving` answers `/predict`."""
     with service.db.read() as session:
         return model_view(models.find(session, name), models.aliases(session))
 

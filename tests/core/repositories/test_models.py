@@ -53,11 +53,13 @@ def test_the_best_is_the_best_on_the_newest_ones_data(db: Database, published: P
 
 
 def test_the_best_is_the_best_of_those_that_were_tested_on_the_same_images(db: Database, published: Published) -> None:
-    published(accuracy=0.99, dataset="pets", digest="version 1")
-    second = published(accuracy=0.8, dataset="pets", digest="version 2")
+    first = published(accuracy=0.9, dataset="pets", test_digest="of version 1")
+    second = published(accuracy=0.8, dataset="pets", test_digest="of version 2")
     assert named(db, "best") == second.id
-    published(accuracy=0.7, dataset="pets", digest="version 2")
+    published(accuracy=0.7, dataset="cats and dogs", test_digest="of version 2")
     assert named(db, "best") == second.id
+    published(accuracy=0.6, dataset="pets", test_digest="of version 1", dataset_digest="with more training images")
+    assert named(db, "best") == first.id
 
 
 def test_a_job_publishes_once(db: Database, published: Published) -> None:
@@ -113,7 +115,8 @@ def test_names_are_listed_by_model(db: Database, published: Published) -> None:
         ("if_better", 0.9, {}, False, "0.9000, and 0.9000 of model_1"),
         ("if_better", 0.89, {}, False, "0.8900, and 0.9000 of model_1"),
         ("if_better", 0.99, {"dataset": "mnist"}, False, "model_1, which is serving, was tested on other images"),
-        ("if_better", 0.99, {"digest": "sha256:1"}, False, "tested on other images"),
+        ("if_better", 0.99, {"test_digest": "others"}, False, "tested on other images"),
+        ("if_better", 0.91, {"dataset_digest": "with more training images"}, True, "0.9100, and 0.9000 of model_1"),
         ("manual", 0.99, {}, False, "PUT /models/aliases/serving"),
     ],
 )

@@ -43,12 +43,33 @@ class Dataset:
         sha = hashlib.sha256("\0".join(self.classes).encode())
         if self.held_back:
             sha.update(str(self.held_back).encode())
-        for images, labels in ((self.train_images, self.train_labels), (self.test_images, self.test_labels)):
-            sha.update(str(images.shape).encode() + _digests(images))
+        for images, digests, labels in (
+            (self.train_images, _digests(self.train_images), self.train_labels),
+            (self.test_images, self._test_image_digests, self.test_labels),
+        ):
+            sha.update(str(images.shape).encode() + b"".join(digests))
             sha.update(str(labels.shape).encode() + labels.tobytes())
         return sha.hexdigest()
 
+    @cached_property
+    def test_digest(self) -> str:
+        """Compute the sha256 over the test images, each with its class's name, in any order.
 
-def _digests(images: Images | Photos) -> bytes:
-    """Concatenate the digests of single images, which need not be in memory together."""
-    return images.digests.tobytes() if isinstance(images, Photos) else b"".join(map(digest_of, images))
+        Equal digests make two test accuracies comparable, whatever the models were trained on.
+        """
+        height, width, channels = self.test_images.shape[1:]
+        names = (self.classes[label].encode() for label in self.test_labels.tolist())
+        labelled = sorted(zip(self._test_image_digests, names, strict=True))
+        sha = hashlib.sha256(f"{height} {width} {channels}".encode())
+        for image, name in labelled:
+            sha.update(image + len(name).to_bytes(4) + name)
+        return sha.hexdigest()
+
+    @cached_property
+    def _test_image_digests(self) -> list[bytes]:
+        return _digests(self.test_images)
+
+
+def _digests(images: Images | Photos) -> list[bytes]:
+    """Return the digest of each image; the images need not be in memory together."""
+    return [row.tobytes() for row in images.digests] if isinstance(images, Photos) else [*map(digest_of, images)]

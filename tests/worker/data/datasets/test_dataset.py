@@ -70,3 +70,21 @@ def test_every_change_of_the_data_changes_the_digest(small: Dataset) -> None:
         replace(small, train_images=IMAGES[:6].reshape(6, 2, 8, 1)),
     )
     assert len({small.digest, *(data.digest for data in changed)}) == 5
+
+
+def test_the_test_images_and_their_classes_alone_make_the_test_digest(small: Dataset) -> None:
+    turned = replace(small, test_images=IMAGES[:5:-1], test_labels=small.test_labels[::-1].copy())
+    more_training = replace(small, train_images=IMAGES[:4], train_labels=small.train_labels[:4])
+    more_classes = replace(small, classes=("ant", "cat", "dog"), test_labels=small.test_labels + 1)
+    for same in (turned, more_training, more_classes, replace(small, name="other name")):
+        assert same.test_digest == small.test_digest
+    image = IMAGES[6:].copy()
+    image[0, 0, 0, 0] ^= 1
+    others = (
+        replace(small, test_images=image),
+        replace(small, test_labels=small.test_labels[::-1].copy()),
+        replace(small, test_images=IMAGES[5:], test_labels=np.array([1, 0, 1])),
+        replace(small, test_images=np.repeat(IMAGES[6:], 2, 0), test_labels=np.array([0, 0, 1, 1])),
+        replace(small, test_images=IMAGES[6:].reshape(2, 2, 8, 1), train_images=IMAGES[:6].reshape(6, 2, 8, 1)),
+    )
+    assert len({small.test_digest, *(data.test_digest for data in others)}) == 6

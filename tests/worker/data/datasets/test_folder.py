@@ -193,3 +193,22 @@ def test_the_real_ants_and_bees_are_read(settings: Settings, shared: Path) -> No
     assert data.classes == ("ants", "bees")
     assert (len(data.train_labels), len(data.test_labels)) == (180, 110)
     assert np.asarray(data.train_images).std() > 40
+
+
+def test_a_version_with_more_training_photos_is_tested_on_the_same_images(
+    settings: Settings, make: Make, root: Path
+) -> None:
+    for part, each in (("train", 3), ("test", 2)):
+        make(f"{part}/cat", each)
+        make(f"{part}/dog", each)
+    first = load("pets", settings)
+    Image.new("RGB", (40, 30), (0, 200, 0)).save(root / "train" / "cat" / "new.png")
+    (root / "test" / "dog" / "00.png").rename(root / "test" / "dog" / "renamed.png")
+    more_training = load("pets", settings)
+    Image.new("RGB", (40, 30), (0, 0, 200)).save(root / "test" / "cat" / "new.png")
+    in_files, other_test = load("pets", settings.model_copy(update={"dataset_bytes": 1})), load("pets", settings)
+    assert first.digest != more_training.digest
+    assert first.test_digest == more_training.test_digest
+    assert first.test_digest != other_test.test_digest
+    assert isinstance(in_files.test_images, Photos)
+    assert in_files.test_digest == other_test.test_digest
