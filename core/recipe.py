@@ -41,8 +41,10 @@ class EarlyStopping(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    patience: int = Field(3, ge=1, le=10_000, description="Stop after so many epochs in a row without improvement.")
-    min_delta: float = Field(0.0, ge=0, lt=1, description="Smallest rise of validation accuracy that counts.")
+    patience: int = Field(3, ge=1, le=10_000, description="Stop after this many epochs in a row without improvement.")
+    min_delta: float = Field(
+        0.0, ge=0, lt=1, description="Smallest rise of validation accuracy that counts as improvement, as a share."
+    )
 
 
 class Webhook(BaseModel):
@@ -50,7 +52,9 @@ class Webhook(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    url: str = Field(description="http or https, on a public address; redirects are not followed.")
+    url: str = Field(
+        description="HTTP or HTTPS URL to call, on a public address by default; redirects are not followed."
+    )
     events: Annotated[list[Literal["status", "metrics", "checkpoint", "done"]], FailFast()] = Field(
         ["done"],
         min_length=1,
@@ -63,7 +67,7 @@ class Webhook(BaseModel):
         max_length=512,
         pattern=NO_NUL,
         repr=False,  # nor is it shown by the API: service.api.schemas
-        description="Signs each delivery: whsec_ and 24 bytes or more in base64, or any text. Never shown again.",
+        description="Signing key: whsec_ and at least 24 bytes in base64, or any text. It is never shown again.",
         json_schema_extra={"writeOnly": True},
     )
 
@@ -100,59 +104,73 @@ class _Shared(BaseModel):
     # floats that overflow to infinity are rejected: JSON cannot represent them
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    name: str | None = Field(None, max_length=200, pattern=NO_NUL, description="A name for people.")
+    name: str | None = Field(None, max_length=200, pattern=NO_NUL, description="Name of the job, for people.")
     dataset: str = Field(
         "mnist",
         pattern=DATASET_NAME,
-        description='Built in, like "digits" or "cifar10", or the name of a folder of images; GET /datasets lists all.',
+        description='Name of a data set, such as "digits" or "cifar10"; GET /datasets lists all.',
     )
-    network: str = Field("resnet50", description="A classification network of torchvision.")
+    network: str = Field(
+        "resnet50", description="Name of a torchvision classification network; GET /networks lists all."
+    )
     weights: str = Field(
         "imagenet",
         pattern=rf"^(imagenet|random|{MODEL_ID})$",
-        description='"imagenet" (pre-trained), "random", or the id of a trained model to start from.',
+        description='Initial weights: "imagenet" (pre-trained), "random", or the id of one of your models.',
     )
-    momentum: float = Field(0.9, ge=0, lt=1, description="SGD only.")
+    momentum: float = Field(0.9, ge=0, lt=1, description="Momentum of SGD; other optimizers ignore it.")
     schedule: Literal["onecycle", "cosine", "step", "constant"] = Field(
         "onecycle",
-        description="How the learning rate falls after its rise. onecycle: to a ten-thousandth; cosine: to 0; step: to "
-        "a tenth after a third of the steps that follow, and again after two thirds; constant: not at all.",
+        description="Decay of the learning rate after the warm-up. onecycle: to a ten-thousandth; cosine: to 0; step: "
+        "to a tenth after one third and again after two thirds of the remaining steps; constant: none.",
     )
-    warmup_fraction: float = Field(0.2, ge=0, le=1, description="Share of the steps in which the rate rises.")
+    warmup_fraction: float = Field(
+        0.2, ge=0, le=1, description="Share of the steps in which the learning rate rises to its peak."
+    )
     freeze: str = Field(
         "none",
         pattern=r"^(none|backbone|until:[A-Za-z0-9_.]{1,64})$",
-        description='"none", "backbone" (train the head alone) or "until:<stage>"; GET /networks/{name} lists them.',
+        description='Part that is not trained: "none", "backbone" (all but the head) or "until:<stage>"; '
+        "GET /networks/{name} lists the stages.",
     )
     unfreeze_after: int | None = Field(
-        None, ge=1, le=10_000, description="Train the frozen part too after this many epochs; default: never."
+        None,
+        ge=1,
+        le=10_000,
+        description="Number of epochs after which the frozen part is trained too; default: never.",
     )
-    label_smoothing: float = Field(0.0, ge=0, lt=1, description="Share of each label spread over all classes.")
+    label_smoothing: float = Field(0.0, ge=0, lt=1, description="Share of each label that is spread over all classes.")
     class_weights: Literal["none", "balanced"] = Field(
-        "none", description='"balanced": each class counts the same in the loss, however many images it has.'
+        "none", description='"balanced": every class has equal weight in the loss, whatever its number of images.'
     )
-    gradient_clipping: float | None = Field(None, gt=0, description="Largest norm of a step's gradient; default: none.")
+    gradient_clipping: float | None = Field(
+        None, gt=0, description="Maximum norm of a step's gradient; default: no limit."
+    )
     train_samples: int | None = Field(
-        None, ge=2, description="Train on a class-balanced subset of this many images; default: all."
+        None, ge=2, description="Size of a class-balanced subset to train on, in images; default: all images."
     )
     validation_fraction: float = Field(
-        0.1, ge=0, le=0.5, description="Share of the training images held back to choose the best epoch."
+        0.1, ge=0, le=0.5, description="Share of the training images held back to select the best epoch."
     )
-    early_stopping: EarlyStopping | None = Field(None, description="End when validation accuracy no longer rises.")
+    early_stopping: EarlyStopping | None = Field(
+        None, description="Stop training when validation accuracy no longer rises."
+    )
     seed: int = Field(
-        0, ge=0, lt=2**31, description="Of all chance: the first weights, the order of images, their changes."
+        0, ge=0, lt=2**31, description="Seed of the initial weights, the order of images and their augmentation."
     )
-    priority: int = Field(0, ge=-100, le=100, description="Of the jobs that wait, the highest goes first.")
+    priority: int = Field(0, ge=-100, le=100, description="Priority in the queue; the highest starts first.")
     time_limit_s: float | None = Field(
-        None, ge=1, description="Fail with `timeout` after so many seconds of running; waiting and pauses do not count."
+        None,
+        ge=1,
+        description="Seconds of running after which the job fails with `timeout`; waiting and pauses do not count.",
     )
-    max_attempts: int = Field(3, ge=1, le=100, description="How often the job may be run if its process dies.")
+    max_attempts: int = Field(3, ge=1, le=100, description="Maximum number of attempts if the job's process dies.")
     publish: Literal["always", "if_better", "manual"] = Field(
         "always",
-        description="Whether /predict then answers with the new model. if_better: only with a higher test accuracy on "
-        "the same data set than the model that serves. manual: only after PUT /models/aliases/serving.",
+        description="When /predict switches to the new model. always: at once. if_better: only if its test accuracy on "
+        "the same test images exceeds the serving model's. manual: after PUT /models/aliases/serving.",
     )
-    metadata: Metadata = Field(default_factory=dict, max_length=16, description="Up to 16 pairs of your own.")
+    metadata: Metadata = Field(default_factory=dict, max_length=16, description="Your own key-value pairs, up to 16.")
 
     @field_validator("unfreeze_after")
     @classmethod
@@ -200,32 +218,38 @@ class Recipe(_Shared):
         }
     )
 
-    image_size: int | Literal["auto"] = Field("auto", description="Side in pixels that the network sees; 16 to 1024.")
-    epochs: int | Literal["auto"] = Field("auto", description="1 to 10,000.")
-    batch_size: int | Literal["auto"] = Field("auto", description="2 to 65,536.")
-    learning_rate: float | Literal["auto"] = Field("auto", description="The schedule's peak; above 0, at most 100.")
-    optimizer: Literal["auto", "sgd", "adam", "adamw"] = Field("auto", description="auto: what suits the network.")
-    weight_decay: float | Literal["auto"] = Field("auto", description="0 to 1.")
+    image_size: int | Literal["auto"] = Field("auto", description="Side of the network's input in pixels, 16 to 1024.")
+    epochs: int | Literal["auto"] = Field("auto", description="Number of passes over the training images, 1 to 10,000.")
+    batch_size: int | Literal["auto"] = Field("auto", description="Images per training step, 2 to 65,536.")
+    learning_rate: float | Literal["auto"] = Field(
+        "auto", description="Peak learning rate of the schedule; above 0, at most 100."
+    )
+    optimizer: Literal["auto", "sgd", "adam", "adamw"] = Field(
+        "auto", description="Optimizer; auto: the one recommended for the network."
+    )
+    weight_decay: float | Literal["auto"] = Field("auto", description="Weight decay, 0 to 1.")
     augmentation: Literal["auto", "none", "digits", "photos"] = Field(
         "auto",
-        description="Random changes of training images. digits: rotation, shift, scale, shear, stroke width; never a "
-        "flip. photos: crop, flip, colour.",
+        description="Random changes of training images. digits: rotation, shift, scale, shear, stroke width; no flip. "
+        "photos: crop, flip, colour.",
     )
     ema: float | Literal["auto"] = Field(
-        "auto", description="Decay of the running mean of the weights, which is what gets published; 0: no such mean."
+        "auto", description="Decay of the running mean of the weights, 0 to below 1. The mean is published; 0: no mean."
     )
-    compile: bool | Literal["auto"] = Field("auto", description="Train the network as torch.compile makes it.")
+    compile: bool | Literal["auto"] = Field("auto", description="Whether to compile the network with torch.compile.")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         "auto",
-        description="Of the training's arithmetic. auto: bf16 where the device computes in it, "
-        "else fp16 on a GPU and fp32 elsewhere.",
+        description="Number format of the training. auto: bf16 if the device supports it, else fp16 on a GPU and fp32 "
+        "elsewhere.",
     )
     device: str = Field(
-        "auto", pattern=r"^(auto|cpu|mps|cuda(:\d{1,3})?)$", description='"auto", "cpu", "mps", "cuda" or "cuda:1".'
+        "auto",
+        pattern=r"^(auto|cpu|mps|cuda(:\d{1,3})?)$",
+        description='Device to train on: "auto", "cpu", "mps", "cuda" or "cuda:1".',
     )
-    devices: Literal[1, "auto"] = Field(1, description="How many; a job trains on one, and further workers use others.")
+    devices: Literal[1, "auto"] = Field(1, description="Number of devices, always 1; more workers use more devices.")
 
-    webhook: Webhook | None = Field(None, description="Post the job's events to another server.")
+    webhook: Webhook | None = Field(None, description="Webhook that receives the job's events.")
 
     @field_validator("image_size")
     @classmethod

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from service.observability.tracing import Tracing
 
 SMALL_BODY = 128 * 2**10  # bytes: more than any recipe takes
-DESCRIPTION = "POST a training job; minutes later, ask the new model. Every example below works when pasted."
+DESCRIPTION = "Train image classifiers and serve them. Every example below works when pasted."
 EXPOSED_HEADERS = ("Location", "Retry-After", "X-Request-Id", "Idempotent-Replayed")  # to pages of other origins
 ROUTERS = (
     predict.router,  # first: the routes are tried in this order

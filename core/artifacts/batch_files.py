@@ -34,9 +34,11 @@ class Line(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    id: str | int | None = Field(None, description="Comes back with the answer.")
-    b64: str | None = Field(None, description="The bytes of an image file.")
-    array: list[Any] | None = Field(None, max_length=2**15, description="[h][w] or [h][w][3], 0..255 or fractions 0..1")
+    id: str | int | None = Field(None, description="Your id of the image, repeated in its result.")
+    b64: str | None = Field(None, description="Image file in base64.")
+    array: list[Any] | None = Field(
+        None, max_length=2**15, description="Pixels, [h][w] or [h][w][3], 0 to 255, or fractions 0 to 1."
+    )
 
     @model_validator(mode="after")
     def _exactly_one(self) -> "Line":

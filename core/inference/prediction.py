@@ -26,7 +26,9 @@ class Prediction(BaseModel):
     top_k: list[Candidate] | None = Field(None, description="The most probable classes, most probable first.")
     abstained: bool = Field(False, description="Whether the model abstains; `reason` says why.")
     reason: str | None = Field(None, description="Why the model abstains. For a blank image the label is `no_digit`.")
-    ood_score: float | None = Field(None, description="About 0: like the training images. Above 1 it abstains.")
+    ood_score: float | None = Field(
+        None, description="Out-of-distribution score: about 0 for images like the training images; above 1 it abstains."
+    )
     preprocessing: dict[str, Any] | None = Field(None, description="The preprocessing steps applied to the image.")
     model_input: str | None = Field(None, description="With `include_input`: the network's input, a PNG in base64.")
     saliency_map: str | None = Field(None, description="With `explain`: the saliency map, a PNG in base64.")

@@ -11,9 +11,9 @@ from core.repositories.api_keys import Caller
 from core.repositories.idempotency import CreatedResponse, IdempotentRequest, Make
 from service.api.dependencies import State
 
-TOLD = "The same key and body again, within a day: the first answer again, and nothing is made anew"
+DESCRIPTION = "Repeating a request with the same key and body within 24 hours returns the first response"
 IdempotencyKey = Annotated[
-    str | None, Header(min_length=1, max_length=255, pattern=r"^[\x21-\x7e]+$", description=TOLD)
+    str | None, Header(min_length=1, max_length=255, pattern=r"^[\x21-\x7e]+$", description=DESCRIPTION)
 ]
 
 

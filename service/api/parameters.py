@@ -1,26 +1,24 @@
-"""Parameters that several routes take, each in the same words wherever it stands."""
+"""Parameters that several routes share."""
 
 from typing import Annotated
 
 from fastapi import Header, Path, Query
 
-TEXT = r"^[^\x00]*$"  # service.security.authentication refuses NUL, wherever it stands
+TEXT = r"^[^\x00]*$"  # service.security.authentication rejects NUL everywhere
 
-JobId = Annotated[str, Path(description="As POST /jobs answered: `job_...`")]
-CheckpointId = Annotated[str, Path(description="As the job's checkpoints are listed: `ckpt_...`")]
-BatchId = Annotated[str, Path(description="As POST /batches answered: `batch_...`")]
-UploadId = Annotated[str, Path(description="The end of the `Location` that POST /uploads answered")]
-ModelName = Annotated[str, Path(description="A model's id, `model_...`, or an alias of it, like `latest`")]
+JobId = Annotated[str, Path(description="A job's id, `job_...`, from POST /jobs")]
+CheckpointId = Annotated[str, Path(description="A checkpoint's id, `ckpt_...`, from GET /jobs/{job_id}/checkpoints")]
+BatchId = Annotated[str, Path(description="A batch's id, `batch_...`, from POST /batches")]
+UploadId = Annotated[str, Path(description="An upload's id, the last part of the `Location` from POST /uploads")]
+ModelName = Annotated[str, Path(description="A model's id, `model_...`, or an alias such as `latest`")]
 
-AskedModel = Annotated[
-    str | None, Query(pattern=TEXT, description="A model's id or alias; default: the one that serves")
-]
-TopK = Annotated[int, Query(ge=1, le=100, description="How many classes to name, likeliest first")]
-TimeoutMs = Annotated[int | None, Header(ge=1, le=600_000, description="Give up after so long, with 504")]
+AskedModel = Annotated[str | None, Query(pattern=TEXT, description="A model's id or alias; default: the serving model")]
+TopK = Annotated[int, Query(ge=1, le=100, description="Number of classes per image, most probable first")]
+TimeoutMs = Annotated[int | None, Header(ge=1, le=600_000, description="Deadline in milliseconds; 504 when it passes")]
 
-After = Annotated[str | None, Query(max_length=64, pattern=TEXT, description="`next` of the page before")]
-Limit = Annotated[int, Query(ge=1, le=100, description="Most entries of a page")]
+After = Annotated[str | None, Query(max_length=64, pattern=TEXT, description="The previous page's `next`")]
+Limit = Annotated[int, Query(ge=1, le=100, description="Maximum entries per page")]
 
-PREPROCESS = """What is done to an image first. auto: whatever makes it like those that the model was trained on; a \
-digit is found in uneven light, on ruled paper and beside dirt, and brought to MNIST's form. center: no more than that \
-form, for a digit on clean paper. none: only resized. invert: resized, with light and dark exchanged."""
+PREPROCESS = """Preprocessing of each image. auto: make it like the training images; a digit is found in uneven light, \
+on ruled paper or next to dirt, and converted to MNIST's format. center: convert a digit on clean paper to MNIST's \
+format. none: resize only. invert: resize, and exchange light and dark."""

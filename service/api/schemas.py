@@ -1,4 +1,4 @@
-"""What people see of rows: the shapes of the answers, and how each is made."""
+"""Response schemas of the API, and the functions that build them from rows."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -12,176 +12,198 @@ from core.urls import MASK, masked
 
 
 class PhaseView(BaseModel):
-    phase: Phase = Field(description="What the job was doing.")
-    started_at: datetime = Field(description="UTC.")
-    ended_at: datetime | None = Field(description="UTC; null while it lasts.")
-    message: str = Field(description="More about it, for people; often empty.")
+    phase: Phase = Field(description="What the job did in this phase.")
+    started_at: datetime = Field(description="Start of the phase, UTC.")
+    ended_at: datetime | None = Field(description="End of the phase, UTC; null while it lasts.")
+    message: str = Field(description="Details for people; often empty.")
 
 
 class JobError(BaseModel):
-    code: str = Field(description="Stable; docs/api.md has them all.")
-    message: str = Field(description="What happened, for people.")
-    hint: str = Field(description="What to do about it.")
-    traceback_tail: str = Field(description="The last lines of Python's traceback; empty where none was left.")
+    code: str = Field(description="Stable error code, such as `out_of_memory`.")
+    message: str = Field(description="What went wrong, for people.")
+    hint: str = Field(description="How to fix it.")
+    traceback_tail: str = Field(description="Last lines of the Python traceback; empty if there is none.")
 
 
 class JobView(BaseModel):
     model_config = ConfigDict(protected_namespaces=())
 
-    id: str = Field(description="`job_` and 21 hexadecimal digits; ids sort by age.")
-    name: str | None = Field(description="The recipe's; null: none was given.")
-    status: JobStatus = Field(description="Where it is on its way; succeeded, failed and cancelled are final.")
-    pausing: bool = Field(description="It runs, was asked to pause, and has yet to write its checkpoint.")
-    phase: Phase | None = Field(description="What a running job is doing, or what an ended one did last.")
-    recipe: dict[str, Any] = Field(description='As POSTed, with defaults; a webhook\'s secret and path are "***".')
-    resolved_recipe: dict[str, Any] | None = Field(description='What truly ran: every "auto" decided.')
-    created_at: datetime = Field(description="When it was POSTed, in UTC.")
-    started_at: datetime | None = Field(description="When its first attempt began, in UTC; null: none has yet.")
-    finished_at: datetime | None = Field(description="When it ended, in UTC; null until then.")
-    estimated_finish: datetime | None = Field(
-        description="When its training should be over, in UTC; null before it trains, and after success."
+    id: str = Field(description="`job_` and 21 hexadecimal digits; ids sort by time of creation.")
+    name: str | None = Field(description="The recipe's `name`; null if it has none.")
+    status: JobStatus = Field(description="Current status; succeeded, failed and cancelled are final.")
+    pausing: bool = Field(description="Whether a running job pauses as soon as its checkpoint is written.")
+    phase: Phase | None = Field(description="Current phase of a running job, or last phase of an ended one.")
+    recipe: dict[str, Any] = Field(
+        description='The recipe as sent, with defaults; the webhook\'s secret and path are "***".'
     )
-    progress: dict[str, Any] = Field(description="epoch, epochs, step, steps, percent")
-    metrics: dict[str, Any] = Field(description="The latest losses and accuracies; test_accuracy once it is known.")
-    timing: dict[str, Any] = Field(description="Seconds in each phase, images/s, seconds to an accuracy.")
-    device: dict[str, Any] = Field(description="type, name, count, threads, peak_memory_bytes; empty before training.")
-    phases: list[PhaseView] = Field(description="Of this attempt, in order.")
-    attempt: int = Field(description="How often a worker has taken it; 0: it waits for the first.")
-    resumed_from: str | None = Field(description="The checkpoint that this attempt went on from.")
-    model_id: str | None = Field(description="The model that it made; null: none yet, or never.")
-    error: JobError | None = Field(description="Why it failed; null for every other status.")
-    metadata: dict[str, str] = Field(description="The recipe's: pairs of your own.")
-    links: dict[str, str] = Field(description="Paths of what belongs to it, by what is there.")
+    resolved_recipe: dict[str, Any] | None = Field(description='The recipe that runs, with every "auto" decided.')
+    created_at: datetime = Field(description="Time of creation, UTC.")
+    started_at: datetime | None = Field(description="Start of the first attempt, UTC; null before it.")
+    finished_at: datetime | None = Field(description="Time of the end, UTC; null until then.")
+    estimated_finish: datetime | None = Field(
+        description="Expected end of training, UTC; null before training starts and after success."
+    )
+    progress: dict[str, Any] = Field(description="The fields epoch, epochs, step, steps and percent.")
+    metrics: dict[str, Any] = Field(
+        description="Latest losses and accuracies (0 to 1); `test_accuracy` once it is known."
+    )
+    timing: dict[str, Any] = Field(
+        description="Seconds per phase and to reach an accuracy, and training images per second."
+    )
+    device: dict[str, Any] = Field(
+        description="The fields type, name, count, threads and peak_memory_bytes; empty before training."
+    )
+    phases: list[PhaseView] = Field(description="Phases of the current attempt, in order.")
+    attempt: int = Field(description="Number of times a worker has started it; 0 before the first.")
+    resumed_from: str | None = Field(
+        description="Id of the checkpoint that this attempt continues from; null if there is none."
+    )
+    model_id: str | None = Field(description="Id of the model that the job published; null if there is none.")
+    error: JobError | None = Field(description="Why the job failed; null for every other status.")
+    metadata: dict[str, str] = Field(description="The recipe's `metadata`.")
+    links: dict[str, str] = Field(description="Paths of related resources, by kind.")
 
 
 class JobPage(BaseModel):
-    data: list[JobView] = Field(description="Newest first.")
-    has_more: bool = Field(description="Older ones follow.")
-    next: str | None = Field(description="Give it as `after` to get the next page; null on the last one.")
+    data: list[JobView] = Field(description="The entries of this page, newest first.")
+    has_more: bool = Field(description="Whether older entries follow.")
+    next: str | None = Field(description="The value of `after` for the next page; null on the last page.")
 
 
 class ModelView(BaseModel):
     model_config = ConfigDict(protected_namespaces=())
 
-    id: str = Field(description="`model_`, the digits of its job's id, and the attempt that made it.")
-    version: int = Field(description="Counts 1, 2, 3, ... over all models, as they are published.")
-    job_id: str = Field(description="The job that made it; that may be deleted since.")
-    aliases: list[str] = Field(description="Names that point at it now.")
-    created_at: datetime = Field(description="When it was published, in UTC.")
-    network: str = Field(description="torchvision's name of it.")
-    dataset: str = Field(description="Name of the data set that it was trained on.")
-    dataset_digest: str = Field(description="sha256 of all images and labels: the same digest is the same data.")
+    id: str = Field(description="`model_`, the digits of the job's id, and the attempt that published it.")
+    version: int = Field(description="Number of the model in order of publication, from 1.")
+    job_id: str = Field(description="Id of the job that published it; the job may be deleted since.")
+    aliases: list[str] = Field(description="Aliases that point at it now.")
+    created_at: datetime = Field(description="Time of publication, UTC.")
+    network: str = Field(description="Name of the network in torchvision.")
+    dataset: str = Field(description="Name of the data set it was trained on.")
+    dataset_digest: str = Field(description="SHA-256 of all images and labels; equal digests mean equal data.")
     test_digest: str = Field(
-        description="sha256 of the test images and their labels, in any order: `best` compares models that share it."
+        description="SHA-256 of the test images and labels, in any order; `best` compares models that share it."
     )
-    classes: list[str] = Field(description="Labels in the order of the network's outputs.")
-    test_accuracy: float = Field(description="Share of the test set answered rightly, 0 to 1.")
-    metrics: dict[str, Any] = Field(description="Losses and accuracies of the best epoch, and on the test set.")
-    timing: dict[str, Any] = Field(description="Seconds of each phase, and of publishing's steps; images/s.")
-    best_epoch: int = Field(description="The one whose weights it has, counted from 1.")
-    recipe: dict[str, Any] = Field(description='What it was trained by, with every "auto" decided.')
-    preparation: dict[str, Any] = Field(description="How an image becomes what the network sees; sizes in pixels.")
-    per_class: list[dict[str, Any]] = Field(description="Test images, precision, recall and F1 of each class.")
-    confusion_matrix: list[list[int]] = Field(description="Row: the true class, column: the answer.")
+    classes: list[str] = Field(description="Class names in the order of the network's outputs.")
+    test_accuracy: float = Field(description="Share of the test images classified correctly, 0 to 1.")
+    metrics: dict[str, Any] = Field(description="Losses and accuracies (0 to 1) of the best epoch and on the test set.")
+    timing: dict[str, Any] = Field(
+        description="Seconds per phase and per publishing step, and training images per second."
+    )
+    best_epoch: int = Field(description="Number of the epoch whose weights the model has, from 1.")
+    recipe: dict[str, Any] = Field(description='The recipe it was trained with, with every "auto" decided.')
+    preparation: dict[str, Any] = Field(description="How an image becomes the network's input; sizes in pixels.")
+    per_class: list[dict[str, Any]] = Field(description="Number of test images, precision, recall and F1 per class.")
+    confusion_matrix: list[list[int]] = Field(
+        description="Numbers of test images. Row: the true class; column: the predicted class."
+    )
     calibration: dict[str, Any] | None = Field(
         None,
-        description="The temperature of /predict's probabilities, and how true these are on the test set.",
+        description="Temperature of the probabilities, and their calibration error on the test set.",
     )
     serving: dict[str, Any] | None = Field(
-        None, description="Which graph answers on a CPU and why, and how long each takes for so many images."
+        None, description="Which ONNX graph serves on a CPU and why, and the milliseconds each takes per batch size."
     )
     ood: dict[str, Any] | None = Field(
-        None, description="How ood_score was fitted, and the shares of validation and test images it abstains on."
+        None, description="How `ood_score` was fitted, and the shares of validation and test images it abstains on."
     )
-    device: dict[str, Any] = Field(description="That it was trained on; memory in bytes.")
-    versions: dict[str, str] = Field(description="Of the libraries that trained it.")
-    files: dict[str, dict[str, Any]] = Field(description="Size and sha256 of each.")
-    files_deleted_at: datetime | None = Field(description="Since then only this record is left.")
-    served_at: datetime | None = Field(description="When it last began to answer as `serving`.")
+    device: dict[str, Any] = Field(description="Device it was trained on; memory in bytes.")
+    versions: dict[str, str] = Field(description="Versions of the libraries that trained it.")
+    files: dict[str, dict[str, Any]] = Field(description="Size in bytes and SHA-256 of each file, by name.")
+    files_deleted_at: datetime | None = Field(
+        description="Time when its files were deleted, UTC; null while it has them."
+    )
+    served_at: datetime | None = Field(description="Time when it last started to serve, UTC; null if it never did.")
     publication: dict[str, Any] | None = Field(
-        None, description="Whether `serving` moved to it when it was published, and why."
+        None, description="Whether the alias `serving` moved to it at publication, and why."
     )
-    links: dict[str, str] = Field(description="Paths of what belongs to it, by what is there.")
+    links: dict[str, str] = Field(description="Paths of related resources, by kind.")
 
 
 class ModelPage(BaseModel):
-    data: list[ModelView] = Field(description="Newest first.")
-    has_more: bool = Field(description="Older ones follow.")
-    next: int | None = Field(description="Give it as `after` to get the next page; null on the last one.")
+    data: list[ModelView] = Field(description="The entries of this page, newest first.")
+    has_more: bool = Field(description="Whether older entries follow.")
+    next: int | None = Field(description="The value of `after` for the next page; null on the last page.")
 
 
 class AliasView(BaseModel):
     model_config = ConfigDict(protected_namespaces=())
 
-    name: str = Field(description="`latest` and `best` move by themselves, `serving` as recipes say, others by hand.")
-    model_id: str = Field(description="The model that it names.")
-    version: int = Field(description="Of that model.")
-    updated_at: datetime = Field(description="Since when it names that model, in UTC.")
+    name: str = Field(
+        description="Name of the alias. `latest` and `best` move automatically, `serving` as recipes say."
+    )
+    model_id: str = Field(description="Id of the model it points at.")
+    version: int = Field(description="Version of that model.")
+    updated_at: datetime = Field(description="Time since when it points at that model, UTC.")
 
 
 class EventView(BaseModel):
-    id: int = Field(description="Counts 1, 2, 3, ... in each job.")
-    at: datetime = Field(description="UTC.")
-    event: str = Field(description="status, metrics (an epoch has ended), step (within an epoch), checkpoint or log")
-    data: dict[str, Any] = Field(description="What is new: for metrics and step the losses and accuracies.")
+    id: int = Field(description="Number of the event within its job, from 1.")
+    at: datetime = Field(description="Time of the event, UTC.")
+    event: str = Field(
+        description="Kind: status, metrics (end of an epoch), step (within an epoch), checkpoint or log."
+    )
+    data: dict[str, Any] = Field(description="Details of the event; losses and accuracies for metrics and step.")
 
 
 class EventPage(BaseModel):
-    data: list[EventView] = Field(description="Oldest first.")
-    has_more: bool = Field(description="Later ones are there already.")
-    next: int | None = Field(description="Give it as `after` to get the next page; null on the last one.")
+    data: list[EventView] = Field(description="The events of this page, oldest first.")
+    has_more: bool = Field(description="Whether later events follow.")
+    next: int | None = Field(description="The value of `after` for the next page; null on the last page.")
 
 
 class CheckpointView(BaseModel):
-    id: str = Field(description="Names it in the path of its weights, and in `resumed_from`.")
-    attempt: int = Field(description="The attempt of the job that wrote it.")
-    epoch: int = Field(description="Whole epochs done.")
-    step: int = Field(description="Steps done; of a checkpoint within an epoch more than its epochs have.")
-    metrics: dict[str, Any] = Field(description="Losses and accuracies after its last whole epoch.")
-    size_bytes: int = Field(description="Of its weights and the state of its training.")
-    created_at: datetime = Field(description="UTC.")
+    id: str = Field(description="Id of the checkpoint, as in its path and in `resumed_from`.")
+    attempt: int = Field(description="Number of the attempt that wrote it, from 1.")
+    epoch: int = Field(description="Number of completed epochs.")
+    step: int = Field(description="Number of completed steps, those of an unfinished epoch included.")
+    metrics: dict[str, Any] = Field(description="Losses and accuracies (0 to 1) after the last completed epoch.")
+    size_bytes: int = Field(description="Bytes of the weights and the training state.")
+    created_at: datetime = Field(description="Time of creation, UTC.")
 
 
 class DeliveryView(BaseModel):
-    id: str = Field(description="The header `webhook-id` of each try.")
-    type: str = Field(description="job.status, job.metrics, job.checkpoint or job.done")
-    created_at: datetime = Field(description="When that happened to the job, in UTC.")
-    attempts: int = Field(description="How often it was sent.")
-    next_attempt_at: datetime | None = Field(description="When it is sent next; null once it is completed.")
-    completed_at: datetime | None = Field(description="Delivered; or given up, when there is an error.")
-    error: str | None = Field(description="Of the last try.")
+    id: str = Field(description="Value of the header `webhook-id`, the same for each attempt.")
+    type: str = Field(description="Type of the event: job.status, job.metrics, job.checkpoint or job.done.")
+    created_at: datetime = Field(description="Time of the event, UTC.")
+    attempts: int = Field(description="Number of attempts to send it.")
+    next_attempt_at: datetime | None = Field(description="Time of the next attempt, UTC; null once it is completed.")
+    completed_at: datetime | None = Field(description="Time when it was delivered or, with an `error`, given up, UTC.")
+    error: str | None = Field(description="Why the last attempt failed; null if it did not.")
 
 
 class DeliveryPage(BaseModel):
-    data: list[DeliveryView] = Field(description="Newest first.")
-    has_more: bool = Field(description="Older ones follow.")
-    next: str | None = Field(description="Give it as `after` to get the next page; null on the last one.")
+    data: list[DeliveryView] = Field(description="The entries of this page, newest first.")
+    has_more: bool = Field(description="Whether older entries follow.")
+    next: str | None = Field(description="The value of `after` for the next page; null on the last page.")
 
 
 class BatchView(BaseModel):
     model_config = ConfigDict(protected_namespaces=())
 
-    id: str = Field(description="`batch_` and 21 hexadecimal digits; ids sort by age.")
-    status: BatchStatus = Field(description="Where it is on its way; succeeded, failed and cancelled are final.")
-    model: str | None = Field(description="As it was asked for; null: the one that serves.")
-    top_k: int = Field(description="How many classes each answer names, as it was asked for.")
-    preprocess: str = Field(description="What is done to an image first, as it was asked for.")
-    model_id: str | None = Field(description="Of the model that answers all of them; chosen when the batch starts.")
-    total: int | None = Field(description="Images, readable or not.")
-    done: int = Field(description="Of them with a line in the results.")
-    errors: int = Field(description="Of those done, the lines that are errors.")
-    attempt: int = Field(description="How often a worker has taken it; 0: it waits for the first.")
-    error: JobError | None = Field(description="Why the batch failed, or its last attempt died.")
-    created_at: datetime = Field(description="When it was POSTed, in UTC.")
-    started_at: datetime | None = Field(description="When its first attempt began, in UTC; null: none has yet.")
-    finished_at: datetime | None = Field(description="When it ended, in UTC; null until then.")
-    links: dict[str, str] = Field(description="Paths of itself and of its results.")
+    id: str = Field(description="`batch_` and 21 hexadecimal digits; ids sort by time of creation.")
+    status: BatchStatus = Field(description="Current status; succeeded, failed and cancelled are final.")
+    model: str | None = Field(description="Requested model, an id or alias; null: the serving model.")
+    top_k: int = Field(description="Requested number of classes per image, 1 to 100.")
+    preprocess: str = Field(description="Requested preprocessing: auto, center, none or invert.")
+    model_id: str | None = Field(
+        description="Id of the model that classifies all images, chosen when the batch starts."
+    )
+    total: int | None = Field(description="Number of images, unreadable ones included.")
+    done: int = Field(description="Number of images with a line in the results.")
+    errors: int = Field(description="Number of result lines that are errors.")
+    attempt: int = Field(description="Number of times a worker has started it; 0 before the first.")
+    error: JobError | None = Field(description="Why the batch or its last attempt failed; null if it did not.")
+    created_at: datetime = Field(description="Time of creation, UTC.")
+    started_at: datetime | None = Field(description="Start of the first attempt, UTC; null before it.")
+    finished_at: datetime | None = Field(description="Time of the end, UTC; null until then.")
+    links: dict[str, str] = Field(description="Paths of the batch and its results.")
 
 
 class BatchPage(BaseModel):
-    data: list[BatchView] = Field(description="Newest first.")
-    has_more: bool = Field(description="Older ones follow.")
-    next: str | None = Field(description="Give it as `after` to get the next page; null on the last one.")
+    data: list[BatchView] = Field(description="The entries of this page, newest first.")
+    has_more: bool = Field(description="Whether older entries follow.")
+    next: str | None = Field(description="The value of `after` for the next page; null on the last page.")
 
 
 def job_view(job: Job) -> JobView:

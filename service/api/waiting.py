@@ -8,7 +8,7 @@ from fastapi import Depends, Header, Query
 from service.api.dependencies import Service
 from service.security.api_keys import Who
 
-WAIT = "Answer at its end, or after so many seconds"
+WAIT = "Seconds to wait for the end before answering, 0 to 60"
 EVENT_STREAM = "text/event-stream"
 
 

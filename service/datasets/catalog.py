@@ -31,18 +31,16 @@ PUBLISHED = {  # classes and images of the built-in ones, as their makers publis
 
 
 class DatasetSummary(BaseModel):
-    name: str = Field(description="What a recipe calls it")
+    name: str = Field(description="Name of the data set in recipes.")
     kind: Literal["built_in", "uploaded", "folder"] = Field(
-        description="built_in: the worker knows it; uploaded: by POST /datasets; folder: put there by hand"
+        description="Origin. built_in: comes with tuneserve; uploaded: sent to POST /datasets; folder: copied there."
     )
     available: bool = Field(
-        description="Its files are at hand; a built_in one that is not available is fetched by the first job"
+        description="Whether its files are present. The first job downloads a missing built_in data set."
     )
-    version: int | None = Field(None, description="Of an uploaded one, as digest and layout are; null for the others")
-    images: int | None = Field(
-        None, description="How many, for training and test together; of a built_in one as it is published"
-    )
-    classes: int | None = Field(None, description="How many")
+    version: int | None = Field(None, description="Version of an uploaded data set; null for others.")
+    images: int | None = Field(None, description="Number of images, training and test together; null if unknown.")
+    classes: int | None = Field(None, description="Number of classes; null if unknown.")
 
 
 def names(registry: Registry) -> list[str]:

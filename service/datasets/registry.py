@@ -25,20 +25,20 @@ STALE_S = 24 * 3600.0  # what a killed service left aside is of no use to anybod
 class DatasetCard(BaseModel):
     """What is known of an uploaded data set; ``dataset.json`` in its folder."""
 
-    name: str = Field(description="What recipes call it")
-    version: int = Field(description="Counts up when a data set of the same name replaces it")
-    created_at: datetime = Field(description="When it was sent, in UTC")
+    name: str = Field(description="Name of the data set in recipes.")
+    version: int = Field(description="Version, from 1; replacing the data set increments it.")
+    created_at: datetime = Field(description="Time of the upload, UTC.")
     layout: Layout = Field(
-        description="folders: one for each class; table: a csv names each image's; idx: MNIST's four files"
+        description="Layout. folders: a folder per class; table: a CSV with labels; idx: MNIST's four IDX files."
     )
-    digest: str = Field(description="sha256, of the files' names and bytes")
-    images: int = Field(description="How many were kept, for training and test together")
+    digest: str = Field(description="SHA-256 of the files' names and contents.")
+    images: int = Field(description="Number of images, training and test together.")
     classes: dict[str, dict[str, int]] = Field(
-        description="Images of each class in train, test and, where it was sent beside test, val (it chooses epochs); "
-        "without any in test, the trainer holds a fifth back"
+        description="Number of images per class in train, test and, if sent besides test, val (selects the best "
+        "epoch). If test is empty, training holds back a fifth."
     )
-    problems: list[Problem] = Field(description="Files that were left out, the first thousand of them")
-    problem_count: int = Field(description="How many they are, those beyond the first thousand too")
+    problems: list[Problem] = Field(description="Files that were left out, at most 1,000.")
+    problem_count: int = Field(description="Number of files that were left out.")
 
 
 class Registry:

@@ -43,10 +43,10 @@ Severity = Literal["warning", "error"]
 class Problem(BaseModel):
     model_config = ConfigDict(frozen=True)
 
-    file: str = Field(description="The file or the class, as it was sent")
-    code: Code = Field(description="Stable")
-    reason: str = Field(description="What is wrong, for people")
-    severity: Severity = Field(description="warning: left out; error: no training is possible")
+    file: str = Field(description="Name of the file or class as sent.")
+    code: Code = Field(description="Stable code of the problem.")
+    reason: str = Field(description="What is wrong, for people.")
+    severity: Severity = Field(description="warning: the file is left out; error: the data set cannot be trained on.")
 
 
 @dataclass

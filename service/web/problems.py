@@ -78,33 +78,35 @@ Described = dict[int | str, dict[str, Any]]  # responses of a route, as FastAPI 
 
 
 class FieldError(BaseModel):
-    pointer: str = Field(description="A JSON pointer into the body, `query/<name>` and the like, or a file's name.")
-    detail: str = Field(description="What is wrong with it, for people.")
-    code: str | None = Field(None, description="Of a file of a data set: what is wrong with it; stable.")
+    pointer: str = Field(description="JSON pointer into the body, `query/<name>` or similar, or a file name.")
+    detail: str = Field(description="What is wrong, for people.")
+    code: str | None = Field(None, description="Stable code of the problem; only for files of a data set.")
     severity: Literal["warning", "error"] | None = Field(
-        None, description="Of a file of a data set. warning: it would be left out; error: no training is possible."
+        None, description="Only for files of a data set. warning: left out; error: the data set cannot be trained on."
     )
 
 
 class ProblemDetails(BaseModel):
     """The body of every error. Absent fields are not null, but left out."""
 
-    type: str = Field(description="Always `about:blank`: see `code`.")
-    title: str = Field(description="The status in words.")
+    type: str = Field(description="Always `about:blank`; see `code`.")
+    title: str = Field(description="Name of the HTTP status.")
     status: int = Field(description="The HTTP status.")
-    detail: str = Field(description="What is wrong, and what to do about it, for people.")
-    instance: str = Field(description="The path that was asked for.")
-    code: str = Field(description="Which problem it is; stable.")
-    request_id: str | None = Field(description="As in the header `X-Request-Id`, and in the service's log.")
-    errors: list[FieldError] | None = Field(None, description="Every wrong field, or every file of a data set.")
+    detail: str = Field(description="What is wrong and how to fix it, for people.")
+    instance: str = Field(description="Path of the request.")
+    code: str = Field(description="Stable code of the problem.")
+    request_id: str | None = Field(
+        description="Id of the request, as in the header `X-Request-Id` and the service log."
+    )
+    errors: list[FieldError] | None = Field(None, description="Every wrong field, or every wrong file of a data set.")
 
 
 def _described(media_type: str, schema: Mapping[str, Any]) -> Described:
     """Every error that a route can answer, for the API's description of itself."""
     content = {media_type: {"schema": schema}}
     return {
-        "4XX": {"description": "The request cannot be answered as it is", "content": content},
-        "5XX": {"description": "The service cannot answer now", "content": content},
+        "4XX": {"description": "The request is invalid or not possible now", "content": content},
+        "5XX": {"description": "The service cannot answer", "content": content},
     }
 
 

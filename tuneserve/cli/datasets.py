@@ -17,23 +17,23 @@ from tuneserve.cli.terminal import Console
 from tuneserve.client import Client, ServiceError
 from tuneserve.types import DatasetCard, DatasetSummary
 
-app = typer.Typer(no_args_is_help=True, help="Send, list and check data sets.")
+app = typer.Typer(no_args_is_help=True, help="Add, list, show and check data sets.")
 console = Console()
 errors = Console(stderr=True)
-NO_NAME = "dry-run"  # for a check only: the service requires a name
-Source = Annotated[Path, typer.Argument(exists=True, help="A zip, a tar, or a folder")]
-SINGLE_REQUEST_BYTES = 16 * 2**20  # more goes in pieces
+NO_NAME = "dry-run"  # for checks: the service requires a name
+Source = Annotated[Path, typer.Argument(exists=True, help="Zip, tar or folder of the data set")]
+SINGLE_REQUEST_BYTES = 16 * 2**20  # larger files are sent in pieces
 
 
 @app.command()
 def add(
     name: Annotated[str, typer.Argument(help="Name of the data set in recipes")],
     source: Source,
-    replace: Annotated[bool, typer.Option("--replace", help="Replace the data set of that name")] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace an existing data set of this name")] = False,
     url: Url = None,
     as_json: Json = False,
 ) -> None:
-    """Upload a data set: a folder of images for each class, images with a csv, or MNIST's four files.
+    """Upload a data set: a folder of images per class, images with a CSV, or MNIST's four files.
 
     Problems are listed file by file. An interrupted upload of a large file resumes.
 
@@ -55,9 +55,11 @@ def list_datasets(url: Url = None, as_json: Json = False) -> None:
 
 @app.command()
 def show(
-    name: Annotated[str, typer.Argument(help="As `datasets list` shows it")], url: Url = None, as_json: Json = False
+    name: Annotated[str, typer.Argument(help="Name of a data set, from `datasets list`")],
+    url: Url = None,
+    as_json: Json = False,
 ) -> None:
-    """Show the classes of a data set and, if it was uploaded, the files left out of it.
+    """Show the classes of a data set and, if it was uploaded, the files left out.
 
     Example: tuneserve datasets show pets
     """
@@ -71,7 +73,7 @@ def show(
 
 @app.command()
 def check(source: Source, url: Url = None, as_json: Json = False) -> None:
-    """Check a data set without adding it. Exit code 1 if it cannot be trained on.
+    """Check a data set without adding it; exit code 1 if it cannot be trained on.
 
     Example: tuneserve datasets check photos/
     """

@@ -18,7 +18,7 @@ COLOURS = {"ok": "green", "note": "yellow", "wrong": "red"}
 
 
 @app.command()
-def doctor(as_json: Annotated[bool, typer.Option("--json", help="One object a line")] = False) -> None:
+def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line")] = False) -> None:
     """Check settings, Python, torch, GPU, disk, database, data sets and weights. Exit code 1 if something is wrong.
 
     Example: tuneserve doctor

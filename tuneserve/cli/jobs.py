@@ -18,7 +18,7 @@ console = Console()
 @app.command()
 def cancel(
     job_id: str,
-    keep: Annotated[bool, typer.Option("--keep", help="Publish the best epoch so far as a model first")] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="Publish the best epoch as a model first")] = False,
     url: Url = None,
 ) -> None:
     """Stop a job.
@@ -87,8 +87,8 @@ def logs(
 
 @app.command()
 def promote(
-    model: Annotated[str, typer.Argument(help="A model's id, or an alias such as latest or best")],
-    alias: Annotated[str, typer.Option(help="The alias to point at the model")] = "serving",
+    model: Annotated[str, typer.Argument(help="Model id, or an alias such as latest or best")],
+    alias: Annotated[str, typer.Option(help="Alias to point at the model")] = "serving",
     url: Url = None,
 ) -> None:
     """Make a model the one that answers /predict; promoting an older one rolls back.

@@ -25,12 +25,14 @@ class Scope(StrEnum):
     ADMIN = "admin"
 
 
-Scopes = Annotated[list[Scope], typer.Option("--scope", help="Each includes those before it")]
+Scopes = Annotated[
+    list[Scope], typer.Option("--scope", help="Permission of the key; each includes those before it; repeatable")
+]
 
 
 @app.command()
 def add(
-    name: Annotated[str, typer.Argument(help="The key's owner or purpose")],
+    name: Annotated[str, typer.Argument(help="Owner or purpose of the key")],
     scopes: Scopes,
     url: Url = None,
     as_json: Json = False,
@@ -61,7 +63,7 @@ def list_keys(url: Url = None, as_json: Json = False) -> None:
 
 
 @app.command()
-def revoke(key_id: Annotated[str, typer.Argument(help="As `keys list` shows it")], url: Url = None) -> None:
+def revoke(key_id: Annotated[str, typer.Argument(help="Id of a key, from `keys list`")], url: Url = None) -> None:
     """Revoke a key; it stops working within two seconds.
 
     Example: tuneserve keys revoke KEY_ID

@@ -34,10 +34,10 @@ INTERRUPTED = 130  # the exit code after Ctrl-C
 Host = Annotated[str | None, typer.Option(help="Address to listen on [TUNESERVE_HOST, default 127.0.0.1]")]
 Port = Annotated[int | None, typer.Option(min=1, max=65535, help="Port to listen on [TUNESERVE_PORT, default 8000]")]
 DataDir = Annotated[
-    Path | None, typer.Option(help="Database, checkpoints and models [TUNESERVE_DATA_DIR, default tuneserve-data]")
+    Path | None, typer.Option(help="Folder of database and models [TUNESERVE_DATA_DIR, default tuneserve-data]")
 ]
 Processes = Annotated[
-    int | None, typer.Option(min=1, help="Service processes, each with the model [TUNESERVE_PROCESSES, default 1]")
+    int | None, typer.Option(min=1, help="Number of service processes [TUNESERVE_PROCESSES, default 1]")
 ]
 
 
@@ -56,8 +56,8 @@ def main() -> None:
 @app.command()
 def demo(
     host: Annotated[str, typer.Option(help="Address to listen on")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen on; another free one if it is in use")] = 8000,
-    data_dir: Annotated[Path, typer.Option(help="Database, checkpoints and models")] = Path("tuneserve-data"),
+    port: Annotated[int, typer.Option(help="Port to listen on; if it is in use, another free one")] = 8000,
+    data_dir: Annotated[Path, typer.Option(help="Folder of database, checkpoints and models")] = Path("tuneserve-data"),
     stop: Annotated[bool, typer.Option("--stop", help="Stop the service at the end")] = False,
 ) -> None:
     """Train on the embedded digits, predict with the new model, and leave the service running.
@@ -99,17 +99,15 @@ def worker(data_dir: DataDir = None) -> None:
 
 @app.command()
 def train(
-    dataset: Annotated[
-        str | None, typer.Option(help="digits, mnist, ..., or one of your own; `tuneserve datasets list`")
-    ] = None,
-    network: Annotated[str | None, typer.Option(help="Any classification network of torchvision")] = None,
-    weights: Annotated[str | None, typer.Option(help="imagenet, random, or a model's id")] = None,
+    dataset: Annotated[str | None, typer.Option(help="Name of a data set, from `datasets list`")] = None,
+    network: Annotated[str | None, typer.Option(help="Name of a torchvision classification network")] = None,
+    weights: Annotated[str | None, typer.Option(help="Initial weights: imagenet, random, or a model's id")] = None,
     fields: Annotated[
-        list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Any field of the recipe; repeatable")
+        list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Set a field of the recipe; repeatable")
     ] = None,
-    recipe: Annotated[str, typer.Option(help="Fields as a JSON object")] = "{}",
-    follow: Annotated[bool, typer.Option("--follow/--detach", help="Show progress, or only print the job's id")] = True,
-    wait: Annotated[bool, typer.Option("--wait", help="Print only the result, once the job has ended")] = False,
+    recipe: Annotated[str, typer.Option(help="Recipe fields as a JSON object")] = "{}",
+    follow: Annotated[bool, typer.Option("--follow/--detach", help="Show progress, or print only the job's id")] = True,
+    wait: Annotated[bool, typer.Option("--wait", help="Print only the result when the job has ended")] = False,
     url: Url = None,
 ) -> None:
     """Start a training job and follow it. Exit code 0 if it succeeded, 1 if it failed or was cancelled.
@@ -184,10 +182,10 @@ def models(limit: Limit = 20, url: Url = None, as_json: Json = False) -> None:
 
 @app.command()
 def predict(
-    images: Annotated[list[Path] | None, typer.Argument(help="Image files; - or none reads from stdin")] = None,
-    top_k: Annotated[int, typer.Option(min=1, max=100)] = 3,
+    images: Annotated[list[Path] | None, typer.Argument(help="Image files; - or none reads stdin")] = None,
+    top_k: Annotated[int, typer.Option(min=1, max=100, help="Number of classes per image")] = 3,
     bulk: Annotated[
-        Path | None, typer.Option(exists=True, dir_okay=False, help="A zip of images, or their manifest (.jsonl)")
+        Path | None, typer.Option(exists=True, dir_okay=False, help="Zip of images, or a manifest (.jsonl)")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="File for the results of --bulk; default: stdout")] = None,
     url: Url = None,

@@ -6,4 +6,4 @@ import typer
 
 Url = Annotated[str | None, typer.Option(help="URL of the service [TUNESERVE_URL, default http://127.0.0.1:8000]")]
 Json = Annotated[bool, typer.Option("--json", help="Print the service's response as JSON")]
-Limit = Annotated[int, typer.Option("--limit", min=1, help="Most rows, the newest first")]
+Limit = Annotated[int, typer.Option("--limit", min=1, help="Maximum rows, newest first")]

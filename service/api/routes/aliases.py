@@ -35,7 +35,9 @@ def _not_taken(alias: str) -> str:
 
 Alias = Annotated[
     str,
-    Path(pattern=r"^[a-z0-9_-]{1,64}$", description="Not `aliases`, and nothing that begins as a model's id does"),
+    Path(
+        pattern=r"^[a-z0-9_-]{1,64}$", description="Name of an alias; not `aliases`, nor one that begins with `model_`"
+    ),
     AfterValidator(_not_taken),
 ]
 
@@ -44,11 +46,14 @@ class Aim(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     model: str = Field(
-        max_length=255, pattern=NO_NUL, description="A model's id, or another alias of it.", examples=["best"]
+        max_length=255,
+        pattern=NO_NUL,
+        description="Id of the model, or another alias that points at it.",
+        examples=["best"],
     )
 
 
-@router.get("", summary="Every alias and the model it names")
+@router.get("", summary="List aliases and their models")
 def list_aliases(service: Service) -> dict[str, list[AliasView]]:
     with service.db.read() as session:
         return {"data": [alias_view(name, target) for name, target in models.targets(session).items()]}
@@ -56,9 +61,11 @@ def list_aliases(service: Service) -> dict[str, list[AliasView]]:
 
 @router.put("/{alias}", summary="Point an alias at a model")
 async def set_alias(alias: Alias, aim: Aim, service: Service) -> AliasView:
-    """`serving` is what `/predict` answers with: this promotes a model, or rolls back to one. The model is loaded and
-    tested first; until then, and if it fails, the old one goes on (see `/readyz`). The next job moves `serving` as its
-    recipe's `publish` says. `latest` and `best` move by themselves (409).
+    """Point an alias at a model; moving `serving` is promotion or rollback.
+
+    `/predict` uses the model of `serving`. A new one is loaded and tested first; until then, and if it fails, the old
+    one keeps serving (see `/readyz`). The next job moves `serving` as its recipe's `publish` says. 409 for `latest` and
+    `best`, which move automatically.
     """
 
     def move() -> Target:
@@ -70,8 +77,8 @@ async def set_alias(alias: Alias, aim: Aim, service: Service) -> AliasView:
     return alias_view(alias, target)
 
 
-@router.delete("/{alias}", status_code=204, summary="Forget an alias")
+@router.delete("/{alias}", status_code=204, summary="Delete an alias")
 def delete_alias(alias: Alias, service: Service) -> None:
-    """Not one of the service's own: `latest`, `best`, `serving` (409)."""
+    """Delete an alias; 409 for `latest`, `best` and `serving`."""
     with service.db.write() as session:
         models.delete_alias(session, alias)

@@ -1,4 +1,4 @@
-"""API keys: make, list and revoke them. Once there is one, every other route wants one."""
+"""Create, list and revoke API keys. Once there is one, every other route requires one."""
 
 import time
 from datetime import datetime
@@ -38,39 +38,40 @@ class NewKey(BaseModel):
         max_length=100,
         pattern=r"^[^\x00-\x1f\x7f]+$",
         examples=["laptop"],
-        description="Who or what has it, for people; two may have the same.",
+        description="Owner or purpose of the key; names need not be unique.",
     )
     scopes: Annotated[set[Scope], FailFast()] = Field(
-        min_length=1, max_length=4, description="Each includes those before it: predict, read, train, admin."
+        min_length=1,
+        max_length=4,
+        description="Permissions: predict, read, train, admin; each includes those before it.",
     )
 
 
 class KeyView(BaseModel):
-    id: str = Field(description="`key_...`, or `env:` and the name of a key of TUNESERVE_API_KEYS.")
-    name: str = Field(description="Who or what has it, for people.")
-    scopes: list[Scope] = Field(
-        description="What it may do: predict, read, train, admin; each includes those before it."
-    )
-    created_at: datetime | None = Field(description="UTC; null for a key of TUNESERVE_API_KEYS.")
-    revoked_at: datetime | None = Field(description="Since then it opens nothing; null: it is good.")
+    id: str = Field(description="`key_...`, or `env:` and the name of a key from TUNESERVE_API_KEYS.")
+    name: str = Field(description="Owner or purpose of the key.")
+    scopes: list[Scope] = Field(description="Permissions: predict, read, train, admin; each includes those before it.")
+    created_at: datetime | None = Field(description="Time of creation, UTC; null for a key from TUNESERVE_API_KEYS.")
+    revoked_at: datetime | None = Field(description="Time since when it is invalid, UTC; null while it is valid.")
 
 
 class MadeKey(KeyView):
-    key: str = Field(description="Shown this once.")
+    key: str = Field(description="The key itself, shown only once.")
 
 
-@router.post("", status_code=201, summary="Make an API key")
+@router.post("", status_code=201, summary="Create an API key")
 async def add_key(new: NewKey, service: Service, caller: Who, idempotency_key: IdempotencyKey = None) -> MadeKey:
-    """The first one needs the scope admin. From the next second on, every route but the probes and the page wants a key
-    in the header `Authorization: Bearer <key>`. The same Idempotency-Key again is 409 and names what was made, since a
-    key is shown once.
+    """Create a key. The first one needs the scope admin.
+
+    A second later, every route except the probes and the page requires the header `Authorization: Bearer <key>`.
+    Repeating an Idempotency-Key returns 409 and the id of the key, since a key is shown only once.
     """
     shown = await run_in_threadpool(_add, service, new, caller, idempotency_key)
     await service.access.refresh(service.db)
     return shown
 
 
-@router.get("", summary="Every API key, without the key itself")
+@router.get("", summary="List API keys, without the keys themselves")
 def list_keys(service: Service) -> dict[str, list[KeyView]]:
     with service.db.read() as session:
         rows = [_shown(row) for row in api_keys.listed(session)]
@@ -80,17 +81,20 @@ def list_keys(service: Service) -> dict[str, list[KeyView]]:
 
 @router.delete("/{key_id}", status_code=204, summary="Revoke an API key")
 async def revoke_key(
-    key_id: Annotated[str, Path(description="As GET /keys lists it: `key_...`")], service: Service
+    key_id: Annotated[str, Path(description="Id of a key, `key_...`, from GET /keys")], service: Service
 ) -> None:
-    """409 for a key of the environment, and for the last one with the scope admin while there are others. After the
-    very last one nobody is let in: give one in `TUNESERVE_API_KEYS`, and start the service again.
+    """Revoke a key.
+
+    409 for a key from `TUNESERVE_API_KEYS`, and for the last admin key while there are other keys.
+
+    After the very last key is revoked, every request is rejected: set `TUNESERVE_API_KEYS` and restart the service.
     """
     await run_in_threadpool(_revoke, service, key_id)
     await service.access.refresh(service.db)
 
 
 def _add(service: State, new: NewKey, caller: Caller | None, idempotency_key: str | None) -> MadeKey:
-    """The key itself is not among what is kept for a request that comes again."""
+    """Create a key, once per Idempotency-Key; the key itself is never stored."""
     shown: list[MadeKey] = []
 
     def make(session: Session) -> CreatedResponse:

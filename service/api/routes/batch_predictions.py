@@ -45,7 +45,7 @@ NDJSON = "application/x-ndjson"
     status_code=202,
     response_model=BatchView,
     openapi_extra=BODY,
-    summary="Which classes are on these many images?",
+    summary="Classify many images in the background",
 )
 async def create_batch(
     request: Request,
@@ -56,8 +56,11 @@ async def create_batch(
     preprocess: Annotated[Preprocess, Query(description=PREPROCESS)] = "auto",
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
-    """A zip, `--data-binary @images.zip -H 'Content-Type: application/zip'`; or `-F file=@images.zip`, once or often,
-    beside single images; or JSON lines. Poll the `Location`."""
+    """Queue a batch of images for a worker.
+
+    Send a zip (`--data-binary @images.zip -H 'Content-Type: application/zip'`), a form with zips and images
+    (`-F file=@images.zip`, repeatable) or JSON lines. Poll the `Location`.
+    """
     batch_id = new_id("batch", time.time())
     key = batch_predictions.key_of(batch_id)
     options = {"model": model, "top_k": top_k, "preprocess": preprocess}
@@ -79,22 +82,22 @@ async def create_batch(
     return answered
 
 
-@router.get("", summary="List batches of predictions, newest first")
+@router.get("", summary="List batches, newest first")
 def list_batches(
     service: Service,
     caller: Who,
-    status: Annotated[BatchStatus | None, Query(description="Only batches that are there; default: all")] = None,
+    status: Annotated[BatchStatus | None, Query(description="Only batches with this status; default: all")] = None,
     after: After = None,
     limit: Limit = 20,
 ) -> BatchPage:
-    """Every one with the scope read, else those of one's own key."""
+    """List all batches with the scope read, else those of the caller's key."""
     owner = None if caller is None or caller.may(Scope.READ) else caller.id
     with service.db.read() as session:
         found, more = batch_predictions.page(session, status, after, limit, owner)
     return BatchPage(data=[batch_view(batch) for batch in found], has_more=more, next=found[-1].id if more else None)
 
 
-@router.get("/{batch_id}", summary="One batch of predictions")
+@router.get("/{batch_id}", summary="Get a batch")
 async def get_batch(batch_id: BatchId, service: Service, caller: Who, wait: Wait) -> BatchView:
     ended = batch_predictions.ENDED
     return await poll_until(
@@ -106,12 +109,12 @@ async def get_batch(batch_id: BatchId, service: Service, caller: Who, wait: Wait
     "/{batch_id}/results",
     response_class=StreamingResponse,
     responses={200: {"content": {NDJSON: {}}}},
-    summary="The answers so far, a line of JSON each",
+    summary="Get the results so far as JSON lines",
 )
 def get_results(batch_id: BatchId, service: Service, caller: Who) -> StreamingResponse:
     """Stream one JSON line per image, in the images' order.
 
-    A line has `index`, `name` or `id`, and what /predict says of an image, or the image's own `error`.
+    A line has `index`, `name` or `id`, and the fields of a /predict prediction or the image's own `error`.
     """
     with service.db.read() as session:
         batch = _batch(session, batch_id, caller, Scope.READ)
@@ -120,17 +123,20 @@ def get_results(batch_id: BatchId, service: Service, caller: Who) -> StreamingRe
     return StreamingResponse(read_answers(service.store, batch.key, batch.done), media_type=NDJSON)
 
 
-@router.post("/{batch_id}/cancel", status_code=202, summary="Stop a batch")
+@router.post("/{batch_id}/cancel", status_code=202, summary="Cancel a batch")
 def cancel_batch(batch_id: BatchId, service: Service, caller: Who) -> BatchView:
-    """Stop it at once; the answers so far stay. That of another key needs the scope admin."""
+    """Cancel a batch at once; its results so far are kept.
+
+    The scope admin is required for a batch of another key.
+    """
     with service.db.write() as session:
         _batch(session, batch_id, caller, Scope.ADMIN)
         return batch_view(batch_predictions.cancel(session, batch_id, time.time()))
 
 
-@router.delete("/{batch_id}", status_code=204, summary="Delete a batch that has ended, with its images and answers")
+@router.delete("/{batch_id}", status_code=204, summary="Delete an ended batch with its images and results")
 def delete_batch(batch_id: BatchId, service: Service, caller: Who) -> None:
-    """That of another key needs the scope admin."""
+    """Delete a batch; the scope admin is required for one of another key."""
     with service.db.write() as session:
         _batch(session, batch_id, caller, Scope.ADMIN)
         batch = batch_predictions.delete_files(session, batch_id, time.time())
@@ -140,7 +146,7 @@ def delete_batch(batch_id: BatchId, service: Service, caller: Who) -> None:
 
 
 def _check(service: State, name: str | None) -> None:
-    """Check before the body is read: a gigabyte is not sent for nothing."""
+    """Check disk space and model before a large body is read."""
     require_space(service.settings)
     with service.db.read() as session:
         try:

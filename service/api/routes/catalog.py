@@ -1,4 +1,4 @@
-"""What a recipe can name."""
+"""Networks and data sets that a recipe can name."""
 
 import math
 from typing import Annotated, Any
@@ -20,24 +20,24 @@ router = APIRouter(responses=DESCRIBED, tags=["catalogue"], dependencies=[Depend
 
 
 class NetworkView(BaseModel):
-    name: str = Field(description="What a recipe calls it")
-    family: str = Field(description="Of networks that are built alike, and differ in size")
-    parameters: int = Field(description="Of all weights, with a head for ImageNet's 1,000 classes")
-    smallest_image_size: int = Field(description="Side in pixels")
-    optimizer: str = Field(description='What "auto" means for it')
+    name: str = Field(description="Name of the network in recipes.")
+    family: str = Field(description="Family of networks with the same design, in several sizes.")
+    parameters: int = Field(description="Number of weights, with a head for ImageNet's 1,000 classes.")
+    smallest_image_size: int = Field(description="Smallest side of an input image, in pixels.")
+    optimizer: str = Field(description='Optimizer that "auto" selects for it.')
 
 
-@router.get("/networks", summary="Networks that can be trained")
+@router.get("/networks", summary="List the networks that can be trained")
 def list_networks() -> dict[str, list[NetworkView]]:
     return {"data": [_view(network) for network in NETWORKS.values()]}
 
 
-@router.get("/networks/{name}", summary="The recipe's JSON Schema, as it is for one network")
-def get_network(name: Annotated[str, Path(description="As GET /networks lists it")]) -> dict[str, Any]:
-    """Describe a network's recipe: its own bounds and stages; `x-auto` resolves "auto".
+@router.get("/networks/{name}", summary="Get the JSON Schema of recipes for one network")
+def get_network(name: Annotated[str, Path(description="Name of a network, from GET /networks")]) -> dict[str, Any]:
+    """Return the recipe's JSON Schema with this network's bounds and stages.
 
-    `enlarged` images are those behind layers that stay as ImageNet made them, and on a GPU all that are no digits. A
-    new head behind a frozen backbone learns at the rate of random weights.
+    `x-auto` says what "auto" becomes. Its image sizes `enlarged` are for frozen pre-trained layers and, on a GPU, for
+    all images but digits. A new head on a frozen backbone has the learning rate of random weights.
     """
     if name not in NETWORKS:
         raise NotFound(f"There is no network {name}.")
@@ -46,9 +46,9 @@ def get_network(name: Annotated[str, Path(description="As GET /networks lists it
     return schema
 
 
-@router.get("/datasets", summary="Data sets that can be trained on")
+@router.get("/datasets", summary="List the data sets that can be trained on")
 def list_datasets(service: Service) -> dict[str, list[DatasetSummary]]:
-    """The built-in ones, those that were uploaded, and the folders of images in the data sets' directory."""
+    """List built-in data sets, uploaded ones, and folders of images in the data directory."""
     registry = Registry(service.settings.resolved_datasets_dir)
     return {"data": [summary(name, registry) for name in names(registry)]}
 
@@ -64,7 +64,7 @@ def _view(network: Network) -> NetworkView:
 
 
 def _adapt(fields: dict[str, dict[str, Any]], network: Network) -> None:
-    """The properties of the recipe's schema, narrowed to what this network takes."""
+    """Narrow the properties of the recipe's schema to what this network accepts."""
     optimizer = network.traits.optimizer
     fields["network"]["default"] = network.name
     del fields["freeze"]["pattern"]
@@ -86,8 +86,8 @@ def _adapt(fields: dict[str, dict[str, Any]], network: Network) -> None:
 def _image_sizes(network: Network, detail: float) -> dict[str, float | None]:
     """Map a data set's detail in pixels to the image size of "auto".
 
-    null: more detail than all the others. ``enlarged``: behind layers that stay as ImageNet made them, and on a GPU for
-    images that are no digits.
+    null: more detail than all the others. ``enlarged``: for pre-trained layers that stay frozen and, on a GPU, for all
+    images but digits.
     """
     return {
         "detail": detail if math.isfinite(detail) else None,

@@ -1,4 +1,4 @@
-"""Data sets: send one's own, look at it, delete it."""
+"""Upload, inspect and delete data sets."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -36,33 +36,34 @@ router = APIRouter(
     responses=DESCRIBED, prefix="/datasets", tags=["datasets"], dependencies=[Depends(RequireScope(Scope.TRAIN))]
 )
 NOT_ENDED = frozenset(JobStatus) - ENDED
-Name = Annotated[str, Path(pattern=DATASET_NAME, description="What recipes call it")]
+Name = Annotated[str, Path(pattern=DATASET_NAME, description="Name of the data set in recipes")]
 
 
 @router.post(
     "",
     status_code=201,
     response_model=DatasetCard,
-    responses={200: {"model": DatasetCard, "description": "With dry_run: what would be kept"}},
+    responses={200: {"model": DatasetCard, "description": "With dry_run: the data set that would be created"}},
     openapi_extra=BODY,
-    summary="Send a data set of your own",
+    summary="Upload a data set",
 )
 async def create_dataset(
     request: Request,
     service: Service,
     caller: Who,
-    name: Annotated[str, Query(pattern=DATASET_NAME, description="Name by which recipes find the data set")],
-    replace: Annotated[bool, Query(description="Replace the data set of that name")] = False,
-    upload: Annotated[str | None, Query(description="Take an upload of POST /uploads in place of a body")] = None,
+    name: Annotated[str, Query(pattern=DATASET_NAME, description="Name of the data set in recipes")],
+    replace: Annotated[bool, Query(description="Replace an existing data set of this name")] = False,
+    upload: Annotated[str | None, Query(description="Id of a complete upload to use instead of a body")] = None,
     dry_run: Annotated[
-        bool, Query(description="Look at all of it and answer, but keep nothing; an upload stays")
+        bool, Query(description="Check everything without creating the data set; an upload is kept")
     ] = False,
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
-    """A zip or a tar: a folder of images for each class, with or without `train/` and `test/` above them; or images
-    and a csv with columns `filename` and `label`; or MNIST's four IDX files. Every image is looked at before the
-    answer: who gets it knows that a training can start. 422 lists every file that is wrong. A large file comes by
-    `POST /uploads`, which may break off and go on.
+    """Create a data set from a zip or tar.
+
+    It holds a folder of images per class, with or without `train/` and `test/` above them; or images and a CSV with the
+    columns `filename` and `label`; or MNIST's four IDX files. Every image is checked before the response; 422 lists
+    every wrong file. Use `POST /uploads` for a large file: it can resume after an interruption.
     """
     registry = _registry(service)
     await run_in_threadpool(_check, service, name)
@@ -77,12 +78,12 @@ async def create_dataset(
         return await wish.from_body(await receive(request, aside, service.settings), aside)
 
 
-@router.get("/{name}", summary="A data set: its classes, and what was left out of an uploaded one")
+@router.get("/{name}", summary="Get a data set")
 def get_dataset(name: Name, service: Service) -> DatasetCard | DatasetSummary:
     """Describe one data set.
 
-    A built-in one, or a folder that somebody put there, shows what `GET /datasets` shows: nothing reads it before a job
-    does.
+    An uploaded data set has its classes and the files that were left out. A built-in one or a folder has the fields of
+    `GET /datasets`, since nothing reads it before a job does.
     """
     registry = _registry(service)
     found = summary(name, registry)
@@ -93,10 +94,10 @@ def get_dataset(name: Name, service: Service) -> DatasetCard | DatasetSummary:
     "/{name}/samples.png",
     response_class=Response,
     responses={200: {"content": {"image/png": {}}}},
-    summary="Its first images, class by class",
+    summary="Get a contact sheet of a data set",
 )
 def get_samples(name: Name, service: Service) -> Response:
-    """Show up to eight images of each of the first eight classes."""
+    """Draw up to eight images of each of the first eight classes."""
     registry = _registry(service)
     card = _card(name, registry)
     drawn = contact_sheet.draw(card, registry.folder(name), service.settings.max_image_pixels)
@@ -105,7 +106,10 @@ def get_samples(name: Name, service: Service) -> Response:
 
 @router.delete("/{name}", status_code=204, summary="Delete an uploaded data set")
 def delete_dataset(name: Name, service: Service) -> None:
-    """Not while a job that has not ended trains on it (409). Models that were trained on it stay."""
+    """Delete a data set; 409 while an unfinished job uses it.
+
+    Models that were trained on it are kept.
+    """
     registry = _registry(service)
     _card(name, registry)
     with registry.aside() as aside, service.db.write() as session:  # no worker takes a job meanwhile

@@ -1,4 +1,4 @@
-"""Probes that tell the truth. Both answer without a key."""
+"""Liveness and readiness probes; they need no key."""
 
 from typing import Any
 
@@ -12,16 +12,18 @@ from service.web.problems import DESCRIBED
 router = APIRouter(responses=DESCRIBED, tags=["health"])
 
 
-@router.get("/livez", summary="The process answers")
+@router.get("/livez", summary="Check that the process responds")
 def livez() -> dict[str, str]:
     return {"status": "alive"}
 
 
-@router.get("/readyz", responses={503: {}}, summary="Predictions can be answered")
+@router.get("/readyz", responses={503: {}}, summary="Check that predictions can be served")
 def readyz(response: Response, service: Service) -> dict[str, Any]:
-    """503 when predictions cannot be answered, and every check by name. Degraded, since those still can: no database,
-    no store, little space (no new jobs then), no worker; or the model that `serving` names (the target) was refused,
-    and an older one goes on.
+    """Return every check by name; 503 if predictions cannot be served.
+
+    The status is "degraded" if predictions can be served but another check fails: the database, the store, the disk
+    space (too little blocks new jobs), the worker, or the target. The target fails if the model of `serving` failed its
+    test and an older one serves.
     """
     checks = {
         "database": service.database_check.writes(),

@@ -1,4 +1,4 @@
-"""Jobs: POST one, watch it, stop it."""
+"""Create, follow and control training jobs."""
 
 import time
 from functools import partial
@@ -46,7 +46,10 @@ LOG_TAIL_BYTES = 2**20
 
 @router.post("", status_code=202, response_model=JobView, summary="Train a network")
 def create_job(recipe: Recipe, service: Service, caller: Who, idempotency_key: IdempotencyKey = None) -> Response:
-    """Queue a training job. `{}` is a valid body: every field has a default. Poll the `Location`."""
+    """Queue a training job.
+
+    `{}` is a valid body: every field has a default. Poll the `Location`.
+    """
 
     def make(session: Session) -> CreatedResponse:
         _require_dataset(service, recipe.dataset)
@@ -67,8 +70,10 @@ def _accepted(job: Job) -> CreatedResponse:
 @router.get("", summary="List jobs, newest first")
 def list_jobs(
     service: Service,
-    status: Annotated[JobStatus | None, Query(description="Only jobs that are there; default: all")] = None,
-    dataset: Annotated[str | None, Query(pattern=TEXT, description="Only jobs that train on it; default: all")] = None,
+    status: Annotated[JobStatus | None, Query(description="Only jobs with this status; default: all")] = None,
+    dataset: Annotated[
+        str | None, Query(pattern=TEXT, description="Only jobs that train on this data set; default: all")
+    ] = None,
     after: After = None,
     limit: Limit = 20,
 ) -> JobPage:
@@ -77,39 +82,45 @@ def list_jobs(
     return JobPage(data=[job_view(job) for job in found], has_more=more, next=found[-1].id if more else None)
 
 
-@router.get("/{job_id}", summary="One job")
+@router.get("/{job_id}", summary="Get a job")
 async def get_job(job_id: JobId, service: Service, wait: Wait) -> JobView:
     return await poll_until(lambda job: job.status in ENDED, lambda: _job(service, job_id), wait, service.stopping)
 
 
-@router.post("/{job_id}/cancel", status_code=202, summary="Stop a job")
+@router.post("/{job_id}/cancel", status_code=202, summary="Cancel a job")
 def cancel_job(
     job_id: JobId,
     service: Service,
-    keep: Annotated[bool, Query(description="Publish the best epoch so far as a model first")] = False,
+    keep: Annotated[bool, Query(description="Publish the best epoch as a model first")] = False,
 ) -> JobView:
-    """A waiting job is cancelled at once; a running one stops within seconds, and is `cancelling` until then."""
+    """Cancel a queued job at once, a running one within seconds.
+
+    Until a running job stops, its status is `cancelling`.
+    """
     with service.db.write() as session:
         return job_view(job_control.cancel(session, job_id, time.time(), keep))
 
 
-@router.post("/{job_id}/pause", status_code=202, summary="Let a job rest")
+@router.post("/{job_id}/pause", status_code=202, summary="Pause a job")
 def pause_job(job_id: JobId, service: Service) -> JobView:
-    """A waiting job rests at once; a running one writes a checkpoint first, and is `running` until then."""
+    """Pause a queued job at once, a running one after it writes a checkpoint.
+
+    Until a running job stops, its status is `running`.
+    """
     with service.db.write() as session:
         return job_view(job_control.pause(session, job_id, time.time()))
 
 
-@router.post("/{job_id}/resume", status_code=202, summary="Let a paused job go on")
+@router.post("/{job_id}/resume", status_code=202, summary="Resume a paused job")
 def resume_job(job_id: JobId, service: Service) -> JobView:
-    """It waits for a worker again, and goes on from its last checkpoint."""
+    """Queue the job again; it continues from its last checkpoint."""
     with service.db.write() as session:
         return job_view(job_control.resume(session, job_id, time.time()))
 
 
-@router.post("/{job_id}/retry", status_code=202, response_model=JobView, summary="Try a failed or cancelled job again")
+@router.post("/{job_id}/retry", status_code=202, response_model=JobView, summary="Retry a failed or cancelled job")
 def retry_job(job_id: JobId, service: Service, caller: Who, idempotency_key: IdempotencyKey = None) -> Response:
-    """A new job with the same recipe, at the `Location`; it goes on from the old one's last checkpoint."""
+    """Create a job with the same recipe; it continues from the last checkpoint."""
 
     def make(session: Session) -> CreatedResponse:
         require_space(service.settings)
@@ -119,13 +130,13 @@ def retry_job(job_id: JobId, service: Service, caller: Who, idempotency_key: Ide
     return create(service, f"{router.prefix}/retry", caller, idempotency_key, {"job": job_id}, make)
 
 
-@router.delete("/{job_id}", status_code=204, summary="Forget an ended job")
+@router.delete("/{job_id}", status_code=204, summary="Delete an ended job")
 async def delete_job(
     job_id: JobId,
     service: Service,
-    models: Annotated[bool, Query(description="Its model too; 409 while an alias points at it")] = False,
+    models: Annotated[bool, Query(description="Delete its model too; 409 while an alias points at it")] = False,
 ) -> None:
-    """Its row, events, checkpoints and logs. Its model stays."""
+    """Delete the job's record, events, checkpoints and logs, by default not its model."""
     job = await run_in_threadpool(_job, service, job_id)
     if models and job.model_id and job.status in ENDED:
         await delete_model(job.model_id, service)
@@ -135,26 +146,26 @@ async def delete_job(
 @router.get(
     "/{job_id}/events",
     response_model=EventPage,
-    responses={200: {"content": {"text/event-stream": {}}}, 204: {"description": "Event stream: nothing follows"}},
-    summary="The job's event log",
+    responses={200: {"content": {"text/event-stream": {}}}, 204: {"description": "No more events to stream"}},
+    summary="Get the events of a job",
 )
 def get_events(
     job_id: JobId,
     service: Service,
     caller: Who,
     wants_stream: WantsStream,
-    after: Annotated[int, Query(ge=0, lt=2**31, description="Only events behind this id")] = 0,
-    limit: Annotated[int, Query(ge=1, le=1000, description="Most events of a page")] = 100,
-    last_event_id: Annotated[str, Header(description="Replay from here (event stream only)")] = "",
+    after: Annotated[int, Query(ge=0, lt=2**31, description="Only events with a larger id")] = 0,
+    limit: Annotated[int, Query(ge=1, le=1000, description="Maximum events per page")] = 100,
+    last_event_id: Annotated[str, Header(description="Id of the last received event (event stream only)")] = "",
 ) -> Response | EventPage:
-    """A page of JSON; with `Accept: text/event-stream` a live stream that ends after `done`.
+    """Return a page of events or, with `Accept: text/event-stream`, a live stream.
 
-    A listener that comes back with `Last-Event-ID` after the last event of an ended job gets 204: nothing follows.
+    The stream ends after the event `done`. A client that reconnects after the last event of an ended job gets 204.
     """
     if wants_stream:
         number = _number(last_event_id)
         if _is_told(service, job_id, number):  # or 404, before the stream starts
-            return Response(status_code=204)  # by which a browser knows that it need not come back
+            return Response(status_code=204)  # a browser does not reconnect after it
         is_admitted = partial(service.access.admits, caller)
         stream = event_stream.follow(service.db, job_id, number or after, service.stopping, is_admitted)
         return EventSourceResponse(stream, headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"})
@@ -165,11 +176,11 @@ def get_events(
     return EventPage(data=[event_view(e) for e in page], has_more=more, next=page[-1].number if more else None)
 
 
-@router.get("/{job_id}/metrics", summary="The history: one record an epoch, and some within")
+@router.get("/{job_id}/metrics", summary="Get the metrics of every epoch")
 def get_metrics(
     job_id: JobId,
     service: Service,
-    steps: Annotated[bool, Query(description="Also the records within epochs, at most 50; they have a `step`")] = True,
+    steps: Annotated[bool, Query(description="Include up to 50 records within epochs; they have a `step`")] = True,
 ) -> list[dict[str, float | int | None]]:
     """Return the metrics history, one record an epoch.
 
@@ -185,10 +196,10 @@ def get_metrics(
     "/{job_id}/curves.svg",
     response_class=Response,
     responses={200: {"content": {"image/svg+xml": {}}}},
-    summary="Loss and accuracy as a picture",
+    summary="Get a chart of loss and accuracy",
 )
 def get_curves(job_id: JobId, service: Service) -> Response:
-    """An epoch a point; readable without colour."""
+    """Draw one point per epoch; the chart is readable without colour."""
     job = _job(service, job_id)
     title = f"{job.name or job.id}: {job.recipe['network']} on {job.recipe['dataset']}"
     drawn = learning_curves.draw(title, get_metrics(job_id, service, steps=False))
@@ -200,17 +211,22 @@ def get_curves(job_id: JobId, service: Service) -> Response:
     "/{job_id}/logs",
     response_class=Response,
     responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
-    summary="The trainer's own output",
+    summary="Get the training log",
 )
 def get_logs(
     job_id: JobId,
     service: Service,
-    attempt: Annotated[int | None, Query(ge=1, lt=2**31, description="Default: the newest")] = None,
+    attempt: Annotated[
+        int | None, Query(ge=1, lt=2**31, description="Number of the attempt, from 1; default: the newest")
+    ] = None,
     after: Annotated[
-        int | None, Query(ge=0, lt=2**53, description="What follows so many bytes of it; default: its end")
+        int | None, Query(ge=0, lt=2**53, description="Offset in bytes to start at; default: 1 MiB before the end")
     ] = None,
 ) -> Response:
-    """The last megabyte of it; or the first one behind `after`, to which its length is added to ask for the next."""
+    """Return at most 1 MiB of the log.
+
+    Add the length of the response to `after` to get the next part.
+    """
     job = _job(service, job_id)
     path = service.settings.log_path(job_id, attempt or job.attempt)
     if not path.is_file():
@@ -220,14 +236,14 @@ def get_logs(
         return Response(file.read(LOG_TAIL_BYTES), media_type="text/plain")
 
 
-@router.get("/{job_id}/checkpoints", summary="The job's checkpoints, newest first")
+@router.get("/{job_id}/checkpoints", summary="List checkpoints, newest first")
 def list_checkpoints(job_id: JobId, service: Service) -> list[CheckpointView]:
     with service.db.read() as session:
         jobs.get(session, job_id)
         return [checkpoint_view(row) for row in checkpoints.of_job(session, job_id)]
 
 
-@router.get("/{job_id}/checkpoints/{checkpoint_id}/content", summary="A checkpoint's weights, as safetensors")
+@router.get("/{job_id}/checkpoints/{checkpoint_id}/content", summary="Download a checkpoint's weights as safetensors")
 def get_checkpoint(job_id: JobId, checkpoint_id: CheckpointId, service: Service) -> FileResponse:
     with service.db.read() as session:
         row = next((r for r in checkpoints.of_job(session, job_id) if r.id == checkpoint_id), None)
@@ -255,7 +271,10 @@ def _job(service: State, job_id: str) -> JobView:
 
 
 def _delete(service: State, job_id: str) -> None:
-    """The checkpoints' rows, then the bytes, then the job: after a crash in between it can be deleted again."""
+    """Delete the checkpoints' rows, then the files, then the job.
+
+    After a crash in between, the job can be deleted again.
+    """
     with service.db.write() as session:
         job_control.forget_checkpoints(session, job_id)
     service.store.delete(f"jobs/{job_id}")
@@ -264,7 +283,7 @@ def _delete(service: State, job_id: str) -> None:
 
 
 def _is_told(service: State, job_id: str, number: int) -> bool:
-    """Check whether a listener has heard all of a job that has ended."""
+    """Check whether a client has received every event of an ended job."""
     with service.db.read() as session:
         job = jobs.get(session, job_id)
     return job.status in ENDED and 0 < job.last_event <= number

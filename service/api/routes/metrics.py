@@ -1,4 +1,4 @@
-"""GET /metrics: what was counted, and what is so at this moment. A key with the scope read may read it."""
+"""GET /metrics: counters and current values for Prometheus."""
 
 import asyncio
 import time
@@ -23,10 +23,12 @@ LOOK_S = 1.0  # so old is what one process tells of the others' queue and models
 router = APIRouter(responses=DESCRIBED, tags=["health"], dependencies=[Depends(RequireScope(Scope.ADMIN))])
 
 
-@router.get("/metrics", summary="For Prometheus", response_class=Response)
+@router.get("/metrics", summary="Get metrics for Prometheus", response_class=Response)
 def metrics(service: Service) -> Response:
-    """What was counted, by all processes of the service; their queues and models, added up; the model that the one
-    serves that answers; jobs and workers as the database has them, left out when it does not answer.
+    """Return the metrics of all processes of the service.
+
+    Counters, queues and loaded models are summed over the processes; the serving model is that of the responding
+    process. Jobs and workers come from the database and are omitted while it is down.
     """
     look(service)
     counted, now = generate_latest(service.metrics.registry), generate_latest(_Now(service))

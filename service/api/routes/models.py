@@ -33,7 +33,7 @@ MAKING_S = 60.0  # how long an answer waits for a file that is made for it
 @router.get("", summary="List models, newest first")
 def list_models(
     service: Service,
-    after: Annotated[int | None, Query(ge=1, lt=2**31, description="`next` of the page before: a version")] = None,
+    after: Annotated[int | None, Query(ge=1, lt=2**31, description="The previous page's `next`, a version")] = None,
     limit: Limit = 20,
 ) -> ModelPage:
     with service.db.read() as session:
@@ -44,22 +44,29 @@ def list_models(
     )
 
 
-@router.get("/{name}", summary="One model, by id or alias")
+@router.get("/{name}", summary="Get a model by id or alias")
 def get_model(name: ModelName, service: Service) -> ModelView:
-    """`latest` is the newest, `best` the most accurate of those tested on its images, `serving` answers `/predict`."""
+    """Return one model.
+
+    The alias `latest` is the newest model, `best` the most accurate one with the same test images as `latest`, and
+    `serving` the one that answers `/predict`.
+    """
     with service.db.read() as session:
         return model_view(models.find(session, name), models.aliases(session))
 
 
-@router.delete("/{name}", status_code=204, summary="Delete a model, or its files alone")
+@router.delete("/{name}", status_code=204, summary="Delete a model, or only its files")
 async def delete_model(
     name: ModelName,
     service: Service,
     files_only: Annotated[
-        bool, Query(description="Keep the record: free the disk, and answer 409 from then on")
+        bool, Query(description="Delete only the files and keep the record; requests for the files then get 409")
     ] = False,
 ) -> None:
-    """409 while an alias points at it, or while it answers `/predict` in the place of a refused one."""
+    """Delete a model; 409 while it is in use.
+
+    It is in use while an alias points at it, or while it serves because the model of `serving` failed its test.
+    """
     model_id = await run_in_threadpool(_delete_files, service, name)
     service.cache.drop(model_id)
     if not files_only:
@@ -80,17 +87,22 @@ def _delete_record(service: State, model_id: str) -> None:
         models.delete(session, model_id, time.time())
 
 
-@router.get("/{name}/content", summary="A model's file")
+@router.get("/{name}/content", summary="Download a model file")
 async def get_content(
     name: ModelName,
     service: Service,
     caller: Who,
     format: Annotated[
-        str, Query(pattern="^(safetensors|onnx|torch_export)$", description="safetensors, onnx or torch_export")
+        str,
+        Query(
+            pattern="^(safetensors|onnx|torch_export)$", description="File format: safetensors, onnx or torch_export"
+        ),
     ] = "safetensors",
 ) -> FileResponse:
-    """`torch_export` is made by a worker when it is first asked for: in half a minute, for a ResNet-50. 503 while it is
-    not there yet, or no worker is.
+    """Download a model file.
+
+    A worker makes `torch_export` on the first request, in about 30 s for a ResNet-50. Until then, or without a worker,
+    the response is 503.
     """
     if format == "torch_export":
         return await _program(service, caller, name)
@@ -138,16 +150,19 @@ def _file(service: State, name: str, format: str) -> FileResponse:
     return FileResponse(path, media_type="application/octet-stream", filename=f"{model.id}{path.suffix}")
 
 
-@router.get("/{name}/report", summary="A model's evaluation report")
+@router.get("/{name}/report", summary="Get a model's evaluation report")
 @router.get("/{name}/report.json", include_in_schema=False)
 def get_report(name: ModelName, service: Service) -> FileResponse:
-    """The model and how it came to be, with calibration curve, worst mistakes and their images (PNG in base64)."""
+    """Return the evaluation report.
+
+    It holds the calibration curve, the learning curves and the worst mistakes with their images (PNG in base64).
+    """
     return FileResponse(_report(service, name)[1], media_type="application/json")
 
 
-@router.get("/{name}/report.html", response_class=HTMLResponse, summary="The same as a page for people")
+@router.get("/{name}/report.html", response_class=HTMLResponse, summary="Get the evaluation report as a page")
 def get_report_page(name: ModelName, service: Service) -> HTMLResponse:
-    """One file with all its pictures in it, to keep or send on."""
+    """Return the report as one HTML file with all its pictures."""
     model, path = _report(service, name)
     return HTMLResponse(page(model.version, json.loads(path.read_bytes())), headers={"Content-Security-Policy": POLICY})
 

@@ -1,4 +1,4 @@
-"""The Open Inference Protocol, version 2: what tritonclient and KServe speak. A model is named by its id or alias."""
+"""Routes of the Open Inference Protocol, version 2; a model's name is its id or alias."""
 
 import asyncio
 import time
@@ -36,7 +36,7 @@ router = APIRouter(
 )
 MAX_OOD_SCORE = float(np.finfo(np.float32).max)  # JSON has no infinity
 EXTENSIONS = ["binary_tensor_data", "classification", "statistics"]
-JSON_LENGTH = "Bytes of JSON at the beginning of the body, behind which tensors follow; without it, all of it is JSON"
+JSON_LENGTH = "Bytes of JSON before the binary tensors; default: the whole body is JSON"
 
 
 def _number(request: Request) -> str | None:
@@ -47,29 +47,29 @@ def _number(request: Request) -> str | None:
 Number = Annotated[str | None, Depends(_number)]  # of a version; None in the routes whose path has none
 
 
-@router.get("", summary="The server")
+@router.get("", summary="Get the server's name, version and extensions")
 def server() -> dict[str, Any]:
     return {"name": "tuneserve", "version": version("tuneserve"), "extensions": EXTENSIONS}
 
 
-@probes.get("/health/live", summary="Whether the server runs")
+@probes.get("/health/live", summary="Check that the server runs")
 def live() -> dict[str, bool]:
     return {"live": True}
 
 
-@probes.get("/health/ready", summary="Whether a model answers")
+@probes.get("/health/ready", summary="Check that a model can serve")
 def ready(service: Service) -> dict[str, bool]:
     _ = service.reloader.current  # NotReady
     return {"ready": True}
 
 
-@router.get("/models/stats", summary="How often each model was asked, and how long it took")
+@router.get("/models/stats", summary="Get request counts and times of all models")
 def statistics(service: Service) -> dict[str, Any]:
     """Return the statistics of all models in this process."""
     return service.statistics.tell()
 
 
-@router.get("/models/{name}", summary="A model's inputs and outputs")
+@router.get("/models/{name}", summary="Get a model's inputs and outputs")
 @router.get("/models/{name}/versions/{number}", include_in_schema=False)
 async def metadata(name: ModelName, service: Service, number: Number) -> dict[str, Any]:
     predictor = await _predictor(service, name, number)
@@ -81,14 +81,14 @@ async def metadata(name: ModelName, service: Service, number: Number) -> dict[st
     }
 
 
-@router.get("/models/{name}/ready", summary="Whether a model can answer")
+@router.get("/models/{name}/ready", summary="Check that a model is ready")
 @router.get("/models/{name}/versions/{number}/ready", include_in_schema=False)
 async def model_ready(name: ModelName, service: Service, number: Number) -> dict[str, Any]:
     await _predictor(service, name, number)
     return {"name": name, "ready": True}
 
 
-@router.get("/models/{name}/stats", summary="How often a model was asked, and how long it took")
+@router.get("/models/{name}/stats", summary="Get request counts and times of a model")
 @router.get("/models/{name}/versions/{number}/stats", include_in_schema=False)
 async def model_statistics(name: ModelName, service: Service, number: Number) -> dict[str, Any]:
     """Return one model's statistics in this process, under the requested name."""
@@ -96,7 +96,7 @@ async def model_statistics(name: ModelName, service: Service, number: Number) ->
     return service.statistics.tell(name)
 
 
-@router.post("/models/{name}/infer", summary="Ask a model about images")
+@router.post("/models/{name}/infer", summary="Classify images")
 @router.post("/models/{name}/versions/{number}/infer", include_in_schema=False)
 async def infer(
     request: Request,
@@ -106,9 +106,11 @@ async def infer(
     header_length: Annotated[int | None, Header(alias=HEADER_LENGTH, ge=0, description=JSON_LENGTH)] = None,
     x_timeout_ms: TimeoutMs = None,
 ) -> Response:
-    """One input, `images`: UINT8 or FP32, [n, h, w], [n, h, w, c] or [n, c, h, w], or BYTES, [n]: files, in base64
-    where they are in JSON. Outputs: `probabilities`, with `classification` the likeliest classes; `labels`; and, of
-    models that tell it, `ood_score`: above 1 the answer is not to be relied on.
+    """Classify the images of the input `images`.
+
+    Its type is UINT8 or FP32 with the shape [n, h, w], [n, h, w, c] or [n, c, h, w], or BYTES with the shape [n]: image
+    files, in base64 if they are in JSON. Outputs are `probabilities` (with the parameter `classification`, the most
+    probable classes), `labels` and, if the model has it, `ood_score`; above 1 the prediction is unreliable.
     """
     started = time.perf_counter()
     predictor: Predictor | None = None
@@ -156,7 +158,10 @@ def _response(
     prepared: Sequence[Prepared | TuneserveError],
     answers: Sequence[Answered],
 ) -> tuple[bytes, int | None]:
-    """Blank images have no probabilities, the label ``no_digit``, and the highest OOD score."""
+    """Build the response to an inference request.
+
+    Blank images have no probabilities, the label ``no_digit`` and the highest OOD score.
+    """
     found = []
     rows = iter(answers)
     for entry in prepared:
@@ -188,7 +193,7 @@ def _response(
 
 
 def _classified(row: Any, count: int, classes: tuple[str, ...]) -> list[str]:
-    """The likeliest classes, as the extension writes them: probability, index, label."""
+    """Format the most probable classes as the extension requires: probability, index, label."""
     likeliest = row.argsort()[::-1][:count]
     return [f"{row[index]:f}:{index}:{classes[index]}" for index in likeliest]
 

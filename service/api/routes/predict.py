@@ -1,4 +1,4 @@
-"""POST /predict: images in, labels out. Each image stands for itself; one bad among many gets its own error."""
+"""POST /predict: classify images; each bad image among several gets its own error."""
 
 import asyncio
 import base64
@@ -25,7 +25,7 @@ from service.web.problems import DESCRIBED, problem, status_of
 
 MAY = RequireScope(Scope.PREDICT)
 TIMEOUT = "x-timeout-ms"
-MAX_EXPLAINED = 4  # images of a request: each takes the network as long as hundreds
+MAX_EXPLAINED = 4  # images per request: each runs the network hundreds of times
 
 
 class PredictRoute(APIRoute):
@@ -49,23 +49,26 @@ router = APIRouter(responses=DESCRIBED, tags=["predict"], dependencies=[Depends(
 class Predictions(BaseModel):
     model_config = ConfigDict(protected_namespaces=())
 
-    model: dict[str, Any] = Field(description="id, version and job_id of the model that answered")
-    predictions: list[Prediction] = Field(description="One for each image, in the order in which they were sent")
-    timing_ms: dict[str, float] = Field(description="decode, queue, inference, total")
+    model: dict[str, Any] = Field(description="The fields id, version and job_id of the model.")
+    predictions: list[Prediction] = Field(description="One prediction per image, in the order of the images.")
+    timing_ms: dict[str, float] = Field(description="Milliseconds: decode, queue, inference and total.")
 
 
-@router.post("/predict", openapi_extra=BODY, summary="Which class is on this image?", response_model_exclude_none=True)
+@router.post("/predict", openapi_extra=BODY, summary="Classify images", response_model_exclude_none=True)
 async def predict(
     request: Request,
     service: Service,
     top_k: TopK = 3,
     preprocess: Annotated[Preprocess, Query(description=PREPROCESS)] = "auto",
-    explain: Annotated[bool, Query(description="Add a saliency map of what each answer rests on; takes long")] = False,
-    include_input: Annotated[bool, Query(description="Give back each image as the network saw it")] = False,
+    explain: Annotated[bool, Query(description="Add a saliency map per image; slow, at most 4 images")] = False,
+    include_input: Annotated[bool, Query(description="Add the network's input per image, as a PNG")] = False,
     model: AskedModel = None,
     x_timeout_ms: TimeoutMs = None,
 ) -> Predictions:
-    """`-F file=@seven.png`, once or often; or `--data-binary @seven.png` with an image's content type; or JSON."""
+    """Classify images.
+
+    Send a form (`-F file=@seven.png`, repeatable), one image (`--data-binary @seven.png` and its content type) or JSON.
+    """
     started = time.perf_counter()
     async with request_deadline(request, x_timeout_ms) as disconnect:
         given = await read_images(request, service.settings)

@@ -1,6 +1,6 @@
-"""Uploads in pieces: tus 1.0.0, its core, creation and termination; https://tus.io/protocols/resumable-upload
+"""Resumable uploads: tus 1.0.0 with the extensions creation and termination; https://tus.io/protocols/resumable-upload
 
-What is whole becomes a data set by POST /datasets?upload=. An upload belongs to the API key that announced it.
+POST /datasets?upload= makes a data set of a complete upload. An upload belongs to the API key that created it.
 """
 
 import time
@@ -45,23 +45,25 @@ router = APIRouter(
 OUR_VERSION = (Depends(_of_our_version),)
 
 
-@router.options("", status_code=204, summary="What of tus is spoken, and how large an upload may be")
+@router.options("", status_code=204, summary="Get the supported tus extensions and the size limit")
 def get_options(service: Service) -> Response:
     headers = {"Tus-Version": VERSION, "Tus-Extension": "creation,termination"}
     return Response(None, 204, TUS | headers | {"Tus-Max-Size": str(service.settings.max_dataset_bytes)})
 
 
 @router.post(
-    "", status_code=201, response_class=Response, dependencies=OUR_VERSION, summary="Begin an upload in pieces"
+    "", status_code=201, response_class=Response, dependencies=OUR_VERSION, summary="Create a resumable upload"
 )
 def create_upload(
     service: Service,
     caller: Who,
-    upload_length: Annotated[int, Header(ge=0, lt=10**18, description="Bytes, of the whole file")],
+    upload_length: Annotated[int, Header(ge=0, lt=10**18, description="Size of the whole file in bytes")],
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
-    """Then `PATCH` its `Location`, piece by piece; `HEAD` tells where to go on after a break. One to which nothing
-    comes for a day goes.
+    """Create an upload; `PATCH` its `Location` to send the file in pieces.
+
+    After an interruption, `HEAD` returns the offset to continue at. An upload without a new piece for 24 hours is
+    deleted.
     """
 
     def make(session: Session) -> CreatedResponse:
@@ -73,7 +75,7 @@ def create_upload(
 
 
 @router.head(
-    "/{upload_id}", response_class=Response, dependencies=OUR_VERSION, summary="How much of an upload has come"
+    "/{upload_id}", response_class=Response, dependencies=OUR_VERSION, summary="Get the number of received bytes"
 )
 def get_upload(upload_id: UploadId, service: Service, caller: Who) -> Response:
     upload = _uploads(service, caller).get(upload_id)
@@ -88,9 +90,11 @@ async def append_to_upload(
     request: Request,
     service: Service,
     caller: Who,
-    upload_offset: Annotated[int, Header(ge=0, description="How much has come: 409 says that it is another number")],
+    upload_offset: Annotated[
+        int, Header(ge=0, description="Number of bytes received so far; 409 if the service has another number")
+    ],
 ) -> Response:
-    """What has come of a piece stays, however it ends."""
+    """Append a piece; the bytes received before an interruption are kept."""
     if request.headers.get("content-type") != PIECE:
         raise UnsupportedType(f"Send pieces with the header Content-Type: {PIECE}.")
     uploads = _uploads(service, caller)
@@ -100,7 +104,7 @@ async def append_to_upload(
     return Response(None, 204, _told(await run_in_threadpool(uploads.get, upload_id)))
 
 
-@router.delete("/{upload_id}", status_code=204, dependencies=OUR_VERSION, summary="Give an upload up")
+@router.delete("/{upload_id}", status_code=204, dependencies=OUR_VERSION, summary="Delete an upload")
 def delete_upload(upload_id: UploadId, service: Service, caller: Who) -> Response:
     _uploads(service, caller).remove(upload_id)
     return Response(None, 204, TUS)

@@ -15,14 +15,17 @@ router = APIRouter(
 )
 
 
-@router.get("/{job_id}/deliveries", summary="Webhook deliveries of the job, newest first")
+@router.get("/{job_id}/deliveries", summary="List webhook deliveries of a job, newest first")
 def list_deliveries(
     job_id: JobId,
     service: Service,
     after: After = None,
     limit: Limit = 20,
 ) -> DeliveryPage:
-    """A delivery that is refused is tried again after 5 s, 30 s, 2 min, 10 min, 1 h and 6 h, then given up."""
+    """List the deliveries of a job.
+
+    A failed delivery is retried after 5 s, 30 s, 2 min, 10 min, 1 h and 6 h, then given up.
+    """
     with service.db.read() as session:
         jobs.get(session, job_id)
         found = webhook_deliveries.of_job(session, job_id, after, limit + 1)
