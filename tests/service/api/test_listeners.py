@@ -1,21 +1,21 @@
-"""service.api.listeners: event streams and long polls are bounded, in all and for each key."""
+"""service.api.listeners: event streams and long polls are bounded, and a stream ends with its key."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 import httpx
 import pytest
 
 from core.db.tables import Job
-from core.errors import Overloaded
-from core.repositories.api_keys import Caller
-from core.scopes import Scope
 from core.settings import Settings
 from service.api import event_stream, long_polling
 from service.api.listeners import Listeners
 from tests.conftest import running
+from tests.support.fakes import until
+from tests.support.keys import bearer, with_keys
 
-WAYS = {"a stream": ("/events", {"Accept": "text/event-stream"}), "a long poll": ("?wait=60", {})}
+Enqueue = Callable[..., Job]
+STREAM = {"Accept": "text/event-stream"}
 
 
 @pytest.fixture(autouse=True)
@@ -24,47 +24,69 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(long_polling, "POLL_S", 0.005)
 
 
-def caller(name: str) -> Caller:
-    return Caller(id=name, name=name, scopes=frozenset({Scope.READ}))
+def counted(http: httpx.AsyncClient) -> int:
+    listeners: Listeners = http._transport.app.state.service.listeners  # type: ignore[attr-defined]
+    return listeners._open.total()
 
 
-async def refused_beside(
-    http: httpx.AsyncClient, ask: Callable[[], Awaitable[httpx.Response]], probe: str
-) -> tuple[asyncio.Future[httpx.Response], httpx.Response]:
-    """A request that waits, and the first answer that says that it is one too many beside it."""
-    waiting = asyncio.ensure_future(ask())
+async def test_one_listener_too_many_is_asked_to_come_again(settings: Settings, enqueue: Enqueue) -> None:
+    """A stream and a long poll count alike, until they end; who does not wait is always answered."""
+    path = f"/jobs/{enqueue().id}"
+    async with running(settings.model_copy(update={"max_listeners": 2})) as http, asyncio.timeout(20):
+        open_ones = [
+            asyncio.create_task(http.get(path, params={"wait": 60})),
+            asyncio.create_task(http.get(f"{path}/events", headers=STREAM)),
+        ]
+        await until(lambda: counted(http) == 2)
+        refused = [await http.get(path, params={"wait": 60}), await http.get(f"{path}/events", headers=STREAM)]
+        served = [await http.get(path), await http.get(f"{path}/events")]
+        await http.post(f"{path}/cancel")
+        ended = [await one for one in open_ones]
+        assert counted(http) == 0
+        again = await http.get(path, params={"wait": 60})
+    assert [(one.status_code, one.json()["code"], one.headers["retry-after"]) for one in refused] == [
+        (429, "overloaded", "5")
+    ] * 2
+    assert [one.status_code for one in (*served, *ended, again)] == [200] * 5
+    assert "event: done" in ended[1].text
+
+
+async def test_one_key_does_not_take_every_listeners_place(settings: Settings, enqueue: Enqueue) -> None:
+    path, keyed = f"/jobs/{enqueue().id}", with_keys(settings).model_copy(update={"max_listeners_per_key": 1})
+    async with running(keyed) as http, asyncio.timeout(20):
+        first = asyncio.create_task(http.get(path, params={"wait": 60}, headers=bearer("reader")))
+        await until(lambda: counted(http) == 1)
+        refused = await http.get(path, params={"wait": 60}, headers=bearer("reader"))
+        other = await http.get(path, params={"wait": 0.01}, headers=bearer("trainer"))
+        await http.post(f"{path}/cancel", headers=bearer("trainer"))
+        ended = await first
+    assert [one.status_code for one in (refused, other, ended)] == [429, 200, 200]
+
+
+async def test_a_listener_that_asks_for_nothing_is_not_counted_for_ever(http: httpx.AsyncClient) -> None:
+    answers = [await http.get("/jobs/job_gone/events", headers=STREAM), await http.get("/jobs/job_gone?wait=9")]
+    assert [answer.status_code for answer in answers] == [404, 404]
+    assert counted(http) == 0
+
+
+async def test_an_event_stream_ends_when_its_key_is_revoked(http: httpx.AsyncClient, enqueue: Enqueue) -> None:
+    """So does one from before the first key. Neither says done, since the job goes on."""
+    path = f"/jobs/{enqueue().id}/events"
+    before = asyncio.create_task(http.get(path, headers=STREAM))
+    await until(lambda: counted(http) == 1)
+
+    async def make(scope: str, by: dict[str, str]) -> tuple[str, dict[str, str]]:
+        made = (await http.post("/keys", json={"name": scope, "scopes": [scope]}, headers=by)).json()
+        return made["id"], {"Authorization": f"Bearer {made['key']}"}
+
+    _, boss = await make("admin", {})
     async with asyncio.timeout(20):
-        while True:
-            answer = await http.get(probe)
-            if answer.status_code == 429:
-                return waiting, answer
-            if waiting.done():  # the probe was there first
-                waiting = asyncio.ensure_future(ask())
-            await asyncio.sleep(0.01)
-
-
-@pytest.mark.parametrize("way", WAYS)
-async def test_one_too_many_is_refused_until_another_ends(
-    settings: Settings, enqueue: Callable[..., Job], way: str
-) -> None:
-    job, (path, headers) = enqueue(), WAYS[way]
-    async with running(settings.model_copy(update={"max_listeners": 1})) as http:
-        waiting, answer = await refused_beside(
-            http, lambda: http.get(f"/jobs/{job.id}{path}", headers=headers), f"/jobs/{job.id}?wait=0.01"
-        )
-        assert (answer.json()["code"], answer.headers["retry-after"]) == ("overloaded", "5")
-        assert (await http.get(f"/jobs/{job.id}")).status_code == 200  # without waiting
-        await http.post(f"/jobs/{job.id}/cancel")
-        assert (await waiting).status_code == 200
-        assert (await http.get(f"/jobs/{job.id}?wait=0.01")).status_code == 200
-
-
-def test_a_key_has_a_bound_of_its_own(settings: Settings) -> None:
-    listeners = Listeners(settings.model_copy(update={"max_listeners": 3, "max_listeners_per_key": 1}))
-    with listeners.one(caller("ann")), listeners.one(caller("bob")):
-        with pytest.raises(Overloaded), listeners.one(caller("ann")):
-            pass
-        with listeners.one(None), pytest.raises(Overloaded), listeners.one(None):
-            pass
-    with listeners.one(caller("ann")):
-        pass
+        cut = [await before]
+        reader_id, reader = await make("read", boss)
+        open_one = asyncio.create_task(http.get(path, headers=STREAM | reader))
+        await until(lambda: counted(http) == 1)
+        assert (await http.delete(f"/keys/{reader_id}", headers=boss)).status_code == 204
+        cut.append(await open_one)
+    assert [(one.status_code, "event: done" in one.text, one.text.count("event: status")) for one in cut] == [
+        (200, False, 1)
+    ] * 2

@@ -86,6 +86,25 @@ async def test_what_was_shown_cannot_be_posted_as_the_secret(http: httpx.AsyncCl
     assert "?" * 40 not in json.dumps((await http.post("/jobs", json=wrong)).json())
 
 
+async def test_path_and_query_of_the_url_are_shown_nowhere(http: httpx.AsyncClient) -> None:
+    for url, shown in (
+        ("https://hooks.example/services/T0/s3cret", "https://hooks.example/***"),
+        ("https://hooks.example:8443?token=s3cret", "https://hooks.example:8443/***"),
+        ("https://hooks.example/", "https://hooks.example/"),
+    ):
+        posted = await http.post("/jobs", json={"webhook": {"url": url}})
+        path = posted.headers["location"]
+        answers = [posted, *[await http.get(one) for one in ("/jobs", path, f"{path}/events", f"{path}/deliveries")]]
+        answers.append(await http.post(f"{path}/cancel"))
+        assert not [answer.url for answer in answers if "s3cret" in answer.text or not answer.is_success]
+        assert posted.json()["recipe"]["webhook"] == {"url": shown, "events": ["done"], "secret": None}
+
+
+async def test_a_masked_url_cannot_be_posted(http: httpx.AsyncClient) -> None:
+    answer = await http.post("/jobs", json={"webhook": {"url": "https://hooks.example/***"}})
+    assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, "/webhook/url")
+
+
 async def test_the_deliveries_come_in_pages_newest_first(settings: Settings, enqueue: Enqueue) -> None:
     job = enqueue(webhook={"url": "https://hooks.example", "events": ["status"]}, at=NOW + 10**8)  # due in years
     async with running(settings) as http:
