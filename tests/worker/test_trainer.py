@@ -655,6 +655,32 @@ def test_a_whole_job_with_the_same_seed_ends_in_the_same_bits(prepared: Prepared
     assert digest(seed=7) == digest(seed=7) != digest(seed=8)
 
 
+def test_augmentation_and_class_weights_change_what_is_learnt(prepared: Prepared) -> None:
+    """Each differs from the plain recipe in one setting; with the same settings the weights are the same bits."""
+    learnt = set()
+    for recipe in ({"augmentation": "none"}, {"augmentation": "digits"}, {"class_weights": "balanced"}):
+        context, state = prepared(**{"epochs": 1, "augmentation": "none", "class_weights": "none"} | recipe)
+        counts = torch.bincount(context.splits.train.labels)
+        assert counts.min() < counts.max()  # else balanced weights are all 1
+        train(context, state)
+        learnt.add(hashlib.sha256(from_tensors(to_arrays(context.network))).hexdigest())
+    assert len(learnt) == 3
+
+
+def test_mean_and_standard_deviation_are_those_of_the_training_images(prepared: Prepared) -> None:
+    context, _ = prepared()
+    splits = context.splits
+    (train_is, *others) = (
+        (images.float().mean().item() / 255, images.float().std(correction=0).item() / 255)
+        for images in (part.images for part in (splits.train, splits.validation, splits.test))
+        if isinstance(images, Tensor)
+    )
+    assert len(others) == 2
+    for number, found in enumerate((context.preparation.mean, context.preparation.std)):
+        assert found == pytest.approx([train_is[number]] * 3, rel=1e-4)
+        assert all(other[number] != pytest.approx(train_is[number], rel=1e-3) for other in others)
+
+
 def test_training_ends_early_when_nothing_rises_any_more(prepared: Prepared) -> None:
     context, state = prepared(epochs=9, learning_rate=1e-9, early_stopping={"patience": 2, "min_delta": 0.5})
     state = train(context, state)
