@@ -11,6 +11,7 @@ import os
 import re
 import sqlite3
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -452,6 +453,27 @@ def test_progress_within_an_epoch_says_when_it_will_be_done(
     assert job.estimated_finish is not None
     assert job.heartbeat_at is not None
     assert job.estimated_finish > job.heartbeat_at
+
+
+def test_the_estimated_finish_is_now_and_the_time_of_the_steps_that_are_left(prepared: Prepared, job_of: JobOf) -> None:
+    context, state = prepared(epochs=2)
+    reporter = progress.ProgressReporter(context)
+    step_s = 100.0
+    for step in (1, 2, 3, 4):
+        now = Progress(
+            epoch=(step + 1) // 2,
+            step=step,
+            steps=4,
+            loss=1.0,
+            accuracy=0.5,
+            learning_rate=0.1,
+            images_per_s=state.recipe.batch_size / step_s,
+        )
+        before = time.time()
+        reporter.show(state, now)
+        finish = job_of(context.report.claim.job_id).estimated_finish
+        assert finish is not None
+        assert before - 1e-3 <= finish - (4 - step) * step_s <= time.time() + 1e-3  # rounding
 
 
 def test_what_is_told_of_time_only_grows_and_loses_nothing(prepared: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
