@@ -18,30 +18,30 @@ HOME = Path("/tmp/session")  # the page shows it
 COLUMNS = 80  # whatever it has: rich takes so many where TERM is dumb
 HEAD = """# A session on the command line
 
-`python -m tests.support.transcript` wrote it down, on one thread of a busy CPU. Service and worker run beside it, as
-`tuneserve up` starts them, in the folder `/tmp/session`. What a training prints is as a pipe gets it; at a terminal
-there is a bar that moves. `tuneserve COMMAND --help` tells every option.
+This session was recorded on one thread of a busy CPU. Service and worker run in another terminal: `tuneserve up`. The
+progress of a training is shown as in a pipe; at a terminal it is a progress bar. Lists show the newest 20 rows and say
+if there are more; `--limit 100` shows more. `tuneserve COMMAND --help` lists every option.
 """
 TRAIN = "tuneserve train --dataset digits --network resnet18 --weights random"
 SESSION = {
-    "Is everything there?": ("tuneserve doctor",),
-    "Train, and ask": (
+    "Check the installation": ("tuneserve doctor",),
+    "Train and predict": (
         f"{TRAIN} --set epochs=4",
         "tuneserve models",
         "tuneserve predict digits/7.png digits/3.png",
         "tuneserve predict --json < digits/7.png",
     ),
-    "Let a job rest, and go on": (
+    "Pause and resume a job": (
         f"{TRAIN} --set epochs=2 --detach > job",
         "tuneserve pause $(cat job)",
         "until tuneserve job $(cat job) | grep paused; do sleep 1; done",
         "tuneserve jobs",
         "tuneserve resume $(cat job)",
-        "tuneserve logs -f $(cat job) | tail -n 2",
+        "tuneserve logs -f $(cat job) | tail -n 1",
         "tuneserve job $(cat job)",
     ),
-    "Back to the first model": ("tuneserve promote $(cat first)", "tuneserve models"),
-    "Pictures of one's own": (
+    "Roll back to the first model": ("tuneserve promote $(cat first)", "tuneserve models"),
+    "Your own photos": (
         "ls pets pets/cat",
         "tuneserve datasets check pets",
         "tuneserve datasets add pets pets",
@@ -49,7 +49,7 @@ SESSION = {
         "tuneserve datasets show pets",
         "tuneserve train --dataset pets --network squeezenet1_1 --weights random --set epochs=2 --wait",
     ),
-    "From a script": (
+    "In scripts": (
         "tuneserve models | cut -f 1,5",
         "tuneserve jobs --json | python3 -c 'import json, sys; print(len(json.load(sys.stdin)), \"jobs\")'",
     ),
@@ -60,7 +60,7 @@ SESSION = {
         "tuneserve jobs --url http://127.0.0.1:1",
         "TUNESERVE_PORT=abc tuneserve up",
     ),
-    "Keys": (
+    "API keys": (
         "tuneserve keys add me --scope admin > key",
         "tuneserve jobs",
         "export TUNESERVE_API_KEY=$(cat key); tuneserve keys list",
