@@ -21,8 +21,9 @@ from worker.training.failure_codes import is_out_of_memory
 from worker.training.fit import Callbacks, Epoch, FitOptions, Interrupted, fit
 from worker.training.flops import flop_per_image
 from worker.training.freezing import unfreeze
+from worker.training.loss import balanced_class_weights
 from worker.training.mid_epoch import step_of
-from worker.training.optimizer import Arrays, balanced_class_weights
+from worker.training.optimizer import Arrays
 
 log = logging.getLogger(__name__)
 

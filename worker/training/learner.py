@@ -11,6 +11,7 @@ from worker.data.splits import channels_last
 from worker.training.conv_matmul import conv_as_matmul
 from worker.training.cuda_graph import CudaGraphStep
 from worker.training.ema import WeightEma
+from worker.training.loss import cross_entropy
 from worker.training.optimizer import Arrays, ScaledOptimizer
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -32,7 +33,7 @@ class Learner:
         self.ema = WeightEma(network, recipe.ema)
         self._optimizer = ScaledOptimizer(network, recipe, device)
         self._forward = torch.compile(network) if recipe.compile else network
-        self._criterion = nn.CrossEntropyLoss(weight=class_weights, label_smoothing=recipe.label_smoothing)
+        self._class_weights, self._smoothing = class_weights, recipe.label_smoothing
         self._prepare, self._augment = prepare, augment
         self._precision = recipe.precision
         # a compiled network chooses its own kernels
@@ -62,6 +63,6 @@ class Learner:
         dtype, mixed = DTYPES[self._precision], self._precision != "fp32"
         with self._convolutions, torch.autocast(self.device.type, dtype, enabled=mixed):
             logits = self._forward(channels_last(self._augment(self._prepare(images))))
-        loss: Tensor = self._criterion(logits.float(), labels)
+        loss = cross_entropy(logits.float(), labels, self._class_weights, self._smoothing)
         self._optimizer.step(loss)
         return loss.detach(), logits.detach()

@@ -1,4 +1,4 @@
-"""The optimizer with its loss scaling, and weights for unequal classes."""
+"""The optimizer with its loss scaling."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -68,12 +68,6 @@ class ScaledOptimizer:
                     tensors[name] = torch.empty_like(parameter).copy_(tensor)
         if scaling:
             self.scaler.load_state_dict(scaling)
-
-
-def balanced_class_weights(labels: Tensor, classes: int) -> Tensor:
-    """Return loss weights that give every class the same total; their mean over the images is 1."""
-    counts = torch.bincount(labels, minlength=classes).clamp_min(1)
-    return len(labels) / (classes * counts.float())
 
 
 def _optimizer(network: nn.Module, recipe: ResolvedRecipe, device: torch.device) -> torch.optim.Optimizer:

@@ -1,4 +1,4 @@
-"""worker.training.optimizer: a step of the optimizer, and the weights of the classes."""
+"""worker.training.optimizer: a step of the optimizer."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from core.recipe import ResolvedRecipe
-from worker.training.optimizer import ScaledOptimizer, balanced_class_weights
+from worker.training.optimizer import ScaledOptimizer
 
 CPU = torch.device("cpu")
 
@@ -42,14 +42,3 @@ def test_a_gradient_that_is_too_long_is_cut_to_the_recipes_norm() -> None:
 
 def test_a_gradient_within_the_norm_is_left_as_it_is() -> None:
     assert moved(0.25, gradient_clipping=0.5) == pytest.approx(0.25, rel=1e-5)
-
-
-def test_rare_classes_weigh_more_and_the_mean_over_all_images_is_one() -> None:
-    labels = torch.tensor([0] * 6 + [1] * 2)
-    weights = balanced_class_weights(labels, 2)
-    assert weights.tolist() == pytest.approx([8 / 12, 2.0])
-    assert weights[labels].mean().item() == pytest.approx(1.0)
-
-
-def test_a_class_without_images_does_not_divide_by_zero() -> None:
-    assert balanced_class_weights(torch.tensor([0, 0, 2]), 3).isfinite().all()
