@@ -16,6 +16,7 @@ ORIGIN = r"https?://[^/\s]+|\*"
 PREFIX = "TUNESERVE_"
 ROOT_PATH = r"^((/[A-Za-z0-9._~-]+)+/?)?$"
 MAX_IMAGES = 4096  # of one request, whatever is set
+SECRETS = ("api_keys", "database_url")  # each may also stand in a file, which NAME_FILE names
 MAX_REQUEUE_S = 15.0  # from the death of a worker until its job waits for another
 HOST = r"[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\]"
 
@@ -46,6 +47,7 @@ class Settings(BaseSettings):
     data_dir: Path = Path("tuneserve-data")  # database, checkpoints, models, logs
     # default: SQLite in data_dir; never on a network file system. Not shown, since it may hold a password
     database_url: str | None = Field(None, repr=False)
+    database_url_file: Path | None = None  # a file that holds it
     datasets_dir: Path | None = None  # holds <name>/ with the files of a data set; default: data_dir/datasets
     weights_dir: Path | None = None  # cache of pre-trained weights; default: data_dir/weights
     weights_file: Path | None = None  # a state dict to use for "imagenet", whatever its name
@@ -62,6 +64,7 @@ class Settings(BaseSettings):
     )  # prefix of the path behind a proxy, like /tune; or X-Forwarded-Prefix
     port: int = Field(8000, ge=0, le=65535)
     api_keys: SecretStr = SecretStr("")  # name:scope+scope:key, separated by commas or spaces; POST /keys adds more
+    api_keys_file: Path | None = None  # a file that holds them
     require_keys: bool = False  # answer nobody without an API key, on the loopback too
     allow_without_keys: bool = False  # listen beyond the loopback without API keys
     rate_limit_per_s: float | None = Field(None, gt=0)  # requests per key, or per address; in each process
@@ -123,6 +126,15 @@ class Settings(BaseSettings):
     train_threads: int | None = Field(None, gt=0)  # default: every core
     train_niceness: int = Field(5, ge=0, le=19)  # predictions come first where both share a CPU
     prewarm_trainer: bool = True  # an idle worker keeps a trainer ready, in 0.45 GB that the next job would need anyway
+
+    @model_validator(mode="before")
+    @classmethod
+    def _secrets_come_from_files(cls, fields: dict[str, Any]) -> dict[str, Any]:
+        named = {name: fields[f"{name}_file"] for name in SECRETS if fields.get(f"{name}_file")}
+        for name in named:
+            if fields.get(name):
+                raise ValueError(f"{_variable(name)} and {_variable(name)}_FILE exclude each other")
+        return fields | {name: _secret(name, Path(file)) for name, file in named.items()}
 
     @model_validator(mode="after")
     def _one_request_fits_the_queue(self) -> Self:
@@ -242,11 +254,14 @@ class Settings(BaseSettings):
     def environment(self) -> dict[str, str]:
         """Return the environment that gives a child process the same settings.
 
-        API keys are left out: a trainer needs none, and the empty variable hides them.
+        API keys are left out: a trainer needs none, and the empty variable hides them. A secret from a file is read
+        there again.
         """
-        set_fields = self.model_dump(mode="json", exclude_none=True) | {"api_keys": ""}
+        from_files = {name: "" for name in SECRETS if getattr(self, f"{name}_file")}
+        no_keys = {"api_keys": "", "api_keys_file": ""}
+        set_fields = self.model_dump(mode="json", exclude_none=True) | from_files | no_keys
         return {
-            f"{PREFIX}{name.upper()}": " ".join(value) if isinstance(value, list) else str(value)
+            _variable(name): " ".join(value) if isinstance(value, list) else str(value)
             for name, value in set_fields.items()
         }
 
@@ -268,12 +283,30 @@ def read_or_exit() -> Settings:
         sys.exit(str(error))
 
 
+def _variable(field: str) -> str:
+    return PREFIX + field.upper()
+
+
+def _secret(name: str, file: Path) -> str:
+    """Read a secret from its file; ValueError names the variable and the file, never what it holds."""
+    try:
+        text = file.read_text("utf-8").rstrip("\r\n")
+    except OSError as error:
+        raise ValueError(f"{_variable(name)}_FILE names {file}, which cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError:
+        raise ValueError(f"{_variable(name)}_FILE names {file}, which is no text in UTF-8") from None
+    if not text.strip():
+        raise ValueError(f"{_variable(name)}_FILE names {file}, which is empty")
+    return text
+
+
 def _reason(loc: tuple[int | str, ...], message: str) -> str:
     """Describe an invalid setting, without its value: it may be a secret."""
     message = message.removeprefix("Value error, ").replace("Input should", "it should", 1)
     if not loc:
-        return f"{message}. Correct one of them, or unset it."
+        which = "one of them" if message.count(PREFIX) > 1 else "it"
+        return f"{message}. Correct {which}, or unset it."
     field = str(loc[0])
     default = Settings.model_fields[field].get_default()
     without = f", which means {default}" if isinstance(default, str | int | float) else ""
-    return f"{PREFIX}{field.upper()} is wrong: {message}. Correct it, or unset it{without}."
+    return f"{_variable(field)} is wrong: {message}. Correct it, or unset it{without}."

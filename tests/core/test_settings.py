@@ -7,6 +7,8 @@ from pydantic import ValidationError
 
 from core.settings import Settings, WrongSettings, read, read_or_exit
 
+KEY = "opensesame0123456789"
+
 
 def test_without_an_environment_the_defaults_hold() -> None:
     settings = Settings()
@@ -72,6 +74,58 @@ def test_no_secret_is_shown() -> None:
     settings = Settings(database_url="postgresql+psycopg://me:word@db/x", api_keys="me:admin:opensesame0123456789")
     assert "word" not in repr(settings) + str(settings)
     assert "opensesame" not in repr(settings) + str(settings)
+
+
+def test_a_secret_comes_from_the_file_that_its_variable_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Without the newline at its end; a child process reads a file anew, and gets no API keys at all."""
+    secrets = {"API_KEYS": f"me:admin:{KEY}", "DATABASE_URL": "postgresql+psycopg://me:word@db/x"}
+    for name, secret in secrets.items():
+        (tmp_path / name).write_text(f"{secret}\r\n")
+        monkeypatch.setenv(f"TUNESERVE_{name}", "")  # docker-compose.yml sets it so
+        monkeypatch.setenv(f"TUNESERVE_{name}_FILE", str(tmp_path / name))
+    ours = read()
+    assert ours.api_keys.get_secret_value() == secrets["API_KEYS"]
+    assert ours.resolved_database_url == secrets["DATABASE_URL"]
+    assert not [secret for secret in (KEY, "word") if secret in f"{ours}{ours!r}{ours.environment()}{caplog.text}"]
+    for name, value in ours.environment().items():
+        monkeypatch.setenv(name, value)
+    assert (Settings().given_keys, Settings().database_url) == ((), secrets["DATABASE_URL"])
+
+
+def test_a_secret_given_twice_is_refused_by_both_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "url").write_text("sqlite:///other.db")
+    monkeypatch.setenv("TUNESERVE_DATABASE_URL", "sqlite:///one.db")
+    monkeypatch.setenv("TUNESERVE_DATABASE_URL_FILE", str(tmp_path / "url"))
+    with pytest.raises(WrongSettings) as refused:
+        read()
+    (reason,) = refused.value.reasons
+    names = "TUNESERVE_DATABASE_URL and TUNESERVE_DATABASE_URL_FILE"
+    assert reason == f"{names} exclude each other. Correct one of them, or unset it."
+
+
+def test_a_secrets_file_without_a_secret_is_told_by_its_variable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An empty one too: it would open the service to everybody."""
+    (tmp_path / "empty").write_text(" \n")
+    (tmp_path / "binary").write_bytes(b"s3cret\xff")
+    (tmp_path / "short").write_text("me:admin:s3cret")
+    for name, why in {
+        "gone": "which cannot be read: No such file or directory",
+        ".": "which cannot be read: Is a directory",
+        "empty": "which is empty",
+        "binary": "which is no text in UTF-8",
+        "short": "TUNESERVE_API_KEYS is wrong: entry 1 needs a key",
+    }.items():
+        monkeypatch.setenv("TUNESERVE_API_KEYS_FILE", str(tmp_path / name))
+        with pytest.raises(SystemExit) as refused:
+            read_or_exit()
+        (reason,) = str(refused.value).splitlines()
+        assert why in reason
+        assert "s3cret" not in reason
+        assert ("TUNESERVE_API_KEYS_FILE names" in reason) == (name != "short")
 
 
 def test_the_database_is_the_same_one_from_any_working_directory(
