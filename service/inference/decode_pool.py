@@ -174,11 +174,11 @@ class DecodePool:
     async def _start(self) -> Process:
         environment = {name: value for name, value in os.environ.items() if name.startswith(PASSED_ON)}
         return await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", MODULE, str(self._settings.image_memory_bytes)),
+            *(sys.executable, "-m", MODULE, str(self._settings.image_memory_bytes), str(os.getpid())),
             env=environment | FRUGAL,
             stdin=PIPE,
             stdout=PIPE,
-            start_new_session=True,  # Ctrl-C is the service's; the end of its pipe ends the process
+            start_new_session=True,  # Ctrl-C is the service's, whose end ends the process
         )
 
     async def _wait_until_ready(self, process: Process) -> None:

@@ -1,8 +1,8 @@
-"""``python -m service.inference.decode_process MAX_BYTES``: decode and prepare large images in a process.
+"""``python -m service.inference.decode_process MAX_BYTES PARENT``: decode and prepare large images in a process.
 
 It can be killed at any moment. Frames go both ways: JSON, then bytes. The first, empty one says that the process is
 ready. A request is answered by the memory that it needs and, if the byte GO comes, by its canonical image. The end of
-the input ends the process. It imports no more than that takes.
+the input ends the process, and so does the death of the service, PARENT. It imports no more than that takes.
 """
 
 import json
@@ -16,6 +16,7 @@ import numpy as np
 from core.errors import InvalidInput
 from core.imaging.decoding import bytes_needed, decode
 from core.imaging.preparation import Preparation, Prepared, prepare
+from core.parent_death import die_with
 
 LENGTHS = struct.Struct("<QQ")  # of the JSON, and of the bytes behind it
 BASE_BYTES = 2**28  # libraries, stacks, and what comes besides the picture
@@ -23,6 +24,7 @@ GO, STOP = b"\n", b"\0"
 
 
 def main() -> None:
+    die_with(int(sys.argv[2]))
     limit = int(sys.argv[1]) + BASE_BYTES
     resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
