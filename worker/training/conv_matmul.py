@@ -1,7 +1,7 @@
 """Convolutions over tiny feature maps, computed as matrix products.
 
 Deep in a network a small picture is a few pixels of a thousand channels. On a CPU oneDNN's convolutions take several
-times as long there as its matrix products, above all for the gradient of the weights (docs/benchmarks.md).
+times as long there as its matrix products, above all for the gradient of the weights (docs/developers/experiments.md).
 """
 
 from collections.abc import Callable, Sequence
