@@ -98,6 +98,7 @@ class Settings(BaseSettings):
     dataset_build_s: float = Field(3600.0, gt=0)  # from its start; processor time has a limit by the size of the body
     max_zip_directory_bytes: int = Field(64 * 2**20, gt=0)  # the part of a zip that names its files
     max_open_uploads: int = Field(100, gt=0)  # not yet imported; each within max_dataset_bytes
+    max_open_uploads_per_key: int = Field(20, gt=0)
     max_listeners: int = Field(200, gt=0)  # event streams and requests with wait=, in each process
     max_listeners_per_key: int = Field(50, gt=0)
     predict_device: Literal["auto", "cpu", "cuda"] = "auto"

@@ -2,6 +2,7 @@
 
 import os
 import time
+from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import inf
 from pathlib import Path
@@ -12,7 +13,19 @@ from urllib.parse import quote
 import httpx
 
 from tuneserve.folder_zip import sendable_name
-from tuneserve.types import Alias, Batch, DatasetCard, DatasetSummary, Job, Key, MadeKey, Model, Prediction, Predictions
+from tuneserve.types import (
+    Alias,
+    Batch,
+    DatasetCard,
+    DatasetSummary,
+    Job,
+    Key,
+    MadeKey,
+    Model,
+    Prediction,
+    Predictions,
+    Upload,
+)
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 ENDED = ("succeeded", "failed", "cancelled")
@@ -169,15 +182,22 @@ class Client:
             options = {"params": params, "headers": {"Content-Type": ARCHIVE}}
             return self._call(DatasetCard, "POST", "/datasets", content=content, timeout=IMPORT_TIMEOUT_S, **options)
 
-    def begin_upload(self, length: int) -> str:
-        """Begin a resumable upload of ``length`` bytes; return its id."""
-        answer = self._accepted("POST", "/uploads", headers=TUS | {"Upload-Length": str(length)})
+    def begin_upload(self, length: int, name: str = "") -> str:
+        """Begin a resumable upload of ``length`` bytes; return its id. ``name`` is shown in the list of uploads."""
+        headers = TUS | {"Upload-Length": str(length)}
+        if name:
+            headers["Upload-Metadata"] = f"filename {b64encode(sendable_name(name).encode()).decode()}"
+        answer = self._accepted("POST", "/uploads", headers=headers)
         return str(answer.headers["location"]).rpartition("/")[2]
 
     def send_piece(self, upload_id: str, offset: int, data: bytes) -> int:
         """Upload the bytes at ``offset``; return the new offset."""
         headers = TUS | PIECE | {"Upload-Offset": str(offset)}
         return _offset_in(self._accepted("PATCH", f"/uploads/{upload_id}", headers=headers, content=data))
+
+    def uploads(self, limit: int = 20) -> list[Upload]:
+        """Return the newest open uploads: those of the own key, with the scope admin everybody's."""
+        return self._pages(Upload, "/uploads", limit)
 
     def upload_offset(self, upload_id: str) -> int:
         return _offset_in(self._accepted("HEAD", f"/uploads/{upload_id}", headers=TUS))

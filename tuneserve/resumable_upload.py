@@ -22,7 +22,7 @@ def send(
 ) -> str:
     """Upload a file and return the upload's id; ServiceError if the service rejects it or stays unreachable."""
     length = file.stat().st_size
-    upload_id = client.begin_upload(length)
+    upload_id = client.begin_upload(length, file.name)
     offset, misses = 0, 0
     with file.open("rb") as content:
         while offset < length:

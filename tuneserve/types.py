@@ -133,6 +133,16 @@ class Batch(TypedDict):
     links: dict[str, str]
 
 
+class Upload(TypedDict):
+    id: str
+    name: str | None
+    owner: str | None
+    offset: int
+    length: int
+    created_at: str
+    expires_at: str
+
+
 class Problem(TypedDict):
     file: str
     code: str

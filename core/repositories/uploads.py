@@ -2,15 +2,39 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, func, select, text
 from sqlalchemy.orm import Session
 
 from core.db.tables import Upload
+from core.errors import Overloaded
 from core.ids import new_id
 
+RETRY_AFTER_S = 60
+HOW_TO_END = "GET /uploads lists them, and DELETE /uploads/{id} ends one."
 
-def add(session: Session, length: int, owner: str | None, now: float) -> Upload:
-    upload = Upload(id=new_id("upload", now), length=length, owner=owner, created_at=now)
+
+def lock(session: Session) -> None:
+    """Let no other announcement come between a look at all uploads and a new one, until the transaction ends.
+
+    Writers of SQLite wait for each other anyway.
+    """
+    if session.get_bind().dialect.name == "postgresql":
+        session.execute(text("LOCK TABLE uploads IN SHARE ROW EXCLUSIVE MODE"))
+
+
+def require_room(session: Session, limit: int, owner: str | None, owner_limit: int) -> None:
+    """Raise Overloaded if ``limit`` uploads are open, or ``owner_limit`` of the owner's."""
+    if (found := _count(session)) >= limit:
+        raise Overloaded(f"{found} uploads are open, TUNESERVE_MAX_OPEN_UPLOADS: {HOW_TO_END}", RETRY_AFTER_S)
+    if owner is not None and (found := _count(session, Upload.owner == owner)) >= owner_limit:
+        raise Overloaded(
+            f"{found} uploads of this API key are open, TUNESERVE_MAX_OPEN_UPLOADS_PER_KEY: {HOW_TO_END}",
+            RETRY_AFTER_S,
+        )
+
+
+def add(session: Session, length: int, name: str | None, owner: str | None, now: float) -> Upload:
+    upload = Upload(id=new_id("upload", now), length=length, name=name, owner=owner, created_at=now)
     session.add(upload)
     session.flush()
     return upload
@@ -24,10 +48,24 @@ def everyone(session: Session) -> Sequence[Upload]:
     return session.scalars(select(Upload).order_by(Upload.id)).all()
 
 
-def count(session: Session) -> int:
-    return session.scalar(select(func.count()).select_from(Upload)) or 0
+def page(session: Session, after: str | None, limit: int, owner: str | None) -> tuple[Sequence[Upload], bool]:
+    """List uploads, newest first, and whether more follow.
+
+    ``after`` is the id of the previous page's last upload; ``owner``: only those of that API key.
+    """
+    query = select(Upload).order_by(Upload.id.desc()).limit(limit + 1)
+    if after is not None:
+        query = query.where(Upload.id < after)
+    if owner is not None:
+        query = query.where(Upload.owner == owner)
+    found = session.scalars(query).all()
+    return found[:limit], len(found) > limit
 
 
 def remove(session: Session, upload_id: str) -> None:
     """Delete a row; repeating it changes nothing. Commit before deleting the file."""
     session.execute(delete(Upload).where(Upload.id == upload_id))
+
+
+def _count(session: Session, *conditions: object) -> int:
+    return session.scalar(select(func.count()).select_from(Upload).where(*conditions)) or 0  # type: ignore[arg-type]

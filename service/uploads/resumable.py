@@ -14,7 +14,8 @@ from typing import IO
 from sqlalchemy.orm import Session
 
 from core.db.database import Database
-from core.errors import Conflict, NoSpace, NotFound, Overloaded, TooLarge, is_disk_full
+from core.db.tables import Upload
+from core.errors import Conflict, NoSpace, NotFound, TooLarge, is_disk_full
 from core.repositories import uploads as rows
 from core.repositories.api_keys import Caller
 from core.scopes import Scope
@@ -26,9 +27,23 @@ STALE_S = 24 * 3600.0  # nobody goes on with one that has been silent for so lon
 
 @dataclass(frozen=True)
 class OpenUpload:
-    id: str
-    length: int  # bytes, in the end
-    offset: int  # bytes that have come
+    """An upload, and how much of it has come."""
+
+    row: Upload
+    offset: int  # bytes
+    last_byte_at: float
+
+    @property
+    def id(self) -> str:
+        return self.row.id
+
+    @property
+    def length(self) -> int:
+        return self.row.length
+
+    @property
+    def expires_at(self) -> float:
+        return self.last_byte_at + STALE_S
 
     @property
     def is_whole(self) -> bool:
@@ -47,32 +62,41 @@ class Uploads:
         self._db = db
         self._caller = caller
 
-    def create(self, session: Session, length: int, now: float) -> OpenUpload:
-        """TooLarge, Overloaded when too many have not ended, NoSpace when so much would fill the disk.
+    def create(self, session: Session, length: int, name: str | None, now: float) -> str:
+        """Announce an upload and return its id; ``name`` is its file's, for people.
 
-        The file is there before the row, which the session's end writes.
+        TooLarge, Overloaded when too many have not ended, NoSpace when so much would fill the disk. The file is there
+        before the row, which the session's end writes.
         """
-        if length > self._settings.max_dataset_bytes:
-            raise TooLarge(f"An upload holds at most {self._settings.max_dataset_bytes} bytes.")
+        limits, owner = self._settings, self._caller.id if self._caller else None
+        if length > limits.max_dataset_bytes:
+            raise TooLarge(f"An upload holds at most {limits.max_dataset_bytes} bytes.")
         self._root.mkdir(parents=True, exist_ok=True)
-        if rows.count(session) >= self._settings.max_open_uploads:
-            raise Overloaded("Too many uploads are open: DELETE one, or wait for the day after which they go.", 60)
+        rows.lock(session)
+        rows.require_room(session, limits.max_open_uploads, owner, limits.max_open_uploads_per_key)
         if free_bytes(self._root) - length < self._settings.min_free_bytes:
             raise NoSpace(f"{length} bytes more do not fit on the disk of TUNESERVE_DATA_DIR.")
-        row = rows.add(session, length, self._caller.id if self._caller else None, now)
-        self._path(row.id).touch(exist_ok=False)
-        return OpenUpload(row.id, length, 0)
+        upload_id = rows.add(session, length, name, owner, now).id
+        self._path(upload_id).touch(exist_ok=False)
+        return upload_id
+
+    def page(self, after: str | None, limit: int) -> tuple[list[OpenUpload], str | None]:
+        """List them, newest first, and the id that the next page begins after; None: there is none."""
+        caller = self._caller
+        owner = None if caller is None or caller.may(Scope.ADMIN) else caller.id
+        with self._db.read() as session:
+            found, more = rows.page(session, after, limit, owner)
+        there = [upload for row in found if (upload := self._opened(row))]
+        return there, found[-1].id if more else None
 
     def get(self, upload_id: str) -> OpenUpload:
         """NotFound; also for another key's, and for one that was used up, or went after a day."""
         with self._db.read() as session:
             row = rows.find(session, upload_id)
-        if row is None or not self._may_touch(row.owner):
+        upload = self._opened(row) if row and self._may_touch(row.owner) else None
+        if upload is None:
             raise _unknown()
-        try:
-            return OpenUpload(row.id, row.length, self._path(row.id).stat().st_size)
-        except FileNotFoundError as error:
-            raise _unknown() from error
+        return upload
 
     @contextmanager
     def writing(self, upload_id: str, offset: int) -> Iterator["Piece"]:
@@ -116,6 +140,13 @@ class Uploads:
     def _may_touch(self, owner: str | None) -> bool:
         caller = self._caller
         return caller is None or caller.id == owner or caller.may(Scope.ADMIN)
+
+    def _opened(self, row: Upload) -> OpenUpload | None:
+        """None: it ended since its row was read."""
+        with suppress(FileNotFoundError):
+            found = self._path(row.id).stat()
+            return OpenUpload(row, found.st_size, found.st_mtime)
+        return None
 
     def _path(self, upload_id: str) -> Path:
         """Of an id that has a row: no other text becomes a path."""

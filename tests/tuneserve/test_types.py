@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from core.inference import prediction
 from service.api import schemas
-from service.api.routes import api_keys, predict
+from service.api.routes import api_keys, predict, uploads
 from service.datasets import catalog, registry, validation_report
 from tuneserve import types
 
@@ -33,6 +33,7 @@ SAME: dict[type[BaseModel], Any] = {
     catalog.DatasetSummary: types.DatasetSummary,
     api_keys.KeyView: types.Key,
     api_keys.MadeKey: types.MadeKey,
+    uploads.UploadView: types.Upload,
 }
 LEAVES_OUT_NULLS = (prediction.Prediction,)
 OPEN = (validation_report.Problem,)  # its codes grow: no client should rely on having seen them all

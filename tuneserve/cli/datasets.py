@@ -11,11 +11,11 @@ import typer
 from rich.progress import Progress
 
 from tuneserve import folder_zip, resumable_upload
-from tuneserve.cli.options import Json, Url
-from tuneserve.cli.tables import print_table
+from tuneserve.cli.options import Json, Limit, Url
+from tuneserve.cli.tables import cut, print_table
 from tuneserve.cli.terminal import Console
 from tuneserve.client import Client, ServiceError
-from tuneserve.types import DatasetCard, DatasetSummary
+from tuneserve.types import DatasetCard, DatasetSummary, Upload
 
 app = typer.Typer(no_args_is_help=True, help="Add, list, show and check data sets.")
 console = Console()
@@ -80,6 +80,34 @@ def check(source: Source, url: Url = None, as_json: Json = False) -> None:
     _show(_import(source, url, lambda client, file: _send(client, NO_NAME, file, replace=True, dry_run=True)), as_json)
 
 
+@app.command()
+def uploads(limit: Limit = 20, url: Url = None, as_json: Json = False) -> None:
+    """List uploads that have not become a data set, newest first; an admin sees those of all keys.
+
+    Example: tuneserve datasets uploads
+    """
+    with Client(url) as client:
+        found = cut(client.uploads(limit + 1), limit)
+    if as_json:
+        print(json.dumps(found, indent=2))
+        return
+    header = ("id", "file", "key", "received", "bytes", "expires")
+    print_table(console, header, (_upload_row(upload) for upload in found))
+
+
+@app.command("end-upload")
+def end_upload(
+    upload_id: Annotated[str, typer.Argument(help="As `datasets uploads` shows it")], url: Url = None
+) -> None:
+    """Delete an upload with the bytes received so far.
+
+    Example: tuneserve datasets end-upload UPLOAD_ID
+    """
+    with Client(url) as client:
+        client.end_upload(upload_id)
+    console.print("deleted")
+
+
 def _import(source: Path, url: str | None, send: Callable[[Client, Path], DatasetCard]) -> DatasetCard:
     """Send a data set and return its card; print every problem if the service rejects it."""
     with _packed(source) as file, Client(url) as client:
@@ -101,6 +129,11 @@ def _list(entries: Iterable[DatasetSummary], answer: Any, as_json: bool) -> None
 def _row(entry: DatasetSummary) -> tuple[str, ...]:
     numbers = ("" if entry[field] is None else str(entry[field]) for field in ("version", "classes", "images"))
     return entry["name"], entry["kind"].replace("_", " "), *numbers
+
+
+def _upload_row(upload: Upload) -> tuple[str, ...]:
+    sizes = str(upload["offset"]), str(upload["length"])
+    return upload["id"], upload["name"] or "", upload["owner"] or "", *sizes, upload["expires_at"]
 
 
 def _send(client: Client, name: str, file: Path, replace: bool, dry_run: bool = False) -> DatasetCard:

@@ -3,24 +3,29 @@
 POST /datasets?upload= makes a data set of a complete upload. An upload belongs to the API key that created it.
 """
 
+import base64
 import time
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Request, Response
 from fastapi.concurrency import contextmanager_in_threadpool
+from pydantic import BaseModel, Field
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from core.errors import ClientClosedRequest, UnsupportedType
+from core import base64_text
+from core.errors import ClientClosedRequest, InvalidInput, UnsupportedType
+from core.printable import printable
 from core.repositories.api_keys import Caller
 from core.repositories.idempotency import CreatedResponse
 from core.scopes import Scope
 from service.api.dependencies import Service, State
 from service.api.idempotency import IdempotencyKey, made
-from service.api.parameters import UploadId
+from service.api.parameters import After, Limit, UploadId
 from service.security.api_keys import RequireScope, Who
 from service.uploads.resumable import OpenUpload, Uploads
 from service.web.problems import DESCRIBED
@@ -29,6 +34,26 @@ VERSION = "1.0.0"
 TUS = {"Tus-Resumable": VERSION}
 PIECE = "application/offset+octet-stream"
 BODY = {"requestBody": {"required": True, "content": {PIECE: {"schema": {"type": "string", "format": "binary"}}}}}
+MAX_NAME = 255  # characters
+METADATA = "Metadata of tus: `filename` and the file's name in base64; `GET /uploads` shows it"
+
+
+class UploadView(BaseModel):
+    id: str = Field(description="`upload_` and 21 hexadecimal digits; ids sort by age.")
+    name: str | None = Field(
+        description="Name of the file, as the client sent it in Upload-Metadata; null if it did not."
+    )
+    owner: str | None = Field(description="Id of the API key that created it; null if there were no keys.")
+    offset: int = Field(description="Number of bytes received.")
+    length: int = Field(description="Size of the whole file in bytes.")
+    created_at: datetime = Field(description="Time of creation, UTC.")
+    expires_at: datetime = Field(description="Time at which it is deleted unless a further piece is received, UTC.")
+
+
+class UploadPage(BaseModel):
+    data: list[UploadView] = Field(description="Newest first.")
+    has_more: bool = Field(description="Whether older entries follow.")
+    next: str | None = Field(description="The value of `after` for the next page; null on the last page.")
 
 
 def _of_our_version(tus_resumable: Annotated[str, Header(include_in_schema=False)] = VERSION) -> None:
@@ -51,6 +76,13 @@ def get_options(service: Service) -> Response:
     return Response(None, 204, TUS | headers | {"Tus-Max-Size": str(service.settings.max_dataset_bytes)})
 
 
+@router.get("", summary="List open uploads, newest first")
+def list_uploads(service: Service, caller: Who, after: After = None, limit: Limit = 20) -> UploadPage:
+    """List the uploads of the caller's API key; with the scope admin, or without keys, all of them."""
+    found, following = _uploads(service, caller).page(after, limit)
+    return UploadPage(data=[_view(upload) for upload in found], has_more=following is not None, next=following)
+
+
 @router.post(
     "", status_code=201, response_class=Response, dependencies=OUR_VERSION, summary="Create a resumable upload"
 )
@@ -58,6 +90,7 @@ def create_upload(
     service: Service,
     caller: Who,
     upload_length: Annotated[int, Header(ge=0, lt=10**18, description="Size of the whole file in bytes")],
+    upload_metadata: Annotated[str, Header(description=METADATA)] = "",
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Create an upload; `PATCH` its `Location` to send the file in pieces.
@@ -65,12 +98,14 @@ def create_upload(
     After an interruption, `HEAD` returns the offset to continue at. An upload without a new piece for 24 hours is
     deleted.
     """
+    name = _file_name(upload_metadata)
 
     def make(session: Session) -> CreatedResponse:
-        upload = _uploads(service, caller).create(session, upload_length, time.time())
-        return CreatedResponse(201, TUS | {"Location": f"{router.prefix}/{upload.id}"}, {})
+        upload_id = _uploads(service, caller).create(session, upload_length, name, time.time())
+        return CreatedResponse(201, TUS | {"Location": f"{router.prefix}/{upload_id}"}, {})
 
-    answer = made(service, router.prefix, caller, idempotency_key, {"length": upload_length}, make)
+    asked = {"length": upload_length, "name": name}
+    answer = made(service, router.prefix, caller, idempotency_key, asked, make)
     return Response(None, answer.status, answer.headers)
 
 
@@ -79,7 +114,8 @@ def create_upload(
 )
 def get_upload(upload_id: UploadId, service: Service, caller: Who) -> Response:
     upload = _uploads(service, caller).get(upload_id)
-    return Response(None, 200, _told(upload) | {"Upload-Length": str(upload.length), "Cache-Control": "no-store"})
+    headers = {"Upload-Length": str(upload.length), "Cache-Control": "no-store"}
+    return Response(None, 200, _told(upload) | headers | _metadata(upload.row.name))
 
 
 @router.patch(
@@ -106,6 +142,7 @@ async def append_to_upload(
 
 @router.delete("/{upload_id}", status_code=204, dependencies=OUR_VERSION, summary="Delete an upload")
 def delete_upload(upload_id: UploadId, service: Service, caller: Who) -> Response:
+    """Delete an upload; that of another API key needs the scope admin."""
     _uploads(service, caller).remove(upload_id)
     return Response(None, 204, TUS)
 
@@ -120,6 +157,34 @@ async def _pieces(request: Request) -> AsyncIterator[bytes]:
             yield data
     except ClientDisconnect as error:
         raise ClientClosedRequest from error
+
+
+def _file_name(metadata: str) -> str | None:
+    """Read the file's name from tus's pairs of a key and a base64 value; ignore other keys."""
+    pairs = dict(pair.strip().partition(" ")[::2] for pair in metadata.split(","))
+    try:
+        name = base64_text.decode(pairs.get("filename", "")).decode()
+    except ValueError as error:
+        reason = "filename is not UTF-8 in base64: send Upload-Metadata: filename cGV0cy56aXA="
+        raise InvalidInput(reason, "header/upload-metadata") from error
+    return printable(name)[:MAX_NAME] or None
+
+
+def _metadata(name: str | None) -> dict[str, str]:
+    return {"Upload-Metadata": f"filename {base64.b64encode(name.encode()).decode()}"} if name else {}
+
+
+def _view(upload: OpenUpload) -> UploadView:
+    row = upload.row
+    return UploadView(
+        id=row.id,
+        name=row.name,
+        owner=row.owner,
+        offset=upload.offset,
+        length=row.length,
+        created_at=datetime.fromtimestamp(row.created_at, UTC),
+        expires_at=datetime.fromtimestamp(upload.expires_at, UTC),
+    )
 
 
 def _told(upload: OpenUpload) -> dict[str, str]:

@@ -70,7 +70,7 @@ class SendForm {
   #take(files) {
     const given = source(files);
     if (!given) return;
-    this.given = { name: given.name, size: given.blob.size, upload: new Upload(this.api, given.blob) };
+    this.given = { name: given.name, size: given.blob.size, upload: new Upload(this.api, given.blob, given.name) };
     this.said.textContent = described(this.given);
     this.name.value ||= nameFrom(given.name);
     this.wrong.replaceChildren();

@@ -11,10 +11,12 @@ export class Upload {
   /**
    * @param {ApiClient} api
    * @param {Blob} blob
+   * @param {string} name of the file, for the list of uploads
    */
-  constructor(api, blob) {
+  constructor(api, blob, name) {
     this.api = api;
     this.blob = blob;
+    this.name = name;
     this.path = ""; // where the service keeps it; empty before it has begun
   }
 
@@ -51,7 +53,8 @@ export class Upload {
 
   /** @param {AbortSignal} signal */
   async #begin(signal) {
-    const headers = { ...VERSION, "Upload-Length": String(this.blob.size) };
+    const name = btoa(String.fromCharCode(...new TextEncoder().encode(this.name)));
+    const headers = { ...VERSION, "Upload-Length": String(this.blob.size), "Upload-Metadata": `filename ${name}` };
     const answer = await this.api.fetch("uploads", { method: "POST", headers, signal });
     return (answer.headers.get("Location") ?? "").slice(1); // behind a proxy's prefix too
   }

@@ -48,7 +48,7 @@ async def test_allow_names_every_method_of_the_path(http: httpx.AsyncClient) -> 
         "/predict": "POST",
         "/livez": "GET, HEAD",
         "/uploads/x": "DELETE, HEAD, PATCH",
-        "/uploads": "OPTIONS, POST",
+        "/uploads": "GET, HEAD, OPTIONS, POST",
         "/datasets/pets": "DELETE, GET, HEAD",
         "/models/aliases/mine": "DELETE, PUT",
         "/page/main.js": "GET, HEAD",

@@ -1,7 +1,9 @@
 """service.uploads.resumable and its routes: a file in pieces, as the protocol tus wants it."""
 
+import base64
 import os
 from collections.abc import Callable
+from datetime import datetime
 from http.client import HTTPConnection
 from typing import Any
 
@@ -81,13 +83,13 @@ async def test_another_service_goes_on_where_a_killed_one_ended(settings: Settin
     """The offset is the file's size, and nothing of it waits in a buffer."""
     uploads = Uploads(settings, db, None)
     with db.write() as session:
-        upload = uploads.create(session, len(PETS), NOW)
-    with uploads.writing(upload.id, 0) as piece:
+        upload_id = uploads.create(session, len(PETS), None, NOW)
+    with uploads.writing(upload_id, 0) as piece:
         piece.write(PETS[:HALF])
         async with running(settings) as http:
-            assert await offset_of(http, f"/uploads/{upload.id}") == HALF
-            await send(http, f"/uploads/{upload.id}", HALF, PETS[HALF:])
-            assert (await make(http, f"/uploads/{upload.id}")).status_code == 201
+            assert await offset_of(http, f"/uploads/{upload_id}") == HALF
+            await send(http, f"/uploads/{upload_id}", HALF, PETS[HALF:])
+            assert (await make(http, f"/uploads/{upload_id}")).status_code == 201
 
 
 @pytest.mark.parametrize("offset", [0, HALF - 1, HALF + 1, len(PETS)])
@@ -133,6 +135,18 @@ async def test_a_client_of_tus_is_told_what_is_spoken(http: httpx.AsyncClient, s
     head = await http.head(path)
     assert (head.headers["tus-resumable"], head.headers["cache-control"]) == ("1.0.0", "no-store")
     assert (await send(http, path, 0, b"x", **{"Content-Type": "text/plain"})).status_code == 415
+
+
+async def test_the_name_of_the_file_is_shown(http: httpx.AsyncClient) -> None:
+    told = {"": None, "filename": None, "filename cGV0cy56aXA=": "pets.zip", "type eA==, filename w6kK,x": "\u00e9\\n"}
+    for metadata, name in told.items():
+        answer = await http.post("/uploads", headers={"Upload-Length": "1", "Upload-Metadata": metadata})
+        assert (await http.get("/uploads")).json()["data"][0]["name"] == name
+        sent_back = (await http.head(answer.headers["location"])).headers.get("upload-metadata")
+        assert sent_back == (name and f"filename {base64.b64encode(name.encode()).decode()}")
+    for wrong in ("filename %", "filename /w=="):
+        answer = await http.post("/uploads", headers={"Upload-Length": "1", "Upload-Metadata": wrong})
+        assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, "header/upload-metadata")
 
 
 async def test_a_name_that_is_taken_does_not_use_it_up(http: httpx.AsyncClient) -> None:
@@ -181,6 +195,44 @@ async def test_an_upload_from_before_the_first_key_is_an_admins(settings: Settin
             assert (await http.head(path, headers=bearer(name))).status_code == status
 
 
+async def test_everybody_sees_the_own_uploads_and_an_admin_all(settings: Settings) -> None:
+    async with running(with_keys(settings)) as http:
+        names = ("trainer", "trainer2", "trainer")
+        ids = [(await begin(http, len(PETS) + at, of=of)).split("/")[-1] for at, of in enumerate(names)]
+        await send(http, f"/uploads/{ids[0]}", 0, PETS[:HALF], **bearer("trainer"))
+
+        async def listed(name: str, **params: Any) -> dict[str, Any]:
+            body: dict[str, Any] = (await http.get("/uploads", params=params, headers=bearer(name))).json()
+            return body
+
+        for name, seen in (("trainer", [ids[2], ids[0]]), ("trainer2", [ids[1]]), ("boss", ids[::-1])):
+            assert [one["id"] for one in (await listed(name))["data"]] == seen
+        shown = (await listed("boss"))["data"][2]
+        assert {name: shown[name] for name in ("owner", "offset", "length", "name")} == {
+            "owner": "env:trainer", "offset": HALF, "length": len(PETS), "name": None,
+        }  # fmt: skip
+        left = datetime.fromisoformat(shown["expires_at"]) - datetime.fromisoformat(shown["created_at"])
+        assert STALE_S <= left.total_seconds() < STALE_S + 600
+        first = await listed("boss", limit=2)
+        assert ([one["id"] for one in first["data"]], first["has_more"]) == (ids[:0:-1], True)
+        rest = await listed("boss", limit=2, after=first["next"])
+        assert ([one["id"] for one in rest["data"]], rest["has_more"], rest["next"]) == (ids[:1], False, None)
+
+
+async def test_one_key_does_not_take_every_place(settings: Settings) -> None:
+    limits = {"max_open_uploads": 3, "max_open_uploads_per_key": 1}
+    async with running(with_keys(settings).model_copy(update=limits)) as http:
+        asked = [
+            await http.post("/uploads", headers={"Upload-Length": "1"} | bearer(name))
+            for name in ("trainer", "trainer", "trainer2", "boss", "boss")
+        ]
+        assert [answer.status_code for answer in asked] == [201, 429, 201, 201, 429]
+        assert "TUNESERVE_MAX_OPEN_UPLOADS_PER_KEY" in asked[1].json()["detail"]
+        assert "TUNESERVE_MAX_OPEN_UPLOADS:" in asked[4].json()["detail"]
+        await http.delete(asked[0].headers["location"], headers=bearer("boss"))
+        assert await begin(http, 1, of="trainer")
+
+
 # -- the file and its row
 
 
@@ -190,7 +242,7 @@ def announced(settings: Settings, db: Database) -> Callable[[int], str]:
 
     def make(length: int) -> str:
         with db.write() as session:
-            return Uploads(settings, db, None).create(session, length, NOW).id
+            return Uploads(settings, db, None).create(session, length, None, NOW)
 
     return make
 

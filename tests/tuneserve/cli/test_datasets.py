@@ -11,7 +11,7 @@ from core.settings import Settings
 from tests.support.datafiles import zipped
 from tests.support.setfiles import pets, photo
 from tuneserve.cli import datasets, main
-from tuneserve.client import ServiceError
+from tuneserve.client import Client, ServiceError
 
 
 @pytest.fixture
@@ -83,6 +83,17 @@ def test_a_large_file_goes_in_pieces_and_leaves_no_upload(
     assert "version 1: 6 images" in typed("add", "pets", photos, "--url", live).output
     assert typed("add", "pets", photos, "--url", live).exit_code == 1  # the name is taken
     assert list((settings.data_dir / "uploads").iterdir()) == []
+
+
+def test_an_upload_that_was_left_is_listed_and_ended(live: str) -> None:
+    with Client(live) as client:
+        upload_id = client.begin_upload(9, "ph\u00f6tos.zip")
+        client.send_piece(upload_id, 0, b"pet")
+    lines = typed("uploads", "--url", live).stdout.splitlines()
+    assert [line.split("\t")[:5] for line in lines[1:]] == [[upload_id, "ph\u00f6tos.zip", "", "3", "9"]]
+    assert json.loads(typed("uploads", "--json", "--url", live).stdout)[0]["offset"] == 3
+    assert "deleted" in typed("end-upload", upload_id, "--url", live).stdout
+    assert json.loads(typed("uploads", "--json", "--url", live).stdout) == []
 
 
 @pytest.mark.parametrize("at_once_bytes", [datasets.SINGLE_REQUEST_BYTES, 0], ids=["at once", "in pieces"])

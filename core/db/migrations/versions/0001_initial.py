@@ -80,6 +80,7 @@ def upgrade() -> None:
     op.create_table(
         "uploads",
         sa.Column("id", sa.String(length=255), nullable=False),
+        sa.Column("name", sa.String(length=255), nullable=True),
         sa.Column("owner", sa.String(length=255), nullable=True),
         sa.Column("length", sa.BigInteger(), nullable=False),
         sa.Column("created_at", sa.Double(), nullable=False),

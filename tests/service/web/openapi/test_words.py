@@ -12,6 +12,7 @@ from core.settings import Settings
 from service.api.routes.api_keys import KeyView, MadeKey
 from service.api.routes.catalog import NetworkView
 from service.api.routes.predict import Predictions
+from service.api.routes.uploads import UploadView
 from service.api.schemas import AliasView, BatchView, CheckpointView, DeliveryView, EventView, JobView, ModelView
 from service.app import create_app
 from service.datasets.catalog import DatasetSummary
@@ -35,6 +36,7 @@ WHOLE: list[type[BaseModel]] = [
     NetworkView,
     ProblemDetails,
     Recipe,
+    UploadView,
     Webhook,
 ]
 SHOWN: list[type[BaseModel]] = [*WHOLE, Predictions]  # whose fields depend on what was asked for
