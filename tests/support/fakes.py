@@ -107,7 +107,7 @@ def image_of(digit: int) -> npt.NDArray[np.uint8]:
 
 
 def tiny_onnx(weights: npt.NDArray[np.float32], scored: bool = False) -> bytes:
-    """A real served graph of one layer: ``images`` uint8 [n, 28, 28, 1] -> ``logits``, pixels times ``weights``.
+    """A real served graph of one layer: ``images`` uint8 [batch, 28, 28, 1] -> ``logits``, pixels times ``weights``.
 
     ``scored``: it gives an ``ood_score`` too, a hundredth of the mean pixel: of digits 0.3, of light images 2.
     """
@@ -117,15 +117,15 @@ def tiny_onnx(weights: npt.NDArray[np.float32], scored: bool = False) -> bytes:
         helper.make_node("Flatten", ["values"], ["flat"], axis=1),
         helper.make_node("MatMul", ["flat", "weights"], ["logits"]),
     ]
-    images = helper.make_tensor_value_info("images", TensorProto.UINT8, ["n", 28, 28, 1])
-    logits = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["n", classes])
+    images = helper.make_tensor_value_info("images", TensorProto.UINT8, ["batch", 28, 28, 1])
+    logits = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", classes])
     outputs, constants = [logits], [numpy_helper.from_array(weights, "weights")]
     if scored:
         nodes += [
             helper.make_node("ReduceMean", ["flat", "axes"], ["mean"], keepdims=0),
             helper.make_node("Mul", ["mean", "hundredth"], ["ood_score"]),
         ]
-        outputs.append(helper.make_tensor_value_info("ood_score", TensorProto.FLOAT, ["n"]))
+        outputs.append(helper.make_tensor_value_info("ood_score", TensorProto.FLOAT, ["batch"]))
         constants += [
             numpy_helper.from_array(np.array([1], np.int64), "axes"),
             numpy_helper.from_array(np.array(0.01, np.float32), "hundredth"),
@@ -166,6 +166,7 @@ def model_card(
         "dataset_digest": "sha256:0",
         "test_digest": test_digest or f"test images of {dataset}",
         "classes": list(DIGITS),
+        "weights_license": None,
         "preparation": DIGIT_PREPARATION.model_dump(mode="json"),
         "recipe": {"dataset": dataset, "network": network, "publish": publish},
         "metrics": {"test_accuracy": accuracy},

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 import torch
@@ -38,7 +39,7 @@ from core.db.database import Database
 from core.db.tables import Event, Job, JobStatus, Model, Phase, Worker
 from core.errors import ClaimLost, DatasetInvalid, DatasetUnavailable, JobFailure, Killed, LossNotFinite, OutOfMemory
 from core.inference.network import Prepare, from_arrays, to_arrays
-from core.inference.onnx_predictor import OnnxPredictor
+from core.inference.onnx_predictor import OnnxPredictor, softmax, threshold_of
 from core.inference.ood_score import load_ood_scorer
 from core.recipe import Recipe
 from core.repositories import events, jobs, models
@@ -166,6 +167,29 @@ def test_the_report_tells_how_it_became_so_and_where_it_errs(outcome: Outcome) -
     assert report["images"] == {"train": 256, "validation": 144, "test": 360}
     assert 0 < len(report["mistakes"]) <= 25
     assert sum(one["count"] for one in report["calibration"]["bins_after"]) == 360
+
+
+def test_its_onnx_file_says_all_that_its_user_needs(outcome: Outcome) -> None:
+    path = fetch_checked(outcome.store, outcome.model.key, "model.onnx")
+    graph = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    said, data = graph.get_modelmeta().custom_metadata_map, load("digits", Settings())
+    assert (said["model_id"], said["weights"]) == (outcome.model.id, "random")
+    assert "weights_license" not in said
+    predictor = OnnxPredictor(in_full_precision(outcome.model), outcome.store, threads=1)
+    for count in (1, 3):
+        images = np.asarray(data.test_images)[:count]
+        found = graph.run(["logits", "ood_score"], {json.loads(said["input"])["name"]: images})
+        logits, score = (np.asarray(values, np.float32) for values in found)
+        outputs = predictor.run(images)
+        scaled = (logits / float(said["temperature"])).astype(np.float32)
+        np.testing.assert_allclose(softmax(scaled), outputs.probabilities, rtol=1e-4)
+        assert outputs.ood_score is not None
+        np.testing.assert_allclose(score / float(said["ood_threshold"]), outputs.ood_score, rtol=1e-4)
+    told = OnnxPredictor(outcome.model, outcome.store, threads=1)
+    assert tuple(json.loads(said["classes"])) == told.classes
+    served = onnx.load(fetch_checked(outcome.store, outcome.model.key, outcome.model.card["serving"]["file"]))
+    limit = {entry.key: entry.value for entry in served.metadata_props}["ood_threshold"]
+    assert float(limit) == threshold_of(outcome.model)
 
 
 def test_the_probabilities_are_calibrated_on_the_validation_part(outcome: Outcome) -> None:

@@ -136,6 +136,7 @@ def describe(context: TrainingContext, state: TrainingState) -> dict[str, Any]:
         "dataset_digest": context.dataset.digest,
         "test_digest": context.dataset.test_digest,
         "classes": list(context.dataset.classes),
+        "weights_license": context.weights_license,
         "preparation": context.preparation.model_dump(mode="json"),
         "history": list(state.history),
         "phases": context.report.phases,

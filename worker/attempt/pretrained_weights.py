@@ -62,6 +62,21 @@ def classes(weights: str, db: Database) -> tuple[str, ...]:
         return tuple(find_model(session, weights).card["classes"])
 
 
+def license_of(name: str, weights: str, settings: Settings, db: Database) -> str | None:
+    """Return the licence that torchvision states for these weights, if it states one, or for those that they began as.
+
+    What a file that the settings name may be used for is not known.
+    """
+    if weights == "random" or (weights == "imagenet" and settings.weights_file is not None):
+        return None
+    if weights == "imagenet":
+        stated: str | None = models.get_model_weights(name)["DEFAULT"].meta.get("license")
+        return stated
+    with db.read() as session:
+        began: str | None = find_model(session, weights).card["weights_license"]
+    return began
+
+
 def _imagenet_statistics(name: str) -> tuple[Colour, Colour]:
     if name in ("googlenet", "inception_v3"):  # what torchvision's ``transform_input`` does for these
         return HALF, HALF

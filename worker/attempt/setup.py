@@ -43,6 +43,7 @@ class TrainingContext:
     network: nn.Module  # always this object; training and checkpoints change its weights
     frozen: tuple[str, ...]  # modules of the network that the recipe freezes, for good or until unfreeze_after
     queued_s: float
+    weights_license: str | None
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,7 @@ def set_up(
         network=network,
         frozen=frozen,
         queued_s=(job.started_at or job.created_at) - job.created_at,
+        weights_license=pretrained_weights.license_of(asked.network, asked.weights, settings, db),
     )
     if "auto" in (asked.batch_size, asked.compile) and should_time_steps(context):
         recipe = resolve(*about, _time_steps(context, recipe, asked), knows_classes)

@@ -27,6 +27,7 @@ from core.inference.ood_score import OodScorer
 
 log = logging.getLogger(__name__)
 OPSET = 18
+BATCH_AXIS = "batch"
 PARITY_IMAGES = 64
 PARITY_TOLERANCE = 1e-3  # of a probability
 
@@ -88,9 +89,9 @@ def _join_channels(graph: ServingGraph, preparation: Preparation) -> None:
 
 
 def export_onnx(graph: ServingGraph, sample: Tensor) -> bytes:
-    """The graph as ONNX: input ``images`` uint8 [n, h, w, c], output ``logits`` float [n, classes].
+    """The graph as ONNX: input ``images`` uint8 [batch, h, w, c], output ``logits`` float [batch, classes].
 
-    With a ood_scorer, the output ``ood_score`` float [n] too.
+    With a ood_scorer, the output ``ood_score`` float [batch] too.
     """
     outputs = ["logits"] if graph.ood_scorer is None else ["logits", "ood_score"]
     with warnings.catch_warnings():
@@ -113,7 +114,7 @@ def _by_tracing(graph: ServingGraph, sample: Tensor, outputs: Sequence[str]) -> 
             opset_version=OPSET,
             input_names=["images"],
             output_names=outputs,
-            dynamic_axes={name: {0: "n"} for name in ("images", *outputs)},
+            dynamic_axes={name: {0: BATCH_AXIS} for name in ("images", *outputs)},
         )
     return file.getvalue()
 
@@ -141,7 +142,7 @@ def _by_torch_export(graph: ServingGraph, sample: Tensor, outputs: Sequence[str]
             opset_version=OPSET,
             input_names=["images"],
             output_names=outputs,
-            dynamic_shapes={"images": {0: torch.export.Dim.DYNAMIC}},
+            dynamic_shapes={"images": {0: BATCH_AXIS}},
             verbose=False,
         )
     if program is None:

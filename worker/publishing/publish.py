@@ -34,6 +34,7 @@ from worker.ood.fitting import Fitted, SampleOutputs, look_at_sample
 from worker.publishing import graph_selection
 from worker.publishing.graph_selection import GraphChoice, Served
 from worker.publishing.onnx_export import PARITY_IMAGES, Exported, check, export, filled
+from worker.publishing.onnx_metadata import metadata, with_metadata
 from worker.publishing.self_test_samples import COUNT, probes
 from worker.training import devices
 from worker.training.flops import flop_per_image
@@ -230,10 +231,12 @@ def pack(
         "ood": exported.fitted.record | _abstained(trained, exported, choice, test),
     }
     scored, images = exported.fitted.ood_scorer, samples.train.part.spread(COUNT)
+    graphs = {FP32_GRAPH: (exported.graph.onnx, 1.0)}
+    if choice.is_int8:
+        graphs[INT8_GRAPH] = (choice.graph, choice.threshold)
     files = {
         WEIGHTS: exported.weights,
-        FP32_GRAPH: exported.graph.onnx,
-        **({INT8_GRAPH: choice.graph} if choice.is_int8 else {}),
+        **{name: with_metadata(graph, metadata(card, limit)) for name, (graph, limit) in graphs.items()},
         **({OOD_SCORE: from_tensors(to_arrays(scored))} if scored else {}),
         SELF_TEST_SAMPLES: probes(choice.graph, images, calibration.temperature, choice.threshold),
         REPORT: to_json(model_report(card, calibration, test.answers, trained.splits)),

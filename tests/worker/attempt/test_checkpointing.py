@@ -102,6 +102,7 @@ def training(settings: Settings, db: Database, store: LocalStore, claimed: Calla
             prepare=Prepare(PREPARATION),
             network=nn.Linear(3, 2),
             frozen=(),
+            weights_license=None,
             queued_s=0.0,
         )
         return Attempt(context, TrainingState(RECIPE))

@@ -25,7 +25,7 @@ from core.settings import Settings
 from tests.conftest import NOW
 from tests.support.fakes import DIGITS, model_card
 from tests.support.webfolder import NOBODY, served
-from worker.attempt.pretrained_weights import classes, fill, find_state, statistics
+from worker.attempt.pretrained_weights import classes, fill, find_state, license_of, statistics
 
 NAME = "squeezenet1_1"
 FILE = "squeezenet1_1-b8a52dc0.pth"  # torchvision's name for it
@@ -218,6 +218,21 @@ def test_one_of_our_models_is_gone_on_from(find: Find, ours: str, state: dict[st
 def test_images_are_shown_to_it_as_before_whatever_the_data(db: Database, ours: str) -> None:
     assert statistics(NAME, ours, db) == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
     assert statistics(NAME, "random", db) is None
+
+
+def test_the_licence_of_weights_is_told_where_it_is_known(
+    db: Database, store: LocalStore, settings: Settings, tmp_path: Path
+) -> None:
+    swag = "https://github.com/facebookresearch/SWAG/blob/main/LICENSE"
+    card = model_card() | {"weights_license": swag}
+    with db.write() as session:
+        our_models.publish(session, "model_1", "job_1", "models/model_1", card, NOW)
+    own_file = settings.model_copy(update={"weights_file": tmp_path / "own.pth"})
+    assert license_of("vit_h_14", "imagenet", settings, db) == swag
+    assert license_of("vit_h_14", "model_1", settings, db) == swag
+    assert license_of("vit_h_14", "imagenet", own_file, db) is None
+    assert license_of("resnet18", "imagenet", settings, db) is None
+    assert license_of("vit_h_14", "random", settings, db) is None
 
 
 def test_one_of_our_models_knows_its_classes_and_other_heads_are_replaced(db: Database, ours: str) -> None:

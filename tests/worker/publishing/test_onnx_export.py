@@ -146,6 +146,8 @@ def test_networks_that_cannot_be_traced_are_exported_otherwise(
         exported = export(network, PREPARATION, images)
     assert [record.name for record in caplog.records] == ["worker.publishing.onnx_export"] * (not is_traced)
     assert compare(exported.onnx, graph_of(network), images).probability < 1e-4  # of 70, traced with 2
+    session = session_of(exported.onnx)
+    assert {end.shape[0] for end in (*session.get_inputs(), *session.get_outputs())} == {"batch"}
 
 
 def test_parity_sees_that_a_graph_is_another_networks(images: Tensor) -> None:

@@ -1,0 +1,71 @@
+"""The metadata of an ONNX file, by which it can be used without the service and its card.
+
+Every value is a text; what is no single word or number is JSON. ``worker.publishing.onnx_export`` makes the graph.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import onnx
+
+from core.imaging.preparation import Preparation
+
+FITS = {  # by style: a word for programs, a sentence for people
+    "photo": ("crop", "the largest square in the middle, scaled to height and width"),
+    "plain": ("squash", "scaled to height and width, whatever its shape"),
+    "digit": ("digit", "MNIST's form: light on black, upright, 20 pixels long, its centre of mass in the middle"),
+}
+
+
+def with_metadata(graph: bytes, entries: Mapping[str, str]) -> bytes:
+    """Add entries to a serialised model; two messages of protobuf in a row are one, with the fields of both."""
+    added = onnx.ModelProto()
+    onnx.helper.set_model_props(added, dict(entries))
+    appended: bytes = added.SerializeToString()
+    return graph + appended
+
+
+def metadata(card: Mapping[str, Any], ood_threshold: float) -> dict[str, str]:
+    """Gather what a user of the file needs; above ``ood_threshold`` the model abstains, if it has that output."""
+    preparation = Preparation.model_validate(card["preparation"])
+    entries = {
+        "model_id": card["id"],
+        "network": card["network"],
+        "dataset": card["dataset"],
+        "classes": json.dumps(card["classes"]),
+        "input": json.dumps(_input(preparation)),
+        "inside_the_graph": json.dumps(_inside(preparation)),
+        "probabilities": "softmax(logits / temperature)",
+        "temperature": str(card["calibration"]["temperature"]),
+        "ood_threshold": str(ood_threshold),
+        "weights": card["recipe"]["weights"],
+    }
+    return entries | ({"weights_license": known} if (known := card["weights_license"]) else {})
+
+
+def _input(preparation: Preparation) -> dict[str, Any]:
+    """Describe the images that a caller gives to the graph."""
+    fit, how = FITS[preparation.style]
+    return {
+        "name": "images",
+        "layout": "NHWC",
+        "dtype": "uint8",
+        "range": [0, 255],
+        "colour": "grey" if preparation.channels == 1 else "RGB",
+        "height": preparation.height,
+        "width": preparation.width,
+        "fit": fit,
+        "how": how,
+        "resampling": "bilinear",
+    }
+
+
+def _inside(preparation: Preparation) -> dict[str, Any]:
+    """Describe what the graph itself does to them: nobody has to."""
+    return {
+        "range": [0, 1],
+        "image_size": preparation.image_size,
+        "mean": preparation.mean,
+        "std": preparation.std,
+    }
