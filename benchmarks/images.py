@@ -72,7 +72,7 @@ def _canvas(data: bytes) -> bytes:
 
 def _arguments() -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--photos", type=Path, help="a folder of folders of pictures")
+    options.add_argument("--photos", type=Path, help="folder of folders of pictures")
     options.add_argument("--rounds", type=int, default=10)
     return options
 

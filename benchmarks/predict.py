@@ -132,12 +132,12 @@ def _arguments() -> argparse.ArgumentParser:
     options.add_argument("--systems", nargs="+", default=names, choices=names)
     options.add_argument("--concurrency", nargs="+", type=int, default=CONCURRENCIES)
     options.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
-    options.add_argument("--processes", type=int, default=1, help="of ours")
-    options.add_argument("--batch", type=int, default=32, help="most images of one run of ours")
+    options.add_argument("--processes", type=int, default=1, help="service processes of tuneserve")
+    options.add_argument("--batch", type=int, default=32, help="maximum images per run of tuneserve's network")
     options.add_argument("--rounds", type=int, default=3)
-    options.add_argument("--seconds", type=float, default=8, help="of each load")
-    options.add_argument("--overload", action="store_true", help="only that")
-    options.add_argument("--training", action="store_true", help="only that")
+    options.add_argument("--seconds", type=float, default=8, help="seconds of each load")
+    options.add_argument("--overload", action="store_true", help="measure only an overload")
+    options.add_argument("--training", action="store_true", help="measure only predictions during a training")
     return options
 
 

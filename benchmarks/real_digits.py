@@ -112,7 +112,7 @@ def _arguments() -> argparse.ArgumentParser:
     options.add_argument("--model", type=Path, required=True)
     options.add_argument("--photos", type=Path)
     options.add_argument("--mnist", type=Path)
-    options.add_argument("--count", type=int, default=60, help="MNIST digits under each hardship")
+    options.add_argument("--count", type=int, default=60, help="MNIST digits per hardship")
     options.add_argument("--threads", type=int, default=1)
     return options
 

@@ -162,9 +162,9 @@ def _arguments() -> argparse.ArgumentParser:
     options.add_argument("--model", type=Path, required=True)
     options.add_argument("--data", type=Path, required=True)
     options.add_argument("--fonts", type=Path, default=Path("/usr/share/fonts"))
-    options.add_argument("--hands", type=Path, help="a folder of fonts that are traced from handwriting")
-    options.add_argument("--count", type=int, default=800, help="of noise, and of scribbles")
-    options.add_argument("--most", type=int, default=10_000, help="images of Fashion-MNIST")
+    options.add_argument("--hands", type=Path, help="folder of fonts traced from handwriting")
+    options.add_argument("--count", type=int, default=800, help="images of noise, and of scribbles")
+    options.add_argument("--most", type=int, default=10_000, help="maximum images of Fashion-MNIST")
     options.add_argument("--threads", type=int, default=2)
     return options
 

@@ -58,12 +58,16 @@ def main() -> None:
 def _arguments() -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--device", default="auto")
-    options.add_argument("--only", nargs="+", metavar="NAME", choices=[*STEPS, *QUALITY], help="run these rows alone")
-    options.add_argument("--pairs", type=int, default=5, help="runs of each side of a comparison")
-    options.add_argument("--seconds", type=float, default=5, help="of each run of a comparison")
-    options.add_argument("--datasets-dir", type=Path, help="holds <name>/ with the files of each data set")
-    options.add_argument("--minutes", type=float, nargs="+", default=[2, 5, 15], help="of mnist-minutes' trainings")
-    options.add_argument("--quick", action="store_true", help="a few hundred images, one epoch: shows that a row runs")
+    options.add_argument(
+        "--only", nargs="+", metavar="NAME", choices=[*STEPS, *QUALITY], help="rows to run; default: all"
+    )
+    options.add_argument("--pairs", type=int, default=5, help="runs per side of a comparison")
+    options.add_argument("--seconds", type=float, default=5, help="seconds per run of a comparison")
+    options.add_argument("--datasets-dir", type=Path, help="folder with <name>/ for each data set")
+    options.add_argument(
+        "--minutes", type=float, nargs="+", default=[2, 5, 15], help="minutes per training of mnist-minutes"
+    )
+    options.add_argument("--quick", action="store_true", help="check that a row runs: a few hundred images, one epoch")
     return options
 
 

@@ -106,7 +106,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz")
     parser.add_argument("--rounds", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--database-url", help="of an empty one; default: SQLite in a temporary folder")
+    parser.add_argument("--database-url", help="URL of an empty database; default: SQLite in a temporary folder")
     asked = parser.parse_args()
     logging.basicConfig(format="%(message)s", stream=sys.stdout, level=logging.ERROR)
     log.setLevel(logging.INFO)

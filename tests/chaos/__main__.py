@@ -58,9 +58,9 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos")
     parser.add_argument("--blows", type=int, default=100)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--waiting", type=int, default=3, help="jobs that are kept waiting or running")
+    parser.add_argument("--waiting", type=int, default=3, help="jobs kept queued or running")
     parser.add_argument("--workers", type=int, default=1)
-    parser.add_argument("--data-dir", type=Path, help="kept; default: a new temporary folder")
+    parser.add_argument("--data-dir", type=Path, help="folder to keep the data in; default: a temporary folder")
     return parser.parse_args()
 
 

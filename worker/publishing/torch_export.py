@@ -44,9 +44,9 @@ def main() -> int:
     asked = argparse.ArgumentParser(
         "python -m worker.publishing.torch_export", description="Write a model as a .pt2 file."
     )
-    asked.add_argument("model", nargs="?", default=models.SERVING, help="an id or an alias; default: serving")
-    asked.add_argument("file", nargs="?", type=Path, help="default: <id>.pt2")
-    asked.add_argument("--keep", action="store_true", help="beside the model's files instead")
+    asked.add_argument("model", nargs="?", default=models.SERVING, help="model id or alias; default: serving")
+    asked.add_argument("file", nargs="?", type=Path, help="file to write; default: <id>.pt2")
+    asked.add_argument("--keep", action="store_true", help="write it next to the model's files instead")
     given = asked.parse_args()
     settings = Settings()
     with closing(Database(settings.resolved_database_url)) as db:
