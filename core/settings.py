@@ -15,9 +15,9 @@ from core.scopes import GivenKey, parse_keys
 ORIGIN = r"https?://[^/\s]+|\*"
 PREFIX = "TUNESERVE_"
 ROOT_PATH = r"^((/[A-Za-z0-9._~-]+)+/?)?$"
-MAX_IMAGES = 4096  # of one request, whatever is set
+MAX_IMAGES = 4096  # upper bound of max_images_per_request
 SECRETS = ("api_keys", "database_url")  # each may also stand in a file, which NAME_FILE names
-MAX_REQUEUE_S = 15.0  # from the death of a worker until its job waits for another
+MAX_REQUEUE_S = 15.0  # from the death of a worker until its job is requeued
 HOST = r"[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\]"
 
 
@@ -50,12 +50,12 @@ class Settings(BaseSettings):
     database_url_file: Path | None = None  # a file that holds it
     datasets_dir: Path | None = None  # holds <name>/ with the files of a data set; default: data_dir/datasets
     weights_dir: Path | None = None  # cache of pre-trained weights; default: data_dir/weights
-    weights_file: Path | None = None  # a state dict to use for "imagenet", whatever its name
+    weights_file: Path | None = None  # state dict to use for "imagenet"
     weights_mirror: str | None = None  # URL of a folder with torchvision's weight files
     datasets_mirror: str | None = None  # URL of a folder with <name>/<file> for the built-in data sets
-    download_timeout_s: float = Field(30.0, gt=0)  # a host that sends nothing for so long counts as unreachable
+    download_timeout_s: float = Field(30.0, gt=0)  # a host that sends nothing for this long is unreachable
 
-    log_format: Literal["text", "json"] = "text"  # of service and worker; a job's own log is text, for people
+    log_format: Literal["text", "json"] = "text"  # of service and worker; the log of a job is always text
 
     # the service
     host: str = "127.0.0.1"
@@ -65,68 +65,72 @@ class Settings(BaseSettings):
     port: int = Field(8000, ge=0, le=65535)
     api_keys: SecretStr = SecretStr("")  # name:scope+scope:key, separated by commas or spaces; POST /keys adds more
     api_keys_file: Path | None = None  # a file that holds them
-    require_keys: bool = False  # answer nobody without an API key, on the loopback too
-    allow_without_keys: bool = False  # listen beyond the loopback without API keys
-    rate_limit_per_s: float | None = Field(None, gt=0)  # requests per key, or per address; in each process
-    cors_origins: Annotated[tuple[str, ...], NoDecode] = ()  # origins whose pages may call from a browser; * is any
+    require_keys: bool = False  # require an API key on loopback too
+    allow_without_keys: bool = False  # listen on other addresses than loopback without API keys
+    rate_limit_per_s: float | None = Field(None, gt=0)  # requests per second of each key or address, per process
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = ()  # origins whose web pages may call the service; * is any
     # accepted values of the Host header; see service.security.allowed_hosts
     allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ()
-    max_connections: int = Field(512, gt=0)  # per process; further ones are refused with 503
+    max_connections: int = Field(512, gt=0)  # per process; more are refused with 503
     max_header_bytes: int = Field(32 * 2**10, ge=1024)  # request line and headers
-    header_timeout_s: float = Field(10.0, gt=0)  # for all of them to come
-    body_timeout_s: float = Field(30.0, gt=0)  # a body of which nothing comes for so long is given up
-    min_free_bytes: int = Field(256 * 2**20, ge=0)  # less on the disk of data_dir: no new jobs
+    header_timeout_s: float = Field(10.0, gt=0)  # until the whole request line and headers have arrived
+    body_timeout_s: float = Field(30.0, gt=0)  # a body of which nothing arrives for this long is given up
+    min_free_bytes: int = Field(
+        256 * 2**20, ge=0
+    )  # with less free on the disk of data_dir, new jobs, batches and uploads are refused
     max_body_bytes: int = Field(32 * 2**20, gt=0)
-    in_flight_bytes: int = Field(512 * 2**20, gt=0)  # per process, of all bodies held in memory at a time
-    max_json_bytes: int = Field(4 * 2**20, gt=0)  # of a JSON body with images; files and binary tensors may be larger
-    max_image_pixels: int = Field(50_000_000, gt=0)  # before decoding: a small file can hold a huge picture
-    image_processes: int = Field(2, gt=0)  # of each service process: decode images that are not small
-    image_memory_bytes: int = Field(2**30, gt=0)  # that the images they decode at a time may take
+    in_flight_bytes: int = Field(512 * 2**20, gt=0)  # per process, all request bodies in memory together
+    max_json_bytes: int = Field(4 * 2**20, gt=0)  # JSON body with images; files and binary tensors may be larger
+    max_image_pixels: int = Field(50_000_000, gt=0)  # checked before decoding: a small file can hold a huge image
+    image_processes: int = Field(2, gt=0)  # per service process; they decode images that are not small
+    image_memory_bytes: int = Field(2**30, gt=0)  # memory of all images they decode at a time
     image_timeout_s: float = Field(10.0, gt=0)  # an image that takes longer to decode is refused
     max_images_per_request: int = Field(256, gt=0, le=MAX_IMAGES)
     max_queued_jobs: int = Field(1000, gt=0)
-    max_queued_jobs_per_key: int = Field(100, gt=0)  # paused ones included
-    max_batch_bytes: int = Field(2**30, gt=0)  # of the body of POST /batches; each image within max_body_bytes
+    max_queued_jobs_per_key: int = Field(100, gt=0)  # paused jobs included
+    max_batch_bytes: int = Field(2**30, gt=0)  # body of POST /batches; each image is within max_body_bytes
     max_batch_images: int = Field(1_000_000, gt=0)
     max_queued_batches: int = Field(100, gt=0)
     max_queued_batches_per_key: int = Field(20, gt=0)
-    max_dataset_bytes: int = Field(4 * 2**30, gt=0)  # of the body of POST /datasets; each image within max_body_bytes
+    max_dataset_bytes: int = Field(4 * 2**30, gt=0)  # body of POST /datasets; each image is within max_body_bytes
     max_dataset_unpacked_bytes: int = Field(16 * 2**30, gt=0)
     max_dataset_files: int = Field(1_000_000, gt=0)
-    max_dataset_builds: int = Field(2, gt=0)  # data sets read at a time, each in a process of its own; others wait
+    max_dataset_builds: int = Field(2, gt=0)  # data sets read at a time, each in its own process; more wait
     dataset_build_bytes: int = Field(4 * 2**30, ge=2**29)  # address space of such a process
-    dataset_build_s: float = Field(3600.0, gt=0)  # from its start; processor time has a limit by the size of the body
-    max_zip_directory_bytes: int = Field(64 * 2**20, gt=0)  # the part of a zip that names its files
-    max_open_uploads: int = Field(100, gt=0)  # not yet imported; each within max_dataset_bytes
+    dataset_build_s: float = Field(
+        3600.0, gt=0
+    )  # from its start; its processor time is limited by the size of the body
+    max_zip_directory_bytes: int = Field(64 * 2**20, gt=0)  # the list of files in a zip
+    max_open_uploads: int = Field(100, gt=0)  # not imported yet; each is within max_dataset_bytes
     max_open_uploads_per_key: int = Field(20, gt=0)
-    max_listeners: int = Field(200, gt=0)  # event streams and requests with wait=, in each process
+    max_listeners: int = Field(200, gt=0)  # open event streams and requests with wait=, per process
     max_listeners_per_key: int = Field(50, gt=0)
     predict_device: Literal["auto", "cpu", "cuda"] = "auto"
-    processes: int = Field(1, ge=1, le=256)  # of the service, on the same port
+    processes: int = Field(1, ge=1, le=256)  # service processes on the same port
     predict_threads: int | None = Field(None, gt=0)  # per process; default: the cores divided by the processes
-    predict_batch: int = Field(32, gt=0)  # largest number of images in one run of the network
-    predict_queue: int = Field(512, gt=0)  # images that may wait; further ones are refused with 429
-    predict_memory_bytes: int = Field(2 * 2**30, gt=0)  # per process, for models; unused models are unloaded
-    fetch_urls: bool = False  # let /predict fetch images by URL, from public addresses alone
+    predict_batch: int = Field(32, gt=0)  # maximum images per run of the network
+    predict_queue: int = Field(512, gt=0)  # images that may wait; more are refused with 429
+    predict_memory_bytes: int = Field(2 * 2**30, gt=0)  # per process, for models; unused ones are unloaded
+    fetch_urls: bool = False  # let /predict fetch images by URL, from public addresses only
     webhook_allow_private: bool = False  # deliver webhooks to private addresses too
     reload_poll_s: float = Field(0.5, gt=0)  # how often the service looks for a new model
 
     # the worker
-    heartbeat_interval_s: float = Field(2.0, gt=0)  # between two heartbeats of a worker, and of a trainer
-    lease_s: float = Field(10.0, gt=0)  # a worker silent for so long is lost, and its job goes to another
+    heartbeat_interval_s: float = Field(2.0, gt=0)  # between two heartbeats of a worker or a trainer
+    lease_s: float = Field(10.0, gt=0)  # a worker silent for this long is lost and its job requeued
     poll_s: float = Field(0.5, gt=0)  # how often an idle worker looks for a job
     cancel_grace_s: float = Field(10.0, ge=0)  # time for a trainer to stop by itself before it is killed
-    stop_grace_s: float = Field(20.0, ge=0)  # the same when the worker itself is stopped
+    stop_grace_s: float = Field(20.0, ge=0)  # the same when the worker is stopped
     checkpoint_s: float = Field(300.0, gt=0)  # an epoch that takes longer has checkpoints within it
-    stall_timeout_s: float = Field(120.0, gt=0)  # a trainer without a heartbeat for so long is killed, its job retried
-    dataset_bytes: int = Field(8 * 2**30, gt=0)  # a folder with more bytes of images is decoded anew in every epoch
+    stall_timeout_s: float = Field(120.0, gt=0)  # a trainer silent for this long is killed and its job retried
+    dataset_bytes: int = Field(8 * 2**30, gt=0)  # a folder with more bytes of images is decoded in every epoch
     decode_processes: int = Field(default_factory=lambda: max(1, cpus() - 1), gt=0)  # decode such folders
     feature_cache_bytes: int = Field(4 * 2**30, ge=0)  # cached activations of a frozen part, on the device
     feature_disk_bytes: int = Field(32 * 2**30, ge=0)  # the same in data_dir; at most half of the free space
-    keep_checkpoints: int = Field(2, ge=1)  # the newest ones, besides the best one
+    keep_checkpoints: int = Field(2, ge=1)  # newest checkpoints to keep besides the best one
     train_threads: int | None = Field(None, gt=0)  # default: every core
-    train_niceness: int = Field(5, ge=0, le=19)  # predictions come first where both share a CPU
-    prewarm_trainer: bool = True  # an idle worker keeps a trainer ready, in 0.45 GB that the next job would need anyway
+    train_niceness: int = Field(5, ge=0, le=19)  # on a shared CPU, predictions have priority
+    prewarm_trainer: bool = True  # keep a trainer ready in an idle worker: 0.45 GB
 
     @model_validator(mode="before")
     @classmethod
