@@ -153,7 +153,7 @@ class _Shared(BaseModel):
         0.1, ge=0, le=0.5, description="Share of the training images held back to select the best epoch."
     )
     early_stopping: EarlyStopping | None = Field(
-        None, description="Stop training when validation accuracy no longer rises."
+        None, description="Stop training when validation no longer gets better."
     )
     seed: int = Field(
         0, ge=0, lt=2**31, description="Seed of the initial weights, the order of images and their augmentation."

@@ -143,8 +143,8 @@ def served_before(session: Session, refused: str, limit: int) -> list[Model]:
 def _takes_over(session: Session, card: dict[str, Any]) -> tuple[bool, str]:
     """Decide whether ``serving`` moves to a new model, and give the reason.
 
-    ``if_better`` compares test accuracies, which is valid only on the same test images. Otherwise the serving model
-    stays.
+    ``if_better`` compares results on the same test images, otherwise the serving model stays: accuracies or, where the
+    new model was trained with balanced classes, mean recalls of the classes.
     """
     policy = card["recipe"]["publish"]
     if policy == "always":
@@ -157,9 +157,19 @@ def _takes_over(session: Session, card: dict[str, Any]) -> tuple[bool, str]:
     now = serving.model
     if now.card["test_digest"] != card["test_digest"]:
         return False, f"{now.id}, which is serving, was tested on other images"
-    accuracy = card["metrics"]["test_accuracy"]
-    words = f"test accuracy {accuracy:.4f}, and {now.test_accuracy:.4f} of {now.id}, which was serving"
-    return accuracy > now.test_accuracy, words
+    balanced = card["recipe"]["class_weights"] == "balanced"
+    what, result_of = ("mean recall", _mean_recall) if balanced else ("accuracy", _accuracy)
+    result, current = result_of(card), result_of(now.card)
+    return result > current, f"test {what} {result:.4f}, and {current:.4f} of {now.id}, which was serving"
+
+
+def _accuracy(card: dict[str, Any]) -> float:
+    return float(card["metrics"]["test_accuracy"])
+
+
+def _mean_recall(card: dict[str, Any]) -> float:
+    recalls = [row["recall"] for row in card["per_class"] if row["images"]]
+    return float(sum(recalls) / len(recalls))
 
 
 def _best(session: Session, newest: Model) -> Model:

@@ -168,7 +168,7 @@ def model_card(
         "classes": list(DIGITS),
         "weights_license": None,
         "preparation": DIGIT_PREPARATION.model_dump(mode="json"),
-        "recipe": {"dataset": dataset, "network": network, "publish": publish},
+        "recipe": {"dataset": dataset, "network": network, "publish": publish, "class_weights": "none"},
         "metrics": {"test_accuracy": accuracy},
         "timing": {"train_s": 1.0},
         "best_epoch": 1,

@@ -57,7 +57,7 @@ from worker.attempt.setup import TrainingContext, TrainingState, reset_network, 
 from worker.attempt.stages import train
 from worker.data.datasets import load
 from worker.data.splits import channels_last
-from worker.evaluation.metrics import Answers, score
+from worker.evaluation.metrics import Answers, evaluate, score
 from worker.evaluation.temperature_scaling import expected_error, reliability
 from worker.processes.exit_codes import EXIT_CLAIM_LOST, EXIT_INTERRUPTED
 from worker.publishing.self_test_samples import probes
@@ -713,6 +713,15 @@ def test_augmentation_and_class_weights_change_what_is_learnt(prepared: Prepared
     assert len(learnt) == 3
 
 
+@pytest.mark.parametrize("weights", ["none", "balanced"])
+def test_the_epoch_is_chosen_by_the_classes_recall_where_they_are_balanced(prepared: Prepared, weights: str) -> None:
+    context, state = prepared(epochs=1, class_weights=weights)
+    metrics = train(context, state).history[-1]
+    found = evaluate(context.network, context.prepare, context.splits.validation, len(context.dataset.classes))
+    assert metrics["validation_accuracy"] == found.accuracy != found.macro_recall
+    assert metrics["validation_score"] == (found.macro_recall if weights == "balanced" else found.accuracy)
+
+
 def test_mean_and_standard_deviation_are_those_of_the_training_images(prepared: Prepared) -> None:
     context, _ = prepared()
     splits = context.splits
@@ -779,7 +788,7 @@ def test_patience_that_runs_out_while_a_part_is_frozen_unfreezes_it(prepared: Pr
     context, state = prepared(epochs=6, freeze="backbone", unfreeze_after=4, early_stopping=patience)
     first = weights_of(context)["conv1.0.weight"]
     state = train(context, state)
-    ends = [number for number, message in enumerate(told(context)) if "no longer rises" in message]
+    ends = [number for number, message in enumerate(told(context)) if "no longer gets better" in message]
     assert len(ends) == 2
     assert told(context)[ends[0]].startswith("the frozen part is trained too after epoch")
     assert told(context)[ends[1]].startswith("ended after epoch")

@@ -110,7 +110,7 @@ def _train_stage(
             state = _finish_epoch(context, state, data, epoch, flop)
             if stage.ended_early(state):
                 what = "ended" if stage.last == state.recipe.epochs else "the frozen part is trained too"
-                context.report.log(f"{what} after epoch {epoch.number}: validation accuracy no longer rises")
+                context.report.log(f"{what} after epoch {epoch.number}: validation no longer gets better")
                 break
     except Interrupted:
         return replace(state, interrupted=True)
@@ -156,9 +156,12 @@ def _metrics(
     context: TrainingContext, state: TrainingState, data: TrainingInput, epoch: Epoch, flop: float
 ) -> dict[str, Any]:
     started = time.monotonic()
-    validation = None
+    validation, score, error = None, None, None
     if len(data.validation):
         validation = evaluate(data.network, data.prepare, data.validation, len(context.dataset.classes))
+        balanced = state.recipe.class_weights == "balanced"
+        score = validation.macro_recall if balanced else validation.accuracy
+        error = validation.macro_recall_error if balanced else validation.accuracy_error
     return {
         "epoch": epoch.number,
         "train_loss": epoch.loss,
@@ -166,6 +169,8 @@ def _metrics(
         "validation_images": len(context.splits.validation),
         "validation_loss": validation.loss if validation else None,
         "validation_accuracy": validation.accuracy if validation else None,
+        "validation_score": score,  # chooses the epoch
+        "validation_score_error": error,
         "learning_rate": epoch.learning_rate,
         "images_per_s": epoch.images_per_s,
         "flop_per_s": flop * epoch.images_per_s,

@@ -1,5 +1,6 @@
 """What a network answers on a part of the data, and how good that is."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -43,6 +44,35 @@ class Evaluation:
             }
             for index, label in enumerate(classes)
         ]
+
+    @property
+    def accuracy_error(self) -> float:
+        """The standard error of the accuracy."""
+        right, images = zip(*self._right_of_each(), strict=True)
+        return math.sqrt(_variance(sum(right), sum(images)))
+
+    @property
+    def macro_recall(self) -> float:
+        """The mean recall of the classes that have images."""
+        recalls = [right / images for right, images in self._right_of_each()]
+        return sum(recalls) / len(recalls)
+
+    @property
+    def macro_recall_error(self) -> float:
+        """The standard error of the macro recall."""
+        each = self._right_of_each()
+        return math.sqrt(sum(_variance(right, images) for right, images in each)) / len(each)
+
+    def _right_of_each(self) -> list[tuple[int, int]]:
+        """Return right answers and images of each class that has images."""
+        rows = enumerate(self.confusion_matrix)
+        return [(row[index], sum(row)) for index, row in rows if sum(row)]
+
+
+def _variance(right: int, images: int) -> float:
+    """Return the variance of a share, never 0: one image of either outcome is added (Laplace)."""
+    share = (right + 1) / (images + 2)
+    return share * (1 - share) / (images + 2)
 
 
 def macro(per_class: Sequence[dict[str, Any]]) -> dict[str, float]:

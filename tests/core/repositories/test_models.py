@@ -1,6 +1,7 @@
 """core.repositories.models: versions and movable names."""
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from sqlalchemy.exc import IntegrityError
@@ -133,6 +134,19 @@ def test_serving_moves_as_the_recipe_says(
     assert (named(db, "serving"), named(db, "latest")) == ((new if serves else old).id, new.id)
     assert new.card["publication"]["serving"] is serves
     assert words in new.card["publication"]["reason"]
+
+
+def test_a_model_of_balanced_classes_takes_over_by_their_mean_recall(db: Database, published: Published) -> None:
+    def recalls(*shares: float) -> list[dict[str, Any]]:
+        return [{"images": 10, "recall": share} for share in shares] + [{"images": 0, "recall": None}]
+
+    balanced = {"class_weights": "balanced", "publish": "if_better"}
+    old = published(accuracy=0.95, per_class=recalls(1.0, 0.2))
+    worse = published(accuracy=0.99, per_class=recalls(1.0, 0.1), recipe=balanced)
+    assert named(db, "serving") == old.id
+    assert "mean recall 0.5500, and 0.6000" in worse.card["publication"]["reason"]
+    fairer = published(accuracy=0.90, per_class=recalls(0.9, 0.8), recipe=balanced)
+    assert named(db, "serving") == fairer.id
 
 
 @pytest.mark.parametrize(("policy", "serves"), [("always", True), ("if_better", True), ("manual", False)])

@@ -28,6 +28,7 @@ from worker.attempt.reporter import Reporter
 from worker.attempt.setup import TrainingContext, TrainingState, should_time_steps
 from worker.data.datasets.dataset import Dataset
 from worker.data.splits import split
+from worker.evaluation.metrics import Evaluation
 from worker.training.fit import Epoch
 from worker.training.mid_epoch import MidEpoch, step_of
 
@@ -110,6 +111,15 @@ def training(settings: Settings, db: Database, store: LocalStore, claimed: Calla
     return make
 
 
+def chosen_by(accuracy: float | None, images: int) -> dict[str, float | None]:
+    """Score and standard error as the trainer writes them."""
+    if accuracy is None:
+        return {"validation_score": None, "validation_score_error": None}
+    right = round(accuracy * images)
+    found = Evaluation(loss=1.0, accuracy=accuracy, confusion_matrix=[[right, images - right], [0, 0]])
+    return {"validation_score": accuracy, "validation_score_error": found.accuracy_error}
+
+
 def finish_epoch(
     attempt: Attempt, number: int, accuracy: float | None = 0.5, loss: float = 1.0, images: int = 5000
 ) -> None:
@@ -121,6 +131,7 @@ def finish_epoch(
         "epoch": number,
         "validation_images": images,
         "validation_accuracy": accuracy,
+        **chosen_by(accuracy, images),
         "validation_loss": loss,
         "features_s": 0.0,
     }
@@ -219,18 +230,21 @@ def test_the_best_may_be_what_is_in_the_network_already(training: MakeTraining, 
 
 
 @pytest.mark.parametrize(
-    ("results", "best"),
+    ("images", "results", "best"),
     [
-        ([(0.5, 1.0), (0.9, 1.0), (0.7, 0.1)], 2),  # the highest accuracy
-        ([(0.9, 1.0), (0.9, 0.5), (0.9, 0.7)], 3),  # among equals the newest
-        ([(0.9, 0.4), (0.899, 0.5)], 2),  # five images of 5,000 are chance
-        ([(0.9, 0.4), (0.88, 0.3)], 1),  # a hundred are not
-        ([(None, None), (None, None)], 2),  # nothing to choose by: the last
+        (5000, [(0.5, 1.0), (0.9, 1.0), (0.7, 0.1)], 2),  # the highest accuracy
+        (5000, [(0.9, 1.0), (0.9, 0.5), (0.9, 0.7)], 2),  # among equals the lowest loss
+        (5000, [(0.9, 1.0), (0.9, 0.5), (0.9, 0.5)], 3),  # of the same loss the newest
+        (5000, [(0.9, 0.4), (0.899, 0.5)], 2),  # five images of 5,000 are chance
+        (5000, [(0.9, 0.4), (0.88, 0.3)], 1),  # a hundred are not
+        (18, [(1.0, 0.5), (17 / 18, 0.3), (17 / 18, 0.2)], 3),  # one of 18 photos is
+        (18, [(1.0, 0.5), (17 / 18, 0.2), (14 / 18, 0.9)], 2),  # four are not
+        (18, [(None, None), (None, None)], 2),  # nothing to choose by: the last
     ],
 )
-def test_the_best_epoch(results: list[tuple[float | None, float | None]], best: int) -> None:
+def test_the_best_epoch(images: int, results: list[tuple[float | None, float | None]], best: int) -> None:
     history = [
-        {"epoch": number, "validation_images": 5000, "validation_accuracy": accuracy, "validation_loss": loss}
+        {"epoch": number, **chosen_by(accuracy, images), "validation_loss": loss}
         for number, (accuracy, loss) in enumerate(results, start=1)
     ]
     assert best_epoch(history)["epoch"] == best

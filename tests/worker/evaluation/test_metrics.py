@@ -74,6 +74,20 @@ def test_each_class_has_precision_and_recall() -> None:
     assert [row["f1"] for row in rows] == [pytest.approx(2 / 3), pytest.approx(4 / 5), 0.0]
 
 
+def test_every_class_counts_the_same_in_the_macro_recall() -> None:
+    found = Evaluation(loss=1.0, accuracy=0.92, confusion_matrix=[[90, 0, 0], [8, 2, 0], [0, 0, 0]])
+    assert found.macro_recall == pytest.approx((1.0 + 0.2) / 2)  # the last class has no images
+    sure, rare = (91 / 92) * (1 / 92) / 92, (3 / 12) * (9 / 12) / 12
+    assert found.macro_recall_error == pytest.approx(math.sqrt(sure + rare) / 2)
+
+
+def test_a_few_images_that_are_all_right_leave_some_doubt() -> None:
+    few = Evaluation(loss=0.1, accuracy=1.0, confusion_matrix=[[9, 0], [0, 9]])
+    assert few.accuracy_error == pytest.approx(math.sqrt((19 / 20) * (1 / 20) / 20))
+    many = Evaluation(loss=0.1, accuracy=1.0, confusion_matrix=[[900, 0], [0, 900]])
+    assert 0 < many.accuracy_error < few.accuracy_error / 50
+
+
 def test_a_class_without_images_has_no_recall() -> None:
     rows = Evaluation(loss=1.0, accuracy=0.5, confusion_matrix=[[1, 1], [0, 0]]).per_class(("a", "b"))
     assert rows[1] == {"label": "b", "images": 0, "precision": 0.0, "recall": None, "f1": 0.0}
