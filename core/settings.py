@@ -75,9 +75,7 @@ class Settings(BaseSettings):
     max_header_bytes: int = Field(32 * 2**10, ge=1024)  # request line and headers
     header_timeout_s: float = Field(10.0, gt=0)  # until the whole request line and headers have arrived
     body_timeout_s: float = Field(30.0, gt=0)  # a body of which nothing arrives for this long is given up
-    min_free_bytes: int = Field(
-        256 * 2**20, ge=0
-    )  # with less free on the disk of data_dir, new jobs, batches and uploads are refused
+    min_free_bytes: int = Field(256 * 2**20, ge=0)  # with less free on data_dir's disk, new jobs and data are refused
     max_body_bytes: int = Field(32 * 2**20, gt=0)
     in_flight_bytes: int = Field(512 * 2**20, gt=0)  # per process, all request bodies in memory together
     max_json_bytes: int = Field(4 * 2**20, gt=0)  # JSON body with images; files and binary tensors may be larger
