@@ -6,6 +6,7 @@ import difflib
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     FailFast,
@@ -18,6 +19,7 @@ from pydantic import (
 
 from core.ids import MODEL_ID
 from core.networks import MIN_BATCH_SIZE, NETWORKS, TOO_LARGE, Optimizer
+from core.printable import check_name
 from core.urls import MASK, check_url
 
 # built in; others are folders of images
@@ -31,7 +33,7 @@ DATASET_NAME = r"^[a-z0-9][a-z0-9_-]{0,63}$"
 SECRET_PREFIX, MIN_SECRET_LENGTH = "whsec_", 24  # bytes; Standard Webhooks
 NO_NUL = r"^[^\x00]*$"  # PostgreSQL cannot store NUL in text or read JSON fields that hold one
 Metadata = dict[
-    Annotated[str, StringConstraints(max_length=64, pattern=NO_NUL)],
+    Annotated[str, StringConstraints(max_length=64), AfterValidator(check_name)],
     Annotated[str, StringConstraints(max_length=512, pattern=NO_NUL)],
 ]
 
@@ -104,7 +106,9 @@ class _Shared(BaseModel):
     # floats that overflow to infinity are rejected: JSON cannot represent them
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    name: str | None = Field(None, max_length=200, pattern=NO_NUL, description="Name of the job, for people.")
+    name: Annotated[str, StringConstraints(max_length=200), AfterValidator(check_name)] | None = Field(
+        None, description="Name of the job, for people; without control and invisible characters."
+    )
     dataset: str = Field(
         "mnist",
         pattern=DATASET_NAME,

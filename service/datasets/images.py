@@ -16,6 +16,7 @@ from core.cpus import cpus
 from core.errors import NotAnImage, TooLarge
 from core.imaging.decoding import decode
 from core.imaging.preparation import fit_photo
+from core.printable import JOINERS, first_invisible
 from core.settings import Settings
 from service.datasets.layouts.class_folders import Sample
 from service.datasets.layouts.parts import Part
@@ -41,8 +42,9 @@ def keep(samples: Sequence[Sample], folder: Path, settings: Settings, report: Va
 
 def _has_good_name(sample: Sample, report: ValidationReport) -> bool:
     label = sample.label
-    if label.startswith(".") or label in JUNK or "/" in label or not _fits_a_disk(label):
-        rule = f"no / or control character in it, no dot before it, and at most {MAX_NAME_BYTES} bytes"
+    odd = label.startswith(".") or label in JUNK or "/" in label or first_invisible(label, kept=JOINERS)
+    if odd or not _fits_a_disk(label):
+        rule = f"no / or control or invisible character in it, no dot before it, and at most {MAX_NAME_BYTES} bytes"
         reason = f"{label!r} cannot be a class: {rule}."
         report.warn(sample.entry.path, "class_name", reason)
         return False

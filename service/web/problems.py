@@ -33,6 +33,7 @@ from core.errors import (
     UnusableDataset,
     is_disk_full,
 )
+from core.printable import printable
 from core.recipe import DATASET_NAME, NO_NUL
 from service.web.openapi import SCHEMAS, complete
 from service.web.security_headers import HEADERS
@@ -200,7 +201,7 @@ def _validation(request: Request, error: Exception) -> JSONResponse:
     errors = [
         {"pointer": pointer, "detail": " or ".join(given)} for pointer, given in islice(reasons.items(), MAX_TOLD)
     ]
-    detail = "; ".join(f"{entry['pointer'] or 'body'}: {entry['detail']}" for entry in errors)
+    detail = "; ".join(f"{printable(entry['pointer']) or 'body'}: {entry['detail']}" for entry in errors)
     if len(reasons) > MAX_TOLD:
         detail += f"; and {len(reasons) - MAX_TOLD} more"
     return _answer(problem(request, 422, "invalid_input", detail, errors=errors))

@@ -5,12 +5,13 @@ from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path
-from pydantic import BaseModel, ConfigDict, FailFast, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, FailFast, Field, StringConstraints
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
 from core.db.tables import Key
 from core.errors import Conflict
+from core.printable import check_name
 from core.repositories import api_keys
 from core.repositories.api_keys import Caller
 from core.repositories.idempotency import CreatedResponse
@@ -33,12 +34,9 @@ router = APIRouter(
 class NewKey(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    name: str = Field(
-        min_length=1,
-        max_length=100,
-        pattern=r"^[^\x00-\x1f\x7f]+$",
+    name: Annotated[str, StringConstraints(min_length=1, max_length=100), AfterValidator(check_name)] = Field(
         examples=["laptop"],
-        description="Owner or purpose of the key; names need not be unique.",
+        description="Owner or purpose of the key, without control and invisible characters; names need not be unique.",
     )
     scopes: Annotated[set[Scope], FailFast()] = Field(
         min_length=1,

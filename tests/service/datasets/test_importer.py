@@ -265,7 +265,7 @@ def test_whatever_a_file_is_called_it_is_kept(send: Send, settings: Settings, na
     assert len(load("pets", settings).classes) == 2
 
 
-@pytest.mark.parametrize("label", ["a\nb", "x" * 250, "\x7f"])
+@pytest.mark.parametrize("label", ["a\nb", "x" * 250, "\x7f", "\x9b2J", "do\u202eg", "cat\u200b"])
 def test_a_class_that_no_folder_can_be_called_is_named(send: Send, label: str) -> None:
     assert set(problems(send(pets("cat", "dog") | {f"{label}/a.png": photo(7)})).values()) == {"class_name"}
 

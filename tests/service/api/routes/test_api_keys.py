@@ -136,6 +136,8 @@ async def test_keys_of_the_environment_are_listed_and_cannot_be_revoked(settings
         ({"name": "", "scopes": ["admin"]}, "/name"),
         ({"name": "x" * 101, "scopes": ["admin"]}, "/name"),
         ({"name": "a\nb", "scopes": ["admin"]}, "/name"),
+        ({"name": "a\x9bb", "scopes": ["admin"]}, "/name"),
+        ({"name": "a\u202eb", "scopes": ["admin"]}, "/name"),
         ({"name": "a"}, "/scopes"),
         ({"name": "a", "scopes": []}, "/scopes"),
         ({"name": "a", "scopes": ["root"]}, "/scopes/0"),

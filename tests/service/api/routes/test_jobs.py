@@ -78,6 +78,20 @@ async def test_every_link_of_a_job_leads_somewhere(http: httpx.AsyncClient) -> N
     assert statuses == {"self": 200, "events": 200, "logs": 404, "checkpoints": 200}  # no log: it has not run
 
 
+async def test_names_hold_no_character_that_is_not_seen(http: httpx.AsyncClient) -> None:
+    """Nor do the names of metadata; their values may be of several lines."""
+    for sign, escape in {"\x1b": r"\x1b", "\x85": r"\x85", "\u202e": r"\u202e", "\u200b": r"\u200b"}.items():
+        for body, pointer in (
+            ({"name": f"a{sign}"}, "/name"),
+            ({"metadata": {f"a{sign}": ""}}, f"/metadata/a{sign}/[key]"),
+        ):
+            refused = await http.post("/jobs", json=body)
+            (error,) = refused.json()["errors"]
+            assert (refused.status_code, error["pointer"], escape in error["detail"]) == (422, pointer, True)
+            assert refused.json()["detail"].isprintable()
+    assert (await http.post("/jobs", json={"name": "lundi é 猫", "metadata": {"note": "a\nb"}})).status_code == 202
+
+
 async def test_every_wrong_field_is_named_at_once(http: httpx.AsyncClient) -> None:
     answer = await http.post("/jobs", json={"epochs": 0, "network": "resnet5O", "epoch": 3, "metadata": {"a/b": 1}})
     assert answer.status_code == 422
