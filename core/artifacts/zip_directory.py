@@ -23,6 +23,9 @@ MAX_COMMENT_LENGTH = 2**16 - 1
 UTF_8 = 0x800  # an entry's flag
 UNICODE_PATH = 0x7075  # an extra field: the name in UTF-8, and a checksum of the other one
 LEGACY = "cp437"  # of names that nothing says more about
+GARBLED = (
+    "Its name may be garbled: the zip does not say how it is encoded (GBK? Shift-JIS?). Pack it with names in UTF-8."
+)
 
 
 def names(path: Path, max_bytes: int) -> Iterator[str]:

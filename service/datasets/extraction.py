@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import IO
 
+from core.artifacts import zip_directory
 from core.artifacts.batch_files import JUNK
 from core.errors import InvalidInput, NoSpace, TooLarge
 from core.settings import Settings
@@ -22,10 +23,6 @@ ALWAYS_BYTES = 64 * 2**20  # may a small archive unpack to, whatever its ratio
 CHUNK = 2**20
 MAX_NAME_LENGTH = 1000  # characters, the folders included
 MAX_LEVELS = 32  # folders in one another
-GARBLED = (
-    "It is kept, but its name may be garbled: the zip does not say how names are encoded (GBK? Shift-JIS?). Pack it "
-    "with names in UTF-8."
-)
 SEPARATOR = "\\"  # old Windows programs part folders so
 
 
@@ -122,7 +119,7 @@ def _look_at(
         report.warn(path, "duplicate", "The archive holds two files of this name; the first one counts.")
     else:
         if not member.name_is_known:
-            report.warn(path, "name_encoding", GARBLED)
+            report.warn(path, "name_encoding", f"It is kept. {zip_directory.GARBLED}")
         seen.add(path)
         _keep(member, path, found, into, budget, report)
 

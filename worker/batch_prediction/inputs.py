@@ -18,7 +18,7 @@ from PIL import Image
 from core import base64_text
 from core.artifacts.batch_files import Line, may_be_an_image, parse_line, read_lines, read_parts
 from core.artifacts.store import ArtifactStore
-from core.artifacts.zip_directory import name_of
+from core.artifacts.zip_directory import GARBLED, name_of
 from core.errors import InvalidInput, NotAnImage, TooLarge
 from core.imaging import preparation
 from core.imaging.decoding import decode
@@ -27,13 +27,14 @@ from core.settings import Settings
 # errors of the libraries for damaged archives; RuntimeError: an unknown compression
 DAMAGE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, RuntimeError, ValueError)
 ENCRYPTED = 1  # a zip entry's flag
+NAME_ENCODING = {"code": "name_encoding", "detail": GARBLED}  # as in the report of a data set
 
 
 @dataclass(frozen=True)
 class Sent:
     """An uploaded image and its label in the results; ``read`` raises InvalidInput only."""
 
-    label: dict[str, Any]  # name, id, or nothing
+    label: dict[str, Any]  # name, with a warning where it may be garbled; id; or nothing
     read: Callable[[], Image.Image]
 
 
@@ -53,9 +54,10 @@ def _all(store: ArtifactStore, key: str, settings: Settings) -> Iterator[Callabl
 def _in_zip(path: Path, _name: str, settings: Settings) -> Iterator[Callable[[], Sent]]:
     with zipfile.ZipFile(path) as archive:
         for entry in archive.infolist():
-            name, _ = name_of(entry)
+            name, is_known = name_of(entry)
             if may_be_an_image(name):
-                yield partial(Sent, {"name": name}, partial(_read_entry, archive, entry, settings))
+                label = {"name": name} | ({} if is_known else {"warning": NAME_ENCODING})
+                yield partial(Sent, label, partial(_read_entry, archive, entry, settings))
 
 
 def _in_file(path: Path, name: str, settings: Settings) -> Iterator[Callable[[], Sent]]:

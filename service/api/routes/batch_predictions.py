@@ -114,7 +114,8 @@ async def get_batch(batch_id: BatchId, service: Service, caller: Who, wait: Wait
 def get_results(batch_id: BatchId, service: Service, caller: Who) -> StreamingResponse:
     """Stream one JSON line per image, in the images' order.
 
-    A line has `index`, `name` or `id`, and the fields of a /predict prediction or the image's own `error`.
+    A line has `index`, `name` or `id`, and the fields of a /predict prediction or the image's own `error`. A `warning`
+    of the code `name_encoding` says that the zip does not tell how the name is encoded.
     """
     with service.db.read() as session:
         batch = _batch(session, batch_id, caller, Scope.READ)

@@ -153,6 +153,22 @@ def test_what_a_system_puts_into_a_zip_is_passed_over(
     assert (only["name"], only["label"]) == ("photos/7.png", "7")
 
 
+def test_a_name_whose_encoding_nothing_tells_is_answered_with_a_warning_and_utf_8_is_read(
+    settings: Settings, db: Database, store: LocalStore, started: Started
+) -> None:
+    dogs, files = (
+        ("狗".encode("gbk"), "犬犬".encode("shift-jis")),
+        {"xx.png": SEVEN, "yyyy.png": SEVEN, "zzz.png": SEVEN},
+    )
+    sent = zip_of(files).replace(b"xx.png", dogs[0] + b".png").replace(b"yyyy.png", dogs[1] + b".png")
+    run(settings, db, store, started((ZIP, sent.replace(b"zzz.png", "犬".encode() + b".png")), total=3))
+    lines = answers(store, BATCH, 3)
+    assert [entry["label"] for entry in lines] == ["7", "7", "7"]
+    assert [entry.get("warning", {}).get("code") for entry in lines] == ["name_encoding", "name_encoding", None]
+    assert "UTF-8" in lines[0]["warning"]["detail"]
+    assert lines[2]["name"] == "犬.png"
+
+
 def test_an_encrypted_entry_is_an_error_of_its_own(
     settings: Settings, db: Database, store: LocalStore, started: Started
 ) -> None:
