@@ -25,11 +25,13 @@ from core.settings import Settings
 from tests.conftest import NOW, running
 from tests.support.fakes import model_card, self_test_samples, tiny_onnx
 from tests.support.imagefiles import wide
-from tests.support.mutations import KINDS, Sent
+from tests.support.mutations import ROUND, Sent
 
 log = logging.getLogger("fuzz")
 WINDOW = 2_000  # rounds
 MAX_GROWTH_MB = 400  # of what is resident in the service, at any time
+MAX_LIVEZ_S = 1.0  # that /livez takes beside all this
+LIVEZ_EVERY_S = 0.05
 
 
 @dataclass
@@ -38,6 +40,7 @@ class Figures:
     failures: list[str] = field(default_factory=list)  # answers of 5xx, and exceptions
     resident_mb: list[float] = field(default_factory=list)  # after each round
     peak_growth_mb: float = 0.0  # the most that was resident at any time, over what was at the beginning
+    livez_s: list[float] = field(default_factory=list)  # of each /livez meanwhile
 
     def memory_mb(self) -> list[float]:
         """The median of each WINDOW rounds."""
@@ -46,18 +49,32 @@ class Figures:
 
 
 async def fuzz(settings: Settings, seed: int, rounds: int) -> Figures:
-    """Of each kind of request as many. The same seed, the same requests."""
+    """Send each kind of request in turn, archives less often. The same seed, the same requests."""
     publish(settings)
     wide()
     chance, figures = Random(seed), Figures()
     async with running(settings) as http:
         began = _resident_mb()
         _forget_peak()
+        watching = asyncio.create_task(_watch(http, figures))
         for number in range(1, rounds + 1):
-            await _send(http, KINDS[number % len(KINDS)](chance), figures)
+            sent = await asyncio.to_thread(ROUND[number % len(ROUND)], chance)  # to draw it is not the service's work
+            await _send(http, sent, figures)
             figures.resident_mb.append(_resident_mb())
+        watching.cancel()
     figures.peak_growth_mb = _peak_mb() - began
     return figures
+
+
+async def _watch(http: httpx.AsyncClient, figures: Figures) -> None:
+    """Time /livez until this is cancelled."""
+    while True:
+        started = time.monotonic()
+        answer = await http.get("/livez")
+        figures.livez_s.append(time.monotonic() - started)
+        if answer.status_code != 200:
+            figures.failures.append(f"/livez: {answer.status_code} {answer.text}")
+        await asyncio.sleep(LIVEZ_EVERY_S)
 
 
 def publish(settings: Settings) -> None:
@@ -128,7 +145,12 @@ def main() -> int:
         "%d failures; resident MB, the median of each %d rounds: %s", len(figures.failures), WINDOW, figures.memory_mb()
     )
     log.info("%.0f MB more than at the beginning at the most; allowed: %d", figures.peak_growth_mb, MAX_GROWTH_MB)
-    return 1 if figures.failures or figures.peak_growth_mb > MAX_GROWTH_MB else 0
+    slowest = max(figures.livez_s)
+    log.info(
+        "/livez %d times: half of them within %.0f ms, all within %.2f s; allowed: %.0f s",
+        *(len(figures.livez_s), 1000 * statistics.median(figures.livez_s), slowest, MAX_LIVEZ_S),
+    )
+    return 1 if figures.failures or figures.peak_growth_mb > MAX_GROWTH_MB or slowest > MAX_LIVEZ_S else 0
 
 
 if __name__ == "__main__":
