@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 
 from starlette.concurrency import run_in_threadpool
 
@@ -16,31 +17,36 @@ log = logging.getLogger(__name__)
 FORGET_EVERY_S = 600.0
 
 
-async def maintain(db: Database, settings: Settings) -> None:
+async def maintain(
+    db: Database,
+    settings: Settings,
+    clock: Callable[[], float] = time.time,
+    monotonic: Callable[[], float] = time.monotonic,
+) -> None:
     """Run until cancelled.
 
     Without this, the job of the last worker that dies would stay "running" until another worker starts.
     """
-    forget_at, drift_guard = 0.0, ClockDriftGuard(settings.lease_s)
+    forget_at, drift_guard = monotonic(), ClockDriftGuard(settings.lease_s, clock, monotonic)
     while True:
         await asyncio.sleep(settings.heartbeat_interval_s)
         if drift_guard.is_steady():
-            await run_in_threadpool(_requeue_lost, db, settings.lease_s)
-        if time.monotonic() >= forget_at:
-            await run_in_threadpool(_forget_answers, db)
-            await run_in_threadpool(resumable.sweep, settings, db, time.time())
-            forget_at = time.monotonic() + FORGET_EVERY_S
+            await run_in_threadpool(_requeue_lost, db, clock(), settings.lease_s)
+        if monotonic() >= forget_at:
+            await run_in_threadpool(_forget_answers, db, clock())
+            await run_in_threadpool(resumable.sweep, settings, db, clock())
+            forget_at = monotonic() + FORGET_EVERY_S
 
 
-def _requeue_lost(db: Database, lease_s: float) -> None:
+def _requeue_lost(db: Database, wall_now: float, lease_s: float) -> None:
     with db.write() as session:
-        now = shared_now(session, time.time())
+        now = shared_now(session, wall_now)
         for requeue_lost in (jobs.requeue_lost, batch_predictions.requeue_lost):
             for lost_id in requeue_lost(session, now, lease_s):
                 log.warning("%s had lost its worker", lost_id)
 
 
-def _forget_answers(db: Database) -> None:
+def _forget_answers(db: Database, now: float) -> None:
     """Delete the stored answers to requests with an Idempotency-Key that are too old to be repeated."""
     with db.write() as session:
-        idempotency.forget(session, time.time())
+        idempotency.forget(session, now)

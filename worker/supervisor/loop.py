@@ -55,8 +55,9 @@ class WorkerLoop:
         self._heartbeat_due = monotonic()
         self._drift_guard = ClockDriftGuard(settings.lease_s, clock, monotonic)
         self.id = new_id("worker", clock())
-        self._batches = ProcessSlot(BatchWork(settings, db, self.id, clock), self.stop, clock, settings.poll_s)
-        self._exports = ProcessSlot(ExportWork(settings, db, clock), self.stop, clock, settings.poll_s)
+        batches = BatchWork(settings, db, self.id, clock, is_steady=self._drift_guard.is_steady)
+        self._batches = ProcessSlot(batches, self.stop, monotonic, settings.poll_s)
+        self._exports = ProcessSlot(ExportWork(settings, db, monotonic), self.stop, monotonic, settings.poll_s)
         self._garbage = GarbageCollector(settings, db, clock)
 
     def run(self) -> None:
@@ -131,16 +132,17 @@ class WorkerLoop:
         Its deadline is checked first: a frozen trainer may hold the lock that everything else waits for. ``kills``:
         the number of OOM kills before it started.
         """
-        stop_by = math.inf  # when a stopping trainer is killed
+        stop_by = math.inf  # when a stopping trainer is killed, whatever happens to the wall clock
         stopping = killed = False  # by us
         while process.poll() is None:
             if self.stop.is_set() and not stopping:
                 stopping = True
                 process.terminate()
-                stop_by = min(stop_by, self._clock() + self._settings.stop_grace_s)
+                stop_by = min(stop_by, self._monotonic() + self._settings.stop_grace_s)
             if stop_by == math.inf:
-                stop_by = self._try(partial(self._deadline, claim, process)) or math.inf
-            if self._clock() >= stop_by:
+                grace_s = self._try(partial(self._grace_s, claim, process))
+                stop_by = math.inf if grace_s is None else self._monotonic() + grace_s
+            if self._monotonic() >= stop_by:
                 killed = True
                 process.kill()
             for duty in (self._heartbeat, self._batches.tend, self._exports.tend):
@@ -181,23 +183,23 @@ class WorkerLoop:
         else:
             self.stop.wait(WATCH_S)
 
-    def _deadline(self, claim: Claim, process: Process) -> float | None:
-        """Return when the trainer must be killed, after requesting it to stop; None while it may run."""
+    def _grace_s(self, claim: Claim, process: Process) -> float | None:
+        """Return the seconds until the trainer must be killed, after requesting it to stop; None while it may run."""
         now = self._clock()
         with self._db.read() as session:
             job = session.get(Job, claim.job_id)
         if job is None or job.attempt != claim.attempt or job.worker_id != self.id:
-            return now  # fenced: the job is another's, or has ended and was deleted
+            return 0.0  # fenced: the job is another's, or has ended and was deleted
         if job.status is JobStatus.CANCELLING and job.requested_action != "keep":
-            return now + self._settings.cancel_grace_s  # the trainer reads that with its heartbeat
+            return self._settings.cancel_grace_s  # the trainer reads that with its heartbeat
         if job.status is JobStatus.RUNNING and jobs.is_over_time(job, now):
             process.terminate()
-            return now + self._settings.cancel_grace_s
+            return self._settings.cancel_grace_s
         if self._drift_guard.is_steady() and now - (job.heartbeat_at or now) > self._settings.stall_timeout_s:
             log.warning(
                 "%s: no heartbeat for %.0f s", claim.job_id, now - (job.heartbeat_at or now), extra=_about(claim)
             )
-            return now
+            return 0.0
         return None
 
     def _record_end(self, claim: Claim, code: int, starved: bool) -> None:

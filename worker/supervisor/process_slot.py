@@ -74,7 +74,7 @@ class ProcessSlot(Generic[Claim]):
 
     def _start_next(self) -> None:
         now = self._clock()
-        if 0 < self._poll_due - now <= self._poll_s:  # more, where the clock was set back
+        if now < self._poll_due:
             return
         self._poll_due = now + self._poll_s
         claim = self._work.claim()
@@ -108,7 +108,9 @@ class BatchWork:
         worker_id: str,
         clock: Callable[[], float],
         launch: Callable[[batch_predictions.Claim, Settings], Process] = start_batch,
+        is_steady: Callable[[], bool] = lambda: True,  # of the clock: whether heartbeats can be judged by their age
     ) -> None:
+        self._is_steady = is_steady
         self._settings = settings
         self._db = db
         self._worker_id = worker_id
@@ -132,7 +134,8 @@ class BatchWork:
             except NotFound:
                 return True
         ours = batch.status is BatchStatus.RUNNING and batch.attempt == claim.attempt
-        return not ours or self._clock() - (batch.heartbeat_at or 0.0) > self._settings.stall_timeout_s
+        silent_s = self._clock() - (batch.heartbeat_at or 0.0)
+        return not ours or (self._is_steady() and silent_s > self._settings.stall_timeout_s)
 
     def record_end(self, claim: batch_predictions.Claim, code: int) -> None:
         """A process that succeeded has ended its claim itself; any other counts as a death, whatever its exit code."""

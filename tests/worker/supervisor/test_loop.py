@@ -518,7 +518,7 @@ def test_a_look_that_the_database_refuses_is_made_again(
 ) -> None:
     job_id = enqueue().id
     it = loop(FakeProcess(KILLED, alive=3))
-    refuse(monkeypatch, it, "_deadline", times=2)
+    refuse(monkeypatch, it, "_grace_s", times=2)
     it.step()
     assert job_of(job_id).status is JobStatus.QUEUED
 
@@ -703,3 +703,25 @@ def test_a_trainer_is_not_killed_because_the_machine_slept(settings: Settings, d
         jobs.register(session, Worker(id=it.id, host="here", pid=1, started_at=NOW, heartbeat_at=NOW))
     it.step()
     assert process.signals == []
+
+
+def test_a_stopping_trainer_has_its_grace_though_the_clock_is_set(
+    settings: Settings, db: Database, enqueue: Enqueue
+) -> None:
+    enqueue()
+    jumping, seen = Jumping(), list[tuple[float, list[signal.Signals]]]()
+
+    def look() -> None:
+        if jumping.even == 0:
+            it.stop.set()
+        elif jumping.even == 1:
+            jumping.jump(HOUR)
+        seen.append((jumping.even, list(process.signals)))
+        jumping.move(1)
+
+    process = FakeProcess(alive=99, on_look=look)
+    it = WorkerLoop(settings, db, FakeLauncher([process]), jumping, monotonic=lambda: jumping.even)
+    it._register()
+    it.step()
+    killed_s = next(even for even, signals in seen if signal.SIGKILL in signals)
+    assert settings.stop_grace_s < killed_s < settings.stop_grace_s + 5

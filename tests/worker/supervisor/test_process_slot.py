@@ -4,9 +4,11 @@ import errno
 import os
 import signal
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import pytest
 
+import worker.supervisor.loop
 from core.db.database import Database
 from core.db.tables import Batch, BatchStatus, Worker
 from core.repositories import batch_predictions, jobs
@@ -184,6 +186,24 @@ def test_a_process_that_hangs_is_killed(it: Setting) -> None:
     assert process.signals == []
     it.now += 1
     slot.tend()
+    assert process.signals == [signal.SIGKILL]
+
+
+def test_a_batch_is_not_killed_because_the_machine_slept(it: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
+    process = FakeProcess(alive=99)
+    launching = partial(BatchWork, launch=lambda _claim, _settings: process)
+    monkeypatch.setattr(worker.supervisor.loop, "BatchWork", launching)
+    monotonic_s = 0.0
+    loop = WorkerLoop(it.settings, it.db, FakeLauncher([]), it.clock, monotonic=lambda: monotonic_s)
+    loop._register()
+    loop.step()
+    assert it.batch.status is BatchStatus.RUNNING
+    it.now += 3600
+    loop.step()
+    assert process.signals == []
+    monotonic_s += it.settings.lease_s  # time enough for a sign of life, and none came
+    it.now += it.settings.lease_s
+    loop.step()
     assert process.signals == [signal.SIGKILL]
 
 
