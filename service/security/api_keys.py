@@ -44,12 +44,17 @@ class ApiKeys:
         scheme, _, key = authorization.partition(" ")
         caller = self._known.get(api_keys.digest(key.strip())) if scheme.lower() == "bearer" else None
         if caller is None:
-            raise Unauthorized(self._refusal(authorization))
+            raise Unauthorized(self._refusal(bool(authorization)))
         return caller
 
     def admits(self, caller: Caller | None) -> bool:
         """Whether who was identified some time ago may still go on."""
         return caller in self._known.values() if caller else not self._needed
+
+    def require(self, caller: Caller | None) -> None:
+        """Raise Unauthorized if who was identified some time ago may not go on."""
+        if not self.admits(caller):
+            raise Unauthorized(self._refusal(caller is not None))
 
     async def refresh(self, db: Database) -> None:
         stored, exist = await run_in_threadpool(_stored, db)
@@ -64,10 +69,10 @@ class ApiKeys:
             except SQLAlchemyError:
                 log.warning("the database does not tell its API keys; the known ones go on", exc_info=True)
 
-    def _refusal(self, authorization: str) -> str | None:
+    def _refusal(self, has_key: bool) -> str | None:
         if not self._known:
             return NO_KEY_LEFT
-        return "This API key is not known; it may have been revoked." if authorization else None
+        return "This API key is not known; it may have been revoked." if has_key else None
 
 
 def _stored(db: Database) -> tuple[api_keys.Callers, bool]:

@@ -101,7 +101,7 @@ def list_batches(
 async def get_batch(batch_id: BatchId, service: Service, caller: Who, wait: Wait) -> BatchView:
     ended = batch_predictions.ENDED
     return await poll_until(
-        lambda batch: batch.status in ended, lambda: _view(service, batch_id, caller), wait, service.stopping
+        lambda batch: batch.status in ended, lambda: _view(service, batch_id, caller), wait, service, caller
     )
 
 

@@ -83,8 +83,8 @@ def list_jobs(
 
 
 @router.get("/{job_id}", summary="Get a job")
-async def get_job(job_id: JobId, service: Service, wait: Wait) -> JobView:
-    return await poll_until(lambda job: job.status in ENDED, lambda: _job(service, job_id), wait, service.stopping)
+async def get_job(job_id: JobId, service: Service, caller: Who, wait: Wait) -> JobView:
+    return await poll_until(lambda job: job.status in ENDED, lambda: _job(service, job_id), wait, service, caller)
 
 
 @router.post("/{job_id}/cancel", status_code=202, summary="Cancel a job")

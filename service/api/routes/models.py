@@ -116,7 +116,8 @@ async def _program(service: State, caller: Caller | None, name: str) -> FileResp
             lambda seen: seen.status is not ExportStatus.QUEUED,
             lambda: _export(service, model.id),
             MAKING_S,
-            service.stopping,
+            service,
+            caller,
         )
     if export.status is ExportStatus.FAILED:
         raise Conflict(f"{model.id} could not be exported: {export.error}")

@@ -1,4 +1,4 @@
-"""service.api.listeners: event streams and long polls are bounded, and a stream ends with its key."""
+"""service.api.listeners: event streams and long polls are bounded, and end with their key."""
 
 import asyncio
 from collections.abc import Callable
@@ -6,11 +6,13 @@ from collections.abc import Callable
 import httpx
 import pytest
 
-from core.db.tables import Job
+from core.db.database import Database
+from core.db.tables import Job, Model, Worker
+from core.repositories import jobs
 from core.settings import Settings
 from service.api import event_stream, long_polling
 from service.api.listeners import Listeners
-from tests.conftest import running
+from tests.conftest import NOW, running
 from tests.support.fakes import until
 from tests.support.keys import bearer, with_keys
 
@@ -69,20 +71,21 @@ async def test_a_listener_that_asks_for_nothing_is_not_counted_for_ever(http: ht
     assert counted(http) == 0
 
 
+async def made(http: httpx.AsyncClient, scope: str, by: dict[str, str]) -> tuple[str, dict[str, str]]:
+    """An API key's id, and the header that carries it."""
+    key = (await http.post("/keys", json={"name": scope, "scopes": [scope]}, headers=by)).json()
+    return key["id"], {"Authorization": f"Bearer {key['key']}"}
+
+
 async def test_an_event_stream_ends_when_its_key_is_revoked(http: httpx.AsyncClient, enqueue: Enqueue) -> None:
     """So does one from before the first key. Neither says done, since the job goes on."""
     path = f"/jobs/{enqueue().id}/events"
-    before = asyncio.create_task(http.get(path, headers=STREAM))
-    await until(lambda: counted(http) == 1)
-
-    async def make(scope: str, by: dict[str, str]) -> tuple[str, dict[str, str]]:
-        made = (await http.post("/keys", json={"name": scope, "scopes": [scope]}, headers=by)).json()
-        return made["id"], {"Authorization": f"Bearer {made['key']}"}
-
-    _, boss = await make("admin", {})
     async with asyncio.timeout(20):
+        before = asyncio.create_task(http.get(path, headers=STREAM))
+        await until(lambda: counted(http) == 1)
+        _, boss = await made(http, "admin", {})
         cut = [await before]
-        reader_id, reader = await make("read", boss)
+        reader_id, reader = await made(http, "read", boss)
         open_one = asyncio.create_task(http.get(path, headers=STREAM | reader))
         await until(lambda: counted(http) == 1)
         assert (await http.delete(f"/keys/{reader_id}", headers=boss)).status_code == 204
@@ -90,3 +93,29 @@ async def test_an_event_stream_ends_when_its_key_is_revoked(http: httpx.AsyncCli
     assert [(one.status_code, "event: done" in one.text, one.text.count("event: status")) for one in cut] == [
         (200, False, 1)
     ] * 2
+
+
+async def test_a_long_poll_is_refused_when_its_key_is_revoked(
+    http: httpx.AsyncClient, db: Database, enqueue: Enqueue, published: Callable[..., Model]
+) -> None:
+    """It says no more of a job, a batch or a model's program; nor does one from before the first key."""
+    published()
+    with db.write() as session:  # a worker, so that a program is waited for
+        jobs.register(session, Worker(id="worker_a", host="here", pid=1, started_at=NOW, heartbeat_at=NOW * 2))
+    line = {"content": b'{"array": [[0]]}', "headers": {"Content-Type": "application/x-ndjson"}}
+    batch = (await http.post("/batches", **line)).json()  # type: ignore[arg-type]
+    job = f"/jobs/{enqueue().id}?wait=60"
+    paths = [job, f"/batches/{batch['id']}?wait=60", "/models/latest/content?format=torch_export"]
+    async with asyncio.timeout(20):
+        before = asyncio.create_task(http.get(job))
+        await until(lambda: counted(http) == 1)
+        _, boss = await made(http, "admin", {})
+        refused = [await before]
+        reader_id, reader = await made(http, "read", boss)
+        waiting = [asyncio.create_task(http.get(path, headers=reader)) for path in paths]
+        await until(lambda: counted(http) == len(paths))
+        await http.delete(f"/keys/{reader_id}", headers=boss)
+        refused += [await one for one in waiting]
+    assert [(one.status_code, one.json()["code"]) for one in refused] == [(401, "unauthorized")] * 4
+    assert {one.headers["www-authenticate"] for one in refused} == {"Bearer"}
+    assert ["revoked" in one.json()["detail"] for one in refused] == [False, True, True, True]
