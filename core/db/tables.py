@@ -266,7 +266,7 @@ class Upload(Base):
     __tablename__ = "uploads"
 
     id: Mapped[str] = mapped_column(primary_key=True)
-    name: Mapped[str | None]  # of the file, as its sender told
+    name: Mapped[str | None]  # name of the file, as sent
     owner: Mapped[str | None]  # id of the API key that announced it; None: there were no keys
     length: Mapped[int] = mapped_column(BigInteger)  # bytes, in the end
     created_at: Mapped[float]

@@ -110,7 +110,7 @@ def _refusals() -> Iterator[None]:
     except UnidentifiedImageError as error:
         raise NotAnImage(f"This is not an image in a known format ({NAMES}).") from error
     except MemoryError as error:
-        raise TooLarge("The image needs more memory than it may take: send it smaller.") from error
+        raise TooLarge("The image needs too much memory: send a smaller one.") from error
     except UNREADABLE as error:
         raise NotAnImage(f"The image cannot be read: {error}.") from error
 
@@ -123,9 +123,9 @@ def _open(data: bytes, max_pixels: int) -> ImageFile.ImageFile:
         raise TooLarge(f"The image is {image.width}x{image.height}; at most {max_pixels} pixels are allowed.")
     if (needed := _bytes_needed(image, data)) > max_pixels * MAX_BYTES_PER_PIXEL:
         most = max_pixels * MAX_BYTES_PER_PIXEL * pixels // needed
-        raise TooLarge(f"A {image.format} of {image.width}x{image.height}; at most {most} pixels are allowed in one.")
+        raise TooLarge(f"A {image.format} of {image.width}x{image.height}; this format allows at most {most} pixels.")
     if image.format in ("JPEG", "MPO") and file_formats.has_too_many_scans(data):
-        raise TooLarge(f"The JPEG is in more than {file_formats.MAX_SCANS} scans: save it again.")
+        raise TooLarge(f"The JPEG has more than {file_formats.MAX_SCANS} scans: save it as a baseline JPEG.")
     return image
 
 

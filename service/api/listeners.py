@@ -25,7 +25,7 @@ class Listeners:
         owner = caller.id if caller else ""
         if self._open.total() >= self._most or (caller and self._open[owner] >= self._most_per_key):
             raise Overloaded(
-                "Too many requests wait for news already; try again later, or without waiting.", RETRY_AFTER_S
+                "Too many requests are waiting for events already; try again later, or without wait.", RETRY_AFTER_S
             )
         self._open[owner] += 1
         try:

@@ -108,7 +108,7 @@ class Registry:
         try:
             return self.card(name)
         except NotFound as error:
-            raise Conflict(f"{name} was not uploaded: it is a folder that somebody put there.") from error
+            raise Conflict(f"{name} was not uploaded: it is a folder in the data directory.") from error
 
     def _sweep(self) -> None:
         for folder in self._root.glob(f"{ASIDE}*"):

@@ -90,7 +90,7 @@ class Batcher:
     def room_for(self, count: int) -> Iterator[None]:
         """Hold places for images from before they are decoded until they are answered; Overloaded at once, else."""
         if self._admitted + count > self._queue_limit:
-            raise Overloaded(f"{self._admitted} images are in work already.")
+            raise Overloaded(f"{self._admitted} images are in progress already.")
         self._admitted += count
         try:
             yield

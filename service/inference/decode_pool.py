@@ -85,12 +85,12 @@ class DecodePool:
         async with self._turn():
             try:
                 return await self._prepare(job)
-            except (EOFError, ConnectionError):  # the process ended: perhaps somebody else's fault, so once more
+            except (EOFError, ConnectionError):  # the process ended, perhaps because of another image: try once more
                 log.warning("a process that decodes images ended; its image is tried once more")
             try:
                 return await self._prepare(job)
             except (EOFError, ConnectionError) as error:
-                raise NotAnImage("The image ends the program that decodes it.") from error
+                raise NotAnImage("The image crashes its decoder.") from error
 
     async def close(self) -> None:
         """End every process."""
@@ -156,7 +156,7 @@ class DecodePool:
                 yield
         except TimeoutError as error:
             log.warning("an image that took longer than %g s was given up", allowed)
-            raise TooLarge(f"The image takes longer than {allowed:g} s to decode: send it smaller.") from error
+            raise TooLarge(f"The image takes longer than {allowed:g} s to decode: send a smaller one.") from error
 
     @asynccontextmanager
     async def _process(self) -> AsyncIterator[Process]:

@@ -1,4 +1,4 @@
-"""A job's learning curves as a picture: loss on the left, accuracy on the right, told apart by dashes too."""
+"""A job's learning curves as a picture: loss on the left, accuracy on the right, distinguished by dashes too."""
 
 import math
 from collections.abc import Sequence

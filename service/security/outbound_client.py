@@ -107,7 +107,7 @@ class OutboundClient:
         except (OSError, UnicodeError) as error:  # UnicodeError: a label that is empty or longer than 63 characters
             raise UrlNotReachable(f"The name {host} has no address.") from error
         if not (self._allow_private or all(is_public(address) for address in addresses)):
-            raise UrlNotReachable(f"{host} is not a public address, and no other may be called.")
+            raise UrlNotReachable(f"{host} is not a public address; only public ones may be called.")
         return addresses[:MAX_ADDRESSES]
 
     async def _first_answer(self, call: _Call, addresses: list[str]) -> tuple[int, bytes]:

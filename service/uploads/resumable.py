@@ -103,7 +103,7 @@ class Uploads:
         """What comes next. Conflict when it is not what is missing."""
         upload = self.get(upload_id)
         if offset != upload.offset:
-            raise Conflict(f"The upload goes on at {upload.offset}, not at {offset}.")
+            raise Conflict(f"The upload continues at offset {upload.offset}, not {offset}.")
         try:
             with self._path(upload_id).open("r+b", buffering=0) as file:  # whatever has come is there after a kill
                 file.seek(offset)
@@ -120,7 +120,7 @@ class Uploads:
         """The whole file, for one request at a time. Conflict while some of it is missing, or another one has it."""
         upload = self.get(upload_id)
         if not upload.is_whole:
-            raise Conflict(f"{upload.offset} of the upload's {upload.length} bytes have come: send the others first.")
+            raise Conflict(f"{upload.offset} of the upload's {upload.length} bytes have arrived: send the rest first.")
         path = self._path(upload_id)
         with path.open("rb") as file:
             try:
@@ -149,7 +149,7 @@ class Uploads:
         return None
 
     def _path(self, upload_id: str) -> Path:
-        """Of an id that has a row: no other text becomes a path."""
+        """Return the file of an upload whose id has a row; no other text becomes a path."""
         return self._root / upload_id
 
 
@@ -165,7 +165,7 @@ class Piece:
         if os.fstat(self._file.fileno()).st_nlink == 0:
             raise _unknown()
         if self._file.tell() + len(data) > self._length:
-            raise TooLarge(f"The upload was to have {self._length} bytes, and this is more.")
+            raise TooLarge(f"The upload was created for {self._length} bytes, and this is more.")
         rest = memoryview(data)
         while rest:
             rest = rest[self._file.write(rest) :]

@@ -1,4 +1,4 @@
-"""The terminal, on which text of strangers does nothing but show: class names, file names, errors of a service."""
+"""Print untrusted text at the terminal with its control characters escaped."""
 
 from typing import Any
 

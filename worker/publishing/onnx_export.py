@@ -146,7 +146,7 @@ def _by_torch_export(graph: ServingGraph, sample: Tensor, outputs: Sequence[str]
             verbose=False,
         )
     if program is None:
-        raise InternalFailure("The exporter gave no program.")
+        raise InternalFailure("The exporter returned no program.")
     data: bytes = program.model_proto.SerializeToString()
     return data
 

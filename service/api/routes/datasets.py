@@ -172,7 +172,7 @@ def _check(service: State, name: str) -> None:
     """Check before the body is read: gigabytes are not sent for nothing."""
     require_space(service.settings)
     if name in DATASETS:
-        raise InvalidInput(f"{name} is built in: take another name.", "query/name")
+        raise InvalidInput(f"{name} is built in: choose another name.", "query/name")
 
 
 def _place(session: Session, service: State, built: Built, folder: Folder, name: str, replace: bool) -> CreatedResponse:
@@ -190,12 +190,12 @@ def _place(session: Session, service: State, built: Built, folder: Folder, name:
 
 def _refuse_if_taken(registry: Registry, name: str) -> None:
     if registry.has(name):
-        raise Conflict(f"There is a data set {name}: send it with ?replace=true to take its place.")
+        raise Conflict(f"There is a data set {name} already: add ?replace=true to replace it.")
 
 
 def _refuse_if_used(session: Session, name: str, statuses: frozenset[JobStatus]) -> None:
     if using := jobs.on_dataset(session, name, statuses):
-        raise Conflict(f"{name} is being used: wait for {', '.join(using[:3])}, or cancel it.")
+        raise Conflict(f"{name} is in use: wait for {', '.join(using[:3])}, or cancel it.")
 
 
 def _card(name: str, registry: Registry) -> DatasetCard:

@@ -58,7 +58,7 @@ class UploadPage(BaseModel):
 
 def _of_our_version(tus_resumable: Annotated[str, Header(include_in_schema=False)] = VERSION) -> None:
     if tus_resumable != VERSION:
-        raise HTTPException(412, f"Only tus {VERSION} is spoken here.", {"Tus-Version": VERSION})
+        raise HTTPException(412, f"Only tus {VERSION} is supported.", {"Tus-Version": VERSION})
 
 
 router = APIRouter(

@@ -1,4 +1,4 @@
-// A line chart: axes, one line for each series, told apart by dashes and names, not by colour alone.
+// A line chart: axes, one line for each series, distinguished by dashes and names, not by colour alone.
 
 import { el, svg } from "./dom.js";
 import { figures, number } from "./format.js";
