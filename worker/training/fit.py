@@ -16,7 +16,7 @@ from worker.data.splits import Split, batches, steps_per_epoch
 from worker.training.freezing import train_mode
 from worker.training.learner import Learner
 from worker.training.lr_schedule import learning_rate
-from worker.training.mid_epoch import MidEpoch, position_arrays, restore_position, step_of
+from worker.training.mid_epoch import MidEpoch, position_arrays, step_of, sums_of
 from worker.training.optimizer import Arrays
 
 REPORT_EVERY_S = 0.5
@@ -88,7 +88,7 @@ def fit(
     options: FitOptions = ALL_EPOCHS,
     callbacks: Callbacks = NO_CALLBACKS,
 ) -> Iterator[Epoch]:
-    """Train and yield each epoch; batch order, rates and random numbers depend on seed and epoch alone.
+    """Train and yield each epoch; batch order, rates and random numbers depend on seed and step alone.
 
     While an Epoch is yielded or a MidEpoch passed on, the network holds its EMA weights if the recipe has an EMA.
     Raises Interrupted when ``should_stop`` says so, and LossNotFinite before it yields an epoch with such a loss.
@@ -98,7 +98,6 @@ def fit(
         learner.resume(options.state)
     last = recipe.epochs if options.last_epoch is None else options.last_epoch
     for epoch in range(options.epochs_done, last):
-        torch.manual_seed(recipe.seed * 1_000_003 + epoch)  # dropout and the like
         train_mode(network, options.frozen)
         result = _train_epoch(learner, train, recipe, epoch, options, callbacks)
         learner.ema.swap()
@@ -115,7 +114,7 @@ def _train_epoch(
     steps, first, means = per_epoch * recipe.epochs, epoch * per_epoch, _EpochMeans(learner.device)
     if options.state and epoch == options.epochs_done and (done := step_of(options.state)) is not None:
         first = done
-        means.add_sums(restore_position(options.state, learner.device))
+        means.add_sums(sums_of(options.state))
     waiting = _TimedBatches(batches(train, recipe.batch_size, recipe.seed, epoch, first - epoch * per_epoch))
     rate, saved_at = 0.0, time.monotonic()
     for step, (images, labels) in enumerate(waiting, start=first):
@@ -126,6 +125,7 @@ def _train_epoch(
         if stopping:
             raise Interrupted
         rate = learning_rate(recipe.schedule, recipe.learning_rate, step, steps, recipe.warmup_fraction)
+        torch.manual_seed(recipe.seed * 1_000_003 + step)  # augmentation and dropout, on whatever device
         means.add(*learner.step(step, images, labels, rate), labels)
         if means.due():
             callbacks.on_progress(Progress(epoch + 1, step + 1, steps, *means.read(), rate, means.images_per_s()))
@@ -133,7 +133,7 @@ def _train_epoch(
 
 
 def _offer_checkpoint(learner: Learner, step: int, means: "_EpochMeans", callbacks: Callbacks) -> None:
-    position = position_arrays(step, means.sums(), learner.device)
+    position = position_arrays(step, means.sums())
     learner.ema.swap()
     callbacks.on_mid_epoch(MidEpoch(step, {**learner.to_arrays(), **position}))
     learner.ema.swap()

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from worker.training.optimizer import Arrays
 
@@ -22,11 +21,10 @@ class MidEpoch:
     state: Arrays
 
 
-def position_arrays(step: int, sums: Mapping[str, float], device: torch.device) -> Arrays:
-    """Return the step, the epoch's sums so far and the random number generators' state."""
+def position_arrays(step: int, sums: Mapping[str, float]) -> Arrays:
+    """Return the step and the epoch's sums so far."""
     numbers = {"step": step, **sums}
-    arrays = {f"{PREFIX}{name}": np.asarray(number, np.float64) for name, number in numbers.items()}
-    return arrays | {f"{PREFIX}rng.{name}": state.numpy() for name, state in _rng_states(device).items()}
+    return {f"{PREFIX}{name}": np.asarray(number, np.float64) for name, number in numbers.items()}
 
 
 def step_of(arrays: Arrays | None) -> int | None:
@@ -34,15 +32,7 @@ def step_of(arrays: Arrays | None) -> int | None:
     return None if arrays is None or f"{PREFIX}step" not in arrays else int(arrays[f"{PREFIX}step"])
 
 
-def restore_position(arrays: Arrays, device: torch.device) -> dict[str, float]:
-    """Restore the random number generators; returns the epoch's sums."""
+def sums_of(arrays: Arrays) -> dict[str, float]:
+    """Return the epoch's sums so far."""
     own = {name.removeprefix(PREFIX): array for name, array in arrays.items() if name.startswith(PREFIX)}
-    torch.set_rng_state(torch.from_numpy(np.array(own["rng.cpu"])))
-    if device.type == "cuda" and "rng.cuda" in own:
-        torch.cuda.set_rng_state(torch.from_numpy(np.array(own["rng.cuda"])), device)
-    return {name: float(array) for name, array in own.items() if array.ndim == 0 and name != "step"}
-
-
-def _rng_states(device: torch.device) -> dict[str, torch.Tensor]:
-    states = {"cpu": torch.get_rng_state()}
-    return states | ({"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else {})
+    return {name: float(array) for name, array in own.items() if name != "step"}

@@ -3,6 +3,7 @@
 import copy
 import shutil
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -182,6 +183,38 @@ def test_a_run_stopped_within_an_epoch_goes_on_to_the_same_bits_and_figures(
     assert [epoch.accuracy for epoch in rest] == [epoch.accuracy for epoch in wanted[done:]]
     assert rest[0].seconds > state["mid_epoch.seconds"]
     assert_bit_identical(resumed, whole)
+
+
+def test_the_images_after_a_stop_within_an_epoch_are_those_of_a_run_that_went_on(digits: Split) -> None:
+    """Whatever the device's random numbers are then: no generator's state is kept, since not every device gives one."""
+
+    chances: list[float] = []
+
+    def seen_images(steps: int | None, done: int = 0, state: Arrays | None = None) -> tuple[list[Tensor], list[Arrays]]:
+        seen: list[Tensor] = []
+        kept: list[Arrays] = []
+
+        def augment(images: Tensor) -> Tensor:
+            seen.append(augmentation.digits(images))
+            chances.append(torch.rand(()).item())
+            return seen[-1]
+
+        def should_stop() -> bool:
+            torch.manual_seed(done)  # somebody else's chance
+            return len(seen) == steps
+
+        callbacks = Callbacks(on_mid_epoch=lambda position: kept.append(position.state), should_stop=should_stop)
+        options = FitOptions(done, state=state, augment=augment)
+        with suppress(Interrupted):
+            list(fit(network(), PREPARE, digits, recipe(epochs=2), CPU, options, callbacks))
+        return seen, kept
+
+    whole, _ = seen_images(steps=None)
+    assert len(set(chances)) == len(whole)  # no step repeats the chance of another
+    for steps in (2, 7):
+        before, (state,) = seen_images(steps)
+        after, _ = seen_images(None, done=steps // 4, state=state)
+        assert all(torch.equal(one, other) for one, other in zip(before + after, whole, strict=True))
 
 
 def test_a_long_epoch_gives_out_places_within_it_and_is_not_changed_by_that(digits: Split) -> None:
