@@ -43,8 +43,7 @@ def photos(images: Tensor) -> Tensor:
     """Vary crop, flip and light; small pictures are only shifted and flipped."""
     count, device = len(images), images.device
     if images.shape[-1] <= SMALL:
-        whole = torch.ones(count, device=device)
-        return _sample(images, _window(whole, whole, SMALL_SHIFT))
+        return _sample(images, _shift(count, images.shape[-1], device))
     return _change_light(_sample(images, _window(*_crop(count, device))))
 
 
@@ -67,14 +66,25 @@ def _crop(count: int, device: torch.device) -> tuple[Tensor, Tensor]:
     return (side * stretch).clamp_max(1), (side / stretch).clamp_max(1)
 
 
-def _window(width: Tensor, height: Tensor, beyond: float = 0.0) -> Tensor:
-    """Draw crops at random places, up to ``beyond`` the edge; half of them are mirrored."""
+def _window(width: Tensor, height: Tensor) -> Tensor:
+    """Draw crops at random places; half of them are mirrored."""
     count, device = len(width), width.device
-    mirror = 1 - 2 * torch.randint(0, 2, (count,), device=device)
-    shift_x = _around_zero(count, device) * (1 - width + beyond)
-    shift_y = _around_zero(count, device) * (1 - height + beyond)
+    shift_x, shift_y = (_around_zero(count, device) * (1 - side) for side in (width, height))
     zero = torch.zeros_like(width)
-    return _affine(width * mirror, zero, shift_x, zero, height, shift_y)
+    return _affine(width * _mirror(count, device), zero, shift_x, zero, height, shift_y)
+
+
+def _shift(count: int, side: int, device: torch.device) -> Tensor:
+    """Draw shifts by whole pixels, since between two pixels a small picture is blurred; half are mirrored."""
+    pixel, zero = 2 / side, torch.zeros(count, device=device)
+    most = round(SMALL_SHIFT / pixel)
+    shift_x, shift_y = torch.randint(-most, most + 1, (2, count), device=device) * pixel
+    return _affine(zero + _mirror(count, device), zero, shift_x, zero, zero + 1, shift_y)
+
+
+def _mirror(count: int, device: torch.device) -> Tensor:
+    """Draw -1 or 1."""
+    return 1 - 2 * torch.randint(0, 2, (count,), device=device)
 
 
 def _affine(xx: Tensor, xy: Tensor, x: Tensor, yx: Tensor, yy: Tensor, y: Tensor) -> Tensor:

@@ -287,3 +287,13 @@ def test_colours_fade_and_glow_and_grey_stays_grey() -> None:
     assert colour.min() < 1 < colour.max()
     grey = augmentation.photos(images.mean(1, keepdim=True).expand(-1, 3, -1, -1))
     torch.testing.assert_close(grey[:, 0], grey[:, 2])
+
+
+@pytest.mark.parametrize("side", [24, 32, 64])
+def test_a_small_picture_is_shifted_by_whole_pixels_and_so_stays_sharp(side: int) -> None:
+    names = torch.arange(side * side).view(1, 1, side, side).expand(64, 3, -1, -1).float()
+    changed = SETS["photos"](names)
+    assert (changed - changed.round()).abs().max() < 0.02  # between two pixels it would be another number
+    columns = changed[:, 0, 0].round() % side
+    assert len({int(middle) for middle in columns[:, side // 2]}) > side // 8  # yet shifted
+    assert (columns[:, side // 2 + 1] < columns[:, side // 2]).float().mean() == pytest.approx(0.5, abs=0.3)  # mirrored
