@@ -18,6 +18,7 @@ from core.imaging.decoding import decode
 from core.imaging.preparation import fit_photo
 from core.printable import JOINERS, first_invisible
 from core.settings import Settings
+from service.datasets.duplicates import Occurrence, report_repeated
 from service.datasets.layouts.class_folders import Sample
 from service.datasets.layouts.parts import Part
 from service.datasets.validation_report import Code, ValidationReport
@@ -89,15 +90,10 @@ def _examine(sample: Sample, settings: Settings) -> Found:
 
 
 def _compare_contents(good: Sequence[tuple[Sample, str]], report: ValidationReport) -> None:
-    """Tell files of the same bytes: of two classes one is wrong, and a test on what was trained on is none."""
-    first: dict[str, Sample] = {}
+    first: dict[str, Occurrence] = {}
     for sample, digest in sorted(good, key=lambda found: PARTS_IN_ORDER.index(found[0].part)):
-        other, path = first.setdefault(digest, sample), sample.entry.path
-        same = f"It holds the same bytes as {other.entry.path}"
-        if other.label != sample.label:
-            report.refuse(path, "two_labels", f"{same}, which is of the class {other.label}: leave one of them out.")
-        elif other.part != sample.part:
-            report.warn(path, "same_bytes", f"{same} in the {other.part} part. It is kept: leave one of them out.")
+        one = Occurrence(str(sample.entry.path), sample.label, sample.part)
+        report_repeated(one, first.setdefault(digest, one), report)
 
 
 def _count(sent: Iterable[Sample], good: Iterable[Sample]) -> Counts:

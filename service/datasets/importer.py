@@ -34,7 +34,7 @@ def build(sent: Sequence[Sent], folder: Path, settings: Settings) -> Built:
     unpacked = without_top(unpack(sent, raw, settings, report))
     layout: Layout
     if idx_files := idx.find(unpacked.entries):
-        layout, (counts, digest) = "idx", idx.keep(idx_files, folder, settings.max_image_pixels, report)
+        layout, (counts, digest) = "idx", idx.keep(idx_files, folder, settings, report)
     else:
         tables = find_tables(unpacked.entries, report)
         layout = "table" if tables else "folders"

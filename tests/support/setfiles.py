@@ -47,8 +47,8 @@ def pets(*classes: str, each: int = 3, above: str = "") -> dict[str, bytes]:
 
 
 def idx_files(names: tuple[str, ...] = FILES, classes: int = 3, each: int = 4) -> Mapping[str, bytes]:
-    """MNIST's four files under these names, of 10x10 images."""
+    """MNIST's four files under these names, of 10x10 images, no two of them the same."""
     count = classes * each
-    images = np.random.default_rng(0).integers(0, 256, (count, 10, 10), np.uint8)
+    train, test = np.random.default_rng(0).integers(0, 256, (2, count, 10, 10), np.uint8)
     labels = np.arange(count, dtype=np.uint8) % classes
-    return dict(zip(names, (idx(images), idx(labels), idx(images), idx(labels)), strict=True))
+    return dict(zip(names, (idx(train), idx(labels), idx(test), idx(labels)), strict=True))

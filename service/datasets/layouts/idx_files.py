@@ -5,10 +5,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from core.imaging.idx_format import FILES, header_bytes, shape_of
+from core.settings import Settings
+from service.datasets.duplicates import Occurrence, report_repeated
 from service.datasets.extraction import Entry
 from service.datasets.images import Counts
+from service.datasets.layouts.parts import Part
 from service.datasets.validation_report import ValidationReport
 
 DIMENSIONS = {file: 3 if "images" in file else 1 for file in FILES}
@@ -27,21 +31,23 @@ def find(entries: Sequence[Entry]) -> dict[str, Entry]:
     return found
 
 
-def keep(found: Mapping[str, Entry], folder: Path, max_pixels: int, report: ValidationReport) -> tuple[Counts, str]:
+def keep(found: Mapping[str, Entry], folder: Path, settings: Settings, report: ValidationReport) -> tuple[Counts, str]:
     """How many images each class has, and the digest of all four files."""
     for file in FILES:
         if file not in found:
             report.refuse(file, "missing_file", "The four files belong together.")
-    shapes = {file: _shape(file, entry, max_pixels, report) for file, entry in found.items()}
+    shapes = {file: _shape(file, entry, settings, report) for file, entry in found.items()}
     report.check()
     train = _labels(shapes, found, FILES[0], FILES[1], report)
     test = _labels(shapes, found, FILES[2], FILES[3], report)
     if shapes[FILES[0]][1:] != shapes[FILES[2]][1:]:
         report.refuse(FILES[2], "damaged", "Its images are of another size than those of the training.")
+    report.check()
+    _compare_images(found, shapes, report)
     return _count(train, test, report), _place(found, folder)
 
 
-def _shape(file: str, entry: Entry, max_pixels: int, report: ValidationReport) -> tuple[int, ...]:
+def _shape(file: str, entry: Entry, settings: Settings, report: ValidationReport) -> tuple[int, ...]:
     dimensions, size = DIMENSIONS[file], entry.file.stat().st_size
     with entry.file.open("rb") as content:
         shape = shape_of(content.read(header_bytes(dimensions)), dimensions)
@@ -51,8 +57,11 @@ def _shape(file: str, entry: Entry, max_pixels: int, report: ValidationReport) -
     wanted = header_bytes(dimensions) + int(np.prod(shape, dtype=object))
     if wanted != size or 0 in shape:
         report.refuse(entry.path, "truncated", f"By its header it has {wanted} bytes; it has {size}.")
-    if dimensions == 3 and shape[1] * shape[2] > max_pixels:
-        report.refuse(entry.path, "too_large", f"Its images have more than {max_pixels} pixels.")
+    if dimensions == 3 and shape[1] * shape[2] > settings.max_image_pixels:
+        report.refuse(entry.path, "too_large", f"Its images have more than {settings.max_image_pixels} pixels.")
+    if shape[0] > settings.max_dataset_files:
+        reason = f"It holds {shape[0]} images; TUNESERVE_MAX_DATASET_FILES allows {settings.max_dataset_files}."
+        report.refuse(entry.path, "too_large", reason)
     return shape
 
 
@@ -69,6 +78,34 @@ def _labels(
         report.refuse(found[labels].path, "missing_file", reason)
     values = np.memmap(found[labels].file, np.uint8, "r", header_bytes(1))
     return np.bincount(values, minlength=256).astype(np.int64)
+
+
+def _compare_images(
+    found: Mapping[str, Entry], shapes: Mapping[str, tuple[int, ...]], report: ValidationReport
+) -> None:
+    """Report images that come again; those of equal hashes are compared byte by byte."""
+    parts: tuple[tuple[Part, str, str], ...] = (("train", FILES[0], FILES[1]), ("test", FILES[2], FILES[3]))
+    images = [_values(found[name], shapes[name]).reshape(shapes[name][0], -1) for _, name, _ in parts]
+    labels = [_values(found[name], shapes[name]) for _, _, name in parts]
+    hashes = [np.fromiter((hash(row.tobytes()) for row in some), np.int64, len(some)) for some in images]
+    _, first, group = np.unique(np.concatenate(hashes), return_index=True, return_inverse=True)
+    firsts, in_train = first[group], len(images[0])
+
+    def place(at: int) -> tuple[int, int]:
+        return (0, at) if at < in_train else (1, at - in_train)
+
+    def occurrence(part: int, index: int) -> Occurrence:
+        name, file, _ = parts[part]
+        return Occurrence(f"{found[file].path} image {index}, counted from 0", str(labels[part][index]), name)
+
+    for at in np.flatnonzero(firsts != np.arange(len(firsts))).tolist():
+        (part, index), (first_part, first_index) = place(at), place(int(firsts[at]))
+        if np.array_equal(images[part][index], images[first_part][first_index]):
+            report_repeated(occurrence(part, index), occurrence(first_part, first_index), report)
+
+
+def _values(entry: Entry, shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
+    return np.asarray(np.memmap(entry.file, np.uint8, "r", header_bytes(len(shape)), shape))
 
 
 def _count(

@@ -109,6 +109,14 @@ def test_idx_images_have_the_limit_of_all_images(send: Send, folder: Path) -> No
     assert refused(send, idx_files(), max_image_pixels=99) == {FILES[0]: "too_large", FILES[2]: "too_large"}
 
 
+def test_idx_files_of_as_many_images_as_files_are_allowed_are_taken(send: Send) -> None:
+    assert send(idx_files(), max_dataset_files=12).layout == "idx"
+
+
+def test_idx_files_of_more_images_are_refused(send: Send) -> None:
+    assert refused(send, idx_files(), max_dataset_files=11) == dict.fromkeys(FILES, "too_large")
+
+
 def test_rows_that_miss_columns_cost_nothing_for_each_that_they_miss(send: Send) -> None:
     header_line = ",".join(["filename", "label", *(f"c{number}" for number in range(MAX_COLUMNS - 2))])
     rows = "".join(f"{number}.png,{'ab'[number % 2]}\n" for number in range(8))

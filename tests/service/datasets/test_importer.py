@@ -155,6 +155,7 @@ def test_real_idx_files_of_digits_are_digits_and_those_of_clothes_are_not(
 ) -> None:
     built = send({f"{file}.gz": (shared / "data" / name / f"{file}.gz").read_bytes() for file in FILES})
     assert (built.layout, sum(count["train"] for count in built.counts.values())) == ("idx", 60_000)
+    assert problems(built) == {}
     data = load("pets", settings)
     assert (data.style, data.classes, data.detail) == (style, tuple("0123456789"), 28)
 
