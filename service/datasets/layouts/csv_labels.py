@@ -9,7 +9,15 @@ from pathlib import PurePosixPath
 
 from service.datasets.extraction import Entry
 from service.datasets.layouts.class_folders import IMAGES, Sample, with_test
-from service.datasets.layouts.parts import UNDERSTOOD, UNDERSTOOD_FLAG, Part, part_of_cell, part_of_path, split_name
+from service.datasets.layouts.parts import (
+    FOLDS,
+    UNDERSTOOD,
+    UNDERSTOOD_FLAG,
+    Part,
+    part_of_cell,
+    part_of_path,
+    split_name,
+)
 from service.datasets.layouts.table_format import SUFFIXES, Table, cell, read_format
 from service.datasets.validation_report import Code, ValidationReport
 
@@ -93,8 +101,11 @@ def _rows(table: Table, one_of_many: bool, report: ValidationReport) -> Iterator
 
 
 def _not_understood(value: str, column: str) -> str:
-    if column == "fold":
-        return f"The column fold says {value!r}, which is no part: name one split, with train, val or test."
+    if column in FOLDS:
+        return (
+            f"The column {column} says {value!r}; which fold is the test, it does not say. Write train, val or test "
+            "instead of numbers, or leave the column out: then a fifth of each class is the test."
+        )
     understood = UNDERSTOOD_FLAG if column.startswith("is_") else UNDERSTOOD
     return f"The column {column} says {value!r}; understood is {understood}."
 

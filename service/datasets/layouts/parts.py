@@ -21,6 +21,7 @@ WORDS: Mapping[str, Part] = {  # in the order in which one of several is taken
     **dict.fromkeys(("valset", "dev", "development", "publictest"), "val"),
 }
 NUMBERS: Mapping[str, Part] = {"0": "train", "1": "val", "2": "test"}  # Ludwig's, in a column
+FOLDS = ("fold", "kfold")  # columns of cross-validation: their numbers say nothing of a test
 YES, NO = ("1", "true", "t", "yes", "y"), ("0", "false", "f", "no", "n")
 # beside the part's word in the name of a folder, these say nothing else
 NEUTRAL = frozenset(("set", "data", "dataset", "image", "images", "img", "imgs", "photos", "pics", "samples", "split"))
@@ -32,7 +33,7 @@ def part_of_cell(value: str, column: str) -> Part | None:
     """The part that a cell names; ``column``: the header, in lower case. None: it is not understood."""
     word = re.sub(r"[^a-z0-9]", "", value.lower())
     if not column.startswith("is_"):
-        return WORDS.get(word) or (NUMBERS.get(word) if column != "fold" else None)
+        return WORDS.get(word) or (NUMBERS.get(word) if column not in FOLDS else None)
     flagged = WORDS[column.removeprefix("is_")]
     other: Part = "test" if flagged == "train" else "train"
     return flagged if word in YES else other if word in NO else None

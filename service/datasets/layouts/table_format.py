@@ -8,6 +8,7 @@ from pathlib import PurePosixPath
 from typing import IO
 
 from service.datasets.extraction import Entry
+from service.datasets.layouts.parts import FOLDS
 
 # the first of each that is there counts; compared without case, space, - and _
 FILE_COLUMNS = (
@@ -26,7 +27,7 @@ PART_COLUMNS = (
     "is_val",
     "is_test",
     "is_train",
-    "fold",
+    *FOLDS,
 )
 WANTED = "a header with a column called filename (file, path, image, image_id, id) and one called label (class, target)"
 SUFFIXES = (".csv", ".tsv")

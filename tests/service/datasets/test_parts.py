@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import pytest
 
+from core.errors import UnusableDataset
 from service.datasets.layouts.parts import part_of_cell, split_name
 from tests.service.datasets.conftest import Send, problems, refused
 from tests.support.setfiles import pets, photo
@@ -99,6 +100,25 @@ def test_a_value_that_says_no_part_is_an_error_that_names_it_once(send: Send, co
     values = {number: value if number in TEST else "train" if column != "is_valid" else "0" for number in range(12)}
     sent = table(range(12), values, f"filename,label,{column}")
     assert refused(send, IMAGES | {"labels.csv": sent}) == {"labels.csv line 10": "unknown_split"}
+
+
+@pytest.mark.parametrize("column", ["fold", "kfold"])
+def test_numbers_of_folds_are_refused_with_what_to_write_instead(send: Send, column: str) -> None:
+    sent = table(range(12), {number: str(number % 5) for number in range(12)}, f"filename,label,{column}")
+    with pytest.raises(UnusableDataset) as refusal:
+        send(IMAGES | {"labels.csv": sent})
+    told = {entry["pointer"]: entry["detail"] for entry in refusal.value.problems}
+    assert [*told] == [f"labels.csv line {line}" for line in range(2, 7)]
+    assert told["labels.csv line 6"].startswith(
+        f"The column {column} says '4'; which fold is the test, it does not say."
+    )
+    assert "Write train, val or test" in told["labels.csv line 6"]
+
+
+def test_a_column_of_splits_decides_beside_one_of_folds(send: Send) -> None:
+    cells = {number: f"{number % 5},{'test' if number in TEST else 'train'}" for number in range(12)}
+    built = send(IMAGES | {"labels.csv": table(range(12), cells, "filename,label,fold,split")})
+    assert (built.counts, problems(built)) == (HALVES, {})
 
 
 FOLDERS = [
