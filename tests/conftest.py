@@ -37,7 +37,22 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # several test processes share th
 NOW = 1_800_000_000.0  # tests move time, they do not wait for it
 DIGIT_FILES = [ROOT / "tuneserve" / "digits" / f"{digit}.png" for digit in DIGITS]
 POSTGRES = "TEST_POSTGRES_URL"  # postgresql+psycopg://user@host/any; tests make databases of their own there
+SLOW_S = 600  # seconds that a test there may take: they train, compile or start programs, on machines of any speed
+SLOW = """
+benchmarks browser chaos gpu integration worker
+core/inference core/test_networks.py
+service/datasets service/inference/test_torch_predictor.py service/test_pressure.py service/web/openapi tuneserve/cli
+test_architecture.py test_fuzz.py test_packaging.py test_page_types.py test_parent_death.py test_tracing.py
+"""
 SHARED = os.environ.get("TUNESERVE_SHARED", str(ROOT.parent / "shared"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give slow tests more time than the others; a mark of their own comes before this one."""
+    slow = [ROOT / "tests" / place for place in SLOW.split()]
+    for item in items:
+        if any(item.path.is_relative_to(place) for place in slow):
+            item.add_marker(pytest.mark.timeout(SLOW_S))
 
 
 @pytest.fixture(autouse=True)

@@ -111,7 +111,6 @@ def family(settings: Settings) -> Iterator[Callable[..., Family]]:
         one.end()
 
 
-@pytest.mark.timeout(300)
 def test_trainer_batch_and_export_die_with_their_worker(family: Callable[..., Family], tmp_path: Path) -> None:
     program = tmp_path / "python"
     program.write_text(STOPS_ITSELF.format(python=sys.executable))

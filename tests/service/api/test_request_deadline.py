@@ -12,6 +12,7 @@ from service.api import request_deadline as module
 from service.api.request_deadline import request_deadline
 
 T = TypeVar("T")
+PATIENCE_S = 20.0  # so that a deadline that is not kept fails its test, and does not hang it
 
 
 class Client:
@@ -29,7 +30,7 @@ class Client:
 
 
 async def while_wanted(request: Request, work: Coroutine[Any, Any, T], timeout_ms: int | None) -> T:
-    async with request_deadline(request, timeout_ms) as disconnect:
+    async with asyncio.timeout(PATIENCE_S), request_deadline(request, timeout_ms) as disconnect:
         disconnect.start()
         return await work
 

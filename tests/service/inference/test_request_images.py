@@ -7,6 +7,7 @@ import base64
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import httpx
@@ -118,7 +119,7 @@ async def test_the_urls_of_a_request_are_fetched_at_once(http: httpx.AsyncClient
 
 async def test_what_is_slow_to_fetch_holds_up_no_other_request(http: httpx.AsyncClient, pictures: Receiver) -> None:
     released = threading.Event()
-    pictures.answers = [Answer(body=SEVEN, before=released.wait)]
+    pictures.answers = [Answer(body=SEVEN, before=partial(released.wait, 20))]
     waiting = asyncio.create_task(ask(http, *[{"url": pictures.url}] * MAX_URLS))
     await until(lambda: len(pictures.asked) == MAX_URLS)
     other = await ask(http, {"b64": base64.b64encode(THREE).decode()})
@@ -129,7 +130,7 @@ async def test_what_is_slow_to_fetch_holds_up_no_other_request(http: httpx.Async
 
 async def test_fetching_takes_no_longer_than_the_client_waits(http: httpx.AsyncClient, pictures: Receiver) -> None:
     released = threading.Event()
-    pictures.answers = [Answer(body=SEVEN, before=released.wait)]
+    pictures.answers = [Answer(body=SEVEN, before=partial(released.wait, 20))]
     answer = await ask(http, {"url": pictures.url}, **{"X-Timeout-Ms": "50"})
     released.set()
     assert answer.status_code == 504

@@ -5,6 +5,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
@@ -258,7 +259,8 @@ async def test_a_slow_server_is_not_waited_for(
     inside: OutboundClient, monkeypatch: pytest.MonkeyPatch, released: threading.Event, moment: str
 ) -> None:
     monkeypatch.setattr(outbound_client, "TIMEOUT_S", 0.2)
-    slow = Answer(body=b"hello", between=released.wait) if moment == "between" else Answer(before=released.wait)
+    held = partial(released.wait, 20)
+    slow = Answer(body=b"hello", between=held) if moment == "between" else Answer(before=held)
     with receiving(slow) as there:
         with pytest.raises(UrlNotReachable, match="no whole answer"):
             await inside.get(there.url, 100)

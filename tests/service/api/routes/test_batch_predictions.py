@@ -172,7 +172,7 @@ async def test_a_body_that_cannot_be_a_batch_is_refused_and_leaves_nothing(
 
 async def test_a_body_of_unknown_length_is_cut_off_at_the_limit(settings: Settings, published: Published) -> None:
     async def endless() -> AsyncIterator[bytes]:
-        while True:
+        for _ in range(1000):  # as good as endless
             yield bytes(1000)
 
     published()
