@@ -101,6 +101,8 @@ class Settings(BaseSettings):
     max_zip_directory_bytes: int = Field(64 * 2**20, gt=0)  # the list of files in a zip
     max_open_uploads: int = Field(100, gt=0)  # not imported yet; each is within max_dataset_bytes
     max_open_uploads_per_key: int = Field(20, gt=0)
+    # an upload without a further piece for so long loses the space that is kept for its rest; an empty one is deleted
+    upload_reservation_s: float = Field(900.0, gt=0)
     max_listeners: int = Field(200, gt=0)  # open event streams and requests with wait=, per process
     max_listeners_per_key: int = Field(50, gt=0)
     predict_device: Literal["auto", "cpu", "cuda"] = "auto"

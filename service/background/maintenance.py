@@ -14,7 +14,7 @@ from core.settings import Settings
 from service.uploads import resumable
 
 log = logging.getLogger(__name__)
-FORGET_EVERY_S = 600.0
+FORGET_EVERY_S = 60.0
 
 
 async def maintain(

@@ -1,7 +1,6 @@
 """The body of POST /datasets, brought to the disk piece by piece; none of it is held in memory."""
 
 import hashlib
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
@@ -14,6 +13,7 @@ from starlette.exceptions import HTTPException
 from core.errors import InvalidInput, UnsupportedType
 from core.settings import Settings
 from service.datasets.extraction import Sent
+from service.uploads.disk_space import DiskReserve
 from service.web.form import open_form
 from service.web.openapi import BINARY, form_of_files
 
@@ -43,7 +43,7 @@ async def receive(request: Request, folder: Path, settings: Settings) -> list[Se
     if content_type == "multipart/form-data":
         return await _form(request, folder, settings)
     if content_type in ARCHIVES:
-        return [await _stream(request, folder)]
+        return [await _stream(request, folder, DiskReserve(settings, folder))]
     raise UnsupportedType(
         f"{content_type or 'No content type'} is not accepted: send application/zip, application/x-tar, "
         "application/gzip or multipart/form-data."
@@ -59,30 +59,33 @@ def digests(sent: Sequence[Sent]) -> list[tuple[str, str]]:
     return found
 
 
-async def _stream(request: Request, folder: Path) -> Sent:
+async def _stream(request: Request, folder: Path, reserve: DiskReserve) -> Sent:
     sent = Sent("", folder / "body")
     with sent.file.open("wb") as file:
         async for piece in request.stream():
-            await run_in_threadpool(file.write, piece)
+            await run_in_threadpool(reserve.write, file, piece)
     return sent
 
 
 async def _form(request: Request, folder: Path, settings: Settings) -> list[Sent]:
     """The parts wait in temporary files where they are large (Starlette's doing)."""
+    spool, reserve = DiskReserve(settings, settings.spool_dir), DiskReserve(settings, folder)
     try:
-        async with open_form(request, settings.max_images_per_request) as form:
+        async with open_form(request, settings.max_images_per_request, spool.guard) as form:
             files = [part for _, part in form.multi_items() if isinstance(part, UploadFile)]
             if not files:
                 raise InvalidInput("No file was sent: use -F file=@photos.zip.", "/file")
             return [
-                await run_in_threadpool(_keep, file.file, Sent(file.filename or "file", folder / f"body-{number}"))
+                await run_in_threadpool(
+                    _keep, file.file, Sent(file.filename or "file", folder / f"body-{number}"), reserve
+                )
                 for number, file in enumerate(files)
             ]
     except HTTPException as error:  # the parser's own: too many files, or no form at all
         raise InvalidInput(f"{error.detail} Put many files into a zip.") from error
 
 
-def _keep(source: IO[bytes], sent: Sent) -> Sent:
+def _keep(source: IO[bytes], sent: Sent, reserve: DiskReserve) -> Sent:
     with sent.file.open("wb") as file:
-        shutil.copyfileobj(source, file)
+        reserve.copy(source, file)
     return sent

@@ -6,7 +6,7 @@ from types import MappingProxyType
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from core.errors import Overloaded, TooLarge
-from service.web.asgi import header
+from service.web.asgi import announced_bytes
 
 
 class BodyLimit:
@@ -35,12 +35,12 @@ class BodyLimit:
             await self._app(scope, receive, send)
             return
         limit = self._elsewhere.get("/".join(scope["path"].split("/")[:2]), self._max_bytes)
-        announced = header(scope, b"content-length")
+        announced = announced_bytes(scope)
         received = 0
 
         async def bounded() -> Message:
             nonlocal received
-            if announced.isascii() and announced.isdigit() and int(announced) > limit:
+            if announced > limit:
                 raise _too_large(limit)
             message = await receive()
             size = len(message.get("body", b""))

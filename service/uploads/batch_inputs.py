@@ -1,8 +1,7 @@
 """The bodies of POST /batches: brought into the store piece by piece, and counted there. None is held in memory."""
 
 import hashlib
-import shutil
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import Iterable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from itertools import islice
@@ -20,6 +19,7 @@ from core.artifacts.batch_files import Line, Part, may_be_an_image, read_lines, 
 from core.artifacts.store import ArtifactStore
 from core.errors import InvalidInput, UnsupportedType
 from core.settings import Settings
+from service.uploads.disk_space import DiskReserve, full_disk_as_no_space
 from service.web.form import open_form
 from service.web.openapi import BINARY, form_of_files
 
@@ -49,20 +49,10 @@ class Received:
 
 async def receive(request: Request, store: ArtifactStore, key: str, settings: Settings) -> Received:
     """Bring the body into the folder ``key``. InvalidInput or UnsupportedType says what is wrong with it."""
-    content_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
-    if content_type == "multipart/form-data":
-        parts = await _form(request, store, key, settings)
-    elif content_type in ZIP:
-        parts = [await _stream(request.stream(), store, key, "zip")]
-    elif content_type in MANIFEST:
-        parts = [await _stream(request.stream(), store, key, "manifest")]
-    else:
-        raise UnsupportedType(
-            f"{content_type or 'No content type'} is not accepted: send application/zip, application/x-ndjson or "
-            "multipart/form-data."
-        )
-    total = await run_in_threadpool(_count, store, key, parts, settings)
-    await run_in_threadpool(write_parts, store, key, parts)
+    with full_disk_as_no_space():
+        parts = await _receive(request, store, key, settings)
+        total = await run_in_threadpool(_count, store, key, parts, settings)
+        await run_in_threadpool(write_parts, store, key, parts)
     return Received(parts, total)
 
 
@@ -75,36 +65,44 @@ def digests(store: ArtifactStore, key: str, parts: list[Part]) -> list[tuple[str
     return found
 
 
-async def _stream(
-    pieces: AsyncIterator[bytes], store: ArtifactStore, key: str, kind: Literal["zip", "manifest"]
-) -> Part:
-    part = Part(kind, "input/0", "")
+async def _receive(request: Request, store: ArtifactStore, key: str, settings: Settings) -> list[Part]:
+    content_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    if content_type == "multipart/form-data":
+        return await _form(request, store, key, settings)
+    if content_type not in ZIP + MANIFEST:
+        raise UnsupportedType(
+            f"{content_type or 'No content type'} is not accepted: send application/zip, application/x-ndjson or "
+            "multipart/form-data."
+        )
+    part = Part("zip" if content_type in ZIP else "manifest", "input/0", "")
+    reserve = DiskReserve(settings, settings.data_dir)
     async with _writing(store, f"{key}/{part.file}") as file:
-        async for piece in pieces:
-            await run_in_threadpool(file.write, piece)
-    return part
+        async for piece in request.stream():
+            await run_in_threadpool(reserve.write, file, piece)
+    return [part]
 
 
 async def _form(request: Request, store: ArtifactStore, key: str, settings: Settings) -> list[Part]:
     """The parts wait in temporary files where they are large (Starlette's doing), then go into the store."""
+    reserve = DiskReserve(settings, settings.data_dir)
     try:
-        async with open_form(request, settings.max_images_per_request) as form:
+        async with open_form(request, settings.max_images_per_request, reserve.guard) as form:
             files = [part for _, part in form.multi_items() if isinstance(part, UploadFile)]
             if not files:
                 raise InvalidInput("No file was sent: use -F file=@images.zip.", "/file")
             return [
-                await run_in_threadpool(_keep, store, key, number, file.filename or "", file.file)
-                for number, file in enumerate(files)
+                await run_in_threadpool(_keep, store, key, number, file, reserve) for number, file in enumerate(files)
             ]
     except HTTPException as error:  # the parser's own: too many files, or no form at all
         raise InvalidInput(f"{error.detail} Put many images into a zip.") from error
 
 
-def _keep(store: ArtifactStore, key: str, number: int, name: str, source: IO[bytes]) -> Part:
+def _keep(store: ArtifactStore, key: str, number: int, sent: UploadFile, reserve: DiskReserve) -> Part:
+    source, name = sent.file, sent.filename or ""
     part = Part(_kind(name, source.read(len(zip_directory.STARTS[0]))), f"input/{number}", name)
     source.seek(0)
     with store.writing(f"{key}/{part.file}") as file:
-        shutil.copyfileobj(source, file)
+        reserve.copy(source, file)
     return part
 
 

@@ -1,16 +1,27 @@
-"""Measure the free space on a disk, and refuse work that would fill it."""
+"""Measure the free space on a disk, and refuse what would take the part of it that must stay free."""
 
 import shutil
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
-from core.errors import NoSpace
+from starlette.concurrency import run_in_threadpool
+
+from core.errors import NoSpace, is_disk_full
 from core.settings import Settings
+
+PIECE_BYTES = 2**20
 
 
 def free_bytes(path: Path) -> int:
     """Measure the free space on the disk of a folder, or of where it will be made."""
-    there = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
-    return shutil.disk_usage(there).free
+    return shutil.disk_usage(_existing(path)).free
+
+
+def on_same_disk(one: Path, other: Path) -> bool:
+    """Check whether two folders, which need not exist yet, are on the same disk."""
+    return _existing(one).stat().st_dev == _existing(other).stat().st_dev
 
 
 def lack_of_space(settings: Settings) -> str | None:
@@ -31,3 +42,51 @@ def require_space(settings: Settings) -> None:
     """Raise NoSpace when a job would likely end with a full disk."""
     if lack := lack_of_space(settings):
         raise NoSpace(lack)
+
+
+class DiskReserve:
+    """The bytes that stay free on a folder's disk, whatever is written there: TUNESERVE_MIN_FREE_BYTES."""
+
+    def __init__(self, settings: Settings, folder: Path) -> None:
+        self._least = settings.min_free_bytes
+        self._folder = folder
+
+    def require(self, more: int, owed: int = 0) -> None:
+        """Raise NoSpace if ``more`` bytes would touch it, or the ``owed`` ones that open uploads may still write."""
+        free = free_bytes(self._folder)
+        if free - owed - more >= self._least:
+            return
+        promised = f", {owed} of them promised to open uploads (GET /uploads)" if owed else ""
+        raise NoSpace(
+            f"{more} bytes more do not fit on the disk: {free} are free{promised}, and {self._least} must stay free "
+            "(TUNESERVE_MIN_FREE_BYTES)."
+        )
+
+    def write(self, file: IO[bytes], data: bytes) -> None:
+        self.require(len(data))
+        file.write(data)
+
+    def copy(self, source: IO[bytes], target: IO[bytes]) -> None:
+        while piece := source.read(PIECE_BYTES):
+            self.write(target, piece)
+
+    async def guard(self, pieces: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+        """Pass on what somebody else writes there, each piece while there is room for it."""
+        async for piece in pieces:
+            await run_in_threadpool(self.require, len(piece))
+            yield piece
+
+
+@contextmanager
+def full_disk_as_no_space() -> Iterator[None]:
+    """Raise NoSpace where a write finds the disk full all the same."""
+    try:
+        yield
+    except OSError as error:
+        if is_disk_full(error):
+            raise NoSpace("The disk is full.") from error
+        raise
+
+
+def _existing(path: Path) -> Path:
+    return next(folder for folder in (path, *path.absolute().parents) if folder.exists())

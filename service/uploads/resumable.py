@@ -15,12 +15,12 @@ from sqlalchemy.orm import Session
 
 from core.db.database import Database
 from core.db.tables import Upload
-from core.errors import Conflict, NoSpace, NotFound, TooLarge, is_disk_full
+from core.errors import Conflict, NotFound, TooLarge
 from core.repositories import uploads as rows
 from core.repositories.api_keys import Caller
 from core.scopes import Scope
 from core.settings import Settings
-from service.uploads.disk_space import free_bytes
+from service.uploads.disk_space import DiskReserve, full_disk_as_no_space, on_same_disk
 
 STALE_S = 24 * 3600.0  # nobody goes on with one that has been silent for so long
 
@@ -31,7 +31,8 @@ class OpenUpload:
 
     row: Upload
     offset: int  # bytes
-    last_byte_at: float
+    reserved_until: float  # the space for its rest
+    expires_at: float
 
     @property
     def id(self) -> str:
@@ -40,10 +41,6 @@ class OpenUpload:
     @property
     def length(self) -> int:
         return self.row.length
-
-    @property
-    def expires_at(self) -> float:
-        return self.last_byte_at + STALE_S
 
     @property
     def is_whole(self) -> bool:
@@ -58,6 +55,7 @@ class Uploads:
 
     def __init__(self, settings: Settings, db: Database, caller: Caller | None) -> None:
         self._root = _folder(settings)
+        self._reserve = DiskReserve(settings, self._root)
         self._settings = settings
         self._db = db
         self._caller = caller
@@ -74,8 +72,7 @@ class Uploads:
         self._root.mkdir(parents=True, exist_ok=True)
         rows.lock(session)
         rows.require_room(session, limits.max_open_uploads, owner, limits.max_open_uploads_per_key)
-        if free_bytes(self._root) - length < self._settings.min_free_bytes:
-            raise NoSpace(f"{length} bytes more do not fit on the disk of TUNESERVE_DATA_DIR.")
+        self._reserve.require(length, owed_bytes(session, limits, now))
         upload_id = rows.add(session, length, name, owner, now).id
         self._path(upload_id).touch(exist_ok=False)
         return upload_id
@@ -86,14 +83,14 @@ class Uploads:
         owner = None if caller is None or caller.may(Scope.ADMIN) else caller.id
         with self._db.read() as session:
             found, more = rows.page(session, after, limit, owner)
-        there = [upload for row in found if (upload := self._opened(row))]
+        there = [upload for row in found if (upload := _opened(self._settings, row))]
         return there, found[-1].id if more else None
 
     def get(self, upload_id: str) -> OpenUpload:
         """NotFound; also for another key's, and for one that was used up, or went after a day."""
         with self._db.read() as session:
             row = rows.find(session, upload_id)
-        upload = self._opened(row) if row and self._may_touch(row.owner) else None
+        upload = _opened(self._settings, row) if row and self._may_touch(row.owner) else None
         if upload is None:
             raise _unknown()
         return upload
@@ -105,15 +102,12 @@ class Uploads:
         if offset != upload.offset:
             raise Conflict(f"The upload continues at offset {upload.offset}, not {offset}.")
         try:
-            with self._path(upload_id).open("r+b", buffering=0) as file:  # whatever has come is there after a kill
+            # whatever has come is there after a kill
+            with full_disk_as_no_space(), self._path(upload_id).open("r+b", buffering=0) as file:
                 file.seek(offset)
-                yield Piece(file, upload.length)
+                yield Piece(file, upload.length, self._reserve)
         except FileNotFoundError as error:
             raise _unknown() from error
-        except OSError as error:
-            if is_disk_full(error):
-                raise NoSpace("The disk of the uploads is full.") from error
-            raise
 
     @contextmanager
     def using(self, upload_id: str) -> Iterator[Path]:
@@ -141,13 +135,6 @@ class Uploads:
         caller = self._caller
         return caller is None or caller.id == owner or caller.may(Scope.ADMIN)
 
-    def _opened(self, row: Upload) -> OpenUpload | None:
-        """None: it ended since its row was read."""
-        with suppress(FileNotFoundError):
-            found = self._path(row.id).stat()
-            return OpenUpload(row, found.st_size, found.st_mtime)
-        return None
-
     def _path(self, upload_id: str) -> Path:
         """Return the file of an upload whose id has a row; no other text becomes a path."""
         return self._root / upload_id
@@ -156,40 +143,63 @@ class Uploads:
 class Piece:
     """Bytes on their way to their place."""
 
-    def __init__(self, file: IO[bytes], length: int) -> None:
+    def __init__(self, file: IO[bytes], length: int, reserve: DiskReserve) -> None:
         self._file = file
         self._length = length
+        self._reserve = reserve
 
     def write(self, data: bytes) -> int:
-        """The offset behind them. TooLarge: more than were announced, of which none is kept."""
+        """Return the offset behind them. TooLarge, NoSpace: none of them is kept."""
         if os.fstat(self._file.fileno()).st_nlink == 0:
             raise _unknown()
         if self._file.tell() + len(data) > self._length:
             raise TooLarge(f"The upload was created for {self._length} bytes, and this is more.")
+        self._reserve.require(len(data))
         rest = memoryview(data)
         while rest:
             rest = rest[self._file.write(rest) :]
         return self._file.tell()
 
 
+def owed_bytes(session: Session, settings: Settings, now: float) -> int:
+    """Add up what open uploads may still write; one that has been silent for a while has no claim to space."""
+    found = (_opened(settings, row) for row in rows.everyone(session))
+    return sum(upload.length - upload.offset for upload in found if upload and upload.reserved_until > now)
+
+
+def require_room_for_body(settings: Settings, db: Database, folder: Path, length: int, now: float) -> None:
+    """Raise NoSpace if a body of ``length`` bytes and what open uploads may still write do not both fit."""
+    owed = 0
+    if on_same_disk(folder, settings.data_dir):
+        with db.read() as session:
+            owed = owed_bytes(session, settings, now)
+    DiskReserve(settings, folder).require(length, owed)
+
+
 def sweep(settings: Settings, db: Database, now: float) -> None:
-    """Remove uploads to which nothing has come for a day, and rows or files that a killed service left alone."""
+    """Delete expired uploads, and rows or files that a killed service left alone."""
     root = _folder(settings)
     with db.write() as session:
-        known = {row.id: row for row in rows.everyone(session)}
-        for upload_id in [one for one in known if _is_stale(root / one, now)]:
+        known = {row.id: _opened(settings, row) for row in rows.everyone(session)}
+        ended = [upload_id for upload_id, upload in known.items() if upload is None or upload.expires_at < now]
+        for upload_id in ended:
             rows.remove(session, upload_id)
-            del known[upload_id]
+    for upload_id in ended:
+        (root / upload_id).unlink(missing_ok=True)
     for file in root.glob("*"):
-        if file.name not in known and _is_stale(file, now):
-            file.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            if file.name not in known and file.stat().st_mtime + STALE_S < now:  # no row is about to be written
+                file.unlink()
 
 
-def _is_stale(file: Path, now: float) -> bool:
-    """Check for a file that is gone, or has been silent: a younger one may be about to get its row."""
-    with suppress(FileNotFoundError):
-        return now - file.stat().st_mtime > STALE_S
-    return True
+def _opened(settings: Settings, row: Upload) -> OpenUpload | None:
+    """Look at an upload's file; None: it ended since its row was read."""
+    try:
+        found = (_folder(settings) / row.id).stat()
+    except FileNotFoundError:
+        return None
+    reserved_until = found.st_mtime + settings.upload_reservation_s
+    return OpenUpload(row, found.st_size, reserved_until, found.st_mtime + STALE_S if found.st_size else reserved_until)
 
 
 def _folder(settings: Settings) -> Path:

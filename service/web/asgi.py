@@ -11,3 +11,9 @@ def header(scope: Scope, name: bytes) -> str:
         if given == name:
             return bytes(value).decode("latin-1")
     return ""
+
+
+def announced_bytes(scope: Scope) -> int:
+    """Return the length of a body that has one; 0 where it is not known before its end."""
+    announced = header(scope, b"content-length")
+    return int(announced) if announced.isascii() and announced.isdigit() else 0

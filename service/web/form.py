@@ -1,7 +1,7 @@
 """Read a multipart form as programs write it: not every file comes with a plain file name."""
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from urllib.parse import unquote_to_bytes
 
@@ -13,13 +13,15 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 FILENAME = re.compile(rb";\s*filename\s*=", re.IGNORECASE)
 EXTENDED = re.compile(rb";\s*filename\*\s*=\s*utf-8'[^']*'([^;\s]+)", re.IGNORECASE)  # RFC 5987
 FILE_TYPES = (b"image/", b"application/octet-stream", b"application/zip")
+Pieces = AsyncGenerator[bytes, None]
+Guard = Callable[[Pieces], Pieces]  # of a body's pieces, before they are spooled
 
 
 @asynccontextmanager
-async def open_form(request: Request, max_files: int) -> AsyncIterator[FormData]:
+async def open_form(request: Request, max_files: int, guard: Guard = lambda pieces: pieces) -> AsyncIterator[FormData]:
     """Parse the form and close its files in the end; HTTPException says what is wrong with it."""
     try:
-        form = await _Parser(request.headers, request.stream(), max_files=max_files).parse()
+        form = await _Parser(request.headers, guard(request.stream()), max_files=max_files).parse()
     except MultiPartException as error:
         raise HTTPException(400, error.message) from error
     try:

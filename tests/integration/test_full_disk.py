@@ -1,16 +1,13 @@
 """A disk that fills up in the middle of a checkpoint and of a publish: a small one of memory, as the data directory."""
 
-import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import missing
 from tests.integration.conftest import Programs, wait_for
+from tests.support.disks import fill, small_disk
 
-AS_ROOT = [] if os.geteuid() == 0 else ["sudo", "--non-interactive"]
 DISK, LEAST = "64m", 8 * 2**20
 # what it writes: checkpoints of 3 + 8.5 MiB, models of 2.8 + 2.8 MiB
 RECIPE = {"network": "squeezenet1_1", "epochs": 1}
@@ -18,15 +15,8 @@ RECIPE = {"network": "squeezenet1_1", "epochs": 1}
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = subprocess.run(
-        [*AS_ROOT, "mount", "-t", "tmpfs", "-o", f"size={DISK}", "tmpfs", folder], capture_output=True
-    )
-    if mounted.returncode:
-        missing(f"no disk of its own without root: {mounted.stderr.decode().strip()}")
-    yield folder
-    subprocess.run([*AS_ROOT, "umount", "--lazy", folder], check=True)
+    with small_disk(tmp_path / "disk", DISK) as folder:
+        yield folder
 
 
 @pytest.fixture
@@ -39,15 +29,6 @@ def serving(disk: Path) -> Iterator[Programs]:
     programs.served(programs.ended(programs.train(**RECIPE))["model_id"])
     yield programs
     programs.stop()
-
-
-def fill(disk: Path, spare_mib: float) -> Path:
-    """So much is free afterwards."""
-    filler = disk / "filler"
-    status = os.statvfs(disk)
-    with filler.open("wb") as file:
-        os.posix_fallocate(file.fileno(), 0, int(status.f_bavail * status.f_frsize - spare_mib * 2**20))
-    return filler
 
 
 def fails_and_is_retried(programs: Programs, disk: Path, job_id: str, filler: Path) -> None:

@@ -29,6 +29,8 @@ from service.api.waiting import Wait
 from service.security.api_keys import RequireScope, Who
 from service.uploads.batch_inputs import BODY, Received, digests, receive
 from service.uploads.disk_space import require_space
+from service.uploads.resumable import require_room_for_body
+from service.web.asgi import announced_bytes
 from service.web.problems import DESCRIBED
 
 router = APIRouter(
@@ -64,7 +66,7 @@ async def create_batch(
     batch_id = new_id("batch", time.time())
     key = batch_predictions.key_of(batch_id)
     options = {"model": model, "top_k": top_k, "preprocess": preprocess}
-    await run_in_threadpool(_check, service, model)
+    await run_in_threadpool(_check, service, model, announced_bytes(request.scope))
     with ExitStack() as undo:
         undo.callback(service.store.delete, key)
         received = await receive(request, service.store, key, service.settings)
@@ -146,9 +148,10 @@ def delete_batch(batch_id: BatchId, service: Service, caller: Who) -> None:
         batch_predictions.delete(session, batch_id)
 
 
-def _check(service: State, name: str | None) -> None:
+def _check(service: State, name: str | None, length: int) -> None:
     """Check disk space and model before a large body is read."""
     require_space(service.settings)
+    require_room_for_body(service.settings, service.db, service.settings.data_dir, length, time.time())
     with service.db.read() as session:
         try:
             find_whole(session, name or SERVING)

@@ -1,5 +1,6 @@
 """Upload, inspect and delete data sets."""
 
+import time
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path as Folder
@@ -29,7 +30,8 @@ from service.datasets.registry import DatasetCard, Registry
 from service.datasets.request_body import BODY, digests, receive
 from service.security.api_keys import RequireScope, Who
 from service.uploads.disk_space import require_space
-from service.uploads.resumable import Uploads
+from service.uploads.resumable import Uploads, require_room_for_body
+from service.web.asgi import announced_bytes
 from service.web.problems import DESCRIBED
 
 router = APIRouter(
@@ -66,7 +68,8 @@ async def create_dataset(
     every wrong file. Use `POST /uploads` for a large file: it can resume after an interruption.
     """
     registry = _registry(service)
-    await run_in_threadpool(_check, service, name)
+    length = announced_bytes(request.scope) if upload is None else None  # an upload is on the disk already
+    await run_in_threadpool(_check, service, name, length)
     if dry_run:
         idempotency_key = None  # nothing is made that could be made twice
     if not (replace or idempotency_key):  # with a key, the name may be taken by the first of two same requests
@@ -168,9 +171,12 @@ def _registry(service: State) -> Registry:
     return Registry(service.settings.resolved_datasets_dir)
 
 
-def _check(service: State, name: str) -> None:
+def _check(service: State, name: str, length: int | None) -> None:
     """Check before the body is read: gigabytes are not sent for nothing."""
     require_space(service.settings)
+    if length is not None:
+        folder = service.settings.resolved_datasets_dir
+        require_room_for_body(service.settings, service.db, folder, length, time.time())
     if name in DATASETS:
         raise InvalidInput(f"{name} is built in: choose another name.", "query/name")
 

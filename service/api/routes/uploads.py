@@ -96,7 +96,7 @@ def create_upload(
     """Create an upload; `PATCH` its `Location` to send the file in pieces.
 
     After an interruption, `HEAD` returns the offset to continue at. An upload without a new piece for 24 hours is
-    deleted.
+    deleted, an empty one after 15 minutes; the disk space for its rest is kept for 15 minutes after each piece.
     """
     name = _file_name(upload_metadata)
 

@@ -3,6 +3,7 @@
 import base64
 import os
 from collections.abc import Callable
+from contextlib import nullcontext
 from datetime import datetime
 from http.client import HTTPConnection
 from typing import Any
@@ -12,10 +13,11 @@ import pytest
 
 from core.db.database import Database
 from core.db.tables import Upload
-from core.errors import Conflict, NotFound, TooLarge
+from core.errors import Conflict, NoSpace, NotFound, TooLarge
 from core.settings import Settings
 from service.api.routes.uploads import PIECE
-from service.uploads.resumable import STALE_S, Uploads, sweep
+from service.uploads import disk_space
+from service.uploads.resumable import STALE_S, Uploads, owed_bytes, sweep
 from tests.conftest import NOW, running
 from tests.support.datafiles import zipped
 from tests.support.fakes import until
@@ -281,6 +283,34 @@ def test_to_what_nothing_has_come_for_a_day_goes(
     with pytest.raises(NotFound):
         uploads.get(ids[0])
     assert [file.name for file in (settings.data_dir / "uploads").iterdir()] == ids[1:]
+
+
+def test_what_open_uploads_owe_is_kept_free_for_them_for_a_while(
+    settings: Settings, db: Database, announced: Callable[[int], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One to which nothing comes any more does not lock others out; an empty one goes."""
+    uploads, wait_s = Uploads(settings, db, None), settings.upload_reservation_s
+    folder = settings.data_dir / "uploads"
+
+    def owed(now: float) -> int:
+        with db.read() as session:
+            return owed_bytes(session, settings, now)
+
+    empty, begun = announced(60), announced(30)
+    with uploads.writing(begun, 0) as piece:
+        piece.write(bytes(10))
+    for upload_id, at in ((empty, NOW), (begun, NOW + 2)):
+        os.utime(folder / upload_id, (at, at))
+    assert [owed(NOW + wait_s + at) for at in (-1, 1, 3)] == [80, 20, 0]
+    monkeypatch.setattr(disk_space, "free_bytes", lambda _: settings.min_free_bytes + 80)
+    for at, length, fits in ((-1, 1, False), (1, 61, False), (1, 60, True), (3, 80, True)):
+        with nullcontext() if fits else pytest.raises(NoSpace), db.write() as session:
+            uploads.create(session, length, None, NOW + wait_s + at)
+            session.rollback()
+    sweep(settings, db, NOW + wait_s + 1)
+    with pytest.raises(NotFound):
+        uploads.get(empty)
+    assert uploads.get(begun).offset == 10
 
 
 def test_half_of_an_upload_goes_too(settings: Settings, db: Database, finished: Callable[[int], str]) -> None:
