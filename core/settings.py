@@ -90,6 +90,7 @@ class Settings(BaseSettings):
     max_batch_images: int = Field(1_000_000, gt=0)
     max_queued_batches: int = Field(100, gt=0)
     max_queued_batches_per_key: int = Field(20, gt=0)
+    batch_retention_days: float = Field(7.0, ge=0)  # an ended batch is deleted after that, with its files; 0 keeps it
     max_dataset_bytes: int = Field(4 * 2**30, gt=0)  # body of POST /datasets; each image is within max_body_bytes
     max_dataset_unpacked_bytes: int = Field(16 * 2**30, gt=0)
     max_dataset_files: int = Field(1_000_000, gt=0)

@@ -17,6 +17,7 @@ from service.api.dependencies import State
 from service.api.listeners import Listeners
 from service.api.open_inference.statistics import Statistics
 from service.api.routes.metrics import keep_looking
+from service.background.clean_up import clean_up
 from service.background.maintenance import maintain
 from service.background.supervision import supervised
 from service.datasets.builder import Builder
@@ -108,6 +109,7 @@ def _background(state: State) -> list[Callable[[], Awaitable[object]]]:
         partial(state.access.run, state.db),
         partial(keep_looking, state),
         partial(maintain, state.db, state.settings),
+        partial(clean_up, state.db, state.store, state.settings),
         partial(_deliver_webhooks, state.db, state.settings),
     ]
 

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import exists, func, select, update
+from sqlalchemy import delete as sql_delete
+from sqlalchemy import exists, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from core.db.tables import Batch, BatchStatus, Worker
@@ -27,6 +28,7 @@ TRANSITIONS: dict[BatchStatus, frozenset[BatchStatus]] = {
     BatchStatus.CANCELLED: frozenset(),
 }
 ENDED = frozenset(status for status, following in TRANSITIONS.items() if not following)
+EXPIRED_AT_A_TIME = 100
 MAX_FAILED_ATTEMPTS = 3  # failed attempts after which the batch fails; a batch handed back is no failed attempt
 
 
@@ -125,11 +127,22 @@ def delete_files(session: Session, batch_id: str, now: float) -> Batch:
     return batch
 
 
+def expire(session: Session, before: float, now: float) -> Sequence[Batch]:
+    """Record that the files of batches that ended before a time are deleted; return at most EXPIRED_AT_A_TIME of them.
+
+    Deletions that were cut off are among them. Commit before deleting the files.
+    """
+    is_due = or_(Batch.finished_at < before, Batch.files_deleted_at.is_not(None))
+    due = select(Batch).where(Batch.status.in_(ENDED), is_due).order_by(Batch.id).limit(EXPIRED_AT_A_TIME)
+    found = session.scalars(due).all()
+    for batch in found:
+        batch.files_deleted_at = batch.files_deleted_at or now
+    return found
+
+
 def delete(session: Session, batch_id: str) -> None:
-    """Delete the row of a batch whose files are deleted."""
-    batch = get(session, batch_id)
-    assert batch.files_deleted_at is not None
-    session.delete(batch)
+    """Delete the row of a batch whose files are deleted; repeating it changes nothing."""
+    session.execute(sql_delete(Batch).where(Batch.id == batch_id, Batch.files_deleted_at.is_not(None)))
 
 
 # -- the worker

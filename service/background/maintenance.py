@@ -1,4 +1,4 @@
-"""Requeue the jobs of lost workers, and forget old answers and uploads."""
+"""Requeue the jobs and batches of lost workers."""
 
 import asyncio
 import logging
@@ -9,12 +9,10 @@ from starlette.concurrency import run_in_threadpool
 
 from core.db.clocks import ClockDriftGuard, shared_now
 from core.db.database import Database
-from core.repositories import batch_predictions, idempotency, jobs
+from core.repositories import batch_predictions, jobs
 from core.settings import Settings
-from service.uploads import resumable
 
 log = logging.getLogger(__name__)
-FORGET_EVERY_S = 60.0
 
 
 async def maintain(
@@ -27,15 +25,11 @@ async def maintain(
 
     Without this, the job of the last worker that dies would stay "running" until another worker starts.
     """
-    forget_at, drift_guard = monotonic(), ClockDriftGuard(settings.lease_s, clock, monotonic)
+    drift_guard = ClockDriftGuard(settings.lease_s, clock, monotonic)
     while True:
         await asyncio.sleep(settings.heartbeat_interval_s)
         if drift_guard.is_steady():
             await run_in_threadpool(_requeue_lost, db, clock(), settings.lease_s)
-        if monotonic() >= forget_at:
-            await run_in_threadpool(_forget_answers, db, clock())
-            await run_in_threadpool(resumable.sweep, settings, db, clock())
-            forget_at = monotonic() + FORGET_EVERY_S
 
 
 def _requeue_lost(db: Database, wall_now: float, lease_s: float) -> None:
@@ -44,9 +38,3 @@ def _requeue_lost(db: Database, wall_now: float, lease_s: float) -> None:
         for requeue_lost in (jobs.requeue_lost, batch_predictions.requeue_lost):
             for lost_id in requeue_lost(session, now, lease_s):
                 log.warning("%s had lost its worker", lost_id)
-
-
-def _forget_answers(db: Database, now: float) -> None:
-    """Delete the stored answers to requests with an Idempotency-Key that are too old to be repeated."""
-    with db.write() as session:
-        idempotency.forget(session, now)

@@ -61,7 +61,8 @@ async def create_batch(
     """Queue a batch of images for a worker.
 
     Send a zip (`--data-binary @images.zip -H 'Content-Type: application/zip'`), a form with zips and images
-    (`-F file=@images.zip`, repeatable) or JSON lines. Poll the `Location`.
+    (`-F file=@images.zip`, repeatable) or JSON lines. Poll the `Location`. Seven days after its end a batch is deleted
+    with its answers, unless the service is set up otherwise.
     """
     batch_id = new_id("batch", time.time())
     key = batch_predictions.key_of(batch_id)

@@ -230,6 +230,30 @@ def test_only_an_ended_batch_is_deleted_and_its_files_are_said_to_be_gone_first(
         batch_of(batch.id)
 
 
+def test_what_ended_long_ago_expires_and_nothing_else(db: Database, add: Enqueue, batch_of: BatchOf) -> None:
+    ended = [add(NOW).id for _ in range(3)]
+    waiting = add(NOW - 1000)
+    with db.write() as session:
+        for batch_id, at in zip(ended, (NOW, NOW + 10, NOW + 20), strict=True):
+            batch_predictions.cancel(session, batch_id, at)
+        batch_predictions.delete_files(session, ended[2], NOW + 21)  # and then the service was killed
+
+    def expired(before: float) -> list[str]:
+        with db.write() as session:
+            return [batch.id for batch in batch_predictions.expire(session, before, NOW + 30)]
+
+    assert expired(NOW) == [ended[2]]
+    assert expired(NOW + 10) == [ended[0], ended[2]]
+    assert [batch_of(batch_id).files_deleted_at for batch_id in ended] == [NOW + 30, None, NOW + 21]
+    for _ in range(2):
+        with db.write() as session:
+            for batch_id in (*ended, waiting.id):
+                batch_predictions.delete(session, batch_id)
+    with db.read() as session:
+        left, _ = batch_predictions.page(session, None, None, 10)
+    assert {batch.id for batch in left} == {ended[1], waiting.id}
+
+
 def test_pages_are_newest_first_and_meet_without_overlap(db: Database, add: Enqueue) -> None:
     made = [add(at=NOW + second).id for second in range(5)]
     with db.read() as session:
