@@ -65,7 +65,7 @@ async def test_pieces_become_a_data_set_and_are_used_up(http: httpx.AsyncClient,
 
 
 async def test_a_piece_that_breaks_off_is_kept_and_the_rest_goes_on_behind_it(live: str, settings: Settings) -> None:
-    async with httpx.AsyncClient(base_url=live) as http:
+    async with httpx.AsyncClient(base_url=live, timeout=60) as http:
         path = await begin(http)
         broken = HTTPConnection(httpx.URL(live).netloc.decode())
         broken.putrequest("PATCH", path)
@@ -283,6 +283,18 @@ def test_to_what_nothing_has_come_for_a_day_goes(
     with pytest.raises(NotFound):
         uploads.get(ids[0])
     assert [file.name for file in (settings.data_dir / "uploads").iterdir()] == ids[1:]
+
+
+def test_an_uploads_own_length_must_fit_beside_the_reserve(
+    settings: Settings, db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(disk_space, "free_bytes", lambda _: settings.min_free_bytes + 10)
+    uploads = Uploads(settings, db, None)
+    with pytest.raises(NoSpace, match="11 bytes more do not fit"), db.write() as session:
+        uploads.create(session, 11, None, NOW)
+    with db.write() as session:
+        uploads.create(session, 10, None, NOW)
+    assert len(list((settings.data_dir / "uploads").iterdir())) == 1
 
 
 def test_what_open_uploads_owe_is_kept_free_for_them_for_a_while(
