@@ -68,6 +68,13 @@ def test_resizing_is_bilinear_between_pixel_centres() -> None:
     torch.testing.assert_close(seen[0, 0, 0], torch.tensor([0.0, 0.25, 0.75, 1.0]))
 
 
+def test_a_pattern_too_fine_for_a_smaller_image_becomes_grey() -> None:
+    """Picking single pixels would show it as something else: here as stripes three times as wide."""
+    stripes = torch.tensor([0, 255], dtype=torch.uint8).repeat(24).view(1, 1, 48, 1).expand(1, 48, 48, 1)
+    seen = Prepare(preparation(height=48, width=48, image_size=16))(stripes)
+    assert (seen - 0.5).abs().max() < 0.12
+
+
 def test_mean_and_deviation_are_not_weights() -> None:
     assert Prepare(preparation()).state_dict() == {}
 
