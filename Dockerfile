@@ -26,7 +26,7 @@ COPY tuneserve tuneserve
 RUN uv sync --frozen --no-dev --no-editable --extra serve --extra postgres
 
 FROM python:3.12-slim AS base
-RUN useradd --uid 10001 --create-home tuneserve && mkdir /data && chown tuneserve /data
+RUN useradd --uid 10001 --create-home tuneserve && install -d -m 700 -o tuneserve /data
 # it listens beyond the container's loopback, so without API keys it does not start; docker-compose.yml says how it may
 ENV PATH=/app/.venv/bin:$PATH PYTHONUNBUFFERED=1 TUNESERVE_DATA_DIR=/data TUNESERVE_HOST=0.0.0.0
 USER tuneserve

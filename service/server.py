@@ -9,6 +9,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from core import logs
+from core.artifacts.private_files import keep_private
 from core.db.database import Database
 from core.repositories import api_keys
 from core.settings import Settings, read_or_exit
@@ -32,6 +33,7 @@ def serve() -> None:
     """Until SIGTERM or SIGINT."""
     settings = read_or_exit()
     logs.set_up(settings.log_format)
+    keep_private(settings.data_dir)
     if settings.keys_required and not _has_keys(settings):
         sys.exit(KEYS_REQUIRED if settings.require_keys else NO_KEYS.format(host=settings.host))
     spool.empty(settings.spool_dir)

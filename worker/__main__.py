@@ -3,6 +3,7 @@
 import signal
 
 from core import logs
+from core.artifacts.private_files import keep_private
 from core.db.database import Database
 from core.settings import read_or_exit
 from worker.processes.prewarmed_trainer import PrewarmedTrainer
@@ -12,6 +13,7 @@ from worker.supervisor.loop import WorkerLoop
 def main() -> None:
     settings = read_or_exit()
     logs.set_up(settings.log_format)
+    keep_private(settings.data_dir)
     db = Database(settings.resolved_database_url)
     db.migrate()
     prewarmed = PrewarmedTrainer(settings)

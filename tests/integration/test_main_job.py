@@ -36,6 +36,9 @@ def test_a_posted_job_is_trained_and_its_model_answers_without_a_restart(program
     second = programs.ended(programs.train(weights=job["model_id"], epochs=1))
     assert second["status"] == "succeeded", second["error"]
     programs.served(second["model_id"])
+    ours = {programs.data_dir / "service.log", programs.data_dir / "worker.log"}
+    written = {programs.data_dir, *programs.data_dir.rglob("*")} - ours
+    assert not [path for path in written if path.stat().st_mode & 0o077]  # no other user reads any of it
 
 
 def test_a_running_job_stops_when_it_is_cancelled(programs: Programs) -> None:

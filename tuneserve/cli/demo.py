@@ -1,5 +1,6 @@
 """``tuneserve demo``: train on the embedded digits, then predict digits the model has not seen."""
 
+import os
 import socket
 import time
 from importlib.resources import files
@@ -26,6 +27,7 @@ def run(host: str, port: int, data_dir: Path, stop: bool, console: Console) -> i
     """Run the demo and return the exit code: 0 if the model was trained and answered."""
     port = _free_port(host, port)
     url = f"http://{host}:{port}"
+    os.umask(0o077)  # the log too is for this user alone
     data_dir.mkdir(parents=True, exist_ok=True)
     log = data_dir / "demo.log"
     with log.open("ab") as output, ServiceAndWorker(environment(host, port, data_dir), url, output) as processes:

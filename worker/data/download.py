@@ -38,7 +38,6 @@ def _fetch_one(url: str, target: Path, algorithm: str, digest_prefix: str, timeo
             digest = hashlib.file_digest(file, algorithm).hexdigest()
         if not digest.startswith(digest_prefix):
             raise OSError(f"{algorithm} is {digest}, not {digest_prefix}")
-        part.chmod(0o644)
         part.replace(target)
     finally:
         part.unlink(missing_ok=True)

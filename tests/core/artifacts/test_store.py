@@ -79,9 +79,9 @@ def test_an_open_object_stays_readable_while_it_is_replaced(store: LocalStore) -
         assert file.read() == b"old"
 
 
-def test_other_users_may_read_what_is_stored(store: LocalStore) -> None:
+def test_no_other_user_may_read_what_is_stored(store: LocalStore) -> None:
     store.put("a", b"1")
-    assert store.fetch("a").stat().st_mode & 0o777 == 0o644
+    assert store.fetch("a").stat().st_mode & 0o777 == 0o600
 
 
 @pytest.mark.parametrize("key", ["", ".", "/etc/passwd", "..", "../x", "a/../../x", "a/.."])

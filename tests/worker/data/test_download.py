@@ -38,9 +38,9 @@ def test_a_file_comes_over_http_into_a_folder_that_was_not_there(site: str, targ
     assert list(target.parent.iterdir()) == [target]
 
 
-def test_another_user_of_the_machine_may_read_it(site: str, target: Path) -> None:
+def test_no_other_user_of_the_machine_may_read_it(site: str, target: Path) -> None:
     fetch([f"{site}/file"], target, "md5", MD5, 5)
-    assert target.stat().st_mode & 0o777 == 0o644
+    assert target.stat().st_mode & 0o777 == 0o600
 
 
 def test_the_start_of_a_digest_is_enough(site: str, target: Path) -> None:

@@ -61,7 +61,6 @@ def _folder_beside(target: Path) -> Iterator[Path]:
     """Create a temporary folder on the target's disk, deleted at the end unless it was renamed."""
     part = Path(tempfile.mkdtemp(dir=target.parent, prefix=".part-"))
     try:
-        part.chmod(0o755)
         yield part
     finally:
         shutil.rmtree(part, ignore_errors=True)

@@ -46,10 +46,10 @@ def test_the_wanted_folder_is_written_and_nothing_else(file: Path) -> None:
     assert {path.name for path in file.parent.iterdir()} == {file.name, "birds"}
 
 
-def test_another_user_of_the_machine_may_read_it(file: Path) -> None:
+def test_no_other_user_of_the_machine_may_read_it(file: Path) -> None:
     pack(file, FILES)
     unpack(file, "birds", file.parent / "birds")
-    assert (file.parent / "birds").stat().st_mode & 0o777 == 0o755
+    assert (file.parent / "birds").stat().st_mode & 0o777 == 0o700
 
 
 @pytest.mark.parametrize("name", ["birds/../../stranger", "../stranger", "/tmp/stranger"])

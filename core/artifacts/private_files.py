@@ -1,0 +1,39 @@
+"""Files of service and worker are for the user that runs them alone."""
+
+import logging
+import os
+import stat
+import sys
+from pathlib import Path
+
+log = logging.getLogger(__name__)
+OTHERS = stat.S_IRWXG | stat.S_IRWXO
+
+
+def keep_private(data_dir: Path) -> None:
+    """Create files for this user alone from now on, and make the data directory, closed to others.
+
+    For the start of a program: it changes the whole process and its children. Exits with the reason if there can be no
+    such directory; one that cannot be closed is warned about.
+    """
+    os.umask(OTHERS)
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        sys.exit(
+            f"TUNESERVE_DATA_DIR names {data_dir}, which cannot be a directory: {error.strerror}. Name another one."
+        )
+    mode = stat.S_IMODE(data_dir.stat().st_mode)
+    if mode & OTHERS and not _close(data_dir, mode):
+        log.warning("other users may read %s (mode %o): its owner can close it with chmod 700", data_dir, mode)
+
+
+def _close(folder: Path, mode: int) -> bool:
+    """Take the rights of others off a folder; False where it is not ours, or a place for everybody like /tmp."""
+    if mode & stat.S_ISVTX:
+        return False
+    try:
+        folder.chmod(mode & ~OTHERS)
+    except OSError:
+        return False
+    return True
