@@ -75,6 +75,7 @@ class Settings(BaseSettings):
     max_header_bytes: int = Field(32 * 2**10, ge=1024)  # request line and headers
     header_timeout_s: float = Field(10.0, gt=0)  # until the whole request line and headers have arrived
     body_timeout_s: float = Field(30.0, gt=0)  # a body of which nothing arrives for this long is given up
+    min_body_bytes_per_s: float = Field(500.0, ge=0)  # averaged over a minute of a body; a slower one is given up
     min_free_bytes: int = Field(256 * 2**20, ge=0)  # with less free on data_dir's disk, new jobs and data are refused
     max_body_bytes: int = Field(32 * 2**20, gt=0)
     in_flight_bytes: int = Field(512 * 2**20, gt=0)  # per process, all request bodies in memory together

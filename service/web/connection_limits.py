@@ -6,10 +6,11 @@ httptools, uvicorn's parser in C, has no limits of its own: a name, a value or a
 import asyncio
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import Enum
 
 from core.settings import Settings
+from service.web.body_pace import WINDOW_S, BodyPace
 from service.web.shutdown import StoppableProtocol
 
 LIMITS = "connection_limits"  # in the state that the application's lifespan gives the server
@@ -33,13 +34,12 @@ class ConnectionLimits:
     max_header_bytes: int  # request line and headers together; a body's trailers and the like too
     header_timeout_s: float  # from the first byte of a request, or from the connection, to its last header
     body_timeout_s: float  # without a byte of a body
+    min_body_bytes_per_s: float  # averaged over a minute
     max_connections: int
 
     @classmethod
     def of(cls, settings: Settings) -> "ConnectionLimits":
-        return cls(
-            settings.max_header_bytes, settings.header_timeout_s, settings.body_timeout_s, settings.max_connections
-        )
+        return cls(**{field.name: getattr(settings, field.name) for field in fields(cls)})
 
 
 class BoundedProtocol(StoppableProtocol):
@@ -56,6 +56,7 @@ class BoundedProtocol(StoppableProtocol):
         self._watched: Part | None = None  # what the deadline is for
         self._deadline: asyncio.TimerHandle | None = None
         self._last_byte_at = 0.0
+        self._pace = BodyPace(0, 0)
         if len(self.connections) > self._limits.max_connections:
             self._refuse(503)
         else:
@@ -87,6 +88,7 @@ class BoundedProtocol(StoppableProtocol):
         super().on_headers_complete()
         self._outside_body = 0
         self._reading = Part.BODY
+        self._pace = BodyPace(self._limits.min_body_bytes_per_s, self._last_byte_at)
         self._relax()
         if len(self.pipeline) > MAX_PIPELINED:
             self.transport.close()
@@ -94,6 +96,9 @@ class BoundedProtocol(StoppableProtocol):
     def on_body(self, body: bytes) -> None:
         super().on_body(body)
         self._outside_body = 0
+        self._pace.receive(len(body), self._last_byte_at)
+        if self.flow.read_paused:
+            self._pace.pause()
 
     def on_message_complete(self) -> None:
         super().on_message_complete()
@@ -120,16 +125,20 @@ class BoundedProtocol(StoppableProtocol):
             self._deadline = None
 
     def _time_out(self) -> None:
-        """Close what stands still. A body that nobody reads at the moment does not, nor one that waits for a 100."""
-        left_s = 0.0
-        if self._reading is Part.BODY:
-            waits_for_us = self.flow.read_paused or self.cycle.waiting_for_100_continue
-            silent_s = 0.0 if waits_for_us else time.monotonic() - self._last_byte_at
-            left_s = self._limits.body_timeout_s - silent_s
+        """Close what stands still or drips."""
+        left_s = self._body_left_s() if self._reading is Part.BODY else 0.0
         if left_s > 0:
-            self._expect(left_s)
+            self._expect(min(left_s, WINDOW_S))
         else:
             self._refuse(408)
+
+    def _body_left_s(self) -> float:
+        """Return how long the next byte may take. A body that waits for us, or for a 100, has all the time."""
+        now = time.monotonic()
+        if self.flow.read_paused or self.cycle.waiting_for_100_continue:
+            self._pace.pause()
+            return self._limits.body_timeout_s
+        return 0.0 if self._pace.is_slow(now) else self._limits.body_timeout_s - (now - self._last_byte_at)
 
     def _refuse(self, status: int) -> None:
         """Close the connection; say why, where no other answer is under way."""

@@ -8,12 +8,15 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
 import uvicorn
 
 from core.settings import Settings
+from service.web import connection_limits
+from service.web.body_pace import BodyPace
 
 REQUEST = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n"
 POST = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\n"
@@ -200,6 +203,22 @@ def test_a_body_that_goes_on_is_waited_for(address: tuple[str, int]) -> None:
         time.sleep(0.1)
         connection.sendall(b"x")
     assert status(connection) == 503  # no model: the body was read
+
+
+def test_a_body_that_drips_is_given_up(address: tuple[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection_limits, "BodyPace", partial(BodyPace, window_s=0.5))
+    connection = connect(address, POST + b"Content-Length: 1000\r\n\r\n")
+    told = b""
+    for _ in range(400):  # 20 s: far more than the window
+        try:
+            connection.sendall(b"x")
+            connection.settimeout(0.05)
+            told = connection.recv(100)
+            break
+        except TimeoutError:
+            pass
+    connection.close()
+    assert told.startswith(b"HTTP/1.1 408 ")
 
 
 # -- number
