@@ -29,6 +29,7 @@ from tests.support.mutations import ROUND, Sent
 
 log = logging.getLogger("fuzz")
 WINDOW = 2_000  # rounds
+TELL_EVERY = 500  # rounds
 MAX_GROWTH_MB = 400  # of what is resident in the service, at any time
 MAX_LIVEZ_S = 1.0  # that /livez takes beside all this
 LIVEZ_EVERY_S = 0.05
@@ -47,6 +48,20 @@ class Figures:
         windows = [self.resident_mb[first : first + WINDOW] for first in range(0, len(self.resident_mb), WINDOW)]
         return [round(statistics.median(window), 1) for window in windows]
 
+    def summary(self) -> str:
+        """What has been seen so far, so that a run that is cut off says something too."""
+        statuses = ", ".join(f"{count} of {status}" for status, count in sorted(self.answers.items()))
+        return (
+            f"{len(self.resident_mb)} rounds, {len(self.failures)} failures; {self.peak_growth_mb:.0f} MB more than at "
+            f"the beginning at the most (allowed: {MAX_GROWTH_MB}); /livez {len(self.livez_s)} times, half within "
+            f"{1000 * statistics.median(self.livez_s):.0f} ms, all within {max(self.livez_s):.2f} s (allowed: "
+            f"{MAX_LIVEZ_S:.0f}); {statuses}"
+        )
+
+    @property
+    def is_good(self) -> bool:
+        return not self.failures and self.peak_growth_mb <= MAX_GROWTH_MB and max(self.livez_s) <= MAX_LIVEZ_S
+
 
 async def fuzz(settings: Settings, seed: int, rounds: int) -> Figures:
     """Send each kind of request in turn, archives less often. The same seed, the same requests."""
@@ -61,8 +76,10 @@ async def fuzz(settings: Settings, seed: int, rounds: int) -> Figures:
             sent = await asyncio.to_thread(ROUND[number % len(ROUND)], chance)  # to draw it is not the service's work
             await _send(http, sent, figures)
             figures.resident_mb.append(_resident_mb())
+            figures.peak_growth_mb = _peak_mb() - began
+            if number % TELL_EVERY == 0:
+                log.info("%s", figures.summary())
         watching.cancel()
-    figures.peak_growth_mb = _peak_mb() - began
     return figures
 
 
@@ -139,18 +156,12 @@ def main() -> int:
         figures = asyncio.run(fuzz(settings, asked.seed, asked.rounds))
     for failure in figures.failures:
         log.info("%s\n", failure)
-    statuses = ", ".join(f"{count} of {status}" for status, count in sorted(figures.answers.items()))
-    log.info("%d answers in %.0f s: %s", figures.answers.total(), time.monotonic() - started, statuses)
+    log.info("%s", figures.summary())
     log.info(
-        "%d failures; resident MB, the median of each %d rounds: %s", len(figures.failures), WINDOW, figures.memory_mb()
+        "in %.0f s; resident MB, the median of each %d rounds: %s",
+        *(time.monotonic() - started, WINDOW, figures.memory_mb()),
     )
-    log.info("%.0f MB more than at the beginning at the most; allowed: %d", figures.peak_growth_mb, MAX_GROWTH_MB)
-    slowest = max(figures.livez_s)
-    log.info(
-        "/livez %d times: half of them within %.0f ms, all within %.2f s; allowed: %.0f s",
-        *(len(figures.livez_s), 1000 * statistics.median(figures.livez_s), slowest, MAX_LIVEZ_S),
-    )
-    return 1 if figures.failures or figures.peak_growth_mb > MAX_GROWTH_MB or slowest > MAX_LIVEZ_S else 0
+    return 0 if figures.is_good else 1
 
 
 if __name__ == "__main__":
