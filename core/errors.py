@@ -10,6 +10,7 @@ TuneserveError
 │   └── UrlNotReachable
 ├── Unauthorized                   no API key, or an unknown one
 ├── Forbidden                      the API key may not do this
+├── CrossSite                      a page of another origin wants a change
 ├── HostNotAllowed                 the Host header names another host
 ├── NotFound
 ├── Conflict                       the resource's state does not allow it
@@ -117,6 +118,10 @@ class Unauthorized(TuneserveError):
 
 class Forbidden(TuneserveError):
     """The API key may not do this."""
+
+
+class CrossSite(TuneserveError):
+    """A page of another origin may not change anything here."""
 
 
 class HostNotAllowed(TuneserveError):

@@ -40,6 +40,7 @@ from service.security.allowed_hosts import AllowedHosts
 from service.security.api_keys import ApiKeys
 from service.security.authentication import Authentication
 from service.security.rate_limit import RateLimit
+from service.security.same_origin import SameOrigin
 from service.web import problems
 from service.web.security_headers import SecurityHeaders
 
@@ -103,7 +104,8 @@ def _middleware(
     RequestId: an id and a line in the log for every answer below, 401 and 413 included.
     SecurityHeaders: what a browser may do with any answer below, an error or not.
     CORSMiddleware, where CORS_ORIGINS names a page: a preflight comes without a key, and a page may read a 401.
-    Authentication: API key, Host and rate limit. Nothing below runs for a stranger, and no byte of the body is read.
+    Authentication: API key, Host, Origin and rate limit. Nothing below runs for a stranger or for a page of another
+        origin, and no byte of the body is read.
     ContentEncoding: a body as it was before gzip, a piece at a time, wherever below it is read.
     BodyLimit: a bound on the body, of a compressed one on what it holds, and on all bodies that are held.
     HeadRequests: the answer to GET without its body. What stands above counts, logs and refuses a HEAD.
@@ -122,7 +124,13 @@ def _middleware(
         Middleware(RequestId),
         Middleware(SecurityHeaders),
         *([_cors(settings.cors_origins)] if settings.cors_origins else []),
-        Middleware(Authentication, access=access, hosts=AllowedHosts(settings), rate_limit=rate_limit),
+        Middleware(
+            Authentication,
+            access=access,
+            hosts=AllowedHosts(settings),
+            origin=SameOrigin(settings),
+            rate_limit=rate_limit,
+        ),
         Middleware(ContentEncoding),
         Middleware(
             BodyLimit,

@@ -27,6 +27,10 @@ NO_KEYS = (
 KEYS_REQUIRED = (
     "TUNESERVE_REQUIRE_KEYS is set, and there is no API key: give one in TUNESERVE_API_KEYS (name:admin:key)."
 )
+ANY_ORIGIN = (
+    "TUNESERVE_CORS_ORIGINS=* without API keys would let every page that a browser here opens train and delete. Name "
+    "the origins that may, or give keys in TUNESERVE_API_KEYS (name:scope+scope:key)."
+)
 
 
 def serve() -> None:
@@ -36,6 +40,8 @@ def serve() -> None:
     keep_private(settings.data_dir)
     if settings.keys_required and not _has_keys(settings):
         sys.exit(KEYS_REQUIRED if settings.require_keys else NO_KEYS.format(host=settings.host))
+    if "*" in settings.cors_origins and not _has_keys(settings):
+        sys.exit(ANY_ORIGIN)
     spool.empty(settings.spool_dir)
     if settings.processes == 1:
         run(settings)

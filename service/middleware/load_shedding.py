@@ -26,6 +26,7 @@ HEADERS = [
     (b"retry-after", str(RETRY_AFTER_S).encode()),
     (b"cache-control", b"no-store"),
     (b"x-content-type-options", b"nosniff"),
+    (b"cross-origin-resource-policy", b"same-origin"),
 ]
 
 

@@ -1,4 +1,4 @@
-"""Authenticate, check the Host header and rate-limit a request before its body is read."""
+"""Authenticate, check Host and Origin and rate-limit a request before its body is read."""
 
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -8,6 +8,7 @@ from core.repositories.api_keys import Caller
 from service.security.allowed_hosts import AllowedHosts
 from service.security.api_keys import ApiKeys
 from service.security.rate_limit import RateLimit
+from service.security.same_origin import SameOrigin
 from service.web import problems
 from service.web.asgi import header
 
@@ -28,10 +29,13 @@ OPEN_FOLDERS = ("/page/", "/static-offline-docs/")  # what the page and /docs co
 class Authentication:
     """Finds the caller; what is not open needs one. Paths that lead nowhere too, so that nothing is open by mistake."""
 
-    def __init__(self, app: ASGIApp, access: ApiKeys, hosts: AllowedHosts, rate_limit: RateLimit | None) -> None:
+    def __init__(
+        self, app: ASGIApp, access: ApiKeys, hosts: AllowedHosts, origin: SameOrigin, rate_limit: RateLimit | None
+    ) -> None:
         self._app = app
         self._access = access
         self._hosts = hosts
+        self._origin = origin
         self._rate_limit = rate_limit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -49,6 +53,8 @@ class Authentication:
         try:
             caller = self._access.identify(header(scope, b"authorization"))
             self._hosts.check(header(scope, b"host"), has_key=caller is not None)
+            if caller is None:
+                self._origin.check(scope)
             _refuse_nul(scope)
         finally:
             if self._rate_limit is not None:

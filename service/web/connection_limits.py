@@ -166,6 +166,7 @@ def _answer(status: int) -> bytes:
         "content-type: application/problem+json",
         f"content-length: {len(body)}",
         "cache-control: no-store",
+        "cross-origin-resource-policy: same-origin",
         "connection: close",
         *(["retry-after: 5"] if status == 503 else []),
     ]

@@ -17,6 +17,7 @@ from core.db.database import UNAVAILABLE
 from core.errors import (
     ClientClosedRequest,
     Conflict,
+    CrossSite,
     DeadlineExceeded,
     Forbidden,
     HostNotAllowed,
@@ -57,6 +58,7 @@ STATUS: tuple[tuple[type[TuneserveError], int, str], ...] = (
     (InvalidInput, 422, "invalid_input"),
     (Unauthorized, 401, "unauthorized"),
     (Forbidden, 403, "forbidden"),
+    (CrossSite, 403, "cross_site"),
     (HostNotAllowed, 421, "host_not_allowed"),
     (NotFound, 404, "not_found"),
     (Conflict, 409, "conflict"),

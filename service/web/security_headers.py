@@ -16,6 +16,7 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",  # without CORS no other page gets an answer, as an image neither
     "Content-Security-Policy": POLICY,
 }
 ALWAYS = tuple((name.lower().encode(), value.encode()) for name, value in HEADERS.items())

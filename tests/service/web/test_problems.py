@@ -89,6 +89,7 @@ async def test_each_of_our_errors_has_a_status_and_a_code(kind: type[TuneserveEr
         InvalidInput
         | errors.Unauthorized
         | errors.Forbidden
+        | errors.CrossSite
         | errors.HostNotAllowed
         | errors.NotFound
         | errors.Conflict
