@@ -232,10 +232,10 @@ class Recipe(_Shared):
         "auto", description="Optimizer; auto: the one recommended for the network."
     )
     weight_decay: float | Literal["auto"] = Field("auto", description="Weight decay, 0 to 1.")
-    augmentation: Literal["auto", "none", "digits", "photos"] = Field(
+    augmentation: Literal["auto", "none", "digits", "flip", "photos"] = Field(
         "auto",
         description="Random changes of training images. digits: rotation, shift, scale, shear, stroke width; no flip. "
-        "photos: crop, flip, colour.",
+        "flip: left to right. photos: crop, flip, colour. With unfreeze_after, from then on.",
     )
     ema: float | Literal["auto"] = Field(
         "auto", description="Decay of the running mean of the weights, 0 to below 1. The mean is published; 0: no mean."
@@ -312,7 +312,7 @@ class ResolvedRecipe(_Shared):
     learning_rate: float
     optimizer: Optimizer = "sgd"
     weight_decay: float = 5e-4
-    augmentation: Literal["none", "digits", "photos"]
+    augmentation: Literal["none", "digits", "flip", "photos"]
     ema: float = 0.0
     compile: bool = False
     precision: Literal["fp32", "bf16", "fp16"]

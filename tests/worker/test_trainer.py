@@ -55,8 +55,9 @@ from worker.attempt import checkpointing, feature_cache, oom_backoff, progress, 
 from worker.attempt.reporter import Reporter
 from worker.attempt.setup import TrainingContext, TrainingState, reset_network, set_up
 from worker.attempt.stages import train
+from worker.data import augmentation
 from worker.data.datasets import load
-from worker.data.splits import channels_last
+from worker.data.splits import channels_last, steps_per_epoch
 from worker.evaluation.metrics import Answers, evaluate, score
 from worker.evaluation.temperature_scaling import expected_error, reliability
 from worker.processes.exit_codes import EXIT_CLAIM_LOST, EXIT_INTERRUPTED
@@ -781,6 +782,24 @@ def test_the_frozen_parts_time_is_told_and_belongs_to_the_time_to_an_accuracy(
     timing = progress.timing(context, state)
     assert timing["features_s"] > 0
     assert timing["time_to_accuracy"] == {"0.0": pytest.approx(timing["features_s"] + timing["train_s"])}
+
+
+def test_images_are_augmented_from_the_unfreezing_on_and_activations_kept_until_then(
+    prepared: Prepared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    augmented: list[torch.Size] = []
+
+    def augment(images: Tensor) -> Tensor:
+        augmented.append(images.shape)
+        return images
+
+    monkeypatch.setattr(augmentation, "SETS", {"none": augmentation.none, "digits": augment})
+    context, state = prepared(epochs=2, freeze="backbone", unfreeze_after=1, augmentation="digits")
+    train(context, state)
+    assert any("of activations of the frozen part" in message for message in told(context))
+    per_epoch = steps_per_epoch(len(context.splits.train), state.recipe.batch_size)
+    assert len(augmented) == per_epoch  # those of one epoch of two
+    assert {shape[1] for shape in augmented} == {3}  # images
 
 
 def test_patience_that_runs_out_while_a_part_is_frozen_unfreezes_it(prepared: Prepared) -> None:

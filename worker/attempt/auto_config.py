@@ -5,17 +5,22 @@ import math
 import torch
 
 from core.errors import DatasetInvalid, InvalidRecipe
+from core.inference.network import build
 from core.networks import MIN_BATCH_SIZE, NETWORKS, WEIGHT_DECAY
 from core.recipe import Recipe, ResolvedRecipe
 from worker.attempt.batch_size_search import Trial
 from worker.training import devices
+from worker.training.flops import flop_per_image
+from worker.training.freezing import freeze
 
 # images that a run sees in about a minute, and the fewest and most epochs that it takes for them
 IMAGES = {"cpu": (120_000, 2, 6), "cuda": (1_650_000, 6, 30)}
 MIN_STEPS, MIN_STEPS_RANDOM, MIN_STEPS_FROZEN = 120, 240, 600  # as far as MAX_EPOCHS reach
 MAX_EPOCHS = 60
 COMPILE_FROM_S = 180  # of training
-PHOTO_EPOCHS = 8  # in fewer, random crops and colours cost more accuracy than they gain
+PHOTO_EPOCHS = 8  # in fewer, random crops and colours cost more accuracy than they gain; a flip does not
+# of a step's cost that is left behind kept activations: below, augmentation would more than double it
+AUGMENTED_SHARE = 0.25
 # plain data sets that are augmented nevertheless: signs like digits, which must not be mirrored; things like photos
 SIGNS, THINGS = ("kmnist", "svhn"), ("fashion_mnist",)
 
@@ -38,19 +43,21 @@ def resolve(
         raise DatasetInvalid(f"There are {train_samples} images to train on; at least {MIN_BATCH_SIZE} are needed.")
     best = trial.batch_size if trial else _batch_size(train_samples)
     batch_size = best if recipe.batch_size == "auto" else recipe.batch_size
-    epochs = _epochs(recipe, device, train_samples, batch_size) if recipe.epochs == "auto" else recipe.epochs
+    network, pretrained = NETWORKS[recipe.network], recipe.weights != "random"
+    enlarged = _keeps_imagenet_layers(recipe) or (device.type != "cpu" and style != "digit")
+    side = network.image_size(detail, pretrained, enlarged) if recipe.image_size == "auto" else recipe.image_size
+    share = _trained_share(recipe, side)
+    epochs = _epochs(recipe, device, train_samples, batch_size, share) if recipe.epochs == "auto" else recipe.epochs
     if recipe.unfreeze_after is not None and recipe.unfreeze_after >= epochs:
         raise InvalidRecipe(f"unfreeze_after: there are {epochs} epochs; {recipe.unfreeze_after} leaves none after it.")
     steps = epochs * train_samples // batch_size
-    network, pretrained = NETWORKS[recipe.network], recipe.weights != "random"
     optimizer = network.traits.optimizer if recipe.optimizer == "auto" else recipe.optimizer
     fine_tunes = pretrained and (knows_classes or not _trains_new_head_alone(recipe))
-    enlarged = _keeps_imagenet_layers(recipe) or (device.type != "cpu" and style != "digit")
     auto = {
-        "image_size": network.image_size(detail, pretrained, enlarged),
+        "image_size": side,
         "learning_rate": network.learning_rate(optimizer, fine_tunes, batch_size),
         "weight_decay": WEIGHT_DECAY[optimizer],
-        "augmentation": _augmentation(recipe, style, epochs),
+        "augmentation": _augmentation(recipe, style, epochs - (recipe.unfreeze_after or 0), share),
         "ema": _ema(steps),
         "compile": _compiling_pays(device, trial, steps),
         "precision": devices.best_precision(device),
@@ -80,16 +87,31 @@ def _compiling_pays(device: torch.device, trial: Trial | None, steps: int) -> bo
     return trial is not None and COMPILE_FROM_S < steps * trial.step_s < math.inf and devices.can_compile(device)
 
 
-def _augmentation(recipe: Recipe, style: str, epochs: int) -> str:
-    """Choose the augmentation for the data set's style.
+def _trained_share(recipe: Recipe, image_size: int) -> float:
+    """Return a step's cost behind kept activations of the frozen part, as a share of the whole network's.
 
-    Images behind a frozen part are not augmented: with their activations kept, tens of times the epochs take the same
+    1 where nothing stays frozen. Forward takes a third of a step, also in the frozen part, whose activations would have
+    to be computed anew for augmented images.
+    """
+    if recipe.freeze == "none" or recipe.unfreeze_after is not None:
+        return 1.0
+    with torch.device("meta"):
+        network, sample = build(recipe.network, 2, image_size), torch.empty(1, 3, image_size, image_size)
+    whole = flop_per_image(network, sample)
+    freeze(network, recipe.freeze)
+    return max(0.0, (3 * flop_per_image(network, sample) / whole - 1) / 2)
+
+
+def _augmentation(recipe: Recipe, style: str, epochs: int, share: float) -> str:
+    """Choose the augmentation for the data set's style and that many epochs.
+
+    Images behind a costly frozen part are not augmented: with its activations kept, many times the epochs take the same
     time. Nor are ``plain`` images: mirrored or cropped, they might show something else.
     """
-    if recipe.freeze != "none":
+    if share < AUGMENTED_SHARE:
         return "none"
     if style == "photo" or recipe.dataset in THINGS:
-        return "photos" if epochs >= PHOTO_EPOCHS else "none"
+        return "photos" if epochs >= PHOTO_EPOCHS else "flip"
     return "digits" if style == "digit" or recipe.dataset in SIGNS else "none"
 
 
@@ -98,19 +120,18 @@ def _batch_size(train_samples: int) -> int:
     return 32 if train_samples < 1_000 else 64 if train_samples < 20_000 else 128
 
 
-def _epochs(recipe: Recipe, device: torch.device, train_samples: int, batch_size: int) -> int:
+def _epochs(recipe: Recipe, device: torch.device, train_samples: int, batch_size: int, share: float) -> int:
     """Choose the epochs that show about IMAGES images, but enough of them for MIN_STEPS."""
     images, low, high = IMAGES["cpu" if device.type == "cpu" else "cuda"]
     by_images = max(low, min(high, round(images / train_samples)))
-    by_steps = math.ceil(_min_steps(recipe) / max(1, train_samples // batch_size))
+    by_steps = math.ceil(_min_steps(recipe, share) / max(1, train_samples // batch_size))
     return max(by_images, min(MAX_EPOCHS, by_steps)) + (recipe.unfreeze_after or 0)
 
 
-def _min_steps(recipe: Recipe) -> int:
-    """Return the fewest useful steps; steps behind a frozen part cost next to nothing."""
-    if recipe.freeze != "none" and not recipe.unfreeze_after:
-        return MIN_STEPS_FROZEN
-    return MIN_STEPS_RANDOM if recipe.weights == "random" else MIN_STEPS
+def _min_steps(recipe: Recipe, share: float) -> int:
+    """Return the fewest useful steps: the more, the less a step behind the frozen part costs."""
+    least = MIN_STEPS_RANDOM if recipe.weights == "random" else MIN_STEPS
+    return round(least / max(share, least / MIN_STEPS_FROZEN))
 
 
 def _ema(steps: int) -> float:

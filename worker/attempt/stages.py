@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from core.db.tables import Phase
+from core.recipe import ResolvedRecipe
 from worker.attempt import checkpointing, oom_backoff, progress
 from worker.attempt.feature_cache import TrainingInput, training_input
 from worker.attempt.progress import ProgressReporter
@@ -35,6 +36,11 @@ class Stage:
     first: int  # epochs done before it
     last: int  # epochs done after it, unless it ends early
     frozen: tuple[str, ...]
+
+    def recipe_of(self, state: TrainingState) -> ResolvedRecipe:
+        """Return the recipe without augmentation if a part is unfrozen later: until then its activations are kept."""
+        kept = self.frozen and self.last < state.recipe.epochs
+        return state.recipe.model_copy(update={"augmentation": "none"}) if kept else state.recipe
 
     def ended_early(self, state: TrainingState) -> int | None:
         """Return the number of the epoch after which early stopping ended it, else None."""
@@ -97,7 +103,7 @@ def _train_stage(
     state = replace(state, optimizer_state=None)
     try:
         started = time.monotonic()
-        data = training_input(context, state.recipe, stage.frozen)
+        data = training_input(context, stage.recipe_of(state), stage.frozen)
         state = replace(state, features_s=state.features_s + time.monotonic() - started)
         callbacks = Callbacks(
             on_progress=lambda now: reporter.show(state, now),
@@ -126,7 +132,7 @@ def _options(
         last_epoch=stage.last,
         state=resumed_from,
         frozen=data.frozen,
-        augment=augmentation.SETS[recipe.augmentation],
+        augment=augmentation.SETS[stage.recipe_of(state).augmentation],
         class_weights=balanced_class_weights(labels, classes) if recipe.class_weights == "balanced" else None,
         checkpoint_every_s=context.settings.checkpoint_s,
     )

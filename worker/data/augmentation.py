@@ -39,6 +39,12 @@ def digits(images: Tensor) -> Tensor:
     return _change_strokes(_sample(images, _handwriting(len(images), images.device)))
 
 
+def flip(images: Tensor) -> Tensor:
+    """Mirror half of the images."""
+    mirrored = _mirror(len(images), images.device) < 0
+    return torch.where(mirrored.view(-1, 1, 1, 1), images.flip(-1), images)
+
+
 def photos(images: Tensor) -> Tensor:
     """Vary crop, flip and light; small pictures are only shifted and flipped."""
     count, device = len(images), images.device
@@ -47,7 +53,7 @@ def photos(images: Tensor) -> Tensor:
     return _change_light(_sample(images, _window(*_crop(count, device))))
 
 
-SETS: Mapping[str, Augment] = {"none": none, "digits": digits, "photos": photos}
+SETS: Mapping[str, Augment] = {"none": none, "digits": digits, "flip": flip, "photos": photos}
 
 
 def _handwriting(count: int, device: torch.device) -> Tensor:

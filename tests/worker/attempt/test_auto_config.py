@@ -63,7 +63,7 @@ def test_digits_are_augmented_as_digits_and_what_is_plain_not_at_all() -> None:
 
 def test_garments_are_changed_as_photos_are() -> None:
     assert [resolved(style="plain", dataset="fashion_mnist", epochs=epochs).augmentation for epochs in (7, 8)] == [
-        "none",
+        "flip",
         "photos",
     ]
 
@@ -88,7 +88,7 @@ def test_signs_are_changed_as_digits_are_and_so_never_mirrored(dataset: str) -> 
 
 
 def test_photos_are_augmented_once_they_are_seen_often_enough_to_be_known_by_heart() -> None:
-    assert [resolved(style="photo", epochs=epochs).augmentation for epochs in (7, 8)] == ["none", "photos"]
+    assert [resolved(style="photo", epochs=epochs).augmentation for epochs in (7, 8)] == ["flip", "photos"]
     assert resolved(162, style="photo").augmentation == "photos"  # few photos, many epochs
 
 
@@ -96,6 +96,22 @@ def test_photos_are_augmented_once_they_are_seen_often_enough_to_be_known_by_hea
 def test_images_in_front_of_a_frozen_part_stay_as_they_are_unless_the_recipe_says_otherwise(style: str) -> None:
     assert resolved(style=style, freeze="backbone", epochs=100).augmentation == "none"
     assert resolved(style=style, freeze="backbone", augmentation="photos").augmentation == "photos"
+
+
+def test_images_are_augmented_where_an_early_cut_leaves_most_of_the_work_and_epochs_follow_the_cost() -> None:
+    def recipe(freeze: str, **more: Any) -> ResolvedRecipe:
+        return resolved(train_samples=162, detail=224, style="photo", network="resnet18", freeze=freeze, **more)
+
+    early, late, backbone = (recipe(freeze) for freeze in ("until:layer1", "until:layer4", "backbone"))
+    assert (early.augmentation, late.augmentation, backbone.augmentation) == ("photos", "none", "none")
+    assert recipe("none").epochs <= early.epochs < 2 * recipe("none").epochs < late.epochs == backbone.epochs
+
+
+@pytest.mark.parametrize(("style", "augmentation"), [("photo", "photos"), ("digit", "digits")])
+def test_images_are_augmented_once_the_frozen_part_is_trained_too(style: str, augmentation: str) -> None:
+    assert resolved(style=style, freeze="backbone", unfreeze_after=2, epochs=10).augmentation == augmentation
+    few = resolved(style=style, freeze="backbone", unfreeze_after=3, epochs=10).augmentation
+    assert few == ("flip" if style == "photo" else augmentation)  # seven epochs with it
 
 
 # a small one of each family; the large ones shrink an image just as often

@@ -297,3 +297,12 @@ def test_a_small_picture_is_shifted_by_whole_pixels_and_so_stays_sharp(side: int
     columns = changed[:, 0, 0].round() % side
     assert len({int(middle) for middle in columns[:, side // 2]}) > side // 8  # yet shifted
     assert (columns[:, side // 2 + 1] < columns[:, side // 2]).float().mean() == pytest.approx(0.5, abs=0.3)  # mirrored
+
+
+def test_a_flip_mirrors_half_of_the_images_and_changes_nothing_else() -> None:
+    images = photos_like(200, 8)
+    changed = SETS["flip"](images)
+    same = (changed == images).flatten(1).all(1)
+    mirrored = (changed == images.flip(-1)).flatten(1).all(1)
+    assert (same | mirrored).all()
+    assert 60 < int(mirrored.sum()) < 140
