@@ -16,7 +16,10 @@ PIECE_BYTES = 2**20
 
 def free_bytes(path: Path) -> int:
     """Measure the free space on the disk of a folder, or of where it will be made."""
-    return shutil.disk_usage(_existing(path)).free
+    try:
+        return shutil.disk_usage(path).free  # asked at every piece that is written
+    except FileNotFoundError:
+        return shutil.disk_usage(_existing(path)).free
 
 
 def on_same_disk(one: Path, other: Path) -> bool:
