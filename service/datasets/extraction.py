@@ -12,11 +12,11 @@ from typing import IO
 
 from core.artifacts import zip_directory
 from core.artifacts.batch_files import JUNK
-from core.errors import InvalidInput, NoSpace, TooLarge
+from core.errors import InvalidInput, TooLarge
 from core.settings import Settings
 from service.datasets.archives import DAMAGE, Member, members_of
 from service.datasets.validation_report import ValidationReport
-from service.uploads.disk_space import free_bytes
+from service.uploads.disk_space import DiskReserve
 
 MAX_RATIO = 100  # unpacked to sent: photos have 1, MNIST's files 6
 ALWAYS_BYTES = 64 * 2**20  # may a small archive unpack to, whatever its ratio
@@ -53,7 +53,8 @@ class _Budget:
     bytes_left: int
     claims_left: int  # bytes too: what is passed over takes time
     entries_left: int
-    room: int  # bytes on the disk
+    reserve: DiskReserve
+    room: int = 0  # bytes of the disk that were found free, of which nothing is written yet
 
     def take_entry(self, claimed: int) -> None:
         self.entries_left -= 1
@@ -65,11 +66,12 @@ class _Budget:
 
     def take_bytes(self, count: int) -> None:
         self.bytes_left -= count
-        self.room -= count
         if self.bytes_left < 0:
             raise _too_large()
-        if self.room < 0:
-            raise NoSpace("Unpacked, this does not fit on the disk of the data sets.")
+        if self.room < count:  # others write there too
+            self.reserve.require(CHUNK)
+            self.room = CHUNK
+        self.room -= count
 
 
 def _too_large() -> TooLarge:
@@ -97,7 +99,7 @@ def unpack(sent: Sequence[Sent], into: Path, settings: Settings, report: Validat
 
 def _budget(sent_bytes: int, into: Path, settings: Settings) -> _Budget:
     most = min(settings.max_dataset_unpacked_bytes, ALWAYS_BYTES + MAX_RATIO * sent_bytes)
-    return _Budget(most, most, settings.max_dataset_files, free_bytes(into) - settings.min_free_bytes)
+    return _Budget(most, most, settings.max_dataset_files, DiskReserve(settings, into))
 
 
 def _look_at(

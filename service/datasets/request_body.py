@@ -71,7 +71,7 @@ async def _form(request: Request, folder: Path, settings: Settings) -> list[Sent
     """The parts wait in temporary files where they are large (Starlette's doing)."""
     spool, reserve = DiskReserve(settings, settings.spool_dir), DiskReserve(settings, folder)
     try:
-        async with open_form(request, settings.max_images_per_request, spool.guard) as form:
+        async with open_form(request, settings.max_images_per_request, spool.require) as form:
             files = [part for _, part in form.multi_items() if isinstance(part, UploadFile)]
             if not files:
                 raise InvalidInput("No file was sent: use -F file=@photos.zip.", "/file")

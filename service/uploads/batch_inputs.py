@@ -86,7 +86,7 @@ async def _form(request: Request, store: ArtifactStore, key: str, settings: Sett
     """The parts wait in temporary files where they are large (Starlette's doing), then go into the store."""
     reserve = DiskReserve(settings, settings.data_dir)
     try:
-        async with open_form(request, settings.max_images_per_request, reserve.guard) as form:
+        async with open_form(request, settings.max_images_per_request, reserve.require) as form:
             files = [part for _, part in form.multi_items() if isinstance(part, UploadFile)]
             if not files:
                 raise InvalidInput("No file was sent: use -F file=@images.zip.", "/file")

@@ -1,12 +1,10 @@
 """Measure the free space on a disk, and refuse what would take the part of it that must stay free."""
 
 import shutil
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
-
-from starlette.concurrency import run_in_threadpool
 
 from core.errors import NoSpace, is_disk_full
 from core.settings import Settings
@@ -72,12 +70,6 @@ class DiskReserve:
     def copy(self, source: IO[bytes], target: IO[bytes]) -> None:
         while piece := source.read(PIECE_BYTES):
             self.write(target, piece)
-
-    async def guard(self, pieces: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
-        """Pass on what somebody else writes there, each piece while there is room for it."""
-        async for piece in pieces:
-            await run_in_threadpool(self.require, len(piece))
-            yield piece
 
 
 @contextmanager

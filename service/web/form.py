@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from urllib.parse import unquote_to_bytes
 
 from fastapi import Request
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException, MultiPartParser
@@ -13,21 +14,35 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 FILENAME = re.compile(rb";\s*filename\s*=", re.IGNORECASE)
 EXTENDED = re.compile(rb";\s*filename\*\s*=\s*utf-8'[^']*'([^;\s]+)", re.IGNORECASE)  # RFC 5987
 FILE_TYPES = (b"image/", b"application/octet-stream", b"application/zip")
-Pieces = AsyncGenerator[bytes, None]
-Guard = Callable[[Pieces], Pieces]  # of a body's pieces, before they are spooled
 
 
 @asynccontextmanager
-async def open_form(request: Request, max_files: int, guard: Guard = lambda pieces: pieces) -> AsyncIterator[FormData]:
-    """Parse the form and close its files in the end; HTTPException says what is wrong with it."""
+async def open_form(
+    request: Request, max_files: int, require_space: Callable[[int], None] | None = None
+) -> AsyncIterator[FormData]:
+    """Parse the form and close its files in the end; HTTPException says what is wrong with it.
+
+    ``require_space`` is called in a thread with the size of each piece, before that is spooled; what it raises ends it.
+    """
+    pieces = request.stream()
+    if require_space:
+        pieces = _guarded(pieces, require_space)
     try:
-        form = await _Parser(request.headers, guard(request.stream()), max_files=max_files).parse()
+        form = await _Parser(request.headers, pieces, max_files=max_files).parse()
     except MultiPartException as error:
         raise HTTPException(400, error.message) from error
     try:
         yield form
     finally:
         await form.close()
+
+
+async def _guarded(
+    pieces: AsyncGenerator[bytes, None], require_space: Callable[[int], None]
+) -> AsyncGenerator[bytes, None]:
+    async for piece in pieces:
+        await run_in_threadpool(require_space, len(piece))
+        yield piece
 
 
 class _Parser(MultiPartParser):

@@ -22,6 +22,7 @@ from service.datasets import extraction, validation_report
 from service.datasets.extraction import Sent
 from service.datasets.importer import build
 from service.datasets.registry import Registry
+from service.uploads import disk_space
 from tests.service.datasets.conftest import Send, problems, refused
 from tests.support.datafiles import idx, tar_gz, zipped
 from tests.support.setfiles import deep, idx_files, pets, photo, rotated
@@ -386,6 +387,14 @@ def test_more_entries_than_allowed_are_refused(send: Send, pack: Callable[[Mappi
 def test_a_disk_without_room_is_told_before_it_is_full(send: Send) -> None:
     with pytest.raises(NoSpace):
         send(pets("cat", "dog"), min_free_bytes=2**60)
+
+
+def test_the_room_on_a_disk_is_measured_while_others_fill_it(send: Send, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = pets("cat", "dog") | {f"cat/{number}.bin": os.urandom(3 * 2**20) for number in range(2)}
+    free = iter([*[2**40] * 4, *[0] * 100])
+    monkeypatch.setattr(disk_space, "free_bytes", lambda _: next(free))
+    with pytest.raises(NoSpace, match="TUNESERVE_MIN_FREE_BYTES"):
+        send(files)
 
 
 def test_a_tar_header_that_claims_gigabytes_is_not_read_into_memory(send: Send) -> None:
