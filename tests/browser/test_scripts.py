@@ -1,0 +1,140 @@
+"""The page's scripts by themselves, without a service: what they draw stands where it belongs."""
+
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page
+
+from tests import ROOT
+from tests.support.webfolder import served
+
+pytestmark = pytest.mark.browser
+EMPTY = '<!doctype html><link rel="stylesheet" href="/style.css"><main></main>'
+DRAW_CHART = """async (points) => {
+    const { chart } = await import("/lib/chart.js");
+    document.querySelector("main").append(
+        chart("Loss", "epoch", [{ name: "train", points: points.map(([x, y]) => ({ x, y, dot: true })) }]),
+    );
+    const middle = (node) => {
+        const { left, right, top, bottom } = node.getBoundingClientRect();
+        return [(left + right) / 2, (top + bottom) / 2];
+    };
+    const drawn = document.querySelector("svg[role=img]");
+    const all = (selector) => [...drawn.querySelectorAll(selector)];
+    return {
+        dots: all("circle").map(middle),
+        line: middle(drawn.querySelector("polyline")),
+        texts: all("text").map((node) => [node.textContent, node.getAttribute("text-anchor"), ...middle(node)]),
+    };
+}"""
+DRAW_CONFUSION = """async (model) => {
+    const { confusion } = await import("/models/confusion_matrix.js");
+    const shown = confusion(model);
+    document.querySelector("main").replaceChildren(shown);
+    return {
+        says: shown.getAttribute("aria-label"),
+        rows: [...shown.querySelectorAll("tr")].map((row) => [...row.cells].map((cell) => cell.textContent)),
+    };
+}"""
+# A service that keeps what comes, while the answer to the first piece is lost and the second piece breaks off half way.
+SEND = """async (size) => {
+    const { Upload } = await import("/lib/upload.js");
+    const { Problem, Unreachable } = await import("/lib/api.js");
+    const later = setTimeout;
+    window.setTimeout = (act) => later(act, 0);
+    const calls = [];
+    let kept = new Blob([]), pieces = 0;
+    const answer = (headers) => new Response(null, { headers });
+    const patch = (offset, body) => {
+        if (offset !== kept.size) throw new Problem(409, {});
+        pieces += 1;
+        kept = new Blob([kept, pieces === 2 ? body.slice(0, body.size / 2) : body]);
+        if (pieces <= 2) throw new Unreachable(new TypeError("gone"));
+        return answer({ "Upload-Offset": kept.size });
+    };
+    const api = {
+        async fetch(path, { method, headers, body }) {
+            calls.push([method, path, Number(headers["Upload-Offset"] ?? -1)]);
+            if (calls.length > 12) throw new Error(`no end: ${JSON.stringify(calls)}`);
+            if (method === "POST") return answer({ Location: "/uploads/upload_1" });
+            if (method === "HEAD") return answer({ "Upload-Offset": kept.size });
+            return patch(Number(headers["Upload-Offset"]), body);
+        },
+    };
+    const sent = new Uint8Array(size).map((_, place) => place / 1000);
+    const told = [];
+    await new Upload(api, new Blob([sent]), "a.zip").send(new AbortController().signal, (bytes) => told.push(bytes));
+    const came = new Uint8Array(await kept.arrayBuffer());
+    return { calls, told, whole: came.length === size && came.every((byte, place) => byte === sent[place]) };
+}"""
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[str]:
+    with served(ROOT / "service" / "ui") as url:
+        yield url
+
+
+@pytest.fixture
+def empty(chromium: Browser, site: str) -> Iterator[Page]:
+    """A page of the scripts' own origin with their style and nothing else."""
+    tab = chromium.new_page()
+    tab.route(f"{site}/empty", lambda route: route.fulfill(body=EMPTY, content_type="text/html"))
+    tab.goto(f"{site}/empty")
+    yield tab
+    tab.close()
+
+
+def test_a_chart_rises_with_its_values_and_goes_on_to_the_right_as_its_labels_say(empty: Page) -> None:
+    values = [(1.0, 2.0), (2.0, 7.0), (3.0, 3.0), (5.0, 9.0)]
+    drawn: dict[str, Any] = empty.evaluate(DRAW_CHART, values)
+    across, down = ([dot[axis] for dot in drawn["dots"]] for axis in (0, 1))
+    assert across == sorted(across)
+    assert sorted(down, reverse=True) == [down[0], down[2], down[1], down[3]]  # 9 is the highest
+    labels = [(float(text), anchor, *at) for text, anchor, *at in drawn["texts"] if text != "epoch"]
+    below = [(value, x) for value, anchor, x, _ in labels if anchor == "middle"]
+    beside = [(value, y) for value, anchor, _, y in labels if anchor == "end"]
+    for ticks, places, axis in ((below, across, 0), (beside, down, 1)):
+        (first, start), (last, end) = ticks[0], ticks[-1]
+        per_unit = (end - start) / (last - first)
+        wanted = [start + (value[axis] - first) * per_unit for value in values]
+        assert places == pytest.approx(wanted, abs=3)  # pixels: a text's middle is not quite its line's
+    assert all(one < other for (_, one), (_, other) in pairwise(below))
+    assert all(one > other for (_, one), (_, other) in pairwise(beside))
+
+
+def test_rows_of_the_confusion_matrix_are_the_true_classes(empty: Page) -> None:
+    counts = [[90, 1, 2], [3, 80, 4], [5, 6, 0]]
+    model = {"classes": ["cat", "dog", "emu"], "version": 4, "confusion_matrix": counts}
+    shown = empty.evaluate(DRAW_CONFUSION, model)
+    assert shown["says"] == "Rows: the true class; columns: the answer of version 4"
+    assert shown["rows"] == [
+        ["", "cat", "dog", "emu"],
+        ["cat", "90", "1", "2"],
+        ["dog", "3", "80", "4"],
+        ["emu", "5", "6", "·"],
+    ]
+    many = [f"class {number}" for number in range(30)]
+    wide = [[50 if truth == answer else 0 for answer in range(30)] for truth in range(30)]
+    wide[3][7], wide[29][0] = 8, 9
+    worst = empty.evaluate(DRAW_CONFUSION, {"classes": many, "version": 4, "confusion_matrix": wide})
+    assert worst["rows"] == [["Truth", "Answer", "Images"], ["class 29", "class 0", "9"], ["class 3", "class 7", "8"]]
+
+
+def test_an_upload_asks_after_each_break_how_much_has_come(empty: Page) -> None:
+    mib = 2**20
+    seen = empty.evaluate(SEND, 20 * mib)
+    path = "uploads/upload_1"
+    assert seen["calls"] == [
+        ["POST", "uploads", -1],
+        ["HEAD", path, -1],
+        ["PATCH", path, 0],
+        ["HEAD", path, -1],
+        ["PATCH", path, 8 * mib],
+        ["HEAD", path, -1],
+        ["PATCH", path, 12 * mib],
+    ]
+    assert seen["told"][-1] == 20 * mib
+    assert seen["whole"]
