@@ -93,7 +93,7 @@ async def test_a_reader_that_sleeps_has_a_deadline(settings: Settings, tmp_path:
     build = Build(settings.model_copy(update={"dataset_build_s": 3.0}), tmp_path, "sleep")
     with pytest.raises(TooLarge, match="TUNESERVE_DATASET_BUILD_S"):
         await build.run()
-    assert all(not is_running(pid) for _, pid in build.log())
+    assert all(what == "start" and not is_running(pid) for what, pid in build.log())
 
 
 async def test_what_a_library_prints_is_no_part_of_the_outcome(settings: Settings, tmp_path: Path) -> None:
@@ -106,7 +106,7 @@ async def test_a_build_that_is_cancelled_leaves_no_process(settings: Settings, t
     pid = await build.started()
     running.cancel()
     await asyncio.wait((running,))
-    assert (running.cancelled(), is_running(pid)) == (True, False)
+    assert (running.cancelled(), is_running(pid), build.log()) == (True, False, [("start", pid)])
 
 
 async def test_a_server_that_stops_waits_for_none(settings: Settings, tmp_path: Path) -> None:
@@ -116,7 +116,7 @@ async def test_a_server_that_stops_waits_for_none(settings: Settings, tmp_path: 
     build.stopping.set()
     with pytest.raises(NotReady):
         await running
-    assert not is_running(pid)
+    assert (is_running(pid), build.log()) == (False, [("start", pid)])  # it did not end by itself
 
 
 async def test_no_more_are_read_at_a_time_than_allowed(

@@ -154,6 +154,7 @@ async def test_a_body_larger_than_other_routes_take_is_accepted(settings: Settin
         (zip_of(digits(11)), ZIP, 422, "more than 10 images"),
         (b"{}\n" * 11, LINES, 422, "more than 10 images"),
         (bytes(5001), ZIP, 413, "5000 bytes"),
+        (zip_of({f"{number}.txt": b"" for number in range(20)}), ZIP, 413, "TUNESERVE_MAX_ZIP_DIRECTORY_BYTES"),
         (small(7), "image/png", 415, "application/zip"),
         (b"{}", None, 415, "application/zip"),
     ],
@@ -162,8 +163,8 @@ async def test_a_body_that_cannot_be_a_batch_is_refused_and_leaves_nothing(
     settings: Settings, published: Published, data: bytes, content_type: str | None, status: int, words: str
 ) -> None:
     published()
-    small_ones = settings.model_copy(update={"max_batch_bytes": 5000, "max_batch_images": 10})
-    async with running(small_ones) as http:
+    bounds = {"max_batch_bytes": 5000, "max_batch_images": 10, "max_zip_directory_bytes": 800}
+    async with running(settings.model_copy(update=bounds)) as http:
         answer = await post(http, data, content_type)
         assert (answer.status_code, words in answer.json()["detail"]) == (status, True), answer.text
         assert (await http.get("/batches")).json()["data"] == []
