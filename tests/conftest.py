@@ -6,7 +6,7 @@ import os
 import threading
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NoReturn
@@ -212,8 +212,8 @@ async def http(settings: Settings, database_url: str) -> AsyncIterator[httpx.Asy
         yield client
 
 
-@pytest.fixture
-def server(settings: Settings) -> Iterator[uvicorn.Server]:
+@contextmanager
+def serving(settings: Settings) -> Iterator[uvicorn.Server]:
     """The whole service on a socket of the loopback."""
     config = uvicorn.Config(
         create_app(settings), port=0, http=BoundedProtocol, ws="none", log_config=None, timeout_graceful_shutdown=1
@@ -230,12 +230,25 @@ def server(settings: Settings) -> Iterator[uvicorn.Server]:
     thread = threading.Thread(target=lambda: asyncio.run(serve()))
     thread.start()
     assert started.wait(30)
-    yield server
-    server.should_exit = True
-    thread.join()
+    try:
+        yield server
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+def port_of(server: uvicorn.Server) -> int:
+    port: int = server.servers[0].sockets[0].getsockname()[1]
+    return port
+
+
+@pytest.fixture
+def server(settings: Settings) -> Iterator[uvicorn.Server]:
+    with serving(settings) as server:
+        yield server
 
 
 @pytest.fixture
 def live(server: uvicorn.Server) -> str:
     """Its URL."""
-    return f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    return f"http://127.0.0.1:{port_of(server)}"

@@ -1,4 +1,4 @@
-"""``python -m tests.fuzz --rounds 10000 --seed 1``: spoilt requests to the whole service, and what came of them."""
+"""``python -m tests.fuzz --rounds 10000 --seed 1``: spoilt requests and floods of headers, and what came of them."""
 
 import argparse
 import asyncio
@@ -10,9 +10,11 @@ import tempfile
 import time
 import traceback
 from collections import Counter
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import httpx
 import numpy as np
@@ -22,10 +24,11 @@ from core.artifacts.store import LocalStore
 from core.db.database import Database
 from core.repositories import models
 from core.settings import Settings
-from tests.conftest import NOW, running
+from tests.conftest import NOW, port_of, running, serving
 from tests.support.fakes import model_card, self_test_samples, tiny_onnx
+from tests.support.fuzzing.header_floods import CONCURRENCY, answer_to, fault_of, flood
+from tests.support.fuzzing.mutations import ROUND, Sent
 from tests.support.imagefiles import wide
-from tests.support.mutations import ROUND, Sent
 
 log = logging.getLogger("fuzz")
 WINDOW = 2_000  # rounds
@@ -33,6 +36,7 @@ TELL_EVERY = 500  # rounds
 MAX_GROWTH_MB = 400  # of what is resident in the service, at any time
 MAX_LIVEZ_S = 1.0  # that /livez takes beside all this
 LIVEZ_EVERY_S = 0.05
+FLOOD_TIMEOUT_S = 0.5  # of headers that stand still
 
 
 @dataclass
@@ -80,6 +84,32 @@ async def fuzz(settings: Settings, seed: int, rounds: int) -> Figures:
             if number % TELL_EVERY == 0:
                 log.info("%s", figures.summary())
         watching.cancel()
+    return figures
+
+
+async def fuzz_headers(settings: Settings, seed: int, rounds: int) -> Figures:
+    """Send floods of headers over sockets, a few at a time. The same seed, the same floods."""
+    publish(settings)
+    chance, figures, turn = Random(seed), Figures(), asyncio.Semaphore(CONCURRENCY)
+    hasty = settings.model_copy(update={"header_timeout_s": FLOOD_TIMEOUT_S})
+
+    async def send(port: int) -> None:
+        async with turn:
+            sent = flood(chance)
+            status = await answer_to(sent, port)
+        figures.answers[status] += 1
+        figures.resident_mb.append(_resident_mb())
+        if fault := fault_of(sent, status, settings.max_header_bytes):
+            figures.failures.append(fault)
+
+    with serving(hasty) as server:
+        began = _resident_mb()
+        _forget_peak()
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port_of(server)}", timeout=60) as http:
+            watching = asyncio.create_task(_watch(http, figures))
+            await asyncio.gather(*(send(port_of(server)) for _ in range(rounds)))
+            watching.cancel()
+    figures.peak_growth_mb = _peak_mb() - began
     return figures
 
 
@@ -144,7 +174,6 @@ def main() -> int:
     asked = parser.parse_args()
     logging.basicConfig(format="%(message)s", stream=sys.stdout, level=logging.ERROR)
     log.setLevel(logging.INFO)
-    started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
         settings = Settings(
             data_dir=Path(folder),
@@ -153,7 +182,18 @@ def main() -> int:
             min_free_bytes=0,
             max_queued_jobs=100_000,
         )
-        figures = asyncio.run(fuzz(settings, asked.seed, asked.rounds))
+        spoilt = _report(lambda: fuzz(settings, asked.seed, asked.rounds))
+    with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
+        log.info("floods of headers:")
+        own = Settings(data_dir=Path(folder), predict_threads=1)
+        flooded = _report(lambda: fuzz_headers(own, asked.seed, asked.rounds))
+    return 0 if spoilt and flooded else 1
+
+
+def _report(run: Callable[[], Coroutine[Any, Any, Figures]]) -> bool:
+    """Run it, log what came of it, and return whether all is within what is allowed."""
+    started = time.monotonic()
+    figures = asyncio.run(run())
     for failure in figures.failures:
         log.info("%s\n", failure)
     log.info("%s", figures.summary())
@@ -161,7 +201,7 @@ def main() -> int:
         "in %.0f s; resident MB, the median of each %d rounds: %s",
         *(time.monotonic() - started, WINDOW, figures.memory_mb()),
     )
-    return 0 if figures.is_good else 1
+    return figures.is_good
 
 
 if __name__ == "__main__":
