@@ -17,8 +17,8 @@ import httpx
 from benchmarks.servers.load import Server
 from benchmarks.servers.ours import copied, service
 from core.db.database import Database
-from core.repositories import models
-from core.repositories.models import SERVING
+from core.model_references import SERVING
+from core.repositories import aliases, models
 from core.settings import Settings
 
 IN_A_ROW = 30  # answers by the new model after which all processes are thought to serve it
@@ -44,14 +44,14 @@ def main() -> None:
 def _round(server: Server, data_dir: Path, image: bytes) -> tuple[float, float, float, float]:
     db = Database(Settings(data_dir=data_dir).resolved_database_url)
     with db.write() as session:
-        old = models.find(session, SERVING)
+        old = models.find_whole(session, None)
         name = uuid.uuid4().hex
-        new = models.publish(session, f"model_{name}", f"job_{name}", old.key, old.card, time.time()).id
-        models.set_alias(session, SERVING, new, time.time())
-        before = old.id
-    published = _followed(server, image, new)
-    httpx.put(f"{server.url}/models/aliases/{SERVING}", json={"model": before}).raise_for_status()
-    rolled_back = _followed(server, image, before)
+        new = models.publish(session, f"model_{name}", f"job_{name}", old.key, old.card, time.time())
+        aliases.set_alias(session, new.name, SERVING, new.version, time.time())
+    published = _followed(server, image, new.id)
+    path = f"/models/{old.name}/aliases/{SERVING}"
+    httpx.put(f"{server.url}{path}", json={"version": old.version}).raise_for_status()
+    rolled_back = _followed(server, image, old.id)
     db.close()
     return *published, *rolled_back
 

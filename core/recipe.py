@@ -17,7 +17,7 @@ from pydantic import (
     model_validator,
 )
 
-from core.ids import MODEL_ID
+from core.model_references import REFERENCE, refusal
 from core.networks import MIN_BATCH_SIZE, NETWORKS, TOO_LARGE, Optimizer
 from core.printable import check_name
 from core.urls import MASK, check_url
@@ -28,6 +28,7 @@ _DATASETS = """
     imagenette eurosat country211 rendered_sst2 food101 dtd
 """
 DATASETS = tuple(_DATASETS.split())
+UNTRAINED = ("imagenet", "random")  # weights that are no model's
 DATASET_NAME = r"^[a-z0-9][a-z0-9_-]{0,63}$"
 
 SECRET_PREFIX, MIN_SECRET_LENGTH = "whsec_", 24  # bytes; Standard Webhooks
@@ -117,10 +118,16 @@ class _Shared(BaseModel):
     network: str = Field(
         "resnet50", description="Name of a torchvision classification network; GET /networks lists all."
     )
+    model: str | None = Field(
+        None,
+        validate_default=True,
+        description="Name to publish under; default: the data set's. Versions count within a name.",
+        examples=["pets"],
+    )
     weights: str = Field(
         "imagenet",
-        pattern=rf"^(imagenet|random|{MODEL_ID})$",
-        description='Initial weights: "imagenet" (pre-trained), "random", or the id of one of your models.',
+        pattern=rf"^(imagenet|random|{REFERENCE})$",
+        description='Initial weights: "imagenet" (pre-trained), "random", or a model of yours, such as "pets@best".',
     )
     momentum: float = Field(0.9, ge=0, lt=1, description="Momentum of SGD; other optimizers ignore it.")
     schedule: Literal["onecycle", "cosine", "step", "constant"] = Field(
@@ -171,10 +178,26 @@ class _Shared(BaseModel):
     max_attempts: int = Field(3, ge=1, le=100, description="Maximum number of attempts if the job's process dies.")
     publish: Literal["always", "if_better", "manual"] = Field(
         "always",
-        description="When /predict switches to the new model. always: at once. if_better: only if its test accuracy on "
-        "the same test images exceeds the serving model's. manual: after PUT /models/aliases/serving.",
+        description="When the name switches to the new version. always: at once. if_better: only if its test accuracy "
+        "on the same test images exceeds the serving version's. manual: after PUT /models/{name}/aliases/serving. A "
+        "version whose classes differ from the serving one's always needs that call.",
     )
     metadata: Metadata = Field(default_factory=dict, max_length=16, description="Your own key-value pairs, up to 16.")
+
+    @property
+    def model_name(self) -> str:
+        """The name that its model is published under."""
+        return self.model or self.dataset
+
+    @field_validator("model")
+    @classmethod
+    def _name_of_models(cls, value: str | None, info: ValidationInfo) -> str | None:
+        name = info.data.get("dataset") if value is None else value
+        if name is not None and (reason := refusal(name)):
+            raise ValueError(
+                reason if value is not None else f"is needed: models cannot have the data set's name, which {reason}"
+            )
+        return value
 
     @field_validator("unfreeze_after")
     @classmethod

@@ -18,6 +18,7 @@ from tuneserve.types import (
     Batch,
     DatasetCard,
     DatasetSummary,
+    DefaultName,
     Job,
     Key,
     MadeKey,
@@ -102,24 +103,43 @@ class Client:
             raise ServiceError(_detail(answer))
         return answer.content if answer.is_success else b""
 
-    def set_alias(self, alias: str, model: str) -> Alias:
-        return self._call(Alias, "PUT", f"/models/aliases/{quote(alias, safe='')}", json={"model": model})
+    def set_alias(self, name: str, alias: str, version: int) -> Alias:
+        """Point an alias of a name at a version; with `serving` this promotes it or rolls back to it."""
+        path = f"/models/{quote(name, safe='')}/aliases/{quote(alias, safe='')}"
+        return self._call(Alias, "PUT", path, json={"version": version})
 
-    def model(self, name: str = "latest") -> Model:
-        return self._call(Model, "GET", f"/models/{name}")
+    def default_name(self) -> DefaultName:
+        """Return the name that answers where none is given."""
+        return self._call(DefaultName, "GET", "/models/default")
 
-    def models(self, limit: int = 20) -> list[Model]:
-        """Return the newest models, in as many requests as so many take."""
-        return self._pages(Model, "/models", limit)
+    def pin_default(self, name: str) -> DefaultName:
+        """Make a name the default one, whatever is published under others."""
+        return self._call(DefaultName, "PUT", "/models/default", json={"name": name})
+
+    def unpin_default(self) -> None:
+        """Let the default name follow publications."""
+        self._accepted("DELETE", "/models/default")
+
+    def model(self, reference: str) -> Model:
+        """Return a model by its id, or as `pets`, `pets/3` or `pets@best`."""
+        return self._call(Model, "GET", f"/models/{quote(reference)}")
+
+    def models(self, limit: int = 20, name: str | None = None) -> list[Model]:
+        """Return the newest models, of a name or of all, in as many requests as so many take."""
+        return self._pages(Model, "/models", limit, name=name)
 
     def ready(self) -> dict[str, Any]:
         """Return the readiness checks, whether or not they pass."""
         body: dict[str, Any] = self._request("GET", "/readyz").json()
         return body
 
-    def predict(self, *images: Image, top_k: int = 3) -> Predictions:
-        """Classify images, in as many requests as so many take; the model is that of the last one."""
-        answers = [self._predict(part, top_k, len(images) == 1) for part in _parted(images)]
+    def predict(self, *images: Image, top_k: int = 3, model: str | None = None) -> Predictions:
+        """Classify images, in as many requests as so many take; the model shown is that of the last one.
+
+        ``model``: an id, `pets`, `pets/3` or `pets@best`; default: the default name.
+        """
+        params = {"top_k": top_k} | ({"model": model} if model else {})
+        answers = [self._predict(part, params, len(images) == 1) for part in _parted(images)]
         found = [answer for answer in answers if not isinstance(answer, ServiceError)]
         if not found:
             raise next(answer for answer in answers if isinstance(answer, ServiceError))
@@ -127,21 +147,22 @@ class Client:
         times = {name: round(sum(answer["timing_ms"][name] for answer in found), 3) for name in found[-1]["timing_ms"]}
         return {"model": found[-1]["model"], "predictions": predictions, "timing_ms": times}
 
-    def _predict(self, images: Sequence[Image], top_k: int, is_alone: bool) -> "Predictions | ServiceError":
+    def _predict(self, images: Sequence[Image], params: dict[str, Any], is_alone: bool) -> "Predictions | ServiceError":
         """Return the error of a single image that cannot be read, if others were sent before or behind it."""
         parts = [("file", _part(image)) for image in images]
         try:
-            return self._call(Predictions, "POST", "/predict", files=parts, params={"top_k": top_k})
+            return self._call(Predictions, "POST", "/predict", files=parts, params=params)
         except ServiceError as error:
             if is_alone or len(images) > 1 or error.status not in UNREADABLE_IMAGE:
                 raise
             return error
 
-    def send_batch(self, file: Path, top_k: int = 3) -> Batch:
+    def send_batch(self, file: Path, top_k: int = 3, model: str | None = None) -> Batch:
         """Start a batch prediction for a zip of images or a JSON-lines manifest; the file is streamed."""
         kind = "application/x-ndjson" if file.suffix in (".ndjson", ".jsonl") else "application/zip"
         with file.open("rb") as content:
-            options = {"params": {"top_k": top_k}, "headers": {"Content-Type": kind}}
+            params = {"top_k": top_k} | ({"model": model} if model else {})
+            options = {"params": params, "headers": {"Content-Type": kind}}
             return self._call(Batch, "POST", "/batches", content=content, **options)
 
     def follow_batch(self, batch_id: str) -> Iterator[Batch]:
@@ -247,16 +268,16 @@ class Client:
         body: Shape = self._accepted(method, path, **options).json()
         return body
 
-    def _pages(self, shape: type[Shape], path: str, limit: int) -> list[Shape]:  # noqa: ARG002
+    def _pages(self, shape: type[Shape], path: str, limit: int, **only: str | None) -> list[Shape]:  # noqa: ARG002
         found: list[Shape] = []
-        after: dict[str, Any] = {}
+        after: dict[str, Any] = {name: value for name, value in only.items() if value is not None}
         while len(found) < limit:
             params = {"limit": min(limit - len(found), MAX_PAGE), **after}
             page = self._accepted("GET", path, params=params).json()
             found += page["data"]
             if not page["has_more"]:
                 break
-            after = {"after": page["next"]}
+            after["after"] = page["next"]
         return found
 
     def _list(self, shape: type[Shape], path: str, **options: Any) -> list[Shape]:  # noqa: ARG002

@@ -52,6 +52,7 @@ class Job(TypedDict):
 
 class Model(TypedDict):
     id: str
+    name: str
     version: int
     job_id: str
     aliases: list[str]
@@ -81,7 +82,13 @@ class Model(TypedDict):
     links: dict[str, str]
 
 
+class DefaultName(TypedDict):
+    name: str
+    pinned: bool
+
+
 class Alias(TypedDict):
+    model: str
     name: str
     model_id: str
     version: int

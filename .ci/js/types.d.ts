@@ -50,6 +50,7 @@ interface JobPage {
 
 interface ModelView {
   id: string;
+  name: string;
   version: number;
   job_id: string;
   aliases: string[];
@@ -74,11 +75,6 @@ interface ModelPage {
   data: ModelView[];
   has_more: boolean;
   next: number | null;
-}
-
-interface AliasView {
-  name: string;
-  model_id: string;
 }
 
 interface NetworkView {
@@ -108,7 +104,7 @@ interface DatasetCard {
 }
 
 interface Predictions {
-  model: { id: string; version: number };
+  model: { id: string; name: string; version: number };
   predictions: Prediction[];
   timing_ms: Record<string, number>;
 }
@@ -204,8 +200,8 @@ interface Report {
 
 interface Readiness {
   checks: {
-    model: { ok: boolean; model_id?: string; version?: number };
-    target: { ok: boolean; model_id?: string; detail?: string };
+    model: { ok: boolean; name?: string; model_id?: string; version?: number };
+    target: { ok: boolean; refused?: { name: string; model_id: string; detail: string }[] };
     worker: { ok: boolean; live?: number };
   };
 }

@@ -166,13 +166,26 @@ class Checkpoint(Base):
     created_at: Mapped[float]
 
 
+class ModelName(Base):
+    """A name that models were published under; it stays when they are deleted, so that no version counts twice."""
+
+    __tablename__ = "model_names"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    versions: Mapped[int]  # published so far
+    pinned: Mapped[bool]  # the default name, whatever is published; one at most
+    published_at: Mapped[float | None]  # when a publication last changed what serves under it
+
+
 class Model(Base):
     """A model whose files under ``key`` are complete, until they are deleted."""
 
     __tablename__ = "models"
+    __table_args__ = (UniqueConstraint("name", "version"),)
 
     id: Mapped[str] = mapped_column(primary_key=True)
-    version: Mapped[int] = mapped_column(unique=True)
+    name: Mapped[str] = mapped_column(ForeignKey("model_names.name"))
+    version: Mapped[int]  # counts within the name
     # no foreign key: jobs already refer to models, and a model outlives its job
     job_id: Mapped[str] = mapped_column(unique=True)  # a job publishes one model
     dataset: Mapped[str]
@@ -210,6 +223,7 @@ class Export(Base):
 class Alias(Base):
     __tablename__ = "aliases"
 
+    model_name: Mapped[str] = mapped_column(ForeignKey("model_names.name"), primary_key=True)
     name: Mapped[str] = mapped_column(primary_key=True)
     model_id: Mapped[str] = mapped_column(ForeignKey("models.id"))
     updated_at: Mapped[float]

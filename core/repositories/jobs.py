@@ -12,11 +12,11 @@ from sqlalchemy import exists, func, select, update
 from sqlalchemy.orm import Session
 
 from core.db.clocks import shared_now
-from core.db.tables import ENDED, OWNED, TRANSITIONS, Job, JobStatus, Model, Worker
+from core.db.tables import ENDED, OWNED, TRANSITIONS, Job, JobStatus, Worker
 from core.errors import ClaimLost, InvalidInput, JobFailure, NotFound, OutOfMemory, WorkerLost
-from core.ids import is_model_id, new_id
-from core.recipe import Recipe
-from core.repositories import events
+from core.ids import new_id
+from core.recipe import UNTRAINED, Recipe
+from core.repositories import events, models
 from core.repositories.claims import claim_next
 from core.repositories.queues import require_room
 
@@ -47,8 +47,8 @@ def enqueue(
     checkpoints it resumes from.
     """
     require_room(session, Job, queue_limit, owner, owner_limit)
-    if is_model_id(recipe.weights):
-        _require_weights_of(session, recipe)
+    if recipe.weights not in UNTRAINED:
+        recipe = recipe.model_copy(update={"weights": _weights_of(session, recipe)})
     job = Job(
         id=new_id("job", now),
         status=JobStatus.QUEUED,
@@ -64,15 +64,18 @@ def enqueue(
     return job
 
 
-def _require_weights_of(session: Session, recipe: Recipe) -> None:
-    model = session.get(Model, recipe.weights)
-    if model is None:
-        raise InvalidInput(f"There is no model {recipe.weights}.", pointer="/weights")
+def _weights_of(session: Session, recipe: Recipe) -> str:
+    """Return the id of the model whose weights the recipe refers to now."""
+    try:
+        model = models.find(session, recipe.weights)
+    except NotFound as error:
+        raise InvalidInput(str(error), pointer="/weights") from error
     if model.card["network"] != recipe.network:
         raise InvalidInput(
             f"{model.id} is a {model.card['network']} and the recipe's network is {recipe.network}: name the same one.",
             pointer="/weights",
         )
+    return model.id
 
 
 def get(session: Session, job_id: str) -> Job:

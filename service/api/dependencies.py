@@ -10,8 +10,10 @@ from starlette.concurrency import run_in_threadpool
 from core.artifacts.store import ArtifactStore
 from core.db.database import Database
 from core.db.tables import Model
+from core.ids import is_model_id
 from core.inference.onnx_predictor import Predictor
-from core.repositories.models import SERVING, find_whole
+from core.model_references import parse
+from core.repositories.models import find_whole
 from core.settings import Settings
 from service.api.open_inference.statistics import Statistics
 from service.datasets.builder import Builder
@@ -45,18 +47,20 @@ class State:
     listeners: "Listeners"
     stopping: asyncio.Event  # set when the server begins to stop
 
-    async def predictor(self, name: str | None) -> Predictor:
-        """Return the predictor of a model id or alias; without a name, the serving one.
+    async def predictor(self, reference: str | None) -> Predictor:
+        """Return the predictor of a reference; without one, what serves under the default name.
 
         NotFound; Conflict when the model's files were deleted; NotReady when it cannot be loaded.
         """
-        if name is None or name == SERVING:
+        if reference is None:
             return self.reloader.current
-        return (await self.cache.get(await run_in_threadpool(self._find, name))).predictor
+        if not is_model_id(reference) and (named := parse(reference)).serves:
+            return await self.reloader.named(named.name)
+        return (await self.cache.get(await run_in_threadpool(self._find, reference))).predictor
 
-    def _find(self, name: str) -> Model:
+    def _find(self, reference: str) -> Model:
         with self.db.read() as session:
-            return find_whole(session, name)
+            return find_whole(session, reference)
 
 
 async def state_of(request: Request) -> State:  # async: FastAPI would call anything else in a thread of its own

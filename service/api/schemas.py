@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from core.artifacts.model_files import REPORT
 from core.db.tables import Batch, BatchStatus, Checkpoint, Delivery, Event, Job, JobStatus, Model, Phase
-from core.repositories.models import Target
+from core.repositories.aliases import Target
 from core.urls import MASK, masked
 
 
@@ -74,7 +74,8 @@ class ModelView(BaseModel):
     model_config = ConfigDict(protected_namespaces=())
 
     id: str = Field(description="`model_`, the digits of the job's id, and the attempt that published it.")
-    version: int = Field(description="Number of the model in order of publication, from 1.")
+    name: str = Field(description="Name it was published under.")
+    version: int = Field(description="Number within the name, in order of publication, from 1.")
     job_id: str = Field(description="Id of the job that published it; the job may be deleted since.")
     aliases: list[str] = Field(description="Aliases that point at it now.")
     created_at: datetime = Field(description="Time of publication, UTC.")
@@ -123,12 +124,18 @@ class ModelView(BaseModel):
 class ModelPage(BaseModel):
     data: list[ModelView] = Field(description="The entries of this page, newest first.")
     has_more: bool = Field(description="Whether older entries follow.")
-    next: int | None = Field(description="The value of `after` for the next page; null on the last page.")
+    next: str | None = Field(description="The value of `after` for the next page; null on the last page.")
+
+
+class DefaultNameView(BaseModel):
+    name: str = Field(description="Name that answers requests without a model.")
+    pinned: bool = Field(description="Whether it stays the default whatever is published.")
 
 
 class AliasView(BaseModel):
     model_config = ConfigDict(protected_namespaces=())
 
+    model: str = Field(description="Name of the models it belongs to.")
     name: str = Field(
         description="Name of the alias. `latest` and `best` move automatically, `serving` as recipes say."
     )
@@ -245,6 +252,7 @@ def model_view(model: Model, aliases: dict[str, list[str]]) -> ModelView:
     shown = {name: model.card[name] for name in ModelView.model_fields if name in model.card}
     own = {
         "id": model.id,
+        "name": model.name,
         "version": model.version,
         "job_id": model.job_id,
         "aliases": aliases.get(model.id, []),
@@ -269,7 +277,9 @@ def _links_of(model: Model) -> dict[str, str]:
 
 def alias_view(name: str, target: Target) -> AliasView:
     model = target.model
-    return AliasView(name=name, model_id=model.id, version=model.version, updated_at=_time(target.since))
+    return AliasView(
+        model=model.name, name=name, model_id=model.id, version=model.version, updated_at=_time(target.since)
+    )
 
 
 def event_view(event: Event) -> EventView:

@@ -1,4 +1,4 @@
-"""Loaded models, within a memory budget: the least recently used ones go, the one that serves never does.
+"""Loaded models, within a memory budget: the least recently used ones go, the default name's never does.
 
 Only the event loop touches what is here; loading itself happens in threads.
 """
@@ -90,8 +90,18 @@ class ModelCache:
             self._start(model, to_serve)
         return await asyncio.shield(self._loading[model.id])  # one that leaves does not end it for the others
 
+    def peek(self, model_id: str, use: bool = True) -> Loaded | None:
+        """The model if it is loaded. ``use``: it is asked for now, so others go before it."""
+        loaded = self._loaded.get(model_id)
+        if loaded and use:
+            self._touch(model_id)
+        return loaded
+
     def pin(self, model_id: str) -> None:
-        """This one serves now, and stays. The one before it is the last to go: a rollback finds it here."""
+        """This one answers for the default name now, and stays.
+
+        The one before it is the last to go: a rollback finds it here.
+        """
         if self._pinned in self._loaded:
             self._touch(self._pinned)
         self._pinned = model_id

@@ -1,33 +1,59 @@
-"""Keeps the served model the one that its alias names: loaded, warmed and tested aside, then one assignment."""
+"""Keeps what serves under each name the version that its alias names: loaded, warmed and tested aside, then one
+assignment.
+
+The default name's model stays in memory. Those of other names are loaded when they are first asked for, follow their
+aliases while they are in memory, and leave it when it is short.
+"""
 
 import asyncio
 import contextlib
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from sqlalchemy.exc import OperationalError
 
 from core.db.database import Database
 from core.db.tables import Model
-from core.errors import NotReady
+from core.errors import NotFound, NotReady
 from core.inference.onnx_predictor import Predictor
-from core.repositories.models import SERVING, Target, mark_served, served_before, target
+from core.model_references import SERVING
+from core.repositories import aliases
+from core.repositories.aliases import Target
+from core.repositories.models import mark_served, served_before
 from service.inference.model_cache import Loaded, ModelCache
 
 log = logging.getLogger(__name__)
-NOTHING_SERVES = "No model serves yet: POST /jobs first, or PUT /models/aliases/serving."
+NOTHING_SERVES = "No model serves yet: POST /jobs first, or PUT /models/{name}/aliases/serving."
 FALLBACKS = 3  # models that served before, tried when a service starts with a target that is refused
 
 
+@dataclass
+class Served:
+    """What answers for a name. A version that is refused leaves it in place, and ``failure`` says why."""
+
+    model_id: str | None = None
+    settled: tuple[str, float] | None = None  # the alias's last move that was followed or refused
+    refused: str | None = None  # the id of the model that the alias names and that does not serve
+    failure: str | None = None
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """What the database says: the default name, and the last move of each name's `serving`."""
+
+    default: str | None
+    moves: dict[str, tuple[str, float]]
+
+
 class ModelReloader:
-    """``current`` answers requests. A model that is refused leaves it in place, and ``failure`` says why."""
+    """``current`` answers requests that name no model, ``named`` those that name one."""
 
     def __init__(self, db: Database, cache: ModelCache, poll_s: float, now: Callable[[], float] = time.time) -> None:
-        self.failure: str | None = None
-        self.refused: str | None = None  # the id of the model that the alias names and that does not serve
-        self._current: Loaded | None = None
-        self._settled: tuple[str, float] | None = None  # the alias's last move that was followed or refused
+        self.default: str | None = None  # the name that answers where none is given
+        self._served: dict[str, Served] = {}  # by name
+        self._asked: set[str] = set()  # names whose alias was moved here: loaded even if nobody asked them yet
         self._woken = asyncio.Event()
         self._db = db
         self._cache = cache
@@ -40,15 +66,33 @@ class ModelReloader:
 
     @property
     def loaded(self) -> Loaded:
-        if self._current is None:
-            raise NotReady(self.failure or NOTHING_SERVES)
-        return self._current
+        served = self._served.get(self.default or "")
+        if served is None or (loaded := self._loaded(served)) is None:
+            raise NotReady((served.failure if served else None) or NOTHING_SERVES)
+        return loaded
+
+    @property
+    def refusals(self) -> dict[str, Served]:
+        """The names whose alias points at a model that was refused."""
+        return {name: served for name, served in self._served.items() if served.refused}
+
+    async def named(self, name: str) -> Predictor:
+        """Return what serves under a name, loaded if it is not; NotFound if nothing does."""
+        served = self._served.get(name)
+        if served and (loaded := self._loaded(served)):
+            return loaded.predictor
+        while True:  # again only where the alias was moved during the load
+            followed = await self._follow(name, to_serve=name == self.default)
+            if followed is not None:
+                return followed.predictor
 
     def serves(self, model_id: str) -> bool:
-        return self._current is not None and self._current.predictor.model.id == model_id
+        return any(served.model_id == model_id for served in self._served.values())
 
-    def wake(self) -> None:
-        """Look at once: the alias was moved here."""
+    def wake(self, name: str | None = None) -> None:
+        """Look at once: an alias was moved here, of this name."""
+        if name is not None:
+            self._asked.add(name)
         self._woken.set()
 
     async def run(self) -> None:
@@ -57,49 +101,100 @@ class ModelReloader:
             try:
                 await self.check()
             except OperationalError:
-                log.warning("the database does not answer; the served model stays", exc_info=True)
+                log.warning("the database does not answer; the served models stay", exc_info=True)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._woken.wait(), self._poll_s)
             self._woken.clear()
 
     async def check(self) -> None:
-        """Look, and swap if the alias was moved; again if it was moved meanwhile."""
-        while (wanted := await asyncio.to_thread(self._wanted)) and wanted.move != self._settled:
-            await self._follow(wanted)
+        """Look, and swap what was moved; again if something was moved meanwhile."""
+        while True:
+            wanted = await asyncio.to_thread(self._wanted)
+            moved = [name for name in self._kept(wanted) if self._served[name].settled != wanted.moves[name]]
+            for name in moved:
+                with contextlib.suppress(NotReady, NotFound):
+                    await self._follow(name, to_serve=name == wanted.default)
+            self._choose_default(wanted)
+            if not moved:
+                return
 
-    async def _follow(self, wanted: Target) -> None:
+    def _kept(self, wanted: _Wanted) -> list[str]:
+        """The names to keep up: the default one and those in memory. Others are forgotten until they are asked for."""
+        asked = self._asked | ({wanted.default} if wanted.default else set())
+        for name in asked:
+            self._served.setdefault(name, Served())
+        self._asked.clear()
+        for name, served in list(self._served.items()):
+            in_memory = self._loaded(served, use=False) is not None
+            if name not in wanted.moves or not (in_memory or name in asked or served.refused):
+                del self._served[name]
+        return list(self._served)
+
+    async def _follow(self, name: str, to_serve: bool) -> Loaded | None:
+        """Load what is to serve and swap to it; None if the alias was moved meanwhile.
+
+        NotReady: it is refused, and nothing else serves under the name.
+        """
+        target = await asyncio.to_thread(self._target, name)
+        served = self._served.setdefault(name, Served())
         try:
-            loaded = await self._cache.get(wanted.model, to_serve=True)
+            loaded = await self._cache.get(target.model, to_serve=to_serve)
         except NotReady as error:
-            self._settled, self.refused, self.failure = wanted.move, wanted.model.id, str(error)
-            if self._current is None:
-                await self._fall_back(wanted.model.id)
-            return
-        latest = await asyncio.to_thread(self._wanted)
-        if latest is None or latest.move != wanted.move:  # a rollback during the load: nothing of it is seen outside
-            return
-        self._swap(loaded)
-        self._settled, self.refused, self.failure = wanted.move, None, None
-        await asyncio.to_thread(self._remember, wanted.model.id)
+            self._served[name] = served  # it may have been forgotten meanwhile
+            served.settled, served.refused, served.failure = target.move, target.model.id, str(error)
+            return self._loaded(served) or await self._fall_back(served, target.model, to_serve)
+        latest = await asyncio.to_thread(self._target, name)
+        if latest.move != target.move:  # a rollback during the load: nothing of it is seen outside
+            return None
+        self._served[name] = served
+        self._swap(served, loaded)
+        served.settled, served.refused, served.failure = target.move, None, None
+        await asyncio.to_thread(self._remember, target.model.id)
+        return loaded
 
-    async def _fall_back(self, refused: str) -> None:
+    async def _fall_back(self, served: Served, refused: Model, to_serve: bool) -> Loaded:
         """A service that has just started with a target that is refused: what served before it goes on."""
         for model in await asyncio.to_thread(self._served_before, refused):
             with contextlib.suppress(NotReady):
-                self._swap(await self._cache.get(model, to_serve=True))
-                return
+                loaded = await self._cache.get(model, to_serve=to_serve)
+                self._swap(served, loaded)
+                return loaded
+        raise NotReady(served.failure)
 
-    def _swap(self, loaded: Loaded) -> None:
+    def _swap(self, served: Served, loaded: Loaded) -> None:
         model = loaded.predictor.model
-        self._current = loaded
-        self._cache.pin(model.id)
-        log.info("serving %s, version %d", model.id, model.version)
+        served.model_id = model.id
+        if model.name == self.default:
+            self._cache.pin(model.id)
+        log.info("serving %s/%d, %s", model.name, model.version, model.id)
 
-    def _wanted(self) -> Target | None:
+    def _choose_default(self, wanted: _Wanted) -> None:
+        """Follow the default name once its model is there, so that the one before it answers until then."""
+        if wanted.default == self.default:
+            return
+        served = self._served.get(wanted.default or "")
+        there = served is not None and self._loaded(served) is not None
+        if there or self.default not in self._served:
+            self.default = wanted.default
+            if served is not None and served.model_id is not None:
+                self._cache.pin(served.model_id)
+
+    def _loaded(self, served: Served, use: bool = True) -> Loaded | None:
+        return self._cache.peek(served.model_id, use) if served.model_id else None
+
+    def _wanted(self) -> _Wanted:
         with self._db.read() as session:
-            return target(session, SERVING)
+            default = aliases.default_name(session)
+            return _Wanted(default.name if default else None, aliases.serving_moves(session))
 
-    def _served_before(self, refused: str) -> list[Model]:
+    def _target(self, name: str) -> Target:
+        with self._db.read() as session:
+            target = aliases.target(session, name, SERVING)
+        if target is None:
+            raise NotFound(f"No model serves under the name {name}.")
+        return target
+
+    def _served_before(self, refused: Model) -> list[Model]:
         with self._db.read() as session:
             return served_before(session, refused, FALLBACKS)
 

@@ -51,7 +51,7 @@ class Pipeline:
         with self.batcher.room_for(len(sources)):
             started = time.perf_counter()
             prepared = await self._prepare_all(predictor, sources, preprocess)
-            self._count(prepared)
+            self._count(predictor.model.name, prepared)
             decode_ms = (time.perf_counter() - started) * 1000
             readable = [entry.pixels for entry in prepared if isinstance(entry, Prepared) and not entry.blank]
             answers = await self.batcher.submit(predictor, readable) if readable else []
@@ -86,10 +86,10 @@ class Pipeline:
 
         return list(await asyncio.gather(*map(prepare, sources)))
 
-    def _count(self, prepared: Sequence[Prepared | TuneserveError]) -> None:
+    def _count(self, model: str, prepared: Sequence[Prepared | TuneserveError]) -> None:
         for entry in prepared:
             outcome = "refused" if isinstance(entry, TuneserveError) else "blank" if entry.blank else "read"
-            self.metrics.predict_images.labels(outcome).inc()
+            self.metrics.predict_images.labels(model, outcome).inc()
 
     async def _explain(self, predictor: Predictor, pixels: Pixels, answer: Answer) -> str:
         async def ask(copies: Sequence[Pixels]) -> Weights:

@@ -29,7 +29,10 @@ class Metrics:
             buckets=SECONDS, registry=own,
         )  # fmt: skip
         self.predict_images = Counter(
-            "tuneserve_predict_images", "Images of /predict: read, blank or refused.", ("outcome",), registry=own
+            "tuneserve_predict_images",
+            "Images of /predict: read, blank or refused.",
+            ("model", "outcome"),
+            registry=own,
         )
         self.batch_images = Histogram(
             "tuneserve_batch_images", "Images in a run of the network.", buckets=IMAGES, registry=own
@@ -45,7 +48,7 @@ class Metrics:
         )
         self.serving_refused = Gauge(
             "tuneserve_serving_refused",
-            "1: the model that the alias serving names was refused, and another one serves or none.",
+            "1: the model that an alias serving names was refused, and another one serves or none.",
             registry=own, multiprocess_mode="livemax",
         )  # fmt: skip
         self._own = own

@@ -16,6 +16,6 @@ POLICY = (
 )
 
 
-def page(version: int, report: Mapping[str, Any]) -> str:
+def page(model: str, report: Mapping[str, Any]) -> str:
     """Render one HTML document that holds its own styles and images."""
-    return environment().get_template("report.html").render(version=version, report=report, style=STYLE)
+    return environment().get_template("report.html").render(model=model, report=report, style=STYLE)

@@ -22,10 +22,10 @@ export async function readiness() {
 async function sentence() {
   try {
     const { model, worker, target } = (await readiness()).checks;
-    const serving = model.ok ? `version ${model.version} serves` : "no model serves";
+    const serving = model.ok ? `${model.name}/${model.version} serves` : "no model serves";
     return [
       serving,
-      ...(target.ok ? [] : [`${target.model_id} was refused`]),
+      ...(target.refused ?? []).map((one) => `${one.model_id} was refused`),
       worker.ok ? `${worker.live} worker${worker.live === 1 ? "" : "s"}` : "no worker: jobs wait",
     ];
   } catch {

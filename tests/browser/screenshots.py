@@ -52,7 +52,7 @@ def take(browser: Browser, programs: Programs) -> None:
     running(page, second)
     models = [programs.ended(job)["model_id"] for job in (first, second)]
     programs.served(models[1])
-    expect(page.locator("#health")).to_contain_text("version 2 serves")
+    expect(page.locator("#health")).to_contain_text("digits/2 serves")
     ended(page, second)
     judged(page, models)
     tried(page)
@@ -123,7 +123,7 @@ def small(browser: Browser, programs: Programs, job: str) -> None:
     page.set_default_timeout(PATIENCE_MS)
     show(page, f"jobs/{job}")
     expect(page.locator(".story .said").last).to_have_text("succeeded")
-    expect(page.locator("#health")).to_contain_text("version 2 serves")
+    expect(page.locator("#health")).to_contain_text("digits/2 serves")
     shot(page, "phone", whole=False)
 
 

@@ -186,8 +186,8 @@ def test_one_wild_validation_loss_does_not_flatten_the_curve(
 
 
 def check_model_page(page: Page) -> None:
-    expect(page.get_by_role("heading", level=1)).to_contain_text("Version 1")
-    model: dict[str, Any] = httpx.get(re.sub(r"#.*", "models/latest", page.url)).json()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("digits/1")
+    model: dict[str, Any] = httpx.get(re.sub(r"#.*", "models/digits@latest", page.url)).json()
     expect(page.locator(".confusion .cell")).to_have_count(100)
     counts = [count for count in page.locator(".confusion .cell").all_text_contents() if count != "·"]
     assert sum(map(int, counts)) == sum(map(sum, model["confusion_matrix"]))
@@ -264,11 +264,11 @@ def test_a_model_is_promoted_and_rolled_back(page: Page, programs: Programs, pub
     programs.start("service")
     programs.served(second.id)
     page.goto("/#/models")
-    page.get_by_role("button", name="Serve version 1").click()
-    expect(page.get_by_role("button", name="Serve version 2")).to_be_visible()
+    page.get_by_role("button", name="Serve digits/1").click()
+    expect(page.get_by_role("button", name="Serve digits/2")).to_be_visible()
     programs.served(first.id)
-    page.get_by_role("button", name="Roll back to version 2").click()
-    expect(page.get_by_role("button", name="Serve version 1")).to_be_visible()
+    page.get_by_role("button", name="Roll back to digits/2").click()
+    expect(page.get_by_role("button", name="Serve digits/1")).to_be_visible()
     programs.served(second.id)
 
 
@@ -278,7 +278,7 @@ def test_a_refused_model_is_told_of(page: Page, programs: Programs, published: P
     programs.start("service")
     page.goto(f"/#/models/{broken.id}")
     page.get_by_role("button", name="Serve this model").click()
-    expect(page.get_by_text("Version 2 was refused")).to_be_visible()
+    expect(page.get_by_text("digits/2 was refused")).to_be_visible()
 
 
 def test_two_models_stand_side_by_side(page: Page, programs: Programs, published: Published) -> None:
@@ -292,7 +292,7 @@ def test_two_models_stand_side_by_side(page: Page, programs: Programs, published
     compare = page.get_by_role("button", name="Compare")
     expect(compare).to_be_disabled()
     for version in (1, 2):
-        page.get_by_label(f"Compare version {version}").check()
+        page.get_by_label(f"Compare digits/{version}").check()
     compare.click()
     rows = page.get_by_role("row")
     expect(rows.filter(has_text="network")).to_contain_text("resnet50")
@@ -313,7 +313,7 @@ def test_a_models_report_opens_beside_the_page_and_with_a_key_is_saved(
     with page.expect_popup() as opened:
         page.get_by_role("link", name="Report", exact=True).click()
     report = opened.value
-    expect(report.get_by_role("heading", level=1)).to_have_text("Version 1: resnet18 on ants")
+    expect(report.get_by_role("heading", level=1)).to_have_text("digits/1: resnet18 on ants")
     assert report.locator("main").evaluate("node => getComputedStyle(node).maxWidth") == "960px"  # its style is let in
     shown = "all => all.map(image => image.complete && image.naturalWidth > 0)"
     assert report.locator("img").evaluate_all(shown) == [True] * 4
@@ -322,7 +322,7 @@ def test_a_models_report_opens_beside_the_page_and_with_a_key_is_saved(
     with page.expect_download() as saved:
         page.get_by_role("button", name="Save the report").click()
     assert saved.value.suggested_filename == f"{model.id}.html"
-    assert "Version 1: resnet18 on ants" in saved.value.path().read_text()
+    assert "digits/1: resnet18 on ants" in saved.value.path().read_text()
 
 
 # -- for everybody

@@ -40,7 +40,7 @@ def test_a_drawn_seven_is_read(page: Page, programs: Programs, published: Publis
     draw(page, *SEVEN)
     expect(answer(page).locator(".label")).to_have_text("7")
     expect(answer(page).get_by_role("listitem")).to_have_count(10)
-    expect(answer(page).get_by_role("link", name="Version 1")).to_be_visible()
+    expect(answer(page).get_by_role("link", name="digits/1")).to_be_visible()
     expect(answer(page).get_by_alt_text("The image as the network saw it")).to_be_visible()
     page.get_by_label("what it looks at").check()
     expect(answer(page).get_by_alt_text("Heat map")).to_be_visible()
@@ -78,7 +78,7 @@ def test_an_empty_sheet_is_no_digit(page: Page, programs: Programs, published: P
     page.locator("canvas").evaluate("sheet => sheet.dispatchEvent(new PointerEvent('pointerup'))")
     expect(answer(page)).to_have_text("The answer comes here.")
     draw(page, (0.5, 0.5))  # a dot
-    expect(answer(page).get_by_role("link", name="Version 1")).to_be_visible()
+    expect(answer(page).get_by_role("link", name="digits/1")).to_be_visible()
 
 
 def test_a_finger_draws_too(page: Page, programs: Programs, published: Published) -> None:
@@ -102,9 +102,9 @@ def test_another_model_is_asked_about_the_same_image(page: Page, programs: Progr
     page.goto("/#/try")
     page.get_by_label("Choose an image").set_input_files(DIGIT_FILES[7])
     expect(answer(page).locator(".label")).to_have_text("7")
-    page.get_by_label("Model").select_option(label="version 1 · resnet18 on digits")
+    page.get_by_label("Model").select_option(label="digits/1 · resnet18 on digits")
     expect(answer(page).locator(".label")).to_have_text("3")
-    expect(answer(page).get_by_role("link", name="Version 1")).to_be_visible()
+    expect(answer(page).get_by_role("link", name="digits/1")).to_be_visible()
 
 
 def always(digit: int) -> "np.typing.NDArray[np.float32]":

@@ -75,15 +75,32 @@ def test_every_other_field_has_bounds(field: str, allowed: tuple[Any, ...], too_
         ("device", "cuda:"),
         ("device", "cuda:1000"),
         ("device", "cpu\n"),
-        ("weights", "model_"),
+        ("weights", "Model_1"),
         ("weights", "model_../../etc"),
-        ("weights", "imagenet21k"),
+        ("weights", "pets/latest"),
         ("dataset", "../mnist"),
         ("network", "resnet51"),
     ],
 )
 def test_a_word_that_is_not_known_is_refused(field: str, value: str) -> None:
     assert {name for name, _ in refused(**{field: value})} == {field}
+
+
+def test_a_model_has_the_name_of_its_data_unless_it_has_its_own() -> None:
+    assert Recipe(dataset="pets").model_name == "pets"
+    assert Recipe(dataset="pets", model="cats-2").model_name == "cats-2"
+
+
+@pytest.mark.parametrize("name", ["Cats", "default", "imagenet", "model_1", "a/b", "a@b", "x" * 65, ""])
+def test_a_name_that_models_cannot_have_is_refused(name: str) -> None:
+    assert {field for field, _ in refused(model=name)} == {"model"}
+
+
+@pytest.mark.parametrize("dataset", ["default", "model_cars"])
+def test_data_whose_name_models_cannot_have_need_one(dataset: str) -> None:
+    ((field, message),) = refused(dataset=dataset)
+    assert (field, "is needed" in message) == ("model", True)
+    assert Recipe(dataset=dataset, model="cars").model_name == "cars"
 
 
 @pytest.mark.parametrize("device", ["auto", "cpu", "mps", "cuda", "cuda:0", "cuda:15"])

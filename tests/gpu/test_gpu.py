@@ -79,7 +79,8 @@ def trained(settings: Settings, db: Database, store: LocalStore, claimed: Callab
         assert job.status is JobStatus.SUCCEEDED
         assert job.resolved_recipe is not None
         assert job.metrics["test_accuracy"] > 0.97
-        return models.find(session, "latest"), job.device, job.resolved_recipe
+        assert job.model_id is not None
+        return models.find(session, job.model_id), job.device, job.resolved_recipe
 
 
 def test_a_job_trains_on_the_gpu_and_both_predictors_answer_alike(trained: Trained, store: LocalStore) -> None:

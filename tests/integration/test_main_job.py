@@ -26,7 +26,7 @@ def test_a_posted_job_is_trained_and_its_model_answers_without_a_restart(program
     ]
 
     programs.served(job["model_id"])
-    latest = programs.http.get("/models/latest").json()
+    latest = programs.http.get("/models/digits@latest").json()
     assert latest["id"] == job["model_id"]
     assert latest["test_accuracy"] == job["metrics"]["test_accuracy"]
     answer = programs.http.post("/predict", files={"file": (DIGITS / "7.png").read_bytes()}).json()

@@ -67,7 +67,7 @@ def test_every_line_of_the_readme_works_when_pasted(programs: Programs) -> None:
 def answers_of_the_files_alone(programs: Programs, printed: dict[str, str]) -> None:
     """What ONNX Runtime and torchvision say of a digit is what the service says of it, which may do so in int8."""
     seven = (ROOT / "tuneserve" / "digits" / "7.png").read_bytes()
-    said = programs.http.post("/predict?model=best&top_k=10", files={"file": seven}).json()["predictions"][0]
+    said = programs.http.post("/predict/digits@best?top_k=10", files={"file": seven}).json()["predictions"][0]
     probabilities = {guess["label"]: guess["probability"] for guess in said["top_k"]}
     for library in ("onnxruntime", "torchvision"):
         (told,) = (output for block, output in printed.items() if f" {library}" in block)

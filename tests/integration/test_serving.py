@@ -1,6 +1,7 @@
 """Serving is never interrupted: models come, are refused and are rolled back under a stream of requests."""
 
 import os
+import re
 import threading
 import time
 from collections import Counter
@@ -44,19 +45,25 @@ class Answers:
 
 
 @contextmanager
-def asked_without_a_pause(programs: Programs) -> Iterator[Answers]:
+def asked_without_a_pause(programs: Programs, *names: str) -> Iterator[Answers]:
+    """Ask for the default name, or for each of these; an answer by another name counts under what it says."""
     answers = Answers()
     over = threading.Event()
 
-    def ask() -> None:
+    def ask(path: str, reference: str) -> None:
+        name = re.split("[/@]", reference)[0]
         with httpx.Client(base_url=programs.url) as http:
             while not over.is_set():
                 began = time.perf_counter()
-                answer = http.post("/predict", files={"file": SEVEN})
+                answer = http.post(path, files={"file": SEVEN})
                 answers.took_ms.append(1000 * (time.perf_counter() - began))
-                answers.counted[answer.status_code, answer.json()["predictions"][0]["label"]] += 1
+                said = answer.json()
+                by = said.get("model", {}).get("name")
+                label = said["predictions"][0]["label"] if by == name else f"{name} answered by {by}"
+                answers.counted[answer.status_code, label] += 1
 
-    threads = [threading.Thread(target=ask) for _ in range(3)]
+    asked = [(f"/predict/{name}", name) for name in names] or 3 * [("/predict", "digits")]
+    threads = [threading.Thread(target=ask, args=args) for args in asked]
     for thread in threads:
         thread.start()
     yield answers
@@ -68,7 +75,9 @@ def asked_without_a_pause(programs: Programs) -> Iterator[Answers]:
 def refused(programs: Programs, model: Model) -> None:
     """Returns once the service has refused that model."""
     wait_for(
-        lambda: programs.http.get("/readyz").json()["checks"]["target"].get("model_id") == model.id,
+        lambda: (
+            programs.http.get("/readyz").json()["checks"]["target"].get("refused", [{}])[0].get("model_id") == model.id
+        ),
         f"{model.id} to be refused",
     )
 
@@ -81,8 +90,22 @@ def test_no_request_fails_while_models_come_are_refused_and_go_back(programs: Pr
         programs.served(second.id)
         refused(programs, published(onnx=NO_GRAPH))
         programs.served(second.id)
-        programs.http.put("/models/aliases/serving", json={"model": first.id})
+        programs.http.put("/models/digits/aliases/serving", json={"version": first.version})
         programs.served(first.id)
+    assert set(answers.counted) == {(200, "7")}
+
+
+def test_two_names_retrained_twenty_times_each_answer_for_themselves(programs: Programs, published: Published) -> None:
+    published(), published(name="pets")
+    programs.start("service")
+    with asked_without_a_pause(programs, "digits", "pets", "digits/1", "pets@best") as answers:
+        for _ in range(19):
+            last = [published(), published(name="pets")]
+        for model in last:
+            path = f"/models/{model.id}"
+            wait_for(lambda: programs.http.get(path).json()["served_at"], f"{path} to serve")  # noqa: B023
+            answer = programs.http.post(f"/predict/{model.name}", files={"file": SEVEN}).json()
+            assert answer["model"]["id"] == model.id
     assert set(answers.counted) == {(200, "7")}
 
 
@@ -90,12 +113,12 @@ def test_swaps_between_two_resnet50_lose_no_request(programs: Programs, publishe
     graph = export_onnx(
         ServingGraph(DIGIT_PREPARATION, build("resnet50", 10, 32)).eval(), torch.zeros(2, 28, 28, 1, dtype=torch.uint8)
     )
-    models = [published(onnx=graph, network="resnet50").id for _ in range(2)]
+    models = [published(onnx=graph, network="resnet50") for _ in range(2)]
     programs.start("service", TUNESERVE_PREDICT_MEMORY_BYTES="1")  # each swap loads it anew
     with asked_without_a_pause(programs) as answers:
         for turn in range(6):
-            programs.http.put("/models/aliases/serving", json={"model": models[turn % 2]})
-            wait_for(lambda: _answers(programs.http) == models[turn % 2], "the other model to answer")  # noqa: B023
+            programs.http.put("/models/digits/aliases/serving", json={"version": models[turn % 2].version})
+            wait_for(lambda: _answers(programs.http) == models[turn % 2].id, "the other model to answer")  # noqa: B023
     assert answers.statuses == {200}
 
 
@@ -104,14 +127,14 @@ def test_a_rollback_reaches_every_process(programs: Programs, published: Publish
     log = programs.data_dir / "service.log"
 
     def swaps_to(model: Model) -> int:
-        return log.read_text().count(f"serving {model.id},")
+        return log.read_text().count(f"serving digits/{model.version}, {model.id}")
 
     first = published()
     programs.start("service", TUNESERVE_PROCESSES="2")
     wait_for(lambda: swaps_to(first) == 2, "both processes to serve the first model")
     second = published()
     wait_for(lambda: swaps_to(second) == 2, "both to serve the second")
-    programs.http.put("/models/aliases/serving", json={"model": first.id})
+    programs.http.put("/models/digits/aliases/serving", json={"version": first.version})
     wait_for(lambda: swaps_to(first) == 4, "both to serve the first again")
     assert {_answers(programs.http) for _ in range(30)} == {first.id}  # a new connection each time
 

@@ -108,13 +108,13 @@ async def test_what_a_key_may_read(keyed: Settings) -> None:
         async def readers(path: str) -> set[str]:
             return {name for name in SECRETS if (await http.get(path, headers=bearer(name))).status_code != 403}
 
-        for path in ("/batches", "/v2", "/v2/models/serving"):
+        for path in ("/batches", "/v2", "/v2/models/digits"):
             assert await readers(path) == set(SECRETS), path
         job = "events logs metrics curves.svg checkpoints checkpoints/c/content deliveries"
-        others = "jobs models datasets datasets/pets/samples.png networks metrics jobs/job_1 models/latest"
+        others = "jobs models datasets datasets/pets/samples.png networks metrics jobs/job_1 models/digits@latest"
         model = "report report.html content"
         paths = [*others.split(), *(f"jobs/job_1/{rest}" for rest in job.split())]
-        for path in [*paths, *(f"models/latest/{rest}" for rest in model.split())]:
+        for path in [*paths, *(f"models/digits@latest/{rest}" for rest in model.split())]:
             assert await readers(f"/{path}") == {"boss", "trainer", "trainer2", "reader"}, path
         assert await readers("/keys") == {"boss"}
 

@@ -72,8 +72,14 @@ class FakePredictor:
 
     engine = "fake"
 
-    def __init__(self, model_id: str = "model_fake_1", version: int = 1, classes: tuple[str, ...] = DIGITS) -> None:
-        self.model = Model(id=model_id, version=version, job_id="job_fake", key="models/fake", card={})
+    def __init__(
+        self,
+        model_id: str = "model_fake_1",
+        version: int = 1,
+        name: str = "digits",
+        classes: tuple[str, ...] = DIGITS,
+    ) -> None:
+        self.model = Model(id=model_id, name=name, version=version, job_id="job_fake", key="models/fake", card={})
         self.preparation = DIGIT_PREPARATION
         self.classes = classes
         self.max_concurrent_batches = 1
@@ -157,10 +163,12 @@ def model_card(
     network: str = "resnet18",
     test_digest: str = "",
     publish: str = "always",
+    name: str | None = None,
     **more: Any,
 ) -> dict[str, Any]:
     """What training writes of a model, beside its files."""
     return {
+        "name": name or dataset,
         "network": network,
         "dataset": dataset,
         "dataset_digest": "sha256:0",

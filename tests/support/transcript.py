@@ -40,7 +40,7 @@ SESSION = {
         "tuneserve logs -f $(cat job) | tail -n 1",
         "tuneserve job $(cat job)",
     ),
-    "Roll back to the first model": ("tuneserve promote $(cat first)", "tuneserve models"),
+    "Roll back to the first model": ("tuneserve promote digits/1", "tuneserve models"),
     "Your own photos": (
         "ls pets pets/cat",
         "tuneserve datasets check pets",

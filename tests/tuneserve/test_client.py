@@ -74,8 +74,18 @@ def test_models_are_listed_and_found(client: Client, published: Published) -> No
     older, newer = published(), published()
     assert [model["id"] for model in client.models()] == [newer.id, older.id]
     assert [model["id"] for model in client.models(limit=1)] == [newer.id]
-    assert client.model()["id"] == newer.id
-    assert client.model(older.id)["version"] == 1
+    assert client.model("digits@latest")["id"] == newer.id
+    assert client.model(older.id)["version"] == client.model("digits/1")["version"] == 1
+    assert client.models(name="cats") == []
+
+
+def test_an_alias_and_the_default_name_are_moved(client: Client, published: Published) -> None:
+    published(), published(), published(name="pets")
+    assert client.set_alias("digits", "serving", 1)["version"] == 1
+    assert client.model("digits")["version"] == 1
+    assert client.pin_default("pets") == client.default_name() == {"name": "pets", "pinned": True}
+    client.unpin_default()
+    assert not client.default_name()["pinned"]
 
 
 def test_files_are_sent_and_answered_in_their_order(

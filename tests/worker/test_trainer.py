@@ -42,7 +42,7 @@ from core.inference.network import Prepare, from_arrays, to_arrays
 from core.inference.onnx_predictor import OnnxPredictor, softmax, threshold_of
 from core.inference.ood_score import load_ood_scorer
 from core.recipe import Recipe
-from core.repositories import events, jobs, models
+from core.repositories import aliases, events, jobs, models
 from core.repositories.checkpoints import of_job
 from core.repositories.jobs import Claim
 from core.settings import Settings
@@ -231,7 +231,7 @@ def test_what_abstaining_costs_and_the_calibration_are_those_of_the_graph_that_s
 
 def test_the_report_can_be_shown_as_a_page(outcome: Outcome) -> None:
     report = json.loads(outcome.store.fetch(f"{outcome.model.key}/report.json").read_bytes())
-    shown = page(outcome.model.version, report)
+    shown = page("digits/1", report)
     titles = [
         "Learning curves",
         "Confusion matrix",
@@ -453,7 +453,7 @@ def test_an_attempt_that_lost_its_job_publishes_nothing(
     assert job_of(claim.job_id).status is JobStatus.QUEUED
     with db.read() as session:
         assert session.scalars(select(Model)).all() == []
-        assert models.aliases(session) == {}
+        assert aliases.targets(session, "digits") == {}
 
 
 def test_progress_within_an_epoch_says_when_it_will_be_done(
@@ -529,7 +529,7 @@ def test_without_a_validation_part_the_last_epoch_is_published(
     assert job.status is JobStatus.SUCCEEDED
     assert job.metrics["validation_accuracy"] is None
     with db.read() as session:
-        card = models.find(session, models.LATEST).card
+        card = models.find(session, "digits@latest").card
     assert card["best_epoch"] == 1
     assert card["calibration"]["temperature"] == 1
     assert card["calibration"]["fitted_on"] == "nothing: 0 validation images are fewer than 50"

@@ -11,12 +11,12 @@ from tuneserve.client import Client
 from tuneserve.types import Batch
 
 
-def answer_all(client: Client, file: Path, out: Path | None, top_k: int, console: Console) -> int:
+def answer_all(client: Client, file: Path, out: Path | None, top_k: int, console: Console, model: str | None) -> int:
     """Run a batch prediction and write its results to ``out``, else to the standard output.
 
     Returns the exit code: 0 if every image has a prediction.
     """
-    batch = client.send_batch(file, top_k)
+    batch = client.send_batch(file, top_k, model)
     batch_id = batch["id"]
     with console.status(batch_id) as status:
         for batch in client.follow_batch(batch_id):

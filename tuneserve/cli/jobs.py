@@ -87,17 +87,37 @@ def logs(
 
 @app.command()
 def promote(
-    model: Annotated[str, typer.Argument(help="Model id, or an alias such as latest or best")],
+    model: Annotated[str, typer.Argument(help="Model: pets/3, pets@best or an id")],
     alias: Annotated[str, typer.Option(help="Alias to point at the model")] = "serving",
     url: Url = None,
 ) -> None:
-    """Make a model the one that answers /predict; promoting an older one rolls back.
+    """Make a version the one that answers for its name; promoting an older one rolls back.
 
-    Example: tuneserve promote best
+    Example: tuneserve promote digits@best
     """
     with Client(url) as client:
-        moved = client.set_alias(alias, model)
-    console.print(f"{moved['name']} is {moved['model_id']}, version {moved['version']}", highlight=False)
+        found = client.model(model)
+        moved = client.set_alias(found["name"], alias, found["version"])
+    console.print(f"{moved['model']}@{moved['name']} is {moved['model']}/{moved['version']}, {moved['model_id']}")
+
+
+@app.command("default")
+def default_name(
+    name: Annotated[str | None, typer.Argument(help="Name to pin; without it the command only shows the name")] = None,
+    follow: Annotated[bool, typer.Option("--follow", help="Unpin: follow the latest publication again")] = False,
+    url: Url = None,
+) -> None:
+    """Show or choose the name that answers where none is given.
+
+    Example: tuneserve default
+    """
+    if name and follow:
+        raise typer.BadParameter("give a name to pin, or --follow")
+    with Client(url) as client:
+        if follow:
+            client.unpin_default()
+        found = client.pin_default(name) if name else client.default_name()
+    console.print(f"{found['name']}, {'pinned' if found['pinned'] else 'published to last'}", highlight=False)
 
 
 def _control(verb: str, job_id: str, url: str | None, params: dict[str, Any] | None = None) -> None:

@@ -166,23 +166,29 @@ def job(job_id: str, url: Url = None, as_json: Json = False) -> None:
 
 
 @app.command()
-def models(limit: Limit = 20, url: Url = None, as_json: Json = False) -> None:
+def models(
+    name: Annotated[str | None, typer.Argument(help="Only versions of this name")] = None,
+    limit: Limit = 20,
+    url: Url = None,
+    as_json: Json = False,
+) -> None:
     """List models, newest first.
 
     Example: tuneserve models --limit 100
     """
     with Client(url) as client:
-        found = cut(client.models(limit + 1), limit)
+        found = cut(client.models(limit + 1, name), limit)
     if as_json:
         _print_json(found)
         return
-    header = ("model", "version", "dataset", "network", "test accuracy", "aliases")
+    header = ("model", "dataset", "network", "test accuracy", "aliases")
     print_table(console, header, (_model_row(model) for model in found))
 
 
 @app.command()
 def predict(
     images: Annotated[list[Path] | None, typer.Argument(help="Image files; - or none reads stdin")] = None,
+    model: Annotated[str | None, typer.Option(help="Model: pets, pets/3 or pets@best; default: the default")] = None,
     top_k: Annotated[int, typer.Option(min=1, max=100, help="Number of classes per image")] = 3,
     bulk: Annotated[
         Path | None, typer.Option(exists=True, dir_okay=False, help="Zip of images, or a manifest (.jsonl)")
@@ -191,7 +197,7 @@ def predict(
     url: Url = None,
     as_json: Json = False,
 ) -> None:
-    """Classify images with the serving model. Exit code 1 if one could not be read.
+    """Classify images. Exit code 1 if one could not be read.
 
     Example: tuneserve predict < tuneserve/digits/7.png
     """
@@ -201,11 +207,11 @@ def predict(
         raise typer.BadParameter("give image files, or --bulk with one file that holds them")
     if bulk is not None:
         with Client(url) as client:
-            raise typer.Exit(answer_all(client, _waits_for_nobody(bulk), out, top_k, Console(stderr=True)))
+            raise typer.Exit(answer_all(client, _waits_for_nobody(bulk), out, top_k, Console(stderr=True), model))
     images = images or []
     with Client(url) as client:
         try:
-            answer = client.predict(*(_read(image) for image in images), top_k=top_k)
+            answer = client.predict(*(_read(image) for image in images), top_k=top_k, model=model)
         except ServiceError as error:
             if error.status in UNREADABLE_IMAGE and len(images) == 1:  # several images have an error each
                 raise ServiceError(f"{images[0]}: {error}") from error
@@ -254,7 +260,8 @@ def _job_row(job: Job) -> tuple[str, ...]:
 
 def _model_row(model: Model) -> tuple[str, ...]:
     accuracy, aliases = f"{model['test_accuracy']:.2%}", ", ".join(model["aliases"])
-    return model["id"], str(model["version"]), model["dataset"], model["network"], accuracy, aliases
+    named = f"{model['name']}/{model['version']}"
+    return named, model["dataset"], model["network"], accuracy, aliases
 
 
 def _shown(prediction: Prediction) -> str:

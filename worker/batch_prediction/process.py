@@ -30,6 +30,7 @@ from core.errors import (
     JobFailure,
     ModelUnavailable,
     NotFound,
+    NotReady,
     OutOfMemory,
     is_disk_full,
 )
@@ -39,7 +40,7 @@ from core.inference.onnx_predictor import OnnxPredictor, Predictor
 from core.inference.prediction import of_answer, of_blank
 from core.repositories import batch_predictions
 from core.repositories.batch_predictions import Claim
-from core.repositories.models import SERVING, find_whole
+from core.repositories.models import find_whole
 from core.settings import Settings
 from worker.batch_prediction.inputs import Sent, sent_images
 from worker.processes.exit_codes import EXIT_CLAIM_LOST
@@ -139,8 +140,8 @@ def _choose_model(db: Database, claim: Claim, now: float) -> tuple[Batch, Model]
     with db.write() as session:
         batch = batch_predictions.get(session, claim.batch_id)
         try:
-            model = find_whole(session, batch.model_id or batch.options["model"] or SERVING)
-        except (NotFound, Conflict) as error:
+            model = find_whole(session, batch.model_id or batch.options["model"])
+        except (NotFound, Conflict, NotReady) as error:
             raise ModelUnavailable(str(error)) from error
         batch_predictions.record(session, claim, now, model_id=model.id)
     return batch, model

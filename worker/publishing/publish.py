@@ -22,7 +22,7 @@ from core.db.tables import Phase
 from core.imaging.preparation import Preparation
 from core.inference.network import to_arrays
 from core.recipe import ResolvedRecipe
-from core.repositories import jobs, models
+from core.repositories import events, jobs, models
 from worker.attempt.reporter import Reporter
 from worker.data.splits import Split, Splits
 from worker.evaluation.metrics import Answers, finite, score
@@ -149,7 +149,11 @@ def publish(trained: TrainedNetwork, report: Reporter, store: ArtifactStore, db:
 def _finish(trained: TrainedNetwork, package: Package, card: dict[str, Any], report: Reporter, db: Database) -> None:
     now = time.time()
     with db.write() as session:
-        models.publish(session, package.model_id, report.claim.job_id, package.key, card, now)
+        model = models.publish(session, package.model_id, report.claim.job_id, package.key, card, now)
+        named = f"{model.name}/{model.version}"
+        outcome = "serves" if model.card["publication"]["serving"] else "does not serve"
+        told = {"message": f"{named} {outcome}: {model.card['publication']['reason']}"}
+        events.append(session, report.claim.job_id, "log", told, now, report.claim.attempt)
         jobs.succeed(
             session,
             report.claim,
@@ -161,7 +165,7 @@ def _finish(trained: TrainedNetwork, package: Package, card: dict[str, Any], rep
             phases=report.ended_phases(),
             estimated_finish=None,
         )
-    log.info("published %s: test accuracy %.4f", package.model_id, card["metrics"]["test_accuracy"])
+    log.info("published %s (%s): test accuracy %.4f", named, package.model_id, card["metrics"]["test_accuracy"])
 
 
 def look_at_samples(trained: TrainedNetwork) -> Samples:
@@ -219,6 +223,7 @@ def pack(
     model_id = ids.model_id(trained.history["job_id"], trained.history["attempt"])
     card = dict(trained.history) | {
         "id": model_id,
+        "name": trained.recipe.model_name,
         "network": trained.recipe.network,
         "best_epoch": trained.best["epoch"],
         "metrics": dict(trained.best) | {"test_loss": evaluation.loss, "test_accuracy": evaluation.accuracy},

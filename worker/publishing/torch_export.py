@@ -44,7 +44,7 @@ def main() -> int:
     asked = argparse.ArgumentParser(
         "python -m worker.publishing.torch_export", description="Write a model as a .pt2 file."
     )
-    asked.add_argument("model", nargs="?", default=models.SERVING, help="model id or alias; default: serving")
+    asked.add_argument("model", nargs="?", help="id, pets, pets/3 or pets@best; default: the default name")
     asked.add_argument("file", nargs="?", type=Path, help="file to write; default: <id>.pt2")
     asked.add_argument("--keep", action="store_true", help="write it next to the model's files instead")
     given = asked.parse_args()
@@ -58,9 +58,9 @@ def main() -> int:
             return 1
 
 
-def _write(settings: Settings, db: Database, name: str, file: Path | None) -> int:
+def _write(settings: Settings, db: Database, reference: str | None, file: Path | None) -> int:
     with db.read() as session:
-        model = models.find_whole(session, name)
+        model = models.find_whole(session, reference)
     program, difference = export(model, LocalStore(settings.data_dir))
     path = file or Path(f"{model.id}.pt2")
     path.write_bytes(program)

@@ -12,13 +12,13 @@ from starlette.concurrency import run_in_threadpool
 
 from core.artifacts.batch_files import read_answers
 from core.db.tables import Batch, BatchStatus
-from core.errors import Conflict, Forbidden, NotFound, NotReady
+from core.errors import Conflict, Forbidden
 from core.ids import new_id
 from core.imaging.preparation import Preprocess
 from core.repositories import batch_predictions
 from core.repositories.api_keys import Caller
 from core.repositories.idempotency import REPLAYED, CreatedResponse
-from core.repositories.models import SERVING, find_whole
+from core.repositories.models import find_whole
 from core.scopes import Scope
 from service.api.dependencies import Service, State
 from service.api.idempotency import IdempotencyKey, create
@@ -149,17 +149,12 @@ def delete_batch(batch_id: BatchId, service: Service, caller: Who) -> None:
         batch_predictions.delete(session, batch_id)
 
 
-def _check(service: State, name: str | None, length: int) -> None:
+def _check(service: State, reference: str | None, length: int) -> None:
     """Check disk space and model before a large body is read."""
     require_space(service.settings)
     require_room_for_body(service.settings, service.db, service.settings.data_dir, length, time.time())
     with service.db.read() as session:
-        try:
-            find_whole(session, name or SERVING)
-        except NotFound as error:
-            if name is None or name == SERVING:
-                raise NotReady() from error
-            raise
+        find_whole(session, reference)
 
 
 def _enqueue(

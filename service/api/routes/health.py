@@ -22,8 +22,8 @@ def readyz(response: Response, service: Service) -> dict[str, Any]:
     """Return every check by name; 503 if predictions cannot be served.
 
     The status is "degraded" if predictions can be served but another check fails: the database, the store, the disk
-    space (too little blocks new jobs), the worker, or the target. The target fails if the model of `serving` failed its
-    test and an older one serves.
+    space (too little blocks new jobs), the worker, or the target. The target fails if the model of an alias `serving`
+    failed its test and an older one serves.
     """
     checks = {
         "database": service.database_check.writes(),
@@ -56,6 +56,7 @@ def _model(service: State) -> dict[str, Any]:
         return {"ok": False, "detail": _without_paths(service, str(error))}
     return {
         "ok": True,
+        "name": loaded.predictor.model.name,
         "model_id": loaded.predictor.model.id,
         "version": loaded.predictor.model.version,
         "engine": loaded.predictor.engine,
@@ -64,10 +65,11 @@ def _model(service: State) -> dict[str, Any]:
 
 
 def _target(service: State) -> dict[str, Any]:
-    refused = service.reloader.refused
-    if refused is None:
-        return {"ok": True}
-    return {"ok": False, "model_id": refused, "detail": _without_paths(service, service.reloader.failure or "")}
+    refused = [
+        {"name": name, "model_id": served.refused, "detail": _without_paths(service, served.failure or "")}
+        for name, served in service.reloader.refusals.items()
+    ]
+    return {"ok": False, "refused": refused} if refused else {"ok": True}
 
 
 def _without_paths(service: State, reason: str) -> str:

@@ -40,7 +40,7 @@ def look(service: State) -> None:
     counted = service.metrics
     counted.queue_images.set(service.pipeline.batcher.waiting)
     counted.models_loaded.set(service.cache.count)
-    counted.serving_refused.set(service.reloader.refused is not None)
+    counted.serving_refused.set(bool(service.reloader.refusals))
 
 
 async def keep_looking(service: State) -> None:
@@ -71,8 +71,13 @@ def _serving(service: State) -> Iterator[Metric]:
         predictor = service.reloader.current
     except NotReady:
         return
-    about = {"id": predictor.model.id, "version": str(predictor.model.version), "engine": predictor.engine}
-    yield InfoMetricFamily("tuneserve_model", "The model that serves.", value=about)
+    about = {
+        "name": predictor.model.name,
+        "id": predictor.model.id,
+        "version": str(predictor.model.version),
+        "engine": predictor.engine,
+    }
+    yield InfoMetricFamily("tuneserve_model", "The model that answers where none is named.", value=about)
 
 
 def _training(service: State) -> Iterator[Metric]:

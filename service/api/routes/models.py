@@ -12,12 +12,13 @@ from starlette.concurrency import run_in_threadpool
 from core.artifacts.model_files import FP32_GRAPH, REPORT, TORCH_EXPORT, WEIGHTS
 from core.db.tables import Export, ExportStatus, Model
 from core.errors import Conflict, NotFound, NotReady
-from core.repositories import exports, jobs, models
+from core.ids import MODEL_ID
+from core.repositories import aliases, exports, jobs, models
 from core.repositories.api_keys import Caller
 from core.scopes import Scope
 from service.api.dependencies import Service, State
 from service.api.long_polling import poll_until
-from service.api.parameters import Limit, ModelName
+from service.api.parameters import TEXT, Limit, ModelReference
 from service.api.schemas import ModelPage, ModelView, model_view
 from service.reports.model_page import POLICY, page
 from service.security.api_keys import RequireScope, Who
@@ -33,51 +34,23 @@ MAKING_S = 60.0  # how long an answer waits for a file that is made for it
 @router.get("", summary="List models, newest first")
 def list_models(
     service: Service,
-    after: Annotated[int | None, Query(ge=1, lt=2**31, description="The previous page's `next`, a version")] = None,
+    name: Annotated[str | None, Query(max_length=64, pattern=TEXT, description="Only versions of this name")] = None,
+    after: Annotated[str | None, Query(pattern=f"^{MODEL_ID}$", description="The previous page's `next`")] = None,
     limit: Limit = 20,
 ) -> ModelPage:
     with service.db.read() as session:
-        found, more = models.page(session, after, limit)
-        named = models.aliases(session)
+        found, more = models.page(session, name, after, limit)
+        named = aliases.by_model(session, *(model.id for model in found))
     return ModelPage(
-        data=[model_view(model, named) for model in found], has_more=more, next=found[-1].version if more else None
+        data=[model_view(model, named) for model in found], has_more=more, next=found[-1].id if more else None
     )
 
 
-@router.get("/{name}", summary="Get a model by id or alias")
-def get_model(name: ModelName, service: Service) -> ModelView:
-    """Return one model.
-
-    The alias `latest` is the newest model, `best` the most accurate one with the same test images as `latest`, and
-    `serving` the one that answers `/predict`.
-    """
-    with service.db.read() as session:
-        return model_view(models.find(session, name), models.aliases(session))
-
-
-@router.delete("/{name}", status_code=204, summary="Delete a model, or only its files")
-async def delete_model(
-    name: ModelName,
-    service: Service,
-    files_only: Annotated[
-        bool, Query(description="Delete only the files and keep the record; requests for the files then get 409")
-    ] = False,
-) -> None:
-    """Delete a model; 409 while it is in use.
-
-    It is in use while an alias points at it, or while it serves because the model of `serving` failed its test.
-    """
-    model_id = await run_in_threadpool(_delete_files, service, name)
-    service.cache.drop(model_id)
-    if not files_only:
-        await run_in_threadpool(_delete_record, service, model_id)
-
-
-def _delete_files(service: State, name: str) -> str:
+def _delete_files(service: State, reference: str) -> str:
     with service.db.write() as session:
-        model = models.delete_files(session, name, time.time())
+        model = models.delete_files(session, reference, time.time())
         if service.reloader.serves(model.id):
-            raise Conflict(f"{model.id} answers /predict, since the model that serving names was refused.")
+            raise Conflict(f"{model.id} answers for {model.name} at this moment, in the place of another version.")
     service.store.delete(model.key)
     return model.id
 
@@ -87,9 +60,9 @@ def _delete_record(service: State, model_id: str) -> None:
         models.delete(session, model_id, time.time())
 
 
-@router.get("/{name}/content", summary="Download a model file")
+@router.get("/{reference:model}/content", summary="Download a model file")
 async def get_content(
-    name: ModelName,
+    reference: ModelReference,
     service: Service,
     caller: Who,
     format: Annotated[
@@ -105,12 +78,12 @@ async def get_content(
     the response is 503.
     """
     if format == "torch_export":
-        return await _program(service, caller, name)
-    return await run_in_threadpool(_file, service, name, format)
+        return await _program(service, caller, reference)
+    return await run_in_threadpool(_file, service, reference, format)
 
 
-async def _program(service: State, caller: Caller | None, name: str) -> FileResponse:
-    model = await run_in_threadpool(_want, service, name)
+async def _program(service: State, caller: Caller | None, reference: str) -> FileResponse:
+    model = await run_in_threadpool(_want, service, reference)
     with service.listeners.one(caller):
         export = await poll_until(
             lambda seen: seen.status is not ExportStatus.QUEUED,
@@ -127,10 +100,10 @@ async def _program(service: State, caller: Caller | None, name: str) -> FileResp
     return FileResponse(path, media_type="application/octet-stream", filename=f"{model.id}.pt2")
 
 
-def _want(service: State, name: str) -> Model:
+def _want(service: State, reference: str) -> Model:
     now = time.time()
     with service.db.write() as session:
-        model = exports.request(session, name, now)
+        model = exports.request(session, reference, now)
         made = exports.get(session, model.id).status is ExportStatus.SUCCEEDED
         if not made and not jobs.live_workers(session, now, service.settings.lease_s):
             raise NotReady("A worker makes this file, and none is alive: start one with python -m worker.")
@@ -142,35 +115,71 @@ def _export(service: State, model_id: str) -> Export:
         return exports.get(session, model_id)
 
 
-def _file(service: State, name: str, format: str) -> FileResponse:
+def _file(service: State, reference: str, format: str) -> FileResponse:
     with service.db.read() as session:
-        model = models.find_whole(session, name)
+        model = models.find_whole(session, reference)
     if FORMATS[format] not in model.card["files"]:
         raise NotFound(f"{model.id} has no file in the format {format}.")
     path = service.store.fetch(f"{model.key}/{FORMATS[format]}")
     return FileResponse(path, media_type="application/octet-stream", filename=f"{model.id}{path.suffix}")
 
 
-@router.get("/{name}/report", summary="Get a model's evaluation report")
-@router.get("/{name}/report.json", include_in_schema=False)
-def get_report(name: ModelName, service: Service) -> FileResponse:
+@router.get("/{reference:model}/report", summary="Get a model's evaluation report")
+@router.get("/{reference:model}/report.json", include_in_schema=False)
+def get_report(reference: ModelReference, service: Service) -> FileResponse:
     """Return the evaluation report.
 
     It holds the calibration curve, the learning curves and the worst mistakes with their images (PNG in base64).
     """
-    return FileResponse(_report(service, name)[1], media_type="application/json")
+    return FileResponse(_report(service, reference)[1], media_type="application/json")
 
 
-@router.get("/{name}/report.html", response_class=HTMLResponse, summary="Get the evaluation report as a page")
-def get_report_page(name: ModelName, service: Service) -> HTMLResponse:
+@router.get(
+    "/{reference:model}/report.html", response_class=HTMLResponse, summary="Get the evaluation report as a page"
+)
+def get_report_page(reference: ModelReference, service: Service) -> HTMLResponse:
     """Return the report as one HTML file with all its pictures."""
-    model, path = _report(service, name)
-    return HTMLResponse(page(model.version, json.loads(path.read_bytes())), headers={"Content-Security-Policy": POLICY})
+    model, path = _report(service, reference)
+    return HTMLResponse(
+        page(f"{model.name}/{model.version}", json.loads(path.read_bytes())),
+        headers={"Content-Security-Policy": POLICY},
+    )
 
 
-def _report(service: State, name: str) -> tuple[Model, Path]:
+def _report(service: State, reference: str) -> tuple[Model, Path]:
     with service.db.read() as session:
-        model = models.find_whole(session, name)
+        model = models.find_whole(session, reference)
     if REPORT not in model.card["files"]:
         raise NotFound(f"{model.id} has no report.")
     return model, service.store.fetch(f"{model.key}/{REPORT}")
+
+
+@router.get("/{reference:model}", summary="Get a model")
+def get_model(reference: ModelReference, service: Service) -> ModelView:
+    """Return one model.
+
+    By its id, as `pets` (the serving version), `pets/3` (a version), `pets@latest` (the newest) or `pets@best` (the
+    most accurate one with the same test images as the newest).
+    """
+    with service.db.read() as session:
+        model = models.find(session, reference)
+        return model_view(model, aliases.by_model(session, model.id))
+
+
+@router.delete("/{reference:model}", status_code=204, summary="Delete a model, or only its files")
+async def delete_model(
+    reference: ModelReference,
+    service: Service,
+    files_only: Annotated[
+        bool, Query(description="Delete only the files and keep the record; requests for the files then get 409")
+    ] = False,
+) -> None:
+    """Delete a model; 409 while it is in use.
+
+    It is in use while `serving` or an alias of yours points at it, or while it serves because another version failed
+    its test.
+    """
+    model_id = await run_in_threadpool(_delete_files, service, reference)
+    service.cache.drop(model_id)
+    if not files_only:
+        await run_in_threadpool(_delete_record, service, model_id)

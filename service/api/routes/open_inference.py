@@ -1,6 +1,7 @@
-"""Routes of the Open Inference Protocol, version 2; a model's name is its id or alias."""
+"""Routes of the Open Inference Protocol, version 2; a model is called by its name, its id or `pets@best`."""
 
 import asyncio
+import re
 import time
 from collections.abc import Sequence
 from functools import partial
@@ -9,18 +10,22 @@ from typing import Annotated, Any
 
 import numpy as np
 from fastapi import APIRouter, Depends, Header, Request, Response
+from starlette.concurrency import run_in_threadpool
 
 from core.errors import InvalidInput, NotFound, TuneserveError
+from core.ids import is_model_id
 from core.imaging.preparation import Prepared
 from core.inference.onnx_predictor import Predictor
 from core.inference.prediction import NO_DIGIT
+from core.model_references import NAME
+from core.repositories import models
 from core.scopes import Scope
 from core.settings import Settings
 from service.api.dependencies import Service, State
 from service.api.open_inference import messages
 from service.api.open_inference.messages import HEADER_LENGTH, InferRequest, RequestedOutput
 from service.api.open_inference.tensors import LABELS, OOD_SCORE, describe, outputs_of, sources_of
-from service.api.parameters import ModelName, TimeoutMs
+from service.api.parameters import ModelReference, TimeoutMs
 from service.api.request_deadline import request_deadline
 from service.inference.pipeline import Answered
 from service.inference.request_images import EncodedImage
@@ -71,11 +76,11 @@ def statistics(service: Service) -> dict[str, Any]:
 
 @router.get("/models/{name}", summary="Get a model's inputs and outputs")
 @router.get("/models/{name}/versions/{number}", include_in_schema=False)
-async def metadata(name: ModelName, service: Service, number: Number) -> dict[str, Any]:
+async def metadata(name: ModelReference, service: Service, number: Number) -> dict[str, Any]:
     predictor = await _predictor(service, name, number)
     return {
         "name": name,
-        "versions": [str(predictor.model.version)],
+        "versions": await run_in_threadpool(_versions, service, predictor.model.name),
         "platform": predictor.engine,
         **describe(predictor),
     }
@@ -83,14 +88,14 @@ async def metadata(name: ModelName, service: Service, number: Number) -> dict[st
 
 @router.get("/models/{name}/ready", summary="Check that a model is ready")
 @router.get("/models/{name}/versions/{number}/ready", include_in_schema=False)
-async def model_ready(name: ModelName, service: Service, number: Number) -> dict[str, Any]:
+async def model_ready(name: ModelReference, service: Service, number: Number) -> dict[str, Any]:
     await _predictor(service, name, number)
     return {"name": name, "ready": True}
 
 
 @router.get("/models/{name}/stats", summary="Get request counts and times of a model")
 @router.get("/models/{name}/versions/{number}/stats", include_in_schema=False)
-async def model_statistics(name: ModelName, service: Service, number: Number) -> dict[str, Any]:
+async def model_statistics(name: ModelReference, service: Service, number: Number) -> dict[str, Any]:
     """Return one model's statistics in this process, under the requested name."""
     await _predictor(service, name, number)
     return service.statistics.tell(name)
@@ -100,7 +105,7 @@ async def model_statistics(name: ModelName, service: Service, number: Number) ->
 @router.post("/models/{name}/versions/{number}/infer", include_in_schema=False)
 async def infer(
     request: Request,
-    name: ModelName,
+    name: ModelReference,
     service: Service,
     number: Number,
     header_length: Annotated[int | None, Header(alias=HEADER_LENGTH, ge=0, description=JSON_LENGTH)] = None,
@@ -137,10 +142,17 @@ async def infer(
 
 
 async def _predictor(service: State, name: str, number: str | None) -> Predictor:
+    if number is not None and re.fullmatch(NAME, name) and not is_model_id(name):
+        return await service.predictor(f"{name}/{number}")
     predictor = await service.predictor(name)
     if number is not None and number != str(predictor.model.version):
         raise NotFound(f"{name} is version {predictor.model.version}; there is no version {number} of it.")
     return predictor
+
+
+def _versions(service: State, name: str) -> list[str]:
+    with service.db.read() as session:
+        return [str(version) for version in models.versions(session, name)]
 
 
 def _read(body: bytes, header_length: int | None, settings: Settings) -> tuple[InferRequest, list[EncodedImage]]:

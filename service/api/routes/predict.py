@@ -16,7 +16,7 @@ from core.imaging.preparation import Prepared, Preprocess
 from core.inference.prediction import Prediction, of_answer, of_blank
 from core.scopes import Scope
 from service.api.dependencies import Service, state_of
-from service.api.parameters import PREPROCESS, AskedModel, TimeoutMs, TopK
+from service.api.parameters import PREPROCESS, AskedModel, ModelReference, TimeoutMs, TopK
 from service.api.request_deadline import request_deadline
 from service.inference.pipeline import Answered
 from service.inference.request_images import BODY, fetch_all, read_images
@@ -25,6 +25,8 @@ from service.web.problems import DESCRIBED, problem, status_of
 
 MAY = RequireScope(Scope.PREDICT)
 TIMEOUT = "x-timeout-ms"
+EXPLAIN = "Add a saliency map per image; slow, at most 4 images"
+INCLUDE_INPUT = "Add the network's input per image, as a PNG"
 MAX_EXPLAINED = 4  # images per request: each runs the network hundreds of times
 
 
@@ -49,7 +51,7 @@ router = APIRouter(responses=DESCRIBED, tags=["predict"], dependencies=[Depends(
 class Predictions(BaseModel):
     model_config = ConfigDict(protected_namespaces=())
 
-    model: dict[str, Any] = Field(description="The fields id, version and job_id of the model.")
+    model: dict[str, Any] = Field(description="The fields name, version, id and job_id of the model.")
     predictions: list[Prediction] = Field(description="One prediction per image, in the order of the images.")
     timing_ms: dict[str, float] = Field(description="Milliseconds: decode, queue, inference and total.")
 
@@ -60,14 +62,15 @@ async def predict(
     service: Service,
     top_k: TopK = 3,
     preprocess: Annotated[Preprocess, Query(description=PREPROCESS)] = "auto",
-    explain: Annotated[bool, Query(description="Add a saliency map per image; slow, at most 4 images")] = False,
-    include_input: Annotated[bool, Query(description="Add the network's input per image, as a PNG")] = False,
+    explain: Annotated[bool, Query(description=EXPLAIN)] = False,
+    include_input: Annotated[bool, Query(description=INCLUDE_INPUT)] = False,
     model: AskedModel = None,
     x_timeout_ms: TimeoutMs = None,
 ) -> Predictions:
     """Classify images.
 
     Send a form (`-F file=@seven.png`, repeatable), one image (`--data-binary @seven.png` and its content type) or JSON.
+    Without a model, the default name answers: the one that was published to last, unless one is pinned.
     """
     started = time.perf_counter()
     async with request_deadline(request, x_timeout_ms) as disconnect:
@@ -86,7 +89,12 @@ async def predict(
                 service.pipeline.decoders, _illustrate, predictions, prepared
             )
     return Predictions(
-        model={"id": predictor.model.id, "version": predictor.model.version, "job_id": predictor.model.job_id},
+        model={
+            "name": predictor.model.name,
+            "version": predictor.model.version,
+            "id": predictor.model.id,
+            "job_id": predictor.model.job_id,
+        },
         predictions=predictions,
         timing_ms={
             "decode": round(decode_ms, 3),
@@ -97,10 +105,30 @@ async def predict(
     )
 
 
+@router.post(
+    "/predict/{reference:model}",
+    openapi_extra=BODY,
+    summary="Classify images with a model of your choice",
+    response_model_exclude_none=True,
+)
+async def predict_by(
+    request: Request,
+    reference: ModelReference,
+    service: Service,
+    top_k: TopK = 3,
+    preprocess: Annotated[Preprocess, Query(description=PREPROCESS)] = "auto",
+    explain: Annotated[bool, Query(description=EXPLAIN)] = False,
+    include_input: Annotated[bool, Query(description=INCLUDE_INPUT)] = False,
+    x_timeout_ms: TimeoutMs = None,
+) -> Predictions:
+    """Classify images with the model in the path: `/predict/pets`, `/predict/pets/3` or `/predict/pets@best`."""
+    return await predict(request, service, top_k, preprocess, explain, include_input, reference, x_timeout_ms)
+
+
 async def predict_plainly(request: Request) -> Response:
     """Predict with the default of every parameter."""
     await MAY(request)
-    answered = await predict(request, await state_of(request))
+    answered = await predict(request, await state_of(request), model=request.path_params.get("reference"))
     return Response(answered.model_dump_json(exclude_none=True), media_type="application/json")
 
 

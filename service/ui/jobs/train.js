@@ -2,7 +2,7 @@
 
 import { Problem } from "../lib/api.js";
 import { el, entry } from "../lib/dom.js";
-import { number } from "../lib/format.js";
+import { number, title } from "../lib/format.js";
 import { RecipeForm } from "./recipe_form.js";
 
 /** @param {ViewContext} context */
@@ -51,7 +51,7 @@ async function choicesOf(api, signal) {
     weights: [
       ["imagenet", "imagenet: pre-trained"],
       ["random", "random"],
-      .../** @type {Choice[]} */ (models.data.map((one) => [one.id, `go on from version ${one.version} · ${one.network}`])),
+      .../** @type {Choice[]} */ (models.data.map((one) => [one.id, `go on from ${title(one)} · ${one.network}`])),
     ],
   };
 }

@@ -64,3 +64,10 @@ export function when(iso) {
   if (!iso) return null;
   return new Date(iso).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "medium" });
 }
+
+/**
+ * Name a version of a model as every reference does: `pets/3`.
+ *
+ * @param {{ name: string, version: number }} model
+ */
+export const title = ({ name, version }) => `${name}/${version}`;

@@ -1,6 +1,7 @@
 // Two models side by side.
 
 import { el, table } from "../lib/dom.js";
+import { title } from "../lib/format.js";
 import { confusion } from "./confusion_matrix.js";
 import { mistakes, record } from "./model.js";
 
@@ -9,7 +10,7 @@ export async function compareView({ main, api, signal, query }) {
   const ids = (query.get("of") || "").split(",").slice(0, 2);
   /** @type {ModelView[]} */
   const models = await Promise.all(ids.map((id) => api.get(`models/${encodeURIComponent(id)}`, signal)));
-  const titles = models.map((model) => `version ${model.version}`);
+  const titles = models.map(title);
   const worst = await Promise.all(models.map((model) => mistakes(api, signal, model)));
   main.replaceChildren(
     el("h1", {}, `Comparing ${titles.join(" and ")}`),

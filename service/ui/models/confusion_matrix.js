@@ -1,6 +1,7 @@
 // Which classes a model takes for which. Many classes: only what it confuses most.
 
 import { el, table } from "../lib/dom.js";
+import { title } from "../lib/format.js";
 
 const MAX_CLASSES = 26; // of which a table can still be read
 const WORST = 20;
@@ -10,22 +11,23 @@ const WORST = 20;
  *
  * @param {ModelView} model
  */
-export function confusion({ confusion_matrix: counts, classes, version }) {
+export function confusion(model) {
+  const { confusion_matrix: counts, classes } = model;
   if (!counts.length) return null;
-  return classes.length <= MAX_CLASSES ? matrix(counts, classes, version) : worst(counts, classes, version);
+  return (classes.length <= MAX_CLASSES ? matrix : worst)(counts, classes, title(model));
 }
 
 /**
  * @param {number[][]} counts
  * @param {string[]} classes
- * @param {number} version
+ * @param {string} model
  */
-function matrix(counts, classes, version) {
+function matrix(counts, classes, model) {
   const rows = counts.map((row, truth) => {
     const images = row.reduce((sum, count) => sum + count, 0);
     return [classes[truth], ...row.map((count, answer) => cell(count, images, answer === truth))];
   });
-  const shown = table(`Rows: the true class; columns: the answer of version ${version}`, ["", ...classes], rows);
+  const shown = table(`Rows: the true class; columns: the answer of ${model}`, ["", ...classes], rows);
   shown.classList.add("confusion");
   return shown;
 }
@@ -46,12 +48,12 @@ function cell(count, images, right) {
 /**
  * @param {number[][]} counts
  * @param {string[]} classes
- * @param {number} version
+ * @param {string} model
  */
-function worst(counts, classes, version) {
+function worst(counts, classes, model) {
   const wrong = counts.flatMap((row, truth) => row.map((count, answer) => ({ truth, answer, count })));
   const most = wrong.filter((one) => one.truth !== one.answer && one.count).sort((a, b) => b.count - a.count);
   const rows = most.slice(0, WORST).map((one) => [classes[one.truth], classes[one.answer], String(one.count)]);
   if (!rows.length) return el("p", {}, "No mistakes.");
-  return table(`The most frequent mistakes of version ${version}`, ["Truth", "Answer", "Images"], rows);
+  return table(`The most frequent mistakes of ${model}`, ["Truth", "Answer", "Images"], rows);
 }

@@ -1,9 +1,9 @@
 // One model: its record, its confusion matrix, and its worst mistakes as pictures.
 
 import { button, el, facts, picture, table } from "../lib/dom.js";
-import { bytes, milliseconds, percent, seconds, when } from "../lib/format.js";
+import { bytes, milliseconds, percent, seconds, title, when } from "../lib/format.js";
 import { confusion } from "./confusion_matrix.js";
-import { oneImage, servedSize } from "./models.js";
+import { oneImage, servedSize, serves } from "./models.js";
 import { serve } from "./promotion.js";
 import { report } from "./report.js";
 
@@ -13,14 +13,13 @@ export async function modelView({ main, api, signal, fail, id }) {
   const model = await api.get(`models/${encodeURIComponent(id)}`, signal);
   const said = el("p", { role: "status" });
   const promote = () => serve(api, signal, model, said).catch(fail);
-  const serves = model.aliases.includes("serving");
   main.replaceChildren(
-    el("h1", {}, `Version ${model.version} `, model.aliases.map((name) => el("span", { class: "badge" }, name))),
+    el("h1", {}, `${title(model)} `, model.aliases.map((name) => el("span", { class: "badge" }, name))),
     said,
     el(
       "p",
       { class: "actions" },
-      serves || model.files_deleted_at ? "" : button("Serve this model", promote, { class: "primary" }),
+      serves(model) || model.files_deleted_at ? "" : button("Serve this model", promote, { class: "primary" }),
       model.files_deleted_at ? "" : el("a", { class: "button", href: `#/try?model=${model.id}` }, "Try it"),
       report(api, signal, fail, model),
     ),

@@ -1,20 +1,17 @@
 // The models: which serves, what each is worth; two of them can be chosen to compare.
 
 import { button, el, table } from "../lib/dom.js";
-import { bytes, milliseconds, percent } from "../lib/format.js";
+import { bytes, milliseconds, percent, title } from "../lib/format.js";
 import { serve } from "./promotion.js";
 
-const HEAD = ["Version", "Compare", "Data set", "Network", "Test accuracy", "One image", "Size", "Aliases", ""];
+const HEAD = ["Model", "Compare", "Data set", "Network", "Test accuracy", "One image", "Size", "Aliases", ""];
 
 /** @param {ViewContext} context */
 export async function modelsView(context) {
   const { main, api, signal, fail, query } = context;
   const after = query.get("after");
-  const [page, aliases] = await Promise.all([
-    /** @type {Promise<ModelPage>} */ (api.get(after ? `models?after=${encodeURIComponent(after)}` : "models", signal)),
-    /** @type {Promise<{ data: AliasView[] }>} */ (api.get("models/aliases", signal)),
-  ]);
-  const serving = aliases.data.find((one) => one.name === "serving");
+  /** @type {ModelPage} */
+  const page = await api.get(after ? `models?after=${encodeURIComponent(after)}` : "models", signal);
   const said = el("p", { role: "status" });
   /** @type {Set<string>} */
   const chosen = new Set();
@@ -30,8 +27,8 @@ export async function modelsView(context) {
   const again = () => modelsView(context);
   /** @type {Promote} */
   const promote = (model) => serve(api, signal, model, said).then(again).catch(fail);
-  const rows = page.data.map((model) => row(model, serving, choose, promote));
-  const before = lastServed(page.data, serving);
+  const rows = page.data.map((model) => row(model, choose, promote));
+  const before = lastServed(page.data);
   main.replaceChildren(
     el("h1", {}, "Models"),
     page.data.length || after ? "" : el("p", {}, "No model yet. ", el("a", { href: "#/train" }, "Train one"), "."),
@@ -39,7 +36,7 @@ export async function modelsView(context) {
     el(
       "p",
       { class: "actions" },
-      before && button(`Roll back to version ${before.version}`, () => promote(before)),
+      before.map((one) => button(`Roll back to ${title(one)}`, () => promote(one))),
       rows.length > 1 && [compare, el("span", { class: "hint" }, "Choose two.")],
     ),
     rows.length ? table("Models, newest first", HEAD, rows) : "",
@@ -53,17 +50,22 @@ export async function modelsView(context) {
 }
 
 /**
- * Find what answered before the one that serves now.
+ * Find what answered for each name before the version that serves now.
  *
  * @param {ModelView[]} models
- * @param {AliasView | undefined} serving
  */
-function lastServed(models, serving) {
-  const served = models.filter((one) => one.served_at && one.id !== serving?.model_id && !one.files_deleted_at);
+function lastServed(models) {
+  const served = models.filter((one) => one.served_at && !serves(one) && !one.files_deleted_at);
   /** @param {ModelView} model */
   const since = (model) => model.served_at ?? "";
-  return served.sort((a, b) => since(b).localeCompare(since(a)))[0];
+  /** @type {Map<string, ModelView>} */
+  const last = new Map();
+  for (const one of served.sort((a, b) => since(a).localeCompare(since(b)))) last.set(one.name, one);
+  return [...last.values()];
 }
+
+/** @param {ModelView} model */
+export const serves = (model) => model.aliases.includes("serving");
 
 /**
  * @typedef {(id: string, is: boolean) => void} Choose
@@ -72,17 +74,14 @@ function lastServed(models, serving) {
 
 /**
  * @param {ModelView} model
- * @param {AliasView | undefined} serving
  * @param {Choose} choose
  * @param {Promote} promote
  */
-function row(model, serving, choose, promote) {
-  const version = `version ${model.version}`;
-  const box = el("input", { type: "checkbox", ...named(`Compare ${version}`) });
+function row(model, choose, promote) {
+  const box = el("input", { type: "checkbox", ...named(`Compare ${title(model)}`) });
   box.addEventListener("change", () => choose(model.id, box.checked));
-  const serves = model.id === serving?.model_id;
   return [
-    el("a", { href: `#/models/${model.id}` }, version),
+    el("a", { href: `#/models/${model.id}` }, title(model)),
     box,
     model.dataset,
     model.network,
@@ -90,7 +89,7 @@ function row(model, serving, choose, promote) {
     milliseconds(oneImage(model)) || "–",
     bytes(servedSize(model)) || "–",
     model.aliases.map((name) => [el("span", { class: `badge ${name === "serving" ? "running" : ""}` }, name), " "]),
-    serves || model.files_deleted_at ? "" : button("Serve", () => promote(model), named(`Serve ${version}`)),
+    serves(model) || model.files_deleted_at ? "" : button("Serve", () => promote(model), named(`Serve ${title(model)}`)),
   ];
 }
 

@@ -2,6 +2,7 @@
 
 import { errorText, Problem } from "../lib/api.js";
 import { button, el, onDrop } from "../lib/dom.js";
+import { title } from "../lib/format.js";
 import { answer } from "./prediction.js";
 import { hasCamera, photograph } from "./camera.js";
 import { Pad } from "./drawing_pad.js";
@@ -57,9 +58,9 @@ class Options {
   constructor(models, chosen, changed) {
     const whole = models.filter((one) => !one.files_deleted_at);
     /** @param {ModelView} model */
-    const title = ({ version, network, dataset }) => `version ${version} · ${network} on ${dataset}`;
-    const choices = whole.map((one) => el("option", { value: one.id, selected: one.id === chosen }, title(one)));
-    const serving = el("option", { value: "" }, "the one that serves");
+    const described = (model) => `${title(model)} · ${model.network} on ${model.dataset}`;
+    const choices = whole.map((one) => el("option", { value: one.id, selected: one.id === chosen }, described(one)));
+    const serving = el("option", { value: "" }, "the latest model");
     this.model = el("select", { id: "model", name: "model" }, serving, choices);
     this.explain = el("input", { type: "checkbox", name: "explain" });
     this.node = el(

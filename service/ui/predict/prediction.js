@@ -1,7 +1,7 @@
 // What the service says of an image.
 
 import { el, picture } from "../lib/dom.js";
-import { milliseconds, percent, words } from "../lib/format.js";
+import { milliseconds, percent, title, words } from "../lib/format.js";
 
 /**
  * Make the nodes for the answer to one image.
@@ -21,7 +21,7 @@ export function answer({ model, predictions: [found], timing_ms: timing }, sent)
     el(
       "p",
       { class: "hint" },
-      el("a", { href: `#/models/${model.id}` }, `Version ${model.version}`),
+      el("a", { href: `#/models/${model.id}` }, title(model)),
       ` answered in ${milliseconds(timing.total)}.`,
     ),
   ];

@@ -10,7 +10,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from core.db.database import Database
-from core.db.tables import ENDED, TRANSITIONS, Job, JobStatus, Worker
+from core.db.tables import ENDED, TRANSITIONS, Job, JobStatus, Model, Worker
 from core.errors import ClaimLost, Conflict, InvalidInput, Killed, NotFound, OutOfMemory, Overloaded
 from core.recipe import Recipe
 from core.repositories import events, job_control, jobs, models
@@ -20,6 +20,7 @@ from tests.conftest import EACH_DATABASE, NOW, url_of
 from tests.support.fakes import model_card
 
 Enqueue = Callable[..., Job]
+Published = Callable[..., Model]
 Claimed = Callable[..., Claim]
 JobOf = Callable[[str], Job]
 
@@ -51,6 +52,15 @@ def test_weights_of_a_model_that_is_not_there_are_refused_by_name(enqueue: Enque
     with pytest.raises(InvalidInput, match="model_gone") as refusal:
         enqueue(weights="model_gone")
     assert refusal.value.pointer == "/weights"
+
+
+def test_a_reference_to_weights_is_resolved_when_the_job_is_made(enqueue: Enqueue, published: Published) -> None:
+    first = published(network="resnet18", accuracy=0.9)
+    published(network="resnet18", accuracy=0.8)
+    job = enqueue(network="resnet18", weights="digits@best")
+    assert job.recipe["weights"] == first.id
+    with pytest.raises(InvalidInput, match="no model cats@best"):
+        enqueue(network="resnet18", weights="cats@best")
 
 
 def test_the_oldest_job_is_claimed_first(db: Database, enqueue: Enqueue, claimed: Claimed) -> None:

@@ -105,7 +105,7 @@ async def test_a_long_poll_is_refused_when_its_key_is_revoked(
     line = {"content": b'{"array": [[0]]}', "headers": {"Content-Type": "application/x-ndjson"}}
     batch = (await http.post("/batches", **line)).json()  # type: ignore[arg-type]
     job = f"/jobs/{enqueue().id}?wait=60"
-    paths = [job, f"/batches/{batch['id']}?wait=60", "/models/latest/content?format=torch_export"]
+    paths = [job, f"/batches/{batch['id']}?wait=60", "/models/digits/content?format=torch_export"]
     async with asyncio.timeout(20):
         before = asyncio.create_task(http.get(job))
         await until(lambda: counted(http) == 1)

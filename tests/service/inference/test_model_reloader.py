@@ -14,8 +14,9 @@ from sqlalchemy import text
 
 from core.db.database import Database
 from core.db.tables import Model
-from core.errors import NotReady
-from core.repositories.models import find, set_alias
+from core.errors import NotFound, NotReady
+from core.repositories.aliases import set_alias
+from core.repositories.models import find
 from service.inference.batcher import Batcher
 from service.inference.model_cache import Load, Loaded, ModelCache, memory_bytes
 from service.inference.model_reloader import ModelReloader
@@ -36,7 +37,7 @@ class Loader:
         self.loaded.append(model.id)
         if model.id in self.refused:
             raise RuntimeError("no such operator")
-        return Loaded(FakePredictor(model.id, model.version), "passed")
+        return Loaded(FakePredictor(model.id, model.version, model.name), "passed")
 
 
 class Slow(Loader):
@@ -68,7 +69,8 @@ def point(db: Database) -> Callable[[str, float], None]:
 
     def move(model_id: str, after: float) -> None:
         with db.write() as session:
-            set_alias(session, "serving", model_id, NOW + after)
+            model = find(session, model_id)
+            set_alias(session, model.name, "serving", model.version, NOW + after)
 
     return move
 
@@ -124,7 +126,7 @@ async def test_a_rollback_during_a_load_is_never_interrupted_by_what_was_loaded(
     load.released.clear()
     newer = published()
     seen: list[str] = []
-    reloader._swap = lambda loaded: seen.append(loaded.predictor.model.id)  # type: ignore[method-assign]
+    reloader._swap = lambda served, loaded: seen.append(loaded.predictor.model.id)  # type: ignore[method-assign]
     checking = asyncio.create_task(reloader.check())
     await until(lambda: newer.id in load.loaded)
     point(old.id, 1)
@@ -181,10 +183,10 @@ async def test_a_model_that_cannot_be_loaded_leaves_the_old_one_and_is_not_tried
     await reloader.check()
     assert reloader.current.model.id == old.id
     assert load.loaded == [old.id, broken.id]
-    assert reloader.failure is not None
-    assert broken.id in reloader.failure
-    assert "no such operator" in reloader.failure
-    assert reloader.refused == broken.id
+    refusal = reloader.refusals["digits"]
+    assert refusal.refused == broken.id
+    assert broken.id in (refusal.failure or "")
+    assert "no such operator" in (refusal.failure or "")
 
 
 async def test_pointing_at_the_refused_model_again_tries_it_again(
@@ -200,7 +202,7 @@ async def test_pointing_at_the_refused_model_again_tries_it_again(
     point(broken.id, 1)
     await reloader.check()
     assert load.loaded == [old.id, broken.id, broken.id]
-    assert (reloader.current.model.id, reloader.refused, reloader.failure) == (broken.id, None, None)
+    assert (reloader.current.model.id, reloader.refusals) == (broken.id, {})
 
 
 async def test_pointing_back_at_the_model_that_serves_ends_the_refusal(
@@ -213,7 +215,7 @@ async def test_pointing_back_at_the_model_that_serves_ends_the_refusal(
     await reloader.check()
     point(old.id, 1)
     await reloader.check()
-    assert (reloader.current.model.id, reloader.refused) == (old.id, None)
+    assert (reloader.current.model.id, reloader.refusals) == (old.id, {})
 
 
 async def test_a_service_that_starts_with_a_refused_model_answers_with_the_one_that_served_before(
@@ -225,7 +227,8 @@ async def test_a_service_that_starts_with_a_refused_model_answers_with_the_one_t
     load.refused.add(broken.id)
     restarted = make(load)
     await restarted.check()
-    assert (restarted.current.model.id, restarted.refused) == (served.id, broken.id)
+    assert restarted.current.model.id == served.id
+    assert restarted.refusals["digits"].refused == broken.id
 
 
 async def test_a_model_that_never_served_is_no_way_out(make: Make, published: Published) -> None:
@@ -277,7 +280,7 @@ async def test_a_good_model_after_a_broken_one_clears_the_failure(make: Make, pu
         _ = reloader.current
     good = published()
     await reloader.check()
-    assert (reloader.current.model.id, reloader.failure) == (good.id, None)
+    assert (reloader.current.model.id, reloader.refusals) == (good.id, {})
 
 
 async def test_it_looks_by_itself_and_outlives_a_database_that_does_not_answer(
@@ -292,7 +295,7 @@ async def test_it_looks_by_itself_and_outlives_a_database_that_does_not_answer(
     with db.write() as session:
         session.execute(text("ALTER TABLE away RENAME TO aliases"))
     model = published()
-    await until(lambda: load.loaded == [model.id] and reloader._current is not None)
+    await until(lambda: load.loaded == [model.id] and reloader.default is not None)
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
     assert reloader.current.model.id == model.id
@@ -318,7 +321,83 @@ async def test_a_model_that_no_longer_fits_leaves_memory(db: Database, published
         await reloader.check()
         gc.collect()
         assert sorted(predictor.model.version for predictor in alive) == [6, 7]
-        cache.drop(newest.id)
-        await cache.get(newest)
-        gc.collect()
-        assert sorted(predictor.model.version for predictor in alive) == [6, 7, 7]  # the first of 7 still serves
+
+
+# -- several names
+
+
+async def test_each_name_follows_its_own_alias(make: Make, published: Published, point: Point) -> None:
+    digit, ant = published(), published(name="pets", at=NOW + 1)
+    reloader = make(Loader())
+    await reloader.check()
+    assert reloader.default == "pets"
+    assert reloader.current.model.id == ant.id
+    assert (await reloader.named("digits")).model.id == digit.id
+    newer = published(publish="manual")
+    point(newer.id, 2)
+    await reloader.check()
+    assert (await reloader.named("digits")).model.id == newer.id
+    assert (await reloader.named("pets")).model.id == reloader.current.model.id == ant.id
+
+
+async def test_a_name_is_loaded_when_it_is_asked_for_and_once(make: Make, published: Published) -> None:
+    digit, ant, load = published(), published(name="pets", at=NOW + 1), Slow()
+    reloader = make(load)
+    await reloader.check()
+    assert load.loaded == [ant.id]
+    load.released.clear()
+    asked = [asyncio.create_task(reloader.named("digits")) for _ in range(5)]
+    await until(lambda: digit.id in load.loaded)
+    await reloader.check()  # forgets what is not in memory yet
+    load.released.set()
+    assert {(await one).model.id for one in asked} == {digit.id}
+    assert load.loaded == [ant.id, digit.id]
+
+
+async def test_a_name_of_nothing_is_not_found(make: Make, published: Published) -> None:
+    published()
+    reloader = make(Loader())
+    with pytest.raises(NotFound, match="under the name cats"):
+        await reloader.named("cats")
+
+
+async def test_a_refused_version_of_another_name_leaves_its_old_one(make: Make, published: Published) -> None:
+    old, _, load = published(), published(name="pets", at=NOW + 1), Loader()
+    reloader = make(load)
+    await reloader.check()
+    await reloader.named("digits")
+    broken = published(at=NOW - 1)
+    load.refused.add(broken.id)
+    await reloader.check()
+    assert (await reloader.named("digits")).model.id == old.id
+    assert reloader.refusals["digits"].refused == broken.id
+    assert "pets" not in reloader.refusals
+
+
+async def test_the_default_name_changes_once_its_model_is_there(make: Make, published: Published) -> None:
+    digit, load = published(), Loader()
+    reloader = make(load)
+    await reloader.check()
+    broken = published(name="pets", at=NOW + 1)
+    load.refused.add(broken.id)
+    await reloader.check()
+    assert reloader.current.model.id == digit.id
+    better = published(name="pets", at=NOW + 2)
+    await reloader.check()
+    assert reloader.current.model.id == better.id
+
+
+async def test_names_that_do_not_fit_in_memory_take_turns(db: Database, published: Published) -> None:
+    digit, ant, load = published(), published(name="pets", at=NOW + 1), Loader()
+    bee = published(name="bees", publish="manual")
+    with db.write() as session:
+        set_alias(session, "bees", "serving", 1, NOW)
+    room = 2 * memory_bytes(digit, 1) + 10
+    with ThreadPoolExecutor(2, "load") as executor:
+        reloader = ModelReloader(db, ModelCache(load, executor, room, batch=1), poll_s=0.01, now=lambda: NOW)
+        await reloader.check()
+        for name in ("digits", "bees", "digits"):
+            assert (await reloader.named(name)).model.name == name
+            await reloader.check()
+            assert reloader.current.model.id == ant.id
+    assert load.loaded == [ant.id, digit.id, bee.id, digit.id]

@@ -85,7 +85,7 @@ async def test_what_is_no_whole_gzip_is_refused(http: httpx.AsyncClient) -> None
 async def test_other_encodings_are_not_accepted(settings: Settings, published: Callable[..., Model]) -> None:
     published()
     async with running(settings) as http:
-        paths = ("/predict", "/jobs", "/batches", "/datasets?name=pets", "/v2/models/serving/infer")
+        paths = ("/predict", "/jobs", "/batches", "/datasets?name=pets", "/v2/models/digits/infer")
         for encoding in ("br", "deflate", "zstd", "gzip, gzip", "x\x1b[2J"):
             for path in paths:
                 headers = [(b"Content-Encoding", encoding.encode()), (b"Content-Type", b"application/json")]
@@ -109,7 +109,7 @@ def test_triton_asks_in_gzip(model: Model, live: str) -> None:
     images = triton.InferInput("images", [10], "BYTES")
     images.set_data_from_numpy(digits, binary_data=True)
     client = triton.InferenceServerClient(live.removeprefix("http://"))
-    answer = client.infer("serving", [images], request_compression_algorithm="gzip")
+    answer = client.infer("digits", [images], request_compression_algorithm="gzip")
     client.close()
     assert answer.as_numpy("probabilities").argmax(1).tolist() == list(range(10))
 

@@ -9,7 +9,7 @@ from core.settings import Settings
 from service.app import create_app
 from tests.service.test_security import all_routes
 
-FILLED = {"job_id": "job_x", "name": "mnist", "model_id": "model_x", "alias": "serving", "batch_id": "batch_x"}
+FILLED = {"job_id": "job_x", "name": "mnist", "reference": "model_x", "alias": "serving", "batch_id": "batch_x"}
 
 
 def paths(settings: Settings, method: str) -> list[str]:
@@ -50,7 +50,7 @@ async def test_allow_names_every_method_of_the_path(http: httpx.AsyncClient) -> 
         "/uploads/x": "DELETE, HEAD, PATCH",
         "/uploads": "GET, HEAD, OPTIONS, POST",
         "/datasets/pets": "DELETE, GET, HEAD",
-        "/models/aliases/mine": "DELETE, PUT",
+        "/models/digits/aliases/mine": "DELETE, PUT",
         "/page/main.js": "GET, HEAD",
     }
     for path, methods in allowed.items():

@@ -98,10 +98,10 @@ def reported(published: Published) -> Callable[..., Model]:
 
 
 def test_it_has_every_part() -> None:
-    shown = Page(page(3, report_of()))
+    shown = Page(page("ants/3", report_of()))
     parts = ["Learning curves", "Confusion matrix", "Classes", "Calibration", "Worst mistakes", "What serves", "Recipe"]
     assert [text for text in shown.texts if text in parts] == parts
-    assert "Version 3: resnet18 on ants" in shown.texts
+    assert "ants/3: resnet18 on ants" in shown.texts
     for told in ("66.67 % of 3 images", "1 min 15 s, 2 epochs", "Temperature 1.500", "ant → bee", "87.5 %"):
         assert told in shown.text
     for told in ("int8.onnx answers, in int8: int8 is faster", "9.50 ms", "150 ms", "2 threads of a processor"):
@@ -109,7 +109,7 @@ def test_it_has_every_part() -> None:
 
 
 def test_nothing_of_it_lies_elsewhere_and_nothing_runs() -> None:
-    shown = Page(page(1, report_of()))
+    shown = Page(page("ants/1", report_of()))
     assert {name for _, attributes in shown.elements for name in attributes} & {"href", "style", "onload"} == set()
     assert all(str(image["src"]).startswith("data:image/") for image in shown.all("img"))
     assert shown.all("script") == []
@@ -118,7 +118,7 @@ def test_nothing_of_it_lies_elsewhere_and_nothing_runs() -> None:
 
 def test_class_names_with_markup_are_text() -> None:
     evil = '<script>alert(1)</script>"onerror="x'
-    text = page(1, report_of((evil, "bee & wasp")))
+    text = page("ants/1", report_of((evil, "bee & wasp")))
     shown = Page(text)
     assert "<script" not in text
     assert shown.texts.count(evil) == 3  # a row and a column of the confusion matrix, and a row of the classes
@@ -139,7 +139,7 @@ def replaced(value: Any, text: str) -> Any:
 
 def test_every_string_of_a_report_is_escaped() -> None:
     evil = """</style></title><script>alert(1)</script>'"onerror="x"""
-    text = page(1, replaced(report_of(), evil) | {"preparation": {"height": 28}, "versions": {evil: evil}})
+    text = page("ants/1", replaced(report_of(), evil) | {"preparation": {"height": 28}, "versions": {evil: evil}})
     shown = Page(text)
     assert "<script" not in text
     assert text.count("</style>") == 1
@@ -150,7 +150,7 @@ def test_every_string_of_a_report_is_escaped() -> None:
 
 
 def test_pictures_say_in_words_what_they_show() -> None:
-    alts = [str(image["alt"]) for image in Page(page(1, report_of())).all("img")]
+    alts = [str(image["alt"]) for image in Page(page("ants/1", report_of())).all("img")]
     assert any(alt.startswith("Accuracy by epoch; at the end 75.00") for alt in alts)
     assert any(alt.startswith("Reliability diagram") for alt in alts)
     assert all(alts)
@@ -158,25 +158,25 @@ def test_pictures_say_in_words_what_they_show() -> None:
 
 def test_a_single_epoch_is_told_in_figures() -> None:
     report = report_of()
-    shown = Page(page(1, report | {"history": report["history"][:1]}))
+    shown = Page(page("ants/1", report | {"history": report["history"][:1]}))
     assert len([image for image in shown.all("img") if "svg" in str(image["src"])]) == 1
     assert "Loss and accuracy by epoch" in shown.texts
 
 
 def test_a_perfect_model_has_no_mistakes_to_show() -> None:
-    assert "None on the test set." in Page(page(1, report_of(mistakes=[]))).texts
+    assert "None on the test set." in Page(page("ants/1", report_of(mistakes=[]))).texts
 
 
 def test_a_report_without_one_of_its_values_is_an_error() -> None:
     report = report_of()
     del report["serving"]["precision"]
     with pytest.raises(UndefinedError, match="precision"):
-        page(1, report)
+        page("ants/1", report)
 
 
 def confusion(counts: list[list[int]], classes: list[str]) -> str:
     """The markup of that section, without the white space between its elements."""
-    text = page(1, report_of(tuple(classes), confusion_matrix=counts))
+    text = page("ants/1", report_of(tuple(classes), confusion_matrix=counts))
     return re.sub(r">\s+<", "><", text.partition("<h2>Confusion matrix</h2>")[2].partition("</section>")[0])
 
 
@@ -202,12 +202,12 @@ async def test_it_is_served_under_a_policy_that_lets_it_be_shown_and_no_more(
     http: httpx.AsyncClient, reported: Callable[..., Model]
 ) -> None:
     reported()
-    answer = await http.get("/models/latest/report.html")
+    answer = await http.get("/models/digits@latest/report.html")
     assert (answer.status_code, answer.headers["content-type"]) == (200, "text/html; charset=utf-8")
     assert answer.headers["content-security-policy"] == POLICY
     assert "script-src" not in POLICY
     assert POLICY.startswith("default-src 'none'")
-    assert "Version 1: resnet18 on ants" in Page(answer.text).texts
+    assert "digits/1: resnet18 on ants" in Page(answer.text).texts
 
 
 async def test_a_model_links_to_its_report(

@@ -34,7 +34,7 @@ CHANGES = (
     ("POST", "/datasets?name=pets"),
     ("POST", "/batches"),
     ("POST", "/predict"),
-    ("POST", "/v2/models/serving/infer"),
+    ("POST", "/v2/models/digits/infer"),
     ("PUT", "/models/aliases/mine"),
     ("PATCH", "/uploads/x"),
     ("DELETE", "/models/model_x"),

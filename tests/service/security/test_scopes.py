@@ -27,7 +27,7 @@ def needed(app: FastAPI) -> Iterator[tuple[str, str, str]]:
         if isinstance(route, APIRoute) and not is_open(route.path):
             (rule,) = (one.dependency for one in route.dependencies if isinstance(one.dependency, RequireScope))
             for method in route.methods or ():
-                yield route.path, "GET" if method == "HEAD" else method, rule.needed_for(method)
+                yield route.path_format, "GET" if method == "HEAD" else method, rule.needed_for(method)
 
 
 def table(app: FastAPI) -> str:

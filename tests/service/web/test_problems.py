@@ -243,7 +243,7 @@ async def test_what_curl_does_to_files_is_told(settings: Settings) -> None:
     assert (by_d.status_code, by_d.json()["code"]) == (422, "not_an_image")
     assert "curl -d takes line ends and zeros" in by_d.json()["detail"]
     assert "--data-binary @seven.png" in by_d.json()["detail"]
-    assert (by_t.status_code, into_folder.status_code) == (405, 404)
+    assert (by_t.status_code, into_folder.status_code) == (405, 405)
     assert all("curl -T sends PUT" in answer.json()["detail"] for answer in (by_t, into_folder))
     assert (untyped.status_code, "curl -F file=@seven.png" in untyped.json()["detail"]) == (415, True)
 
@@ -256,7 +256,7 @@ async def test_no_error_speaks_in_regular_expressions(settings: Settings) -> Non
             await http.post("/datasets?name=My%20Pets"),
             await http.get("/datasets/%20"),
             await http.get("/models/model_x/content?format=pickle"),
-            await http.put("/models/aliases/A%20b", json={"model": "best"}),
+            await http.put("/models/digits/aliases/A%20b", json={"version": 1}),
             await http.post("/jobs", json={}, headers={"Idempotency-Key": "a b"}),
         ]
     for answer in answers:

@@ -31,7 +31,7 @@ HEADERS = (
     *("idempotency-key", "if-modified-since", "if-none-match", "if-range", "inference-header-content-length"),
     *("last-event-id", "origin", "range", "transfer-encoding", "x-forwarded-for", "x-request-id", "x-request-timeout"),
 )
-READ = ("/jobs", "/models", "/models/serving", "/models/serving/content", "/batches", "/datasets", "/datasets/pets")
+READ = ("/jobs", "/models", "/models/digits", "/models/digits/content", "/batches", "/datasets", "/datasets/pets")
 MORE = ("/", "/metrics", "/openapi.json", "/page/main.js", "/readyz", "/v2", "/networks/resnet18", "/jobs/x/events")
 ODD_TAILS = ("", "", "/", "/%00", "/..%2f..%2fx", "/é", "//", "?after=%00")
 PARAMETERS = ("limit", "wait", "after", "status", "model")
@@ -63,7 +63,7 @@ def image(chance: Random) -> Sent:
     place = chance.randrange(4)
     if place == 0:
         tensor = {"name": "images", "shape": [1], "datatype": "BYTES", "data": [encoded]}
-        return Sent("POST", "/v2/models/serving/infer", json.dumps({"inputs": [tensor]}).encode(), JSON)
+        return Sent("POST", "/v2/models/digits/infer", json.dumps({"inputs": [tensor]}).encode(), JSON)
     if place == 1:
         return Sent("POST", "/predict", json.dumps({"images": [{"b64": encoded}]}).encode(), JSON)
     if place == 2:
@@ -203,8 +203,8 @@ _INFER = {"id": "1", "inputs": [_TENSOR], "outputs": [{"name": "probabilities", 
 _BODIES: tuple[tuple[str, str, Any], ...] = (
     ("POST", "/jobs", _RECIPE),
     ("POST", "/predict", {"images": [{"array": _ROWS}, {"b64": "aGk="}, {"url": "http://127.0.0.1/"}]}),
-    ("POST", "/v2/models/serving/infer", _INFER),
-    ("PUT", "/models/aliases/mine", {"model": "serving"}),
+    ("POST", "/v2/models/digits/infer", _INFER),
+    ("PUT", "/models/digits/aliases/mine", {"version": 1}),
 )
 _LINE = json.dumps({"id": 1, "array": _ROWS}).encode() + b"\n"
 _PETS = pets("cat", "dog", each=2)

@@ -260,7 +260,7 @@ def test_a_failure_is_shown_with_all_its_brackets(serve: Serve, db: Database, cl
 def test_models_are_listed_for_people(serve: Serve, published: Published) -> None:
     model, url = published(accuracy=0.5), serve()
     rows = typed("models", "--url", url).output
-    assert all(word in rows for word in (model.id, "digits", "50.00%", "best, latest, serving"))
+    assert all(word in rows for word in ("digits/1", "digits", "50.00%", "best, latest, serving"))
     assert [one["id"] for one in json.loads(typed("models", "--json", "--url", url).output)] == [model.id]
 
 
@@ -337,9 +337,9 @@ def test_a_running_job_is_told_to_be_pausing_until_it_rests(serve: Serve, claime
 
 def test_a_model_is_promoted_and_rolled_back(serve: Serve, published: Published) -> None:
     first, second, url = published(), published(), serve()
-    assert typed("promote", first.id, "--url", url).output.strip() == f"serving is {first.id}, version 1"
-    assert typed("promote", "latest", "--url", url).output.strip() == f"serving is {second.id}, version 2"
-    assert typed("promote", "latest", "--alias", "mine", "--url", url).exit_code == 0
+    assert typed("promote", first.id, "--url", url).output.strip() == f"digits@serving is digits/1, {first.id}"
+    assert typed("promote", "digits@latest", "--url", url).output.strip() == f"digits@serving is digits/2, {second.id}"
+    assert typed("promote", "digits@latest", "--alias", "mine", "--url", url).exit_code == 0
 
 
 def test_logs_are_followed_to_the_end_of_the_job(

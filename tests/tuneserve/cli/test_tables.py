@@ -49,14 +49,14 @@ def _key(client: Client) -> str:
 
 
 def test_what_is_listed_into_a_pipe_is_whole_and_parted_by_tabs(furnished: Client) -> None:
-    (job,), (model,), (key,) = furnished.jobs(), furnished.models(), furnished.keys()
+    (job,), (key,) = furnished.jobs(), furnished.keys()
     assert listed(furnished, "jobs") == [
         ["job", "status", "dataset", "network", "test accuracy"],
         [job["id"], "queued", "fashion_mnist", "efficientnet_v2_s", ""],
     ]
     header, row = listed(furnished, "models")
-    assert header == ["model", "version", "dataset", "network", "test accuracy", "aliases"]
-    assert (row[0], row[2], row[-1]) == (model["id"], LONG, "best, latest, serving")
+    assert header == ["model", "dataset", "network", "test accuracy", "aliases"]
+    assert (row[0], row[1], row[-1]) == (f"{LONG}/1", LONG, "best, latest, serving")
     assert listed(furnished, "keys", "list")[1][:3] == [key["id"], LONG, "admin"]
     assert [LONG[:63], "uploaded", "1", "2", "6"] in listed(furnished, "datasets", "list")
 

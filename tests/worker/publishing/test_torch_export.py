@@ -51,7 +51,7 @@ def test_the_file_answers_as_the_network_does_and_says_of_what(
 ) -> None:  # fmt: skip
     file, about = tmp_path / "digits.pt2", {"model.json": ""}
     monkeypatch.setenv("TUNESERVE_DATA_DIR", str(settings.data_dir))
-    monkeypatch.setattr(sys, "argv", ["torch_export", "latest", str(file)])
+    monkeypatch.setattr(sys, "argv", ["torch_export", "digits@latest", str(file)])
     assert main() == 0
     assert "largest difference" in capsys.readouterr().out
     program: Any = torch.export.load(file, extra_files=about).module()
@@ -77,7 +77,7 @@ def test_a_program_that_differs_from_the_network_is_not_written(
 ) -> None:
     monkeypatch.setattr(torch_export, "PARITY_TOLERANCE", -1.0)
     monkeypatch.setenv("TUNESERVE_DATA_DIR", str(settings.data_dir))
-    monkeypatch.setattr(sys, "argv", ["torch_export", "latest", str(tmp_path / "m.pt2")])
+    monkeypatch.setattr(sys, "argv", ["torch_export", "digits@latest", str(tmp_path / "m.pt2")])
     assert main() == 1
     assert "differs from the network" in capsys.readouterr().err
     monkeypatch.setattr(sys, "argv", ["torch_export", "model_none"])

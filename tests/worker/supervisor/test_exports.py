@@ -131,7 +131,7 @@ def worker(db: Database) -> None:
 
 @pytest.mark.usefixtures("worker")
 async def test_whoever_asks_waits_until_it_is_made(http: httpx.AsyncClient, it: Setting, store: LocalStore) -> None:
-    asking = asyncio.create_task(http.get(f"/models/latest/{PROGRAM}"))
+    asking = asyncio.create_task(http.get(f"/models/digits@latest/{PROGRAM}"))
     await asyncio.sleep(0.3)
     store.put(f"{it.model.key}/{TORCH_EXPORT}", b"a program")
     it.made()
@@ -142,7 +142,7 @@ async def test_whoever_asks_waits_until_it_is_made(http: httpx.AsyncClient, it: 
 
 @pytest.mark.usefixtures("worker")
 async def test_why_it_cannot_be_made_is_told(http: httpx.AsyncClient, it: Setting, db: Database) -> None:
-    asking = asyncio.create_task(http.get(f"/models/latest/{PROGRAM}"))
+    asking = asyncio.create_task(http.get(f"/models/digits@latest/{PROGRAM}"))
     await asyncio.sleep(0.3)
     with db.write() as session:
         exports.fail(session, it.model.id, "no probes")
@@ -157,13 +157,13 @@ async def test_nobody_waits_for_ever(
 ) -> None:
     published()
     monkeypatch.setattr("service.api.routes.models.MAKING_S", 0.0)
-    answer = await http.get(f"/models/latest/{PROGRAM}")
+    answer = await http.get(f"/models/digits@latest/{PROGRAM}")
     assert (answer.status_code, answer.json()["code"]) == (503, "not_ready")
     assert "ask again" in answer.json()["detail"]
 
 
 async def test_without_a_worker_nobody_waits(http: httpx.AsyncClient, published: Published) -> None:
     published()
-    answer = await http.get(f"/models/latest/{PROGRAM}")
+    answer = await http.get(f"/models/digits@latest/{PROGRAM}")
     assert (answer.status_code, answer.json()["code"]) == (503, "not_ready")
     assert "python -m worker" in answer.json()["detail"]

@@ -61,8 +61,17 @@ def upgrade() -> None:
         sa.UniqueConstraint("digest", name=op.f("uq_keys_digest")),
     )
     op.create_table(
+        "model_names",
+        sa.Column("name", sa.String(length=255), nullable=False),
+        sa.Column("versions", sa.Integer(), nullable=False),
+        sa.Column("pinned", sa.Boolean(), nullable=False),
+        sa.Column("published_at", sa.Double(), nullable=True),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_model_names")),
+    )
+    op.create_table(
         "models",
         sa.Column("id", sa.String(length=255), nullable=False),
+        sa.Column("name", sa.String(length=255), nullable=False),
         sa.Column("version", sa.Integer(), nullable=False),
         sa.Column("job_id", sa.String(length=255), nullable=False),
         sa.Column("dataset", sa.String(length=255), nullable=False),
@@ -73,9 +82,10 @@ def upgrade() -> None:
         sa.Column("served_at", sa.Double(), nullable=True),
         sa.Column("files_deleted_at", sa.Double(), nullable=True),
         sa.Column("deleted_at", sa.Double(), nullable=True),
+        sa.ForeignKeyConstraint(["name"], ["model_names.name"], name=op.f("fk_models_name")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_models")),
         sa.UniqueConstraint("job_id", name=op.f("uq_models_job_id")),
-        sa.UniqueConstraint("version", name=op.f("uq_models_version")),
+        sa.UniqueConstraint("name", "version", name=op.f("uq_models_name_version")),
     )
     op.create_table(
         "uploads",
@@ -97,11 +107,13 @@ def upgrade() -> None:
     )
     op.create_table(
         "aliases",
+        sa.Column("model_name", sa.String(length=255), nullable=False),
         sa.Column("name", sa.String(length=255), nullable=False),
         sa.Column("model_id", sa.String(length=255), nullable=False),
         sa.Column("updated_at", sa.Double(), nullable=False),
         sa.ForeignKeyConstraint(["model_id"], ["models.id"], name=op.f("fk_aliases_model_id")),
-        sa.PrimaryKeyConstraint("name", name=op.f("pk_aliases")),
+        sa.ForeignKeyConstraint(["model_name"], ["model_names.name"], name=op.f("fk_aliases_model_name")),
+        sa.PrimaryKeyConstraint("model_name", "name", name=op.f("pk_aliases")),
     )
     op.create_table(
         "batches",
@@ -249,6 +261,7 @@ def downgrade() -> None:
     op.drop_table("workers")
     op.drop_table("uploads")
     op.drop_table("models")
+    op.drop_table("model_names")
     op.drop_table("keys")
     op.drop_table("idempotency_records")
     if op.get_context().dialect.name == "postgresql":

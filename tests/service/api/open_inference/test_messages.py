@@ -62,7 +62,7 @@ def asked(images: npt.NDArray[Any], datatype: str, binary: bool) -> triton.Infer
 def test_triton_finds_server_and_model_ready(client: triton.InferenceServerClient, model: Model) -> None:
     assert client.is_server_live()
     assert client.is_server_ready()
-    assert client.is_model_ready("serving")
+    assert client.is_model_ready("digits")
     assert client.is_model_ready(model.id, str(model.version))
     assert not client.is_model_ready("model_none")
     assert not client.is_model_ready(model.id, "99")
@@ -70,8 +70,8 @@ def test_triton_finds_server_and_model_ready(client: triton.InferenceServerClien
 
 def test_triton_reads_the_metadata(client: triton.InferenceServerClient, model: Model) -> None:
     assert client.get_server_metadata()["extensions"] == ["binary_tensor_data", "classification", "statistics"]
-    told = client.get_model_metadata("serving")
-    assert (told["name"], told["versions"]) == ("serving", [str(model.version)])
+    told = client.get_model_metadata("digits")
+    assert (told["name"], told["versions"]) == ("digits", [str(model.version)])
     assert told["inputs"] == [{"name": "images", "datatype": "UINT8", "shape": [-1, 28, 28, 1]}]
     assert [output["shape"] for output in told["outputs"]] == [[-1, 10], [-1]]
 
@@ -98,7 +98,7 @@ def test_triton_asks_with_numbers(
 ) -> None:
     images = np.ascontiguousarray(form(digits))
     outputs = [triton.InferRequestedOutput(name, binary_data=binary) for name in ("probabilities", "labels")]
-    answer = client.infer("serving", [asked(images, datatype, binary)], outputs=outputs, request_id="mine")
+    answer = client.infer("digits", [asked(images, datatype, binary)], outputs=outputs, request_id="mine")
     assert answer.as_numpy("probabilities").shape == (10, 10)
     assert answer.as_numpy("probabilities").argmax(1).tolist() == list(range(10))
     labels = [label.decode() if isinstance(label, bytes) else label for label in answer.as_numpy("labels").tolist()]
@@ -108,7 +108,7 @@ def test_triton_asks_with_numbers(
 
 def test_triton_asks_with_files(client: triton.InferenceServerClient) -> None:
     files = np.array([file.read_bytes() for file in DIGIT_FILES], dtype=np.object_)
-    answer = client.infer("serving", [asked(files, "BYTES", binary=True)])
+    answer = client.infer("digits", [asked(files, "BYTES", binary=True)])
     assert answer.as_numpy("probabilities").argmax(1).tolist() == list(range(10))
 
 
@@ -116,7 +116,7 @@ def test_triton_asks_for_the_likeliest_classes(
     client: triton.InferenceServerClient, digits: npt.NDArray[np.uint8]
 ) -> None:
     outputs = [triton.InferRequestedOutput("probabilities", class_count=2)]
-    answer = client.infer("serving", [asked(digits, "UINT8", binary=True)], outputs=outputs)
+    answer = client.infer("digits", [asked(digits, "UINT8", binary=True)], outputs=outputs)
     classes = answer.as_numpy("probabilities")
     assert classes.shape == (10, 2)
     probability, index, label = classes[7, 0].decode().split(":")
@@ -126,10 +126,10 @@ def test_triton_asks_for_the_likeliest_classes(
 
 def test_triton_reads_the_statistics(client: triton.InferenceServerClient, digits: npt.NDArray[np.uint8]) -> None:
     for _ in range(3):
-        client.infer("serving", [asked(digits, "UINT8", binary=True)])
+        client.infer("digits", [asked(digits, "UINT8", binary=True)])
     with pytest.raises(InferenceServerException):
-        client.infer("serving", [asked(digits[:, :, :, 0, None, None], "UINT8", binary=True)])
-    (told,) = client.get_inference_statistics("serving")["model_stats"]
+        client.infer("digits", [asked(digits[:, :, :, 0, None, None], "UINT8", binary=True)])
+    (told,) = client.get_inference_statistics("digits")["model_stats"]
     assert (told["inference_count"], told["execution_count"]) == (30, 3)
     assert {name: told["inference_stats"][name]["count"] for name in ("success", "fail", "compute_infer")} == {
         "success": 3,
@@ -149,7 +149,7 @@ async def test_requests_that_share_runs_of_the_network_count_these_once(
         seven = base64.b64encode(SEVEN).decode()
         asking = [_post(http, body("BYTES", [images], [seven] * images)) for images in (1, 1, 6)]
         assert {answer.status_code for answer in await asyncio.gather(*asking)} == {200}
-        (told,) = (await http.get("/v2/models/serving/stats")).json()["model_stats"]
+        (told,) = (await http.get("/v2/models/digits/stats")).json()["model_stats"]
         counted = (await http.get("/metrics")).text
     assert told["inference_count"] == 8 == sum(_images(runs) for runs in told["batch_stats"])
     assert f"tuneserve_batch_images_count {told['execution_count']}.0\n" in counted
@@ -167,7 +167,7 @@ def test_triton_is_told_what_is_wrong(client: triton.InferenceServerClient, digi
     with pytest.raises(InferenceServerException, match="There is no model model_none"):
         client.infer("model_none", [asked(digits, "UINT8", binary=True)])
     with pytest.raises(InferenceServerException, match="There is no output scores"):
-        client.infer("serving", [asked(digits, "UINT8", binary=True)], outputs=[triton.InferRequestedOutput("scores")])
+        client.infer("digits", [asked(digits, "UINT8", binary=True)], outputs=[triton.InferRequestedOutput("scores")])
 
 
 def test_triton_sees_from_which_images_a_model_abstains(
@@ -189,10 +189,10 @@ def test_triton_sees_from_which_images_a_model_abstains(
 def test_triton_is_told_that_a_model_has_no_ood_score(
     client: triton.InferenceServerClient, digits: npt.NDArray[np.uint8]
 ) -> None:
-    assert "ood_score" not in str(client.get_model_metadata("serving"))
+    assert "ood_score" not in str(client.get_model_metadata("digits"))
     with pytest.raises(InferenceServerException, match="There is no output ood_score; there are probabilities, lab"):
         client.infer(
-            "serving", [asked(digits, "UINT8", binary=True)], outputs=[triton.InferRequestedOutput("ood_score")]
+            "digits", [asked(digits, "UINT8", binary=True)], outputs=[triton.InferRequestedOutput("ood_score")]
         )
 
 
@@ -208,7 +208,7 @@ async def test_kserve_asks(live: str, model: Model, digits: npt.NDArray[np.uint8
         for binary in (True, False):
             given = InferInput("images", list(digits.shape), "UINT8")
             given.set_data_from_numpy(digits, binary_data=binary)
-            answer = await client.infer(live, InferRequest("serving", [given]), model_name="serving")
+            answer = await client.infer(live, InferRequest("digits", [given]), model_name="digits")
             assert isinstance(answer, InferResponse)
             found = {output.name: output for output in answer.outputs}
             assert found["probabilities"].as_numpy().argmax(1).tolist() == list(range(10))
@@ -307,7 +307,7 @@ async def test_binary_tensors_that_do_not_add_up_are_refused(
     given = {"name": "images", "datatype": "UINT8", "shape": [1, 1, size], "parameters": {"binary_data_size": size}}
     head = json.dumps({"inputs": [given]}).encode()
     headers = {"Inference-Header-Content-Length": str(length or len(head))}
-    answer = await http.post("/v2/models/serving/infer", content=head + b"\0" * 4, headers=headers)
+    answer = await http.post("/v2/models/digits/infer", content=head + b"\0" * 4, headers=headers)
     assert (answer.status_code, reason in answer.json()["error"]) == (400, True)
 
 
@@ -319,7 +319,7 @@ async def test_large_json_is_refused_where_a_binary_tensor_of_that_size_is_read(
     head = json.dumps({"inputs": [given | {"parameters": {"binary_data_size": 784}}]}).encode()
     headers = {"Inference-Header-Content-Length": str(len(head))}
     async with running(settings.model_copy(update={"max_json_bytes": len(head)})) as http:
-        binary = await http.post("/v2/models/serving/infer", content=head + b"\0" * 784, headers=headers)
+        binary = await http.post("/v2/models/digits/infer", content=head + b"\0" * 784, headers=headers)
         answer = await _post(http, {"inputs": [given | {"data": [0] * 784}]})
     assert (binary.status_code, answer.status_code) == (200, 413)
     assert "binary tensors to /v2" in answer.json()["error"]
@@ -330,7 +330,7 @@ async def test_elements_that_are_cut_off_are_refused(model: Model, http: httpx.A
     given = {"name": "images", "datatype": "BYTES", "shape": [1], "parameters": {"binary_data_size": len(data)}}
     head = json.dumps({"inputs": [given]}).encode()
     headers = {"Inference-Header-Content-Length": str(len(head))}
-    answer = await http.post("/v2/models/serving/infer", content=head + data, headers=headers)
+    answer = await http.post("/v2/models/digits/infer", content=head + data, headers=headers)
     assert "said to have 100 bytes, and 3 are left" in answer.json()["error"]
 
 
@@ -347,8 +347,8 @@ async def test_paths_that_lead_nowhere_answer_in_that_form_too(http: httpx.Async
 
 async def _post(http: httpx.AsyncClient, given: Any) -> httpx.Response:
     if isinstance(given, bytes):
-        return await http.post("/v2/models/serving/infer", content=given)
-    return await http.post("/v2/models/serving/infer", json=given)
+        return await http.post("/v2/models/digits/infer", content=given)
+    return await http.post("/v2/models/digits/infer", json=given)
 
 
 async def test_numbers_are_read_and_written_while_other_requests_are_answered(

@@ -126,7 +126,7 @@ async def test_the_examples_of_the_description_are_valid_requests(http: httpx.As
 
 async def test_every_route_is_described(http: httpx.AsyncClient) -> None:
     description = (await http.get("/openapi.json")).json()
-    assert set(description["paths"]) >= {"/jobs", "/jobs/{job_id}/events", "/models/{name}/content", "/predict"}
+    assert set(description["paths"]) >= {"/jobs", "/jobs/{job_id}/events", "/models/{reference}/content", "/predict"}
     for entry in description["paths"].values():
         assert all(operation["summary"] and operation["tags"] for operation in entry.values())
     assert set(bodies(description)["/predict"]) >= {"multipart/form-data", "application/json", "image/png"}

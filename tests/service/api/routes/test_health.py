@@ -92,7 +92,10 @@ async def test_a_new_model_that_cannot_be_loaded_is_told_while_the_old_one_serve
         broken = published(onnx=NO_GRAPH)
 
         async def told() -> bool:
-            return bool((await http.get("/readyz")).json()["checks"]["target"].get("model_id") == broken.id)
+            return bool(
+                (await http.get("/readyz")).json()["checks"]["target"].get("refused", [{}])[0].get("model_id")
+                == broken.id
+            )
 
         await answered(told)
         answer = await http.get("/readyz")
@@ -100,7 +103,9 @@ async def test_a_new_model_that_cannot_be_loaded_is_told_while_the_old_one_serve
     assert (answer.json()["status"], answer.json()["failing"]) == ("degraded", ["target"])
     assert answer.json()["checks"]["model"]["ok"]
     assert answer.json()["checks"]["model"]["model_id"] == old.id
-    assert broken.id in answer.json()["checks"]["target"]["detail"]
+    (refused,) = answer.json()["checks"]["target"]["refused"]
+    assert refused["name"] == "digits"
+    assert broken.id in refused["detail"]
 
 
 async def test_a_model_that_answers_its_probes_otherwise_is_refused_and_the_reason_is_told(
@@ -121,7 +126,7 @@ async def test_a_model_that_answers_its_probes_otherwise_is_refused_and_the_reas
         image = {"images": [{"array": [[0, 9], [9, 0]]}]}
         predicted = (await http.post("/predict?preprocess=none", json=image)).json()
     assert answer.json()["failing"] == ["target"]
-    assert "differ by up to" in answer.json()["checks"]["target"]["detail"]
+    assert "differ by up to" in answer.json()["checks"]["target"]["refused"][0]["detail"]
     assert predicted["model"]["id"] == old.id
     assert "tuneserve_serving_refused 1.0" in scraped
     assert "tuneserve_model_load_failures_total 1.0" in scraped

@@ -65,11 +65,13 @@ async def test_images_and_batches_are_counted(settings: Settings, published: Pub
     async with running(settings) as http:
         await http.post("/predict", files=parts(SEVEN, DIGIT_FILES[3].read_bytes(), blank, BAD))
         samples = await scrape(http)
-    outcomes = {kind: samples[f"tuneserve_predict_images_total{{outcome={kind}}}"] for kind in ("read", "blank")}
+    outcomes = {
+        kind: samples[f"tuneserve_predict_images_total{{model=digits,outcome={kind}}}"] for kind in ("read", "blank")
+    }
     assert outcomes == {"read": 2, "blank": 1}
-    assert samples["tuneserve_predict_images_total{outcome=refused}"] == 1
+    assert samples["tuneserve_predict_images_total{model=digits,outcome=refused}"] == 1
     assert (samples["tuneserve_batch_images_count{}"], samples["tuneserve_batch_images_sum{}"]) == (1, 2)
-    assert samples[f"tuneserve_model_info{{engine=onnxruntime-cpu,id={model.id},version=1}}"] == 1
+    assert samples[f"tuneserve_model_info{{engine=onnxruntime-cpu,id={model.id},name=digits,version=1}}"] == 1
 
 
 async def test_two_services_in_a_process_count_apart(settings: Settings) -> None:

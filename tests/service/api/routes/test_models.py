@@ -39,8 +39,11 @@ async def test_a_model_says_where_it_comes_from_and_how_good_it_is(
 
 async def test_models_are_found_by_their_names(http: httpx.AsyncClient, published: Published) -> None:
     better, worse = published(accuracy=0.9), published(accuracy=0.8)
-    found = {name: (await http.get(f"/models/{name}")).json()["id"] for name in ("best", "latest", "serving")}
-    assert found == {"best": better.id, "latest": worse.id, "serving": worse.id}
+    found = {
+        name: (await http.get(f"/models/{name}")).json()["id"]
+        for name in ("digits@best", "digits@latest", "digits", "digits/1")
+    }
+    assert found == {"digits@best": better.id, "digits@latest": worse.id, "digits": worse.id, "digits/1": better.id}
     assert (await http.get(f"/models/{worse.id}")).json()["aliases"] == ["latest", "serving"]
 
 
@@ -56,7 +59,7 @@ async def test_the_list_is_newest_first_and_its_pages_meet(http: httpx.AsyncClie
     assert seen == made[::-1]
 
 
-@pytest.mark.parametrize("name", ["latest", "model_none"])
+@pytest.mark.parametrize("name", ["digits@latest", "digits", "digits/1", "model_none"])
 @pytest.mark.parametrize("rest", ["", "/content", "/report", "/report.json"])
 async def test_what_is_not_there_is_not_found(http: httpx.AsyncClient, name: str, rest: str) -> None:
     answer = await http.get(f"/models/{name}{rest}")
@@ -68,7 +71,7 @@ async def test_the_weights_can_be_downloaded(
     http: httpx.AsyncClient, published: Published, digit_weights: npt.NDArray[np.float32]
 ) -> None:
     model = published()
-    answer = await http.get("/models/latest/content")
+    answer = await http.get("/models/digits@latest/content")
     assert answer.headers["content-type"] == "application/octet-stream"
     assert f'filename="{model.id}.safetensors"' in answer.headers["content-disposition"]
     np.testing.assert_array_equal(load(answer.content)["weights"], digit_weights)
@@ -93,7 +96,7 @@ async def test_a_parameter_that_means_nothing_is_refused(http: httpx.AsyncClient
 
 async def test_a_format_that_does_not_exist_is_refused(http: httpx.AsyncClient, published: Published) -> None:
     published()
-    answer = await http.get("/models/latest/content", params={"format": "pickle"})
+    answer = await http.get("/models/digits@latest/content", params={"format": "pickle"})
     assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, "query/format")
 
 
@@ -114,7 +117,7 @@ def reported(published: Published, db: Database, store: LocalStore) -> Model:
 
 
 @pytest.mark.parametrize("path", ["report", "report.json"])
-@pytest.mark.parametrize("name", ["latest", "model_1"])
+@pytest.mark.parametrize("name", ["digits@latest", "model_1"])
 async def test_the_report_is_json(http: httpx.AsyncClient, reported: Model, name: str, path: str) -> None:
     answer = await http.get(f"/models/{name}/{path}")
     assert answer.headers["content-type"] == "application/json"
@@ -129,17 +132,17 @@ async def test_a_model_from_before_there_were_reports_has_none(http: httpx.Async
 
 
 async def test_a_model_shows_its_calibration(http: httpx.AsyncClient, reported: Model) -> None:
-    assert (await http.get("/models/latest")).json()["calibration"] == CALIBRATION
+    assert (await http.get("/models/digits@latest")).json()["calibration"] == CALIBRATION
 
 
 async def test_a_model_shows_on_what_it_abstains(http: httpx.AsyncClient, published: Published, db: Database) -> None:
     told = {"threshold": 1.0, "validation_abstained": 0.0075, "test_abstained": 0.009, "test_images": 10_000}
     made = published()
-    assert (await http.get("/models/latest")).json()["ood"] is None
+    assert (await http.get("/models/digits@latest")).json()["ood"] is None
     with db.write() as session:
         model = models.find(session, made.id)
         model.card = model.card | {"ood": told}
-    assert (await http.get("/models/latest")).json()["ood"] == told
+    assert (await http.get("/models/digits@latest")).json()["ood"] == told
 
 
 # -- deletion
@@ -149,10 +152,10 @@ async def test_a_model_that_an_alias_names_is_not_deleted(
     http: httpx.AsyncClient, published: Published, store: LocalStore
 ) -> None:
     model = published()
-    for path in (f"/models/{model.id}", "/models/latest", f"/models/{model.id}?files_only=true"):
+    for path in (f"/models/{model.id}", "/models/digits@latest", f"/models/{model.id}?files_only=true"):
         answer = await http.delete(path)
         assert (answer.status_code, answer.json()["code"]) == (409, "conflict")
-        assert "best, latest, serving" in answer.json()["detail"]
+        assert "still serving" in answer.json()["detail"]
     assert store.fetch(f"{model.key}/model.onnx").is_file()
 
 
@@ -211,7 +214,7 @@ async def test_the_model_that_answers_in_the_place_of_a_refused_one_is_not_delet
         await answered(refused)
         answer = await http.delete(f"/models/{old.id}")
     assert (answer.status_code, answer.json()["code"]) == (409, "conflict")
-    assert "answers /predict" in answer.json()["detail"]
+    assert "in the place of another version" in answer.json()["detail"]
     assert store.fetch(f"{old.key}/model.onnx").is_file()
 
 
@@ -219,13 +222,13 @@ async def test_a_model_tells_why_it_serves_or_not(http: httpx.AsyncClient, publi
     first, second = published(), published(publish="if_better")
     told = [(await http.get(f"/models/{model.id}")).json()["publication"] for model in (first, second)]
     assert [publication["serving"] for publication in told] == [True, False]
-    assert "0.9000 of model_1" in told[1]["reason"]
+    assert "0.9000 of digits/1" in told[1]["reason"]
 
 
 async def test_a_model_tells_when_it_began_to_serve(http: httpx.AsyncClient, published: Published) -> None:
     model = published(publish="manual")
     assert (await http.get(f"/models/{model.id}")).json()["served_at"] is None
-    await http.put("/models/aliases/serving", json={"model": model.id})
+    await http.put("/models/digits/aliases/serving", json={"version": model.version})
 
     async def serves() -> bool:
         return (await http.get(f"/models/{model.id}")).json()["served_at"] is not None

@@ -287,7 +287,7 @@ async def test_a_model_without_a_ood_scorer_never_abstains_by_it(http: httpx.Asy
 
 async def test_the_answer_names_its_model_and_its_times(http: httpx.AsyncClient) -> None:
     body = (await raw(http, SEVEN)).json()
-    assert body["model"] == {"id": "model_1", "version": 1, "job_id": "job_1"}
+    assert body["model"] == {"name": "digits", "version": 1, "id": "model_1", "job_id": "job_1"}
     assert set(body["timing_ms"]) == {"decode", "queue", "inference", "total"}
     assert all(value >= 0 for value in body["timing_ms"].values())
 
@@ -486,7 +486,14 @@ async def ask(http: httpx.AsyncClient, model: str) -> httpx.Response:
 async def test_a_model_is_asked_by_its_id_or_alias(settings: Settings, published: Published) -> None:
     better, worse = published(accuracy=0.95), published(accuracy=0.9)
     async with running(settings) as http:
-        wanted = {better.id: better, "best": better, worse.id: worse, "latest": worse, "serving": worse}
+        wanted = {
+            better.id: better,
+            "digits@best": better,
+            worse.id: worse,
+            "digits@latest": worse,
+            "digits": worse,
+            "digits/1": better,
+        }
         for name, model in wanted.items():
             answer = await ask(http, name)
             assert (labels(answer), answer.json()["model"]["id"]) == (["7"], model.id)
@@ -550,6 +557,6 @@ async def test_a_model_that_does_not_fit_beside_the_serving_one_is_refused(
     old, _ = published(), published()
     async with running(settings.model_copy(update={"predict_memory_bytes": 1})) as http:
         answer = await ask(http, old.id)
-        assert labels(await ask(http, "serving")) == ["7"]
+        assert labels(await ask(http, "digits")) == ["7"]
     assert answer.status_code == 503
     assert "TUNESERVE_PREDICT_MEMORY_BYTES" in answer.json()["detail"]

@@ -23,7 +23,16 @@ from service.api.routes.uploads import PIECE
 LATER = {503: "not_ready", 504: "deadline_exceeded"}  # answers, and no errors of ours
 # no schema says which bytes are an image or a data set, which tensors, files and fields of a recipe fit together, nor
 # that the first key is an admin's
-UNTOLD = ("/keys", "/jobs", "/predict", "/batches", "/datasets", "/uploads", "/v2/models/{name}/infer")
+UNTOLD = (
+    "/keys",
+    "/jobs",
+    "/predict",
+    "/predict/{reference}",
+    "/batches",
+    "/datasets",
+    "/uploads",
+    "/v2/models/{name}/infer",
+)
 EXAMPLES = int(os.environ.get("EXAMPLES", "3"))  # of each operation, right ones and wrong ones each
 KEY = "b0ss-" * 4
 schemathesis.serializer.alias(PIECE, "application/octet-stream")  # a type that only tus has
