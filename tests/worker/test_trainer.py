@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import onnx
@@ -57,10 +57,13 @@ from worker.attempt.setup import TrainingContext, TrainingState, reset_network, 
 from worker.attempt.stages import train
 from worker.data import augmentation
 from worker.data.datasets import load
-from worker.data.splits import channels_last, steps_per_epoch
+from worker.data.splits import Split, channels_last, steps_per_epoch
 from worker.evaluation.metrics import Answers, evaluate, score
 from worker.evaluation.temperature_scaling import expected_error, reliability
+from worker.ood.fitting import unfitted
 from worker.processes.exit_codes import EXIT_CLAIM_LOST, EXIT_INTERRUPTED
+from worker.publishing.graph_selection import MIN_IMAGES, choose
+from worker.publishing.publish import export_graph, look_at_samples
 from worker.publishing.self_test_samples import probes
 from worker.training.fit import Epoch, Interrupted, Progress
 from worker.training.freezing import unfreeze
@@ -721,6 +724,23 @@ def test_the_epoch_is_chosen_by_the_classes_recall_where_they_are_balanced(prepa
     found = evaluate(context.network, context.prepare, context.splits.validation, len(context.dataset.classes))
     assert metrics["validation_accuracy"] == found.accuracy != found.macro_recall
     assert metrics["validation_score"] == (found.macro_recall if weights == "balanced" else found.accuracy)
+
+
+def test_the_serving_graph_is_chosen_without_a_look_at_the_test_images(prepared: Prepared) -> None:
+    class Unseen:
+        def __getattr__(self, name: str) -> Any:
+            raise AssertionError(f"the test images' {name} was asked for")
+
+        def __len__(self) -> int:
+            raise AssertionError("the test images were counted")
+
+    context, state = prepared(epochs=1, train_samples=256)
+    trained = trainer._trained(context, train(context, state))
+    unseen = replace(trained, splits=replace(trained.splits, test=cast(Split, Unseen())))
+    samples = look_at_samples(unseen)
+    exported = export_graph(unseen, samples, unfitted("no score here"))
+    choice = choose(exported.graph.onnx, samples.train, samples.validation)
+    assert choice.record["checked"]["images"] == len(samples.validation) > MIN_IMAGES
 
 
 def test_mean_and_standard_deviation_are_those_of_the_training_images(prepared: Prepared) -> None:
