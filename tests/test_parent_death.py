@@ -58,6 +58,21 @@ async def main():
 
 asyncio.run(main())
 """
+TRAINER = """
+import os, signal, sys, time
+import numpy as np
+from PIL import Image
+from worker.data.decode_workers import Decoders
+from worker.data.photo_files import SHAPE
+
+Image.new("RGB", (300, 300)).save(sys.argv[1])
+with Decoders(1, 10**6) as decoders:
+    decoders.submit([sys.argv[1]], np.empty((1, *SHAPE), np.uint8)).result()
+    for pid in decoders.pids:
+        os.kill(pid, signal.SIGSTOP)
+    print(*decoders.pids, flush=True)
+    time.sleep(600)
+"""
 
 
 class Family:
@@ -122,9 +137,11 @@ def test_trainer_batch_and_export_die_with_their_worker(family: Callable[..., Fa
     wait_for(worker.children, "gone", "Z")
 
 
-def test_a_process_that_decodes_images_dies_with_its_service(family: Callable[..., Family]) -> None:
-    service = family(SERVICE)
-    assert len(service.children) == 1
-    wait_for(service.children, "T")
-    service.kill_parent()
-    wait_for(service.children, "gone", "Z")
+def test_a_process_that_decodes_images_dies_with_its_service_or_trainer(
+    family: Callable[..., Family], tmp_path: Path
+) -> None:
+    for parent in (family(SERVICE), family(TRAINER, str(tmp_path / "photo.png"))):
+        assert len(parent.children) == 1
+        wait_for(parent.children, "T")
+        parent.kill_parent()
+        wait_for(parent.children, "gone", "Z")

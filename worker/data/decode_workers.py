@@ -1,8 +1,8 @@
 """Processes that decode photos for the trainer, with both ends of their pipes. No torch, for a fast start.
 
 A request is a path, as a line of JSON. The response is a length, then an error message of so many bytes, or with length
-0 the pixels. They are separate programs, since forking a process with threads and a GPU is not safe. Their pipes close
-when the trainer dies, which ends them.
+0 the pixels. They are separate programs, since forking a process with threads and a GPU is not safe. They die
+with the trainer, stopped ones too.
 """
 
 import json
@@ -19,6 +19,7 @@ from typing import BinaryIO, Self
 
 from core.errors import DatasetInvalid, InternalFailure, Killed
 from core.imaging.preparation import Pixels
+from core.parent_death import die_with
 from worker.data.photo_files import read
 
 LENGTH = struct.Struct("<q")
@@ -66,6 +67,7 @@ class Decoders:
 
 
 def main() -> None:
+    die_with(int(sys.argv[2]))
     max_pixels = int(sys.argv[1])
     try:
         for line in sys.stdin.buffer:
@@ -76,7 +78,7 @@ def main() -> None:
 
 def _start(max_pixels: int) -> subprocess.Popen[bytes]:
     return subprocess.Popen(  # noqa: S603 - our own program
-        [sys.executable, "-m", "worker.data.decode_workers", str(max_pixels)],
+        [sys.executable, "-m", "worker.data.decode_workers", str(max_pixels), str(os.getpid())],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         pipesize=PIPE_BYTES,

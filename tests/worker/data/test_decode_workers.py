@@ -88,5 +88,5 @@ def test_they_end_when_the_trainer_is_killed(paths: list[str]) -> None:
         assert trainer.stderr is not None
         assert trainer.stdout.readline() == b"started\n"
         trainer.kill()
-        assert trainer.stderr.read() == b""
+        assert set(trainer.stderr.read().splitlines()) <= {b"the parent process is gone"}  # of one that starts late
     assert trainer.returncode == -signal.SIGKILL
