@@ -180,9 +180,13 @@ class Client:
         except httpx.TransportError as error:
             raise self._unreachable(error) from error
 
-    def add_key(self, name: str, scopes: Sequence[str]) -> MadeKey:
-        """Create an API key; only this response holds the key itself."""
-        return self._call(MadeKey, "POST", "/keys", json={"name": name, "scopes": list(scopes)})
+    def add_key(self, name: str, scopes: Sequence[str], models: Sequence[str] | None = None) -> MadeKey:
+        """Create an API key; only this response holds the key itself.
+
+        ``models``: the names of the models that it may use; default: all.
+        """
+        wanted = {"name": name, "scopes": list(scopes), "models": list(models) if models else None}
+        return self._call(MadeKey, "POST", "/keys", json=wanted)
 
     def keys(self) -> list[Key]:
         return self._list(Key, "/keys")

@@ -182,6 +182,7 @@ class Key(TypedDict):
     id: str
     name: str
     scopes: list[Scope]
+    models: list[str] | None
     created_at: str | None
     revoked_at: str | None
 

@@ -238,6 +238,7 @@ class Key(Base):
     name: Mapped[str]
     digest: Mapped[str] = mapped_column(String(64), unique=True)  # sha256, hex
     scopes: Mapped[list[Any]]
+    models: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True))  # None: any
     created_at: Mapped[float]
     revoked_at: Mapped[float | None]
 

@@ -29,9 +29,14 @@ class Caller:
     id: str
     name: str
     scopes: frozenset[Scope]
+    models: frozenset[str] | None = None  # names that it may ask; None: any
 
     def may(self, scope: Scope) -> bool:
         return allows(self.scopes, scope)
+
+    def may_ask(self, name: str) -> bool:
+        """Check whether the key may use the models of a name."""
+        return self.models is None or name in self.models
 
 
 Callers = Mapping[str, Caller]  # by the digest of the key
@@ -49,7 +54,12 @@ def given(keys: Collection[GivenKey]) -> Callers:
 def stored(session: Session) -> Callers:
     """Return the callers with keys from the database that are not revoked."""
     rows = session.scalars(select(Key).where(Key.revoked_at.is_(None)))
-    return {row.digest: Caller(row.id, row.name, frozenset(map(Scope, row.scopes))) for row in rows}
+    return {row.digest: _caller(row) for row in rows}
+
+
+def _caller(row: Key) -> Caller:
+    models = None if row.models is None else frozenset(row.models)
+    return Caller(row.id, row.name, frozenset(map(Scope, row.scopes)), models)
 
 
 def exist(session: Session) -> bool:
@@ -62,7 +72,14 @@ def listed(session: Session) -> Sequence[Key]:
     return session.scalars(select(Key).order_by(Key.id.desc())).all()
 
 
-def add(session: Session, name: str, scopes: Collection[Scope], now: float, others: Callers) -> tuple[Key, str]:
+def add(
+    session: Session,
+    name: str,
+    scopes: Collection[Scope],
+    now: float,
+    others: Callers,
+    models: Collection[str] | None = None,
+) -> tuple[Key, str]:
     """Create a key; return its row and the secret, which cannot be read again.
 
     ``others``: the callers from the environment. InvalidInput if it would be the only key and lacks the admin scope.
@@ -73,6 +90,7 @@ def add(session: Session, name: str, scopes: Collection[Scope], now: float, othe
         )
     key = PREFIX + secrets.token_urlsafe(32)
     row = Key(id=new_id("key", now), name=name, digest=digest(key), scopes=sorted(scopes), created_at=now)
+    row.models = None if models is None else sorted(models)
     session.add(row)
     session.flush()
     return row, key

@@ -2,8 +2,15 @@
 
 from typing import Annotated
 
-from fastapi import Header, Path, Query
+from fastapi import Depends, Header, Path, Query
 from starlette.convertors import StringConvertor, register_url_convertor
+
+from core.errors import Forbidden
+from core.ids import is_model_id
+from core.model_references import parse
+from core.repositories.api_keys import Caller
+from service.api.dependencies import Service, State
+from service.security.api_keys import Who
 
 REFERENCE = "A model: its id, `pets` (the serving version), `pets/3` (a version) or `pets@best` (an alias)"
 TEXT = r"^[^\x00]*$"  # service.security.authentication rejects NUL everywhere
@@ -20,12 +27,44 @@ class _ModelInPath(StringConvertor):
 
 register_url_convertor("model", _ModelInPath())  # in a path, {reference:model} takes pets/3 too
 
-ModelReference = Annotated[str, Path(description=REFERENCE)]
 Name = Annotated[str, Path(description="A name that models were published under")]
 
-AskedModel = Annotated[
-    str | None, Query(max_length=255, pattern=TEXT, description=f"{REFERENCE}; default: the default name")
-]
+
+def allowed_model(reference: str | None, caller: Caller | None, service: State) -> str | None:
+    """Return the reference; Forbidden, before the body is read, for a model that the caller's key is not for."""
+    if caller is None or caller.models is None:
+        return reference
+    reference = reference or service.reloader.default or ""  # by name: it may be another one in a moment
+    name = reference if is_model_id(reference) else parse(reference).name if reference else "the default name"
+    if not caller.may_ask(name):
+        names = ", ".join(sorted(caller.models))
+        raise Forbidden(f"The key {caller.name} is limited to {names}, and {name[:100]} is none of them.")
+    return reference
+
+
+async def _referred_model(caller: Who, service: Service, reference: Annotated[str, Path(description=REFERENCE)]) -> str:
+    allowed_model(reference, caller, service)
+    return reference
+
+
+async def _protocol_model(caller: Who, service: Service, name: Annotated[str, Path(description=REFERENCE)]) -> str:
+    allowed_model(name, caller, service)
+    return name
+
+
+async def _asked_model(
+    caller: Who,
+    service: Service,
+    model: Annotated[
+        str | None, Query(max_length=255, pattern=TEXT, description=f"{REFERENCE}; default: the default name")
+    ] = None,
+) -> str | None:
+    return allowed_model(model, caller, service)
+
+
+ModelReference = Annotated[str, Depends(_referred_model)]
+ProtocolModel = Annotated[str, Depends(_protocol_model)]
+AskedModel = Annotated[str | None, Depends(_asked_model)]
 TopK = Annotated[int, Query(ge=1, le=100, description="Number of classes per image, most probable first")]
 TimeoutMs = Annotated[int | None, Header(ge=1, le=600_000, description="Deadline in milliseconds; 504 when it passes")]
 

@@ -102,9 +102,9 @@ class RequireScope(HTTPBearer):
             raise Forbidden(f"The key {caller.name} lacks the scope {scope}.")
 
 
-async def _caller(request: HTTPConnection) -> Caller | None:
+async def caller_of(request: HTTPConnection) -> Caller | None:
     caller: Caller | None = request.scope["state"]["caller"]
     return caller
 
 
-Who = Annotated[Caller | None, Depends(_caller)]
+Who = Annotated[Caller | None, Depends(caller_of)]

@@ -29,11 +29,17 @@ Scopes = Annotated[
     list[Scope], typer.Option("--scope", help="Permission of the key; each includes those before it; repeatable")
 ]
 
+Models = Annotated[
+    list[str] | None,
+    typer.Option("--model", help="Name of models that a key for predictions is limited to; repeatable"),
+]
+
 
 @app.command()
 def add(
     name: Annotated[str, typer.Argument(help="Owner or purpose of the key")],
     scopes: Scopes,
+    models: Models = None,
     url: Url = None,
     as_json: Json = False,
 ) -> None:
@@ -44,7 +50,7 @@ def add(
     Example: tuneserve keys add me --scope admin
     """
     with Client(url) as client:
-        made = client.add_key(name, [scope.value for scope in scopes])
+        made = client.add_key(name, [scope.value for scope in scopes], models)
     print(json.dumps(made, indent=2) if as_json else made["key"])
 
 

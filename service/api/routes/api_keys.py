@@ -5,12 +5,22 @@ from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path
-from pydantic import AfterValidator, BaseModel, ConfigDict, FailFast, Field, StringConstraints
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    FailFast,
+    Field,
+    StringConstraints,
+    ValidationInfo,
+    field_validator,
+)
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
 from core.db.tables import Key
 from core.errors import Conflict
+from core.model_references import NAME
 from core.printable import check_name
 from core.repositories import api_keys
 from core.repositories.api_keys import Caller
@@ -31,6 +41,9 @@ router = APIRouter(
 )
 
 
+AskedName = Annotated[str, StringConstraints(pattern=f"^{NAME}$")]
+
+
 class NewKey(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
@@ -43,12 +56,27 @@ class NewKey(BaseModel):
         max_length=4,
         description="Permissions: predict, read, train, admin; each includes those before it.",
     )
+    models: set[AskedName] | None = Field(
+        None,
+        min_length=1,
+        max_length=100,
+        description="Names of the models that the key may use, with all versions; default: all. Needs the scope "
+        "predict alone.",
+    )
+
+    @field_validator("models")
+    @classmethod
+    def _only_predicts(cls, models: set[str] | None, info: ValidationInfo) -> set[str] | None:
+        if models is not None and info.data.get("scopes", {Scope.PREDICT}) != {Scope.PREDICT}:
+            raise ValueError("needs the scope predict alone: the others reach every model")
+        return models
 
 
 class KeyView(BaseModel):
     id: str = Field(description="`key_...`, or `env:` and the name of a key from TUNESERVE_API_KEYS.")
     name: str = Field(description="Owner or purpose of the key.")
     scopes: list[Scope] = Field(description="Permissions: predict, read, train, admin; each includes those before it.")
+    models: list[str] | None = Field(description="Names of the models that the key may use; null: all.")
     created_at: datetime | None = Field(description="Time of creation, UTC; null for a key from TUNESERVE_API_KEYS.")
     revoked_at: datetime | None = Field(description="Time since when it is invalid, UTC; null while it is valid.")
 
@@ -96,11 +124,11 @@ def _add(service: State, new: NewKey, caller: Caller | None, idempotency_key: st
     shown: list[MadeKey] = []
 
     def make(session: Session) -> CreatedResponse:
-        row, key = api_keys.add(session, new.name, new.scopes, time.time(), service.access.given)
+        row, key = api_keys.add(session, new.name, new.scopes, time.time(), service.access.given, new.models)
         shown.append(MadeKey.model_validate({**_shown(row), "key": key}))
         return CreatedResponse(201, {}, {"id": row.id})
 
-    asked = new.model_dump(mode="json") | {"scopes": sorted(new.scopes)}
+    asked = new.model_dump(mode="json") | {"scopes": sorted(new.scopes), "models": sorted(new.models or ())}
     answer = made(service, router.prefix, caller, idempotency_key, asked, make)
     if not shown:
         made_before = answer.body["id"]
@@ -121,4 +149,11 @@ def _shown(row: Key) -> dict[str, object]:
 
 def _given(caller: Caller) -> dict[str, object]:
     scopes = sorted(caller.scopes)
-    return {"id": caller.id, "name": caller.name, "scopes": scopes, "created_at": None, "revoked_at": None}
+    return {
+        "id": caller.id,
+        "name": caller.name,
+        "scopes": scopes,
+        "models": None,
+        "created_at": None,
+        "revoked_at": None,
+    }

@@ -53,7 +53,7 @@ async def create_batch(
     request: Request,
     service: Service,
     caller: Who,
-    model: AskedModel = None,
+    model: AskedModel,
     top_k: TopK = 3,
     preprocess: Annotated[Preprocess, Query(description=PREPROCESS)] = "auto",
     idempotency_key: IdempotencyKey = None,

@@ -25,11 +25,11 @@ from service.api.dependencies import Service, State
 from service.api.open_inference import messages
 from service.api.open_inference.messages import HEADER_LENGTH, InferRequest, RequestedOutput
 from service.api.open_inference.tensors import LABELS, OOD_SCORE, describe, outputs_of, sources_of
-from service.api.parameters import ModelReference, TimeoutMs
+from service.api.parameters import ProtocolModel, TimeoutMs
 from service.api.request_deadline import request_deadline
 from service.inference.pipeline import Answered
 from service.inference.request_images import EncodedImage
-from service.security.api_keys import RequireScope
+from service.security.api_keys import RequireScope, Who
 from service.web import problems
 
 probes = APIRouter(prefix="/v2", tags=["Open Inference Protocol"], responses=problems.DESCRIBED_OIP)  # need no key
@@ -69,14 +69,15 @@ def ready(service: Service) -> dict[str, bool]:
 
 
 @router.get("/models/stats", summary="Get request counts and times of all models")
-def statistics(service: Service) -> dict[str, Any]:
-    """Return the statistics of all models in this process."""
-    return service.statistics.tell()
+def statistics(service: Service, caller: Who) -> dict[str, Any]:
+    """Return the statistics of all models in this process that the API key may use."""
+    every = service.statistics.tell()["model_stats"]
+    return {"model_stats": [one for one in every if caller is None or caller.may_ask(re.split("[/@]", one["name"])[0])]}
 
 
 @router.get("/models/{name}", summary="Get a model's inputs and outputs")
 @router.get("/models/{name}/versions/{number}", include_in_schema=False)
-async def metadata(name: ModelReference, service: Service, number: Number) -> dict[str, Any]:
+async def metadata(name: ProtocolModel, service: Service, number: Number) -> dict[str, Any]:
     predictor = await _predictor(service, name, number)
     return {
         "name": name,
@@ -88,14 +89,14 @@ async def metadata(name: ModelReference, service: Service, number: Number) -> di
 
 @router.get("/models/{name}/ready", summary="Check that a model is ready")
 @router.get("/models/{name}/versions/{number}/ready", include_in_schema=False)
-async def model_ready(name: ModelReference, service: Service, number: Number) -> dict[str, Any]:
+async def model_ready(name: ProtocolModel, service: Service, number: Number) -> dict[str, Any]:
     await _predictor(service, name, number)
     return {"name": name, "ready": True}
 
 
 @router.get("/models/{name}/stats", summary="Get request counts and times of a model")
 @router.get("/models/{name}/versions/{number}/stats", include_in_schema=False)
-async def model_statistics(name: ModelReference, service: Service, number: Number) -> dict[str, Any]:
+async def model_statistics(name: ProtocolModel, service: Service, number: Number) -> dict[str, Any]:
     """Return one model's statistics in this process, under the requested name."""
     await _predictor(service, name, number)
     return service.statistics.tell(name)
@@ -105,7 +106,7 @@ async def model_statistics(name: ModelReference, service: Service, number: Numbe
 @router.post("/models/{name}/versions/{number}/infer", include_in_schema=False)
 async def infer(
     request: Request,
-    name: ModelReference,
+    name: ProtocolModel,
     service: Service,
     number: Number,
     header_length: Annotated[int | None, Header(alias=HEADER_LENGTH, ge=0, description=JSON_LENGTH)] = None,

@@ -16,11 +16,11 @@ from core.imaging.preparation import Prepared, Preprocess
 from core.inference.prediction import Prediction, of_answer, of_blank
 from core.scopes import Scope
 from service.api.dependencies import Service, state_of
-from service.api.parameters import PREPROCESS, AskedModel, ModelReference, TimeoutMs, TopK
+from service.api.parameters import PREPROCESS, AskedModel, ModelReference, TimeoutMs, TopK, allowed_model
 from service.api.request_deadline import request_deadline
 from service.inference.pipeline import Answered
 from service.inference.request_images import BODY, fetch_all, read_images
-from service.security.api_keys import RequireScope
+from service.security.api_keys import RequireScope, caller_of
 from service.web.problems import DESCRIBED, problem, status_of
 
 MAY = RequireScope(Scope.PREDICT)
@@ -60,11 +60,11 @@ class Predictions(BaseModel):
 async def predict(
     request: Request,
     service: Service,
+    model: AskedModel,
     top_k: TopK = 3,
     preprocess: Annotated[Preprocess, Query(description=PREPROCESS)] = "auto",
     explain: Annotated[bool, Query(description=EXPLAIN)] = False,
     include_input: Annotated[bool, Query(description=INCLUDE_INPUT)] = False,
-    model: AskedModel = None,
     x_timeout_ms: TimeoutMs = None,
 ) -> Predictions:
     """Classify images.
@@ -122,13 +122,15 @@ async def predict_by(
     x_timeout_ms: TimeoutMs = None,
 ) -> Predictions:
     """Classify images with the model in the path: `/predict/pets`, `/predict/pets/3` or `/predict/pets@best`."""
-    return await predict(request, service, top_k, preprocess, explain, include_input, reference, x_timeout_ms)
+    return await predict(request, service, reference, top_k, preprocess, explain, include_input, x_timeout_ms)
 
 
 async def predict_plainly(request: Request) -> Response:
     """Predict with the default of every parameter."""
     await MAY(request)
-    answered = await predict(request, await state_of(request), model=request.path_params.get("reference"))
+    service = await state_of(request)
+    model = allowed_model(request.path_params.get("reference"), await caller_of(request), service)
+    answered = await predict(request, service, model)
     return Response(answered.model_dump_json(exclude_none=True), media_type="application/json")
 
 

@@ -10,9 +10,10 @@ from rich.console import Console
 from typer.testing import CliRunner, Result
 
 from core.db.database import Database
+from core.db.tables import Model
 from core.repositories import api_keys
 from core.settings import Settings
-from tests.conftest import NOW, running
+from tests.conftest import DIGIT_FILES, NOW, running
 from tests.support.fakes import answered
 from tuneserve.cli import keys as key_commands
 from tuneserve.cli import main
@@ -138,6 +139,8 @@ async def test_keys_of_the_environment_are_listed_and_cannot_be_revoked(settings
         ({"name": "a\nb", "scopes": ["admin"]}, "/name"),
         ({"name": "a\x9bb", "scopes": ["admin"]}, "/name"),
         ({"name": "a\u202eb", "scopes": ["admin"]}, "/name"),
+        ({"name": "a", "scopes": ["read"], "models": ["digits"]}, "/models"),
+        ({"name": "a", "scopes": ["predict"], "models": []}, "/models"),
         ({"name": "a"}, "/scopes"),
         ({"name": "a", "scopes": []}, "/scopes"),
         ({"name": "a", "scopes": ["root"]}, "/scopes/0"),
@@ -147,6 +150,46 @@ async def test_keys_of_the_environment_are_listed_and_cannot_be_revoked(settings
 async def test_a_wrong_field_is_named(http: httpx.AsyncClient, body: dict[str, object], pointer: str) -> None:
     answer = await http.post("/keys", json=body)
     assert (answer.status_code, [error["pointer"] for error in answer.json()["errors"]]) == (422, [pointer])
+
+
+async def test_a_key_may_be_limited_to_models(settings: Settings, published: Callable[..., Model]) -> None:
+    """By name, wherever a model is named, or none: then it is the default name."""
+    digit, _ = published(), published(name="pets", at=NOW + 1)
+    async with running(settings) as http:
+        boss = bearer(await http.post("/keys", json=ADMIN))
+        only = {"name": "shop", "scopes": ["predict"], "models": ["digits", "digits", "shop"]}
+        made = await http.post("/keys", json=only, headers=boss)
+        assert made.json()["models"] == ["digits", "shop"]
+        free = bearer(await http.post("/keys", json={"name": "any", "scopes": ["predict"]}, headers=boss))
+        line, form = b'{"array": [[0]]}', {"Content-Type": "application/x-ndjson"}
+
+        async def asked(key: dict[str, str], model: str | None) -> set[int]:
+            to = f"?model={model}" if model else ""
+            v2 = f"/v2/models/{model or 'pets'}"
+            answers = [
+                await http.post(f"/predict{to}", content=b"no image", headers=key),
+                await http.post(f"/batches{to}", content=line, headers=form | key),
+                await http.post(f"{v2}/infer", content=b"nothing", headers=key),
+                *[await http.get(f"{v2}{rest}", headers=key) for rest in ("", "/ready", "/stats", "/versions/1")],
+            ]
+            return {answer.status_code == 403 for answer in answers}
+
+        for name in (None, "pets", digit.id, "pets@best"):
+            assert (await asked(bearer(made), name), await asked(free, name)) == ({True}, {False}), name
+        for name in ("digits", "digits@latest"):
+            assert await asked(bearer(made), name) == {False}
+        assert (await http.post("/predict/pets/1", content=b"no image", headers=bearer(made))).status_code == 403
+        await http.put("/models/default", json={"name": "digits"}, headers=boss)
+
+        async def is_default() -> bool:
+            answer = await http.post("/predict", files={"file": DIGIT_FILES[7].read_bytes()}, headers=bearer(made))
+            return answer.status_code == 200
+
+        await answered(is_default)
+        own = {"digits", "digits@latest"}
+        for key, names in ((bearer(made), own), (free, own | {"pets", digit.id, "pets@best"})):
+            told = (await http.get("/v2/models/stats", headers=key)).json()["model_stats"]
+            assert {one["name"] for one in told} == names
 
 
 async def test_a_key_that_is_not_there_is_not_found(http: httpx.AsyncClient) -> None:
@@ -170,11 +213,13 @@ def test_keys_are_made_listed_and_revoked_by_hand(type_: Type, monkeypatch: pyte
     boss = type_("keys", "add", "boss", "--scope", "admin").output.strip()
     monkeypatch.setenv("TUNESERVE_API_KEY", boss)
     made = json.loads(type_("keys", "add", "ci", "--scope", "train", "--scope", "predict", "--json").output)
+    shop = json.loads(type_("keys", "add", "shop", "--scope", "predict", "--model", "digits", "--json").output)
+    assert (made["models"], shop["models"]) == (None, ["digits"])
     rows = type_("keys", "list").output.splitlines()
     assert any(made["id"] in row and "ci" in row and "predict, train" in row for row in rows)
     assert type_("keys", "revoke", made["id"]).output.strip() == "revoked"
     states = [key["revoked_at"] is None for key in json.loads(type_("keys", "list", "--json").output)]
-    assert (boss.startswith("ts_"), states) == (True, [False, True])
+    assert (boss.startswith("ts_"), states) == (True, [True, False, True])
 
 
 def test_without_its_key_the_command_line_says_where_it_takes_it_from(
