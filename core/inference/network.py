@@ -33,7 +33,8 @@ class Prepare(nn.Module):
         self.channels = 3
         self._size = preparation.image_size
         self._resize = (preparation.height, preparation.width) != (self._size, self._size)
-        self._antialias = self._size < max(preparation.height, preparation.width)
+        # so that fine patterns become grey, not others; only torch.export has an ONNX form of it
+        self.antialias = self._size < max(preparation.height, preparation.width)
         self.register_buffer("mean", torch.tensor(preparation.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(preparation.std).view(1, 3, 1, 1), persistent=False)
 
@@ -42,7 +43,7 @@ class Prepare(nn.Module):
         values = (images.squeeze(3).unsqueeze(1) if one else images.permute(0, 3, 1, 2)).float() / 255
         if self._resize:  # before the channel is repeated: a grey digit is resized once
             size = (self._size, self._size)
-            values = F.interpolate(values, size, mode="bilinear", align_corners=False, antialias=self._antialias)
+            values = F.interpolate(values, size, mode="bilinear", align_corners=False, antialias=self.antialias)
         mean, std = (each[:, : self.channels] for each in (self.mean, self.std))
         values = values.expand(-1, self.channels, -1, -1)
         return (values.reshape(-1, self.channels, self._size, self._size) - mean) / std  # a size that a trace knows
