@@ -107,9 +107,9 @@ def test_a_chart_rises_with_its_values_and_goes_on_to_the_right_as_its_labels_sa
 
 def test_rows_of_the_confusion_matrix_are_the_true_classes(empty: Page) -> None:
     counts = [[90, 1, 2], [3, 80, 4], [5, 6, 0]]
-    model = {"classes": ["cat", "dog", "emu"], "version": 4, "confusion_matrix": counts}
+    model = {"classes": ["cat", "dog", "emu"], "name": "pets", "version": 4, "confusion_matrix": counts}
     shown = empty.evaluate(DRAW_CONFUSION, model)
-    assert shown["says"] == "Rows: the true class; columns: the answer of version 4"
+    assert shown["says"] == "Rows: the true class; columns: the answer of pets/4"
     assert shown["rows"] == [
         ["", "cat", "dog", "emu"],
         ["cat", "90", "1", "2"],
@@ -119,7 +119,7 @@ def test_rows_of_the_confusion_matrix_are_the_true_classes(empty: Page) -> None:
     many = [f"class {number}" for number in range(30)]
     wide = [[50 if truth == answer else 0 for answer in range(30)] for truth in range(30)]
     wide[3][7], wide[29][0] = 8, 9
-    worst = empty.evaluate(DRAW_CONFUSION, {"classes": many, "version": 4, "confusion_matrix": wide})
+    worst = empty.evaluate(DRAW_CONFUSION, {"classes": many, "name": "pets", "version": 4, "confusion_matrix": wide})
     assert worst["rows"] == [["Truth", "Answer", "Images"], ["class 29", "class 0", "9"], ["class 3", "class 7", "8"]]
 
 
