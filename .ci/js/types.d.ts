@@ -74,7 +74,7 @@ interface ModelView {
 interface ModelPage {
   data: ModelView[];
   has_more: boolean;
-  next: number | null;
+  next: string | null;
 }
 
 interface NetworkView {
