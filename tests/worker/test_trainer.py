@@ -268,7 +268,8 @@ def test_each_test_image_is_answered_once(
     prepare, run = Prepare.forward, onnxruntime.InferenceSession.run
 
     def recorded_prepare(self: Prepare, images: Tensor) -> Tensor:
-        by_network.update(image.numpy().tobytes() for image in images if not torch.jit.is_tracing())  # type: ignore[attr-defined, no-untyped-call]
+        if not torch.compiler.is_compiling():  # nor exporting
+            by_network.update(image.numpy().tobytes() for image in images)
         return prepare(self, images)
 
     def recorded_run(self: onnxruntime.InferenceSession, names: list[str], inputs: dict[str, Any]) -> Any:
