@@ -34,7 +34,8 @@ class Served:
     """What answers for a name. A version that is refused leaves it in place, and ``failure`` says why."""
 
     model_id: str | None = None
-    settled: tuple[str, float] | None = None  # the alias's last move that was followed or refused
+    # the alias's last move that was followed or refused, and whether it was tried whatever memory it takes
+    settled: tuple[tuple[str, float], bool] | None = None
     refused: str | None = None  # the id of the model that the alias names and that does not serve
     failure: str | None = None
 
@@ -78,11 +79,13 @@ class ModelReloader:
 
     async def named(self, name: str) -> Predictor:
         """Return what serves under a name, loaded if it is not; NotFound if nothing does."""
+        if name == self.default:
+            return self.current  # loaded by ``check`` alone: requests do not try a refused model again
         served = self._served.get(name)
         if served and (loaded := self._loaded(served)):
             return loaded.predictor
         while True:  # again only where the alias was moved during the load
-            followed = await self._follow(name, to_serve=name == self.default)
+            followed = await self._follow(name, to_serve=False)
             if followed is not None:
                 return followed.predictor
 
@@ -110,13 +113,18 @@ class ModelReloader:
         """Look, and swap what was moved; again if something was moved meanwhile."""
         while True:
             wanted = await asyncio.to_thread(self._wanted)
-            moved = [name for name in self._kept(wanted) if self._served[name].settled != wanted.moves[name]]
+            moved = [name for name in self._kept(wanted) if not self._is_settled(name, wanted)]
             for name in moved:
                 with contextlib.suppress(NotReady, NotFound):
                     await self._follow(name, to_serve=name == wanted.default)
             self._choose_default(wanted)
             if not moved:
                 return
+
+    def _is_settled(self, name: str, wanted: _Wanted) -> bool:
+        """Whether nothing is left to try: the default name's model is tried whatever memory it takes."""
+        move = wanted.moves[name]
+        return self._served[name].settled in ((move, True), (move, name == wanted.default))
 
     def _kept(self, wanted: _Wanted) -> list[str]:
         """The names to keep up: the default one and those in memory. Others are forgotten until they are asked for."""
@@ -141,14 +149,14 @@ class ModelReloader:
             loaded = await self._cache.get(target.model, to_serve=to_serve)
         except NotReady as error:
             self._served[name] = served  # it may have been forgotten meanwhile
-            served.settled, served.refused, served.failure = target.move, target.model.id, str(error)
+            served.settled, served.refused, served.failure = (target.move, to_serve), target.model.id, str(error)
             return self._loaded(served) or await self._fall_back(served, target.model, to_serve)
         latest = await asyncio.to_thread(self._target, name)
         if latest.move != target.move:  # a rollback during the load: nothing of it is seen outside
             return None
         self._served[name] = served
         self._swap(served, loaded)
-        served.settled, served.refused, served.failure = target.move, None, None
+        served.settled, served.refused, served.failure = (target.move, True), None, None
         await asyncio.to_thread(self._remember, target.model.id)
         return loaded
 

@@ -401,3 +401,29 @@ async def test_names_that_do_not_fit_in_memory_take_turns(db: Database, publishe
             await reloader.check()
             assert reloader.current.model.id == ant.id
     assert load.loaded == [ant.id, digit.id, bee.id, digit.id]
+
+
+async def test_a_new_default_that_was_asked_for_when_memory_was_short_is_loaded_all_the_same(
+    db: Database, published: Published
+) -> None:
+    digit, load = published(), Loader()
+    room = memory_bytes(digit, 1) + 10  # for one
+    with ThreadPoolExecutor(2, "load") as executor:
+        reloader = ModelReloader(db, ModelCache(load, executor, room, batch=1), poll_s=0.01, now=lambda: NOW)
+        await reloader.check()
+        ant = published(name="pets", at=NOW + 1)
+        with pytest.raises(NotReady, match="PREDICT_MEMORY_BYTES"):
+            await reloader.named("pets")
+        await reloader.check()
+        assert reloader.current.model.id == ant.id
+
+
+async def test_requests_do_not_load_a_refused_default_again_and_again(make: Make, published: Published) -> None:
+    broken, load = published(), Loader()
+    load.refused.add(broken.id)
+    reloader = make(load)
+    await reloader.check()
+    for _ in range(3):
+        with pytest.raises(NotReady, match="no such operator"):
+            await reloader.named("digits")
+    assert load.loaded == [broken.id]
