@@ -4,6 +4,7 @@ import asyncio
 import base64
 import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request, Response
@@ -25,8 +26,6 @@ from service.web.problems import DESCRIBED, problem, status_of
 
 MAY = RequireScope(Scope.PREDICT)
 TIMEOUT = "x-timeout-ms"
-EXPLAIN = "Add a saliency map per image; slow, at most 4 images"
-INCLUDE_INPUT = "Add the network's input per image, as a PNG"
 MAX_EXPLAINED = 4  # images per request: each runs the network hundreds of times
 
 
@@ -45,6 +44,19 @@ class PredictRoute(APIRoute):
         return handle
 
 
+@dataclass(frozen=True)
+class PredictOptions:
+    """What /predict can be asked for besides the images and the model."""
+
+    top_k: TopK = 3
+    preprocess: Annotated[Preprocess, Query(description=PREPROCESS)] = "auto"
+    explain: Annotated[bool, Query(description="Add a saliency map per image; slow, at most 4 images")] = False
+    include_input: Annotated[bool, Query(description="Add the network's input per image, as a PNG")] = False
+    x_timeout_ms: TimeoutMs = None
+
+
+Options = Annotated[PredictOptions, Depends()]
+DEFAULTS = PredictOptions()
 router = APIRouter(responses=DESCRIBED, tags=["predict"], dependencies=[Depends(MAY)], route_class=PredictRoute)
 
 
@@ -61,11 +73,7 @@ async def predict(
     request: Request,
     service: Service,
     model: AskedModel,
-    top_k: TopK = 3,
-    preprocess: Annotated[Preprocess, Query(description=PREPROCESS)] = "auto",
-    explain: Annotated[bool, Query(description=EXPLAIN)] = False,
-    include_input: Annotated[bool, Query(description=INCLUDE_INPUT)] = False,
-    x_timeout_ms: TimeoutMs = None,
+    options: Options = DEFAULTS,
 ) -> Predictions:
     """Classify images.
 
@@ -73,18 +81,20 @@ async def predict(
     Without a model, the default name answers: the one that was published to last, unless one is pinned.
     """
     started = time.perf_counter()
-    async with request_deadline(request, x_timeout_ms) as disconnect:
+    async with request_deadline(request, options.x_timeout_ms) as disconnect:
         given = await read_images(request, service.settings)
-        if explain and len(given) > MAX_EXPLAINED:
+        if options.explain and len(given) > MAX_EXPLAINED:
             raise InvalidInput(f"{len(given)} images to explain; at most {MAX_EXPLAINED}.", "query/explain")
         disconnect.start()
         predictor = await service.predictor(model)
         sources = await fetch_all(given, service.outbound, service.settings)
-        prepared, answers, decode_ms = await service.pipeline.answer(predictor, sources, preprocess, explain)
+        prepared, answers, decode_ms = await service.pipeline.answer(
+            predictor, sources, options.preprocess, options.explain
+        )
         if len(prepared) == 1 and isinstance(prepared[0], TuneserveError):
             raise prepared[0]
-        predictions = _in_order(request, prepared, iter(answers), predictor.classes, top_k)
-        if include_input:
+        predictions = _in_order(request, prepared, iter(answers), predictor.classes, options.top_k)
+        if options.include_input:
             await asyncio.get_running_loop().run_in_executor(
                 service.pipeline.decoders, _illustrate, predictions, prepared
             )
@@ -115,14 +125,10 @@ async def predict_by(
     request: Request,
     reference: ModelReference,
     service: Service,
-    top_k: TopK = 3,
-    preprocess: Annotated[Preprocess, Query(description=PREPROCESS)] = "auto",
-    explain: Annotated[bool, Query(description=EXPLAIN)] = False,
-    include_input: Annotated[bool, Query(description=INCLUDE_INPUT)] = False,
-    x_timeout_ms: TimeoutMs = None,
+    options: Options = DEFAULTS,
 ) -> Predictions:
     """Classify images with the model in the path: `/predict/pets`, `/predict/pets/3` or `/predict/pets@best`."""
-    return await predict(request, service, reference, top_k, preprocess, explain, include_input, x_timeout_ms)
+    return await predict(request, service, reference, options)
 
 
 async def predict_plainly(request: Request) -> Response:
