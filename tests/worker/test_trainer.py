@@ -334,6 +334,11 @@ def test_its_events_are_numbered_without_gaps(outcome: Outcome) -> None:
     assert outcome.events[-1].data == {"status": "succeeded"}
 
 
+def test_an_event_says_whether_the_new_version_serves_and_why(outcome: Outcome) -> None:
+    messages = [event.data["message"] for event in outcome.events if event.kind == "log"]
+    assert messages[-1] == "digits/1 serves: nothing was serving under the name digits"
+
+
 def test_within_epochs_the_history_has_steps(outcome: Outcome) -> None:
     told = [event.data for event in outcome.events if event.kind == "step"]
     assert [record["step"] for record in told] == list(range(1, 17))  # 6 % each

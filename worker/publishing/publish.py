@@ -152,8 +152,8 @@ def _finish(trained: TrainedNetwork, package: Package, card: dict[str, Any], rep
         model = models.publish(session, package.model_id, report.claim.job_id, package.key, card, now)
         named = f"{model.name}/{model.version}"
         outcome = "serves" if model.card["publication"]["serving"] else "does not serve"
-        told = {"message": f"{named} {outcome}: {model.card['publication']['reason']}"}
-        events.append(session, report.claim.job_id, "log", told, now, report.claim.attempt)
+        message = {"message": f"{named} {outcome}: {model.card['publication']['reason']}"}
+        events.append(session, report.claim.job_id, "log", message, now, report.claim.attempt)
         jobs.succeed(
             session,
             report.claim,
