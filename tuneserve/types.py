@@ -50,6 +50,13 @@ class Job(TypedDict):
     links: dict[str, str]
 
 
+class TestResult(TypedDict):
+    correct: int
+    images: int
+    low: float
+    high: float
+
+
 class Model(TypedDict):
     id: str
     name: str
@@ -63,6 +70,7 @@ class Model(TypedDict):
     test_digest: str
     classes: list[str]
     test_accuracy: float
+    test: TestResult
     metrics: dict[str, Any]
     timing: dict[str, Any]
     best_epoch: int

@@ -19,7 +19,7 @@ interface JobView {
   finished_at: string | null;
   estimated_finish: string | null;
   progress: Progress;
-  metrics: Metrics;
+  metrics: JobMetrics;
   timing: Timing;
   device: Device;
   phases: PhaseView[];
@@ -48,6 +48,13 @@ interface JobPage {
   next: string | null;
 }
 
+interface TestResult {
+  correct: number;
+  images: number;
+  low: number;
+  high: number;
+}
+
 interface ModelView {
   id: string;
   name: string;
@@ -58,11 +65,11 @@ interface ModelView {
   network: string;
   dataset: string;
   classes: string[];
-  test_accuracy: number;
+  test: TestResult;
   timing: Timing;
   per_class: ClassScores[];
   confusion_matrix: number[][];
-  calibration: { ece_after: number } | null;
+  calibration: { ece_after: number | null } | null;
   serving: Serving | null;
   device: Device;
   files: Record<string, { size_bytes: number }>;
@@ -165,7 +172,10 @@ interface Metrics {
   train_accuracy?: number | null;
   validation_loss?: number | null;
   validation_accuracy?: number | null;
-  test_accuracy?: number | null;
+}
+
+interface JobMetrics extends Metrics {
+  test?: TestResult;
 }
 
 interface Timing {

@@ -45,7 +45,8 @@ class JobView(BaseModel):
     )
     progress: dict[str, Any] = Field(description="The fields epoch, epochs, step, steps and percent.")
     metrics: dict[str, Any] = Field(
-        description="Latest losses and accuracies (0 to 1); `test_accuracy` once it is known."
+        description="Latest losses and accuracies (0 to 1); once they are known, `test_accuracy`, and in `test` its "
+        "count and 95 % interval."
     )
     timing: dict[str, Any] = Field(
         description="Seconds per phase and to reach an accuracy, and training images per second."
@@ -70,6 +71,13 @@ class JobPage(BaseModel):
     next: str | None = Field(description="The value of `after` for the next page; null on the last page.")
 
 
+class TestResult(BaseModel):
+    correct: int = Field(description="Number of test images classified correctly.")
+    images: int = Field(description="Number of test images.")
+    low: float = Field(description="Lower end of the accuracy's 95 % interval (Wilson), 0 to 1.")
+    high: float = Field(description="Upper end of the accuracy's 95 % interval (Wilson), 0 to 1.")
+
+
 class ModelView(BaseModel):
     model_config = ConfigDict(protected_namespaces=())
 
@@ -87,6 +95,7 @@ class ModelView(BaseModel):
     )
     classes: list[str] = Field(description="Class names in the order of the network's outputs.")
     test_accuracy: float = Field(description="Share of the test images classified correctly, 0 to 1.")
+    test: TestResult = Field(description="The test accuracy's count and its 95 % interval.")
     metrics: dict[str, Any] = Field(description="Losses and accuracies (0 to 1) of the best epoch and on the test set.")
     timing: dict[str, Any] = Field(
         description="Seconds per phase and per publishing step, and training images per second."
@@ -100,7 +109,8 @@ class ModelView(BaseModel):
     )
     calibration: dict[str, Any] | None = Field(
         None,
-        description="Temperature of the probabilities, and their calibration error on the test set.",
+        description="Temperature of the probabilities, and their calibration error on the test set; null where it has "
+        "too few images to tell.",
     )
     serving: dict[str, Any] | None = Field(
         None, description="Which ONNX graph serves on a CPU and why, and the milliseconds each takes per batch size."

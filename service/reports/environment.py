@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from service.reports.confusion_matrix import MAX_CLASSES, most_frequent_mistakes, shade
 from service.reports.learning_curves import Line, draw
-from service.reports.number_format import UNKNOWN, count, duration, milliseconds, number, percent
+from service.reports.number_format import UNKNOWN, accuracy, count, duration, milliseconds, number, percent
 from service.reports.reliability_diagram import diagram
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ def environment() -> "Environment":
     )
     made.globals |= {"MAX_CLASSES": MAX_CLASSES, "MISTAKE_PX": MISTAKE_PX}
     made.filters |= {
+        "accuracy": accuracy,
         "accuracy_curve": partial(draw, "Accuracy, %", lines=ACCURACY, width=WIDTH, height=HEIGHT),
         "base64": lambda content: base64.b64encode(content).decode(),
         "batch_sizes": batch_sizes,

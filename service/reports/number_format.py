@@ -1,10 +1,20 @@
 """Numbers for people. A number and its unit stay on one line; what is not known is a dash."""
 
+from collections.abc import Mapping
+from typing import Any
+
 GAP, UNKNOWN = "\N{NO-BREAK SPACE}", "\N{EN DASH}"
 
 
 def percent(share: float | None, digits: int = 2) -> str:
     return UNKNOWN if share is None else f"{100 * share:.{digits}f}{GAP}%"
+
+
+def accuracy(test: Mapping[str, Any]) -> str:
+    """Format an accuracy with its count and its 95 % interval."""
+    correct, images = test["correct"], test["images"]
+    interval = f"{100 * test['low']:.1f} to {percent(test['high'], 1)}"
+    return f"{percent(correct / images)}: {correct:,} of {images:,} right (95{GAP}% interval {interval})"
 
 
 def number(value: float | None) -> str:

@@ -157,6 +157,11 @@ def self_test_samples(graph: bytes) -> dict[str, bytes]:
     return {SELF_TEST_SAMPLES: from_tensors(recorded)}
 
 
+def result_of(accuracy: float) -> dict[str, Any]:
+    """What a model's card says of that test accuracy."""
+    return {"correct": round(accuracy * 10_000), "images": 10_000, "low": accuracy - 0.01, "high": accuracy + 0.01}
+
+
 def model_card(
     accuracy: float = 0.9,
     dataset: str = "digits",
@@ -178,6 +183,7 @@ def model_card(
         "preparation": DIGIT_PREPARATION.model_dump(mode="json"),
         "recipe": {"dataset": dataset, "network": network, "publish": publish, "class_weights": "none"},
         "metrics": {"test_accuracy": accuracy},
+        "test": result_of(accuracy),
         "timing": {"train_s": 1.0},
         "best_epoch": 1,
         "per_class": [],

@@ -23,6 +23,7 @@ SAME: dict[type[BaseModel], Any] = {
     schemas.JobError: types.JobError,
     schemas.JobView: types.Job,
     schemas.ModelView: types.Model,
+    schemas.TestResult: types.TestResult,
     schemas.AliasView: types.Alias,
     schemas.BatchView: types.Batch,
     prediction.Candidate: types.Candidate,

@@ -17,7 +17,7 @@ from tuneserve.cli.batch_predictions import answer_all
 from tuneserve.cli.options import Json, Limit, Url
 from tuneserve.cli.processes import ServiceAndWorker, StartFailed, environment, require, url_of
 from tuneserve.cli.progress import line, result, show
-from tuneserve.cli.tables import cut, print_table
+from tuneserve.cli.tables import accuracy, cut, print_table
 from tuneserve.cli.terminal import Console
 from tuneserve.client import UNREADABLE_IMAGE, Client, ServiceError
 from tuneserve.types import Job, Model, Prediction
@@ -253,15 +253,14 @@ def _print_state(job: Job) -> None:
 
 
 def _job_row(job: Job) -> tuple[str, ...]:
-    accuracy = job["metrics"].get("test_accuracy")
-    shown = "" if accuracy is None else f"{accuracy:.2%}"
+    test = job["metrics"].get("test")
+    shown = accuracy(test) if test else ""
     return job["id"], job["status"], job["recipe"]["dataset"], job["recipe"]["network"], shown
 
 
 def _model_row(model: Model) -> tuple[str, ...]:
-    accuracy, aliases = f"{model['test_accuracy']:.2%}", ", ".join(model["aliases"])
-    named = f"{model['name']}/{model['version']}"
-    return named, model["dataset"], model["network"], accuracy, aliases
+    named, aliases = f"{model['name']}/{model['version']}", ", ".join(model["aliases"])
+    return named, model["dataset"], model["network"], accuracy(model["test"]), aliases
 
 
 def _shown(prediction: Prediction) -> str:

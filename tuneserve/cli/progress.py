@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 from rich.progress import BarColumn, Progress, TextColumn
 
+from tuneserve.cli.tables import accuracy
 from tuneserve.cli.terminal import Console
 from tuneserve.types import Job
 
@@ -39,8 +40,8 @@ def line(job: Job) -> str:
 def result(job: Job) -> str:
     """Format the result of an ended job."""
     if job["status"] == "succeeded":
-        accuracy, timing = job["metrics"]["test_accuracy"], job["timing"]
-        return f"test accuracy {accuracy:.2%}, trained in {timing['train_s']:.1f} s ({timing['total_s']:.1f} s in all)"
+        test, timing = accuracy(job["metrics"]["test"]), job["timing"]
+        return f"test accuracy {test}, trained in {timing['train_s']:.1f} s ({timing['total_s']:.1f} s in all)"
     if job["error"]:
         return f"failed: {job['error']['code']}: {job['error']['message']}\n{job['error']['hint']}"
     return str(job["status"])

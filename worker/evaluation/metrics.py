@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Any
 
 import torch
@@ -11,6 +12,8 @@ from torch import Tensor, nn
 from core.errors import LossNotFinite
 from worker.data.splits import Split, channels_last
 from worker.training.batched_forward import look
+
+Z = NormalDist().inv_cdf(0.975)  # of a 95 % interval, in standard deviations
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,14 @@ class Evaluation:
         ]
 
     @property
+    def counted(self) -> dict[str, Any]:
+        """Right answers, images, and the accuracy's 95 % interval."""
+        each = self._right_of_each()
+        correct, images = sum(right for right, _ in each), sum(count for _, count in each)
+        low, high = wilson(correct, images)
+        return {"correct": correct, "images": images, "low": low, "high": high}
+
+    @property
     def accuracy_error(self) -> float:
         """The standard error of the accuracy."""
         right, images = zip(*self._right_of_each(), strict=True)
@@ -67,6 +78,14 @@ class Evaluation:
         """Return right answers and images of each class that has images."""
         rows = enumerate(self.confusion_matrix)
         return [(row[index], sum(row)) for index, row in rows if sum(row)]
+
+
+def wilson(correct: int, images: int) -> tuple[float, float]:
+    """Compute the 95 % interval of a share by Wilson's score (1927); never outside 0..1."""
+    share, extra = correct / images, Z**2 / images
+    middle = share + extra / 2
+    half = math.sqrt(extra * (share * (1 - share) + extra / 4))
+    return max(0.0, (middle - half) / (1 + extra)), min(1.0, (middle + half) / (1 + extra))
 
 
 def _variance(right: int, images: int) -> float:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from worker.evaluation.metrics import Answers
+from worker.evaluation.metrics import Answers, wilson
 
 BINS = 15  # of the expected calibration error, as in the paper
 MIN_IMAGES = 50  # images: with fewer, the temperature is chance
@@ -38,8 +38,9 @@ class Calibration:
     fitted_on: str  # for people; why not, where the temperature stayed 1
     nll_before: float  # mean negative log-likelihood on the test set: at temperature 1 ...
     nll_after: float  # ... and at the temperature above
-    ece_before: float  # expected calibration error on the test set, 0..1
-    ece_after: float
+    measured_on: str  # for people; why not, where the calibration error is None
+    ece_before: float | None  # expected calibration error on the test set, 0..1
+    ece_after: float | None
     bins_before: list[Bin]
     bins_after: list[Bin]
 
@@ -52,16 +53,32 @@ def calibrate(validation: Answers, test: Answers) -> Calibration:
     """A temperature from the validation part, and what it does on the test set."""
     temperature, fitted_on = fit_temperature(validation)
     before, after = reliability(test, 1.0), reliability(test, temperature)
+    enough, measured_on = can_measure(test)
     return Calibration(
         temperature=temperature,
         fitted_on=fitted_on,
         nll_before=nll(test, 1.0),
         nll_after=nll(test, temperature),
-        ece_before=expected_error(before),
-        ece_after=expected_error(after),
+        measured_on=measured_on,
+        ece_before=expected_error(before) if enough else None,
+        ece_after=expected_error(after) if enough else None,
         bins_before=before,
         bins_after=after,
     )
+
+
+def can_measure(test: Answers) -> tuple[bool, str]:
+    """Decide whether these images can tell how well a model is calibrated, and say by which.
+
+    The calibration error compares accuracy and confidence in bins. Where the 95 % interval of the accuracy over all
+    images is wider than one bin, nobody can tell in which bin it lies. That takes 54 images if all are right, 320 if
+    nine in ten are.
+    """
+    images = len(test)
+    low, high = wilson(int((test.logits.argmax(1) == test.labels).sum()), images)
+    if high - low <= 1 / BINS:
+        return True, f"{images} test images"
+    return False, f"nothing: {images} test images leave the accuracy between {low:.1%} and {high:.1%}"
 
 
 def fit_temperature(answers: Answers) -> tuple[float, str]:

@@ -2,7 +2,7 @@
 
 import { Curves } from "./training_curves.js";
 import { el, facts } from "../lib/dom.js";
-import { bytes, figures, number, percent, seconds, when, words } from "../lib/format.js";
+import { accuracy, bytes, figures, number, percent, seconds, when, words } from "../lib/format.js";
 import { JobButtons } from "./job_actions.js";
 import { badge, state } from "./jobs.js";
 import { LogTail } from "./log_tail.js";
@@ -129,7 +129,7 @@ function known(job) {
     ["data set", recipe.dataset],
     ["network", recipe.network],
     ["time left", remaining(job)],
-    ["test accuracy", percent(metrics.test_accuracy)],
+    ["test accuracy", accuracy(metrics.test)],
     ["validation accuracy", percent(metrics.validation_accuracy)],
     ["train loss", figures(metrics.train_loss)],
     ["train accuracy", percent(metrics.train_accuracy)],

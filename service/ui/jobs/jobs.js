@@ -1,7 +1,7 @@
 // The list of jobs, live.
 
 import { el, table } from "../lib/dom.js";
-import { percent, when } from "../lib/format.js";
+import { accuracy, percent, when } from "../lib/format.js";
 import { every } from "../lib/time.js";
 
 const LOOK_MS = 2_000;
@@ -41,14 +41,14 @@ function listed(page, after) {
 
 /** @param {JobView} job */
 function row(job) {
-  const { test_accuracy: test, validation_accuracy: validation } = job.metrics;
+  const { test, validation_accuracy: validation } = job.metrics;
   return [
     el("a", { href: `#/jobs/${job.id}` }, job.name || job.id),
     badge(state(job)),
     el("span", { class: "number" }, job.progress.percent == null ? "–" : `${job.progress.percent} %`),
     job.recipe.dataset,
     job.recipe.network,
-    percent(test ?? validation) || "–",
+    accuracy(test) || percent(validation) || "–",
     when(job.created_at),
   ];
 }

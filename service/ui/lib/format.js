@@ -10,6 +10,18 @@ const GAP = "\u00a0";
  */
 export const percent = (share, digits = 2) => (share == null ? null : `${(100 * share).toFixed(digits)}${GAP}%`);
 
+/**
+ * Tell an accuracy with its count and its 95 % interval.
+ *
+ * @param {TestResult | null | undefined} test
+ */
+export function accuracy(test) {
+  if (!test) return null;
+  const { correct, images, low, high } = test;
+  const interval = `${(100 * low).toFixed(1)} to ${percent(high, 1)}`;
+  return `${percent(correct / images)}, ${number(correct)} of ${number(images)} right (${interval})`;
+}
+
 /** @param {Known} value */
 export function seconds(value) {
   if (value == null) return null;

@@ -1,7 +1,7 @@
 // One model: its record, its confusion matrix, and its worst mistakes as pictures.
 
 import { button, el, facts, picture, table } from "../lib/dom.js";
-import { bytes, milliseconds, percent, seconds, title, when } from "../lib/format.js";
+import { accuracy, bytes, milliseconds, percent, seconds, title, when } from "../lib/format.js";
 import { confusion } from "./confusion_matrix.js";
 import { oneImage, servedSize, serves } from "./models.js";
 import { serve } from "./promotion.js";
@@ -39,7 +39,7 @@ export function record(model) {
   return [
     ["data set", model.dataset],
     ["network", model.network],
-    ["test accuracy", percent(model.test_accuracy)],
+    ["test accuracy", accuracy(model.test)],
     ["calibration error", percent(calibration?.ece_after)],
     ["one image", milliseconds(oneImage(model))],
     ...batches(model),

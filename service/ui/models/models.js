@@ -1,7 +1,7 @@
 // The models: which serves, what each is worth; two of them can be chosen to compare.
 
 import { button, el, table } from "../lib/dom.js";
-import { bytes, milliseconds, percent, title } from "../lib/format.js";
+import { accuracy, bytes, milliseconds, title } from "../lib/format.js";
 import { serve } from "./promotion.js";
 
 const HEAD = ["Model", "Compare", "Data set", "Network", "Test accuracy", "One image", "Size", "Aliases", ""];
@@ -85,7 +85,7 @@ function row(model, choose, promote) {
     box,
     model.dataset,
     model.network,
-    percent(model.test_accuracy),
+    accuracy(model.test),
     milliseconds(oneImage(model)) || "–",
     bytes(servedSize(model)) || "–",
     model.aliases.map((name) => [el("span", { class: `badge ${name === "serving" ? "running" : ""}` }, name), " "]),

@@ -68,7 +68,7 @@ def report_of(classes: tuple[str, ...] = ("ant", "bee"), **more: Any) -> dict[st
         "classes": list(classes),
         "history": [{"epoch": 1, **epoch}, {"epoch": 2, **epoch}],
         "best_epoch": 2,
-        "metrics": {"test_accuracy": 0.6667},
+        "test": {"correct": 2, "images": 3, "low": 0.2077, "high": 0.9385},
         "timing": {"train_s": 75.2},
         "images": {"train": 10, "validation": 0, "test": 3},
         "device": {"type": "cpu", "name": "a processor"},
@@ -77,7 +77,8 @@ def report_of(classes: tuple[str, ...] = ("ant", "bee"), **more: Any) -> dict[st
         "per_class": [{"label": name, **scores} for name in classes],
         "macro": {"precision": 0.5, "recall": 0.5, "f1": None},
         "calibration": {
-            "temperature": 1.5, "fitted_on": "nothing", "ece_before": 0.2, "ece_after": 0.1,
+            "temperature": 1.5, "fitted_on": "nothing", "measured_on": "3 test images",
+            "ece_before": 0.2, "ece_after": 0.1,
             "bins_before": BINS, "bins_after": BINS,
         },
         "mistakes": [mistake],
@@ -102,10 +103,24 @@ def test_it_has_every_part() -> None:
     parts = ["Learning curves", "Confusion matrix", "Classes", "Calibration", "Worst mistakes", "What serves", "Recipe"]
     assert [text for text in shown.texts if text in parts] == parts
     assert "ants/3: resnet18 on ants" in shown.texts
-    for told in ("66.67 % of 3 images", "1 min 15 s, 2 epochs", "Temperature 1.500", "ant → bee", "87.5 %"):
+    for told in (
+        "66.67 %: 2 of 3 right (95 % interval 20.8 to 93.8 %)",
+        "1 min 15 s, 2 epochs",
+        "Temperature 1.500",
+        "ant → bee",
+        "87.5 %",
+    ):
         assert told in shown.text
     for told in ("int8.onnx answers, in int8: int8 is faster", "9.50 ms", "150 ms", "2 threads of a processor"):
         assert told in shown.text
+
+
+def test_calibration_is_not_claimed_from_a_handful_of_images() -> None:
+    report = report_of()
+    none = report["calibration"] | {"measured_on": "nothing: 3 test images", "ece_before": None, "ece_after": None}
+    shown = Page(page("ants/3", report | {"calibration": none}))
+    assert "The calibration error was measured on nothing: 3 test images" in shown.text
+    assert "Reliability diagram" not in str(shown.all("img"))
 
 
 def test_nothing_of_it_lies_elsewhere_and_nothing_runs() -> None:

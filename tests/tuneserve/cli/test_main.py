@@ -20,6 +20,7 @@ from core.repositories import job_control, jobs
 from core.repositories.jobs import Claim
 from core.settings import Settings
 from tests.conftest import DIGIT_FILES, NOW
+from tests.support.fakes import result_of
 from tests.support.terminal import at_terminal, piped, refused
 from tuneserve import types
 from tuneserve.cli import main
@@ -202,10 +203,10 @@ def be_cancelled(session: Session, claim: Claim) -> None:
 def test_a_job_that_succeeds_ends_with_exit_code_0(
     train: Callable[..., Result], published: Published, how: str
 ) -> None:
-    model, figures = published(), {"metrics": {"test_accuracy": 0.98}, "timing": {"train_s": 5.0, "total_s": 7.0}}
+    model, figures = published(), {"metrics": {"test": result_of(0.98)}, "timing": {"train_s": 5.0, "total_s": 7.0}}
     result = train(lambda session, claim: jobs.succeed(session, claim, model.id, NOW, **figures), how)
     assert (result.exit_code, result.exception) == (0, None)
-    assert "test accuracy 98.00%, trained in 5.0 s (7.0 s in all)" in result.output
+    assert "test accuracy 98.00% (9800 of 10000; 97.0-99.0%), trained in 5.0 s (7.0 s in all)" in result.output
 
 
 @pytest.mark.parametrize("how", ["--follow", "--wait"])
@@ -233,11 +234,11 @@ def test_jobs_are_listed_for_people(
 ) -> None:
     claim, waiting = claimed(dataset="digits"), enqueue(at=NOW + 1)
     with db.write() as session:
-        jobs.succeed(session, claim, published().id, NOW, metrics={"test_accuracy": 0.9876})
+        jobs.succeed(session, claim, published().id, NOW, metrics={"test": result_of(0.9876)})
     url = serve()
     rows = typed("jobs", "--url", url).output.splitlines()
     (done,) = (row for row in rows if claim.job_id in row)
-    assert all(word in done for word in ("succeeded", "digits", "resnet50", "98.76%"))
+    assert all(word in done for word in ("succeeded", "digits", "resnet50", "98.76% (9876 of 10000; 97.8-99.8%)"))
     assert any(waiting.id in row and "queued" in row and "%" not in row for row in rows)
 
 

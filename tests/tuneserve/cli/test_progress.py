@@ -6,6 +6,7 @@ from typing import Any, cast
 
 import pytest
 
+from tests.support.fakes import result_of
 from tuneserve.cli.progress import line, result, show
 from tuneserve.cli.terminal import Console
 from tuneserve.types import Job
@@ -35,7 +36,7 @@ def training(**fields: Any) -> Job:
 
 def succeeded() -> Job:
     timing = {"train_s": 12.34, "total_s": 20.0}
-    return job(status="succeeded", metrics={"test_accuracy": 0.9912}, timing=timing, progress=PROGRESS)
+    return job(status="succeeded", metrics={"test": result_of(0.9712)}, timing=timing, progress=PROGRESS)
 
 
 def shown(jobs: list[Job], terminal: bool) -> tuple[Job, str]:
@@ -71,7 +72,7 @@ def test_the_time_left_is_told_when_it_is_known_and_is_never_negative() -> None:
 
 
 def test_what_became_of_a_job_is_told() -> None:
-    assert result(succeeded()) == "test accuracy 99.12%, trained in 12.3 s (20.0 s in all)"
+    assert result(succeeded()) == "test accuracy 97.12% (9712 of 10000; 96.1-98.1%), trained in 12.3 s (20.0 s in all)"
     error = {"code": "killed", "message": "By SIGKILL.", "hint": "Lower batch_size."}
     assert result(job(status="failed", error=error)) == "failed: killed: By SIGKILL.\nLower batch_size."
     assert result(job(status="cancelled")) == "cancelled"

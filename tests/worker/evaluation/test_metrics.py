@@ -10,7 +10,7 @@ from torch import Tensor, nn
 import worker.training.batched_forward
 from core.errors import LossNotFinite
 from worker.data.splits import Split
-from worker.evaluation.metrics import Evaluation, ask, evaluate, macro, score
+from worker.evaluation.metrics import Evaluation, ask, evaluate, macro, score, wilson
 
 # images of one pixel: its value is the class that the network below answers
 TRUTH = [0, 0, 0, 1, 1, 2]
@@ -103,6 +103,18 @@ def test_the_macro_averages_are_those_that_people_know() -> None:
     rows = evaluate(SaysItsPixel(), ToFloat(), PART, 3).per_class(("a", "b", "c"))
     wanted = precision_recall_fscore_support(TRUTH, ANSWERS, average="macro", zero_division=0)
     assert list(macro(rows).values()) == pytest.approx(wanted[:3])
+
+
+def test_an_accuracy_has_its_count_and_its_95_percent_interval() -> None:
+    found = Evaluation(loss=1.0, accuracy=10 / 12, confusion_matrix=[[6, 1], [1, 4]]).counted
+    assert found == {
+        "correct": 10,
+        "images": 12,
+        "low": pytest.approx(0.552, abs=1e-3),
+        "high": pytest.approx(0.953, abs=1e-3),
+    }
+    assert list(wilson(0, 10)) == pytest.approx([0, 0.2775], abs=1e-4)  # Newcombe 1998
+    assert list(wilson(10, 10)) == pytest.approx([0.7225, 1], abs=1e-4)
 
 
 @pytest.mark.parametrize("sure", [float("nan"), float("inf"), float("-inf")])

@@ -72,6 +72,7 @@ def card(answers_on_test: Answers, calibration: Calibration) -> dict[str, Any]:
         "classes": list(CLASSES),
         "history": [{"epoch": 1, "train_loss": 0.5, "validation_loss": None}],
         "metrics": {"test_accuracy": evaluation.accuracy},
+        "test": evaluation.counted,
         "confusion_matrix": evaluation.confusion_matrix,
         "per_class": evaluation.per_class(CLASSES),
         "calibration": calibration.summary(),

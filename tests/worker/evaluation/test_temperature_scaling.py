@@ -169,7 +169,9 @@ def test_a_network_that_is_too_sure_is_mended_on_images_it_was_not_fitted_on() -
     result = calibrate(honest(2000, scale=3.0), honest(5000, scale=3.0, seed=1))
     assert result.temperature == pytest.approx(3, rel=0.1)
     assert result.nll_after < 0.8 * result.nll_before
+    assert result.ece_before is not None
     assert result.ece_before > 0.2
+    assert result.ece_after is not None
     assert result.ece_after < 0.02
 
 
@@ -188,11 +190,25 @@ def test_without_a_validation_part_nothing_changes() -> None:
     )
 
 
+def test_a_calibration_error_is_not_claimed_from_a_handful_of_images() -> None:
+    """As long as a bin of the diagram is narrower than what is known of the accuracy."""
+
+    def right(images: int) -> Answers:
+        return Answers(torch.tensor([[9.0, 0.0]]).repeat(images, 1), torch.zeros(images, dtype=torch.int64))
+
+    few, enough = calibrate(nobody(), right(53)), calibrate(nobody(), right(54))
+    assert (few.ece_before, few.ece_after) == (None, None)
+    assert few.measured_on == "nothing: 53 test images leave the accuracy between 93.2% and 100.0%"
+    assert enough.ece_after is not None
+    assert enough.measured_on == "54 test images"
+
+
 def test_the_summary_is_all_but_the_bins() -> None:
     result = calibrate(honest(200), honest(500))
     assert set(result.summary()) == {
         "temperature",
         "fitted_on",
+        "measured_on",
         "nll_before",
         "nll_after",
         "ece_before",

@@ -32,6 +32,7 @@ async def test_a_model_says_where_it_comes_from_and_how_good_it_is(
     body = (await http.get(f"/models/{model.id}")).json()
     assert (body["id"], body["version"], body["job_id"]) == (model.id, 1, model.job_id)
     assert (body["dataset"], body["network"], body["test_accuracy"]) == ("digits", "resnet18", 0.75)
+    assert body["test"] == {"correct": 7500, "images": 10_000, "low": 0.74, "high": 0.76}
     assert body["classes"] == list("0123456789")
     assert body["created_at"] == "2027-01-15T08:00:00Z"
     assert len(body["files"]["model.onnx"]["sha256"]) == 64
