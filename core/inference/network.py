@@ -27,14 +27,18 @@ class Prepare(nn.Module):
 
     mean: Tensor
     std: Tensor
+    rows: Tensor
+    columns: Tensor
 
     def __init__(self, preparation: Preparation) -> None:
         super().__init__()
         self.channels = 3
         self._size = preparation.image_size
         self._resize = (preparation.height, preparation.width) != (self._size, self._size)
-        # so that fine patterns become grey, not others; only torch.export has an ONNX form of it
-        self.antialias = self._size < max(preparation.height, preparation.width)
+        self._antialias = self._size < max(preparation.height, preparation.width)  # else fine patterns become others
+        if self._antialias:
+            self.register_buffer("rows", _antialiasing(preparation.height, self._size), persistent=False)
+            self.register_buffer("columns", _antialiasing(preparation.width, self._size).T, persistent=False)
         self.register_buffer("mean", torch.tensor(preparation.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(preparation.std).view(1, 3, 1, 1), persistent=False)
 
@@ -42,11 +46,22 @@ class Prepare(nn.Module):
         one = self.channels == 1  # no transposition: ONNX Runtime would move it behind the resize, which gets slower
         values = (images.squeeze(3).unsqueeze(1) if one else images.permute(0, 3, 1, 2)).float() / 255
         if self._resize:  # before the channel is repeated: a grey digit is resized once
-            size = (self._size, self._size)
-            values = F.interpolate(values, size, mode="bilinear", align_corners=False, antialias=self.antialias)
+            values = self._resized(values)
         mean, std = (each[:, : self.channels] for each in (self.mean, self.std))
         values = values.expand(-1, self.channels, -1, -1)
         return (values.reshape(-1, self.channels, self._size, self._size) - mean) / std  # a size that a trace knows
+
+    def _resized(self, values: Tensor) -> Tensor:
+        if self._antialias and torch.onnx.is_in_onnx_export():  # tracing has no form of it, ONNX Runtime a slow one
+            return self.rows @ values @ self.columns
+        size = (self._size, self._size)
+        return F.interpolate(values, size, mode="bilinear", align_corners=False, antialias=self._antialias)
+
+
+def _antialiasing(before: int, after: int) -> Tensor:
+    """Return what each pixel of a line adds to each of the resized line: float after x before."""
+    unit = torch.eye(before)[None, None]
+    return F.interpolate(unit, (after, before), mode="bilinear", align_corners=False, antialias=True)[0, 0]
 
 
 class ServingGraph(nn.Module):

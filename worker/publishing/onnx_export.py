@@ -96,8 +96,6 @@ def export_onnx(graph: ServingGraph, sample: Tensor) -> bytes:
     outputs = ["logits"] if graph.ood_scorer is None else ["logits", "ood_score"]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporters warn of their own deprecations
-        if graph.prepare.antialias:  # tracing would fail, with the whole graph on stderr
-            return _by_torch_export(graph, sample[:2], outputs)
         try:
             return _by_tracing(graph, sample[:2], outputs)
         except OnnxExporterError:

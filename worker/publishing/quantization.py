@@ -77,10 +77,15 @@ def preparation_nodes(model: onnx.ModelProto) -> list[str]:
     """Those in front of the first weights: what Prepare does to the images."""
     names = []
     for node in model.graph.node:
-        if node.op_type in WITH_WEIGHTS:
+        if node.op_type in WITH_WEIGHTS and not _prepares(node):
             break
         names.append(node.name)
     return names
+
+
+def _prepares(node: onnx.NodeProto) -> bool:
+    """Return whether it is a layer of Prepare, which tracing writes into its name, torch.export into its weights'."""
+    return node.name.startswith("/prepare/") or any(name.startswith("prepare.") for name in node.input)
 
 
 def means(model: onnx.ModelProto) -> list[str]:

@@ -17,6 +17,7 @@ from core.errors import InternalFailure
 from core.imaging.preparation import Preparation
 from core.inference.network import ServingGraph, build, to_arrays
 from worker.publishing.onnx_export import OPSET, PARITY_TOLERANCE, Exported, check, compare, export, export_onnx, filled
+from worker.publishing.quantization import WITH_WEIGHTS, preparation_nodes
 
 PREPARATION = Preparation(
     style="digit", height=28, width=28, channels=1, image_size=32, mean=(0.1, 0.2, 0.3), std=(0.3, 0.4, 0.5)
@@ -204,13 +205,17 @@ def test_few_images_are_enough_to_compare_with(images: Tensor) -> None:
     assert export(network, PREPARATION, images[:3]).images == 3
 
 
-def test_a_graph_that_makes_images_smaller_smooths_them_as_the_network_does(
-    network: nn.Module, images: Tensor, capfd: pytest.CaptureFixture[str]
-) -> None:
-    smaller = PREPARATION.model_copy(update={"image_size": 20})
-    graph = export(network, smaller, images)
-    said = capfd.readouterr()
-    assert "Torch IR graph" not in said.out + said.err  # it would be the end of the job's log
-    assert graph.parity.probability < PARITY_TOLERANCE
-    (resize,) = (node for node in onnx.load_from_string(graph.onnx).graph.node if node.op_type == "Resize")
-    assert {attribute.name: attribute.i for attribute in resize.attribute}["antialias"] == 1
+@pytest.mark.filterwarnings("ignore")  # the exporters warn of themselves
+def test_a_graph_that_makes_images_smaller_smooths_them_and_prepares_them_in_full_precision(images: Tensor) -> None:
+    network = nn.Sequential(nn.Conv2d(3, 10, 20), nn.Flatten())
+    smooth, rough = (
+        ServingGraph(PREPARATION.model_copy(update={"image_size": size}), network).eval() for size in (20, 32)
+    )
+    rough.prepare._size, rough.prepare._antialias = 20, False
+    for way in (worker.publishing.onnx_export._by_tracing, worker.publishing.onnx_export._by_torch_export):
+        onnx_graph = way(smooth, images[:2], ["logits"])
+        assert compare(onnx_graph, smooth, images).probability < PARITY_TOLERANCE
+        assert compare(onnx_graph, rough, images).probability > 0.01
+        model = onnx.load_from_string(onnx_graph)
+        weighted = [node.name for node in model.graph.node if node.op_type in WITH_WEIGHTS]
+        assert set(weighted) & set(preparation_nodes(model)) == set(weighted[:2])  # its lines, its columns; then Conv
