@@ -201,7 +201,9 @@ class WeightsUnavailable(JobFailure):
     """The pre-trained weights are not on this machine and could not be downloaded."""
 
     code = "weights_unavailable"
-    default_hint = 'Set "weights": "random", or name a file in TUNESERVE_WEIGHTS_FILE.'
+    default_hint = (
+        'Set "network": "efficientnet_lite0", or "weights": "random", or name a file in TUNESERVE_WEIGHTS_FILE.'
+    )
 
 
 class ModelUnavailable(JobFailure):

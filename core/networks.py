@@ -1,4 +1,4 @@
-"""torchvision's classification networks: input sizes, stages and defaults for "auto". No torch.
+"""Input sizes, stages and defaults for "auto" of torchvision's networks and timm's EfficientNet-Lite0. No torch.
 
 The service needs them without importing torch; tests/core/test_networks.py compares the tables with torchvision's.
 """
@@ -10,6 +10,7 @@ from typing import Literal
 
 Optimizer = Literal["sgd", "adam", "adamw"]
 
+EFFICIENTNET_LITE0 = "efficientnet_lite0"  # timm's; its ImageNet weights come with the package index
 MIN_BATCH_SIZE = 2  # BatchNorm cannot take a batch of one
 PHOTO = 224  # side in pixels at which most networks see photos
 # detail of the images in pixels, at most -> what the network sees: at 224 a digit costs 49 times the arithmetic of 32
@@ -95,6 +96,7 @@ _TRAITS: Mapping[str, Traits] = {
         smallest=29,
     ),
     "efficientnet": Traits("avgpool"),
+    "efficientnet_lite": Traits("conv_head bn2 global_pool", first="conv_stem bn1", numbered="blocks."),
     "googlenet": Traits(
         "conv1 maxpool1 conv2 conv3 maxpool2 inception3a inception3b maxpool3 inception4a inception4b inception4c "
         "inception4d inception4e maxpool4 inception5a inception5b avgpool dropout"
@@ -141,6 +143,7 @@ efficientnet_b4    efficientnet  19341616  380   9
 efficientnet_b5    efficientnet  30389784  456   9
 efficientnet_b6    efficientnet  43040704  528   9
 efficientnet_b7    efficientnet  66347960  600   9
+efficientnet_lite0 efficientnet_lite 4652008  224   7
 efficientnet_v2_l  efficientnet 118515272  480   9
 efficientnet_v2_m  efficientnet  54139356  480   9
 efficientnet_v2_s  efficientnet  21458488  384   8

@@ -116,7 +116,9 @@ class _Shared(BaseModel):
         description='Name of a data set, such as "digits" or "cifar10"; GET /datasets lists all.',
     )
     network: str = Field(
-        "resnet50", description="Name of a torchvision classification network; GET /networks lists all."
+        "resnet50",
+        description="Name of a classification network; GET /networks lists all. The ImageNet weights of "
+        "efficientnet_lite0 are installed with the worker, those of others are downloaded.",
     )
     model: str | None = Field(
         None,

@@ -1,4 +1,4 @@
-"""torchvision networks, and the serving graph with the torch half of the preprocessing."""
+"""Networks, and the serving graph with the torch half of the preprocessing."""
 
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
@@ -14,6 +14,7 @@ from torchvision.models.vision_transformer import interpolate_embeddings
 
 from core.imaging.preparation import Preparation
 from core.inference.ood_score import OodScorer
+from core.networks import EFFICIENTNET_LITE0
 
 POSITIONS = "encoder.pos_embedding"  # of a vision transformer: one for each patch of the image, and one for the class
 BATCHNORM_MOMENTUM = 0.1  # minimum; torch's default
@@ -96,6 +97,10 @@ def build(name: str, classes: int, image_size: int = 224) -> nn.Module:
     zero, so that a block starts as the identity: several points on short budgets (Goyal et al. 2017, 5.1). BatchNorm
     momentum is at least torch's default: with MNASNet's own, running statistics need tens of thousands of steps.
     """
+    if name == EFFICIENTNET_LITE0:
+        import timm  # takes seconds, and one network needs it
+
+        return _with_usual_momentum(timm.create_model("tf_efficientnet_lite0", num_classes=classes))
     options: dict[str, Any] = {}
     if name in ("googlenet", "inception_v3"):
         options = {"aux_logits": False, "init_weights": True}  # one output, like the other networks
@@ -109,6 +114,11 @@ def build(name: str, classes: int, image_size: int = 224) -> nn.Module:
             last = module.bn3 if isinstance(module, models.resnet.Bottleneck) else module.bn2
             assert isinstance(last.weight, Tensor)
             nn.init.zeros_(last.weight)
+    return _with_usual_momentum(network)
+
+
+def _with_usual_momentum(network: nn.Module) -> nn.Module:
+    for module in network.modules():
         if isinstance(module, nn.BatchNorm2d) and module.momentum is not None:
             module.momentum = max(module.momentum, BATCHNORM_MOMENTUM)
     return network

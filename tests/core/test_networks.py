@@ -4,13 +4,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import timm
 import torch
 from torch import nn
 from torchvision import models
 from torchvision.models import regnet
 
 from core.inference.network import build
-from core.networks import MAX_WEIGHT_BYTES, NETWORKS, RATE_BATCH, TOO_LARGE, WEIGHT_DECAY, Optimizer
+from core.networks import EFFICIENTNET_LITE0, MAX_WEIGHT_BYTES, NETWORKS, RATE_BATCH, TOO_LARGE, WEIGHT_DECAY, Optimizer
 from worker.training import freezing
 from worker.training.lr_schedule import parameter_groups
 
@@ -37,8 +38,8 @@ def parameters(network: nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
 
 
-def test_the_names_are_torchvisions_own() -> None:
-    assert sorted(EVERY) == models.list_models(module=models)
+def test_the_names_are_torchvisions_own_and_one_of_timm() -> None:
+    assert sorted(set(EVERY) - {EFFICIENTNET_LITE0}) == models.list_models(module=models)
     assert list(NETWORKS) == sorted(NETWORKS)
 
 
@@ -51,8 +52,11 @@ def test_parameters_and_stages_are_those_of_the_network(name: str) -> None:
 
 
 def test_photos_are_as_large_as_those_that_the_weights_are_made_for() -> None:
-    published = {name: models.get_model_weights(name)["DEFAULT"].transforms().crop_size for name in NETWORKS}
-    assert {name: [network.photo] for name, network in NETWORKS.items()} == published
+    ours = {name: [network.photo] for name, network in NETWORKS.items()}
+    lite = timm.get_pretrained_cfg("tf_efficientnet_lite0")
+    assert lite is not None
+    assert ours.pop(EFFICIENTNET_LITE0) == [lite.input_size[-1]]
+    assert ours == {name: models.get_model_weights(name)["DEFAULT"].transforms().crop_size for name in ours}
     assert {name: why for name, network in NETWORKS.items() if (why := network.refusal(network.photo))} == {}
 
 
@@ -98,8 +102,9 @@ def test_only_weights_that_know_large_photos_are_shown_large_photos() -> None:
 @pytest.mark.parametrize("name", {network.traits: name for name, network in NETWORKS.items()}.values())
 @pytest.mark.usefixtures("meta")
 def test_sgd_is_for_networks_with_batch_norm_and_no_attention(name: str) -> None:
-    kinds = {type(module) for module in build(name, 10).modules()}
-    assert (NETWORKS[name].traits.optimizer == "sgd") == (nn.BatchNorm2d in kinds and nn.LayerNorm not in kinds)
+    layers = list(build(name, 10).modules())
+    normalised, attends = (any(isinstance(layer, kind) for layer in layers) for kind in (nn.BatchNorm2d, nn.LayerNorm))
+    assert (NETWORKS[name].traits.optimizer == "sgd") == (normalised and not attends)
 
 
 @pytest.mark.parametrize("optimizer", WEIGHT_DECAY)

@@ -1,4 +1,4 @@
-"""Find a network's first weights: torchvision's, those of a model of the registry, or none."""
+"""Find a network's first weights: the published ones, those of a model of the registry, or none."""
 
 import re
 from collections.abc import Mapping
@@ -19,8 +19,10 @@ from core.db.database import Database
 from core.errors import Damaged, NotFound, WeightsUnavailable
 from core.imaging.preparation import Preparation
 from core.inference.network import from_arrays, load_matching
+from core.networks import EFFICIENTNET_LITE0
 from core.repositories.models import find as find_model
 from core.settings import Settings
+from worker.attempt import embedded_weights
 from worker.data.download import fetch
 
 State = Mapping[str, Tensor]
@@ -63,12 +65,14 @@ def classes(weights: str, db: Database) -> tuple[str, ...]:
 
 
 def license_of(name: str, weights: str, settings: Settings, db: Database) -> str | None:
-    """Return the licence that torchvision states for these weights, if it states one, or for those that they began as.
+    """Return the licence that is stated for these weights, if one is, or for those that they began as.
 
     What a file that the settings name may be used for is not known.
     """
     if weights == "random" or (weights == "imagenet" and settings.weights_file is not None):
         return None
+    if weights == "imagenet" and name == EFFICIENTNET_LITE0:
+        return embedded_weights.LICENSE
     if weights == "imagenet":
         stated: str | None = models.get_model_weights(name)["DEFAULT"].meta.get("license")
         return stated
@@ -78,7 +82,7 @@ def license_of(name: str, weights: str, settings: Settings, db: Database) -> str
 
 
 def _imagenet_statistics(name: str) -> tuple[Colour, Colour]:
-    if name in ("googlenet", "inception_v3"):  # what torchvision's ``transform_input`` does for these
+    if name in ("googlenet", "inception_v3", EFFICIENTNET_LITE0):  # what torchvision's ``transform_input`` does
         return HALF, HALF
     published = models.get_model_weights(name)["DEFAULT"].transforms()
     return tuple(published.mean), tuple(published.std)
@@ -107,6 +111,8 @@ def _imagenet(name: str, settings: Settings) -> State:
     """Read the file that the settings name, else the cached one, which is downloaded first if need be."""
     if settings.weights_file is not None:
         return _read(settings.weights_file)
+    if name == EFFICIENTNET_LITE0:
+        return embedded_weights.load()
     published = models.get_model_weights(name)["DEFAULT"].url
     file, folder = published.rsplit("/", 1)[1], settings.resolved_weights_dir
     for cached in (folder / file, folder / f"{name}.pth", folder / f"{name}.safetensors"):
@@ -119,7 +125,8 @@ def _imagenet(name: str, settings: Settings) -> State:
     except URLError as error:
         raise WeightsUnavailable(
             f"The pre-trained weights of {name} are not in {folder} and could not be downloaded: {error.reason}.",
-            hint=f'Put {file} into {folder}, name a file in TUNESERVE_WEIGHTS_FILE, or set "weights": "random".',
+            hint=f'Set "network": "{EFFICIENTNET_LITE0}", whose weights are installed, or "weights": "random"; or put '
+            f"{file} into {folder}, or name a file in TUNESERVE_WEIGHTS_FILE.",
         ) from error
     return _read(folder / file)
 

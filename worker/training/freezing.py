@@ -68,10 +68,15 @@ def split_network(network: nn.Module, frozen: Iterable[str]) -> SplitNetwork:
 
 
 class _Tracer(fx.Tracer):
-    """A tracer that keeps torchvision's StochasticDepth whole: its code depends on the training mode."""
+    """A tracer that keeps whole what it cannot look into.
+
+    The code of torchvision's StochasticDepth depends on the training mode, that of timm's convolutions, which pad as
+    TensorFlow does, on the image's size.
+    """
 
     def is_leaf_module(self, module: nn.Module, name: str) -> bool:
-        return isinstance(module, ops.StochasticDepth) or super().is_leaf_module(module, name)
+        whole = isinstance(module, (ops.StochasticDepth, nn.Conv2d, nn.BatchNorm2d))
+        return whole or super().is_leaf_module(module, name)
 
 
 def _first_half(network: nn.Module, graph: fx.Graph, late: set[fx.Node], border: list[fx.Node]) -> fx.GraphModule:

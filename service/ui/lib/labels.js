@@ -3,7 +3,8 @@
 /** @type {Record<string, [label: string, about?: string]>} */
 const LABELS = {
   dataset: ["Data set", "Built in, or one of your own: see Data sets."],
-  network: ["Network", "A classification network of torchvision."],
+  network: ["Network", "A classification network; the weights of efficientnet_lite0 need no download."],
+  model: ["Model name", "The name to serve under; that of the data set if left empty."],
   weights: ["Start from", "Weights trained on photos (imagenet), none (random), or those of one of your models."],
   epochs: ["Epochs", "Number of passes over the training images, 1 to 10,000."],
   train_samples: ["Training images", "Number of images to train on, the same number of each class; all if left empty."],

