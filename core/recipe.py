@@ -30,6 +30,7 @@ _DATASETS = """
 DATASETS = tuple(_DATASETS.split())
 UNTRAINED = ("imagenet", "random")  # weights that are no model's
 DATASET_NAME = r"^[a-z0-9][a-z0-9_-]{0,63}$"
+DATASET_REFERENCE = r"^[a-z0-9][a-z0-9_-]{0,63}(/[1-9][0-9]{0,8})?$"  # pets, or pets/2: a version of an uploaded one
 
 SECRET_PREFIX, MIN_SECRET_LENGTH = "whsec_", 24  # bytes; Standard Webhooks
 NO_NUL = r"^[^\x00]*$"  # PostgreSQL cannot store NUL in text or read JSON fields that hold one
@@ -112,8 +113,9 @@ class _Shared(BaseModel):
     )
     dataset: str = Field(
         "mnist",
-        pattern=DATASET_NAME,
-        description='Name of a data set, such as "digits" or "cifar10"; GET /datasets lists all.',
+        pattern=DATASET_REFERENCE,
+        description='Name of a data set, such as "digits"; GET /datasets lists all. "pets/2" is a version of an '
+        "uploaded one; without a version it is the newest, which the job then names.",
     )
     network: str = Field(
         "resnet50",
@@ -189,12 +191,13 @@ class _Shared(BaseModel):
     @property
     def model_name(self) -> str:
         """The name that its model is published under."""
-        return self.model or self.dataset
+        return self.model or parse_dataset(self.dataset)[0]
 
     @field_validator("model")
     @classmethod
     def _name_of_models(cls, value: str | None, info: ValidationInfo) -> str | None:
-        name = info.data.get("dataset") if value is None else value
+        dataset: str | None = info.data.get("dataset")
+        name = parse_dataset(dataset)[0] if value is None and dataset else value
         if name is not None and (reason := refusal(name)):
             raise ValueError(
                 reason if value is not None else f"is needed: models cannot have the data set's name, which {reason}"
@@ -349,6 +352,12 @@ class ResolvedRecipe(_Shared):
     def _without_webhook(cls, fields: Any) -> Any:
         """Drop the webhook: its secret must not be stored beside checkpoints and models."""
         return {name: value for name, value in fields.items() if name != "webhook"}
+
+
+def parse_dataset(reference: str) -> tuple[str, int | None]:
+    """Split a reference to a data set into its name and its version, None without one."""
+    name, _, version = reference.partition("/")
+    return name, int(version) if version else None
 
 
 def _within(value: int | str, low: int, high: int) -> int | str:

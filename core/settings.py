@@ -48,7 +48,8 @@ class Settings(BaseSettings):
     # default: SQLite in data_dir; never on a network file system. Not shown, since it may hold a password
     database_url: str | None = Field(None, repr=False)
     database_url_file: Path | None = None  # a file that holds it
-    datasets_dir: Path | None = None  # holds <name>/ with the files of a data set; default: data_dir/datasets
+    # holds <name>/ with the files of a data set that was not uploaded; default: data_dir/datasets
+    datasets_dir: Path | None = None
     weights_dir: Path | None = None  # cache of pre-trained weights; default: data_dir/weights
     weights_file: Path | None = None  # state dict to use for "imagenet"
     weights_mirror: str | None = None  # URL of a folder with torchvision's weight files
@@ -244,6 +245,11 @@ class Settings(BaseSettings):
     @property
     def resolved_datasets_dir(self) -> Path:
         return self.datasets_dir or self.data_dir / "datasets"
+
+    @property
+    def dataset_files_dir(self) -> Path:
+        """Return where the files of uploaded data sets lie."""
+        return self.data_dir / "dataset_files"
 
     @property
     def resolved_weights_dir(self) -> Path:

@@ -287,6 +287,48 @@ class Upload(Base):
     created_at: Mapped[float]
 
 
+NEVER = 2**31 - 1  # a version that does not come; no shorter than others, so that no page of rows overflows
+
+
+class DatasetName(Base):
+    """A name that data sets were uploaded under; it stays when they are deleted, so that nothing counts twice."""
+
+    __tablename__ = "dataset_names"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    versions: Mapped[int]  # made so far
+    images: Mapped[int]  # numbered so far
+
+
+class DatasetVersion(Base):
+    """A version of an uploaded data set; it never changes."""
+
+    __tablename__ = "dataset_versions"
+
+    dataset: Mapped[str] = mapped_column(ForeignKey("dataset_names.name"), primary_key=True)
+    version: Mapped[int] = mapped_column(primary_key=True)
+    card: Mapped[dict[str, Any]]  # as GET /datasets/{name} shows it
+    created_at: Mapped[float]
+
+
+class DatasetImage(Base):
+    """Where an image of a data set belongs, in the versions from ``since`` to the one before ``until``.
+
+    So a version costs the rows of what changed. The four IDX files have a row each, without a class.
+    """
+
+    __tablename__ = "dataset_images"
+
+    dataset: Mapped[str] = mapped_column(ForeignKey("dataset_names.name"), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True)  # of the image, within its data set
+    since: Mapped[int] = mapped_column(primary_key=True)
+    until: Mapped[int]  # NEVER: it is in the newest version
+    part: Mapped[str] = mapped_column(String(8))  # train, val or test
+    label: Mapped[str]  # the class
+    file: Mapped[str]  # the name that it was sent with
+    digest: Mapped[str] = mapped_column(String(64))  # sha256, hex, of its bytes
+
+
 class BatchStatus(StrEnum):
     """The states of a batch prediction, in their order; it ends once."""
 

@@ -8,7 +8,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import exists, func, select, update
+from sqlalchemy import ColumnElement, exists, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from core.db.clocks import shared_now
@@ -16,7 +16,7 @@ from core.db.tables import ENDED, OWNED, TRANSITIONS, Job, JobStatus, Worker
 from core.errors import ClaimLost, InvalidInput, JobFailure, NotFound, OutOfMemory, WorkerLost
 from core.ids import new_id
 from core.recipe import UNTRAINED, Recipe
-from core.repositories import events, models
+from core.repositories import datasets, events, models
 from core.repositories.claims import claim_next
 from core.repositories.queues import require_room
 
@@ -47,6 +47,7 @@ def enqueue(
     checkpoints it resumes from.
     """
     require_room(session, Job, queue_limit, owner, owner_limit)
+    recipe = recipe.model_copy(update={"dataset": _version_of(session, recipe)})
     if recipe.weights not in UNTRAINED:
         recipe = recipe.model_copy(update={"weights": _weights_of(session, recipe)})
     job = Job(
@@ -62,6 +63,14 @@ def enqueue(
     session.flush()
     events.append(session, job.id, "status", {"status": JobStatus.QUEUED}, now)
     return job
+
+
+def _version_of(session: Session, recipe: Recipe) -> str:
+    """Return the version of an uploaded data set that the recipe refers to now; others have none."""
+    try:
+        return datasets.held(session, recipe.dataset)
+    except NotFound as error:
+        raise InvalidInput(str(error), pointer="/dataset") from error
 
 
 def _weights_of(session: Session, recipe: Recipe) -> str:
@@ -96,7 +105,7 @@ def page(
     if status is not None:
         query = query.where(Job.status == status)
     if dataset is not None:
-        query = query.where(Job.recipe["dataset"].as_string() == dataset)
+        query = query.where(_trains_on(dataset))
     if after is not None:
         query = query.where(Job.id < after)
     found = list(session.scalars(query))
@@ -104,9 +113,14 @@ def page(
 
 
 def on_dataset(session: Session, dataset: str, statuses: Collection[JobStatus]) -> list[str]:
-    """List the ids of jobs in these states that train on the data set."""
-    named = Job.recipe["dataset"].as_string() == dataset
-    return list(session.scalars(select(Job.id).where(named, Job.status.in_(statuses)).order_by(Job.id)))
+    """List the ids of jobs in these states that train on the data set, or on that version of it."""
+    found = select(Job.id).where(_trains_on(dataset), Job.status.in_(statuses))
+    return list(session.scalars(found.order_by(Job.id)))
+
+
+def _trains_on(dataset: str) -> ColumnElement[bool]:
+    named = Job.recipe["dataset"].as_string()
+    return or_(named == dataset, named.startswith(f"{dataset}/", autoescape=True))
 
 
 def count_by_status(session: Session) -> dict[JobStatus, int]:

@@ -25,7 +25,12 @@ class _ModelInPath(StringConvertor):
     regex = r"[^/]+(?:/[0-9]+)?"
 
 
+class _DatasetInPath(StringConvertor):
+    regex = r"[^/]+(?:/[0-9]+)?"
+
+
 register_url_convertor("model", _ModelInPath())  # in a path, {reference:model} takes pets/3 too
+register_url_convertor("dataset", _DatasetInPath())  # likewise
 
 Name = Annotated[str, Path(description="A name that models were published under")]
 

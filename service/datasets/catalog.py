@@ -1,12 +1,17 @@
 """Data sets that a recipe can name, described without reading an image."""
 
+import re
+from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, Field
+from sqlalchemy.orm import Session
 
+from core.db.tables import DatasetVersion
 from core.errors import NotFound
-from core.recipe import DATASETS
-from service.datasets.registry import Registry
+from core.recipe import DATASET_NAME, DATASETS
+from core.repositories import datasets
+from core.settings import Settings
 
 EMBEDDED = ("digits",)  # comes with the worker
 PUBLISHED = {  # classes and images of the built-in ones, as their makers publish them
@@ -38,28 +43,54 @@ class DatasetSummary(BaseModel):
     available: bool = Field(
         description="Whether its files are present. The first job downloads a missing built_in data set."
     )
-    version: int | None = Field(None, description="Version of an uploaded data set; null for others.")
+    version: int | None = Field(None, description="Newest version of an uploaded data set; null for others.")
     images: int | None = Field(None, description="Number of images, training and test together; null if unknown.")
     classes: int | None = Field(None, description="Number of classes; null if unknown.")
 
 
-def names(registry: Registry) -> list[str]:
-    """The built-in ones, then whatever lies in the data sets' directory."""
-    return [*DATASETS, *(name for name in registry.names() if name not in DATASETS)]
+def summaries(session: Session, settings: Settings) -> list[DatasetSummary]:
+    """Summarise the built-in ones, then uploaded ones and folders of images, by name."""
+    folders = settings.resolved_datasets_dir
+    own = {name: DatasetSummary(name=name, kind="folder", available=True) for name in _folder_names(folders)}
+    own |= {version.dataset: _uploaded(version) for version in datasets.newest_of_all(session)}
+    return [_built_in(name, folders) for name in DATASETS] + [own[name] for name in sorted(own)]
 
 
-def summary(name: str, registry: Registry) -> DatasetSummary:
+def summary(session: Session, settings: Settings, name: str) -> DatasetSummary:
     """Summarise a data set that a recipe can name; NotFound for others."""
     if name in DATASETS:
-        classes, images = PUBLISHED[name]
-        available = name in EMBEDDED or registry.has_files(name)
-        return DatasetSummary(name=name, kind="built_in", available=available, images=images, classes=classes)
-    try:
-        card = registry.card(name)
-    except NotFound:
-        if name not in registry.names():
-            raise
+        return _built_in(name, settings.resolved_datasets_dir)
+    if version := datasets.newest(session, name):
+        return _uploaded(version)
+    if is_folder(settings, name):
         return DatasetSummary(name=name, kind="folder", available=True)
+    raise NotFound(f"There is no data set {name}; GET /datasets lists them.")
+
+
+def is_folder(settings: Settings, name: str) -> bool:
+    """Check whether somebody put a folder of that name into the data sets' directory."""
+    return name in _folder_names(settings.resolved_datasets_dir)
+
+
+def _folder_names(root: Path) -> list[str]:
+    folders = root.iterdir() if root.is_dir() else ()
+    names = [entry.name for entry in folders if entry.is_dir() and re.match(DATASET_NAME, entry.name)]
+    return [name for name in names if name not in DATASETS]
+
+
+def _built_in(name: str, root: Path) -> DatasetSummary:
+    classes, images = PUBLISHED[name]
+    available = name in EMBEDDED or ((root / name).is_dir() and any((root / name).iterdir()))
+    return DatasetSummary(name=name, kind="built_in", available=available, images=images, classes=classes)
+
+
+def _uploaded(version: DatasetVersion) -> DatasetSummary:
+    card = version.card
     return DatasetSummary(
-        name=name, kind="uploaded", available=True, version=card.version, images=card.images, classes=len(card.classes)
+        name=version.dataset,
+        kind="uploaded",
+        available=True,
+        version=version.version,
+        images=card["images"],
+        classes=len(card["classes"]),
     )

@@ -3,6 +3,8 @@ has no glyphs for (it has those of Latin, Greek, Cyrillic and Devanagari) is lef
 """
 
 import io
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
@@ -12,7 +14,8 @@ from PIL import Image, ImageDraw, ImageFont
 from core.imaging.decoding import decode
 from core.imaging.idx_format import FILES, header_bytes, shape_of
 from core.imaging.preparation import fit_photo
-from service.datasets.registry import DatasetCard
+from core.repositories.datasets import StoredImage
+from service.datasets.versions import DatasetCard
 
 ROWS, COLUMNS = 8, 8
 SIDE, GAP, NAMES = 112, 8, 200  # pixels: of an image, between them, of the column with the names
@@ -20,7 +23,21 @@ FONT = 18
 PAPER, INK = (255, 255, 255), (32, 32, 32)
 
 
-def draw(card: DatasetCard, folder: Path, max_pixels: int) -> bytes:
+@dataclass(frozen=True)
+class Files:
+    """The images of a version, and where the file with a digest lies."""
+
+    images: Sequence[StoredImage]  # by class and name
+    path: Callable[[str], Path]
+
+    def of_class(self, label: str) -> Iterator[Path]:
+        return (self.path(one.digest) for one in self.images if one.label == label and one.part == "train")
+
+    def named(self, file: str) -> Path:
+        return next(self.path(one.digest) for one in self.images if one.file == file)
+
+
+def draw(card: DatasetCard, files: Files, max_pixels: int) -> bytes:
     """Return the contact sheet as a PNG."""
     labels = [label for label, count in card.classes.items() if count["train"]][:ROWS]
     size = (NAMES + COLUMNS * (SIDE + GAP) + GAP, len(labels) * (SIDE + GAP) + GAP)
@@ -29,7 +46,7 @@ def draw(card: DatasetCard, folder: Path, max_pixels: int) -> bytes:
     for row, label in enumerate(labels):
         top = GAP + row * (SIDE + GAP)
         pen.text((GAP, top + SIDE / 2), _row_name(row + 1, label, font), INK, font, "lm")
-        found = _of_idx(folder, int(label)) if card.layout == "idx" else _of_files(folder, label, max_pixels)
+        found = _of_idx(files, int(label)) if card.layout == "idx" else _of_files(files, label, max_pixels)
         for column, image in enumerate(found):
             sheet.paste(image.resize((SIDE, SIDE)), (NAMES + column * (SIDE + GAP), top))
     data = io.BytesIO()
@@ -61,16 +78,16 @@ def _shortened(name: str, font: ImageFont.FreeTypeFont) -> str:
     return f"{name[:fits]}..."
 
 
-def _of_files(folder: Path, label: str, max_pixels: int) -> list[Image.Image]:
-    files = sorted((folder / "train" / label).iterdir())[:COLUMNS]
-    return [Image.fromarray(fit_photo(decode(file.read_bytes(), max_pixels))) for file in files]
+def _of_files(files: Files, label: str, max_pixels: int) -> list[Image.Image]:
+    found = islice(files.of_class(label), COLUMNS)
+    return [Image.fromarray(fit_photo(decode(file.read_bytes(), max_pixels))) for file in found]
 
 
-def _of_idx(folder: Path, label: int) -> list[Image.Image]:
-    path = folder / FILES[0]
+def _of_idx(files: Files, label: int) -> list[Image.Image]:
+    path = files.named(FILES[0])
     with path.open("rb") as content:
         shape = shape_of(content.read(header_bytes(3)), 3)
     assert shape is not None  # checked when it came
     images = np.memmap(path, np.uint8, "r", header_bytes(3), shape)
-    labels = np.memmap(folder / FILES[1], np.uint8, "r", header_bytes(1))
+    labels = np.memmap(files.named(FILES[1]), np.uint8, "r", header_bytes(1))
     return [Image.fromarray(np.array(images[index])) for index in islice(np.flatnonzero(labels == label), COLUMNS)]

@@ -17,6 +17,7 @@ from core.errors import NotAnImage, TooLarge
 from core.imaging.decoding import decode
 from core.imaging.preparation import fit_photo
 from core.printable import JOINERS, first_invisible
+from core.repositories.datasets import StoredImage
 from core.settings import Settings
 from service.datasets.duplicates import Occurrence, report_repeated
 from service.datasets.layouts.class_folders import Sample
@@ -30,15 +31,22 @@ Found = str | tuple[Code, str]  # the sha256 of a file, or what is wrong with it
 Counts = dict[str, dict[str, int]]  # of the images of each class, by part
 
 
-def keep(samples: Sequence[Sample], folder: Path, settings: Settings, report: ValidationReport) -> tuple[Counts, str]:
-    """How many images each class has, and the digest of all. ``report`` says what stands against a training."""
+def keep(
+    samples: Sequence[Sample], folder: Path, settings: Settings, report: ValidationReport
+) -> tuple[Counts, list[StoredImage]]:
+    """How many images each class has, and all of them. ``report`` says what stands against a training."""
     named = [sample for sample in samples if _has_good_name(sample, report)]
-    _compare_names({sample.label for sample in named}, report)
     good = _examine_all(named, settings, report)
     _compare_contents(good, report)
     counts = _count(named, [sample for sample, _ in good])
-    _judge(counts, report)
+    judge(counts, report)
     return counts, _place(good, folder)
+
+
+def digest_of(images: Iterable[StoredImage]) -> str:
+    """The sha256 of all by part, class, name and content, in any order."""
+    lines = sorted(f"{image.part}/{image.label}/{image.file}\0{image.digest}\n" for image in images)
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def _has_good_name(sample: Sample, report: ValidationReport) -> bool:
@@ -106,7 +114,9 @@ def _count(sent: Iterable[Sample], good: Iterable[Sample]) -> Counts:
     }
 
 
-def _judge(counts: Counts, report: ValidationReport) -> None:
+def judge(counts: Counts, report: ValidationReport) -> None:
+    """Report what makes a training on so many images of these classes impossible."""
+    _compare_names(counts, report)
     has_test = any(count["test"] for count in counts.values())
     needed = ["train"] + [part for part in ("test", "val") if any(count.get(part) for count in counts.values())]
     if len(counts) < 2:
@@ -121,10 +131,10 @@ def _judge(counts: Counts, report: ValidationReport) -> None:
             report.refuse(label, "too_few_images", "The class has one image: one to learn from and one to test with.")
 
 
-def _place(good: Sequence[tuple[Sample, str]], folder: Path) -> str:
-    """Move each file to where it belongs; the digest of all by part, class, name and content."""
+def _place(good: Sequence[tuple[Sample, str]], folder: Path) -> list[StoredImage]:
+    """Move each file to where it belongs."""
     taken: set[Path] = set()
-    lines = []
+    placed = []
     for number, (sample, digest) in enumerate(good):
         path = Path(sample.part, sample.label, _file_name(sample))
         while path in taken:
@@ -132,8 +142,8 @@ def _place(good: Sequence[tuple[Sample, str]], folder: Path) -> str:
         taken.add(path)
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         sample.entry.file.rename(folder / path)
-        lines.append(f"{path.as_posix()}\0{digest}\n")
-    return hashlib.sha256("".join(sorted(lines)).encode()).hexdigest()
+        placed.append(StoredImage(sample.part, sample.label, path.name, digest))
+    return placed
 
 
 def _file_name(sample: Sample) -> str:

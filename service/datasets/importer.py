@@ -1,11 +1,13 @@
 """What was sent -> a folder that the trainer loads. The way through, in order."""
 
+import json
 import shutil
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Literal
 
+from core.repositories.datasets import StoredImage
 from core.settings import Settings
 from service.datasets import images
 from service.datasets.extraction import Sent, unpack
@@ -16,6 +18,7 @@ from service.datasets.layouts.csv_labels import by_table, find_tables
 from service.datasets.validation_report import Problem, ValidationReport
 
 Layout = Literal["folders", "table", "idx"]
+LIST = "images.jsonl"  # in the folder: an image a line, too many for the answer of a process
 
 
 @dataclass(frozen=True)
@@ -34,12 +37,24 @@ def build(sent: Sequence[Sent], folder: Path, settings: Settings) -> Built:
     unpacked = without_top(unpack(sent, raw, settings, report))
     layout: Layout
     if idx_files := idx.find(unpacked.entries):
-        layout, (counts, digest) = "idx", idx.keep(idx_files, folder, settings, report)
+        layout, (counts, found) = "idx", idx.keep(idx_files, folder, settings, report)
     else:
         tables = find_tables(unpacked.entries, report)
         layout = "table" if tables else "folders"
         samples = by_table(tables, unpacked.entries, report) if tables else by_folder(unpacked, report)
-        counts, digest = images.keep(samples, folder, settings, report)
+        counts, found = images.keep(samples, folder, settings, report)
     report.check()
     shutil.rmtree(raw)
-    return Built(layout, counts, digest, report.warnings, report.count)
+    _write_list(folder, found)
+    return Built(layout, counts, images.digest_of(found), report.warnings, report.count)
+
+
+def read_list(folder: Path) -> list[StoredImage]:
+    """Read which images ``build`` put into the folder."""
+    with (folder / LIST).open(encoding="utf-8") as lines:
+        return [StoredImage(*json.loads(line)) for line in lines]
+
+
+def _write_list(folder: Path, found: Iterable[StoredImage]) -> None:
+    with (folder / LIST).open("w", encoding="utf-8") as file:
+        file.writelines(f"{json.dumps(astuple(image))}\n" for image in found)

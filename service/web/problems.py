@@ -35,7 +35,7 @@ from core.errors import (
     is_disk_full,
 )
 from core.printable import printable
-from core.recipe import DATASET_NAME, NO_NUL
+from core.recipe import DATASET_NAME, DATASET_REFERENCE, NO_NUL
 from service.web.openapi import SCHEMAS, complete
 from service.web.security_headers import HEADERS
 
@@ -45,6 +45,7 @@ NO_DATABASE = "The database does not answer just now; try again in a moment."
 FULL_DATABASE = "The disk of the database is full: nothing can be written until space is freed."
 FORMS = {  # of texts, in words
     DATASET_NAME: "must be 1 to 64 lower-case letters, digits, - and _, and begin with a letter or a digit",
+    DATASET_REFERENCE: "must be 1 to 64 lower-case letters, digits, - and _, and may end with a version, like pets/2",
     NO_NUL: "must not hold the character NUL",
 }
 MAX_TOLD = 100  # wrong fields of one body

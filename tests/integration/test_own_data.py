@@ -83,7 +83,7 @@ def test_a_head_for_real_photos_on_the_embedded_backbone_tells_ants_from_bees(pr
 def test_a_service_killed_while_it_takes_a_data_set_in_leaves_no_half_one(programs: Programs) -> None:
     service = programs.start("service")
     sent = zipped(pets("cat", "dog", each=20))
-    folder = programs.data_dir / "datasets"
+    folder = programs.data_dir / "dataset_files"
 
     def trickle() -> Iterator[bytes]:
         yield sent[:-100]

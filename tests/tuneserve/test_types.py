@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from core.inference import prediction
 from service.api import schemas
 from service.api.routes import api_keys, predict, uploads
-from service.datasets import catalog, registry, validation_report
+from service.datasets import catalog, validation_report, versions
 from tuneserve import types
 
 SAME: dict[type[BaseModel], Any] = {
@@ -30,7 +30,7 @@ SAME: dict[type[BaseModel], Any] = {
     prediction.Prediction: types.Prediction,
     predict.Predictions: types.Predictions,
     validation_report.Problem: types.Problem,
-    registry.DatasetCard: types.DatasetCard,
+    versions.DatasetCard: types.DatasetCard,
     catalog.DatasetSummary: types.DatasetSummary,
     api_keys.KeyView: types.Key,
     api_keys.MadeKey: types.MadeKey,

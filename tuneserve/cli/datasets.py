@@ -29,7 +29,9 @@ SINGLE_REQUEST_BYTES = 16 * 2**20  # larger files are sent in pieces
 def add(
     name: Annotated[str, typer.Argument(help="Name of the data set in recipes")],
     source: Source,
-    replace: Annotated[bool, typer.Option("--replace", help="Replace an existing data set of this name")] = False,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Make the next version of a data set of this name")
+    ] = False,
     url: Url = None,
     as_json: Json = False,
 ) -> None:

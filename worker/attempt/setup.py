@@ -12,14 +12,14 @@ from core.db.database import Database
 from core.db.tables import Phase
 from core.imaging.preparation import Preparation
 from core.inference.network import Prepare, build
-from core.recipe import Recipe, ResolvedRecipe
-from core.repositories import checkpoints, jobs
+from core.recipe import Recipe, ResolvedRecipe, parse_dataset
+from core.repositories import checkpoints, datasets, jobs
 from core.settings import Settings
 from worker.attempt import batch_size_search, pretrained_weights
 from worker.attempt.auto_config import resolve
 from worker.attempt.reporter import Reporter
 from worker.data import splits as data
-from worker.data.datasets import load
+from worker.data.datasets import load, uploaded
 from worker.data.datasets.dataset import Dataset
 from worker.data.photo_files import Photos
 from worker.training import devices
@@ -70,7 +70,7 @@ def set_up(
     report.record(device=devices.describe(device))
     report.phase(Phase.PREPARING_DATA, f"data set {asked.dataset}")
     weights = pretrained_weights.find_state(asked.network, asked.weights, settings, db, store)
-    dataset, splits = _load_data(asked, settings, report)
+    dataset, splits = _load_data(asked, settings, db, report)
     knows_classes = pretrained_weights.classes(asked.weights, db) == dataset.classes
     about = (asked, device, len(splits.train), dataset.detail, dataset.style)
     recipe = resolve(*about, knows_classes=knows_classes)
@@ -97,11 +97,20 @@ def set_up(
     return context, TrainingState(recipe)
 
 
-def _load_data(asked: Recipe, settings: Settings, report: Reporter) -> tuple[Dataset, data.Splits]:
-    dataset = load(asked.dataset, settings)
+def _load_data(asked: Recipe, settings: Settings, db: Database, report: Reporter) -> tuple[Dataset, data.Splits]:
+    dataset = _load(asked.dataset, settings, db)
     if isinstance(dataset.train_images, Photos):
         report.log("the images do not fit into TUNESERVE_DATASET_BYTES: they are decoded anew for every epoch")
     return dataset, data.split(dataset, asked.train_samples, asked.validation_fraction, asked.seed)
+
+
+def _load(reference: str, settings: Settings, db: Database) -> Dataset:
+    name, version = parse_dataset(reference)
+    if version is None:
+        return load(name, settings)
+    with db.read() as session:
+        images = datasets.images(session, name, version)
+    return uploaded.load(reference, images, settings)
 
 
 def first_network(

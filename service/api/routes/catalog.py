@@ -11,8 +11,7 @@ from core.networks import MAX_RATE_BATCH, NETWORKS, RATE_BATCH, SIDES, WEIGHT_DE
 from core.recipe import Recipe
 from core.scopes import Scope
 from service.api.dependencies import Service
-from service.datasets.catalog import DatasetSummary, names, summary
-from service.datasets.registry import Registry
+from service.datasets.catalog import DatasetSummary, summaries
 from service.security.api_keys import RequireScope
 from service.web.problems import DESCRIBED
 
@@ -48,9 +47,9 @@ def get_network(name: Annotated[str, Path(description="Name of a network, from G
 
 @router.get("/datasets", summary="List the data sets that can be trained on")
 def list_datasets(service: Service) -> dict[str, list[DatasetSummary]]:
-    """List built-in data sets, uploaded ones, and folders of images in the data directory."""
-    registry = Registry(service.settings.resolved_datasets_dir)
-    return {"data": [summary(name, registry) for name in names(registry)]}
+    """List built-in data sets, uploaded ones, and folders of images in the data sets' directory."""
+    with service.db.read() as session:
+        return {"data": summaries(session, service.settings)}
 
 
 def _view(network: Network) -> NetworkView:

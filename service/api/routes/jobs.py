@@ -12,7 +12,7 @@ from starlette.concurrency import run_in_threadpool
 
 from core.db.tables import ENDED, Job, JobStatus
 from core.errors import InvalidInput, NotFound
-from core.recipe import Recipe
+from core.recipe import Recipe, parse_dataset
 from core.repositories import checkpoints, events, job_control, jobs
 from core.repositories.api_keys import Caller
 from core.repositories.idempotency import CreatedResponse
@@ -25,8 +25,7 @@ from service.api.parameters import TEXT, After, CheckpointId, JobId, Limit
 from service.api.routes.models import delete_model
 from service.api.schemas import CheckpointView, EventPage, JobPage, JobView, checkpoint_view, event_view, job_view
 from service.api.waiting import Wait, WantsStream
-from service.datasets.catalog import names
-from service.datasets.registry import Registry
+from service.datasets.catalog import summaries, summary
 from service.reports import learning_curves, metrics_history
 from service.security.api_keys import RequireScope, Who
 from service.uploads.disk_space import require_space
@@ -52,7 +51,7 @@ def create_job(recipe: Recipe, service: Service, caller: Who, idempotency_key: I
     """
 
     def make(session: Session) -> CreatedResponse:
-        _require_dataset(service, recipe.dataset)
+        _require_dataset(session, service, recipe.dataset)
         require_space(service.settings)
         job = jobs.enqueue(session, recipe, time.time(), **_room(service, caller))
         return _accepted(job)
@@ -72,7 +71,8 @@ def list_jobs(
     service: Service,
     status: Annotated[JobStatus | None, Query(description="Only jobs with this status; default: all")] = None,
     dataset: Annotated[
-        str | None, Query(pattern=TEXT, description="Only jobs that train on this data set; default: all")
+        str | None,
+        Query(pattern=TEXT, description="Only jobs that train on this data set, or on one version of it; default: all"),
     ] = None,
     after: After = None,
     limit: Limit = 20,
@@ -259,10 +259,16 @@ def _room(service: State, caller: Caller | None) -> dict[str, Any]:
     return {"queue_limit": limits.max_queued_jobs, "owner": owner, "owner_limit": limits.max_queued_jobs_per_key}
 
 
-def _require_dataset(service: State, dataset: str) -> None:
-    known = names(Registry(service.settings.resolved_datasets_dir))
-    if dataset not in known:
-        raise InvalidInput(f"There is no data set {dataset}; there are {', '.join(known)}.", "/dataset")
+def _require_dataset(session: Session, service: State, reference: str) -> None:
+    """Refuse a name that no job can load; which versions an uploaded one has, ``jobs.enqueue`` sees."""
+    name, version = parse_dataset(reference)
+    try:
+        found = summary(session, service.settings, name)
+    except NotFound as error:
+        known = (one.name for one in summaries(session, service.settings))
+        raise InvalidInput(f"There is no data set {name}; there are {', '.join(known)}.", "/dataset") from error
+    if version is not None and found.kind != "uploaded":
+        raise InvalidInput(f"{name} was not uploaded, so it has no versions: name it without /{version}.", "/dataset")
 
 
 def _job(service: State, job_id: str) -> JobView:

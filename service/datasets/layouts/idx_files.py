@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from core.imaging.idx_format import FILES, header_bytes, shape_of
+from core.repositories.datasets import StoredImage
 from core.settings import Settings
 from service.datasets.duplicates import Occurrence, report_repeated
 from service.datasets.extraction import Entry
@@ -31,8 +32,10 @@ def find(entries: Sequence[Entry]) -> dict[str, Entry]:
     return found
 
 
-def keep(found: Mapping[str, Entry], folder: Path, settings: Settings, report: ValidationReport) -> tuple[Counts, str]:
-    """How many images each class has, and the digest of all four files."""
+def keep(
+    found: Mapping[str, Entry], folder: Path, settings: Settings, report: ValidationReport
+) -> tuple[Counts, list[StoredImage]]:
+    """How many images each class has, and the four files."""
     for file in FILES:
         if file not in found:
             report.refuse(file, "missing_file", "The four files belong together.")
@@ -124,10 +127,11 @@ def _count(
     return counts
 
 
-def _place(found: Mapping[str, Entry], folder: Path) -> str:
-    sha = hashlib.sha256()
+def _place(found: Mapping[str, Entry], folder: Path) -> list[StoredImage]:
+    placed = []
     for file in FILES:
         found[file].file.rename(folder / file)
         with (folder / file).open("rb") as content:
-            sha.update(hashlib.file_digest(content, "sha256").digest())
-    return sha.hexdigest()
+            digest = hashlib.file_digest(content, "sha256").hexdigest()
+        placed.append(StoredImage("", "", file, digest))
+    return placed

@@ -169,10 +169,10 @@ async def test_a_client_that_leaves_ends_what_was_begun_for_it(live: str, tmp_pa
                 timeout=httpx.Timeout(30, read=5.0),
             )
     for _ in range(PATIENCE):
-        if not list(settings.resolved_datasets_dir.iterdir()):
+        if not list(settings.dataset_files_dir.iterdir()):
             break
         await asyncio.sleep(0.01)
-    assert list(settings.resolved_datasets_dir.iterdir()) == []
+    assert list(settings.dataset_files_dir.iterdir()) == []
 
 
 @pytest.mark.parametrize(

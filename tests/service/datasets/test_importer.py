@@ -20,8 +20,8 @@ from core.imaging.preparation import encode_png
 from core.settings import Settings
 from service.datasets import extraction, validation_report
 from service.datasets.extraction import Sent
+from service.datasets.file_store import FileStore
 from service.datasets.importer import build
-from service.datasets.registry import Registry
 from service.uploads import disk_space
 from tests.service.datasets.conftest import Send, problems, refused
 from tests.support.datafiles import idx, tar_gz, zipped
@@ -404,7 +404,7 @@ def test_a_tar_header_that_claims_gigabytes_is_not_read_into_memory(send: Send) 
     assert refused(send, first + header.tobuf(tarfile.PAX_FORMAT) + bytes(1024))["body"] == "damaged"
 
 
-# -- the registry
+# -- what is kept
 
 
 def test_of_very_many_problems_the_first_are_kept_and_all_counted(send: Send, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -414,7 +414,7 @@ def test_of_very_many_problems_the_first_are_kept_and_all_counted(send: Send, mo
 
 
 def test_a_full_disk_is_told_as_that(tmp_path: Path) -> None:
-    with pytest.raises(NoSpace), Registry(tmp_path).aside() as aside:
+    with pytest.raises(NoSpace), FileStore(tmp_path).aside() as aside:
         raise OSError(errno.ENOSPC, "No space left on device")
     assert not aside.exists()
 
@@ -433,6 +433,5 @@ def test_what_a_killed_service_left_aside_goes_after_a_day(tmp_path: Path) -> No
     for left in (old, new):
         (left / "built").mkdir(parents=True)
     os.utime(old, (0, 0))
-    with Registry(tmp_path).aside() as aside:
+    with FileStore(tmp_path).aside() as aside:
         assert {path.name for path in tmp_path.iterdir()} == {".aside-new", aside.name}
-    assert Registry(tmp_path).names() == []

@@ -105,7 +105,7 @@ def test_a_folder_is_checked_and_nothing_kept(
     assert answer.exit_code == 0, answer.output
     assert "This can be trained on: 6 images, 2 problems" in answer.stdout
     assert "warning: cat/notes.txt: This is not an image" in answer.stderr
-    assert [list(folder.iterdir()) for folder in settings.data_dir.glob("datasets")] == [[]]
+    assert [list(folder.iterdir()) for folder in settings.data_dir.glob("dataset_files")] == [[]]
     assert [list(folder.iterdir()) for folder in settings.data_dir.glob("uploads")] in ([], [[]])
 
 

@@ -47,9 +47,16 @@ def load(name: str, settings: Settings) -> Dataset:
     if len(classes) < 2:
         raise DatasetInvalid(f"{name}: {train_root} holds {len(classes)} class folders; at least two are needed.")
     train, test = _files(train_root, classes), _files(test_root, classes) if test_root else []
-    if not test_root:
-        train, test = _split(train, len(classes))
     validation = _files(validation_root, classes) if validation_root and validation_root != test_root else []
+    return of_parts(name, classes, train, validation, test, settings)
+
+
+def of_parts(
+    name: str, classes: Sequence[str], train: Labelled, validation: Labelled, test: Labelled, settings: Settings
+) -> Dataset:
+    """Load labelled files of each part; without a test part, a share of the training files is split off."""
+    if not test:
+        train, test = _split(train, len(classes))
     return of_files(name, classes, train + validation, test, settings, held_back=len(validation))
 
 

@@ -1,5 +1,6 @@
 """User data sets of grey images in MNIST's four files, with numbers as class names."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from core.errors import DatasetInvalid
@@ -17,7 +18,12 @@ def is_one(name: str, settings: Settings) -> bool:
 def load(name: str, settings: Settings) -> Dataset:
     """Load the four files; the style is ``digit`` if they hold digits, else ``plain``."""
     root = settings.resolved_datasets_dir / name
-    train_images, train_labels, test_images, test_labels = (_find(root, file) for file in FILES)
+    return of_files(name, [_find(root, file) for file in FILES])
+
+
+def of_files(name: str, files: Sequence[Path]) -> Dataset:
+    """Load the four files, in the order of ``FILES``."""
+    train_images, train_labels, test_images, test_labels = files
     images, labels = read_images(train_images), read_labels(train_labels)
     classes = tuple(str(label) for label in range(int(labels.max(initial=0)) + 1))
     return Dataset(

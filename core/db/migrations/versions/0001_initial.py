@@ -62,6 +62,35 @@ def upgrade() -> None:
         sa.UniqueConstraint("digest", name=op.f("uq_keys_digest")),
     )
     op.create_table(
+        "dataset_names",
+        sa.Column("name", sa.String(length=255), nullable=False),
+        sa.Column("versions", sa.Integer(), nullable=False),
+        sa.Column("images", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_dataset_names")),
+    )
+    op.create_table(
+        "dataset_versions",
+        sa.Column("dataset", sa.String(length=255), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("card", sa.JSON(), nullable=False),
+        sa.Column("created_at", sa.Double(), nullable=False),
+        sa.ForeignKeyConstraint(["dataset"], ["dataset_names.name"], name=op.f("fk_dataset_versions_dataset")),
+        sa.PrimaryKeyConstraint("dataset", "version", name=op.f("pk_dataset_versions")),
+    )
+    op.create_table(
+        "dataset_images",
+        sa.Column("dataset", sa.String(length=255), nullable=False),
+        sa.Column("number", sa.Integer(), nullable=False),
+        sa.Column("since", sa.Integer(), nullable=False),
+        sa.Column("until", sa.Integer(), nullable=False),
+        sa.Column("part", sa.String(length=8), nullable=False),
+        sa.Column("label", sa.String(length=255), nullable=False),
+        sa.Column("file", sa.String(length=255), nullable=False),
+        sa.Column("digest", sa.String(length=64), nullable=False),
+        sa.ForeignKeyConstraint(["dataset"], ["dataset_names.name"], name=op.f("fk_dataset_images_dataset")),
+        sa.PrimaryKeyConstraint("dataset", "number", "since", name=op.f("pk_dataset_images")),
+    )
+    op.create_table(
         "model_names",
         sa.Column("name", sa.String(length=255), nullable=False),
         sa.Column("versions", sa.Integer(), nullable=False),
@@ -262,6 +291,9 @@ def downgrade() -> None:
     op.drop_table("workers")
     op.drop_table("uploads")
     op.drop_table("models")
+    op.drop_table("dataset_images")
+    op.drop_table("dataset_versions")
+    op.drop_table("dataset_names")
     op.drop_table("model_names")
     op.drop_table("keys")
     op.drop_table("idempotency_records")

@@ -1,6 +1,7 @@
 """POST /datasets and what follows, through the whole service."""
 
 import io
+import sqlite3
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,18 +10,22 @@ import httpx
 import numpy as np
 import pytest
 from PIL import Image
+from sqlalchemy import func, select
 
 from core.db.database import Database
-from core.db.tables import Job
-from core.recipe import DATASETS
+from core.db.tables import DatasetImage, Job
+from core.recipe import DATASETS, parse_dataset
+from core.repositories import datasets
 from core.repositories.jobs import Claim
 from core.settings import Settings
 from service.datasets.builder import Builder
 from service.datasets.catalog import PUBLISHED
+from service.datasets.file_store import FileStore
 from tests.conftest import running
 from tests.support.datafiles import tar_gz, zipped
 from tests.support.setfiles import idx_files, pets, photo
-from worker.data.datasets import load
+from worker.data.datasets import load, uploaded
+from worker.data.datasets.dataset import Dataset
 
 ZIP = "application/zip"
 PETS = zipped(pets("cat", "dog"))
@@ -35,9 +40,17 @@ async def post(
 
 
 def left(settings: Settings) -> list[str]:
-    """What lies in the data sets' directory."""
-    root = settings.resolved_datasets_dir
+    """Whose files lie in the data directory, or what is left aside."""
+    root = settings.dataset_files_dir
     return sorted(path.name for path in root.iterdir()) if root.is_dir() else []
+
+
+def trained_on(db: Database, settings: Settings, reference: str) -> Dataset:
+    """What a training of this version sees."""
+    name, version = parse_dataset(reference)
+    with db.read() as session:
+        assert version is not None
+        return uploaded.load(reference, datasets.images(session, name, version), settings)
 
 
 def make_folder(settings: Settings, path: str) -> Path:
@@ -51,16 +64,18 @@ async def listed(http: httpx.AsyncClient) -> list[dict[str, Any]]:
     return data[len(DATASETS) :]
 
 
-async def test_what_is_sent_is_told_kept_and_can_be_trained_on(http: httpx.AsyncClient, settings: Settings) -> None:
+async def test_what_is_sent_is_told_kept_and_can_be_trained_on(
+    http: httpx.AsyncClient, settings: Settings, db: Database
+) -> None:
     answer = await post(http, zipped(pets("cat", "dog") | {"cat/notes.txt": b"meow"}))
     card = answer.json()
     assert (answer.status_code, answer.headers["location"]) == (201, "/datasets/pets")
     assert card["classes"] == {"cat": {"train": 3, "test": 0}, "dog": {"train": 3, "test": 0}}
     assert [(problem["file"], problem["code"]) for problem in card["problems"]] == [("cat/notes.txt", "not_an_image")]
     assert (await http.get("/datasets/pets")).json() == card
-    assert load("pets", settings).classes == ("cat", "dog")
-    assert (await http.post("/jobs", json={"dataset": "pets"})).status_code == 202
-    assert left(settings) == ["pets"]
+    job = (await http.post("/jobs", json={"dataset": "pets"})).json()
+    assert (job["recipe"]["dataset"], left(settings)) == ("pets/1", ["pets"])
+    assert trained_on(db, settings, "pets/1").classes == ("cat", "dog")
 
 
 @pytest.mark.parametrize(
@@ -126,7 +141,7 @@ async def test_a_zip_bomb_is_too_large(http: httpx.AsyncClient, settings: Settin
 
 
 async def test_another_one_of_the_name_must_be_wanted_and_is_the_next_version(
-    http: httpx.AsyncClient, settings: Settings
+    http: httpx.AsyncClient, settings: Settings, db: Database
 ) -> None:
     first = (await post(http)).json()
     other = zipped(pets("cat", "dog", "fox"))
@@ -134,8 +149,39 @@ async def test_another_one_of_the_name_must_be_wanted_and_is_the_next_version(
     second = (await post(http, other, params={"replace": True})).json()
     assert (first["version"], second["version"], len(second["classes"])) == (1, 2, 3)
     assert first["digest"] != second["digest"]
-    assert load("pets", settings).classes == ("cat", "dog", "fox")
+    assert [(await http.get(f"/datasets/pets{path}")).json() for path in ("", "/1")] == [second, first]
+    before, after = (trained_on(db, settings, f"pets/{version}") for version in (1, 2))
+    assert (before.classes, after.classes) == (("cat", "dog"), ("cat", "dog", "fox"))
     assert left(settings) == ["pets"]
+
+
+async def test_a_job_may_name_an_older_version_and_a_name_alone_is_the_newest(http: httpx.AsyncClient) -> None:
+    for label in ("dog", "fox"):
+        await post(http, zipped(pets("cat", label)), params={"replace": True})
+    made = [await http.post("/jobs", json={"dataset": reference}) for reference in ("pets/1", "pets")]
+    assert [job.json()["recipe"]["dataset"] for job in made] == ["pets/1", "pets/2"]
+    refused = [await http.post("/jobs", json={"dataset": reference}) for reference in ("pets/3", "mnist/1", "pets/0")]
+    assert {(no.status_code, no.json()["errors"][0]["pointer"]) for no in refused} == {(422, "/dataset")}
+    ids = [job.json()["id"] for job in reversed(made)]
+    for wanted, found in (("pets", ids), ("pets/1", ids[1:]), ("pet", [])):
+        page = (await http.get("/jobs", params={"dataset": wanted})).json()
+        assert [job["id"] for job in page["data"]] == found
+
+
+async def test_versions_share_the_files_of_the_images_that_they_share(
+    http: httpx.AsyncClient, settings: Settings, db: Database
+) -> None:
+    """A hundredth is replaced: no more than that is written, and no other image is another one."""
+    sent = pets("cat", "dog", each=50)
+    await post(http, zipped(sent))
+    before = {file: file.stat().st_ino for file in settings.dataset_files_dir.rglob("*") if file.is_file()}
+    await post(http, zipped(sent | {"cat/0.png": photo(9_999)}), params={"replace": True})
+    after = {file: file.stat().st_ino for file in settings.dataset_files_dir.rglob("*") if file.is_file()}
+    assert (len(before), len(after), before.items() <= after.items()) == (100, 101, True)
+    with db.read() as session:
+        first, second = (datasets.images(session, "pets", version) for version in (1, 2))
+        rows = session.scalar(select(func.count()).select_from(DatasetImage))
+    assert (len(first), len(second), len(set(first) & set(second)), rows) == (100, 100, 99, 101)
 
 
 async def test_what_fails_to_replace_leaves_the_old_one(http: httpx.AsyncClient) -> None:
@@ -174,6 +220,15 @@ async def test_a_dry_run_is_refused_as_the_real_one_would_be(http: httpx.AsyncCl
     replacing = await post(http, params=dry | {"replace": True})
     assert (replacing.status_code, replacing.json()["version"]) == (200, 2)
     assert (await http.get("/datasets/pets")).json()["version"] == 1
+
+
+async def test_the_data_sets_directory_is_only_read(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path / "data", datasets_dir=tmp_path / "sets", predict_threads=1)
+    (tmp_path / "sets").mkdir(mode=0o500)
+    async with running(settings) as http:
+        assert (await post(http)).status_code == 201
+        assert (await http.get("/datasets/pets/samples.png")).status_code == 200
+    assert list((tmp_path / "sets").iterdir()) == []
 
 
 async def test_a_folder_that_somebody_put_there_is_not_touched(http: httpx.AsyncClient, settings: Settings) -> None:
@@ -218,31 +273,49 @@ async def test_while_a_job_waits_for_it_it_stays(http: httpx.AsyncClient, enqueu
     assert (await http.delete("/datasets/pets")).status_code == 204
 
 
-async def test_while_a_job_trains_on_it_nothing_takes_its_place(
+async def test_a_job_goes_on_with_its_version_while_another_one_is_made(
     http: httpx.AsyncClient, settings: Settings, claimed: Callable[..., Claim], db: Database
 ) -> None:
-    first = (await post(http)).json()
+    await post(http)
     claimed(dataset="pets")
-    assert (await post(http, params={"replace": True})).status_code == 409
-    assert (await http.get("/datasets/pets")).json() == first
-    assert left(settings) == ["pets"]
+    before = trained_on(db, settings, "pets/1").digest
+    assert (await post(http, zipped(pets("cat", "fox")), params={"replace": True})).json()["version"] == 2
+    assert trained_on(db, settings, "pets/1").digest == before
 
 
 async def test_two_that_take_the_name_at_once_are_not_mixed(
-    http: httpx.AsyncClient, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    http: httpx.AsyncClient, db: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The second one arrives whole while the first is still looked at."""
-
-    build = Builder.build
+    build, turn = Builder.build, [zipped(pets("cat", "fox"))]
 
     async def slower(*args: Any) -> Any:
         built = await build(*args)
-        (make_folder(settings, "pets") / "taken").touch()
+        if turn:
+            assert (await post(http, turn.pop())).status_code == 201
         return built
 
     monkeypatch.setattr(Builder, "build", slower)
     assert (await post(http)).status_code == 409
-    assert left(settings) == ["pets"]
+    assert list((await http.get("/datasets/pets")).json()["classes"]) == ["cat", "fox"]
+
+
+async def test_a_version_whose_row_could_not_be_written_is_none_and_leaves_nothing(
+    http: httpx.AsyncClient, settings: Settings, db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when the service is killed between the two: the files are placed first."""
+
+    def killed(*_: Any) -> None:
+        raise sqlite3.OperationalError("as if it were killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(datasets, "add_version", killed)
+        with pytest.raises(sqlite3.OperationalError):
+            await post(http)
+    assert (left(settings), await listed(http)) == (["pets"], [])
+    FileStore(settings.dataset_files_dir).sweep_deleted(db)
+    assert left(settings) == []
+    assert (await post(http)).json()["version"] == 1
 
 
 # -- the contact sheet
@@ -313,6 +386,6 @@ def test_something_is_known_of_every_built_in_one() -> None:
 
 async def test_a_kill_leaves_no_half_data_set(http: httpx.AsyncClient, settings: Settings) -> None:
     """What lies aside is no data set to anybody."""
-    make_folder(settings, ".aside-0123/built/train/cat")
+    (settings.dataset_files_dir / ".aside-0123" / "built" / "train" / "cat").mkdir(parents=True)
     assert await listed(http) == []
     assert (await post(http)).status_code == 201

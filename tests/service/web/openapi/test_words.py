@@ -16,7 +16,7 @@ from service.api.routes.uploads import UploadView
 from service.api.schemas import AliasView, BatchView, CheckpointView, DeliveryView, EventView, JobView, ModelView
 from service.app import create_app
 from service.datasets.catalog import DatasetSummary
-from service.datasets.registry import DatasetCard
+from service.datasets.versions import DatasetCard
 from service.web.openapi import EXAMPLES
 from service.web.problems import ProblemDetails
 

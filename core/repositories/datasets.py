@@ -1,0 +1,215 @@
+"""Versions of uploaded data sets, and the images of each.
+
+Files are placed first, then the rows are written; deletion goes the other way round. ``lock`` comes before any change,
+so that changes of one data set wait for each other.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import count
+from typing import Any, TypeVar
+
+from sqlalchemy import ColumnElement, and_, delete, exists, func, insert, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from core.db.tables import NEVER, DatasetImage, DatasetName, DatasetVersion
+from core.errors import NotFound
+from core.recipe import parse_dataset
+
+ROWS_AT_A_TIME = 1_000  # in one statement
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class StoredImage:
+    """Where an image of a version belongs, and which bytes it has."""
+
+    part: str
+    label: str
+    file: str
+    digest: str
+    number: int = 0  # within the data set; 0: it has none yet
+
+
+# -- questions
+
+
+def names(session: Session) -> list[str]:
+    """List the data sets that have a version."""
+    return list(session.scalars(select(DatasetVersion.dataset).distinct().order_by(DatasetVersion.dataset)))
+
+
+def newest(session: Session, name: str) -> DatasetVersion | None:
+    """Return the newest version of a data set; None if nobody uploaded it."""
+    return session.scalars(_versions(name).limit(1)).one_or_none()
+
+
+def newest_of_all(session: Session) -> list[DatasetVersion]:
+    """Return the newest version of every data set, by name."""
+    last = select(DatasetVersion.dataset, func.max(DatasetVersion.version)).group_by(DatasetVersion.dataset)
+    keys = {tuple(row) for row in session.execute(last)}
+    rows = session.scalars(select(DatasetVersion).order_by(DatasetVersion.dataset))
+    return [row for row in rows if (row.dataset, row.version) in keys]
+
+
+def find(session: Session, reference: str) -> DatasetVersion:
+    """Return the version that `pets` (the newest) or `pets/2` names; NotFound if there is none."""
+    name, version = parse_dataset(reference)
+    found = newest(session, name) if version is None else session.get(DatasetVersion, (name, version))
+    if found is None:
+        raise NotFound(f"No data set {reference} was uploaded.")
+    return found
+
+
+def held(session: Session, reference: str) -> str:
+    """Return `pets/2` for an uploaded data set, held against deletion until the transaction ends.
+
+    Other data sets keep their name. NotFound if there is no such version.
+    """
+    name, version = parse_dataset(reference)
+    if version is None and newest(session, name) is None:
+        return reference
+    number = find(session, reference).version
+    same = _versions(name).where(DatasetVersion.version == number).with_for_update(read=True, key_share=True)
+    if session.scalars(same).one_or_none() is None:  # deleted just now
+        raise NotFound(f"No data set {reference} was uploaded.")
+    return f"{name}/{number}"
+
+
+def versions(session: Session, name: str) -> list[DatasetVersion]:
+    """List the versions of a data set, newest first."""
+    return list(session.scalars(_versions(name)))
+
+
+def images(session: Session, name: str, version: int) -> list[StoredImage]:
+    """Return the images of a version by class, file and number: the order in which a training sees them."""
+    columns = (
+        DatasetImage.part,
+        DatasetImage.label,
+        DatasetImage.file,
+        DatasetImage.digest,
+        DatasetImage.number,
+    )
+    rows = session.execute(select(*columns).where(DatasetImage.dataset == name, _is_in(version)))
+    return sorted((StoredImage(*row) for row in rows), key=lambda image: (image.label, image.file, image.number))
+
+
+def next_version(session: Session, name: str) -> int:
+    """Return the number that the next version will have."""
+    named = session.get(DatasetName, name)
+    return named.versions + 1 if named else 1
+
+
+# -- changes
+
+
+def lock(session: Session, name: str) -> None:
+    """Let no other change of the data set come in between until the transaction ends."""
+    try:
+        with session.begin_nested():
+            session.add(DatasetName(name=name, versions=0, images=0))
+    except IntegrityError:
+        pass  # there is the name already
+    session.get_one(DatasetName, name, with_for_update=True, populate_existing=True)
+
+
+def keep_numbers(old: Iterable[StoredImage], new: Iterable[StoredImage]) -> list[StoredImage]:
+    """Return the new images; those that were there before, in the same place, keep their numbers."""
+    wanted = Counter(new)
+    kept = []
+    for image in old:
+        unnumbered = replace(image, number=0)
+        if wanted[unnumbered] > 0:
+            wanted[unnumbered] -= 1
+            kept.append(image)
+    return kept + list(wanted.elements())
+
+
+def add_version(
+    session: Session,
+    name: str,
+    old: Sequence[StoredImage],
+    new: Sequence[StoredImage],
+    card: dict[str, Any],
+    now: float,
+) -> DatasetVersion:
+    """Write the next version, which has the images ``new`` where the newest one has ``old``. Call ``lock`` before."""
+    named = session.get_one(DatasetName, name)
+    version = named.versions + 1
+    staying = set(old) & set(new)
+    for some in chunks([image.number for image in old if image not in staying]):
+        is_current = and_(DatasetImage.dataset == name, DatasetImage.number.in_(some), DatasetImage.until == NEVER)
+        session.execute(update(DatasetImage).where(is_current).values(until=version))
+    added = list(_numbered((image for image in new if image not in staying), named))
+    for images in chunks(added):
+        session.execute(insert(DatasetImage), [_row(name, version, image) for image in images])
+    made = DatasetVersion(dataset=name, version=version, card=card, created_at=now)
+    session.add(made)
+    named.versions = version
+    session.flush()
+    return made
+
+
+def _numbered(images: Iterable[StoredImage], named: DatasetName) -> Iterator[StoredImage]:
+    numbers = count(named.images + 1)
+    for image in images:
+        if not image.number:
+            named.images = number = next(numbers)
+            image = replace(image, number=number)
+        yield image
+
+
+def _row(name: str, version: int, image: StoredImage) -> dict[str, Any]:
+    return {
+        "dataset": name,
+        "number": image.number,
+        "since": version,
+        "until": NEVER,
+        "part": image.part,
+        "label": image.label,
+        "file": image.file,
+        "digest": image.digest,
+    }
+
+
+def delete_versions(session: Session, name: str, *numbers: int) -> None:
+    """Delete versions, and the rows of images that no other version has. Call ``lock`` before.
+
+    After the commit their files can be deleted: ``unused`` tells which.
+    """
+    mine = DatasetVersion.dataset == name
+    session.execute(delete(DatasetVersion).where(mine, DatasetVersion.version.in_(numbers)))
+    is_seen = exists().where(
+        mine,
+        DatasetVersion.version >= DatasetImage.since,
+        DatasetVersion.version < DatasetImage.until,
+    )
+    session.execute(delete(DatasetImage).where(DatasetImage.dataset == name, ~is_seen))
+    last = newest(session, name)
+    if last is not None:  # it may have lost what came after it
+        gone = and_(DatasetImage.dataset == name, DatasetImage.until > last.version)
+        session.execute(update(DatasetImage).where(gone).values(until=NEVER))
+
+
+def unused(session: Session, name: str, digests: Iterable[str]) -> set[str]:
+    """Return those of the files' digests that no version of the data set has."""
+    left = set(digests)
+    for some in chunks(list(left)):
+        known = select(DatasetImage.digest).where(DatasetImage.dataset == name, DatasetImage.digest.in_(some))
+        left -= set(session.scalars(known))
+    return left
+
+
+def chunks(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    """Split into as many as one statement takes."""
+    return (items[start : start + ROWS_AT_A_TIME] for start in range(0, len(items), ROWS_AT_A_TIME))
+
+
+def _versions(name: str) -> Any:
+    return select(DatasetVersion).where(DatasetVersion.dataset == name).order_by(DatasetVersion.version.desc())
+
+
+def _is_in(version: int) -> ColumnElement[bool]:
+    return and_(DatasetImage.since <= version, DatasetImage.until > version)

@@ -1,0 +1,105 @@
+"""The files of uploaded data sets on the disk: each content once in a data set's folder, named by its digest."""
+
+import errno
+import secrets
+import shutil
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from core.artifacts.dataset_files import path_of, place_of
+from core.db.database import Database
+from core.errors import Conflict, NoSpace, is_disk_full
+from core.repositories import datasets
+from core.repositories.datasets import StoredImage
+
+ASIDE = ".aside-"
+STALE_S = 24 * 3600.0  # what a killed service left aside is of no use to anybody after that
+
+
+class FileStore:
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    @contextmanager
+    def aside(self) -> Iterator[Path]:
+        """A new folder on the same disk; what is still there at the end goes.
+
+        NoSpace when the disk is full meanwhile, Conflict when nothing may be written there.
+        """
+        folder = self._root / f"{ASIDE}{secrets.token_hex(8)}"
+        try:
+            folder.mkdir(parents=True)
+            self._sweep_aside()
+            yield folder
+        except OSError as error:
+            raise _as_ours(error) from error
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def path(self, name: str, digest: str) -> Path:
+        return path_of(self._root, name, digest)
+
+    def place(self, arranged: Path, name: str, digests: Iterable[str]) -> None:
+        """Take these of the arranged files over, unless they are there. ``datasets.lock`` comes before."""
+        target = self._root / name
+        if not target.exists():
+            arranged.rename(target)
+            return
+        for place in map(place_of, digests):
+            if not (target / place).exists():
+                (target / place).parent.mkdir(exist_ok=True)
+                (arranged / place).rename(target / place)
+
+    def sweep(self, db: Database, name: str) -> None:
+        """Delete the files that no version has any more; an upload that comes meanwhile loses none."""
+        there = [file.name for file in (self._root / name).glob("*/*")]
+        with db.read() as session:
+            unused = datasets.unused(session, name, there)
+        for some in datasets.chunks(sorted(unused)):
+            with db.write() as session:
+                datasets.lock(session, name)
+                for digest in datasets.unused(session, name, some):
+                    self.path(name, digest).unlink(missing_ok=True)
+
+    def sweep_deleted(self, db: Database) -> None:
+        """Delete the folders of data sets that have no version, also those that a crash left."""
+        folders = list(self._root.iterdir()) if self._root.is_dir() else []
+        with db.read() as session:
+            known = set(datasets.names(session))
+        for folder in folders:
+            if not folder.name.startswith(ASIDE) and folder.name not in known:
+                self._remove(db, folder)
+
+    def _remove(self, db: Database, folder: Path) -> None:
+        with self.aside() as aside, db.write() as session:
+            datasets.lock(session, folder.name)
+            if datasets.newest(session, folder.name) is None:
+                with suppress(FileNotFoundError):  # another process was faster
+                    folder.rename(aside / "removed")
+
+    def _sweep_aside(self) -> None:
+        for folder in self._root.glob(f"{ASIDE}*"):
+            with suppress(FileNotFoundError):
+                if time.time() - folder.stat().st_mtime > STALE_S:
+                    shutil.rmtree(folder, ignore_errors=True)
+
+
+def arrange(folder: Path, images: Iterable[StoredImage]) -> Path:
+    """Move the files of ``<part>/<class>/<file>`` to the places of their contents, in another folder."""
+    arranged = folder / "arranged"
+    arranged.mkdir()
+    for image in images:
+        place = arranged / place_of(image.digest)
+        place.parent.mkdir(exist_ok=True)
+        (folder / image.part / image.label / image.file).rename(place)
+    return arranged
+
+
+def _as_ours(error: OSError) -> Exception:
+    if is_disk_full(error):
+        return NoSpace("The disk of the data sets is full.")
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return Conflict("The service may not write into the folder of uploaded data sets, below TUNESERVE_DATA_DIR.")
+    return error
