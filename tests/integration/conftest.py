@@ -38,7 +38,7 @@ def wait_for(look: Callable[[], T | None], what: str) -> T:
         found = look()
         if found:
             return found
-        time.sleep(0.05)
+        time.sleep(0.2)  # to ask costs the service 8 ms
     raise AssertionError(f"waited {PATIENCE_S} s for {what}")
 
 
@@ -101,10 +101,12 @@ class Programs:
 
     def ended(self, job_id: str) -> dict[str, Any]:
         """The job, once it has ended."""
-        return wait_for(
-            lambda: job if (job := self.job(job_id))["status"] in ("succeeded", "failed", "cancelled") else None,
-            f"{job_id} to end",
-        )
+
+        def look() -> dict[str, Any] | None:
+            job: dict[str, Any] = self.http.get(f"/jobs/{job_id}?wait=10").json()
+            return job if job["status"] in ("succeeded", "failed", "cancelled") else None
+
+        return wait_for(look, f"{job_id} to end")
 
     def training(self, job_id: str, epoch: int = 1) -> dict[str, Any]:
         """The job, once it trains and that epoch is done and kept."""
