@@ -162,7 +162,7 @@ class Checkpoint(Base):
     step: Mapped[int]  # completed steps of the whole run, those of an unfinished epoch included
     key: Mapped[str]  # the folder in the store
     metrics: Mapped[dict[str, Any]]
-    size_bytes: Mapped[int]
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
     created_at: Mapped[float]
 
 

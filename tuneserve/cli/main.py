@@ -49,8 +49,15 @@ def main() -> None:
     try:
         app()
     except (ServiceError, StartFailed, OSError) as error:
-        Console(stderr=True).print(f"[red]error:[/red] {escape(str(error))}", soft_wrap=True, highlight=False)
+        Console(stderr=True).print(f"[red]error:[/red] {escape(_message(error))}", soft_wrap=True, highlight=False)
         sys.exit(1)
+
+
+def _message(error: Exception) -> str:
+    """Return the message, for a file "name: what is wrong" without the system's error number."""
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)
 
 
 @app.command()

@@ -211,7 +211,8 @@ def ended(claimed: Claimed, db: Database, store: LocalStore) -> str:
     """A failed job with a checkpoint and events."""
     claim = claimed()
     store.put(f"jobs/{claim.job_id}/checkpoints/001/1/weights.safetensors", b"w")
-    about = {"attempt": 1, "epoch": 1, "step": 4, "key": "k", "metrics": {}, "size_bytes": 1, "created_at": NOW}
+    large = 5 * 2**30  # bytes: more than an INTEGER of PostgreSQL holds
+    about = {"attempt": 1, "epoch": 1, "step": 4, "key": "k", "metrics": {}, "size_bytes": large, "created_at": NOW}
     with db.write() as session:
         session.add(Checkpoint(id="ckpt_1", job_id=claim.job_id, **about))
         jobs.fail(session, claim, jobs.describe(Killed("test")), NOW)

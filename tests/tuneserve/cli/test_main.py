@@ -306,7 +306,7 @@ def test_a_file_that_is_not_there_is_refused_before_anything_is_sent(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run_main(monkeypatch, "predict", "nothing.png", "--url", "http://127.0.0.1:1") == 1
-    assert "No such file or directory: 'nothing.png'" in capsys.readouterr().err
+    assert capsys.readouterr().err == "error: nothing.png: No such file or directory\n"
 
 
 @pytest.mark.parametrize(("command", "module"), [("serve", "service"), ("worker", "worker")])
