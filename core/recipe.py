@@ -117,6 +117,12 @@ class _Shared(BaseModel):
         description='Name of a data set, such as "digits"; GET /datasets lists all. "pets/2" is a version of an '
         "uploaded one; without a version it is the newest, which the job then names.",
     )
+    rerun: str | None = Field(
+        None,
+        pattern=rf"^{REFERENCE}$",
+        description="A model of yours, such as pets/3, to train again: its resolved recipe and its version of the data "
+        "set, but for the fields given beside this one.",
+    )
     network: str = Field(
         "resnet50",
         description="Name of a classification network; GET /networks lists all. The ImageNet weights of "

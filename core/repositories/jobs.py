@@ -8,6 +8,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import ValidationError
 from sqlalchemy import ColumnElement, exists, func, or_, select, update
 from sqlalchemy.orm import Session
 
@@ -63,6 +64,26 @@ def enqueue(
     session.flush()
     events.append(session, job.id, "status", {"status": JobStatus.QUEUED}, now)
     return job
+
+
+def rerun_of(session: Session, asked: Recipe) -> Recipe:
+    """Return the recipe of the model that ``asked.rerun`` names, with all other given fields in place of its own.
+
+    InvalidInput where there is no such model, or what was given does not fit its recipe.
+    """
+    assert asked.rerun is not None
+    try:
+        model = models.find(session, asked.rerun)
+    except NotFound as error:
+        raise InvalidInput(str(error), pointer="/rerun") from error
+    before = {name: value for name, value in model.card["recipe"].items() if name in Recipe.model_fields}
+    given = asked.model_dump(exclude_unset=True)
+    try:
+        return Recipe.model_validate(before | {"model": model.name} | given | {"rerun": model.id})
+    except ValidationError as error:
+        wrong = error.errors(include_url=False, include_input=False)[0]
+        place, reason = "/".join(map(str, wrong["loc"])), wrong["msg"].removeprefix("Value error, ")
+        raise InvalidInput(f"{place} {reason}, with the recipe of {model.id}.", f"/{place}") from error
 
 
 def _version_of(session: Session, recipe: Recipe) -> str:

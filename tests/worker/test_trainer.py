@@ -46,10 +46,16 @@ from core.repositories import aliases, events, jobs, models
 from core.repositories.checkpoints import of_job
 from core.repositories.jobs import Claim
 from core.settings import Settings
+from service.datasets import importer, versions
+from service.datasets.extraction import Sent
+from service.datasets.file_store import FileStore
 from service.inference.self_test import self_test
 from service.inference.torch_predictor import TorchPredictor
 from service.reports.model_page import page
 from tests.conftest import NOW
+from tests.support.datafiles import zipped
+from tests.support.fakes import model_card
+from tests.support.setfiles import pets
 from worker import trainer
 from worker.attempt import checkpointing, feature_cache, oom_backoff, progress, stages
 from worker.attempt.reporter import Reporter
@@ -709,6 +715,44 @@ def test_a_whole_job_with_the_same_seed_ends_in_the_same_bits(prepared: Prepared
         return hashlib.sha256(from_tensors(to_arrays(context.network))).hexdigest()
 
     assert digest(seed=7) == digest(seed=7) != digest(seed=8)
+
+
+def test_a_model_is_trained_again_to_the_same_bits_after_three_replacements(
+    quick: Settings, db: Database, store: LocalStore, tmp_path: Path, claimed: Claimed
+) -> None:
+    """Everything "auto" in its recipe is decided as it was, and the data set is the version that it saw."""
+
+    def upload(version: int) -> None:
+        files = FileStore(quick.dataset_files_dir)
+        body = tmp_path / "body"
+        body.write_bytes(zipped(pets("cat", "dog", each=8, above=f"version {version}/")))
+        with files.aside() as aside:
+            built = importer.build([Sent("", body)], aside / "built", quick)
+            arrived = versions.Arrived(built, aside / "built")
+            with db.write() as session:
+                assert versions.replace(session, files, "pets", arrived, may_replace=True).version == version
+
+    def trained(**recipe: Any) -> tuple[str, dict[str, Any], list[str]]:
+        context, state = set_up(quick, db, store, attempt(db, quick, claimed(**recipe)))
+        state = train(context, state)
+        weights = hashlib.sha256(from_tensors(to_arrays(context.network))).hexdigest()
+        return weights, checkpointing.describe(context, state), told(context)
+
+    asked = {name: value for name, value in RECIPE.items() if name not in ("train_samples", "batch_size")}
+    upload(1)
+    first, card, _ = trained(**asked | {"dataset": "pets", "image_size": 32, "augmentation": "photos"})
+    with db.write() as session:
+        models.publish(session, "model_1", card["job_id"], "models/model_1", model_card(name="pets") | card, NOW)
+    for version in (2, 3, 4):
+        upload(version)
+    with db.read() as session:
+        again = jobs.rerun_of(session, Recipe(rerun="pets"))
+        newest = jobs.rerun_of(session, Recipe(rerun="pets/1", dataset="pets"))
+    assert [recipe.dataset for recipe in (again, newest)] == ["pets/1", "pets"]
+    same, other = (trained(**recipe.model_dump()) for recipe in (again, newest))
+    assert (same[0], same[1]["dataset"], same[2]) == (first, "pets/1", [])
+    assert other[0] != first
+    assert other[2] == ["the images of pets/4 are not those that model_1 was trained on"]
 
 
 def test_augmentation_and_class_weights_change_what_is_learnt(prepared: Prepared) -> None:

@@ -13,7 +13,7 @@ from core.db.tables import Phase
 from core.imaging.preparation import Preparation
 from core.inference.network import Prepare, build
 from core.recipe import Recipe, ResolvedRecipe, parse_dataset
-from core.repositories import checkpoints, datasets, jobs
+from core.repositories import checkpoints, datasets, jobs, models
 from core.settings import Settings
 from worker.attempt import batch_size_search, pretrained_weights
 from worker.attempt.auto_config import resolve
@@ -99,6 +99,8 @@ def set_up(
 
 def _load_data(asked: Recipe, settings: Settings, db: Database, report: Reporter) -> tuple[Dataset, data.Splits]:
     dataset = _load(asked.dataset, settings, db)
+    if asked.rerun and not _is_as_before(asked.rerun, dataset, db):
+        report.log(f"the images of {asked.dataset} are not those that {asked.rerun} was trained on")
     if isinstance(dataset.train_images, Photos):
         report.log("the images do not fit into TUNESERVE_DATASET_BYTES: they are decoded anew for every epoch")
     return dataset, data.split(dataset, asked.train_samples, asked.validation_fraction, asked.seed)
@@ -111,6 +113,12 @@ def _load(reference: str, settings: Settings, db: Database) -> Dataset:
     with db.read() as session:
         images = datasets.images(session, name, version)
     return uploaded.load(reference, images, settings)
+
+
+def _is_as_before(model_id: str, dataset: Dataset, db: Database) -> bool:
+    with db.read() as session:
+        digest: str = models.find(session, model_id).card["dataset_digest"]
+    return digest == dataset.digest
 
 
 def first_network(

@@ -47,13 +47,15 @@ LOG_TAIL_BYTES = 2**20
 def create_job(recipe: Recipe, service: Service, caller: Who, idempotency_key: IdempotencyKey = None) -> Response:
     """Queue a training job.
 
-    `{}` is a valid body: every field has a default. Poll the `Location`.
+    `{}` is a valid body: every field has a default. `{"rerun": "pets/3"}` trains a model again, on a CPU to the same
+    bits. Poll the `Location`.
     """
 
     def make(session: Session) -> CreatedResponse:
-        _require_dataset(session, service, recipe.dataset)
+        whole = jobs.rerun_of(session, recipe) if recipe.rerun else recipe
+        _require_dataset(session, service, whole.dataset)
         require_space(service.settings)
-        job = jobs.enqueue(session, recipe, time.time(), **_room(service, caller))
+        job = jobs.enqueue(session, whole, time.time(), **_room(service, caller))
         return _accepted(job)
 
     asked = recipe.model_dump(mode="json", exclude_unset=True)

@@ -11,7 +11,7 @@ const GROUPS = [
   ["Optimization", ["batch_size", "optimizer", "learning_rate", "schedule", "warmup_fraction", "momentum",
     "weight_decay", "gradient_clipping", "label_smoothing", "ema"]],
   ["The run", ["name", "priority", "time_limit_s", "max_attempts", "precision", "device", "devices", "compile",
-    "early_stopping"]],
+    "early_stopping", "rerun"]],
   ["Afterwards", ["publish", "metadata", "webhook"]],
 ]; // prettier-ignore
 const GROUPED = new Set([...SIMPLE, ...GROUPS.flatMap(([, names]) => names)]);

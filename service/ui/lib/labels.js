@@ -25,6 +25,7 @@ const LABELS = {
   gradient_clipping: ["Gradient clipping", "Maximum norm of a gradient; no limit if left empty."],
   label_smoothing: ["Label smoothing"],
   ema: ["Mean of the weights", "How slowly a running mean follows the weights; the mean is published. 0: no mean."],
+  rerun: ["Train again", "One of your models, such as pets/3: its recipe, but for the fields that you fill in."],
   name: ["Name"],
   priority: ["Priority"],
   time_limit_s: ["Time limit in seconds", "A job that runs longer fails; waiting and pauses do not count."],

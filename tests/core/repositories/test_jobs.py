@@ -63,6 +63,23 @@ def test_a_reference_to_weights_is_resolved_when_the_job_is_made(enqueue: Enqueu
         enqueue(network="resnet18", weights="cats@best")
 
 
+def test_a_rerun_has_the_models_recipe_but_for_the_given_fields(db: Database, published: Published) -> None:
+    before = {"dataset": "digits", "network": "resnet18", "freeze": "until:layer1"}
+    published(name="pets", recipe=before | {"publish": "always"})
+
+    def recipe(**given: object) -> Recipe:
+        with db.read() as session:
+            return jobs.rerun_of(session, Recipe.model_validate({"rerun": "pets", **given}))
+
+    again, changed = recipe(), recipe(model="other", seed=3)
+    assert (again.dataset, again.network, again.model_name, again.rerun) == ("digits", "resnet18", "pets", "model_1")
+    assert (changed.network, changed.model_name, changed.seed) == ("resnet18", "other", 3)
+    for given, pointer in (({"rerun": "pets/2"}, "/rerun"), ({"network": "mobilenet_v2"}, "/freeze")):
+        with pytest.raises(InvalidInput) as refusal:
+            recipe(**given)
+        assert refusal.value.pointer == pointer
+
+
 def test_the_oldest_job_is_claimed_first(db: Database, enqueue: Enqueue, claimed: Claimed) -> None:
     older = enqueue(at=NOW - 10)
     enqueue(at=NOW - 5)

@@ -457,3 +457,14 @@ async def test_a_checkpoint_of_another_job_is_not_found(
         session.add(Checkpoint(id="ckpt_1", job_id=other.id, step=1, **row))
     assert (await http.get(f"/jobs/{mine.id}/checkpoints/ckpt_1/content")).status_code == 404
     assert (await http.get(f"/jobs/{other.id}/checkpoints/ckpt_1/content")).status_code == 200
+
+
+async def test_a_rerun_is_a_job_with_the_models_recipe(
+    http: httpx.AsyncClient, published: Callable[..., Model]
+) -> None:
+    published(dataset="digits", network="resnet18")
+    answer = await http.post("/jobs", json={"rerun": "digits@best", "epochs": 3})
+    recipe = answer.json()["recipe"]
+    assert (answer.status_code, recipe["network"], recipe["epochs"], recipe["rerun"]) == (202, "resnet18", 3, "model_1")
+    refusal = await http.post("/jobs", json={"rerun": "cats"})
+    assert (refusal.status_code, refusal.json()["errors"][0]["pointer"]) == (422, "/rerun")
