@@ -1,1 +1,4 @@
-"""A person's own data set: what was sent -> a folder that the trainer loads, and a report of all that was wrong."""
+"""Validate uploaded data sets and store them as folders for the trainer.
+
+Everything that is wrong with an upload stands in one report.
+"""

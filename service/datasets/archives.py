@@ -1,4 +1,7 @@
-"""What is in a file that was sent: the members of a zip or a tar, else the file itself."""
+"""Read the members of an uploaded zip or tar file.
+
+Any other file counts as its only member.
+"""
 
 import gzip
 import struct
@@ -52,7 +55,10 @@ class Member:
 
 
 def members_of(name: str, file: Path, settings: Settings) -> Iterator[Member]:
-    """InvalidInput: the body was to be an archive, and is none. TooLarge: a zip names too many files."""
+    """List the members of an uploaded file: zip, tar or plain.
+
+    Raise InvalidInput if the body has no name and is no archive, TooLarge if a zip names too many files.
+    """
     with file.open("rb") as content:
         start = content.read(4)
     if start in zip_directory.STARTS:
@@ -134,7 +140,10 @@ def _extract(archive: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:
 
 
 def _member(name: str, opened: Open, size: int, trouble: Trouble | None = None) -> Member:
-    """A gzipped file among the others counts as what it holds: so MNIST's four files come."""
+    """Wrap one file as a member, unpacked if it is gzipped.
+
+    MNIST's four files come gzipped.
+    """
     if name.lower().endswith(GZIP_SUFFIX):
         return Member(name[: -len(GZIP_SUFFIX)], "file", partial(_unzipped, opened), size, trouble)
     return Member(name, "file", opened, size, trouble)

@@ -1,4 +1,4 @@
-"""``python -m service.datasets.build_process``: build a data set in a process that has bounds and can be killed.
+"""Build a data set in a bounded child process: ``python -m service.datasets.build_process``.
 
 The request comes as JSON on the standard input, the outcome goes as JSON to the standard output. Parsers of what a
 stranger sent run here: memory and processor time are limited by the kernel, and the service goes on beside them.

@@ -1,4 +1,7 @@
-"""Build data sets in child processes, a few at a time, each with a deadline."""
+"""Build data sets in child processes, each with a deadline.
+
+A few are built at a time.
+"""
 
 import asyncio
 import os
@@ -27,9 +30,10 @@ class Builder:
         self._free = asyncio.Semaphore(settings.max_dataset_builds)
 
     async def build(self, sent: Sequence[Sent], folder: Path) -> Built:
-        """Fill the folder as ``importer.build`` does, with its errors; the process ends when this is cancelled.
+        """Fill the folder with the data set, in a child process.
 
-        TooLarge: more time or memory than allowed. NotReady: the server stops.
+        It raises what ``importer.build`` raises. Cancelling this call ends the process. TooLarge: more time or memory
+        than allowed. NotReady: the server stops.
         """
         building = asyncio.ensure_future(self._build_in_turn(sent, folder))
         stopping = asyncio.ensure_future(self._stopping.wait())
@@ -58,7 +62,10 @@ class Builder:
         return BuildRequest(list(sent), folder, self._settings.dataset_build_bytes, allowed, os.getpid())
 
     async def _run(self, request: BuildRequest) -> tuple[int, bytes]:
-        """Exit code (below 0: minus the signal) and output of a process, which is dead when this ends in any way."""
+        """Run a build process; return its exit code and its output.
+
+        An exit code below 0 is minus the signal. The process is dead when this returns, raises or is cancelled.
+        """
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", MODULE),
             env=os.environ | self._settings.environment() | FRUGAL,
@@ -80,7 +87,7 @@ class Builder:
 
 
 def _ended_by(code: int) -> Exception:
-    """What the end of a process without an outcome says about what was sent."""
+    """Explain a build process that ended without an outcome."""
     if code == -signal.SIGXCPU:
         return _too_slow()
     if code == -signal.SIGKILL:

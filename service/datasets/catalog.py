@@ -49,7 +49,10 @@ class DatasetSummary(BaseModel):
 
 
 def summaries(session: Session, settings: Settings) -> list[DatasetSummary]:
-    """Summarise the built-in ones, then uploaded ones and folders of images, by name."""
+    """Summarise all data sets: the built-in ones, then the others by name.
+
+    The others are uploads and folders of images.
+    """
     folders = settings.resolved_datasets_dir
     own = {name: DatasetSummary(name=name, kind="folder", available=True) for name in _folder_names(folders)}
     own |= {version.dataset: _uploaded(version) for version in datasets.newest_of_all(session)}
@@ -68,7 +71,10 @@ def summary(session: Session, settings: Settings, name: str) -> DatasetSummary:
 
 
 def is_folder(settings: Settings, name: str) -> bool:
-    """Check whether somebody put a folder of that name into the data sets' directory."""
+    """Check whether the data sets' directory holds a folder of that name.
+
+    Such a folder was put there by hand, not uploaded.
+    """
     return name in _folder_names(settings.resolved_datasets_dir)
 
 

@@ -1,5 +1,7 @@
-"""A contact sheet: the first images of the first classes, a row each with its number and its name. A name that the font
-has no glyphs for (it has those of Latin, Greek, Cyrillic and Devanagari) is left out: boxes would tell less.
+"""Draw a contact sheet: the first images of the first classes.
+
+Each row is a class with its number and its name. Names that the font cannot render are omitted; it has Latin, Greek,
+Cyrillic and Devanagari.
 """
 
 import io
@@ -25,7 +27,7 @@ PAPER, INK = (255, 255, 255), (32, 32, 32)
 
 @dataclass(frozen=True)
 class Files:
-    """The images of a version, and where the file with a digest lies."""
+    """The stored images of a version, with the paths of their files."""
 
     images: Sequence[StoredImage]  # by class and name
     path: Callable[[str], Path]

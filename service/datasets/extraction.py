@@ -1,6 +1,7 @@
-"""What was sent, file by file, into a folder in which each has a number for its name: no sent path touches the disk.
+"""Unpack uploaded files into a folder of numbered files.
 
-Bounded by entries, by unpacked bytes, and by how much larger than the sent bytes those may be.
+No uploaded path touches the disk. Bounded by entries, by unpacked bytes, and by how much larger than the sent bytes
+those may be.
 """
 
 import errno
@@ -82,7 +83,10 @@ def _too_large() -> TooLarge:
 
 
 def unpack(sent: Sequence[Sent], into: Path, settings: Settings, report: ValidationReport) -> Unpacked:
-    """Every file worth looking at. InvalidInput when a body is no archive at all."""
+    """Unpack every file that may be an image or a table.
+
+    Raise InvalidInput if a body is no archive at all. Damaged archives are reported.
+    """
     into.mkdir()
     budget = _budget(sum(one.file.stat().st_size for one in sent), into, settings)
     found, seen = Unpacked(), set[PurePosixPath]()
@@ -168,7 +172,10 @@ def _is_junk(path: PurePosixPath) -> bool:
 
 
 def _raise_if_ours(error: Exception) -> None:
-    """A disk that fails has a number; a library that complains about bytes has none, or seeks where nothing is."""
+    """Re-raise errors of our disk, which are no fault of the upload.
+
+    A failing disk sets an errno. A library that complains about bytes sets none, or EINVAL for a seek to nowhere.
+    """
     of_the_disk = isinstance(error, OSError) and error.errno not in (None, errno.EINVAL)
     if of_the_disk or isinstance(error, InvalidInput):
         raise error

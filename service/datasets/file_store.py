@@ -1,4 +1,7 @@
-"""The files of uploaded data sets on the disk: each content once in a data set's folder, named by its digest."""
+"""Store the files of uploaded data sets, each content once per set.
+
+A file's name is its digest.
+"""
 
 import errno
 import secrets
@@ -24,9 +27,10 @@ class FileStore:
 
     @contextmanager
     def aside(self) -> Iterator[Path]:
-        """A new folder on the same disk; what is still there at the end goes.
+        """Yield a new folder on the same disk and delete it afterwards.
 
-        NoSpace when the disk is full meanwhile, Conflict when nothing may be written there.
+        Raise NoSpace if the disk fills up meanwhile, Conflict if nothing may be written there. NoSpace when the disk is
+        full meanwhile, Conflict when nothing may be written there.
         """
         folder = self._root / f"{ASIDE}{secrets.token_hex(8)}"
         try:
@@ -42,7 +46,10 @@ class FileStore:
         return path_of(self._root, name, digest)
 
     def place(self, arranged: Path, name: str, digests: Iterable[str]) -> None:
-        """Take these of the arranged files over, unless they are there. ``datasets.lock`` comes before."""
+        """Move the arranged files of these digests into the data set's folder.
+
+        Files that are there already stay. Call ``datasets.lock`` first.
+        """
         target = self._root / name
         if not target.exists():
             arranged.rename(target)
@@ -53,7 +60,10 @@ class FileStore:
                 (arranged / place).rename(target / place)
 
     def sweep(self, db: Database, name: str) -> None:
-        """Delete the files that no version has any more; an upload that comes meanwhile loses none."""
+        """Delete the files of a data set that no version uses.
+
+        Safe beside an upload: the files are checked again under the data set's lock.
+        """
         there = [file.name for file in (self._root / name).glob("*/*")]
         with db.read() as session:
             unused = datasets.unused(session, name, there)
@@ -64,7 +74,10 @@ class FileStore:
                     self.path(name, digest).unlink(missing_ok=True)
 
     def sweep_deleted(self, db: Database) -> None:
-        """Delete the folders of data sets that have no version, also those that a crash left."""
+        """Delete the folders of data sets that have no version.
+
+        A crash may have left some.
+        """
         folders = list(self._root.iterdir()) if self._root.is_dir() else []
         with db.read() as session:
             known = set(datasets.names(session))
@@ -87,7 +100,7 @@ class FileStore:
 
 
 def arrange(folder: Path, images: Iterable[StoredImage]) -> Path:
-    """Move the files of ``<part>/<class>/<file>`` to the places of their contents, in another folder."""
+    """Move ``<part>/<class>/<file>`` to places named by content, in another folder."""
     arranged = folder / "arranged"
     arranged.mkdir()
     for image in images:

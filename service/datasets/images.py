@@ -1,4 +1,7 @@
-"""Looks at every image before a training does, and keeps those that can be read as ``<part>/<class>/<file>``."""
+"""Check every image before training and keep the readable ones.
+
+They are kept as ``<part>/<class>/<file>``.
+"""
 
 import hashlib
 import unicodedata
@@ -34,7 +37,10 @@ Counts = dict[str, dict[str, int]]  # of the images of each class, by part
 def keep(
     samples: Sequence[Sample], folder: Path, settings: Settings, report: ValidationReport
 ) -> tuple[Counts, list[StoredImage]]:
-    """How many images each class has, and all of them. ``report`` says what stands against a training."""
+    """Keep the readable images; return the counts by class and the images.
+
+    Problems go to ``report``.
+    """
     named = [sample for sample in samples if _has_good_name(sample, report)]
     good = _examine_all(named, settings, report)
     _compare_contents(good, report)
@@ -44,7 +50,10 @@ def keep(
 
 
 def digest_of(images: Iterable[StoredImage]) -> str:
-    """The sha256 of all by part, class, name and content, in any order."""
+    """Compute one sha256 over all images, whatever their order.
+
+    It covers part, class, name and content.
+    """
     lines = sorted(f"{image.part}/{image.label}/{image.file}\0{image.digest}\n" for image in images)
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
@@ -115,7 +124,7 @@ def _count(sent: Iterable[Sample], good: Iterable[Sample]) -> Counts:
 
 
 def judge(counts: Counts, report: ValidationReport) -> None:
-    """Report what makes a training on so many images of these classes impossible."""
+    """Report classes whose image counts make training impossible."""
     _compare_names(counts, report)
     has_test = any(count["test"] for count in counts.values())
     needed = ["train"] + [part for part in ("test", "val") if any(count.get(part) for count in counts.values())]

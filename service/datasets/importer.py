@@ -1,4 +1,4 @@
-"""What was sent -> a folder that the trainer loads. The way through, in order."""
+"""Turn uploaded files into a folder that the trainer loads."""
 
 import json
 import shutil
@@ -31,7 +31,10 @@ class Built:
 
 
 def build(sent: Sequence[Sent], folder: Path, settings: Settings) -> Built:
-    """Fill the folder. UnusableDataset names every problem; InvalidInput: the body is no archive, or too large."""
+    """Fill the folder with the data set in the uploaded files.
+
+    Raise UnusableDataset with every problem, InvalidInput if a body is no archive, TooLarge if it is too large.
+    """
     report, raw = ValidationReport(), folder / "raw"
     folder.mkdir()
     unpacked = without_top(unpack(sent, raw, settings, report))

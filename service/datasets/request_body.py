@@ -1,4 +1,7 @@
-"""The body of POST /datasets, brought to the disk piece by piece; none of it is held in memory."""
+"""Stream the body of POST /datasets to the disk.
+
+None of it is held in memory.
+"""
 
 import hashlib
 from collections.abc import Sequence
@@ -38,7 +41,10 @@ BODY = {
 
 
 async def receive(request: Request, folder: Path, settings: Settings) -> list[Sent]:
-    """The files of the body. InvalidInput or UnsupportedType says what is wrong with it."""
+    """Receive the files of the body.
+
+    Raise InvalidInput or UnsupportedType, which say what is wrong with it.
+    """
     content_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
     if content_type == "multipart/form-data":
         return await _form(request, folder, settings)
@@ -51,7 +57,7 @@ async def receive(request: Request, folder: Path, settings: Settings) -> list[Se
 
 
 def digests(sent: Sequence[Sent]) -> list[tuple[str, str]]:
-    """Name and sha256 of each file: whether another body is the same one."""
+    """List each file's name and sha256, to recognise the same body."""
     found = []
     for one in sent:
         with one.file.open("rb") as content:

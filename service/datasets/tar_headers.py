@@ -18,7 +18,7 @@ LENGTH = re.compile(rb"(\d{1,5}) [^=\n]+=")  # of a pax record, and its keyword
 
 
 class BoundBroken(tarfile.ReadError):
-    """This is a tar, with a header that costs more than it should."""
+    """A header in this tar costs more than it should."""
 
 
 def open_tar(stream: IO[bytes]) -> tarfile.TarFile:
@@ -36,7 +36,7 @@ def open_tar(stream: IO[bytes]) -> tarfile.TarFile:
 
 
 class _Bounded:
-    """A file object with the methods that tarfile needs, which knows what the last header announced."""
+    """A file object for tarfile that bounds what headers announce."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         self.seek = stream.seek
@@ -70,7 +70,10 @@ class _Bounded:
 
 
 def _check_records(data: bytes) -> None:
-    """Check that a pax header is a row of ``length keyword=value`` lines, which tarfile reads in linear time."""
+    """Check that a pax header is a row of valid records.
+
+    A record is ``length keyword=value`` and a newline. tarfile reads those in linear time.
+    """
     if SPARSE in data:
         raise _sparse()
     if LONG_NUMBER.search(data):

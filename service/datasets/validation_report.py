@@ -51,7 +51,10 @@ class Problem(BaseModel):
 
 @dataclass
 class ValidationReport:
-    """Filled along the way, so that one answer names every problem: a thousand of each severity, the rest counted."""
+    """A collected report, so that one answer names every problem.
+
+    It keeps a thousand of each severity and counts the rest.
+    """
 
     errors: list[Problem] = field(default_factory=list)
     warnings: list[Problem] = field(default_factory=list)

@@ -38,7 +38,7 @@ class DatasetCard(BaseModel):
 
 
 class Arrived:
-    """A data set that was built aside, with its files arranged by content."""
+    """A data set built aside, with its files arranged by content."""
 
     def __init__(self, built: Built, folder: Path) -> None:
         self.built = built
@@ -52,7 +52,10 @@ def foresee(session: Session, name: str, built: Built) -> DatasetCard:
 
 
 def replace(session: Session, store: FileStore, name: str, arrived: Arrived, may_replace: bool) -> DatasetCard:
-    """Make what arrived the newest version. Conflict where there is one that may not be replaced."""
+    """Make an arrived data set the newest version.
+
+    Raise Conflict if there is one that may not be replaced.
+    """
     datasets.lock(session, name)
     old = current(session, name)
     if old and not may_replace:
@@ -62,7 +65,10 @@ def replace(session: Session, store: FileStore, name: str, arrived: Arrived, may
 
 
 def delete(session: Session, name: str) -> None:
-    """Delete all versions; Conflict while an unfinished job uses one. After the commit ``sweep_deleted`` ends it."""
+    """Delete all versions of a data set.
+
+    Raise Conflict while an unfinished job uses one. ``sweep_deleted`` removes the files after the commit.
+    """
     datasets.lock(session, name)
     if using := jobs.on_dataset(session, name, NOT_ENDED):
         raise Conflict(f"{name} is in use: wait for {', '.join(using[:3])}, or cancel it.")

@@ -1,1 +1,1 @@
-"""Readers of what gives an image its class and split: folders, tables, or MNIST's IDX files."""
+"""Read each image's class and split from folders, tables or IDX files."""

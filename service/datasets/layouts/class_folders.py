@@ -23,7 +23,10 @@ class Sample:
 
 
 def without_top(unpacked: Unpacked) -> Unpacked:
-    """Drop the folders around everything that people zip along; what lies beside them keeps its path."""
+    """Drop the outer folders that wrap the whole data set.
+
+    People zip them along. Files beside them keep their paths.
+    """
     top = _top([entry.path for entry in unpacked.entries])
     return Unpacked(
         [Entry(_below(entry.path, top), entry.file) for entry in unpacked.entries],
@@ -70,14 +73,17 @@ def by_folder(unpacked: Unpacked, report: ValidationReport) -> list[Sample]:
 
 
 def with_test(samples: Sequence[Sample]) -> list[Sample]:
-    """A validation part is the test part where there is no other, as the trainer has it."""
+    """Use the validation part as the test part if there is none.
+
+    The trainer does the same.
+    """
     if any(sample.part == "test" for sample in samples):
         return list(samples)
     return [replace(sample, part="test") if sample.part == "val" else sample for sample in samples]
 
 
 def _part_folders(entries: Sequence[Entry]) -> Folders:
-    """The folders at the top that speak of a part, and hold folders themselves.
+    """Find the top-level folders that name a part and hold folders.
 
     ``train``, ``val`` and ``test`` do so alone; ``dev``, ``test_set`` or ``seg_test`` only beside one that trains, and
     where what else they say means nothing (``set``) or is said by another part's folder too (``seg``).
@@ -96,7 +102,10 @@ def _part_folders(entries: Sequence[Entry]) -> Folders:
 
 
 def _chosen(folders: Folders) -> Folders:
-    """One folder for each part: the first in the order of ``WORDS``, the plain names before the others."""
+    """Choose one folder for each part.
+
+    The first in the order of ``WORDS`` wins, so plain names come before the others.
+    """
     order = {word: place for place, word in enumerate(WORDS)}
     chosen: dict[Part, str] = {}
     for name in sorted(folders, key=lambda name: (order.get(name, len(order)), name)):
@@ -106,9 +115,11 @@ def _chosen(folders: Folders) -> Folders:
 
 
 def _split(path: PurePosixPath, folders: Folders) -> tuple[str, tuple[str, ...]]:
-    """The part's folder, if it lies in one, and the rest. A class of its own may be called like one.
+    """Split a path into its part's folder and the rest.
 
-    Some archives hold such a folder twice: ``training_set/training_set/cats``.
+    The folder is "" for a file outside the parts: a class may be called like a part. Some archives hold such a folder
+    twice: ``training_set/training_set/cats``. Some archives hold such a folder twice:
+    ``training_set/training_set/cats``.
     """
     first, inside = path.parts[0].lower(), path.parts[1:]
     if len(path.parts) < 3 or first not in folders:
@@ -133,7 +144,10 @@ def _name_empty(
 
 
 def _name_same_subfolders(below: Mapping[str, set[str]], report: ValidationReport) -> None:
-    """Warn of classes that are parts, cameras or years of what are the classes."""
+    """Warn if all classes hold the same subfolders.
+
+    Such folders may be the real classes, and what was taken for classes parts, cameras or years.
+    """
     first = next(iter(below.values()), set[str]())
     if len(below) > 1 and len(first) > 1 and "" not in first and all(folders == first for folders in below.values()):
         classes, inside = (", ".join(sorted(names)[:MAX_NAMED]) for names in (below, first))

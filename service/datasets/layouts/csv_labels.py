@@ -1,4 +1,4 @@
-"""Which file is an image of which class, by tables: csv files with a column of files and one of labels."""
+"""Read the images' classes from csv tables of files and labels."""
 
 import csv
 import unicodedata
@@ -34,9 +34,11 @@ class Row:
 
 
 def find_tables(entries: Sequence[Entry], report: ValidationReport) -> list[Table]:
-    """Those of the csv files that say which image is of which class.
+    """Find the csv files that assign classes to images.
 
-    Where none does, and no folders of classes do, each is an error; else what is no such table is named as left out.
+    If none does and there are no folders of classes, each csv file is an error; otherwise the others are reported as
+    unused. Where none does, and no folders of classes do, each is an error; else what is no such table is named as left
+    out.
     """
     names = {name for entry in entries for name in (entry.path.name.lower(), entry.path.stem.lower())}
     files = [entry for entry in entries if entry.path.suffix.lower() in SUFFIXES]
@@ -50,7 +52,10 @@ def find_tables(entries: Sequence[Entry], report: ValidationReport) -> list[Tabl
 
 
 def by_table(tables: Sequence[Table], entries: Sequence[Entry], report: ValidationReport) -> list[Sample]:
-    """Every row that names a file. A column says which part it is, else the table's name, else the image's folder."""
+    """Make a sample of every row that names a file.
+
+    The part comes from a column, else from the table's name, else from the image's folder.
+    """
     images = {entry.path: entry for entry in entries if entry.path.suffix.lower() not in SUFFIXES}
     find = _finder(images)
     samples: dict[PurePosixPath, Sample] = {}
@@ -122,9 +127,10 @@ def _problem(row: Row, found: Sequence[Entry], samples: Mapping[PurePosixPath, S
 
 
 def _finder(images: Mapping[PurePosixPath, Entry]) -> Callable[[Row], Sequence[Entry]]:
-    """Find a row's files by path, else by name, in any case and without the suffix.
+    """Make a function that finds the files which a row names.
 
-    Of several those are taken that lie beside the table.
+    It searches by path, then by name in any case and without the suffix. Among several, files beside the table win. Of
+    several those are taken that lie beside the table.
     """
     by_name = defaultdict[str, list[Entry]](list)
     for image in images.values():

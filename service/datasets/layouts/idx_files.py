@@ -1,4 +1,7 @@
-"""MNIST's four files: found under all of their names, checked by their headers, kept unpacked."""
+"""Find, check and unpack MNIST's four IDX files.
+
+They are found under all of their names and checked by their headers.
+"""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -86,7 +89,7 @@ def _labels(
 def _compare_images(
     found: Mapping[str, Entry], shapes: Mapping[str, tuple[int, ...]], report: ValidationReport
 ) -> None:
-    """Report images that come again; those of equal hashes are compared byte by byte."""
+    """Report duplicate images; those with equal hashes are compared byte by byte."""
     parts: tuple[tuple[Part, str, str], ...] = (("train", FILES[0], FILES[1]), ("test", FILES[2], FILES[3]))
     images = [_values(found[name], shapes[name]).reshape(shapes[name][0], -1) for _, name, _ in parts]
     labels = [_values(found[name], shapes[name]) for _, _, name in parts]

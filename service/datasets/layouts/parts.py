@@ -1,4 +1,4 @@
-"""Which part of a data set, for training, validation or test, a folder, a file's name or a cell speaks of."""
+"""Recognise train, validation and test parts in names and table cells."""
 
 import re
 from collections.abc import Mapping
@@ -30,7 +30,10 @@ UNDERSTOOD_FLAG = "1, true, yes or 0, false, no"
 
 
 def part_of_cell(value: str, column: str) -> Part | None:
-    """The part that a cell names; ``column``: the header, in lower case. None: it is not understood."""
+    """Parse the part that a cell names; None if it names none.
+
+    ``column`` is the header in lower case.
+    """
     word = re.sub(r"[^a-z0-9]", "", value.lower())
     if not column.startswith("is_"):
         return WORDS.get(word) or (NUMBERS.get(word) if column not in FOLDS else None)
@@ -40,12 +43,18 @@ def part_of_cell(value: str, column: str) -> Part | None:
 
 
 def part_of_path(path: PurePosixPath) -> Part | None:
-    """The part that the last name that speaks of one names, in a path of folders or of a table."""
+    """Find the part that a path's last telling name speaks of.
+
+    The path is one of folders or of a table.
+    """
     return next((part for name in reversed(path.parts) if (part := split_name(name)[0])), None)
 
 
 def split_name(name: str) -> tuple[Part | None, frozenset[str]]:
-    """The part that one of the words of a name is, and its other words; None for no part, or for two."""
+    """Split a name into its part and its other words.
+
+    The part is None if the words name none, or two.
+    """
     words = _words(name)
     parts = {WORDS[word] for word in words if word in WORDS}
     return (parts.pop() if len(parts) == 1 else None), frozenset(word for word in words if word not in WORDS)

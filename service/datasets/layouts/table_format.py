@@ -1,4 +1,7 @@
-"""What kind of table a file is: its encoding, its delimiter, and which columns name files, labels and parts."""
+"""Detect a table's encoding, its delimiter and its columns.
+
+The columns are those of files, labels and parts.
+"""
 
 import codecs
 import csv
@@ -55,7 +58,10 @@ class Table:
     skipped: int  # lines before the first row, the header among them
 
     def rows(self) -> Iterator[tuple[int, list[str]]]:
-        """Each row's last line, and its cells. UnicodeError or csv.Error: this is no such table."""
+        """Yield each row's last line number and its cells.
+
+        Raise UnicodeError or csv.Error if the file is no such table.
+        """
         with self.entry.file.open(encoding=self.encoding, newline="") as file:
             lines = _bounded(file)
             for _ in range(self.skipped):
@@ -67,7 +73,10 @@ class Table:
 
 
 def read_format(entry: Entry, names: Collection[str]) -> Table | str:
-    """Look at the first lines of a file. ``names``: of all images, in lower case. A text says why it is no table."""
+    """Detect the format of a file from its first lines.
+
+    ``names`` holds those of all images in lower case. A text is the reason why the file is no table.
+    """
     encoding = _encoding(entry)
     try:
         with entry.file.open(encoding=encoding, errors="replace", newline="") as file:
@@ -109,7 +118,10 @@ def _bounded(file: IO[str]) -> Iterator[str]:
 
 
 def _first_line(lines: Iterator[str]) -> tuple[str | None, str, int]:
-    """A delimiter that the file names, the first line of the table, and how many lines that makes."""
+    """Find the delimiter that the file names and the first line.
+
+    The last value is the number of that line.
+    """
     delimiter = None
     for count, line in enumerate(lines, 1):
         text = line.strip("\r\n")
@@ -135,7 +147,10 @@ def _place(names: Sequence[str], wanted: Sequence[str]) -> int | None:
 
 
 def _without_header(cells: Sequence[str], names: Collection[str]) -> Columns | None:
-    """Choose of two columns the files': the one whose first cell is an image's name."""
+    """Choose the file column of two by its first cell.
+
+    That cell is an image's name.
+    """
     are_files = [PurePosixPath(cell.strip().replace("\\", "/")).name.lower() in names for cell in cells]
     if len(cells) != 2 or are_files.count(True) != 1:
         return None
