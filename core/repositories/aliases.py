@@ -23,7 +23,10 @@ class Target:
 
     @property
     def move(self) -> tuple[str, float]:
-        """Identify the move: the value changes each time the alias is set, even to the same model."""
+        """Return a value that changes each time the alias is set.
+
+        It changes even if the alias is set to the same model again.
+        """
         return self.model.id, self.since
 
 
@@ -61,13 +64,19 @@ def serving_moves(session: Session) -> dict[str, tuple[str, float]]:
 
 
 def point(session: Session, alias: str, model: Model, now: float) -> Target:
-    """Point an alias of the model's name at the model, whoever may move it."""
+    """Point an alias of the model's name at the model.
+
+    Does not check whether the alias may be set: callers are publications as well as people.
+    """
     session.merge(Alias(model_name=model.name, name=alias, model_id=model.id, updated_at=now))
     return Target(model, now)
 
 
 def set_alias(session: Session, name: str, alias: str, version: int, now: float) -> Target:
-    """Point a new or existing alias at a version; Conflict for `latest` and `best`, and where its files are deleted."""
+    """Point a new or existing alias at a version.
+
+    Conflict for `latest` and `best`, and if the version's files are deleted; NotFound without such a version.
+    """
     _require_free(alias)
     numbered = select(Model).where(Model.name == name, Model.version == version, Model.deleted_at.is_(None))
     model = session.scalars(numbered.with_for_update()).one_or_none()
@@ -79,7 +88,10 @@ def set_alias(session: Session, name: str, alias: str, version: int, now: float)
 
 
 def delete_alias(session: Session, name: str, alias: str) -> None:
-    """Forget an alias; without `serving` nothing answers for the name. Conflict for `latest` and `best`."""
+    """Delete an alias; Conflict for `latest` and `best`.
+
+    Without `serving` no model answers for the name.
+    """
     _require_free(alias)
     found = session.get(Alias, (name, alias))
     if found is None:
@@ -88,7 +100,7 @@ def delete_alias(session: Session, name: str, alias: str) -> None:
 
 
 def follow(session: Session, name: str, now: float) -> None:
-    """Move `latest` and `best` to where they belong, after a publication or a deletion."""
+    """Update `latest` and `best` after a publication or a deletion."""
     whole = select(Model).where(Model.name == name, Model.files_deleted_at.is_(None))
     newest = session.scalars(whole.order_by(Model.version.desc()).limit(1)).one_or_none()
     if newest is None:
@@ -108,7 +120,10 @@ def follow(session: Session, name: str, now: float) -> None:
 
 
 def next_version(session: Session, name: str) -> int:
-    """Count a version of the name, for whom other publications of it wait."""
+    """Increment and return the name's version count.
+
+    Other publications of the name wait for the end of this transaction.
+    """
     try:
         with session.begin_nested():
             session.add(ModelName(name=name, versions=0, pinned=False))
@@ -125,7 +140,10 @@ def mark_published(session: Session, name: str, now: float) -> None:
 
 
 def default_name(session: Session) -> DefaultName | None:
-    """Return the pinned name, else the one that a publication changed last; None if nothing serves."""
+    """Return the pinned name, else the one published to last.
+
+    Names without a serving model are left out; None if there is no other.
+    """
     serves = and_(Alias.model_name == ModelName.name, Alias.name == SERVING)
     order = (ModelName.pinned.desc(), ModelName.published_at.desc().nulls_last(), ModelName.name)
     query = select(ModelName.name, ModelName.pinned).join(Alias, serves).order_by(*order)
@@ -134,7 +152,10 @@ def default_name(session: Session) -> DefaultName | None:
 
 
 def pin_default(session: Session, name: str) -> None:
-    """Make a name the default one whatever is published; NotFound if nothing serves under it."""
+    """Make a name the default until it is unpinned.
+
+    Later publications do not change it. NotFound if no model serves under the name.
+    """
     if target(session, name, SERVING) is None:
         raise NotFound(f"No model serves under the name {name}.")
     unpin_default(session)

@@ -63,7 +63,10 @@ def _caller(row: Key) -> Caller:
 
 
 def exist(session: Session) -> bool:
-    """Check whether there is, or ever was, a key in the database: from then on, no request goes without one."""
+    """Check whether a key was ever created, revoked ones included.
+
+    From then on every request needs a key.
+    """
     return bool(session.scalar(select(sql_exists().select_from(Key))))
 
 
@@ -80,7 +83,9 @@ def add(
     others: Callers,
     models: Collection[str] | None = None,
 ) -> tuple[Key, str]:
-    """Create a key; return its row and the secret, which cannot be read again.
+    """Create a key; return its row and its secret.
+
+    The secret cannot be read again.
 
     ``others``: the callers from the environment. InvalidInput if it would be the only key and lacks the admin scope.
     """

@@ -1,4 +1,4 @@
-"""Transitions of a batch prediction: enqueue, claim, record, finish. One guarded statement each, as for jobs.
+"""Status changes of batch predictions, each one guarded SQL statement.
 
 The attempt number is the fencing token: a process names the attempt it claimed and gets ClaimLost once the batch has a
 later one. Files are written before the row: ``done`` counts results that are stored.
@@ -34,7 +34,10 @@ MAX_FAILED_ATTEMPTS = 3  # failed attempts after which the batch fails; a batch 
 
 @dataclass(frozen=True)
 class Claim:
-    """The right to write to a batch, until another attempt claims it or a person cancels it."""
+    """The right of one attempt to write to a batch.
+
+    It ends when another attempt claims the batch or a person cancels it.
+    """
 
     batch_id: str
     attempt: int
@@ -107,7 +110,10 @@ def page(
 
 
 def cancel(session: Session, batch_id: str, now: float) -> Batch:
-    """Cancel a batch at once; its process gets ClaimLost at its next write. Stored results stay."""
+    """Cancel a batch at once; its stored results stay.
+
+    A process that works on it gets ClaimLost at its next write. Conflict if the batch has ended.
+    """
     batch = get(session, batch_id)
     if not _move(session, batch_id, BatchStatus.CANCELLED, finished_at=now):
         raise Conflict(f"The batch has ended: it is {batch.status}.")
@@ -116,7 +122,9 @@ def cancel(session: Session, batch_id: str, now: float) -> Batch:
 
 
 def delete_files(session: Session, batch_id: str, now: float) -> Batch:
-    """Record that a batch's files are deleted; Conflict before the batch has ended.
+    """Record that an ended batch's files are deleted.
+
+    Conflict before the batch has ended.
 
     Commit before deleting the files.
     """
@@ -128,9 +136,9 @@ def delete_files(session: Session, batch_id: str, now: float) -> Batch:
 
 
 def expire(session: Session, before: float, now: float) -> Sequence[Batch]:
-    """Record that the files of batches that ended before a time are deleted; return at most EXPIRED_AT_A_TIME of them.
+    """Record the deletion of files of batches that ended before a time.
 
-    Deletions that were cut off are among them. Commit before deleting the files.
+    Returns at most EXPIRED_AT_A_TIME of them, deletions that were cut off included. Commit before deleting the files.
     """
     is_due = or_(Batch.finished_at < before, Batch.files_deleted_at.is_not(None))
     due = select(Batch).where(Batch.status.in_(ENDED), is_due).order_by(Batch.id).limit(EXPIRED_AT_A_TIME)
@@ -141,7 +149,10 @@ def expire(session: Session, before: float, now: float) -> Sequence[Batch]:
 
 
 def delete(session: Session, batch_id: str) -> None:
-    """Delete the row of a batch whose files are deleted; repeating it changes nothing."""
+    """Delete the row of a batch whose files are deleted.
+
+    Repeating it changes nothing.
+    """
     session.execute(sql_delete(Batch).where(Batch.id == batch_id, Batch.files_deleted_at.is_not(None)))
 
 
@@ -165,7 +176,10 @@ def claim(session: Session, worker_id: str, now: float) -> Claim | None:
 
 
 def record(session: Session, claim: Claim, now: float, **columns: Any) -> None:
-    """Record a heartbeat and columns of a claimed batch; ClaimLost: stop, and write nothing."""
+    """Record a heartbeat and columns of a claimed batch.
+
+    After ClaimLost the caller must stop and write nothing.
+    """
     ours = update(Batch).where(*_owned(claim)).values(heartbeat_at=now, **columns).returning(Batch.id)
     if session.execute(ours).scalar_one_or_none() is None:
         raise ClaimLost(f"Attempt {claim.attempt} no longer owns {claim.batch_id}.")
@@ -181,7 +195,10 @@ def release(session: Session, claim: Claim) -> None:
 
 
 def release_unwatched(session: Session, worker_id: str) -> list[str]:
-    """Requeue the batches that the worker holds without running a process; return their ids."""
+    """Requeue this worker's running batches; return their ids.
+
+    To be called while the worker runs no process for them.
+    """
     held = select(Batch).where(Batch.worker_id == worker_id, Batch.status == BatchStatus.RUNNING)
     found = session.scalars(held).all()
     for batch in found:
@@ -190,7 +207,10 @@ def release_unwatched(session: Session, worker_id: str) -> list[str]:
 
 
 def retry_or_fail(session: Session, claim: Claim, failure: JobFailure, now: float) -> None:
-    """Requeue a batch after a failed attempt, with the reason; the third failure ends it."""
+    """Requeue a batch after a failed attempt, or fail it.
+
+    MAX_FAILED_ATTEMPTS failed attempts end it. The row keeps the reason.
+    """
     batch = get(session, claim.batch_id)
     deaths = (batch.error or {}).get("deaths", 0) + 1
     error = describe(failure) | {"deaths": deaths}
@@ -201,7 +221,10 @@ def retry_or_fail(session: Session, claim: Claim, failure: JobFailure, now: floa
 
 
 def requeue_lost(session: Session, now: float, lease_s: float) -> list[str]:
-    """Requeue or fail batches whose worker sent no heartbeat within the lease; return their ids."""
+    """Requeue or fail batches of lost workers; return their ids.
+
+    A worker is lost if it sent no heartbeat within the lease.
+    """
     alive = exists().where(Worker.id == Batch.worker_id, Worker.heartbeat_at >= now - lease_s)
     silent_ones = select(Batch).where(Batch.status == BatchStatus.RUNNING, ~alive)
     lost = session.scalars(silent_ones.with_for_update(skip_locked=True, of=Batch)).all()
@@ -228,7 +251,10 @@ def _end_attempt(session: Session, claim: Claim, to: BatchStatus, **columns: Any
 
 
 def _move(session: Session, batch_id: str, to: BatchStatus, *guards: Any, **columns: Any) -> bool:
-    """Change the status if the transition is allowed; False if the row was not as expected."""
+    """Change the status if the transition is allowed.
+
+    Returns False if it is not, or if a guard does not hold.
+    """
     sources = [status for status, following in TRANSITIONS.items() if to in following]
     guarded = update(Batch).where(Batch.id == batch_id, Batch.status.in_(sources), *guards)
     moved = session.execute(guarded.values(status=to, **columns).returning(Batch.id)).scalar_one_or_none()

@@ -32,12 +32,15 @@ def has_row(session: Session, key: str) -> bool:
 
 
 def newest_at(session: Session) -> float | None:
-    """Return when the newest checkpoint of all was written; None if there is none."""
+    """Return the time of the newest checkpoint; None without one."""
     return session.scalar(select(func.max(Checkpoint.created_at)))
 
 
 def of_run(session: Session, job_id: str) -> list[Checkpoint]:
-    """List a job's checkpoints, newest first, followed by those of the jobs it retries."""
+    """List checkpoints of a job and of the jobs it retries.
+
+    The job's come first, newest first, then those of the job it retries, and so on.
+    """
     found: list[Checkpoint] = []
     while job_id:
         found += of_job(session, job_id)
@@ -47,6 +50,9 @@ def of_run(session: Session, job_id: str) -> list[Checkpoint]:
 
 
 def of_job(session: Session, job_id: str) -> list[Checkpoint]:
-    """List a job's checkpoints, newest first; those of a later attempt count as newer."""
+    """List a job's checkpoints, newest first.
+
+    Those of a later attempt count as newer.
+    """
     newest_first = (Checkpoint.attempt.desc(), Checkpoint.epoch.desc(), Checkpoint.step.desc())
     return list(session.scalars(select(Checkpoint).where(Checkpoint.job_id == job_id).order_by(*newest_first)))

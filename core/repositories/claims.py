@@ -18,7 +18,9 @@ def claim_next(
     order_by: Sequence[Any],
     **columns: Any,
 ) -> Row | None:
-    """Set ``columns`` on the first waiting row and return it; None if no row waits.
+    """Update and return the first waiting row; None without one.
+
+    ``columns`` are the values to set.
 
     One statement, so that two callers never get the same row: rows locked by another caller are skipped. On SQLite,
     which has one writer at a time, the lock clause is left out.

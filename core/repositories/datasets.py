@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class StoredImage:
-    """Where an image of a version belongs, and which bytes it has."""
+    """An image's place in a data set, and its SHA-256."""
 
     part: str
     label: str
@@ -42,7 +42,7 @@ def names(session: Session) -> list[str]:
 
 
 def newest(session: Session, name: str) -> DatasetVersion | None:
-    """Return the newest version of a data set; None if nobody uploaded it."""
+    """Return a data set's newest version; None without one."""
     return session.scalars(_versions(name).limit(1)).one_or_none()
 
 
@@ -55,7 +55,10 @@ def newest_of_all(session: Session) -> list[DatasetVersion]:
 
 
 def find(session: Session, reference: str) -> DatasetVersion:
-    """Return the version that `pets` (the newest) or `pets/2` names; NotFound if there is none."""
+    """Return the version that `pets` or `pets/2` names.
+
+    `pets` is the newest version. NotFound if there is none.
+    """
     name, version = parse_dataset(reference)
     found = newest(session, name) if version is None else session.get(DatasetVersion, (name, version))
     if found is None:
@@ -64,7 +67,9 @@ def find(session: Session, reference: str) -> DatasetVersion:
 
 
 def held(session: Session, reference: str) -> str:
-    """Return `pets/2` for an uploaded data set, held against deletion until the transaction ends.
+    """Return `pets/2` for an uploaded data set; block its deletion.
+
+    It is held until the transaction ends.
 
     Other data sets keep their name. NotFound if there is no such version.
     """
@@ -84,7 +89,10 @@ def versions(session: Session, name: str) -> list[DatasetVersion]:
 
 
 def images(session: Session, name: str, version: int) -> list[StoredImage]:
-    """Return the images of a version by class, file and number: the order in which a training sees them."""
+    """List a version's images by class, file and number.
+
+    Training sees them in this order.
+    """
     columns = (
         DatasetImage.part,
         DatasetImage.label,
@@ -106,7 +114,10 @@ def next_version(session: Session, name: str) -> int:
 
 
 def lock(session: Session, name: str) -> None:
-    """Let no other change of the data set come in between until the transaction ends."""
+    """Lock a data set against changes until the transaction ends.
+
+    Creates the data set's row if there is none.
+    """
     try:
         with session.begin_nested():
             session.add(DatasetName(name=name, versions=0, images=0))
@@ -116,7 +127,10 @@ def lock(session: Session, name: str) -> None:
 
 
 def keep_numbers(old: Iterable[StoredImage], new: Iterable[StoredImage]) -> list[StoredImage]:
-    """Return the new images; those that were there before, in the same place, keep their numbers."""
+    """Return the new images; unchanged ones keep their numbers.
+
+    An image is unchanged if the same bytes were in the same place before.
+    """
     wanted = Counter(new)
     kept = []
     for image in old:
@@ -135,7 +149,10 @@ def add_version(
     card: dict[str, Any],
     now: float,
 ) -> DatasetVersion:
-    """Write the next version, which has the images ``new`` where the newest one has ``old``. Call ``lock`` before."""
+    """Write the next version of a data set; call ``lock`` before.
+
+    ``old``: the newest version's images; ``new``: the next one's.
+    """
     named = session.get_one(DatasetName, name)
     version = named.versions + 1
     staying = set(old) & set(new)
@@ -175,7 +192,9 @@ def _row(name: str, version: int, image: StoredImage) -> dict[str, Any]:
 
 
 def delete_versions(session: Session, name: str, *numbers: int) -> None:
-    """Delete versions, and the rows of images that no other version has. Call ``lock`` before.
+    """Delete versions and the images that only they had.
+
+    Call ``lock`` before.
 
     After the commit their files can be deleted: ``unused`` tells which.
     """
@@ -194,7 +213,7 @@ def delete_versions(session: Session, name: str, *numbers: int) -> None:
 
 
 def unused(session: Session, name: str, digests: Iterable[str]) -> set[str]:
-    """Return those of the files' digests that no version of the data set has."""
+    """Return the digests that no version of the data set has."""
     left = set(digests)
     for some in chunks(list(left)):
         known = select(DatasetImage.digest).where(DatasetImage.dataset == name, DatasetImage.digest.in_(some))

@@ -34,7 +34,10 @@ def append(
 
 
 def after(session: Session, job_id: str, number: int, limit: int, *kinds: str) -> list[Event]:
-    """List up to ``limit`` events after a number, oldest first; of these kinds, or of all."""
+    """List at most ``limit`` events after a number, oldest first.
+
+    ``kinds``: the kinds to list; all without any.
+    """
     query = select(Event).where(Event.job_id == job_id, Event.number > number).order_by(Event.number).limit(limit)
     if kinds:
         query = query.where(Event.kind.in_(kinds))

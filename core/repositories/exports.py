@@ -1,4 +1,4 @@
-"""Requests for a model's torch.export program, which a worker makes beside its job.
+"""Requests to export models with torch.export, which workers carry out.
 
 A request is a row and outlives the process that works on it; after three attempts it has failed. Two workers may make
 the same file at once: it is stored whole, and either one is good.
@@ -14,7 +14,10 @@ MAX_ATTEMPTS = 3
 
 
 def request(session: Session, name: str, now: float) -> Model:
-    """Request the program of a model unless it exists, and return the model. A failed export is queued anew."""
+    """Request the program of a model unless it exists.
+
+    Returns the model. A failed export is queued anew, with all its attempts.
+    """
     model = find_whole(session, name)
     session.refresh(model, with_for_update=True)  # of two concurrent requests, the second sees the first one's row
     export = session.get(Export, model.id)
@@ -32,7 +35,10 @@ def get(session: Session, model_id: str) -> Export:
 
 
 def claim(session: Session) -> str | None:
-    """Count an attempt of the export queued longest and return its model's id; None if none is queued."""
+    """Claim the export queued longest; return its model's id.
+
+    Counts an attempt. None if no export is queued.
+    """
     export = claim_next(
         session,
         Export,
@@ -49,7 +55,10 @@ def succeed(session: Session, model_id: str) -> None:
 
 
 def fail(session: Session, model_id: str, reason: str, may_retry: bool = False) -> None:
-    """Record a failed attempt; with ``may_retry`` the export stays queued while attempts are left."""
+    """Record a failed attempt of an export.
+
+    ``may_retry``: it stays queued while attempts are left.
+    """
     export = get(session, model_id)
     if export.status is ExportStatus.QUEUED and not (may_retry and export.attempts < MAX_ATTEMPTS):
         export.status, export.error = ExportStatus.FAILED, reason

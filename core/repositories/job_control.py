@@ -13,7 +13,9 @@ from core.repositories import jobs
 
 
 def cancel(session: Session, job_id: str, now: float, keep: bool = False) -> Job:
-    """Cancel a queued job at once, or request a running one to stop; Conflict after its end.
+    """Cancel a queued job, or request a running one to stop.
+
+    Conflict after its end.
 
     ``keep``: a running job first publishes its best epoch so far as a model. Cancelling again without ``keep`` takes
     that back.
@@ -30,7 +32,10 @@ def cancel(session: Session, job_id: str, now: float, keep: bool = False) -> Job
 
 
 def pause(session: Session, job_id: str, now: float) -> Job:
-    """Pause a queued job at once, or a running one after a checkpoint; Conflict after its end."""
+    """Pause a queued job, or a running one after a checkpoint.
+
+    Conflict after its end.
+    """
     job = jobs.get(session, job_id)
     if job.status is JobStatus.PAUSED:
         return job
@@ -40,7 +45,10 @@ def pause(session: Session, job_id: str, now: float) -> Job:
 
 
 def resume(session: Session, job_id: str, now: float) -> Job:
-    """Requeue a paused job, to continue from its last checkpoint; Conflict if it is not paused."""
+    """Requeue a paused job; it continues from its last checkpoint.
+
+    Conflict if it is not paused.
+    """
     job = jobs.get(session, job_id)
     pausing = job.status is JobStatus.RUNNING and job.requested_action == "pause"
     if pausing:  # it has not stopped yet, or will be requeued at once
@@ -58,7 +66,9 @@ def retry(
     owner: str | None = None,
     owner_limit: int | None = None,
 ) -> Job:
-    """Enqueue a new job that continues a failed or cancelled one from its last checkpoint.
+    """Enqueue a new job that continues a failed or cancelled one.
+
+    It continues from the last checkpoint.
 
     A new job, since an ended job never changes its status.
     """
@@ -87,7 +97,10 @@ def delete(session: Session, job_id: str) -> None:
 
 
 def _move(session: Session, job: Job, to: JobStatus, now: float, **columns: Any) -> Job:
-    """Change a job's status on request; Conflict if its status does not allow that, or has just changed."""
+    """Change a job's status on request.
+
+    Conflict if its status does not allow that, or has just changed.
+    """
     if not jobs.move(session, job.id, to, now, only_from={job.status}, **columns):
         raise Conflict(f"The job cannot become {to}: it {_past(job.status)}.")
     session.refresh(job)
@@ -95,7 +108,10 @@ def _move(session: Session, job: Job, to: JobStatus, now: float, **columns: Any)
 
 
 def _request(session: Session, job: Job, action: str | None) -> Job:
-    """Request an action from the trainer, which reads it with its next heartbeat."""
+    """Request an action from the trainer.
+
+    The trainer reads it with its next heartbeat; None takes a request back.
+    """
     unchanged = update(Job).where(Job.id == job.id, Job.status == job.status)
     if session.execute(unchanged.values(requested_action=action).returning(Job.id)).scalar_one_or_none() is None:
         raise Conflict("The job has just changed: fetch it again.")

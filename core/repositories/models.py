@@ -16,7 +16,7 @@ from core.repositories import aliases
 
 
 def publish(session: Session, model_id: str, job_id: str, key: str, card: dict[str, Any], now: float) -> Model:
-    """Write the row of a model whose files are stored, and move the aliases of its name to it.
+    """Write a stored model's row and move its name's aliases.
 
     ``serving`` moves according to the recipe's ``publish``; the card's ``publication`` records the outcome. Call it in
     the transaction that ends the job, so that both become visible together.
@@ -45,7 +45,10 @@ def publish(session: Session, model_id: str, job_id: str, key: str, card: dict[s
 
 
 def find(session: Session, reference: str) -> Model:
-    """Return the model that an id, `pets`, `pets/3` or `pets@best` names; NotFound if there is none."""
+    """Return the model that a reference names; NotFound without one.
+
+    References: an id, `pets`, `pets/3` and `pets@best`.
+    """
     model = session.get(Model, reference) if is_model_id(reference) else _referred(session, reference)
     if model is None or model.deleted_at is not None:
         raise NotFound(f"There is no model {reference}; {FORMS}.")
@@ -62,7 +65,9 @@ def _referred(session: Session, text: str) -> Model | None:
 
 
 def find_whole(session: Session, reference: str | None) -> Model:
-    """Return the model that a reference names, without one what serves under the default name.
+    """Return the model that a reference names, with its files.
+
+    Without a reference it is what serves under the default name.
 
     Conflict if its files were deleted, NotReady if nothing serves.
     """
@@ -81,7 +86,9 @@ def versions(session: Session, name: str) -> list[int]:
 
 
 def page(session: Session, name: str | None, after: str | None, limit: int) -> tuple[list[Model], bool]:
-    """List the models of a name, or all, newest first, and whether more follow.
+    """List a page of models, newest first, and whether more follow.
+
+    ``name``: all names if None.
 
     ``after`` is the id of the previous page's last model.
     """
@@ -107,7 +114,10 @@ def mark_served(session: Session, model_id: str, now: float) -> None:
 
 
 def served_before(session: Session, refused: Model, limit: int) -> list[Model]:
-    """List models of the name that have served and still have files, last served first, without ``refused``."""
+    """List models of the same name that served, last served first.
+
+    Only models that still have files, without ``refused``.
+    """
     whole = select(Model).where(Model.name == refused.name, Model.id != refused.id, Model.files_deleted_at.is_(None))
     served = whole.where(Model.served_at.is_not(None)).order_by(Model.served_at.desc())
     return list(session.scalars(served.limit(limit)))
@@ -152,7 +162,9 @@ def _mean_recall(card: dict[str, Any]) -> float:
 
 
 def delete_files(session: Session, reference: str, now: float) -> Model:
-    """Record that a model's files are deleted; Conflict while an alias that a person moves points at it.
+    """Record that a model's files are deleted.
+
+    Conflict while an alias that a person moves points at it.
 
     Commit before deleting the files.
     """
@@ -164,7 +176,10 @@ def delete_files(session: Session, reference: str, now: float) -> Model:
 
 
 def delete(session: Session, model_id: str, now: float) -> None:
-    """Hide a model whose files are deleted; its row stays, since its job refers to it."""
+    """Hide a model whose files are deleted.
+
+    Its row stays, since its job refers to it.
+    """
     model = _unnamed(session, model_id)
     assert model.files_deleted_at is not None
     model.deleted_at = now
@@ -182,7 +197,10 @@ def _unnamed(session: Session, reference: str) -> Model:
 
 
 def _locked(session: Session, reference: str) -> Model:
-    """Lock a model's row, so that deleting it and setting an alias see each other's changes."""
+    """Lock and return a model's row.
+
+    So a deletion and a change of an alias see each other's changes.
+    """
     model = find(session, reference)
     session.refresh(model, with_for_update=True)
     return find(session, model.id)

@@ -1,4 +1,7 @@
-"""Refuse a job or batch when too many wait already, of all callers or of one API key."""
+"""Refuse a job or batch when too many wait already.
+
+All that wait are counted, and those of one API key.
+"""
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -15,7 +18,10 @@ NAMES = {Job: "jobs", Batch: "batches"}
 def require_room(
     session: Session, table: type[Job] | type[Batch], limit: int, owner: str | None, owner_limit: int | None
 ) -> None:
-    """Raise Overloaded if ``limit`` rows are queued, or ``owner_limit`` of the owner's wait."""
+    """Raise Overloaded if too many rows of a table wait.
+
+    ``limit`` bounds all queued rows, ``owner_limit`` those of the owner that wait.
+    """
     queued = _count(session, table, table.status == "queued")
     if queued >= limit:
         raise Overloaded(f"{queued} {NAMES[table]} are waiting already.", RETRY_AFTER_S)

@@ -1,4 +1,7 @@
-"""Rows of resumable uploads: whose each is, and how long it will be. The bytes lie in a file of the row's id."""
+"""Rows of resumable uploads, with owner and length.
+
+The bytes lie in a file named by the row's id.
+"""
 
 from collections.abc import Sequence
 
@@ -14,7 +17,9 @@ HOW_TO_END = "GET /uploads lists them, and DELETE /uploads/{id} ends one."
 
 
 def lock(session: Session) -> None:
-    """Let no other announcement come between a look at all uploads and a new one, until the transaction ends.
+    """Lock out new uploads until the transaction ends.
+
+    So no other upload is announced between the check of all uploads and the insertion of a new one.
 
     Writers of SQLite wait for each other anyway.
     """

@@ -1,4 +1,4 @@
-"""Webhook deliveries: a row each, written in the transaction of its event and claimed until it is completed.
+"""Webhook deliveries, each a row written in its event's transaction.
 
 A claim moves the next attempt ahead by a lease in the same statement, so that no two senders send it at the same time.
 If the sender dies, another one sends it after the lease: a delivery may arrive twice, with the same id.
@@ -65,7 +65,10 @@ def any_due(session: Session, now: float, busy: Collection[str] = ()) -> bool:
 
 
 def take(session: Session, now: float, lease_s: float, busy: Collection[str] = ()) -> Taken | None:
-    """Claim the delivery that has been due longest, to none of the ``busy`` hosts, until the lease ends; or None."""
+    """Claim the delivery due longest until the lease ends.
+
+    Deliveries to ``busy`` hosts are left out. None if no other is due.
+    """
     row = claim_next(
         session,
         Delivery,
@@ -90,7 +93,10 @@ def retry(session: Session, taken: Taken, next_attempt_at: float, error: str) ->
 
 
 def of_job(session: Session, job_id: str, after: str | None, limit: int) -> list[Delivery]:
-    """List deliveries, newest first. ``after`` is the id of the last one of the page before."""
+    """List a page of a job's deliveries, newest first.
+
+    ``after``: the id of the previous page's last delivery.
+    """
     query = select(Delivery).where(Delivery.job_id == job_id).order_by(Delivery.id.desc()).limit(limit)
     if after is not None:
         query = query.where(Delivery.id < after)
@@ -111,7 +117,10 @@ def _host_of(url: str) -> str:
 
 
 def _set(session: Session, taken: Taken, **columns: Any) -> None:
-    """Update the delivery, unless another sender has claimed it because the lease ended."""
+    """Update the delivery, unless another sender has claimed it since.
+
+    Another sender can claim it once the lease has ended.
+    """
     if columns["error"] is not None:
         columns["error"] = columns["error"][:MAX_ERROR_CHARACTERS]
     session.execute(
