@@ -1,4 +1,4 @@
-"""What the bytes of PNG and JPEG files say before they are decoded, and what is left out of damaged ones."""
+"""Check PNG and JPEG files before decoding, and repair damaged ones."""
 
 import re
 import struct
@@ -30,7 +30,9 @@ def has_too_many_scans(data: bytes) -> bool:
 
 
 def completed(data: bytes) -> tuple[bytes, bytes]:
-    """Put the end marker behind a JPEG that has none, without and with further coefficients before it.
+    """Complete a JPEG without end marker in two ways.
+
+    One has only the marker appended, the other has further coefficients before it.
 
     The pictures of the two are the same if the file lacks nothing else: what follows the last coefficient is skipped.
     """
@@ -41,12 +43,18 @@ def completed(data: bytes) -> tuple[bytes, bytes]:
 
 
 def is_progressive(data: bytes) -> bool:
-    """Check whether a JPEG may be progressive: its decoder then holds every coefficient."""
+    """Check whether a JPEG may be progressive.
+
+    A progressive JPEG's decoder holds every coefficient in memory.
+    """
     return data.find(b"\xff\xc2") >= 0
 
 
 def png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes, bool]]:
-    """Yield each chunk's name, the whole chunk, and whether its checksum is right."""
+    """Yield each PNG chunk: its name, bytes and whether they are right.
+
+    The bytes are the whole chunk, which is right if it is complete and its checksum fits.
+    """
     place = len(PNG)
     while place + 12 <= len(data):
         length, name = LENGTH_AND_NAME.unpack_from(data, place)
@@ -56,13 +64,19 @@ def png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes, bool]]:
 
 
 def essential_png(data: bytes) -> bytes:
-    """Leave out what a PNG can be shown without: texts, profiles, and all but pixels that is damaged."""
+    """Keep only the PNG chunks that a picture needs.
+
+    Texts and profiles are left out, and of damaged chunks all but the critical ones, such as pixels.
+    """
     chunks = (chunk for name, chunk, right in png_chunks(data) if name[:1].isupper() or (right and name in KEPT_CHUNKS))
     return PNG + b"".join(chunks)
 
 
 def significant_bits(data: bytes) -> int | None:
-    """Return how many bits of each sample a PNG holds, if it says so (sBIT)."""
+    """Return how many bits of a PNG's samples are significant.
+
+    That is the largest value of its sBIT chunk; None without a valid one.
+    """
     for name, chunk, right in png_chunks(data):
         if name == b"IDAT":
             return None

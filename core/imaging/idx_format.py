@@ -1,4 +1,4 @@
-"""The header of the IDX format, and the file names of MNIST's four files."""
+"""Header of the IDX format, and names of MNIST's four files."""
 
 import struct
 
@@ -11,7 +11,10 @@ def header_bytes(dimensions: int) -> int:
 
 
 def shape_of(header: bytes, dimensions: int, kind: int = UINT8) -> tuple[int, ...] | None:
-    """Return the array's shape from the first bytes of a file; None if it is no such IDX file."""
+    """Return the shape that an IDX file's header states.
+
+    None if the header is not of this kind and number of dimensions.
+    """
     if len(header) < header_bytes(dimensions) or header[:4] != bytes([0, 0, kind, dimensions]):
         return None
     return struct.unpack_from(f">{dimensions}I", header, 4)

@@ -1,1 +1,4 @@
-"""A handwritten digit on any sheet to MNIST's form. Knows arrays only; files are core.imaging.preparation's."""
+"""Conversion of a handwritten digit on any sheet to MNIST's form.
+
+Works on arrays only; core.imaging.preparation handles files.
+"""

@@ -1,4 +1,4 @@
-"""The contrast of each pixel against the paper around it, whatever the light."""
+"""Contrast of each pixel against the paper around it, despite uneven light."""
 
 from dataclasses import dataclass
 
@@ -30,7 +30,9 @@ class Contrast:
 
 
 def subtract_background(picture: Picture) -> Contrast:
-    """Subtract the paper, estimated by a morphological opening as wide as the surroundings.
+    """Subtract the paper, estimated by a morphological opening.
+
+    The window is as wide as the surroundings of a pixel.
 
     An opening leaves the edge of a shadow in its place. In the shade ink differs from paper less, in proportion.
     """
@@ -57,14 +59,16 @@ def subtract_edge_colour(picture: Picture) -> Contrast:
 
 
 def _local_offset(image: Image.Image, reach: int) -> Plane:
-    """What a pixel differs by from the mean around it, in a smaller picture."""
+    """Subtract from each pixel the mean around it, at reduced size."""
     step = max(1, max(image.size) // SAMPLES)
     small = image.reduce(step)
     return np.asarray(small, np.float32) - np.asarray(small.filter(ImageFilter.BoxBlur(reach / step)), np.float32)
 
 
 def _ink_weights(offset: npt.NDArray[np.float32]) -> Weights:
-    """The colour from paper to ink: the third moment of the offsets, as ink is rare and lies farthest.
+    """Return the unit vector from the paper's colour to the ink's.
+
+    It is the third moment of the offsets, as ink is rare and lies farthest.
 
     With these weights black on white has the contrast of its grey levels.
     """
@@ -75,7 +79,10 @@ def _ink_weights(offset: npt.NDArray[np.float32]) -> Weights:
 
 
 def _tone(image: Image.Image, ink: Weights) -> Image.Image:
-    """The picture in grey levels that rise toward the ink's colour; the same for its negative."""
+    """Convert to grey levels that rise toward the ink's colour.
+
+    A picture and its negative give the same.
+    """
     if ink.sum() < 0:
         image, ink = ImageOps.invert(image), -ink
     offset = WHITE * float(-ink.clip(None, 0).sum())

@@ -31,7 +31,10 @@ class Components:
 
 
 def find_digit(mask: Mask, values: npt.NDArray[np.float32]) -> tuple[Mask, int]:
-    """The digit's pixels, none if no component is large enough to be one, and the number of other components."""
+    """Return the digit's pixels and the number of other components.
+
+    The mask is empty if no component is large enough to be a digit.
+    """
     digit = np.zeros_like(mask)
     if not mask.any():
         return digit, 0
@@ -53,7 +56,10 @@ def find_digit(mask: Mask, values: npt.NDArray[np.float32]) -> tuple[Mask, int]:
 
 
 def find_components(mask: Mask) -> Components:
-    """Label and measure components by their runs: pixels beside each other in a row, of which there are few."""
+    """Label and measure connected components by their runs.
+
+    A run is a row's pixels beside each other; there are far fewer runs than pixels.
+    """
     padded = np.pad(mask, 1)  # so that no run goes on in the next row
     width = padded.shape[1]
     ends = np.flatnonzero(np.diff(padded.ravel())) + 1
@@ -69,7 +75,10 @@ def find_components(mask: Mask) -> Components:
 
 
 def _connected(start: Integers, stop: Integers, width: int) -> Integers:
-    """The number of each run's component, from 0. Runs touch if pixels of theirs are among eight neighbours."""
+    """Return the component number of each run, counted from 0.
+
+    Runs touch if a pixel of one is among the eight neighbours of a pixel of the other.
+    """
     first = np.searchsorted(stop, start - width)
     count = np.searchsorted(start, stop - width, "right") - first  # of the runs above that touch it
     one = np.repeat(np.arange(len(start)), count)

@@ -1,4 +1,7 @@
-"""Straight thin lines across the whole picture: squared and ruled paper, a margin, a frame, the edge of a shadow."""
+"""Find straight thin lines across the whole picture, to remove them.
+
+Such are squared and ruled paper, a margin, a frame, the edge of a shadow.
+"""
 
 from collections.abc import Iterator
 
@@ -15,7 +18,9 @@ SPAN = 0.88  # of the picture's width, from one end of a line to the other, at l
 
 
 def find_lines(mask: Mask) -> tuple[int, Mask]:
-    """The number of lines and their pixels; strokes that cross a line are left.
+    """Return the number of lines and a mask of their pixels.
+
+    Strokes that cross a line are left.
 
     Up to two lines may be strokes of a digit that fills the picture, such as the bar of a 7. They are lines only where
     what remains keeps clear of the picture's edges.
@@ -30,7 +35,10 @@ def find_lines(mask: Mask) -> tuple[int, Mask]:
 
 
 def lines_across(mask: Mask) -> list[Mask]:
-    """Lines from the left edge to the right one, by a Hough transform of what is thin."""
+    """Find lines from left to right edge by a Hough transform.
+
+    Only pixels of thin structures vote.
+    """
     height, width = mask.shape
     if np.count_nonzero(mask.any(0)) < COVERED * width:  # so are most drawings
         return []
@@ -49,7 +57,10 @@ def lines_across(mask: Mask) -> list[Mask]:
 
 
 def _candidates(thin: Mask) -> Iterator[tuple[float, int]]:
-    """Slope, and row in the middle column, of each line that is covered well enough; the best first."""
+    """Yield slope and middle row of well-covered lines, best first.
+
+    The row is where the line crosses the middle column.
+    """
     height, width = thin.shape
     tops = thin.copy()
     tops[1:] &= ~thin[:-1]

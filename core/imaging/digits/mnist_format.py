@@ -1,4 +1,7 @@
-"""MNIST's form of a digit: light ink in a box of 20 pixels, centred by mass in a frame of 28.
+"""MNIST's form of a digit: a 20-pixel box centred in 28.
+
+The ink is light. It is scaled to the box, whose centre of mass is centred in the frame.
+
 Source: LeCun's MNIST page; what it leaves open was measured on the 60,000 training images.
 """
 
@@ -23,7 +26,7 @@ THIN, WIDE, USUAL = 1.9, 4.2, 2.2  # stroke widths in pixels: most training imag
 
 
 def has_digit_form(grey: npt.NDArray[np.uint8]) -> bool:
-    """Whether it is as all images of MNIST are; an empty frame is too.
+    """Check whether an image has MNIST's form; an empty frame has.
 
     In plain Python: for so few numbers it is three times as fast as numpy, and every request waits for it.
     """
@@ -60,7 +63,10 @@ def draw_digit(ink: Ink, strokes: bool) -> tuple[npt.NDArray[np.uint8], dict[str
 
 
 def centre_in_frame(ink: Ink) -> npt.NDArray[np.uint8]:
-    """Scale ink (0..1) to fit the 20x20 box, keeping its aspect, and put its centre of mass where MNIST's are."""
+    """Scale ink (0..1) to 20x20 and centre it by mass.
+
+    Keeps the aspect. The centre of mass lies where that of MNIST's digits does.
+    """
     small = _fitted(ink, DIGIT_BOX)
     small = small / max(float(small.max()), 1e-6)
     height, width = small.shape
@@ -73,7 +79,10 @@ def centre_in_frame(ink: Ink) -> npt.NDArray[np.uint8]:
 
 
 def stroke_width(ink: Ink) -> float:
-    """Twice the area per pixel of outline, which is the sum of all slopes; in pixels."""
+    """Estimate the stroke width in pixels.
+
+    It is twice the area divided by the length of the outline, which is the sum of all slopes.
+    """
     padded = np.pad(ink, 1)
     outline = np.hypot(np.diff(padded, axis=0)[:, :-1], np.diff(padded, axis=1)[:-1]).sum()
     return 2 * float(ink.sum()) / max(float(outline), 1e-6)
@@ -99,7 +108,10 @@ def _fitted(ink: Ink, box: int) -> Ink:
 
 
 def _grown(ink: Ink, steps: int) -> Ink:
-    """Widen strokes by two pixels a step, or narrow them for negative steps; in turn in squares and diamonds."""
+    """Widen strokes by two pixels a step; negative steps narrow them.
+
+    Squares and diamonds take turns as the structuring element.
+    """
     pick = np.maximum if steps > 0 else np.minimum
     ink = np.pad(ink, 2 * abs(steps) + 1)
     for step in range(abs(steps)):

@@ -1,4 +1,4 @@
-"""The ink of a digit in a picture, without the paper, its ruling and its dirt."""
+"""Separate a digit's ink from paper, ruling and dirt."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -24,7 +24,10 @@ class Ink:
 
 
 def find_ink(picture: Picture) -> Ink:
-    """Find the digit in a picture of a few hundred pixels a side."""
+    """Find a digit's ink in a picture.
+
+    The picture has a few hundred pixels a side.
+    """
     contrast = subtract_background(picture)
     values, found = contrast.values, _seen(contrast)
     floor = max(NOISE * contrast.noise, MIN_CONTRAST / 2)
@@ -39,7 +42,10 @@ def find_ink(picture: Picture) -> Ink:
 
 
 def find_plain_ink(picture: Picture) -> Ink:
-    """Find all that differs from the edge of the picture, however faint its strokes."""
+    """Find everything that differs from the colour of the picture's edge.
+
+    However faint its strokes are.
+    """
     contrast = subtract_edge_colour(picture)
     ink = contrast.values / max(float(contrast.values.max()), MIN_CONTRAST)
     return _cropped(ink * (ink > WEAK / 2), _seen(contrast)) if ink.max() >= 1 else Ink(None, _seen(contrast))
@@ -55,7 +61,10 @@ def _cropped(ink: Plane, found: dict[str, Any]) -> Ink:
 
 
 def _ink_level(values: Plane) -> float:
-    """The mean of the darker class that Otsu's threshold makes of contrasts; 0 if there are none."""
+    """Return the mean contrast of ink, by Otsu's threshold.
+
+    Otsu's method splits the contrasts into two classes; the mean is that of the darker one. 0 if there are none.
+    """
     if not values.size:
         return 0.0
     count, edges = np.histogram(values, 64, (0, float(values.max())))

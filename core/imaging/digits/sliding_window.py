@@ -1,4 +1,7 @@
-"""Grey-scale morphology with minimum and maximum filters. Beyond its edge a picture goes on unchanged."""
+"""Grey-scale morphology with minimum and maximum filters.
+
+Beyond its edge a picture goes on unchanged.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +13,7 @@ Values = npt.NDArray[Any]
 
 
 def opening(values: Values, window: int, axes: Sequence[int] = (0, 1)) -> Values:
-    """Remove what is brighter than its surroundings and narrower than the window, in pixels."""
+    """Remove bright structures narrower than the window, which is in pixels."""
     values = np.pad(values, [(window - 1,) * 2 if axis in axes else (0, 0) for axis in range(values.ndim)], "edge")
     for pick in (np.minimum, np.maximum):
         for axis in axes:
@@ -19,7 +22,10 @@ def opening(values: Values, window: int, axes: Sequence[int] = (0, 1)) -> Values
 
 
 def slide(values: Values, window: int, pick: np.ufunc, axis: int) -> Values:
-    """Pick (np.minimum or np.maximum) from each window that lies inside; each step joins two that overlap or touch."""
+    """Apply np.minimum or np.maximum to each window inside the array.
+
+    Each step joins two windows that overlap or touch, so that their number grows with the logarithm of the window.
+    """
     found, known = np.moveaxis(values, axis, 0), 1
     while known < window:
         step = min(known, window - known)
