@@ -32,8 +32,8 @@ class Builder:
     async def build(self, sent: Sequence[Sent], folder: Path) -> Built:
         """Fill the folder with the data set, in a child process.
 
-        It raises what ``importer.build`` raises. Cancelling this call ends the process. TooLarge: more time or memory
-        than allowed. NotReady: the server stops.
+        It raises what ``importer.build`` raises. Cancelling this call ends the process. Raise TooLarge if it
+        takes more time or memory than allowed, NotReady if the server stops.
         """
         building = asyncio.ensure_future(self._build_in_turn(sent, folder))
         stopping = asyncio.ensure_future(self._stopping.wait())

@@ -1,7 +1,7 @@
 """Unpack uploaded files into a folder of numbered files.
 
-No uploaded path touches the disk. Bounded by entries, by unpacked bytes, and by how much larger than the sent bytes
-those may be.
+No uploaded path touches the disk. The entries, the unpacked bytes and their ratio to the uploaded bytes have
+bounds.
 """
 
 import errno

@@ -29,8 +29,7 @@ class FileStore:
     def aside(self) -> Iterator[Path]:
         """Yield a new folder on the same disk and delete it afterwards.
 
-        Raise NoSpace if the disk fills up meanwhile, Conflict if nothing may be written there. NoSpace when the disk is
-        full meanwhile, Conflict when nothing may be written there.
+        Raise NoSpace if the disk fills up meanwhile, Conflict if nothing may be written there.
         """
         folder = self._root / f"{ASIDE}{secrets.token_hex(8)}"
         try:

@@ -118,8 +118,7 @@ def _split(path: PurePosixPath, folders: Folders) -> tuple[str, tuple[str, ...]]
     """Split a path into its part's folder and the rest.
 
     The folder is "" for a file outside the parts: a class may be called like a part. Some archives hold such a folder
-    twice: ``training_set/training_set/cats``. Some archives hold such a folder twice:
-    ``training_set/training_set/cats``.
+    twice: ``training_set/training_set/cats``.
     """
     first, inside = path.parts[0].lower(), path.parts[1:]
     if len(path.parts) < 3 or first not in folders:

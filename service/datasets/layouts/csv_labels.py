@@ -37,8 +37,7 @@ def find_tables(entries: Sequence[Entry], report: ValidationReport) -> list[Tabl
     """Find the csv files that assign classes to images.
 
     If none does and there are no folders of classes, each csv file is an error; otherwise the others are reported as
-    unused. Where none does, and no folders of classes do, each is an error; else what is no such table is named as left
-    out.
+    unused.
     """
     names = {name for entry in entries for name in (entry.path.name.lower(), entry.path.stem.lower())}
     files = [entry for entry in entries if entry.path.suffix.lower() in SUFFIXES]
@@ -129,8 +128,7 @@ def _problem(row: Row, found: Sequence[Entry], samples: Mapping[PurePosixPath, S
 def _finder(images: Mapping[PurePosixPath, Entry]) -> Callable[[Row], Sequence[Entry]]:
     """Make a function that finds the files which a row names.
 
-    It searches by path, then by name in any case and without the suffix. Among several, files beside the table win. Of
-    several those are taken that lie beside the table.
+    It searches by path, then by name in any case and without the suffix. Among several, files beside the table win.
     """
     by_name = defaultdict[str, list[Entry]](list)
     for image in images.values():
