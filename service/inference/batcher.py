@@ -1,4 +1,7 @@
-"""Waiting images -> batches -> answers. No clock: a batch is what queued while the device worked on the one before."""
+"""Collect waiting images into batches and run them through the network.
+
+It needs no clock: a batch is what queued while the device worked on the one before.
+"""
 
 import asyncio
 import math
@@ -18,7 +21,7 @@ from core.inference.onnx_predictor import Images, Outputs, Predictor
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """A run of the network; all answers of it have the same one."""
+    """A run of the network; its answers all share this object."""
 
     images: int
     inference_ms: float
@@ -49,13 +52,17 @@ class Watch(Protocol):
         """The one that submits images now."""
 
     def batch(self, predictor: Predictor, requests: Sequence[Any]) -> Callable[[Images], Outputs]:
-        """The predictor's ``run`` for a batch that begins now. ``requests``: one for each image."""
+        """Return the predictor's ``run`` for a batch that begins now.
+
+        ``requests`` holds one for each image.
+        """
 
 
 class Batcher:
-    """Bounded: one image more than ``queue_limit`` is refused with Overloaded. Clients that left are dropped.
+    """Queue images and answer them in batches, with bounds.
 
-    Images wait with the predictor for which they were prepared, so that a swap in between changes nothing for them.
+    One image more than ``queue_limit`` raises Overloaded. Images of clients that left are dropped. They wait with the
+    predictor for which they were prepared, so that a swap in between changes nothing for them.
     """
 
     def __init__(
@@ -88,7 +95,10 @@ class Batcher:
 
     @contextmanager
     def room_for(self, count: int) -> Iterator[None]:
-        """Hold places for images from before they are decoded until they are answered; Overloaded at once, else."""
+        """Hold places for images until they are answered.
+
+        Enter it before they are decoded. It raises Overloaded at once if there are too few places.
+        """
         if self._admitted + count > self._queue_limit:
             raise Overloaded(f"{self._admitted} images are in progress already.")
         self._admitted += count
@@ -98,7 +108,10 @@ class Batcher:
             self._admitted -= count
 
     async def submit(self, predictor: Predictor, images: list[Images]) -> list[Answer]:
-        """The answers to canonical images, in their order. All wait or none does."""
+        """Run canonical images through the network; return their answers in order.
+
+        All of them wait or none does: Overloaded if the queue has no room for all.
+        """
         if len(self._queue) + len(images) > self._queue_limit:
             raise Overloaded(f"{len(self._queue)} images are waiting already.")
         loop, now = asyncio.get_running_loop(), time.perf_counter()
@@ -125,7 +138,10 @@ class Batcher:
                 _tell(entry, _stopping())
 
     def _start_soon(self) -> None:
-        """Start batches after this turn of the event loop, so that its images share one."""
+        """Start batches after this turn of the event loop.
+
+        Images that arrive in the same turn share a batch.
+        """
         if not self._starting:
             self._starting = True
             asyncio.get_running_loop().call_soon(self._start)
@@ -142,8 +158,10 @@ class Batcher:
         self._start_soon()
 
     def _next_batch(self) -> list[_Waiting]:
-        """The oldest live request and what can go with it: the same predictor, up to the limit, and no more than its
-        share where the predictor takes several batches at a time. None while it takes no more.
+        """Take the next batch off the queue: images for the same predictor.
+
+        They go with the oldest live request, up to the limit, and are no more than one batch's share where the
+        predictor takes several at a time. The list is empty while it takes no more.
         """
         self._queue = [entry for entry in self._queue if not entry.answer.done()]
         if not self._queue or (free := self._queue[0].predictor.max_concurrent_batches - len(self._running)) <= 0:
@@ -178,7 +196,10 @@ class Batcher:
 
 
 def _run(run: Callable[[Images], Outputs], images: Sequence[Images]) -> Outputs:
-    """Join the images on the device's thread too: photos of a batch are megabytes."""
+    """Join a batch's images and run it, both on the device's thread.
+
+    Photos of a batch are megabytes, so joining them takes time too.
+    """
     return run(np.stack(images))
 
 

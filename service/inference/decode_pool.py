@@ -1,7 +1,8 @@
-"""A few processes in which images are decoded that take longer, or more memory, than a thread may be lent for.
+"""Decode large or slow images in a few killable processes.
 
-A process starts when it is first needed, and answers one image at a time. It is killed when its image takes too long or
-the request is given up, and another takes its place.
+They would take longer, or more memory, than a thread may be lent for. A process starts when it is first needed, and
+answers one image at a time. It is killed when its image takes too long or the request is given up, and another takes
+its place.
 """
 
 import asyncio
@@ -77,9 +78,10 @@ class DecodePool:
         return [process.pid for process in self._processes]
 
     async def prepare(self, data: bytes, preparation: Preparation, preprocess: Preprocess) -> Prepared:
-        """Decode and prepare an image file as the functions of these names do, with their errors.
+        """Decode and prepare an image file in a process.
 
-        TooLarge also if it takes too long; Overloaded if no process gets free in time.
+        It raises the errors of the functions ``decode`` and ``prepare``, TooLarge also if it takes too long, and
+        Overloaded if no process gets free in time.
         """
         job = Job(data, preparation, preprocess)
         async with self._turn():
@@ -120,7 +122,7 @@ class DecodePool:
         return unpacked(values, content)
 
     async def _exchange(self, process: Process, job: Job) -> Answer:
-        """Ask how much memory an image needs, and have it decoded once that is free."""
+        """Send an image, reserve the memory it needs, then receive it decoded."""
         asked = {
             "max_pixels": self._settings.max_image_pixels,
             "preparation": job.preparation.model_dump(),
@@ -160,7 +162,10 @@ class DecodePool:
 
     @asynccontextmanager
     async def _process(self) -> AsyncIterator[Process]:
-        """Lend an idle process, or a new one; whatever breaks off its work ends it."""
+        """Lend an idle process or a new one.
+
+        Anything that interrupts its work ends the process.
+        """
         process = self._idle.pop() if self._idle else await self._start()
         try:
             if process not in self._processes:

@@ -1,8 +1,9 @@
-"""``python -m service.inference.decode_process MAX_BYTES PARENT``: decode and prepare large images in a process.
+"""Decode large images: ``python -m service.inference.decode_process MAX_BYTES PARENT``.
 
-It can be killed at any moment. Frames go both ways: JSON, then bytes. The first, empty one says that the process is
-ready. A request is answered by the memory that it needs and, if the byte GO comes, by its canonical image. The end of
-the input ends the process, and so does the death of the service, PARENT. It imports no more than that takes.
+It prepares them too. It can be killed at any moment. Frames go both ways: JSON, then bytes. The first, empty one says
+that the process is ready. A request is answered by the memory that it needs and, if the byte GO comes, by its canonical
+image. The end of the input ends the process, and so does the death of the service, PARENT. It imports no more than that
+takes.
 """
 
 import json
@@ -41,7 +42,10 @@ def frame(values: dict[str, Any], content: bytes = b"") -> bytes:
 
 
 def _answer(asked: dict[str, Any], data: bytes) -> None:
-    """Tell the memory that a request needs, wait, and send its image; or the error in either place."""
+    """Send the memory that a request needs, then its image.
+
+    The image follows once GO comes. An error may be sent in either place.
+    """
     try:
         _send(frame({"bytes": bytes_needed(data, asked["max_pixels"])}))
         if _read(sys.stdin.buffer, len(GO)) == GO:

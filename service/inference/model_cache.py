@@ -1,6 +1,7 @@
-"""Loaded models, within a memory budget: the least recently used ones go, the default name's never does.
+"""Keep loaded models within a memory budget.
 
-Only the event loop touches what is here; loading itself happens in threads.
+The least recently used ones are dropped, the default name's model never. Only the event loop touches what is here;
+loading itself happens in threads.
 """
 
 import asyncio
@@ -33,8 +34,9 @@ Load = Callable[[Model], Loaded]
 
 
 def memory_bytes(model: Model, batch: int) -> int:
-    """About what a loaded model takes: its weights as file, copy, packed copy and those for single images, and the
-    activations of a batch.
+    """Estimate the memory that a loaded model takes, in bytes.
+
+    It counts the weights as file, copy, packed copy and those for single images, and the activations of a batch.
 
     Resident memory with ONNX Runtime 1.32 after a batch of 32 and a single image, MiB: in fp32 resnet50 at 32 px 367,
     at 224 px, where it is slow and needs no more for single images, 467; resnet18 at 32 px 225; mobilenet_v2 at 224 px
@@ -47,7 +49,10 @@ def memory_bytes(model: Model, batch: int) -> int:
 
 
 class ModelCache:
-    """``executor`` needs two threads: one loads what is asked for, the other is free for what is to serve."""
+    """Loaded models by id, with one load at a time for each.
+
+    ``executor`` needs two threads: one loads what a request names, the other is free for what is to serve.
+    """
 
     def __init__(
         self,
@@ -76,9 +81,10 @@ class ModelCache:
         return len(self._loaded)
 
     async def get(self, model: Model, to_serve: bool = False) -> Loaded:
-        """The loaded model; requests that come while it loads wait for the same load.
+        """Return the loaded model; requests during a load share it.
 
-        NotReady: it cannot be loaded, or would not fit beside the one that serves. ``to_serve``: try in any case.
+        Raise NotReady if it cannot be loaded, or would not fit beside the one that serves. ``to_serve`` tries in any
+        case.
         """
         if loaded := self._loaded.get(model.id):
             self._touch(model.id)
@@ -91,7 +97,10 @@ class ModelCache:
         return await asyncio.shield(self._loading[model.id])  # one that leaves does not end it for the others
 
     def peek(self, model_id: str, use: bool = True) -> Loaded | None:
-        """The model if it is loaded. ``use``: it is asked for now, so others go before it."""
+        """Return the model if it is loaded, else None.
+
+        ``use`` counts this as a use, so that others are dropped first.
+        """
         loaded = self._loaded.get(model_id)
         if loaded and use:
             self._touch(model_id)
@@ -156,7 +165,10 @@ class ModelCache:
         self._loaded[model_id] = self._loaded.pop(model_id)
 
     def _make_room(self, needed: int) -> None:
-        """Drop what was not used for longest, until so many bytes more fit."""
+        """Drop the least recently used models until ``needed`` more bytes fit.
+
+        The pinned model stays.
+        """
         for model_id in [model_id for model_id in self._loaded if model_id != self._pinned]:
             if sum(self._bytes.values()) + needed <= self._budget:
                 return

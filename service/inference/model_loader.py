@@ -1,4 +1,7 @@
-"""How a model becomes a predictor here: loaded, warmed, tested. Torch on a GPU, ONNX Runtime elsewhere."""
+"""Load a model as a predictor, warm it up and test it.
+
+On a GPU it runs in torch, elsewhere in ONNX Runtime.
+"""
 
 import ctypes
 import importlib.util
@@ -38,7 +41,9 @@ def loader(settings: Settings, store: ArtifactStore) -> Load:
 
 
 def _on_cpu(model: Model, store: ArtifactStore, settings: Settings) -> Predictor:
-    """A quick network answers a batch on each core: threads that share one wait for each other after every layer, which
+    """Choose how many threads and concurrent batches a model gets.
+
+    A quick network answers a batch on each core: threads that share one wait for each other after every layer, which
     costs a tenth of all answers. A slow one has all the cores for a batch. An image that comes alone has several with
     either.
     """
@@ -53,7 +58,10 @@ def _on_cpu(model: Model, store: ArtifactStore, settings: Settings) -> Predictor
 
 
 def _give_back_memory() -> None:
-    """What loading freed, 20 to 30 MB of the graph's copies, the C library would keep for itself (malloc_trim(3))."""
+    """Return freed memory to the system by malloc_trim(3).
+
+    Loading frees 20 to 30 MB of the graph's copies, which the C library would keep for itself.
+    """
     if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):  # glibc's own
         trim(0)
 
@@ -70,7 +78,10 @@ def _seconds(predictor: Predictor) -> float:
 
 
 def _wants_gpu(settings: Settings) -> bool:
-    """Whether to predict on a GPU. Importing torch to find out that there is none would cost seconds and 600 MB."""
+    """Decide whether to predict on a GPU.
+
+    torch is imported only if a driver is there: the import takes seconds and 600 MB.
+    """
     if settings.predict_device == "cpu":
         return False
     has_driver = Path("/proc/driver/nvidia/version").exists() or Path("/dev/nvidiactl").exists()

@@ -1,8 +1,8 @@
-"""Keeps what serves under each name the version that its alias names: loaded, warmed and tested aside, then one
-assignment.
+"""Reload each name's serving model when its alias moves.
 
-The default name's model stays in memory. Those of other names are loaded when they are first asked for, follow their
-aliases while they are in memory, and leave it when it is short.
+The new version is loaded, warmed and tested aside, then swapped in by one assignment. The default name's model stays in
+memory. Those of other names are loaded when they are first asked for, follow their aliases while they are in memory,
+and leave it when it is short.
 """
 
 import asyncio
@@ -31,7 +31,10 @@ FALLBACKS = 3  # models that served before, tried when a service starts with a t
 
 @dataclass
 class Served:
-    """What answers for a name. A version that is refused leaves it in place, and ``failure`` says why."""
+    """The model that answers for a name.
+
+    A version that is refused leaves it in place, and ``failure`` says why.
+    """
 
     model_id: str | None = None
     # the alias's last move that was followed or refused, and whether it was tried whatever memory it takes
@@ -42,7 +45,10 @@ class Served:
 
 @dataclass(frozen=True)
 class _Wanted:
-    """What the database says: the default name, and the last move of each name's `serving`."""
+    """The default name and the last move of each name's `serving`.
+
+    Both as the database has them.
+    """
 
     default: str | None
     moves: dict[str, tuple[str, float]]
@@ -78,7 +84,10 @@ class ModelReloader:
         return {name: served for name, served in self._served.items() if served.refused}
 
     async def named(self, name: str) -> Predictor:
-        """Return what serves under a name, loaded if it is not; NotFound if nothing does."""
+        """Return the predictor of a name, loading it if needed.
+
+        Raise NotFound if nothing serves under the name.
+        """
         if name == self.default:
             return self.current  # loaded by ``check`` alone: requests do not try a refused model again
         served = self._served.get(name)
@@ -122,12 +131,18 @@ class ModelReloader:
                 return
 
     def _is_settled(self, name: str, wanted: _Wanted) -> bool:
-        """Whether nothing is left to try: the default name's model is tried whatever memory it takes."""
+        """Check whether nothing is left to try for a name.
+
+        The default name's model is tried whatever memory it takes.
+        """
         move = wanted.moves[name]
         return self._served[name].settled in ((move, True), (move, name == wanted.default))
 
     def _kept(self, wanted: _Wanted) -> list[str]:
-        """The names to keep up: the default one and those in memory. Others are forgotten until they are asked for."""
+        """List the names to keep: the default one and those in memory.
+
+        Others are forgotten until they are requested.
+        """
         asked = self._asked | ({wanted.default} if wanted.default else set())
         for name in asked:
             self._served.setdefault(name, Served())
@@ -139,9 +154,10 @@ class ModelReloader:
         return list(self._served)
 
     async def _follow(self, name: str, to_serve: bool) -> Loaded | None:
-        """Load what is to serve and swap to it; None if the alias was moved meanwhile.
+        """Load a name's target and swap to it.
 
-        NotReady: it is refused, and nothing else serves under the name.
+        Return None if the alias was moved meanwhile. Raise NotReady if the target is refused and nothing else serves
+        under the name.
         """
         target = await asyncio.to_thread(self._target, name)
         served = self._served.setdefault(name, Served())
@@ -161,7 +177,10 @@ class ModelReloader:
         return loaded
 
     async def _fall_back(self, served: Served, refused: Model, to_serve: bool) -> Loaded:
-        """A service that has just started with a target that is refused: what served before it goes on."""
+        """Load what served before a target that is refused.
+
+        This happens when a service has just started. Raise NotReady if no earlier model loads either.
+        """
         for model in await asyncio.to_thread(self._served_before, refused):
             with contextlib.suppress(NotReady):
                 loaded = await self._cache.get(model, to_serve=to_serve)
@@ -177,7 +196,10 @@ class ModelReloader:
         log.info("serving %s/%d, %s", model.name, model.version, model.id)
 
     def _choose_default(self, wanted: _Wanted) -> None:
-        """Follow the default name once its model is there, so that the one before it answers until then."""
+        """Follow the default name once its model is loaded.
+
+        The model before it answers until then.
+        """
         if wanted.default == self.default:
             return
         served = self._served.get(wanted.default or "")

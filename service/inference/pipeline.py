@@ -44,9 +44,10 @@ class Pipeline:
     async def answer(
         self, predictor: Predictor, sources: Sequence[EncodedImage], preprocess: Preprocess, explain: bool = False
     ) -> tuple[list[Prepared | TuneserveError], list[Answered], float]:
-        """Each image prepared, or its error; the answers to those that can be read; how long decoding took in ms.
+        """Prepare images, predict them, and explain the answers if requested.
 
-        Overloaded before anything is decoded, when too much is in work.
+        Return each image prepared or its error, the answers to the readable ones, and the ms that decoding took. Raise
+        Overloaded before anything is decoded if too many images are in progress.
         """
         with self.batcher.room_for(len(sources)):
             started = time.perf_counter()

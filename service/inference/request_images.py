@@ -1,4 +1,7 @@
-"""The bodies in which images come: a form, the bytes of one image, or JSON. Nothing is decoded here yet."""
+"""Read the images of a request body, without decoding them.
+
+The body is a form, the bytes of one image, or JSON.
+"""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -36,7 +39,7 @@ SMALL_JSON = 64 * 2**10  # bytes that are read in about a millisecond
 
 @dataclass(frozen=True)
 class EncodedImage:
-    """An image that is not decoded yet: ``read`` gives the bytes of its file, or the picture itself."""
+    """An undecoded image; ``read`` gives its file's bytes or the picture."""
 
     read: Callable[[], bytes | Image.Image]
 
@@ -98,7 +101,10 @@ BODY = {
 
 
 async def read_images(request: Request, settings: Settings) -> Sequence[EncodedImage | Url]:
-    """The images of the body, not yet fetched or decoded. InvalidInput or UnsupportedType says what is wrong."""
+    """Read the body's images, not yet fetched or decoded.
+
+    Raise InvalidInput or UnsupportedType, which say what is wrong with it.
+    """
     given = await _given(request, settings)
     if len(given) > settings.max_images_per_request:
         raise InvalidInput(f"{len(given)} images in one request; at most {settings.max_images_per_request}.")
@@ -109,7 +115,10 @@ async def read_images(request: Request, settings: Settings) -> Sequence[EncodedI
 async def fetch_all(
     given: Sequence[EncodedImage | Url], outbound: "OutboundClient | None", settings: Settings
 ) -> list[EncodedImage]:
-    """The same with what lies elsewhere. It is fetched here and not by a decoder, whose thread would wait with it."""
+    """Fetch the images that are given by URL.
+
+    A decoder does not fetch them: its thread would wait with it.
+    """
     urls = sum(isinstance(entry, Url) for entry in given)
     if not urls:
         return [entry for entry in given if isinstance(entry, EncodedImage)]
@@ -168,7 +177,7 @@ def from_bytes(data: bytes) -> EncodedImage:
 
 
 def _check_urls(places: Sequence[int], settings: Settings) -> None:
-    """Refuse them where they are switched off, and where they are too many."""
+    """Refuse URLs where fetching is switched off, and too many."""
     if places and not settings.fetch_urls:
         reason = "This service fetches no images by URL (TUNESERVE_FETCH_URLS allows it): send the image itself."
         raise InvalidInput(reason, f"/images/{places[0]}/url")

@@ -1,7 +1,7 @@
-"""A saliency map of what an answer rests on: RISE, which only asks the model about partly hidden copies of the image.
+"""Draw a saliency map by RISE: predict partly hidden copies.
 
 So it explains the very graph that answers, on any device and for any network, without gradients and without torch.
-EncodedImage: Petsiuk et al. 2018, "RISE: Randomized Input Sampling for Explanation of Black-box Models".
+Source: Petsiuk et al. 2018, "RISE: Randomized Input Sampling for Explanation of Black-box Models".
 """
 
 import asyncio
@@ -30,10 +30,11 @@ COLOURS = np.array([(0, 0, 4), (87, 16, 110), (188, 55, 84), (249, 142, 9), (252
 async def saliency_map(
     pixels: Pixels, class_index: int, ask: Callable[[Sequence[Pixels]], Awaitable[Weights]], threads: Executor
 ) -> str:
-    """A PNG in base64: the canonical image under colours, light where hiding it costs the class most.
+    """Return a PNG in base64 that shows what the class rests on.
 
-    ``ask``: canonical images -> probabilities, n x classes. All that is computed here is computed in ``threads``: of a
-    photo it takes 0.2 s at a time.
+    It is the canonical image under colours, light where hiding it costs the class most. ``ask``: canonical images ->
+    probabilities, n x classes. All that is computed here is computed in ``threads``: of a photo it takes 0.2 s at a
+    time.
     """
     run = asyncio.get_running_loop().run_in_executor
     masks = await run(threads, random_masks, *pixels.shape[:2])
@@ -45,7 +46,10 @@ async def saliency_map(
 
 
 def random_masks(height: int, width: int, seed: int = 0) -> Weights:
-    """COPIES x height x width, 0 (hidden) to 1: coarse grids, enlarged smoothly and shifted by less than a cell."""
+    """Make random masks from 0 (hidden) to 1.
+
+    They are COPIES x height x width: coarse grids, enlarged smoothly and shifted by less than a cell.
+    """
     random = np.random.default_rng(seed)
     cell_h, cell_w = -(-height // CELLS), -(-width // CELLS)
     size = ((CELLS + 1) * cell_w, (CELLS + 1) * cell_h)
@@ -65,7 +69,10 @@ def _partly_hidden(pixels: Pixels, masks: Weights, start: int) -> list[Pixels]:
 
 
 def weigh(masks: Weights, scores: Weights) -> Weights:
-    """Height x width, 0 to 1: how much likelier the class is where a place is shown than where it is hidden."""
+    """Weigh each place by how much it speaks for the class.
+
+    The result is height x width, 0 to 1: how much likelier the class is where a place is shown than where it is hidden.
+    """
     heat = np.tensordot(scores - scores.mean(), masks - masks.mean(0), 1)
     heat = heat - heat.min()
     return np.asarray(heat / max(float(heat.max()), 1e-9), np.float32)

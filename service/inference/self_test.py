@@ -19,7 +19,10 @@ GPU_OOD_SCORE_TOLERANCE = 1.0
 
 
 def self_test(predictor: Predictor, store: ArtifactStore) -> str:
-    """What came of it, for people. Damaged: the answers are not those that were recorded when the model was made."""
+    """Check a model's answers to its self-test samples; return a summary.
+
+    Raise Damaged if they are not the answers that were recorded when the model was made.
+    """
     model = predictor.model
     probes = read_tensors(store, model.key, SELF_TEST_SAMPLES)
     given, on_gpu = predictor.run(probes["images"]), predictor.engine.startswith("torch-cuda")

@@ -1,4 +1,7 @@
-"""A model on a GPU. The only torch in the service; imported when a GPU is there and nothing forbids it."""
+"""Predict with torch on a GPU.
+
+This is the only torch in the service, imported when a GPU is there and nothing forbids it.
+"""
 
 from collections.abc import Callable
 
@@ -23,10 +26,10 @@ def cuda_is_available() -> bool:
 
 
 class TorchPredictor:
-    """bf16, channels_last, BatchNorm folded into the convolutions; fp32 where the device has no bf16.
+    """A model in bf16, or fp32 where the device has no bf16.
 
-    On a GPU batches of up to ``largest`` images run as CUDA graphs: launched one by one, the kernels of a small batch
-    take the host longer than the device.
+    Its layout is channels_last, and BatchNorm is folded into the convolutions. On a GPU batches of up to ``largest``
+    images run as CUDA graphs: launched one by one, the kernels of a small batch take the host longer than the device.
     """
 
     max_concurrent_batches = 1  # the device is one
@@ -68,8 +71,10 @@ class TorchPredictor:
 
 
 class Recorded:
-    """``ask`` as a CUDA graph for each power of two up to the length of ``blank``, and for that length. A smaller batch
-    is filled up with what lay there before; a larger one runs as it is. One caller at a time.
+    """Recorded CUDA graphs of a function, one for each batch size.
+
+    The sizes are the powers of two up to the length of ``blank``, and that length. A smaller batch is filled up with
+    what lay there before; a larger one runs as it is. One caller at a time.
     """
 
     @torch.inference_mode()
@@ -101,7 +106,7 @@ class Recorded:
 
 
 def _lean(network: nn.Module, dtype: torch.dtype) -> nn.Module:
-    """Fold its BatchNorm, and give it the layout and the numbers that it runs in."""
+    """Fold a network's BatchNorm and set its layout and dtype."""
     return fuse(network).to(dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
