@@ -1,5 +1,6 @@
 """Settings, read once from the environment, then frozen and passed down."""
 
+import os
 import re
 import sys
 from ipaddress import ip_address
@@ -18,6 +19,7 @@ ROOT_PATH = r"^((/[A-Za-z0-9._~-]+)+/?)?$"
 MAX_IMAGES = 4096  # upper bound of max_images_per_request
 SECRETS = ("api_keys", "database_url")  # each may also stand in a file, which NAME_FILE names
 MAX_REQUEUE_S = 15.0  # from the death of a worker until its job is requeued
+YES = ("1", "true", "yes", "on")
 HOST = r"[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\]"
 
 
@@ -54,6 +56,8 @@ class Settings(BaseSettings):
     weights_file: Path | None = None  # state dict to use for "imagenet"
     weights_mirror: str | None = None  # URL of a folder with torchvision's weight files
     datasets_mirror: str | None = None  # URL of a folder with <name>/<file> for the built-in data sets
+    # download neither weights nor data sets; Hugging Face's own variable says the same
+    offline: bool = Field(default_factory=lambda: os.environ.get("HF_HUB_OFFLINE", "").lower() in YES)
     download_timeout_s: float = Field(30.0, gt=0)  # a host that sends nothing for this long is unreachable
 
     log_format: Literal["text", "json"] = "text"  # of service and worker; the log of a job is always text

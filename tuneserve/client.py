@@ -14,6 +14,7 @@ import httpx
 
 from tuneserve.folder_zip import sendable_name
 from tuneserve.types import (
+    AcceptedJob,
     Alias,
     Batch,
     DatasetCard,
@@ -74,9 +75,9 @@ class Client:
     ) -> None:
         self._http.close()
 
-    def train(self, recipe: Mapping[str, Any]) -> Job:
+    def train(self, recipe: Mapping[str, Any]) -> AcceptedJob:
         """Start a training job; ``{}`` is a valid recipe, see POST /jobs."""
-        return self._call(Job, "POST", "/jobs", json=recipe)
+        return self._call(AcceptedJob, "POST", "/jobs", json=recipe)
 
     def job(self, job_id: str, wait_s: float = 0) -> Job:
         return self._call(Job, "GET", f"/jobs/{job_id}", params={"wait": wait_s})

@@ -50,6 +50,15 @@ class Job(TypedDict):
     links: dict[str, str]
 
 
+class RecipeWarning(TypedDict):
+    pointer: str
+    detail: str
+
+
+class AcceptedJob(Job):
+    warnings: list[RecipeWarning]
+
+
 class TestResult(TypedDict):
     correct: int
     images: int

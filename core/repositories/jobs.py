@@ -14,12 +14,13 @@ from sqlalchemy.orm import Session
 
 from core.db.clocks import shared_now
 from core.db.tables import ENDED, OWNED, TRANSITIONS, Job, JobStatus, Worker
-from core.errors import ClaimLost, InvalidInput, JobFailure, NotFound, OutOfMemory, WorkerLost
+from core.errors import ClaimLost, InvalidInput, JobFailure, NotFound, OutOfMemory, WeightsUnavailable, WorkerLost
 from core.ids import new_id
 from core.recipe import UNTRAINED, Recipe
 from core.repositories import datasets, events, models
 from core.repositories.claims import claim_next
 from core.repositories.queues import require_room
+from core.weight_files import RETRY_AFTER_S
 
 
 @dataclass(frozen=True)
@@ -142,6 +143,16 @@ def on_dataset(session: Session, dataset: str, statuses: Collection[JobStatus]) 
 def _trains_on(dataset: str) -> ColumnElement[bool]:
     named = Job.recipe["dataset"].as_string()
     return or_(named == dataset, named.startswith(f"{dataset}/", autoescape=True))
+
+
+def networks_without_weights(session: Session, now: float) -> set[str]:
+    """Name the networks whose pre-trained weights a job has failed to get in the last RETRY_AFTER_S."""
+    failed = Job.error["code"].as_string() == WeightsUnavailable.code
+    of_imagenet = Job.recipe["weights"].as_string() == "imagenet"
+    query = select(Job.recipe["network"].as_string()).where(
+        Job.status == JobStatus.FAILED, Job.finished_at >= now - RETRY_AFTER_S, failed, of_imagenet
+    )
+    return set(session.scalars(query))
 
 
 def count_by_status(session: Session) -> dict[JobStatus, int]:

@@ -65,6 +65,17 @@ class JobView(BaseModel):
     links: dict[str, str] = Field(description="Paths of related resources, by kind.")
 
 
+class RecipeWarning(BaseModel):
+    pointer: str = Field(description="JSON Pointer to the field of the recipe.")
+    detail: str = Field(description="What will probably fail, and what to do.")
+
+
+class AcceptedJobView(JobView):
+    warnings: list[RecipeWarning] = Field(
+        [], description="Reasons why the job will probably fail; empty if none is known."
+    )
+
+
 class JobPage(BaseModel):
     data: list[JobView] = Field(description="The entries of this page, newest first.")
     has_more: bool = Field(description="Whether older entries follow.")

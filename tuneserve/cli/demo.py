@@ -11,6 +11,7 @@ from tuneserve.cli.progress import result, show
 from tuneserve.cli.tables import print_table
 from tuneserve.cli.terminal import Console
 from tuneserve.client import Client
+from tuneserve.types import Job
 
 SWAP_S = 30.0
 RECIPE = {
@@ -45,7 +46,7 @@ def run(host: str, port: int, data_dir: Path, stop: bool, console: Console) -> i
 
 
 def _train_and_predict(client: Client, console: Console) -> bool:
-    job = client.train(RECIPE)
+    job: Job = client.train(RECIPE)
     console.print(f"POST {client.url}/jobs -> {job['id']}: {RECIPE['network']} on {RECIPE['dataset']}", soft_wrap=True)
     job = show(client.follow(job["id"]), console)
     console.print(result(job), soft_wrap=True, markup=False)

@@ -18,7 +18,7 @@ from tuneserve.cli.options import Json, Limit, Url
 from tuneserve.cli.processes import ServiceAndWorker, StartFailed, environment, require, url_of
 from tuneserve.cli.progress import line, result, show
 from tuneserve.cli.tables import accuracy, cut, print_table
-from tuneserve.cli.terminal import Console
+from tuneserve.cli.terminal import Console, printable
 from tuneserve.client import UNREADABLE_IMAGE, Client, ServiceError
 from tuneserve.types import Job, Model, Prediction
 
@@ -107,7 +107,7 @@ def worker(data_dir: DataDir = None) -> None:
 @app.command()
 def train(
     dataset: Annotated[str | None, typer.Option(help="Name of a data set, from `datasets list`")] = None,
-    network: Annotated[str | None, typer.Option(help="Name of a torchvision classification network")] = None,
+    network: Annotated[str | None, typer.Option(help="Name of a classification network")] = None,
     weights: Annotated[str | None, typer.Option(help="Initial weights: imagenet, random, or a model's id")] = None,
     fields: Annotated[
         list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Set a field of the recipe; repeatable")
@@ -126,7 +126,10 @@ def train(
     named = {"dataset": dataset, "network": network, "weights": weights}
     asked = _parse(recipe) | dict(map(_field, fields or [])) | {name: value for name, value in named.items() if value}
     with Client(url) as client:
-        job = client.train(asked)
+        accepted = client.train(asked)
+        job: Job = accepted
+        for warning in accepted["warnings"]:
+            typer.echo(f"Warning: {printable(warning['detail'])}", err=True)
         if not wait:
             console.print(job["id"], highlight=False)
         if not follow:

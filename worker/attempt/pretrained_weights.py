@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torchvision import models
 
+from core import weight_files
 from core.artifacts import manifest
 from core.artifacts.model_files import WEIGHTS
 from core.artifacts.store import ArtifactStore
@@ -19,7 +20,7 @@ from core.db.database import Database
 from core.errors import Damaged, NotFound, WeightsUnavailable
 from core.imaging.preparation import Preparation
 from core.inference.network import from_arrays, load_matching
-from core.networks import EFFICIENTNET_LITE0
+from core.networks import EFFICIENTNET_LITE0, NETWORKS
 from core.repositories.models import find as find_model
 from core.settings import Settings
 from worker.attempt import embedded_weights
@@ -69,10 +70,10 @@ def license_of(name: str, weights: str, settings: Settings, db: Database) -> str
 
     What a file that the settings name may be used for is not known.
     """
-    if weights == "random" or (weights == "imagenet" and settings.weights_file is not None):
-        return None
     if weights == "imagenet" and name == EFFICIENTNET_LITE0:
         return embedded_weights.LICENSE
+    if weights == "random" or (weights == "imagenet" and settings.weights_file is not None):
+        return None
     if weights == "imagenet":
         stated: str | None = models.get_model_weights(name)["DEFAULT"].meta.get("license")
         return stated
@@ -92,7 +93,10 @@ def fill(network: nn.Module, name: str, state: State) -> None:
     """Load the state; the head stays random if the number of classes differs."""
     own = network.state_dict().keys()
     state = {OLD_DENSENET_NAME.sub(r"\1\2", key): tensor for key, tensor in state.items()}
-    hint = f"Name a state dict of torchvision's {name} in TUNESERVE_WEIGHTS_FILE."
+    hint = (
+        f"Name a state dict of torchvision's {name} in TUNESERVE_WEIGHTS_FILE, or set "
+        f'"network": "{EFFICIENTNET_LITE0}", whose weights are installed.'
+    )
     if len(state) > len(own) * 5 // 4:  # a deeper network of its family; googlenet has a few side heads more
         raise WeightsUnavailable(f"These are not the weights of {name}: {len(state)} tensors, not {len(own)}.", hint)
     try:
@@ -108,27 +112,29 @@ def fill(network: nn.Module, name: str, state: State) -> None:
 
 
 def _imagenet(name: str, settings: Settings) -> State:
-    """Read the file that the settings name, else the cached one, which is downloaded first if need be."""
-    if settings.weights_file is not None:
-        return _read(settings.weights_file)
-    if name == EFFICIENTNET_LITE0:
+    """Read the embedded weights, else the file that is at hand, which is downloaded first if need be."""
+    network = NETWORKS[name]
+    if network.weights_file is None:
         return embedded_weights.load()
-    published = models.get_model_weights(name)["DEFAULT"].url
-    file, folder = published.rsplit("/", 1)[1], settings.resolved_weights_dir
-    for cached in (folder / file, folder / f"{name}.pth", folder / f"{name}.safetensors"):
-        if cached.is_file():
-            return _read(cached)
+    return _read(weight_files.find(network, settings) or _download(name, settings))
+
+
+def _download(name: str, settings: Settings) -> Path:
+    folder, published = settings.resolved_weights_dir, str(models.get_model_weights(name)["DEFAULT"].url)
+    file = published.rsplit("/", 1)[1]
+    if (folder / file).is_file():  # another version's of torchvision
+        return folder / file
     digest = re.search(r"-([0-9a-f]{8,})\.", file)  # torchvision's names carry the start of the sha256
     url = f"{settings.weights_mirror.rstrip('/')}/{file}" if settings.weights_mirror else published
     try:
-        fetch([url], folder / file, "sha256", digest[1] if digest else "", settings.download_timeout_s)
+        fetch([url], folder / file, "sha256", digest[1] if digest else "", settings)
     except URLError as error:
         raise WeightsUnavailable(
             f"The pre-trained weights of {name} are not in {folder} and could not be downloaded: {error.reason}.",
             hint=f'Set "network": "{EFFICIENTNET_LITE0}", whose weights are installed, or "weights": "random"; or put '
-            f"{file} into {folder}, or name a file in TUNESERVE_WEIGHTS_FILE.",
+            f"{' or '.join(NETWORKS[name].weights_files)} into {folder}, or name a file in TUNESERVE_WEIGHTS_FILE.",
         ) from error
-    return _read(folder / file)
+    return folder / file
 
 
 def _from_model(model_id: str, db: Database, store: ArtifactStore) -> State:

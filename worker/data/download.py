@@ -11,14 +11,17 @@ from urllib.error import URLError
 from urllib.request import urlopen
 
 from core.errors import is_disk_full
+from core.settings import Settings
 
 
-def fetch(urls: Sequence[str], target: Path, algorithm: str, digest_prefix: str, timeout_s: float) -> None:
+def fetch(urls: Sequence[str], target: Path, algorithm: str, digest_prefix: str, settings: Settings) -> None:
     """Download to ``target``, which appears only when complete; URLError lists every address's failure."""
+    if settings.offline:
+        raise URLError("TUNESERVE_OFFLINE is set")
     reasons = []
     for url in urls:
         try:
-            _fetch_one(url, target, algorithm, digest_prefix, timeout_s)
+            _fetch_one(url, target, algorithm, digest_prefix, settings.download_timeout_s)
             return
         except (OSError, HTTPException, ValueError) as error:  # ValueError: not an address at all
             if is_disk_full(error):

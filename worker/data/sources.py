@@ -24,7 +24,7 @@ def download(name: str, urls: Sequence[str], md5: str, expected: str, settings: 
     if settings.datasets_mirror:
         urls = [f"{settings.datasets_mirror.rstrip('/')}/{name}/{file}"]
     try:
-        fetch(urls, folder / file, "md5", md5, settings.download_timeout_s)
+        fetch(urls, folder / file, "md5", md5, settings)
     except URLError as error:
         raise DatasetUnavailable(
             f"{name} is not in {folder} and could not be downloaded: {error.reason}.",

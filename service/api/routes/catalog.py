@@ -1,21 +1,34 @@
 """Networks and data sets that a recipe can name."""
 
 import math
+import time
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path
 from pydantic import BaseModel, Field
 
+from core import weight_files
 from core.errors import NotFound
 from core.networks import MAX_RATE_BATCH, NETWORKS, RATE_BATCH, SIDES, WEIGHT_DECAY, Network
 from core.recipe import Recipe
+from core.repositories import jobs
 from core.scopes import Scope
-from service.api.dependencies import Service
+from service.api.dependencies import Service, State
 from service.datasets.catalog import DatasetSummary, summaries
 from service.security.api_keys import RequireScope
 from service.web.problems import DESCRIBED
 
 router = APIRouter(responses=DESCRIBED, tags=["catalogue"], dependencies=[Depends(RequireScope(Scope.TRAIN))])
+
+
+class WeightsView(BaseModel):
+    status: weight_files.Availability = Field(
+        description="available: installed, or in the folder of weights. downloadable: fetched by the first job that "
+        "wants them. missing: such a download has just failed, or none is allowed."
+    )
+    files: list[str] = Field(
+        description="Names of files in TUNESERVE_WEIGHTS_DIR that would do; empty if the weights are installed."
+    )
 
 
 class NetworkView(BaseModel):
@@ -24,24 +37,31 @@ class NetworkView(BaseModel):
     parameters: int = Field(description="Number of weights, with a head for ImageNet's 1,000 classes.")
     smallest_image_size: int = Field(description="Smallest side of an input image, in pixels.")
     optimizer: str = Field(description='Optimizer that "auto" selects for it.')
+    weights: WeightsView = Field(description='Weights of "imagenet", as this process finds them.')
 
 
 @router.get("/networks", summary="List the networks that can be trained")
-def list_networks() -> dict[str, list[NetworkView]]:
-    return {"data": [_view(network) for network in NETWORKS.values()]}
+def list_networks(service: Service) -> dict[str, list[NetworkView]]:
+    failed = _failed_downloads(service)
+    return {"data": [_view(network, _weights(network, service, failed)) for network in NETWORKS.values()]}
 
 
 @router.get("/networks/{name}", summary="Get the JSON Schema of recipes for one network")
-def get_network(name: Annotated[str, Path(description="Name of a network, from GET /networks")]) -> dict[str, Any]:
+def get_network(
+    name: Annotated[str, Path(description="Name of a network, from GET /networks")], service: Service
+) -> dict[str, Any]:
     """Return the recipe's JSON Schema with this network's bounds and stages.
 
     `x-auto` says what "auto" becomes. Its image sizes `enlarged` are for frozen pre-trained layers and, on a GPU, for
-    all images but digits. A new head on a frozen backbone has the learning rate of random weights.
+    all images but digits. A new head on a frozen backbone has the learning rate of random weights. `x-imagenet` says
+    whether the network's pre-trained weights are available.
     """
     if name not in NETWORKS:
         raise NotFound(f"There is no network {name}.")
     schema = Recipe.model_json_schema()
     _adapt(schema["properties"], NETWORKS[name])
+    imagenet = _weights(NETWORKS[name], service, _failed_downloads(service))
+    schema["properties"]["weights"]["x-imagenet"] = imagenet.model_dump()
     return schema
 
 
@@ -52,13 +72,25 @@ def list_datasets(service: Service) -> dict[str, list[DatasetSummary]]:
         return {"data": summaries(session, service.settings)}
 
 
-def _view(network: Network) -> NetworkView:
+def _failed_downloads(service: State) -> set[str]:
+    """Name the networks whose weights could not be downloaded minutes ago."""
+    with service.db.read() as session:
+        return jobs.networks_without_weights(session, time.time())
+
+
+def _weights(network: Network, service: State, failed: set[str]) -> WeightsView:
+    status = weight_files.availability(network, service.settings, network.name in failed)
+    return WeightsView(status=status, files=list(network.weights_files))
+
+
+def _view(network: Network, weights: WeightsView) -> NetworkView:
     return NetworkView(
         name=network.name,
         family=network.family,
         parameters=network.parameters,
         smallest_image_size=network.traits.smallest,
         optimizer=network.traits.optimizer,
+        weights=weights,
     )
 
 

@@ -10,20 +10,33 @@ from fastapi.sse import EventSourceResponse
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
+from core import weight_files
 from core.db.tables import ENDED, Job, JobStatus
 from core.errors import InvalidInput, NotFound
+from core.networks import EFFICIENTNET_LITE0, NETWORKS
 from core.recipe import Recipe, parse_dataset
 from core.repositories import checkpoints, events, job_control, jobs
 from core.repositories.api_keys import Caller
 from core.repositories.idempotency import CreatedResponse
 from core.scopes import Scope
+from core.settings import Settings
 from service.api import event_stream
 from service.api.dependencies import Service, State
 from service.api.idempotency import IdempotencyKey, create
 from service.api.long_polling import poll_until
 from service.api.parameters import TEXT, After, CheckpointId, JobId, Limit
 from service.api.routes.models import delete_model
-from service.api.schemas import CheckpointView, EventPage, JobPage, JobView, checkpoint_view, event_view, job_view
+from service.api.schemas import (
+    AcceptedJobView,
+    CheckpointView,
+    EventPage,
+    JobPage,
+    JobView,
+    RecipeWarning,
+    checkpoint_view,
+    event_view,
+    job_view,
+)
 from service.api.waiting import Wait, WantsStream
 from service.datasets.catalog import summaries, summary
 from service.reports import learning_curves, metrics_history
@@ -43,12 +56,12 @@ router = APIRouter(
 LOG_TAIL_BYTES = 2**20
 
 
-@router.post("", status_code=202, response_model=JobView, summary="Train a network")
+@router.post("", status_code=202, response_model=AcceptedJobView, summary="Train a network")
 def create_job(recipe: Recipe, service: Service, caller: Who, idempotency_key: IdempotencyKey = None) -> Response:
     """Queue a training job.
 
     `{}` is a valid body: every field has a default. `{"rerun": "pets/3"}` trains a model again, on a CPU to the same
-    bits. Poll the `Location`.
+    bits. Poll the `Location`. `warnings` names what will probably fail.
     """
 
     def make(session: Session) -> CreatedResponse:
@@ -56,16 +69,31 @@ def create_job(recipe: Recipe, service: Service, caller: Who, idempotency_key: I
         _require_dataset(session, service, whole.dataset)
         require_space(service.settings)
         job = jobs.enqueue(session, whole, time.time(), **_room(service, caller))
-        return _accepted(job)
+        return _accepted(session, job, service.settings)
 
     asked = recipe.model_dump(mode="json", exclude_unset=True)
     return create(service, router.prefix, caller, idempotency_key, asked, make)
 
 
-def _accepted(job: Job) -> CreatedResponse:
-    return CreatedResponse(
-        202, {"Location": f"{router.prefix}/{job.id}", "Retry-After": "2"}, job_view(job).model_dump(mode="json")
+def _accepted(session: Session, job: Job, settings: Settings) -> CreatedResponse:
+    body = AcceptedJobView(**job_view(job).model_dump(), warnings=_warnings(session, job, settings))
+    headers = {"Location": f"{router.prefix}/{job.id}", "Retry-After": "2"}
+    return CreatedResponse(202, headers, body.model_dump(mode="json"))
+
+
+def _warnings(session: Session, job: Job, settings: Settings) -> list[RecipeWarning]:
+    """Say so if the job's pre-trained weights are surely missing."""
+    network = NETWORKS[job.recipe["network"]]
+    failed = network.name in jobs.networks_without_weights(session, time.time())
+    missing = weight_files.availability(network, settings, failed) == "missing"
+    if job.recipe["weights"] != "imagenet" or not missing:
+        return []
+    detail = (
+        f"The pre-trained weights of {network.name} are not here and cannot be downloaded. Set "
+        f'"network": "{EFFICIENTNET_LITE0}", whose weights are installed, or "weights": "random"; or put '
+        f"{' or '.join(network.weights_files)} into {settings.resolved_weights_dir}."
     )
+    return [RecipeWarning(pointer="/weights", detail=detail)]
 
 
 @router.get("", summary="List jobs, newest first")
@@ -120,14 +148,16 @@ def resume_job(job_id: JobId, service: Service) -> JobView:
         return job_view(job_control.resume(session, job_id, time.time()))
 
 
-@router.post("/{job_id}/retry", status_code=202, response_model=JobView, summary="Retry a failed or cancelled job")
+@router.post(
+    "/{job_id}/retry", status_code=202, response_model=AcceptedJobView, summary="Retry a failed or cancelled job"
+)
 def retry_job(job_id: JobId, service: Service, caller: Who, idempotency_key: IdempotencyKey = None) -> Response:
     """Create a job with the same recipe; it continues from the last checkpoint."""
 
     def make(session: Session) -> CreatedResponse:
         require_space(service.settings)
         job = job_control.retry(session, job_id, time.time(), **_room(service, caller))
-        return _accepted(job)
+        return _accepted(session, job, service.settings)
 
     return create(service, f"{router.prefix}/retry", caller, idempotency_key, {"job": job_id}, make)
 

@@ -4,6 +4,7 @@ import json
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from typer.testing import CliRunner, Result
 
 from core.db.database import Database
 from core.db.tables import Job, Model, Worker
-from core.errors import Killed
+from core.errors import Killed, WeightsUnavailable
 from core.repositories import job_control, jobs
 from core.repositories.jobs import Claim
 from core.settings import Settings
@@ -123,6 +124,17 @@ def test_words_in_brackets_in_an_error_are_shown(
     with pytest.raises(SystemExit):
         main.main()
     assert "[Errno 28] No space left: '/data/[red]'" in capsys.readouterr().err
+
+
+def test_a_job_that_will_probably_fail_comes_with_a_warning_beside_its_id(
+    serve: Serve, db: Database, claimed: Callable[..., Claim]
+) -> None:
+    claim = claimed(at=time.time())
+    with db.write() as session:
+        jobs.fail(session, claim, jobs.describe(WeightsUnavailable("no way there"), ""), time.time())
+    result = typed("train", "--dataset", "digits", "--detach", "--url", serve())
+    assert result.stderr.startswith("Warning: The pre-trained weights of resnet50 are not here")
+    assert result.stdout.startswith("job_")
 
 
 def test_a_detached_job_prints_its_id_and_has_the_recipe(serve: Serve) -> None:

@@ -125,8 +125,13 @@ def test_weights_that_cannot_be_had_come_with_a_way_out(find: Find, settings: Se
     with pytest.raises(WeightsUnavailable, match=f"weights of {NAME}") as refusal:
         find(weights_mirror=mirror_url)
     assert mirror_url in str(refusal.value)
-    for words in (FILE, str(settings.resolved_weights_dir), "TUNESERVE_WEIGHTS_FILE", '"random"'):
+    for words in (FILE, str(settings.resolved_weights_dir), "TUNESERVE_WEIGHTS_FILE", '"random"', EFFICIENTNET_LITE0):
         assert words in refusal.value.hint
+
+
+def test_offline_no_download_is_tried(find: Find, mirror: Path) -> None:
+    with pytest.raises(WeightsUnavailable, match="TUNESERVE_OFFLINE"):
+        find(weights_mirror=mirror.as_uri(), offline=True)
 
 
 def test_a_transformer_of_another_kind_is_not_taken() -> None:
@@ -150,6 +155,9 @@ def test_images_are_shown_to_pre_trained_weights_as_torchvision_shows_them(name:
 
 def test_every_network_has_published_weights_with_a_digest_in_their_name() -> None:
     urls = [models.get_model_weights(name)["DEFAULT"].url for name in NETWORKS if name != EFFICIENTNET_LITE0]
+    assert [url.rsplit("/", 1)[1] for url in urls] == [
+        each.weights_file for each in NETWORKS.values() if each.weights_file
+    ]
     assert [url for url in urls if not re.search(r"-[0-9a-f]{8,}\.pth$", url)] == []
 
 
@@ -337,7 +345,7 @@ def test_the_embedded_weights_fill_their_network_whole() -> None:
 def test_the_embedded_weights_need_no_folder_and_no_download(
     settings: Settings, db: Database, store: LocalStore
 ) -> None:
-    offline = settings.model_copy(update={"weights_mirror": "http://127.0.0.1:9"})
+    offline = settings.model_copy(update={"offline": True, "weights_file": Path("another networks")})
     state = find_state(EFFICIENTNET_LITE0, "imagenet", offline, db, store)
     assert state is not None
     assert statistics(EFFICIENTNET_LITE0, "imagenet", db) == ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))

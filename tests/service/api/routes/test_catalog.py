@@ -1,6 +1,8 @@
 """What a recipe can name, and the service's description of itself."""
 
 import re
+import time
+from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -8,11 +10,20 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from core.networks import NETWORKS, TOO_LARGE
+from core.db.database import Database
+from core.errors import WeightsUnavailable
+from core.networks import EFFICIENTNET_LITE0, NETWORKS, TOO_LARGE
 from core.recipe import DATASETS, Recipe
+from core.repositories import jobs
+from core.repositories.jobs import Claim
 from core.settings import Settings
 from service.inference.request_images import PredictBody
 from worker.attempt.auto_config import resolve
+
+
+@pytest.fixture
+def settings(settings: Settings, request: pytest.FixtureRequest) -> Settings:
+    return settings.model_copy(update=getattr(request, "param", {}))
 
 
 async def properties(http: httpx.AsyncClient, network: str) -> dict[str, Any]:
@@ -35,6 +46,10 @@ async def test_networks_and_datasets_are_those_that_a_recipe_takes(http: httpx.A
         "parameters": 61_100_840,
         "smallest_image_size": 63,
         "optimizer": "adamw",
+        "weights": {
+            "status": "downloadable",
+            "files": ["alexnet-owt-7be5be79.pth", "alexnet.pth", "alexnet.safetensors"],
+        },
     }
     assert await names(http) == list(DATASETS)
 
@@ -78,6 +93,52 @@ async def test_the_catalogue_tells_to_what_small_images_are_enlarged(http: httpx
     for entry, detail in zip(sizes, (16, 32, 1000), strict=True):
         assert resolve(frozen, torch.device("cpu"), 10_000, detail, "plain").image_size == entry["enlarged"]
     assert [entry["enlarged"] for entry in sizes] == [96, 96, 224]
+
+
+async def statuses(http: httpx.AsyncClient) -> dict[str, str]:
+    """Of the networks' pre-trained weights."""
+    listed = {each["name"]: each["weights"]["status"] for each in (await http.get("/networks")).json()["data"]}
+    for name in ("resnet50", "efficientnet_lite0"):
+        assert (await properties(http, name))["weights"]["x-imagenet"]["status"] == listed[name]
+    return listed
+
+
+async def test_weights_are_available_in_any_file_that_would_do_or_with_the_worker(
+    http: httpx.AsyncClient, settings: Settings
+) -> None:
+    settings.resolved_weights_dir.mkdir(parents=True)
+    for file in ("resnet18-f37072fd.pth", "resnet34.pth", "resnet50.safetensors", "resnet101.bin"):
+        (settings.resolved_weights_dir / file).touch()
+    found = await statuses(http)
+    assert {found.pop(name) for name in ("efficientnet_lite0", "resnet18", "resnet34", "resnet50")} == {"available"}
+    assert {*found.values()} == {"downloadable"}
+
+
+async def test_weights_that_could_not_be_downloaded_minutes_ago_are_missing_and_a_job_for_them_says_so(
+    http: httpx.AsyncClient, db: Database, claimed: Callable[..., Claim]
+) -> None:
+    answer = await http.post("/jobs", json={})
+    assert (answer.status_code, answer.json()["warnings"]) == (202, [])
+    now = time.time()
+    for network, ended in (("resnet50", now - 60), ("resnet18", now - 3600)):
+        claim = claimed(at=ended, network=network, priority=1)
+        with db.write() as session:
+            jobs.fail(session, claim, jobs.describe(WeightsUnavailable("no way there"), ""), ended)
+    found = await statuses(http)
+    assert (found["resnet50"], found["resnet18"]) == ("missing", "downloadable")
+    (warning,) = (await http.post("/jobs", json={})).json()["warnings"]
+    assert warning["pointer"] == "/weights"
+    assert all(words in warning["detail"] for words in ("resnet50.pth", EFFICIENTNET_LITE0, "random"))
+    for other in ({"network": EFFICIENTNET_LITE0}, {"weights": "random"}, {"network": "resnet18"}):
+        assert (await http.post("/jobs", json=other)).json()["warnings"] == []
+
+
+@pytest.mark.parametrize("settings", [{"offline": True}], indirect=True)
+async def test_offline_all_weights_are_missing_but_those_here(http: httpx.AsyncClient) -> None:
+    found = await statuses(http)
+    assert found.pop(EFFICIENTNET_LITE0) == "available"
+    assert {*found.values()} == {"missing"}
+    assert (await http.post("/jobs", json={})).json()["warnings"] != []
 
 
 async def test_a_network_that_could_not_be_published_is_refused_at_once(http: httpx.AsyncClient) -> None:
