@@ -1,4 +1,7 @@
-"""Base64 as programs write it: as a data: URI, in lines, URL-safe, or without its padding."""
+"""Decode base64 in all usual forms.
+
+These are a data: URI, lines, the URL-safe alphabet, and base64 without padding.
+"""
 
 import base64
 

@@ -6,7 +6,10 @@ from pathlib import Path
 
 
 def cpus() -> int:
-    """Return how many processors this process may use, within a container's quota (cgroup v2)."""
+    """Return the number of processors that this process may use.
+
+    A container's quota (cgroup v2) counts.
+    """
     available = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
     try:
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()

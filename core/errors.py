@@ -48,7 +48,10 @@ DISK_FULL = ("disk is full", "No space left")  # messages of SQLite and PostgreS
 
 
 def is_disk_full(error: BaseException) -> bool:
-    """Check whether an error means a full disk or quota, ours or the database's."""
+    """Check whether an error means a full disk or quota.
+
+    That is this process's own or the database's.
+    """
     if isinstance(error, OSError):
         return error.errno in (errno.ENOSPC, errno.EDQUOT)
     reported = str(getattr(error, "orig", ""))  # SQLAlchemy's errors keep the driver's own there

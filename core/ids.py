@@ -26,7 +26,10 @@ def checkpoint_id(job_id: str, attempt: int, step: int) -> str:
 
 
 def publisher(model: str) -> tuple[str, int] | None:
-    """Return the job id and the attempt in a model's id; None for any other id."""
+    """Return job id and attempt in a model's id, or None.
+
+    None for an id that no job gave.
+    """
     found = re.fullmatch(r"model_(\w+)_(\d+)", model, re.ASCII)
     return (f"job_{found[1]}", int(found[2])) if found else None
 

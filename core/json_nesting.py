@@ -19,7 +19,10 @@ STEPS[[*b"[{"]], STEPS[[*b"]}"]] = 1, -1
 
 
 def refuse_deep(data: bytes) -> None:
-    """Raise InvalidInput if JSON has more than MAX_NESTING levels, or is not in UTF-8."""
+    """Raise InvalidInput if JSON is nested too deeply.
+
+    That is more than MAX_NESTING levels. Also if it holds NUL, as JSON in UTF-16 or UTF-32 does.
+    """
     if b"\0" in data:
         raise InvalidInput("The body is not JSON: it holds the character NUL. Send it in UTF-8.")
     if nesting(data) > MAX_NESTING:
@@ -27,7 +30,10 @@ def refuse_deep(data: bytes) -> None:
 
 
 def nesting(data: bytes) -> int:
-    """Count the levels of JSON; of a text that is none, those before its first error at least."""
+    """Count the levels of nested arrays and objects in JSON.
+
+    Of text that is no JSON it counts at least those before the first error.
+    """
     if b"\\" in data:
         data = ESCAPE.sub(b"", data)
     marks = data.translate(None, NO_MARKS)

@@ -1,4 +1,4 @@
-"""Logs of service and worker: text for people, or JSON lines for a log collector."""
+"""Logging of service and worker, as text or as JSON lines."""
 
 import json
 import logging
@@ -26,8 +26,10 @@ def fields(**known: Any) -> dict[str, dict[str, Any]]:
 
 
 def tell(logger: logging.Logger, level: int, message: str, fields: Mapping[str, Any]) -> None:
-    """A line about those fields, whose values ``message`` names in their order. It does not look from where in the code
-    it is called, which takes as long as to write the line; the level is looked at by who calls.
+    """Log a line with fields, faster than ``logger.log`` does.
+
+    ``message`` formats the fields' values in their order. The calling code's file and line are not looked up, which
+    takes as long as to write the line. The caller checks the level.
     """
     record = logging.LogRecord(logger.name, level, "", 0, message, tuple(fields.values()), None)
     record.fields = fields
@@ -35,9 +37,10 @@ def tell(logger: logging.Logger, level: int, message: str, fields: Mapping[str, 
 
 
 class Text(logging.Formatter):
-    """Format a line for people; within a request, its id stands at the end, before a traceback.
+    """Format a log line for people.
 
-    Control characters are escaped: a path or a file's name of a stranger makes no line of its own.
+    Within a request, its id stands at the end, before a traceback. Control characters are escaped: a path or a file's
+    name of a stranger makes no line of its own.
     """
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's own name

@@ -1,4 +1,7 @@
-"""References to models: an id, `pets` (what serves under that name), `pets/3` (a version), `pets@best` (an alias)."""
+"""Parse references to models: an id, `pets`, `pets/3` or `pets@best`.
+
+`pets` is what serves under that name, `pets/3` a version, `pets@best` an alias.
+"""
 
 import re
 from dataclasses import dataclass
@@ -34,7 +37,10 @@ class Reference:
 
 
 def parse(text: str) -> Reference:
-    """Parse what is not an id; NotFound if it cannot name a model."""
+    """Parse a reference that is not an id.
+
+    NotFound if it cannot name a model.
+    """
     found = re.fullmatch(rf"({NAME})(?:/({VERSION})|@({ALIAS}))?", text)
     if found is None or is_model_id(text):
         raise NotFound(f"There is no model {text[:300]}; {FORMS}.")

@@ -9,7 +9,10 @@ PR_SET_PDEATHSIG = 1
 
 
 def die_with(parent: int | None) -> None:
-    """Have the kernel kill this process when its parent, the process id if it is known, dies. Linux alone."""
+    """Have the kernel kill this process when its parent dies.
+
+    Linux only. ``parent``: its process id if known, so that a death before this call counts too.
+    """
     if sys.platform != "linux":
         return
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

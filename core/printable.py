@@ -1,4 +1,4 @@
-"""Text from outside: safe to write into a log, and names that are what they seem."""
+"""Make text from outside safe to log, and refuse misleading names."""
 
 import unicodedata
 
@@ -16,12 +16,18 @@ def printable(text: str, kept: str = "") -> str:
 
 
 def check_name(name: str) -> str:
-    """Return the name; ValueError if a character of it is invisible, or changes how the others are shown."""
+    """Return a name unless it has invisible characters.
+
+    ValueError if a character is invisible or changes how the others are shown.
+    """
     if sign := first_invisible(name):
         raise ValueError(f"must not hold the control or invisible character {printable(sign)}")
     return name
 
 
 def first_invisible(text: str, kept: str = "") -> str:
-    """Find the first control, format or bidirectional character that is not ``kept``; empty if there is none."""
+    """Return the first invisible character; empty if there is none.
+
+    Such are control, format and bidirectional characters that are not ``kept``.
+    """
     return next((sign for sign in text if unicodedata.category(sign) in INVISIBLE and sign not in kept), "")

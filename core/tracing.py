@@ -65,7 +65,10 @@ def shut_down(provider: "TracerProvider") -> None:
 
 
 def trace_id(job_id: str) -> int:
-    """Return the trace id of a job's attempts: 128 bits derived from the job's id."""
+    """Derive the trace id of a job's attempts, 128 bits.
+
+    All attempts have the same, from the job's id.
+    """
     return int.from_bytes(sha256(job_id.encode()).digest()[:16])
 
 

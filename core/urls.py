@@ -16,7 +16,10 @@ ALLOWED = frozenset(
 
 
 def check_url(url: str) -> SplitResult:
-    """Split a URL that the service may call; ValueError gives the reason if it may not."""
+    """Split a URL that the service may call.
+
+    ValueError gives the reason if it may not.
+    """
     if len(url) > MAX_URL_LENGTH or not set(url) <= ALLOWED:
         raise ValueError(f"must be at most {MAX_URL_LENGTH} characters, all allowed in a URL (else: percent-encoded)")
     parts = urlsplit(url)  # ValueError: brackets that hold no IPv6 address
@@ -30,11 +33,17 @@ def check_url(url: str) -> SplitResult:
 
 
 def masked(url: str) -> str:
-    """Show a URL by its host alone: path and query of a webhook are often a secret."""
+    """Mask the path and query of a URL.
+
+    Those of a webhook are often a secret.
+    """
     parts = urlsplit(url)
     return url if not (parts.path.strip("/") or parts.query) else f"{parts.scheme}://{parts.netloc}/{MASK}"
 
 
 def port_of(parts: SplitResult) -> int:
-    """Return the explicit or default port; ValueError if it is no number up to 65535."""
+    """Return the explicit or default port.
+
+    ValueError if it is no number up to 65535.
+    """
     return PORTS[parts.scheme] if parts.port is None else parts.port

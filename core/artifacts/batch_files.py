@@ -68,13 +68,16 @@ def read_parts(store: ArtifactStore, key: str) -> list[Part]:
 
 
 def may_be_an_image(name: str) -> bool:
-    """Check that an entry of a zip is neither a folder nor a file added by an operating system."""
+    """Check whether a zip's entry is a file that somebody packed.
+
+    Folders are none, nor are files that an operating system adds.
+    """
     parts = PurePosixPath(name).parts
     return not name.endswith("/") and not any(part in JUNK or part.startswith("._") for part in parts)
 
 
 def read_lines(path: Path, max_bytes: int) -> Iterator[bytes]:
-    """Yield the non-blank lines of a manifest, each cut after ``max_bytes`` + 1 bytes.
+    """Yield a manifest's non-blank lines, each cut after ``max_bytes`` + 1.
 
     The extra byte shows the caller that a line was too long.
     """
@@ -93,7 +96,10 @@ def write_answers(store: ArtifactStore, key: str, first: int, lines: Sequence[st
 
 
 def read_answers(store: ArtifactStore, key: str, done: int) -> Iterator[bytes]:
-    """Yield the first ``done`` results, one line each, in the chunks in which they were written."""
+    """Yield the first ``done`` results of a batch, one a line.
+
+    They come in the chunks in which they were written.
+    """
     first = 0
     while first < done:
         piece = store.fetch(_answers_key(key, first)).read_bytes()

@@ -1,4 +1,7 @@
-"""Files of uploaded data sets: each content once in a data set, whatever its versions call it."""
+"""Files of uploaded data sets, stored once per content.
+
+All versions of a data set share them, whatever name they give a file.
+"""
 
 from pathlib import Path
 
@@ -6,7 +9,10 @@ DIGITS = 2  # of the digest, that name the folder: a few thousand files lie in e
 
 
 def path_of(root: Path, dataset: str, digest: str) -> Path:
-    """Return where the file with this SHA-256 lies; ``root`` is the setting ``dataset_files_dir``."""
+    """Return the path of the file with this SHA-256.
+
+    ``root`` is the setting ``dataset_files_dir``.
+    """
     return root / dataset / place_of(digest)
 
 

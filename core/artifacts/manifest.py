@@ -24,9 +24,10 @@ MANIFEST = "manifest.json"
 
 
 def write_folder(store: ArtifactStore, key: str, files: Mapping[str, bytes], about: Mapping[str, Any]) -> Listing:
-    """Write files, then the manifest with their sizes and sha256; return its listing.
+    """Write files and a manifest; return its listing.
 
-    A failed write removes the folder: on a full disk no row would ever refer to those bytes.
+    The manifest comes last and has each file's size and sha256. A failed write removes the folder: on a full disk no
+    row would ever refer to those bytes.
     """
     listing: Listing = {}
     try:
@@ -41,13 +42,19 @@ def write_folder(store: ArtifactStore, key: str, files: Mapping[str, bytes], abo
 
 
 def read_manifest(store: ArtifactStore, key: str) -> dict[str, Any]:
-    """Read the manifest of a folder; NotFound if the folder was never finished."""
+    """Read a folder's manifest; NotFound without one.
+
+    A folder without manifest was never finished.
+    """
     manifest: dict[str, Any] = json.loads(store.fetch(f"{key}/{MANIFEST}").read_bytes())
     return manifest
 
 
 def fetch_checked(store: ArtifactStore, key: str, name: str) -> Path:
-    """Return the path of a file after checking its sha256 against the manifest; Damaged if it differs."""
+    """Return a file's path after checking its sha256.
+
+    Damaged if it differs from the manifest's, or if the manifest does not list the file.
+    """
     expected = read_manifest(store, key)["files"].get(name)
     if expected is None:
         raise Damaged(f"{key} has no {name}.")

@@ -1,4 +1,4 @@
-"""Files of service and worker are for the user that runs them alone."""
+"""Keep the files of service and worker private to their user."""
 
 import logging
 import os
@@ -11,7 +11,7 @@ OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
 def keep_private(data_dir: Path) -> None:
-    """Create files for this user alone from now on, and make the data directory, closed to others.
+    """Set a private umask and create a private data directory.
 
     For the start of a program: it changes the whole process and its children. Exits with the reason if there can be no
     such directory; one that cannot be closed is warned about.
@@ -29,7 +29,10 @@ def keep_private(data_dir: Path) -> None:
 
 
 def _close(folder: Path, mode: int) -> bool:
-    """Take the rights of others off a folder; False where it is not ours, or a place for everybody like /tmp."""
+    """Remove other users' rights to a folder.
+
+    Returns False if it is another user's, or for everybody like /tmp.
+    """
     if mode & stat.S_ISVTX:
         return False
     try:

@@ -30,7 +30,10 @@ class ArtifactStore(Protocol):
 
 
 class LocalStore:
-    """A folder as a store; objects appear by rename, after their bytes have reached the disk."""
+    """Artifact store in a local folder.
+
+    Objects appear by rename, after their bytes have reached the disk.
+    """
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -41,7 +44,10 @@ class LocalStore:
 
     @contextmanager
     def writing(self, key: str) -> Iterator[IO[bytes]]:
-        """Write a large object piece by piece; it is stored when the block ends without an exception."""
+        """Write a large object piece by piece.
+
+        It is stored when the block ends without an exception.
+        """
         target = self._path(key)
         target.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=target.parent, prefix=".part-")

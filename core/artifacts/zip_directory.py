@@ -1,4 +1,4 @@
-"""The names in a zip, read one after the other, and how each is decoded.
+"""Read the names in a zip one by one.
 
 Python's own reader makes objects of all of them first, and a gigabyte can name millions: what somebody sends is
 measured and counted here before that reader sees it.
@@ -29,7 +29,10 @@ GARBLED = (
 
 
 def names(path: Path, max_bytes: int) -> Iterator[str]:
-    """Each name in the directory. InvalidInput: this is no zip, or a damaged one; TooLarge: a long directory."""
+    """Yield each name in a zip's directory.
+
+    InvalidInput if the file is no zip or a damaged one; TooLarge if the directory is longer than ``max_bytes``.
+    """
     with path.open("rb") as file:
         start, end = _find(file, path.stat().st_size)
         if end - start > max_bytes:
@@ -56,9 +59,10 @@ def name_of(entry: ZipInfo) -> tuple[str, bool]:
 
 
 def decode_name(name: bytes, flags: int, extra: bytes) -> tuple[str, bool]:
-    """Decode a name; False: in an encoding that nothing tells, such as GBK or Shift-JIS, so that it may be garbled.
+    """Decode a name in a zip, and whether its encoding is known.
 
-    A name without the flag for UTF-8 has Info-ZIP's field, or is UTF-8 where it can be: few programs set the flag.
+    Of an unknown encoding, such as GBK or Shift-JIS, the name may be garbled. A name without the flag for UTF-8 has
+    Info-ZIP's field, or is UTF-8 where it can be: few programs set the flag.
     """
     is_utf_8 = bool(flags & UTF_8)
     try:
@@ -100,7 +104,10 @@ def _find(file: IO[bytes], size: int) -> tuple[int, int]:
 
 
 def _end_record(file: IO[bytes], size: int) -> int:
-    """The position of the end record: the last bytes, but for a comment."""
+    """Return the offset of the zip's end-of-directory record.
+
+    It is the last part of the file, but for a comment.
+    """
     tail_at = max(0, size - END_BYTES - MAX_COMMENT_LENGTH)
     file.seek(tail_at)
     tail = file.read()

@@ -1,4 +1,4 @@
-"""The clock that leases are kept by, and a guard against jumps of the wall clock."""
+"""The clock of leases, and a guard against jumps of it."""
 
 import logging
 import time
@@ -12,7 +12,7 @@ MAX_DRIFT_S = 1.0  # between two checks; a clock that is only slewed stays far b
 
 
 def shared_now(session: Session, now: float) -> float:
-    """Return the time that leases are kept by, in seconds since the epoch.
+    """Return the clock time of leases, in seconds since the epoch.
 
     PostgreSQL's own time, since its workers may be on several machines whose clocks differ. SQLite is used on one
     machine alone: it is ``now``.
@@ -39,7 +39,10 @@ class ClockDriftGuard:
         self._unsteady_until = monotonic()
 
     def is_steady(self) -> bool:
-        """Compare the wall clock with the monotonic one; to be called before every judgement."""
+        """Check whether the wall clock has run evenly for a lease.
+
+        Compares it with the monotonic clock. To be called each time before a worker is judged lost.
+        """
         now = self._monotonic()
         lead = self._clock() - now
         if abs(lead - self._lead) > MAX_DRIFT_S:

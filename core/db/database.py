@@ -1,4 +1,7 @@
-"""The database, SQLite by default or PostgreSQL by URL, with read and write sessions."""
+"""Database with read and write sessions: SQLite or PostgreSQL.
+
+SQLite is the default; a URL selects PostgreSQL.
+"""
 
 import sqlite3
 import threading
@@ -46,12 +49,18 @@ class Database:
 
     @contextmanager
     def write(self) -> Iterator[Session]:
-        """Open a session in one transaction: committed at the end, rolled back on an exception."""
+        """Open a session in one transaction.
+
+        It is committed at the end, and rolled back on an exception.
+        """
         with self._counted(), Session(self._writer, expire_on_commit=False) as session, session.begin():
             yield session
 
     def migrate(self) -> None:
-        """Upgrade the schema to the newest version; safe when several processes start at once."""
+        """Upgrade the schema to the newest version.
+
+        Safe when several processes start at once.
+        """
         with self._writer.begin() as connection:
             if connection.dialect.name == "postgresql":
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
@@ -59,7 +68,10 @@ class Database:
                 _upgrade(connection)
 
     def close(self) -> None:
-        """Close all connections, after waiting for the sessions of other threads to end."""
+        """Close all connections after the sessions of other threads.
+
+        Waits for them at most as long as a write waits for a busy database.
+        """
         with self._ended:
             self._ended.wait_for(lambda: self._sessions == 0, BUSY_MS / 1000)
         self._engine.dispose()
@@ -77,7 +89,10 @@ class Database:
 
 
 def newest_version() -> str:
-    """Return the schema's newest version, from the name of the last migration's file."""
+    """Return the schema's newest version.
+
+    It is the number of the last migration's file.
+    """
     return max(path.name for path in (MIGRATIONS / "versions").glob("[0-9]*.py")).split("_")[0]
 
 

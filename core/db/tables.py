@@ -61,7 +61,10 @@ def _values(names: type[StrEnum]) -> str:
 
 
 def _enum(names: type[StrEnum]) -> Enum:
-    """Store an enum as text; the CHECK constraints limit the values, since SQLite has no enum type."""
+    """Column type that stores an enum as text.
+
+    The CHECK constraints limit the values, since SQLite has no enum type.
+    """
     return Enum(names, native_enum=False, length=32, values_callable=lambda kind: [name.value for name in kind])
 
 
@@ -138,7 +141,10 @@ class Job(Base):
 
 
 class Event(Base):
-    """An event in a job's durable log; ``number`` counts from 1 in each job, without gaps."""
+    """An event in a job's durable log.
+
+    ``number`` counts from 1 in each job, without gaps.
+    """
 
     __tablename__ = "events"
 
@@ -167,7 +173,10 @@ class Checkpoint(Base):
 
 
 class ModelName(Base):
-    """A name that models were published under; it stays when they are deleted, so that no version counts twice."""
+    """A name under which models were published.
+
+    It stays when they are deleted, so that no version number is given twice.
+    """
 
     __tablename__ = "model_names"
 
@@ -230,7 +239,10 @@ class Alias(Base):
 
 
 class Key(Base):
-    """An API key; the secret itself is shown once, when the key is created."""
+    """An API key; its secret is not stored.
+
+    The secret is shown once, when the key is created.
+    """
 
     __tablename__ = "keys"
 
@@ -276,7 +288,10 @@ class Delivery(Base):
 
 
 class Upload(Base):
-    """A resumable upload; the size of its file, ``uploads/<id>``, is how much has come."""
+    """A resumable upload.
+
+    The size of its file, ``uploads/<id>``, is the number of bytes received.
+    """
 
     __tablename__ = "uploads"
 
@@ -291,7 +306,10 @@ NEVER = 2**31 - 1  # a version that does not come; no shorter than others, so th
 
 
 class DatasetName(Base):
-    """A name that data sets were uploaded under; it stays when they are deleted, so that nothing counts twice."""
+    """A name under which data sets were uploaded.
+
+    It stays when they are deleted, so that no version or image number is given twice.
+    """
 
     __tablename__ = "dataset_names"
 
@@ -312,9 +330,10 @@ class DatasetVersion(Base):
 
 
 class DatasetImage(Base):
-    """Where an image of a data set belongs, in the versions from ``since`` to the one before ``until``.
+    """An image of a data set, in a range of its versions.
 
-    So a version costs the rows of what changed. The four IDX files have a row each, without a class.
+    It is in the versions from ``since`` to the one before ``until``, so that a version costs only the rows of what
+    changed. The four IDX files have a row each, without a class.
     """
 
     __tablename__ = "dataset_images"

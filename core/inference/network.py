@@ -21,9 +21,10 @@ BATCHNORM_MOMENTUM = 0.1  # minimum; torch's default
 
 
 class Prepare(nn.Module):
-    """Resize and normalise canonical images: uint8 n x h x w x c -> float n x 3 x size x size.
+    """Resize and normalise canonical images.
 
-    Float n x 1 x size x size for a network that takes grey images (worker.publishing.onnx_export).
+    uint8 n x h x w x c -> float n x 3 x size x size. Float n x 1 x size x size for a network that takes grey images
+    (worker.publishing.onnx_export).
     """
 
     mean: Tensor
@@ -60,15 +61,19 @@ class Prepare(nn.Module):
 
 
 def _antialiasing(before: int, after: int) -> Tensor:
-    """Return what each pixel of a line adds to each of the resized line: float after x before."""
+    """Return the matrix that resizes a line with antialiasing.
+
+    float after x before: what each pixel of a line adds to each pixel of the resized line.
+    """
     unit = torch.eye(before)[None, None]
     return F.interpolate(unit, (after, before), mode="bilinear", align_corners=False, antialias=True)[0, 0]
 
 
 class ServingGraph(nn.Module):
-    """Canonical images -> logits, float n x classes: all that serving needs, in one graph.
+    """All that serving needs in one graph, from images to logits.
 
-    With a ood_scorer, logits and ood_score, float n. It takes the head out of ``network`` then.
+    Canonical images -> logits, float n x classes. With an ood_scorer it returns logits and ood_score, float n, and
+    takes the head out of ``network``.
     """
 
     def __init__(self, preparation: Preparation, network: nn.Module, ood_scorer: OodScorer | None = None) -> None:
@@ -148,7 +153,7 @@ def from_arrays(arrays: Mapping[str, npt.NDArray[Any]]) -> dict[str, Tensor]:
 
 
 def load_matching(network: nn.Module, state: Mapping[str, Tensor]) -> list[str]:
-    """Load tensors of the same name and shape; return the names of those not loaded.
+    """Load tensors of matching name and shape; return names not loaded.
 
     With weights for another number of classes, these are the head's. Unknown names are passed on: a vision transformer
     still maps the old names that torchvision's files use.

@@ -1,4 +1,7 @@
-"""The predictor interface, and its implementation by ONNX Runtime on a CPU, without torch."""
+"""Predictor interface, and its implementation with ONNX Runtime on a CPU.
+
+Works without torch.
+"""
 
 import threading
 from collections.abc import Iterator
@@ -66,7 +69,10 @@ class OnnxPredictor:
         self.tells_ood_score = "ood_score" in self._names
 
     def share_singles(self, threads: int) -> None:
-        """Use ``threads`` threads, with their own copy of the weights, for an image that comes alone."""
+        """Run single images on ``threads`` threads.
+
+        They get their own copy of the weights.
+        """
         self._of_singles = _session(self._path, threads, SPIN_US)
 
     def run(self, images: Images) -> Outputs:
@@ -111,8 +117,9 @@ def temperature_of(model: Model) -> float:
 
 
 def threshold_of(model: Model) -> float:
-    """What the ood_score is divided by that the graph tells: 1, but where that graph is in int8
-    (worker.publishing.publish).
+    """Return the divisor of the graph's ood_score.
+
+    1, unless the graph is in int8 (worker.publishing.publish).
     """
     return float(model.card["serving"].get("ood_threshold", 1.0))
 
@@ -123,7 +130,7 @@ def softmax(logits: npt.NDArray[np.float32]) -> Probabilities:
 
 
 def warm_up(predictor: Predictor, *batches: int) -> None:
-    """Run batches of these sizes, so that no request waits for the first allocation."""
+    """Run batches of these sizes to allocate memory before the first request."""
     shape = (predictor.preparation.height, predictor.preparation.width, predictor.preparation.channels)
     for size in batches:
         predictor.run(np.zeros((size, *shape), np.uint8))

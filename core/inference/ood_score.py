@@ -1,4 +1,6 @@
-"""The out-of-distribution score of an image: a part of its serving graph, fitted on what it was trained with.
+"""Out-of-distribution score of an image, a part of the serving graph.
+
+It is fitted on what the network was trained with.
 
 Three terms, since each is blind where another sees. The energy of the logits is high where no class answers loudly
 (Liu et al. 2020, "Energy-based Out-of-distribution Detection"). The features, which are what the head sees, lie far
@@ -24,7 +26,10 @@ TINY = 1e-12  # keeps logarithms and roots of nothing finite
 
 
 class Texture(nn.Module):
-    """Canonical images, uint8 n x h x w x c -> float n x 96: mean and deviation of each filter's ups and downs."""
+    """Mean and deviation of each filter's response to an image.
+
+    Canonical images, uint8 n x h x w x c -> float n x 96. Rising and falling responses count separately.
+    """
 
     filters: Tensor
 
@@ -45,10 +50,11 @@ class Texture(nn.Module):
 
 
 class Distance(nn.Module):
-    """Values, float n x d -> the logarithm of their squared Mahalanobis distance to the nearest centre, float n.
+    """Log of the squared Mahalanobis distance to the nearest centre.
 
-    ``axes``, d x k, are the directions of the largest spread, orthonormal, with their ``deviations``, k; all others
-    have the deviation ``rest``. ``centres``, classes x d. Values far from ``origin``, d, would cost digits.
+    Values, float n x d -> float n. ``axes``, d x k, are the directions of the largest spread, orthonormal, with their
+    ``deviations``, k; all others have the deviation ``rest``. ``centres``, classes x d. Values far from ``origin``, d,
+    would cost digits.
     """
 
     def __init__(self, origin: Tensor, axes: Tensor, deviations: Tensor, rest: Tensor, centres: Tensor) -> None:
@@ -73,7 +79,10 @@ class Distance(nn.Module):
 
 
 class Detector(nn.Module):
-    """Canonical images, uint8 n x 28 x 28 x c -> the logarithm of the odds that they show no class, float n."""
+    """Small network that returns the log-odds that images show no class.
+
+    Canonical images, uint8 n x 28 x 28 x c -> float n.
+    """
 
     def __init__(self, classes: int) -> None:
         super().__init__()
@@ -96,15 +105,20 @@ class Detector(nn.Module):
         return logits[:, -1] - logits[:, :-1].logsumexp(1)
 
     def logits(self, images: Tensor) -> Tensor:
-        """Float n x 1 x 28 x 28, 0 to 1, -> float n x classes + 1."""
+        """Return the logits of all classes and of "no class".
+
+        Float n x 1 x 28 x 28, 0 to 1, -> float n x classes + 1.
+        """
         found: Tensor = self.head(self.layers(images))
         return found
 
 
 class OodScorer(nn.Module):
-    """Images, features and logits -> ood_score, float n: 0 is that of a usual image, from 1 on the model abstains.
+    """Combine the terms of an image into its ood_score.
 
-    With a detector what is more usual than usual excuses nothing: it is the length of the terms that lie above theirs.
+    Images, features and logits -> ood_score, float n: 0 is that of a usual image, and from 1 on the model abstains.
+    Without a detector the score is a weighted sum of the terms above their means. With a detector, it is the Euclidean
+    norm of the weighted terms above their means; terms below it count as zero.
     """
 
     usual: Tensor  # 3, or 4 with a detector: the terms' means
@@ -162,7 +176,10 @@ def _convolution(taken: int, made: int, side: int, stride: int = 1) -> list[nn.M
 
 
 def _cosines(side: int) -> Tensor:
-    """The two-dimensional cosine transform's filters but for the constant one: side² - 1 x 1 x side x side."""
+    """Build the 2-D cosine transform's filters without the constant one.
+
+    side² - 1 x 1 x side x side.
+    """
     place = torch.arange(side)
     waves = torch.stack([torch.cos(torch.pi * (place + 0.5) * order / side) for order in range(side)])
     waves = waves / waves.norm(dim=1, keepdim=True)

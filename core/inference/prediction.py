@@ -36,7 +36,10 @@ class Prediction(BaseModel):
 
 
 def of_blank(prepared: Prepared) -> Prediction:
-    """Build the prediction for a blank image, which the network does not see."""
+    """Build the prediction for a blank image.
+
+    The network does not see it.
+    """
     return Prediction(label=NO_DIGIT, abstained=True, reason=BLANK, preprocessing=prepared.preprocessing)
 
 

@@ -1,5 +1,6 @@
-"""Run migrations in one transaction, on the connection of `core.db.database.Database.migrate` or on alembic.ini's
-database.
+"""Run the migrations in one transaction.
+
+They run on the connection of `core.db.database.Database.migrate`, or on alembic.ini's database.
 """
 
 from alembic import context

@@ -1,4 +1,4 @@
-"""The first schema: every table, and triggers that hold jobs and batches to their state transitions.
+"""The first schema: all tables, and triggers that guard state transitions.
 
 A later migration that rebuilds one of these tables, as SQLite needs for most changes, has to create its trigger again.
 """
