@@ -1,4 +1,7 @@
-"""The bodies of POST /batches: brought into the store piece by piece, and counted there. None is held in memory."""
+"""Stream the bodies of POST /batches into the store and count them.
+
+No body is held in memory.
+"""
 
 import hashlib
 from collections.abc import Iterable
@@ -48,7 +51,10 @@ class Received:
 
 
 async def receive(request: Request, store: ArtifactStore, key: str, settings: Settings) -> Received:
-    """Bring the body into the folder ``key``. InvalidInput or UnsupportedType says what is wrong with it."""
+    """Store the body in the folder ``key`` and count its images.
+
+    Raise InvalidInput or UnsupportedType, which say what is wrong with it.
+    """
     with full_disk_as_no_space():
         parts = await _receive(request, store, key, settings)
         total = await run_in_threadpool(_count, store, key, parts, settings)
@@ -57,7 +63,7 @@ async def receive(request: Request, store: ArtifactStore, key: str, settings: Se
 
 
 def digests(store: ArtifactStore, key: str, parts: list[Part]) -> list[tuple[str, str]]:
-    """Name and sha256 of each part: whether another body is the same one."""
+    """List each part's name and sha256, to recognise the same body."""
     found = []
     for part in parts:
         with store.fetch(f"{key}/{part.file}").open("rb") as file:
@@ -83,7 +89,10 @@ async def _receive(request: Request, store: ArtifactStore, key: str, settings: S
 
 
 async def _form(request: Request, store: ArtifactStore, key: str, settings: Settings) -> list[Part]:
-    """The parts wait in temporary files where they are large (Starlette's doing), then go into the store."""
+    """Store the files of a form.
+
+    Starlette keeps large ones in temporary files until then.
+    """
     reserve = DiskReserve(settings, settings.data_dir)
     try:
         async with open_form(request, settings.max_images_per_request, reserve.require) as form:
@@ -113,12 +122,18 @@ def _kind(name: str, start: bytes) -> Literal["zip", "image", "manifest"]:
 
 
 def _writing(store: ArtifactStore, key: str) -> AbstractAsyncContextManager[IO[bytes]]:
-    """A large object takes a while to reach the disk at its end."""
+    """Open a store object for writing, in a thread.
+
+    A large object takes a while to reach the disk when it is closed.
+    """
     return contextmanager_in_threadpool(store.writing(key))
 
 
 def _count(store: ArtifactStore, key: str, parts: list[Part], settings: Settings) -> int:
-    """How many images these files claim to hold; InvalidInput when none or too many."""
+    """Count the images that these files claim to hold.
+
+    Raise InvalidInput if there are none or too many.
+    """
     images = (image for part in parts for image in _images(store, key, part, settings))
     total = sum(1 for _ in islice(images, settings.max_batch_images + 1))
     if total > settings.max_batch_images:

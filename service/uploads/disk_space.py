@@ -1,4 +1,4 @@
-"""Measure the free space on a disk, and refuse what would take the part of it that must stay free."""
+"""Measure a disk's free space and keep its reserve free."""
 
 import shutil
 from collections.abc import Iterator
@@ -13,7 +13,10 @@ PIECE_BYTES = 2**20
 
 
 def free_bytes(path: Path) -> int:
-    """Measure the free space on the disk of a folder, or of where it will be made."""
+    """Measure the free bytes on a folder's disk.
+
+    The folder need not exist yet.
+    """
     try:
         return shutil.disk_usage(path).free  # asked at every piece that is written
     except FileNotFoundError:
@@ -21,12 +24,15 @@ def free_bytes(path: Path) -> int:
 
 
 def on_same_disk(one: Path, other: Path) -> bool:
-    """Check whether two folders, which need not exist yet, are on the same disk."""
+    """Check whether two folders are on the same disk.
+
+    They need not exist yet.
+    """
     return _existing(one).stat().st_dev == _existing(other).stat().st_dev
 
 
 def lack_of_space(settings: Settings) -> str | None:
-    """Report what is wrong with the space on the disk of the data directory; None: nothing."""
+    """Report what is wrong with the data directory's disk; None if nothing."""
     try:
         free, least = free_bytes(settings.data_dir), settings.min_free_bytes
     except OSError as error:
@@ -46,14 +52,17 @@ def require_space(settings: Settings) -> None:
 
 
 class DiskReserve:
-    """The bytes that stay free on a folder's disk, whatever is written there: TUNESERVE_MIN_FREE_BYTES."""
+    """Keep TUNESERVE_MIN_FREE_BYTES free on a folder's disk."""
 
     def __init__(self, settings: Settings, folder: Path) -> None:
         self._least = settings.min_free_bytes
         self._folder = folder
 
     def require(self, more: int, owed: int = 0) -> None:
-        """Raise NoSpace if ``more`` bytes would touch it, or the ``owed`` ones that open uploads may still write."""
+        """Raise NoSpace if ``more`` bytes would touch the reserve.
+
+        ``owed`` bytes are those that open uploads may still write.
+        """
         free = free_bytes(self._folder)
         if free - owed - more >= self._least:
             return

@@ -1,6 +1,7 @@
-"""Uploads that may break off and go on: a row each, and a file under <data_dir>/uploads as long as what has come of it.
+"""Keep resumable uploads, each with a row and a file.
 
-No row counts the bytes, so that what a killed service has written counts too.
+The file lies under <data_dir>/uploads and is as long as what has arrived. No row counts the bytes, so that what a
+killed service has written counts too.
 """
 
 import fcntl
@@ -48,9 +49,9 @@ class OpenUpload:
 
 
 class Uploads:
-    """The uploads that a caller may touch: those of its own API key, an admin everybody's.
+    """The uploads that a caller may touch.
 
-    To others they are not there. Without keys they are anybody's.
+    A key may touch its own, an admin all. To others they are not there. Without keys they are anybody's.
     """
 
     def __init__(self, settings: Settings, db: Database, caller: Caller | None) -> None:
@@ -61,10 +62,10 @@ class Uploads:
         self._caller = caller
 
     def create(self, session: Session, length: int, name: str | None, now: float) -> str:
-        """Announce an upload and return its id; ``name`` is its file's, for people.
+        """Announce an upload and return its id.
 
-        TooLarge, Overloaded when too many have not ended, NoSpace when so much would fill the disk. The file is there
-        before the row, which the session's end writes.
+        ``name`` is its file's name, for people. TooLarge, Overloaded when too many have not ended, NoSpace when so much
+        would fill the disk. The file is there before the row, which the session's end writes.
         """
         limits, owner = self._settings, self._caller.id if self._caller else None
         if length > limits.max_dataset_bytes:
@@ -78,7 +79,10 @@ class Uploads:
         return upload_id
 
     def page(self, after: str | None, limit: int) -> tuple[list[OpenUpload], str | None]:
-        """List them, newest first, and the id that the next page begins after; None: there is none."""
+        """List a page of uploads, newest first, and the next page's ``after``.
+
+        That is None on the last page.
+        """
         caller = self._caller
         owner = None if caller is None or caller.may(Scope.ADMIN) else caller.id
         with self._db.read() as session:
@@ -87,7 +91,10 @@ class Uploads:
         return there, found[-1].id if more else None
 
     def get(self, upload_id: str) -> OpenUpload:
-        """NotFound; also for another key's, and for one that was used up, or went after a day."""
+        """Return an open upload.
+
+        Raise NotFound also for another key's, and for one that was used up or expired.
+        """
         with self._db.read() as session:
             row = rows.find(session, upload_id)
         upload = _opened(self._settings, row) if row and self._may_touch(row.owner) else None
@@ -111,7 +118,10 @@ class Uploads:
 
     @contextmanager
     def using(self, upload_id: str) -> Iterator[Path]:
-        """The whole file, for one request at a time. Conflict while some of it is missing, or another one has it."""
+        """Lend a whole upload's file to one request at a time.
+
+        Raise Conflict while some of it is missing or another request has it.
+        """
         upload = self.get(upload_id)
         if not upload.is_whole:
             raise Conflict(f"{upload.offset} of the upload's {upload.length} bytes have arrived: send the rest first.")
@@ -125,7 +135,10 @@ class Uploads:
             yield path
 
     def remove(self, upload_id: str) -> None:
-        """Delete the row, then the file; a piece that is still coming ends with NotFound."""
+        """Delete an upload's row, then its file.
+
+        A piece that is still arriving ends with NotFound.
+        """
         self.get(upload_id)
         with self._db.write() as session:
             rows.remove(session, upload_id)
@@ -136,7 +149,10 @@ class Uploads:
         return caller is None or caller.id == owner or caller.may(Scope.ADMIN)
 
     def _path(self, upload_id: str) -> Path:
-        """Return the file of an upload whose id has a row; no other text becomes a path."""
+        """Return an upload's file.
+
+        Call it with the id of a row: no other text may become a path.
+        """
         return self._root / upload_id
 
 
@@ -162,13 +178,19 @@ class Piece:
 
 
 def owed_bytes(session: Session, settings: Settings, now: float) -> int:
-    """Add up what open uploads may still write; one that has been silent for a while has no claim to space."""
+    """Add up the bytes that open uploads may still write.
+
+    An upload that has been silent for a while has no claim to space.
+    """
     found = (_opened(settings, row) for row in rows.everyone(session))
     return sum(upload.length - upload.offset for upload in found if upload and upload.reserved_until > now)
 
 
 def require_room_for_body(settings: Settings, db: Database, folder: Path, length: int, now: float) -> None:
-    """Raise NoSpace if a body of ``length`` bytes and what open uploads may still write do not both fit."""
+    """Raise NoSpace if a body does not fit beside open uploads.
+
+    The body has ``length`` bytes; the uploads claim what they may still write.
+    """
     owed = 0
     if on_same_disk(folder, settings.data_dir):
         with db.read() as session:
@@ -177,7 +199,10 @@ def require_room_for_body(settings: Settings, db: Database, folder: Path, length
 
 
 def sweep(settings: Settings, db: Database, now: float) -> None:
-    """Delete expired uploads, and rows or files that a killed service left alone."""
+    """Delete expired uploads and orphaned rows or files.
+
+    A killed service may leave such orphans.
+    """
     root = _folder(settings)
     with db.write() as session:
         known = {row.id: _opened(settings, row) for row in rows.everyone(session)}
@@ -193,7 +218,7 @@ def sweep(settings: Settings, db: Database, now: float) -> None:
 
 
 def _opened(settings: Settings, row: Upload) -> OpenUpload | None:
-    """Look at an upload's file; None: it ended since its row was read."""
+    """Read an upload's file; None if it ended since its row."""
     try:
         found = (_folder(settings) / row.id).stat()
     except FileNotFoundError:

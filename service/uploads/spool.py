@@ -1,4 +1,4 @@
-"""Keep large parts of a form on the disk of the data directory while they are read."""
+"""Keep large form parts on the data directory's disk during parsing."""
 
 import shutil
 import tempfile
@@ -8,13 +8,19 @@ from pathlib import Path
 
 
 def empty(folder: Path) -> None:
-    """Remove what a killed process left: before any process of the service starts."""
+    """Remove what a killed process left in the folder.
+
+    Call it before any process of the service starts.
+    """
     shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
 def spooling(folder: Path) -> Iterator[None]:
-    """Put the temporary files of this process there: Starlette's parser of forms asks for no folder."""
+    """Put this process's temporary files into a folder within the block.
+
+    Starlette's parser of forms cannot be given a folder.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     before, tempfile.tempdir = tempfile.tempdir, str(folder)
     try:
