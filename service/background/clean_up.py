@@ -1,4 +1,7 @@
-"""Delete what is old: stored answers to repeated requests, expired uploads, deleted data sets, ended batches."""
+"""Delete old rows and files of the service.
+
+They are stored answers to repeated requests, expired uploads, deleted data sets and ended batches.
+"""
 
 import asyncio
 import time
@@ -17,7 +20,10 @@ DAY_S = 24 * 3600.0
 
 
 async def clean_up(db: Database, store: ArtifactStore, settings: Settings) -> None:
-    """Run until cancelled, beside the requeueing of lost jobs: many large files take a while."""
+    """Clean up every ``CLEAN_UP_EVERY_S`` until cancelled.
+
+    It runs beside the requeueing of lost jobs, since many large files take a while.
+    """
     await asyncio.sleep(settings.heartbeat_interval_s)
     while True:
         await run_in_threadpool(_forget_answers, db, time.time())
@@ -28,7 +34,10 @@ async def clean_up(db: Database, store: ArtifactStore, settings: Settings) -> No
 
 
 def delete_old_batches(db: Database, store: ArtifactStore, kept_s: float, now: float) -> None:
-    """Delete batches that ended ``kept_s`` ago, 0 keeps them, and end deletions that were cut off."""
+    """Delete batches that ended ``kept_s`` ago; 0 keeps them.
+
+    Interrupted deletions are finished too.
+    """
     with db.write() as session:
         expired = batch_predictions.expire(session, now - kept_s if kept_s else 0.0, now)
     for batch in expired:
@@ -38,6 +47,9 @@ def delete_old_batches(db: Database, store: ArtifactStore, kept_s: float, now: f
 
 
 def _forget_answers(db: Database, now: float) -> None:
-    """Delete the stored answers to requests with an Idempotency-Key that are too old to be repeated."""
+    """Delete stored answers that are too old to be repeated.
+
+    They belong to requests with an Idempotency-Key.
+    """
     with db.write() as session:
         idempotency.forget(session, now)

@@ -1,4 +1,4 @@
-"""What the service does besides answering: tasks that run until they are cancelled, whatever goes wrong in them."""
+"""Run background tasks until they are cancelled, restarting those that fail."""
 
 import asyncio
 import logging
@@ -11,8 +11,9 @@ AGAIN_S = 1.0
 
 
 async def supervise(run: Callable[[], Awaitable[object]]) -> NoReturn:
-    """Run it, and again when it ends: a task that fails would be gone without a word, and the service would go on
-    without its webhooks or new models.
+    """Run a task for ever, restarting it when it ends or fails.
+
+    Unsupervised, a failed task would be gone silently, and the service would go on without its webhooks or new models.
     """
     while True:
         try:
@@ -25,7 +26,7 @@ async def supervise(run: Callable[[], Awaitable[object]]) -> NoReturn:
 
 @asynccontextmanager
 async def supervised(*runs: Callable[[], Awaitable[object]]) -> AsyncIterator[None]:
-    """Run each as a task of its own until the end of the block."""
+    """Run each function as its own supervised task within the block."""
     tasks = [asyncio.create_task(supervise(run)) for run in runs]
     try:
         yield

@@ -42,7 +42,10 @@ class Failure:
 
 
 class WebhookSender:
-    """``run`` delivers until it is cancelled. ``chance`` gives numbers from 0 to 1."""
+    """Deliver due webhook events; ``run`` does so until cancelled.
+
+    ``chance`` gives numbers from 0 to 1.
+    """
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Bound the body of a request, and those of all requests that are being answered."""
+"""Bound a request's body, and all bodies in flight together."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -10,11 +10,12 @@ from service.web.asgi import announced_bytes
 
 
 class BodyLimit:
-    """Raise TooLarge before an announced body is read, or while an unannounced one arrives.
+    """Raise TooLarge for bodies above a limit.
 
-    ``elsewhere`` are the paths with a limit of their own, for all below them too. Overloaded where the bodies of all
-    requests would be more than ``in_flight_bytes`` together; those that may be larger than ``max_bytes`` go to the disk
-    piece by piece and do not count.
+    An announced body is refused before it is read, an unannounced one while it arrives. ``elsewhere`` are the paths
+    with a limit of their own, for all below them too. Overloaded where the bodies of all requests would be more than
+    ``in_flight_bytes`` together; those that may be larger than ``max_bytes`` go to the disk piece by piece and do not
+    count.
     """
 
     def __init__(

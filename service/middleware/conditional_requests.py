@@ -8,7 +8,10 @@ UNCHANGED = (b"etag", b"cache-control", b"last-modified", b"content-location", b
 
 
 class ConditionalRequests:
-    """Compare the ETag that an answer to GET has with those that the client knows."""
+    """Answer 304 where the client already knows an answer's ETag.
+
+    Only answers to GET are compared.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

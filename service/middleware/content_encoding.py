@@ -14,7 +14,10 @@ GZIP = 16 + zlib.MAX_WBITS
 
 
 class ContentEncoding:
-    """Pass a body on as it was before gzip; other encodings are UnsupportedType for whoever reads the body."""
+    """Decompress gzipped request bodies.
+
+    Other encodings raise UnsupportedType for whoever reads the body.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -38,7 +41,10 @@ def _refusing(encoding: str) -> Receive:
 
 
 class _Decompressed:
-    """Receive messages of at most a PIECE, however much a piece of the sent body holds."""
+    """Receive decompressed messages of at most a PIECE.
+
+    It does not matter how much a piece of the sent body unpacks to.
+    """
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive

@@ -6,7 +6,7 @@ OWN = ("/uploads/",)  # routes that answer HEAD themselves, as tus has it
 
 
 class HeadRequests:
-    """Ask for the same by GET and pass on what comes before the body."""
+    """Answer HEAD as GET, without the body."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -18,7 +18,10 @@ class HeadRequests:
         ended = False
 
         async def send_head(message: Message) -> None:
-            """End with the first piece: of a stream that lasts the server then says that the client has left."""
+            """End the answer with the first piece of the body.
+
+            The server then tells a lasting stream that the client has left.
+            """
             nonlocal ended
             if message["type"] != "http.response.body":
                 await send(message)

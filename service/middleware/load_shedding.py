@@ -1,4 +1,4 @@
-"""Refuses predictions while the queue is full, before anything else is done for them.
+"""Refuse predictions early while the queue is full.
 
 Under ten times the load that can be answered, refusing is most of the work: what a route and its middlewares do for
 each request would take the processor from the answers.

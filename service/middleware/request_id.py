@@ -15,14 +15,17 @@ REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 
 
 def request_id_of(scope: Scope) -> str:
-    """Return the request's own id if it is valid, else a new one."""
+    """Return the request's own id if valid, else a new one."""
     given = header(scope, b"x-request-id")
     # no secret: the system's own chance costs a call of the kernel, 4 % of the event loop's time under load
     return given if REQUEST_ID.fullmatch(given) else f"{random.getrandbits(64):016x}"
 
 
 class RequestId:
-    """Echoes ``X-Request-Id``, or makes one up, and logs one line for each request."""
+    """Echo ``X-Request-Id`` or make an id, and log each request.
+
+    A request is one line of the log.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
