@@ -1,1 +1,4 @@
-"""HTTP in front, one device behind. On a CPU it imports no torch."""
+"""The HTTP service: many requests in front, one device behind.
+
+On a CPU it imports no torch.
+"""

@@ -70,7 +70,10 @@ ROUTERS = (
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """Build the service as an ASGI application. It opens nothing before it starts."""
+    """Build the service as an ASGI application.
+
+    It opens nothing before it starts.
+    """
     metrics, access = Metrics(), ApiKeys(settings)
     traces = _traces() if tracing.is_on() else None
     app = FastAPIOffline(
@@ -95,7 +98,9 @@ def create_app(settings: Settings) -> FastAPI:
 def _middleware(
     app: FastAPI, settings: Settings, metrics: Metrics, access: ApiKeys, traces: "Tracing | None"
 ) -> list[Middleware]:
-    """List what a request passes on its way to a route, the outermost first. The order is the security model.
+    """List a request's middlewares, the outermost first.
+
+    The order is the security model.
 
     ProxyPrefix: the path as the routes know it, without the prefix that a proxy serves it under.
     LoadShedding: 429 for a prediction while the queue is full. It reads neither key nor body: a flood costs little.
@@ -154,7 +159,7 @@ def _cors(origins: tuple[str, ...]) -> Middleware:
 
 
 def _body_limits(settings: Settings) -> dict[str, int]:
-    """Map the paths with a limit of their own to it, in bytes."""
+    """Map the paths with their own body limit to it, in bytes."""
     return {
         **dict.fromkeys(("/jobs", "/keys", "/models"), min(SMALL_BODY, settings.max_body_bytes)),
         "/batches": settings.max_batch_bytes,

@@ -1,4 +1,4 @@
-"""What the service opens when it starts, runs beside the requests, and closes when it stops."""
+"""Open, run and close everything around the requests."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -66,7 +66,10 @@ def lifespan(settings: Settings, metrics: Metrics, access: ApiKeys, traces: "Tra
 async def _open(
     closing: AsyncExitStack, settings: Settings, metrics: Metrics, access: ApiKeys, traces: "Tracing | None"
 ) -> State:
-    """Open the database and the thread pools, and build what the routes use. ``closing`` undoes it."""
+    """Open the database and thread pools and build the routes' state.
+
+    ``closing`` undoes it.
+    """
     db = Database(settings.resolved_database_url)
     closing.callback(db.close)
     await run_in_threadpool(db.migrate)

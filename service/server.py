@@ -80,7 +80,10 @@ def run(settings: Settings) -> None:
 
 
 def app_of_a_process() -> FastAPI:
-    """One of several: uvicorn starts them, on one socket, and starts another in place of one that dies."""
+    """Build the application in one of several processes.
+
+    uvicorn starts them on one socket and replaces one that dies.
+    """
     settings = Settings()
     logs.set_up(settings.log_format)
     return _lasting(create_app(settings))

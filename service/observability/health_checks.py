@@ -23,7 +23,10 @@ SLOW_S = 5.0  # a store that takes longer counts as one that does not answer
 
 
 class Bounded:
-    """A look at something that may hang: whoever asks waits ``PATIENCE_S`` for it, and one thread waits to the end."""
+    """A check of something that may hang.
+
+    Callers wait ``PATIENCE_S`` for it; one thread waits to the end.
+    """
 
     def __init__(self, look: Callable[[], dict[str, Any]]) -> None:
         self._look = look
@@ -44,7 +47,7 @@ class Bounded:
 
 
 class DatabaseCheck:
-    """Whether it takes a write, and how many workers it knows to live."""
+    """Check that the database takes writes, and count its live workers."""
 
     def __init__(self, db: Database, lease_s: float) -> None:
         self._db = db
@@ -70,13 +73,19 @@ class DatabaseCheck:
 
 
 def _no_database(error: SQLAlchemyError) -> dict[str, Any]:
-    """Whoever asks a probe has no key: addresses, paths and statements are for the log."""
+    """Log a database error and answer the probe without details.
+
+    Probes need no key: addresses, paths and statements are for the log.
+    """
     log.warning("the database fails its check", exc_info=error)
     return {"ok": False, "detail": "The database does not answer; the service's log says why."}
 
 
 class StoreCheck:
-    """Writes a small object and reads it back, at most every ten seconds, whoever asks how often."""
+    """Check the store by writing and reading a small object.
+
+    It does so at most every ten seconds, however often it is called.
+    """
 
     def __init__(self, store: ArtifactStore, clock: Callable[[], float] = time.monotonic) -> None:
         self._store = store
@@ -88,7 +97,10 @@ class StoreCheck:
         self._trouble: str | None = None
 
     def trouble(self) -> str | None:
-        """What is wrong with the store; None: nothing. One thread tries, the others get what was found last."""
+        """Report what is wrong with the store; None if nothing.
+
+        One thread tries; the others get the last result.
+        """
         if not self._begins():
             took_s = self._clock() - self._began_at if self._trying else 0.0
             return f"The store has not answered for {took_s:.0f} s." if took_s > SLOW_S else self._trouble

@@ -1,4 +1,7 @@
-"""What the service counts, for Prometheus. Built by create_app. Every label takes a bounded number of values."""
+"""Collect the service's metrics for Prometheus.
+
+``create_app`` builds them. Every label takes a bounded number of values.
+"""
 
 import contextlib
 import os
@@ -17,7 +20,10 @@ IMAGES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
 class Metrics:
-    """The metrics of this process; routes.metrics sets the gauges read from the database."""
+    """The metrics of this process.
+
+    ``routes.metrics`` sets the gauges that are read from the database.
+    """
 
     def __init__(self) -> None:
         own = CollectorRegistry()
@@ -68,7 +74,10 @@ class Metrics:
 
 
 def _forget_the_dead(folder: Path) -> None:
-    """The gauges of processes that were killed: those cannot take them back, and uvicorn tells nobody."""
+    """Delete the gauges of processes that were killed.
+
+    Those cannot do so, and uvicorn tells nobody.
+    """
     for pid in {int(file.stem.rpartition("_")[2]) for file in folder.glob("gauge_live*.db")}:
         try:
             os.kill(pid, 0)
@@ -78,7 +87,10 @@ def _forget_the_dead(folder: Path) -> None:
 
 
 class Observe:
-    """Counts and times every request by its route's template, never by its path."""
+    """Count and time every request by its route's template.
+
+    The path itself would make too many values.
+    """
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app = app

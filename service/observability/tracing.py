@@ -1,7 +1,7 @@
-"""The service's traces: request -> batch -> device. Imported only where traces are wanted.
+"""Trace requests, batches and device runs.
 
-A batch answers several requests: it is a child of the oldest one that is traced, and links to them all. A request that
-makes a job links to the job's own trace (worker.integrations.tracing).
+Imported only where traces are wanted. A batch answers several requests: it is a child of the oldest one that is traced,
+and links to them all. A request that makes a job links to the job's own trace (worker.integrations.tracing).
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -43,11 +43,14 @@ class Tracing:
         return _Requests(app, self._tracer)
 
     def request(self) -> SpanContext:
-        """Return the span of the current request; invalid if it is not traced."""
+        """Return the current request's span; invalid if it is not traced."""
         return get_current_span().get_span_context()
 
     def batch(self, predictor: Predictor, requests: Sequence[SpanContext]) -> Callable[[Images], Outputs]:
-        """The predictor's ``run`` for one batch, which begins now. ``requests``: one for each image."""
+        """Return the predictor's ``run`` for a batch that begins now, traced.
+
+        ``requests`` holds one span for each image.
+        """
         asked = list({request.span_id: request for request in requests if request.is_valid}.values())
         span = self._tracer.start_span(
             "batch",
@@ -68,7 +71,10 @@ class Tracing:
 
 
 class _Requests:
-    """A span for each request but the probes; it goes on with the trace that the caller names (W3C traceparent)."""
+    """Trace every request but probes.
+
+    A trace that the caller names goes on (W3C traceparent).
+    """
 
     def __init__(self, app: ASGIApp, tracer: Tracer) -> None:
         self._app = app

@@ -1,1 +1,1 @@
-"""A model's evaluation report as one page for people, which needs nothing but itself."""
+"""Draw a model's evaluation report as one self-contained page."""

@@ -1,4 +1,4 @@
-"""Confusion matrix: the shade of a cell, and the most frequent mistakes of many classes."""
+"""Shade confusion matrix cells and list the most frequent mistakes."""
 
 import math
 from collections.abc import Sequence
@@ -9,7 +9,10 @@ SHADES = 9
 
 
 def shade(count: int, images: int) -> int:
-    """Grow with the root of the count's share of its row, so that a single mistake shows."""
+    """Compute a cell's shade from its share of the row.
+
+    It grows with the root of the share, so that a single mistake shows.
+    """
     return math.ceil(SHADES * math.sqrt(count / images)) if images else 0
 
 

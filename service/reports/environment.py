@@ -65,7 +65,7 @@ def batch_sizes(latency_ms: Mapping[str, Mapping[str, float]]) -> list[str]:
 
 
 def settings(recipe: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield name and value of each recipe entry; a missing value is a dash."""
+    """Yield each recipe entry's name and value; a dash if missing."""
     for name, value in recipe.items():
         yield name.replace("_", " "), _text(value)
 

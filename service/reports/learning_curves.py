@@ -1,4 +1,7 @@
-"""A job's learning curves as a picture: loss on the left, accuracy on the right, distinguished by dashes too."""
+"""Draw a job's learning curves: loss and accuracy.
+
+Loss is on the left and accuracy on the right; dashes distinguish them too.
+"""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,7 @@
-"""A job's metrics in the order of its training, from its events: a record an epoch, and a thinned one within epochs."""
+"""Order a job's metrics from its events.
+
+There is a record for each epoch, and thinned ones within epochs.
+"""
 
 from collections.abc import Iterable
 from typing import Any
@@ -9,7 +12,10 @@ Record = dict[str, Any]
 
 
 def of(events: Iterable[Event]) -> list[Record]:
-    """What an attempt did over again stands in place of what earlier ones had done from there on."""
+    """List the records in training order, the latest attempt's over earlier ones.
+
+    What an attempt repeats replaces what earlier ones recorded from there on.
+    """
     history: list[Record] = []
     for event in events:
         while history and _place(history[-1]) >= _place(event.data):

@@ -1,4 +1,7 @@
-"""The report page and its Content-Security-Policy: styles and images inside the page, nothing else."""
+"""The report page and its Content-Security-Policy.
+
+It allows styles and images inside the page, nothing else.
+"""
 
 import base64
 import hashlib

@@ -1,4 +1,7 @@
-"""Numbers for people. A number and its unit stay on one line; what is not known is a dash."""
+"""Format numbers for people.
+
+A number and its unit stay on one line; an unknown value is a dash.
+"""
 
 from collections.abc import Mapping
 from typing import Any

@@ -15,8 +15,10 @@ HINT = "is none of the names by which this service may be asked; TUNESERVE_ALLOW
 
 
 class AllowedHosts:
-    """Asked by everybody where ``allowed_hosts`` names some; else on the loopback, by those who need no key: a page has
-    none. Beyond the loopback others know the service by names that it cannot know.
+    """Check that a request names a host of ours.
+
+    All requests are checked where ``allowed_hosts`` names some. Otherwise only those without a key are, on the
+    loopback, since a page has none. Beyond the loopback others know the service by names that it cannot know.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -26,8 +28,9 @@ class AllowedHosts:
         self._for_those_without_key = settings.on_loopback
 
     def check(self, host: str, has_key: bool) -> None:
-        """``host`` is the request's header, with or without a port; a browser always sends one. HostNotAllowed if it is
-        none of ours.
+        """Raise HostNotAllowed if the Host header names none of ours.
+
+        ``host`` may have a port. A browser always sends the header.
         """
         if not (self._for_all or (self._for_those_without_key and not has_key)):
             return

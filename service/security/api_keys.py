@@ -1,4 +1,4 @@
-"""Who may do what: the keys that are known now, and the rule that stands beside each route."""
+"""Identify callers by API key and check each route's scope."""
 
 import asyncio
 import logging
@@ -26,10 +26,11 @@ REFRESH_S = 1.0  # a key that another process made or revoked is known after tha
 
 
 class ApiKeys:
-    """The callers by their keys. Those of the database are looked up every second, not for every request.
+    """The callers by their keys.
 
-    Once there is a key, a request needs one; that all of them are revoked since does not change it. While the database
-    does not answer, the keys that were known last go on being good.
+    Keys of the database are looked up every second, not for every request. Once there is a key, a request needs one;
+    that all of them are revoked since does not change it. While the database does not answer, the keys that were known
+    last go on being good.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -38,7 +39,11 @@ class ApiKeys:
         self._needed = settings.keys_required or bool(self.given)
 
     def identify(self, authorization: str) -> Caller | None:
-        """Who sends that header; None: there was never a key, and anybody may do anything. Else Unauthorized."""
+        """Return the caller of an Authorization header.
+
+        Return None if there was never a key, so that anybody may do anything. Raise Unauthorized for a missing or wrong
+        key.
+        """
         if not self._needed:
             return None
         scheme, _, key = authorization.partition(" ")
@@ -52,7 +57,7 @@ class ApiKeys:
         return caller in self._known.values() if caller else not self._needed
 
     def require(self, caller: Caller | None) -> None:
-        """Raise Unauthorized if who was identified some time ago may not go on."""
+        """Raise Unauthorized if a caller identified earlier may not go on."""
         if not self.admits(caller):
             raise Unauthorized(self._refusal(caller is not None))
 

@@ -1,4 +1,7 @@
-"""Authenticate, check Host and Origin and rate-limit a request before its body is read."""
+"""Authenticate, check and rate-limit a request before its body is read.
+
+The checks are of Host and Origin.
+"""
 
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -27,7 +30,10 @@ OPEN_FOLDERS = ("/page/", "/static-offline-docs/")  # what the page and /docs co
 
 
 class Authentication:
-    """Finds the caller; what is not open needs one. Paths that lead nowhere too, so that nothing is open by mistake."""
+    """Require a caller for every path that is not open.
+
+    Unknown paths need one too, so that nothing is open by mistake.
+    """
 
     def __init__(
         self, app: ASGIApp, access: ApiKeys, hosts: AllowedHosts, origin: SameOrigin, rate_limit: RateLimit | None
@@ -48,7 +54,10 @@ class Authentication:
         await app(scope, receive, send)
 
     def _admit(self, scope: Scope) -> Caller | None:
-        """Those without a good key count by their address, so that guessing is slow too."""
+        """Identify the caller, check its request and count it.
+
+        Callers without a good key count by address, so that guessing is slow too.
+        """
         caller: Caller | None = None
         try:
             caller = self._access.identify(header(scope, b"authorization"))

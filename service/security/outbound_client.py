@@ -1,4 +1,4 @@
-"""Calls to addresses that users give us, kept away from our own network.
+"""Call addresses that users give, but none of our own network.
 
 A host is resolved once, every address it has must be public, and the connection goes to the very address that was
 looked at: a second look-up could answer something else (DNS rebinding). Redirects are not followed and the
@@ -32,13 +32,19 @@ Resolve = Callable[[str, int], list[str]]
 
 
 def addresses_of(host: str, port: int) -> list[str]:
-    """The addresses behind a name, or an OSError. Blocks as long as the system's resolver likes."""
+    """Resolve a name to its addresses; raise OSError if that fails.
+
+    It blocks as long as the system's resolver takes.
+    """
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
 def is_public(address: str) -> bool:
-    """Whether anybody may be sent there: not our machine, our network, or a cloud's metadata."""
+    """Check whether an address is public.
+
+    Our machine, our network and a cloud's metadata are not.
+    """
     ip = ipaddress.ip_address(address)
     if isinstance(ip, ipaddress.IPv6Address):
         if ip.ipv4_mapped or ip in NAT64:
@@ -58,7 +64,10 @@ class _Call:
 
 
 class OutboundClient:
-    """Gets and posts; whatever goes wrong is UrlNotReachable. Nothing stays open between two calls."""
+    """Get and post; every failure is UrlNotReachable.
+
+    Nothing stays open between two calls.
+    """
 
     def __init__(self, allow_private: bool = False, resolve: Resolve = addresses_of) -> None:
         self._allow_private = allow_private
@@ -138,7 +147,10 @@ def _parts(url: str) -> SplitResult:
 
 
 async def _read(response: httpx.Response, max_bytes: int) -> bytes:
-    """The body as it comes: nothing is decompressed, so that a small answer cannot become a huge one."""
+    """Read a body of at most ``max_bytes``, without decompressing it.
+
+    A small answer cannot become a huge one.
+    """
     body = bytearray()
     async for chunk in response.aiter_raw():
         body += chunk

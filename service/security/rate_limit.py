@@ -23,7 +23,10 @@ class RateLimit:
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()  # tokens, and when they were counted
 
     def take(self, caller: str) -> None:
-        """One request. RateLimited says in how many seconds there will be room for one."""
+        """Count one request of a caller.
+
+        Raise RateLimited with the seconds until there is room for one.
+        """
         now = self._clock()
         tokens, counted_at = self._buckets.pop(caller, (self._holds, now))
         tokens = min(self._holds, tokens + (now - counted_at) * self._per_s)

@@ -1,4 +1,4 @@
-"""Refuse pages of other origins that ask a service without keys to change something.
+"""Refuse requests of other origins' pages that change something without a key.
 
 A browser sends a form, or a POST without a body, to any address without asking first. Where there are keys a page
 cannot add one; without keys the loopback would obey every page that is open.
@@ -24,7 +24,7 @@ class SameOrigin:
         self._named = frozenset(origin.lower() for origin in settings.cors_origins)
 
     def check(self, scope: Scope) -> None:
-        """Raise CrossSite for a request without a key that changes something for another origin's page."""
+        """Raise CrossSite for a change by another origin's page without key."""
         if scope["method"] in SAFE:
             return
         origin, site = header(scope, b"origin").lower(), header(scope, b"sec-fetch-site")
@@ -35,7 +35,10 @@ class SameOrigin:
 
 
 def _is_own(origin: str, scope: Scope) -> bool:
-    """Compare without the scheme: TLS ends at a proxy, which may also tell the host that it was asked by."""
+    """Check whether an origin is ours, without its scheme.
+
+    TLS ends at a proxy, which may also forward the host that it was called by.
+    """
     hosts = (header(scope, b"host"), header(scope, b"x-forwarded-host"))
     try:
         return urlsplit(origin).netloc in [host.lower() for host in hosts if host]
