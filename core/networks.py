@@ -15,6 +15,7 @@ MIN_BATCH_SIZE = 2  # BatchNorm cannot take a batch of one
 PHOTO = 224  # side in pixels at which most networks see photos
 # detail of the images in pixels, at most -> what the network sees: at 224 a digit costs 49 times the arithmetic of 32
 SIDES = ((16, 24), (32, 32))
+STRIDE = 32  # pixels that most networks see as one place in the end: a side between two multiples wastes some
 # side in pixels to which small images are enlarged if that helps: most networks halve them four times early on.
 # Behind ImageNet's frozen layers: a new head on mobilenet_v2 had 20 % of fashion_mnist right at 32 pixels, 78 % at 64,
 # 82 % at 96, 83 % at 128 (1,000 training images, 2,000 of the test). From random weights, where there is a GPU for it:
@@ -70,9 +71,13 @@ class Network:
     def image_size(self, detail: float, pretrained: bool, enlarged: bool = False) -> int:
         """Choose the side in pixels to train at, for images of that detail.
 
-        Photos get the side that the pre-trained weights were trained at. ``enlarged``: at least ENLARGED_SIDE.
+        Photos get the side that the pre-trained weights were trained at, but none much beyond their own detail.
+        ``enlarged``: at least ENLARGED_SIDE.
         """
-        side = next((side for most, side in SIDES if detail <= most), self.photo if pretrained else PHOTO)
+        photo = self.photo if pretrained else PHOTO
+        if detail < photo:
+            photo = max(PHOTO, int(detail) // STRIDE * STRIDE)
+        side = next((side for most, side in SIDES if detail <= most), photo)
         side = max(self.traits.smallest, ENLARGED_SIDE if enlarged else 0, side)
         return side + -side % self.traits.multiple
 

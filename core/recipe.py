@@ -29,6 +29,7 @@ _DATASETS = """
 """
 DATASETS = tuple(_DATASETS.split())
 UNTRAINED = ("imagenet", "random")  # weights that are no model's
+ImageFit = Literal["crop", "pad", "squash"]
 DATASET_NAME = r"^[a-z0-9][a-z0-9_-]{0,63}$"
 DATASET_REFERENCE = r"^[a-z0-9][a-z0-9_-]{0,63}(/[1-9][0-9]{0,8})?$"  # pets, or pets/2: a version of an uploaded one
 
@@ -257,6 +258,12 @@ class Recipe(_Shared):
     )
 
     image_size: int | Literal["auto"] = Field("auto", description="Side of the network's input in pixels, 16 to 1024.")
+    image_fit: ImageFit | Literal["auto"] = Field(
+        "auto",
+        description="How photos of any shape become square. crop: the middle square; pad: the whole on a grey square; "
+        "squash: the whole, distorted. auto: crop, unless one photo in ten would lose more than half. Digits have a "
+        "form of their own.",
+    )
     epochs: int | Literal["auto"] = Field("auto", description="Number of passes over the training images, 1 to 10,000.")
     batch_size: int | Literal["auto"] = Field("auto", description="Images per training step, 2 to 65,536.")
     learning_rate: float | Literal["auto"] = Field(
@@ -341,6 +348,7 @@ class ResolvedRecipe(_Shared):
     """The recipe with every ``auto`` decided, as stored with job and model."""
 
     image_size: int
+    image_fit: ImageFit | None = None  # None: digits, which are brought to MNIST's form
     epochs: int
     batch_size: int
     learning_rate: float

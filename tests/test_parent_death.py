@@ -63,11 +63,11 @@ import os, signal, sys, time
 import numpy as np
 from PIL import Image
 from worker.data.decode_workers import Decoders
-from worker.data.photo_files import SHAPE
+from worker.data.photo_files import PhotoForm
 
 Image.new("RGB", (300, 300)).save(sys.argv[1])
-with Decoders(1, 10**6) as decoders:
-    decoders.submit([sys.argv[1]], np.empty((1, *SHAPE), np.uint8)).result()
+with Decoders(1, PhotoForm(), 10**6) as decoders:
+    decoders.submit([sys.argv[1]], np.empty((1, *PhotoForm().shape), np.uint8)).result()
     for pid in decoders.pids:
         os.kill(pid, signal.SIGSTOP)
     print(*decoders.pids, flush=True)

@@ -5,18 +5,22 @@ import io
 from collections.abc import Callable
 
 import numpy as np
+import pytest
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from core.db.tables import Model
-from core.imaging.preparation import Pixels, Preparation
+from core.imaging.preparation import Fit, Pixels, Preparation, fit_photo
 from core.settings import Settings
 from tests.conftest import running
 from worker.data.datasets import load
 from worker.data.decode_workers import Decoders
-from worker.data.photo_files import SHAPE
+from worker.data.photo_files import PhotoForm
 
-PHOTO = Preparation(style="photo", height=224, width=224, channels=3, image_size=224, mean=(0.5,) * 3, std=(0.5,) * 3)
+SHAPE = PhotoForm().shape
+PHOTO = Preparation(
+    style="photo", image_fit="crop", height=224, width=224, channels=3, image_size=224, mean=(0.5,) * 3, std=(0.5,) * 3
+)
 RED, GREEN, BLUE, YELLOW, GREY = (250, 10, 20), (0, 200, 30), (10, 20, 240), (240, 220, 0), (90, 90, 90)
 
 
@@ -49,12 +53,19 @@ def mean_colour_onnx() -> bytes:
     return data
 
 
-async def test_a_photo_is_cut_to_its_middle_square_in_its_own_colours_in_an_answer_and_in_a_training(
-    settings: Settings, published: Callable[..., Model]
-) -> None:
+def test_the_middle_square_of_a_photo_is_cut_out_in_its_own_colours() -> None:
     photo, square = golden()
+    np.testing.assert_array_equal(fit_photo(photo), square)
+
+
+@pytest.mark.parametrize("fit", ["crop", "pad", "squash"])
+async def test_a_photo_is_the_same_in_an_answer_and_in_a_training(
+    settings: Settings, published: Callable[..., Model], fit: Fit
+) -> None:
+    photo, _ = golden()
     photo.save(file := io.BytesIO(), "PNG")
-    published(mean_colour_onnx(), preparation=PHOTO.model_dump(mode="json"))
+    square = fit_photo(photo, fit=fit)
+    published(mean_colour_onnx(), preparation=PHOTO.model_copy(update={"image_fit": fit}).model_dump(mode="json"))
     async with running(settings) as http:
         answer = await http.post("/predict?include_input=true", files={"file": ("a.png", file.getvalue())})
     assert answer.status_code == 200, answer.text
@@ -66,11 +77,12 @@ async def test_a_photo_is_cut_to_its_middle_square_in_its_own_colours_in_an_answ
             path = settings.resolved_datasets_dir / "pets" / label / f"{number}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(file.getvalue())
-    learnt = load("pets", settings)
+    form = PhotoForm(fit=fit)
+    learnt = load("pets", settings, lambda _sizes, _style: form)
     assert isinstance(learnt.train_images, np.ndarray)
     for image in learnt.train_images:
         np.testing.assert_array_equal(image, square)
     streamed = np.empty((1, *SHAPE), np.uint8)
-    with Decoders(1, settings.max_image_pixels) as decoders:
+    with Decoders(1, form, settings.max_image_pixels) as decoders:
         decoders.submit([str(path)], streamed).result(timeout=60)
     np.testing.assert_array_equal(streamed[0], square)

@@ -99,6 +99,14 @@ def bytes_needed(data: bytes, max_pixels: int) -> int:
             return _bytes_needed(_open(mended, max_pixels), mended)
 
 
+def upright_size(data: bytes, max_pixels: int) -> tuple[int, int]:
+    """Read width and height, as the picture is shown, from a file's header; raises as ``decode`` does."""
+    with _refusals():
+        image = _open(data, max_pixels)
+        sideways = image.getexif().get(ExifTags.Base.Orientation, UPRIGHT) >= SIDEWAYS
+        return image.size[::-1] if sideways else image.size
+
+
 @contextmanager
 def _refusals() -> Iterator[None]:
     try:

@@ -5,7 +5,9 @@ channels, mean and std) is `core.inference.network.Prepare`, part of the network
 """
 
 import io
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
@@ -14,16 +16,23 @@ from PIL import Image, ImageOps
 from pydantic import BaseModel, ConfigDict
 
 from core.errors import InvalidInput
-from core.imaging.decoding import SENT_SIZE, TURNED
+from core.imaging.decoding import MIN_SIDE, SENT_SIZE, TURNED
 from core.imaging.digits.mnist_format import DIGIT_SIDE, draw_digit, has_digit_form
 from core.imaging.digits.segmentation import MIN_CONTRAST, find_ink, find_plain_ink
 
 Pixels = npt.NDArray[np.uint8]  # height x width x channels
 
 Preprocess = Literal["auto", "none", "invert", "center"]
+Fit = Literal["crop", "pad", "squash"]  # how a picture of any shape becomes one of a given shape
 
-PHOTO_SIDE = 224  # of the canonical photo
+PHOTO_SIDE = 224  # of the canonical photo, unless another is named
+MAX_PHOTO_SIDE = MIN_SIDE  # decoding keeps so many pixels a side
+PADDING = (124, 116, 104)  # RGB, the mean of ImageNet's photos: about 0 where a network sees it
+GREY_PADDING = 118  # as light
 WORKING_SIDE = 256  # longest side in pixels of the picture in which a digit is located
+FITTED: Mapping[Fit, dict[str, str]] = MappingProxyType(  # as `preprocessing` says it
+    {"crop": {"cropped": "middle square"}, "pad": {"padded": "to a square"}, "squash": {}}
+)
 STRIP_VALUES = 2**20  # of an array, converted at a time
 NO_ARRAY = "array must be rows of numbers, all of the same length."
 
@@ -33,7 +42,8 @@ class Preparation(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    style: Literal["digit", "plain", "photo"]  # digit: cropped and centred as MNIST's; photo: cut to a square
+    style: Literal["digit", "plain", "photo"]  # digit: cropped and centred as MNIST's
+    image_fit: Fit | None = None  # None: a digit's, or squash
     height: int  # of the canonical image
     width: int
     channels: Literal[1, 3]
@@ -89,7 +99,8 @@ def prepare(image: Image.Image, preparation: Preparation, preprocess: Preprocess
     """Preprocess a picture to the canonical image.
 
     ``auto`` follows the style: a digit's ink is segmented and brought to MNIST's form. ``center`` crops and centers a
-    digit without cleaning paper or strokes. ``none`` only resizes, and ``invert`` also swaps light and dark.
+    digit without cleaning paper or strokes. ``none`` only resizes, and ``invert`` also swaps light and dark. Any other
+    picture gets its shape by the preparation's ``image_fit``.
     """
     if preparation.style == "digit" and preprocess in ("auto", "center"):
         return _prepare_digit(image, clean=preprocess == "auto")
@@ -97,12 +108,11 @@ def prepare(image: Image.Image, preparation: Preparation, preprocess: Preprocess
     if preprocess == "invert":
         flat = ImageOps.invert(flat)
     size, sent = (preparation.width, preparation.height), _sent_size(image)
+    fit = (preparation.image_fit or "squash") if preprocess == "auto" else "squash"
     if sent != list(size):
-        done["resized_from"] = sent
-        if preparation.style == "photo" and preprocess == "auto":
-            return Prepared(_square(flat, size), done | {"cropped": "middle square"})
-    resized = flat if flat.size == size else flat.resize(size, Image.Resampling.BILINEAR)
-    pixels = np.asarray(resized).reshape(preparation.height, preparation.width, preparation.channels)
+        done |= {"resized_from": sent} | FITTED[fit]
+    fitted = flat if flat.size == size else _fitted(flat, size, fit)
+    pixels = np.asarray(fitted).reshape(preparation.height, preparation.width, preparation.channels)
     return Prepared(pixels, done | ({"inverted": True} if preprocess == "invert" else {}))
 
 
@@ -137,13 +147,23 @@ def to_grey(image: Image.Image) -> Pixels:
     return np.asarray(_flat(image, "L")[0])
 
 
-def fit_photo(image: Image.Image) -> Pixels:
-    """Crop the largest centered square to the canonical photo."""
-    return _square(_flat(image, "RGB")[0], (PHOTO_SIDE, PHOTO_SIDE))
+def fit_photo(image: Image.Image, side: int = PHOTO_SIDE, fit: Fit = "crop") -> Pixels:
+    """Fit a picture into the square of the canonical photo."""
+    return np.asarray(_fitted(_flat(image, "RGB")[0], (side, side), fit))
 
 
-def _square(image: Image.Image, size: tuple[int, int]) -> Pixels:
-    return np.asarray(ImageOps.fit(image, size, Image.Resampling.BILINEAR))
+def _fitted(image: Image.Image, size: tuple[int, int], fit: Fit) -> Image.Image:
+    """Crop the largest part of that shape in the middle, pad to the shape, or squash the whole."""
+    if fit == "crop":
+        return ImageOps.fit(image, size, Image.Resampling.BILINEAR)
+    if fit == "squash":
+        return image.resize(size, Image.Resampling.BILINEAR)
+    scale = min(size[0] / image.width, size[1] / image.height)
+    width, height = (max(1, round(side * scale)) for side in image.size)
+    canvas = Image.new(image.mode, size, GREY_PADDING if image.mode == "L" else PADDING)
+    whole = image.resize((width, height), Image.Resampling.BILINEAR)
+    canvas.paste(whole, ((size[0] - width) // 2, (size[1] - height) // 2))
+    return canvas
 
 
 def _flat(image: Image.Image, mode: str | None, longest: int | None = None) -> tuple[Image.Image, dict[str, Any]]:

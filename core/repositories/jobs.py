@@ -77,7 +77,8 @@ def rerun_of(session: Session, asked: Recipe) -> Recipe:
         model = models.find(session, asked.rerun)
     except NotFound as error:
         raise InvalidInput(str(error), pointer="/rerun") from error
-    before = {name: value for name, value in model.card["recipe"].items() if name in Recipe.model_fields}
+    resolved = model.card["recipe"].items()  # null: the default, or nothing to decide, as a digit's image_fit
+    before = {name: value for name, value in resolved if name in Recipe.model_fields and value is not None}
     given = asked.model_dump(exclude_unset=True)
     try:
         return Recipe.model_validate(before | {"model": model.name} | given | {"rerun": model.id})

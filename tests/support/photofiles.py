@@ -5,9 +5,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from worker.data.photo_files import Facts, Photos, examine
+from core.imaging.preparation import Pixels
+from worker.data.photo_files import Facts, Photo, PhotoForm, Photos, examine, read
 
 PLENTY = 1_000_000  # pixels
+FORM = PhotoForm()
 
 
 def write_photos(folder: Path, count: int) -> list[str]:
@@ -21,11 +23,18 @@ def write_photos(folder: Path, count: int) -> list[str]:
 
 
 def photos_of(paths: list[str], processes: int = 1) -> Photos:
-    facts = [fact for path in paths if isinstance(fact := examine(path, PLENTY), Facts)]
+    facts = [fact for path in paths if isinstance(fact := examine(path, FORM, PLENTY), Facts)]
     return Photos(
         paths=np.array(paths, dtype=object),
-        digests=np.stack([np.frombuffer(fact.digest, np.uint8) for fact in facts]),
         moments=np.stack([fact.moments for fact in facts]),
+        form=FORM,
         max_pixels=PLENTY,
         processes=processes,
     )
+
+
+def pixels_of(path: str, form: PhotoForm = FORM) -> Pixels:
+    """The canonical photo in a file."""
+    photo = read(path, form, PLENTY)
+    assert isinstance(photo, Photo), photo
+    return photo.pixels

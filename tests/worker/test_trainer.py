@@ -736,7 +736,8 @@ def test_a_model_is_trained_again_to_the_same_bits_after_three_replacements(
         context, state = set_up(quick, db, store, attempt(db, quick, claimed(**recipe)))
         state = train(context, state)
         weights = hashlib.sha256(from_tensors(to_arrays(context.network))).hexdigest()
-        return weights, checkpointing.describe(context, state), told(context)
+        said = [message for message in told(context) if not message.startswith("photos of")]
+        return weights, checkpointing.describe(context, state), said
 
     asked = {name: value for name, value in RECIPE.items() if name not in ("train_samples", "batch_size")}
     upload(1)

@@ -1,10 +1,13 @@
 """Decide every ``auto`` of a recipe, once data set and device are known."""
 
 import math
+from collections.abc import Mapping
+from types import MappingProxyType
 
 import torch
 
 from core.errors import DatasetInvalid, InvalidRecipe
+from core.imaging.preparation import Fit
 from core.inference.network import build
 from core.networks import MIN_BATCH_SIZE, NETWORKS, WEIGHT_DECAY
 from core.recipe import Recipe, ResolvedRecipe
@@ -23,6 +26,7 @@ PHOTO_EPOCHS = 8  # in fewer, random crops and colours cost more accuracy than t
 AUGMENTED_SHARE = 0.25
 # plain data sets that are augmented nevertheless: signs like digits, which must not be mirrored; things like photos
 SIGNS, THINGS = ("kmnist", "svhn"), ("fashion_mnist",)
+AUTO_FIT: Mapping[str, Fit] = MappingProxyType({"plain": "squash", "photo": "crop"})  # of images that are all square
 
 
 def resolve(
@@ -55,6 +59,7 @@ def resolve(
     fine_tunes = pretrained and (knows_classes or not _trains_new_head_alone(recipe))
     auto = {
         "image_size": side,
+        "image_fit": image_fit(recipe, style),
         "learning_rate": network.learning_rate(optimizer, fine_tunes, batch_size),
         "weight_decay": WEIGHT_DECAY[optimizer],
         "augmentation": _augmentation(recipe, style, epochs - (recipe.unfreeze_after or 0), share),
@@ -66,6 +71,15 @@ def resolve(
     decided = {name: value for name, value in auto.items() if asked[name] == "auto"}
     fixed = {"epochs": epochs, "batch_size": min(batch_size, train_samples), "optimizer": optimizer}
     return ResolvedRecipe.model_validate(asked | decided | fixed | {"device": str(device), "devices": 1})
+
+
+def image_fit(recipe: Recipe, style: str) -> Fit | None:
+    """Choose how images of any shape become square: plain ones whole, since nothing may be cut off from them."""
+    if style != "digit":
+        return AUTO_FIT[style] if recipe.image_fit == "auto" else recipe.image_fit
+    if recipe.image_fit != "auto":
+        raise InvalidRecipe("image_fit: digits are brought to MNIST's form, whatever their shape; leave it at auto.")
+    return None
 
 
 def _keeps_imagenet_layers(recipe: Recipe) -> bool:

@@ -15,7 +15,7 @@ from core.inference.network import Prepare, build
 from core.recipe import Recipe, ResolvedRecipe, parse_dataset
 from core.repositories import checkpoints, datasets, jobs, models
 from core.settings import Settings
-from worker.attempt import batch_size_search, pretrained_weights
+from worker.attempt import batch_size_search, photo_form, pretrained_weights
 from worker.attempt.auto_config import resolve
 from worker.attempt.reporter import Reporter
 from worker.data import splits as data
@@ -71,6 +71,8 @@ def set_up(
     report.phase(Phase.PREPARING_DATA, f"data set {asked.dataset}")
     weights = pretrained_weights.find_state(asked.network, asked.weights, settings, db, store)
     dataset, splits = _load_data(asked, settings, db, report)
+    if dataset.image_fit is not None:
+        asked = asked.model_copy(update={"image_fit": dataset.image_fit})
     knows_classes = pretrained_weights.classes(asked.weights, db) == dataset.classes
     about = (asked, device, len(splits.train), dataset.detail, dataset.style)
     recipe = resolve(*about, knows_classes=knows_classes)
@@ -98,7 +100,7 @@ def set_up(
 
 
 def _load_data(asked: Recipe, settings: Settings, db: Database, report: Reporter) -> tuple[Dataset, data.Splits]:
-    dataset = _load(asked.dataset, settings, db)
+    dataset = _load(asked, settings, db, report)
     if asked.rerun and not _is_as_before(asked.rerun, dataset, db):
         report.log(f"the images of {asked.dataset} are not those that {asked.rerun} was trained on")
     if isinstance(dataset.train_images, Photos):
@@ -106,13 +108,13 @@ def _load_data(asked: Recipe, settings: Settings, db: Database, report: Reporter
     return dataset, data.split(dataset, asked.train_samples, asked.validation_fraction, asked.seed)
 
 
-def _load(reference: str, settings: Settings, db: Database) -> Dataset:
-    name, version = parse_dataset(reference)
+def _load(asked: Recipe, settings: Settings, db: Database, report: Reporter) -> Dataset:
+    choose, (name, version) = photo_form.chooser(asked, report.log), parse_dataset(asked.dataset)
     if version is None:
-        return load(name, settings)
+        return load(name, settings, choose)
     with db.read() as session:
         images = datasets.images(session, name, version)
-    return uploaded.load(reference, images, settings)
+    return uploaded.load(asked.dataset, images, settings, choose)
 
 
 def _is_as_before(model_id: str, dataset: Dataset, db: Database) -> bool:
@@ -171,6 +173,7 @@ def _preparation(dataset: Dataset, splits: data.Splits, recipe: ResolvedRecipe, 
     _, height, width, channels = dataset.train_images.shape
     return Preparation(
         style=dataset.style,
+        image_fit=recipe.image_fit,
         height=height,
         width=width,
         channels=1 if channels == 1 else 3,

@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict
 from io import BufferedReader
 from queue import SimpleQueue
 from types import TracebackType
@@ -20,7 +21,7 @@ from typing import BinaryIO, Self
 from core.errors import DatasetInvalid, InternalFailure, Killed
 from core.imaging.preparation import Pixels
 from core.parent_death import die_with
-from worker.data.photo_files import read
+from worker.data.photo_files import Photo, PhotoForm, read
 
 LENGTH = struct.Struct("<q")
 PIPE_BYTES = 2**18  # holds a photo while the next is decoded, and the paths of a piece; on Linux
@@ -29,8 +30,8 @@ PIPE_BYTES = 2**18  # holds a photo while the next is decoded, and the paths of 
 class Decoders:
     """A pool of decoding processes, each served by a thread of this process."""
 
-    def __init__(self, count: int, max_pixels: int) -> None:
-        self._processes = [_start(max_pixels) for _ in range(count)]
+    def __init__(self, count: int, form: PhotoForm, max_pixels: int) -> None:
+        self._processes = [_start(form, max_pixels) for _ in range(count)]
         self._idle: SimpleQueue[subprocess.Popen[bytes]] = SimpleQueue()
         for process in self._processes:
             self._idle.put(process)
@@ -67,26 +68,28 @@ class Decoders:
 
 
 def main() -> None:
-    die_with(int(sys.argv[2]))
-    max_pixels = int(sys.argv[1])
+    asked = json.loads(sys.argv[1])
+    die_with(asked["parent"])
+    form, max_pixels = PhotoForm(**asked["form"]), asked["max_pixels"]
     try:
         for line in sys.stdin.buffer:
-            _answer(sys.stdout.buffer, read(json.loads(line), max_pixels))
+            _answer(sys.stdout.buffer, read(json.loads(line), form, max_pixels))
     except BrokenPipeError:
         os._exit(0)  # the trainer has died
 
 
-def _start(max_pixels: int) -> subprocess.Popen[bytes]:
+def _start(form: PhotoForm, max_pixels: int) -> subprocess.Popen[bytes]:
+    asked = json.dumps({"form": asdict(form), "max_pixels": max_pixels, "parent": os.getpid()})
     return subprocess.Popen(  # noqa: S603 - our own program
-        [sys.executable, "-m", "worker.data.decode_workers", str(max_pixels), str(os.getpid())],
+        [sys.executable, "-m", "worker.data.decode_workers", asked],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         pipesize=PIPE_BYTES,
     )
 
 
-def _answer(out: BinaryIO, image: Pixels | str) -> None:
-    problem, pixels = (image.encode(errors="replace"), b"") if isinstance(image, str) else (b"", image.tobytes())
+def _answer(out: BinaryIO, photo: Photo | str) -> None:
+    problem, pixels = (photo.encode(errors="replace"), b"") if isinstance(photo, str) else (b"", photo.pixels.tobytes())
     out.write(LENGTH.pack(len(problem)) + problem + pixels)
     out.flush()
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from core.errors import DatasetInvalid
 from worker.data.decode_workers import Decoders
-from worker.data.photo_files import SHAPE, Photos, read
+from worker.data.photo_files import Photos, read
 
 PIECE = 8  # photos that a process decodes at a time
 PIECES_AHEAD = 2  # for each process, besides the batch that is due
@@ -66,18 +66,20 @@ class Streamed:
 
     def some(self, rows: Tensor) -> Tensor:
         """A few of them, decoded here: not worth a process."""
-        images = [read(path, self.photos.max_pixels) for path in self.photos.paths[rows.numpy()]]
+        form, max_pixels = self.photos.form, self.photos.max_pixels
+        images = [read(path, form, max_pixels) for path in self.photos.paths[rows.numpy()]]
         problems = [entry for entry in images if isinstance(entry, str)]
         if problems:
             raise DatasetInvalid("; ".join(problems))
-        return torch.from_numpy(np.stack([entry for entry in images if not isinstance(entry, str)])).to(self.device)
+        pixels = np.stack([entry.pixels for entry in images if not isinstance(entry, str)])
+        return torch.from_numpy(pixels).to(self.device)
 
     def take(self, batches: Sequence[Tensor]) -> Iterator[Tensor]:
         """The images of each batch of indices. Raises DatasetInvalid for a file that is no longer what it was."""
         processes = min(self.photos.processes, math.ceil(sum(map(len, batches)) / PIECE))
         ahead = processes * PIECES_AHEAD * PIECE
         coming: deque[_Coming] = deque()
-        with Decoders(processes, self.photos.max_pixels) as decoders:
+        with Decoders(processes, self.photos.form, self.photos.max_pixels) as decoders:
             for rows in batches:
                 coming.append(self._order(rows, decoders))
                 if sum(len(batch.images) for batch in coming) - len(coming[0].images) >= ahead:
@@ -86,7 +88,7 @@ class Streamed:
                 yield coming.popleft().arrived(self.device)
 
     def _order(self, rows: Tensor, decoders: Decoders) -> "_Coming":
-        images = _buffer((len(rows), *SHAPE), torch.uint8, self.device)
+        images = _buffer((len(rows), *self.photos.form.shape), torch.uint8, self.device)
         paths, pixels = self.photos.paths[rows.numpy()], images.numpy()
         pieces = [slice(start, start + PIECE) for start in range(0, len(rows), PIECE)]
         return _Coming(images, [decoders.submit(paths[piece], pixels[piece]) for piece in pieces])

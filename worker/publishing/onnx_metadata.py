@@ -9,12 +9,13 @@ from typing import Any
 
 import onnx
 
-from core.imaging.preparation import Preparation
+from core.imaging.preparation import GREY_PADDING, PADDING, Preparation
 
-FITS = {  # by style: a word for programs, a sentence for people
-    "photo": ("crop", "the largest square in the middle, scaled to height and width"),
-    "plain": ("squash", "scaled to height and width, whatever its shape"),
-    "digit": ("digit", "MNIST's form: light on black, upright, 20 pixels long, its centre of mass in the middle"),
+FITS = {  # a word for programs, a sentence for people
+    "crop": "the largest square in the middle, scaled to height and width",
+    "pad": "scaled until it fits height and width, in the middle of the colour `padding`",
+    "squash": "scaled to height and width, whatever its shape",
+    "digit": "MNIST's form: light on black, upright, 20 pixels long, its centre of mass in the middle",
 }
 
 
@@ -46,7 +47,8 @@ def metadata(card: Mapping[str, Any], ood_threshold: float) -> dict[str, str]:
 
 def _input(preparation: Preparation) -> dict[str, Any]:
     """Describe the images that a caller gives to the graph."""
-    fit, how = FITS[preparation.style]
+    fit = "digit" if preparation.style == "digit" else preparation.image_fit or "squash"
+    padding = {"padding": [GREY_PADDING] if preparation.channels == 1 else PADDING} if fit == "pad" else {}
     return {
         "name": "images",
         "layout": "NHWC",
@@ -56,9 +58,9 @@ def _input(preparation: Preparation) -> dict[str, Any]:
         "height": preparation.height,
         "width": preparation.width,
         "fit": fit,
-        "how": how,
+        "how": FITS[fit],
         "resampling": "bilinear",
-    }
+    } | padding
 
 
 def _inside(preparation: Preparation) -> dict[str, Any]:

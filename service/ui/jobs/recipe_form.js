@@ -6,7 +6,7 @@ import { alone, field, isMultiple, value } from "../lib/fields.js";
 const SIMPLE = ["dataset", "network", "weights", "epochs", "train_samples", "seed"];
 /** @type {[title: string, names: string[]][]} */
 const GROUPS = [
-  ["Data", ["image_size", "augmentation", "validation_fraction", "class_weights"]],
+  ["Data", ["image_size", "image_fit", "augmentation", "validation_fraction", "class_weights"]],
   ["Fine-tuning", ["freeze", "unfreeze_after"]],
   ["Optimization", ["batch_size", "optimizer", "learning_rate", "schedule", "warmup_fraction", "momentum",
     "weight_decay", "gradient_clipping", "label_smoothing", "ema"]],

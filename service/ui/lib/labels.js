@@ -10,6 +10,10 @@ const LABELS = {
   train_samples: ["Training images", "Number of images to train on, the same number of each class; all if left empty."],
   seed: ["Seed", "The same seed repeats the same training."],
   image_size: ["Image size"],
+  image_fit: [
+    "Shape",
+    "How photos become square: their middle (crop), the whole with grey borders (pad), or the whole distorted (squash).",
+  ],
   augmentation: ["Augmentation"],
   validation_fraction: ["Held back", "Share of the training images held back to select the best epoch, 0 to 0.5."],
   class_weights: ["Class weights", "balanced: every class has equal weight, whatever its number of images."],

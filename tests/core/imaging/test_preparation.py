@@ -16,6 +16,7 @@ from core.errors import InvalidInput, NotAnImage, TooLarge
 from core.imaging.decoding import SENT_SIZE, decode
 from core.imaging.idx_format import FILES
 from core.imaging.preparation import (
+    PADDING,
     Pixels,
     Preparation,
     Prepared,
@@ -57,6 +58,22 @@ def prepared(image: Image.Image, preprocess: Preprocess = "auto", **options: Any
 def difference(one: Pixels, other: Pixels) -> float:
     """Mean, in grey levels."""
     return float(np.abs(one.astype(float) - other.astype(float)).mean())
+
+
+# -- photos
+
+
+def test_the_whole_of_a_padded_photo_is_shown_in_the_middle_of_grey() -> None:
+    form = PLAIN.model_copy(update={"style": "photo", "image_fit": "pad", "height": 48})
+    picture = Image.new("RGB", (300, 100), (250, 0, 0))
+    found = prepare(picture, form)
+    assert found.preprocessing == {"resized_from": [300, 100], "padded": "to a square"}
+    assert found.pixels.shape == (48, 48, 3)
+    assert (found.pixels[16:32] == (250, 0, 0)).all()
+    assert (found.pixels[:16] == PADDING).all()
+    assert (found.pixels[32:] == PADDING).all()
+    assert (prepare(picture, form, "none").pixels == (250, 0, 0)).all()
+    assert prepare(Image.new("RGB", (5000, 1)), form).pixels.shape == (48, 48, 3)
 
 
 # -- decoding

@@ -17,7 +17,9 @@ from service.inference.decode_pool import DecodePool, MemoryBudget
 from tests.support.fakes import DIGIT_PREPARATION, until
 from tests.support.imagefiles import file_of, photo, seven
 
-PHOTO = Preparation(style="photo", height=224, width=224, channels=3, image_size=224, mean=(0.5,) * 3, std=(0.5,) * 3)
+PHOTO = Preparation(
+    style="photo", image_fit="crop", height=224, width=224, channels=3, image_size=224, mean=(0.5,) * 3, std=(0.5,) * 3
+)
 LARGE = file_of(photo(1300, 1000), compress_level=1)
 TIMEOUT_S = 3.0  # of an image whose process stands still; others take milliseconds
 

@@ -27,6 +27,7 @@ def test_nothing_is_left_to_decide() -> None:
 def test_what_the_recipe_says_stands() -> None:
     said: dict[str, Any] = {
         "image_size": 48,
+        "image_fit": "pad",
         "epochs": 7,
         "batch_size": 33,
         "learning_rate": 0.5,
@@ -39,7 +40,9 @@ def test_what_the_recipe_says_stands() -> None:
         "seed": 4,
         "metadata": {"who": "me"},
     }
-    assert resolved(**said).model_dump() == Recipe(**said).model_dump(exclude={"webhook"}) | {"device": "cpu"}
+    assert resolved(style="photo", **said).model_dump() == Recipe(**said).model_dump(exclude={"webhook"}) | {
+        "device": "cpu"
+    }
 
 
 def test_small_images_stay_small_and_photos_are_cut_to_size() -> None:
@@ -66,6 +69,19 @@ def test_garments_are_changed_as_photos_are() -> None:
         "flip",
         "photos",
     ]
+
+
+def test_photos_are_not_shown_much_larger_than_they_are() -> None:
+    def side(detail: int) -> int:
+        return resolved(style="photo", detail=detail, network="efficientnet_b7").image_size
+
+    assert [side(detail) for detail in (64, 224, 375, 599, 600, 2000)] == [224, 224, 352, 576, 600, 600]
+
+
+def test_things_are_cut_to_a_square_signs_are_not_and_digits_have_their_own_form() -> None:
+    assert [resolved(style=style).image_fit for style in ("photo", "plain", "digit")] == ["crop", "squash", None]
+    with pytest.raises(InvalidRecipe, match="image_fit: digits are brought to MNIST's form"):
+        resolved(style="digit", image_fit="pad")
 
 
 def test_a_gpu_shows_small_pictures_larger_unless_they_are_digits() -> None:

@@ -238,7 +238,11 @@ def trained(part: Split) -> tuple[dict[str, Tensor], list[float]]:
         nn.Conv2d(3, 4, 3, stride=4), nn.BatchNorm2d(4), nn.Flatten(), nn.Dropout(), nn.LazyLinear(2)
     )
     mean, std = statistics(part.images)
-    prepare = Prepare(Preparation(style="photo", height=224, width=224, channels=3, image_size=32, mean=mean, std=std))
+    prepare = Prepare(
+        Preparation(
+            style="photo", image_fit="crop", height=224, width=224, channels=3, image_size=32, mean=mean, std=std
+        )
+    )
     network(prepare(part.some([0, 1])))
     recipe = ResolvedRecipe(
         dataset="pets",

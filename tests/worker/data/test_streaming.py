@@ -16,13 +16,12 @@ from core.db.database import Database
 from core.db.tables import Job, JobStatus
 from core.errors import DatasetInvalid
 from core.imaging.preparation import Pixels
-from core.repositories import events
+from core.repositories import events, models
 from core.repositories.jobs import Claim
 from core.settings import Settings
-from tests.support.photofiles import PLENTY, photos_of, write_photos
+from tests.support.photofiles import photos_of, pixels_of, write_photos
 from worker import trainer
 from worker.attempt.reporter import Reporter
-from worker.data.photo_files import read
 from worker.data.streaming import PIECE, PIECES_AHEAD, OnHost, Streamed
 
 CPU = torch.device("cpu")
@@ -46,7 +45,7 @@ class FakeDecoders:
     def submit(self, paths: Sequence[str], out: Pixels) -> Future[None]:
         self.asked += len(paths)
         for path, image in zip(paths, out, strict=True):
-            image[:] = read(path, PLENTY)
+            image[:] = pixels_of(path)
         done: Future[None] = Future()
         done.set_result(None)
         return done
@@ -55,7 +54,7 @@ class FakeDecoders:
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> FakeDecoders:
     decoders = FakeDecoders()
-    monkeypatch.setattr(worker.data.streaming, "Decoders", lambda _count, _max_pixels: decoders)
+    monkeypatch.setattr(worker.data.streaming, "Decoders", lambda _count, _form, _max_pixels: decoders)
     return decoders
 
 
@@ -65,7 +64,7 @@ def paths(tmp_path: Path) -> list[str]:
 
 
 def in_memory(paths: list[str]) -> Tensor:
-    return torch.from_numpy(np.stack([np.asarray(read(path, PLENTY)) for path in paths]))
+    return torch.from_numpy(np.stack([pixels_of(path) for path in paths]))
 
 
 @pytest.fixture
@@ -151,4 +150,14 @@ def test_a_job_whose_photos_do_not_fit_into_memory_ends_in_a_model(
     assert job.timing["data_wait_s"] > 0
     with db.read() as session:
         told = [event.data["message"] for event in events.after(session, claim.job_id, 0, 100, "log")]
+        assert job.model_id is not None
+        card = models.find(session, job.model_id).card
     assert any("decoded anew for every epoch" in message for message in told)
+    assert any(message.startswith("photos of 64 x 64 pixels, image_fit crop: 0% of") for message in told)
+    assert {name: card["preparation"][name] for name in ("image_fit", "height", "width", "image_size")} == {
+        "image_fit": "crop",
+        "height": 64,
+        "width": 64,
+        "image_size": 64,
+    }
+    assert card["recipe"]["image_fit"] == "crop"

@@ -22,8 +22,16 @@ from worker.publishing.onnx_metadata import metadata, with_metadata
 
 CLASSES = ["猫", 'a "dog", wet', "bird"]
 PHOTO = Preparation(
-    style="photo", height=48, width=48, channels=3, image_size=32, mean=(0.4, 0.5, 0.6), std=(0.3, 0.2, 0.1)
+    style="photo",
+    image_fit="crop",
+    height=48,
+    width=48,
+    channels=3,
+    image_size=32,
+    mean=(0.4, 0.5, 0.6),
+    std=(0.3, 0.2, 0.1),
 )
+PADDED = PHOTO.model_copy(update={"image_fit": "pad", "width": 40})
 GREY = Preparation(
     style="plain", height=20, width=30, channels=1, image_size=32, mean=(0.2, 0.2, 0.2), std=(0.3, 0.3, 0.3)
 )
@@ -55,7 +63,12 @@ def follow(file: bytes, pictures: list[bytes]) -> npt.NDArray[np.float32]:
     for data in pictures:
         image = Image.open(io.BytesIO(data)).convert(mode)
         bilinear = Image.Resampling.BILINEAR
-        fitted = ImageOps.fit(image, size, bilinear) if wanted["fit"] == "crop" else image.resize(size, bilinear)
+        if wanted["fit"] == "crop":
+            fitted = ImageOps.fit(image, size, bilinear)
+        elif wanted["fit"] == "pad":
+            fitted = ImageOps.pad(image, size, bilinear, tuple(wanted["padding"]))
+        else:
+            fitted = image.resize(size, bilinear)
         images.append(np.asarray(fitted).reshape(wanted["height"], wanted["width"], -1))
     session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
     logits = np.asarray(session.run(["logits"], {wanted["name"]: np.stack(images)})[0])
@@ -64,7 +77,7 @@ def follow(file: bytes, pictures: list[bytes]) -> npt.NDArray[np.float32]:
     return np.asarray(exponentials / exponentials.sum(1, keepdims=True), np.float32)
 
 
-@pytest.mark.parametrize("preparation", [PHOTO, GREY])
+@pytest.mark.parametrize("preparation", [PHOTO, PADDED, GREY])
 def test_a_user_who_follows_the_file_alone_gets_the_services_answers(preparation: Preparation) -> None:
     file, graph = file_of(preparation), network_of(preparation)
     onnx.checker.check_model(onnx.load_from_string(file))

@@ -1,7 +1,6 @@
 """Data sets by name; each loader returns canonical uint8 images."""
 
 from collections.abc import Callable, Mapping
-from functools import partial
 
 from core.errors import DatasetUnavailable
 from core.settings import Settings
@@ -20,17 +19,23 @@ LOADERS: Mapping[str, Callable[[Settings], Dataset]] = {
     "svhn": svhn.load,
     "cifar10": cifar.load_cifar10,
     "cifar100": cifar.load_cifar100,
-    **{name: partial(photo_archives.load, name) for name in photo_archives.PHOTO_SETS},
 }
 
 
-def load(name: str, settings: Settings) -> Dataset:
-    """Load a built-in data set or a folder; DatasetUnavailable or DatasetInvalid if that fails."""
+def load(name: str, settings: Settings, choose: folder.Choose = folder.default_form) -> Dataset:
+    """Load a built-in data set or a folder; DatasetUnavailable or DatasetInvalid if that fails.
+
+    ``choose`` gives the form of photos that lie in files, once their sizes are known.
+    """
     if name in LOADERS:
         return LOADERS[name](settings)
+    if name in photo_archives.PHOTO_SETS:
+        return photo_archives.load(name, settings, choose)
     if not (settings.resolved_datasets_dir / name).is_dir():
         raise DatasetUnavailable(
             f"There is no data set {name}.",
             hint=f"Put its images into {settings.resolved_datasets_dir / name}/<class>/.",
         )
-    return idx_folder.load(name, settings) if idx_folder.is_one(name, settings) else folder.load(name, settings)
+    if idx_folder.is_one(name, settings):
+        return idx_folder.load(name, settings)
+    return folder.load(name, settings, choose)

@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from core.errors import DatasetInvalid
-from worker.data.photo_files import Photos, digest_of
+from core.imaging.preparation import Fit, Pixels
+from worker.data.photo_files import Photos
 
 Images = npt.NDArray[np.uint8]  # n x height x width x channels, canonical
 Labels = npt.NDArray[np.int64]  # n, the class index
@@ -26,6 +27,8 @@ class Dataset:
     test_images: Images | Photos
     test_labels: Labels
     held_back: int = 0  # how many of the last training images are the data set's own validation split
+    file_digests: npt.NDArray[np.uint8] | None = None  # n x 32, of training and test photos; None: of their pixels
+    image_fit: Fit | None = None  # how photos of any shape were made canonical; None: all had the same
 
     def __post_init__(self) -> None:
         for part, images, labels in (
@@ -39,15 +42,15 @@ class Dataset:
 
     @cached_property
     def digest(self) -> str:
-        """Compute the sha256 over all images and labels, the same in memory or in files."""
+        """Compute the sha256 over all images and labels, the same in memory or in files, in whatever form."""
         sha = hashlib.sha256("\0".join(self.classes).encode())
         if self.held_back:
             sha.update(str(self.held_back).encode())
         for images, digests, labels in (
-            (self.train_images, _digests(self.train_images), self.train_labels),
+            (self.train_images, self._train_image_digests, self.train_labels),
             (self.test_images, self._test_image_digests, self.test_labels),
         ):
-            sha.update(str(images.shape).encode() + b"".join(digests))
+            sha.update(str((len(labels), *self._form(images))).encode() + b"".join(digests))
             sha.update(str(labels.shape).encode() + labels.tobytes())
         return sha.hexdigest()
 
@@ -57,19 +60,32 @@ class Dataset:
 
         Equal digests make two test accuracies comparable, whatever the models were trained on.
         """
-        height, width, channels = self.test_images.shape[1:]
         names = (self.classes[label].encode() for label in self.test_labels.tolist())
         labelled = sorted(zip(self._test_image_digests, names, strict=True))
-        sha = hashlib.sha256(f"{height} {width} {channels}".encode())
+        sha = hashlib.sha256(" ".join(map(str, self._form(self.test_images))).encode())
         for image, name in labelled:
             sha.update(image + len(name).to_bytes(4) + name)
         return sha.hexdigest()
 
+    def _form(self, images: Images | Photos) -> tuple[int, ...]:
+        """Return height, width and channels, which digests of pixels leave open."""
+        return images.shape[1:] if self.file_digests is None else ()
+
+    @property
+    def _train_image_digests(self) -> list[bytes]:
+        return self._digests(self.train_images, slice(None, len(self.train_labels)))
+
     @cached_property
     def _test_image_digests(self) -> list[bytes]:
-        return _digests(self.test_images)
+        return self._digests(self.test_images, slice(len(self.train_labels), None))
+
+    def _digests(self, images: Images | Photos, place: slice) -> list[bytes]:
+        """Return the digest of each image, its file's if it is known; ``place`` is where it is listed."""
+        if self.file_digests is not None:
+            return [row.tobytes() for row in self.file_digests[place]]
+        assert not isinstance(images, Photos)
+        return [*map(_digest_of, images)]
 
 
-def _digests(images: Images | Photos) -> list[bytes]:
-    """Return the digest of each image; the images need not be in memory together."""
-    return [row.tobytes() for row in images.digests] if isinstance(images, Photos) else [*map(digest_of, images)]
+def _digest_of(image: Pixels) -> bytes:
+    return hashlib.sha256(np.ascontiguousarray(image).data).digest()

@@ -10,19 +10,20 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from core.errors import DatasetInvalid
 from core.imaging.digits.mnist_format import DIGIT_SIDE
-from core.imaging.preparation import PHOTO_SIDE
+from core.imaging.preparation import PHOTO_SIDE, Fit
 from core.settings import Settings
 from worker.data import photo_files
 from worker.data.datasets import digit_form
 from worker.data.datasets.dataset import Dataset, Images
 from worker.data.datasets.digit_form import are_digits, read_as_it_is, spread
-from worker.data.photo_files import Photos
+from worker.data.photo_files import Photo, PhotoForm, Photos
 
 VALIDATION_PARTS = ("val", "valid", "validation")
 TEST_PARTS = ("test", *VALIDATION_PARTS)  # the first that exists is the test split
@@ -32,11 +33,21 @@ NOT_DATA = ("__MACOSX", "Thumbs.db", "desktop.ini")
 PROBLEMS_SHOWN = 20
 BLOCK = 256  # photos that are checked at a time
 
+MEASURED = 1_000  # training photos whose sizes choose the form
+
 T = TypeVar("T")
 Labelled = list[tuple[Path, int]]
+Digests = npt.NDArray[np.uint8]  # n x 32
+Style = Literal["plain", "photo"]
+Sizes = Sequence[tuple[int, int]]  # width and height of some training photos, upright
+Choose = Callable[[Sizes, Style], PhotoForm]
 
 
-def load(name: str, settings: Settings) -> Dataset:
+def default_form(_sizes: Sizes, _style: Style) -> PhotoForm:
+    return PhotoForm()
+
+
+def load(name: str, settings: Settings, choose: Choose = default_form, style: Style = "photo") -> Dataset:
     """Load a folder of the data sets' directory; DatasetInvalid lists every unusable file."""
     root = settings.resolved_datasets_dir / name
     train_root = root / "train" if (root / "train").is_dir() else root
@@ -48,16 +59,23 @@ def load(name: str, settings: Settings) -> Dataset:
         raise DatasetInvalid(f"{name}: {train_root} holds {len(classes)} class folders; at least two are needed.")
     train, test = _files(train_root, classes), _files(test_root, classes) if test_root else []
     validation = _files(validation_root, classes) if validation_root and validation_root != test_root else []
-    return of_parts(name, classes, train, validation, test, settings)
+    return of_parts(name, classes, train, validation, test, settings, choose, style)
 
 
 def of_parts(
-    name: str, classes: Sequence[str], train: Labelled, validation: Labelled, test: Labelled, settings: Settings
+    name: str,
+    classes: Sequence[str],
+    train: Labelled,
+    validation: Labelled,
+    test: Labelled,
+    settings: Settings,
+    choose: Choose = default_form,
+    style: Style = "photo",
 ) -> Dataset:
     """Load labelled files of each part; without a test part, a share of the training files is split off."""
     if not test:
         train, test = _split(train, len(classes))
-    return of_files(name, classes, train + validation, test, settings, held_back=len(validation))
+    return of_files(name, classes, train + validation, test, settings, choose, len(validation), style)
 
 
 def _first(root: Path, parts: Sequence[str]) -> Path | None:
@@ -65,29 +83,60 @@ def _first(root: Path, parts: Sequence[str]) -> Path | None:
 
 
 def of_files(
-    name: str, classes: Sequence[str], train: Labelled, test: Labelled, settings: Settings, held_back: int = 0
+    name: str,
+    classes: Sequence[str],
+    train: Labelled,
+    test: Labelled,
+    settings: Settings,
+    choose: Choose = default_form,
+    held_back: int = 0,
+    style: Style = "photo",
 ) -> Dataset:
     """Load labelled files as photos, or as digits if they have MNIST's form.
 
-    The last ``held_back`` of ``train`` are the validation split. DatasetInvalid lists every unusable file.
+    ``choose`` gives the photos' form. The last ``held_back`` of ``train`` are the validation split. DatasetInvalid
+    lists every unusable file.
     """
     paths = [str(path) for path, _ in train + test]
     digits = are_digits(
         classes, (read_as_it_is(paths[place], settings.max_image_pixels) for place in spread(len(paths)))
     )
-    images = _load_digits(name, paths, settings) if digits else _load(name, paths, settings)
+    images: Images | Photos
+    if digits:
+        images, file_digests, detail, fit = _load_digits(name, paths, settings), None, DIGIT_SIDE, None
+    else:
+        sizes = _sizes(paths[: len(train)], settings)
+        form = choose(sizes, style)
+        images, file_digests = _load(name, paths, form, settings)
+        detail, fit = detail_of(sizes, form.fit), form.fit
     labels = np.array([label for _, label in train + test], np.int64)
     return Dataset(
         name=name,
-        style="digit" if digits else "photo",
-        detail=DIGIT_SIDE if digits else PHOTO_SIDE,
+        style="digit" if digits else style,
+        detail=detail,
         classes=tuple(classes),
         train_images=images[: len(train)],
         train_labels=labels[: len(train)],
         test_images=images[len(train) :],
         test_labels=labels[len(train) :],
         held_back=held_back,
+        file_digests=file_digests,
+        image_fit=fit,
     )
+
+
+def detail_of(sizes: Sizes, fit: Fit) -> int:
+    """Return the side in pixels beyond which half of the photos show nothing more; at least PHOTO_SIDE."""
+    sides = [max(size) if fit == "pad" else min(size) for size in sizes]
+    return max(PHOTO_SIDE, int(np.median(sides))) if sides else PHOTO_SIDE
+
+
+def _sizes(paths: Sequence[str], settings: Settings) -> Sizes:
+    """Read the sizes of photos from all over the training part; those without a header are reported later."""
+    chosen = [paths[place] for place in np.linspace(0, len(paths) - 1, min(MEASURED, len(paths))).astype(int)]
+    with ThreadPoolExecutor() as pool:
+        found = pool.map(partial(photo_files.size_of, max_pixels=settings.max_image_pixels), chosen)
+    return [size for size in found if size is not None]
 
 
 def _entries(folder: Path) -> list[Path]:
@@ -122,25 +171,27 @@ def _load_digits(name: str, paths: Sequence[str], settings: Settings) -> Images:
     return np.stack([*_each(name, paths, partial(digit_form.read, max_pixels=settings.max_image_pixels))])
 
 
-def _load(name: str, paths: Sequence[str], settings: Settings) -> Images | Photos:
-    """Load photos into memory or, if they are too large, the facts of each file."""
-    if len(paths) * photo_files.BYTES > settings.dataset_bytes:
-        return _examine_all(name, paths, settings)
-    images = np.empty((len(paths), *photo_files.SHAPE), np.uint8)
-    for index, image in enumerate(_each(name, paths, partial(photo_files.read, max_pixels=settings.max_image_pixels))):
-        images[index] = image
-    return images
+def _load(name: str, paths: Sequence[str], form: PhotoForm, settings: Settings) -> tuple[Images | Photos, Digests]:
+    """Load photos into memory or, if they are too large, the facts of each file; and the files' digests."""
+    if len(paths) * form.nbytes > settings.dataset_bytes:
+        return _examine_all(name, paths, form, settings)
+    images, digests = np.empty((len(paths), *form.shape), np.uint8), np.empty((len(paths), 32), np.uint8)
+    read: Callable[[str], Photo | str] = partial(photo_files.read, form=form, max_pixels=settings.max_image_pixels)
+    for index, photo in enumerate(_each(name, paths, read)):
+        images[index], digests[index] = photo.pixels, np.frombuffer(photo.digest, np.uint8)
+    return images, digests
 
 
-def _examine_all(name: str, paths: Sequence[str], settings: Settings) -> Photos:
-    facts = list(_each(name, paths, partial(photo_files.examine, max_pixels=settings.max_image_pixels)))
-    return Photos(
+def _examine_all(name: str, paths: Sequence[str], form: PhotoForm, settings: Settings) -> tuple[Photos, Digests]:
+    facts = list(_each(name, paths, partial(photo_files.examine, form=form, max_pixels=settings.max_image_pixels)))
+    photos = Photos(
         paths=np.array(paths, dtype=object),
-        digests=np.stack([np.frombuffer(fact.digest, np.uint8) for fact in facts]),
         moments=np.stack([fact.moments for fact in facts]),
+        form=form,
         max_pixels=settings.max_image_pixels,
         processes=settings.decode_processes,
     )
+    return photos, np.stack([np.frombuffer(fact.digest, np.uint8) for fact in facts])
 
 
 def _each(name: str, paths: Sequence[str], read: Callable[[str], T | str]) -> Iterator[T]:

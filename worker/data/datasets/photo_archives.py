@@ -7,10 +7,9 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from core.errors import DatasetInvalid
-from core.imaging.preparation import PHOTO_SIDE
 from core.settings import Settings
 from worker.data.datasets import folder
 from worker.data.datasets.dataset import Dataset
@@ -30,31 +29,32 @@ class PhotoSet:
     archives: Mapping[str, str]  # file -> the folder in it that holds the images; alternatives
     source: Callable[[Any], tuple[str, str]]  # URL and md5 of the first
     class_names: Callable[[Any], Mapping[str, str]] = lambda _: {}  # readable names for class folders
-    style: Literal["plain", "photo"] = "photo"
-    detail: int = PHOTO_SIDE
+    style: folder.Style = "photo"
+    detail: int | None = None  # if it is less than the photos' size
     lists: Callable[[Path], tuple[Names, Names]] | None = None  # for training and for the test: <class>/<file>
     images: str = "images"  # where the lists' class folders are
 
 
-def load(name: str, settings: Settings) -> Dataset:
+def load(name: str, settings: Settings, choose: folder.Choose = folder.default_form) -> Dataset:
     from torchvision import datasets  # imports torch
 
     photo_set = PHOTO_SETS[name]
     root = _root(name, photo_set, settings)
-    data = _read(root, photo_set, settings)
+    data = _read(root, photo_set, settings, choose)
     names = photo_set.class_names(datasets)
     return replace(
         data,
         name=name,
-        style=photo_set.style,
-        detail=photo_set.detail,
+        detail=photo_set.detail or data.detail,
         classes=tuple(names.get(entry, entry) for entry in data.classes),
     )
 
 
-def _read(root: Path, photo_set: PhotoSet, settings: Settings) -> Dataset:
+def _read(root: Path, photo_set: PhotoSet, settings: Settings, choose: folder.Choose) -> Dataset:
     if photo_set.lists is None or not (root / photo_set.images).is_dir():  # a user's own folders have no lists
-        return folder.load(root.name, settings.model_copy(update={"datasets_dir": root.parent}))
+        return folder.load(
+            root.name, settings.model_copy(update={"datasets_dir": root.parent}), choose, photo_set.style
+        )
     try:
         parts = photo_set.lists(root)
     except (OSError, ValueError) as error:
@@ -63,7 +63,7 @@ def _read(root: Path, photo_set: PhotoSet, settings: Settings) -> Dataset:
     train, test = (
         [(root / photo_set.images / name, classes.index(_class_of(name))) for name in part] for part in parts
     )
-    return folder.of_files(root.name, classes, train, test, settings)
+    return folder.of_files(root.name, classes, train, test, settings, choose, style=photo_set.style)
 
 
 def _class_of(name: str) -> str:

@@ -9,10 +9,10 @@ from core.repositories.datasets import StoredImage
 from core.settings import Settings
 from worker.data.datasets import folder, idx_folder
 from worker.data.datasets.dataset import Dataset
-from worker.data.datasets.folder import Labelled
+from worker.data.datasets.folder import Choose, Labelled, default_form
 
 
-def load(reference: str, images: Sequence[StoredImage], settings: Settings) -> Dataset:
+def load(reference: str, images: Sequence[StoredImage], settings: Settings, choose: Choose = default_form) -> Dataset:
     """Load `pets/2`, whose images these are, in that order."""
     name, _ = parse_dataset(reference)
     paths = [path_of(settings.dataset_files_dir, name, image.digest) for image in images]
@@ -24,4 +24,4 @@ def load(reference: str, images: Sequence[StoredImage], settings: Settings) -> D
     parts: dict[str, Labelled] = {"train": [], "val": [], "test": []}
     for image, path in zip(images, paths, strict=True):
         parts[image.part].append((path, index[image.label]))
-    return folder.of_parts(reference, classes, parts["train"], parts["val"], parts["test"], settings)
+    return folder.of_parts(reference, classes, parts["train"], parts["val"], parts["test"], settings, choose)

@@ -84,7 +84,14 @@ def test_a_picture_that_is_asked_about_is_cut_to_the_images_form(settings: Setti
     _, height, width, channels = load("cifar10", settings).train_images.shape
     assert channels == 3
     preparation = Preparation(
-        style="photo", height=height, width=width, channels=3, image_size=32, mean=(0, 0, 0), std=(1, 1, 1)
+        style="photo",
+        image_fit="crop",
+        height=height,
+        width=width,
+        channels=3,
+        image_size=32,
+        mean=(0, 0, 0),
+        std=(1, 1, 1),
     )
     picture = from_array(np.pad(np.full((64, 64, 3), 200.0), ((0, 0), (32, 32), (0, 0))).tolist())
     assert (prepare(picture, preparation).pixels[:, 2:-2] == 200).all()  # the black at its sides is gone

@@ -11,6 +11,7 @@ from core.recipe import DATASETS
 from core.settings import Settings
 from worker.data.datasets import LOADERS, load
 from worker.data.datasets.dataset import Dataset
+from worker.data.datasets.photo_archives import PHOTO_SETS
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (8, 4, 4, 1), np.uint8)
 
@@ -30,7 +31,7 @@ def small() -> Dataset:
 
 
 def test_every_data_set_that_a_recipe_may_name_has_a_loader() -> None:
-    assert set(LOADERS) == set(DATASETS)
+    assert {*LOADERS, *PHOTO_SETS} == set(DATASETS)
 
 
 def test_a_data_set_is_loaded_by_its_name(tmp_path: Path) -> None:

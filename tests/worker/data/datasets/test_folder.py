@@ -7,12 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import ExifTags, Image
 
 from core.errors import DatasetInvalid
 from core.settings import Settings
+from tests.support.photofiles import pixels_of
 from worker.data.datasets import load
-from worker.data.photo_files import Photos, read
+from worker.data.datasets.folder import Sizes, Style
+from worker.data.photo_files import PhotoForm, Photos
 from worker.data.splits import split
 
 Make = Callable[[str, int], None]
@@ -154,7 +156,7 @@ def test_what_does_not_fit_in_memory_stays_in_its_files(
     assert streamed.train_images.shape == resident.train_images.shape
     assert streamed.test_labels.tolist() == resident.test_labels.tolist()
     for path, image in zip(streamed.train_images.paths, resident.train_images, strict=True):
-        np.testing.assert_array_equal(read(path, 1200), image)
+        np.testing.assert_array_equal(pixels_of(path), image)
 
 
 def test_it_is_the_same_data_set_wherever_it_lies(
@@ -166,6 +168,33 @@ def test_it_is_the_same_data_set_wherever_it_lies(
     assert first == load("pets", settings).digest
     Image.new("RGB", (40, 30), (1, 2, 3)).save(root / "dog" / "07.png")
     assert load("pets", little_memory).digest == load("pets", settings).digest != first
+
+
+def test_it_is_the_same_data_set_in_whatever_form(settings: Settings, make: Make) -> None:
+    """So that two test accuracies can be compared, whatever the image size."""
+    make("cat", 3)
+    make("dog", 3)
+    first, small = load("pets", settings), load("pets", settings, lambda _sizes, _style: PhotoForm(64, "pad"))
+    assert small.train_images.shape[1:] == (64, 64, 3)
+    assert (first.image_fit, small.image_fit) == ("crop", "pad")
+    assert (first.digest, first.test_digest) == (small.digest, small.test_digest)
+
+
+def test_the_form_is_chosen_by_the_sizes_of_training_photos_as_they_stand(settings: Settings, root: Path) -> None:
+    for part, size in (("train", (60, 20)), ("test", (20, 20))):
+        for name in ("cat", "dog"):
+            (root / part / name).mkdir(parents=True)
+            exif = Image.Exif()
+            exif[ExifTags.Base.Orientation] = 6  # on its side
+            Image.new("RGB", size).save(root / part / name / "a.jpg", exif=exif)
+    asked: list[object] = []
+
+    def choose(sizes: Sizes, style: Style) -> PhotoForm:
+        asked.append((sizes, style))
+        return PhotoForm()
+
+    load("pets", settings, choose)
+    assert asked == [([(20, 60), (20, 60)], "photo")]
 
 
 def test_what_stays_in_its_files_is_looked_at_before_the_training(
