@@ -35,7 +35,10 @@ def none(images: Tensor) -> Tensor:
 
 
 def digits(images: Tensor) -> Tensor:
-    """Vary rotation, shift, scale, slant and stroke width; no flip, which would make another character."""
+    """Vary rotation, shift, scale, slant and stroke width.
+
+    No flip, which would make another character.
+    """
     return _change_strokes(_sample(images, _handwriting(len(images), images.device)))
 
 
@@ -57,7 +60,7 @@ SETS: Mapping[str, Augment] = {"none": none, "digits": digits, "flip": flip, "ph
 
 
 def _handwriting(count: int, device: torch.device) -> Tensor:
-    """Draw affine matrices: a rotation, then a slant, then a scale and a shift."""
+    """Draw affine matrices of rotation, slant, scale and shift, in this order."""
     angle, slant = _around_zero(count, device) * ROTATION, _around_zero(count, device) * SHEAR
     scale = 1 + _around_zero(count, device) * SCALE
     shift_x, shift_y = _around_zero(count, device) * SHIFT, _around_zero(count, device) * SHIFT
@@ -66,7 +69,10 @@ def _handwriting(count: int, device: torch.device) -> Tensor:
 
 
 def _crop(count: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Draw width and height of crops, as shares of the picture; crops are only enlarged, so nothing aliases."""
+    """Draw width and height of crops, as shares of the picture.
+
+    Crops are only enlarged, so that nothing aliases.
+    """
     side = (1 - torch.rand(count, device=device) * (1 - AREA)).sqrt()
     stretch = (_around_zero(count, device) * math.log(STRETCH) / 2).exp()
     return (side * stretch).clamp_max(1), (side / stretch).clamp_max(1)
@@ -81,7 +87,10 @@ def _window(width: Tensor, height: Tensor) -> Tensor:
 
 
 def _shift(count: int, side: int, device: torch.device) -> Tensor:
-    """Draw shifts by whole pixels, since between two pixels a small picture is blurred; half are mirrored."""
+    """Draw shifts by whole pixels; half are mirrored too.
+
+    A shift by part of a pixel would blur a small picture.
+    """
     pixel, zero = 2 / side, torch.zeros(count, device=device)
     most = round(SMALL_SHIFT / pixel)
     shift_x, shift_y = torch.randint(-most, most + 1, (2, count), device=device) * pixel
@@ -94,7 +103,10 @@ def _mirror(count: int, device: torch.device) -> Tensor:
 
 
 def _affine(xx: Tensor, xy: Tensor, x: Tensor, yx: Tensor, yy: Tensor, y: Tensor) -> Tensor:
-    """Build affine matrices n x 2 x 3 from output to input coordinates, -1..1 from edge to edge."""
+    """Build affine matrices from output to input coordinates.
+
+    n x 2 x 3; coordinates are -1..1 from edge to edge.
+    """
     return torch.stack([xx, xy, x, yx, yy, y], dim=1).view(-1, 2, 3)
 
 
@@ -115,7 +127,10 @@ def _centres(side: int, device: torch.device) -> Tensor:
 
 
 def _change_strokes(images: Tensor) -> Tensor:
-    """Dilate or erode strokes by a random share; ink is bright on a dark background."""
+    """Dilate or erode strokes by a random share.
+
+    Ink is bright on a dark background.
+    """
     amount = _around_zero(len(images), images.device).view(-1, 1, 1, 1)
     sign = torch.where(amount < 0, -1.0, 1.0)  # the darkest is the brightest of the negative
     signed = images * sign
@@ -124,7 +139,7 @@ def _change_strokes(images: Tensor) -> Tensor:
 
 
 def _brightest_around(images: Tensor, reach: int) -> Tensor:
-    """Return the maximum of each pixel and its eight neighbours at distance ``reach``.
+    """Return the maximum of each pixel and eight neighbours at ``reach``.
 
     That is a dilation for strokes at least as wide. By shifted copies: max_pool2d takes ten times as long on a CPU.
     """
@@ -139,9 +154,10 @@ def _brightest_around(images: Tensor, reach: int) -> Tensor:
 
 
 def _change_light(images: Tensor) -> Tensor:
-    """Vary saturation about each pixel's grey, contrast about the picture's mean, and brightness.
+    """Vary saturation, contrast and brightness.
 
-    On normalised images this has nearly the same effect as on the picture, since the channels' mean and std are alike.
+    Saturation changes about each pixel's grey, contrast about the picture's mean. On normalised images this has nearly
+    the same effect as on the picture, since the channels' mean and std are alike.
     """
     saturation, contrast, brightness = (
         (_around_zero(len(images), images.device) * amount).view(-1, 1, 1, 1)

@@ -1,4 +1,7 @@
-"""A data set split in parts, uint8, on the device where it fits; and the order in which its images are seen."""
+"""Splits of a data set, their batches and the order of images.
+
+Images are uint8, on the device if they fit there.
+"""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -28,16 +31,25 @@ class Split:
         return len(self.labels)
 
     def some(self, indices: Sequence[int]) -> Tensor:
-        """These few images, uint8 [n, h, w, c], on the device."""
+        """Return the images at these indices, on the device.
+
+        uint8 [n, h, w, c]; all are in memory at once.
+        """
         rows = torch.as_tensor(indices, dtype=torch.int64)
         return self.images[rows.to(self.labels.device)] if isinstance(self.images, Tensor) else self.images.some(rows)
 
     def spread(self, count: int) -> Tensor:
-        """Up to that many from all over the part, as ``some``: where it is sorted by class, they are of several."""
+        """Return up to ``count`` images from evenly spaced places.
+
+        Like ``some``; in a split sorted by class they are of several classes.
+        """
         return self.some(self._spread(count).tolist())
 
     def sample(self, count: int) -> "Split":
-        """Up to that many images from all over the part, with their labels, in memory."""
+        """Return evenly spaced images with their labels, in memory.
+
+        Up to ``count`` of them.
+        """
         rows = self._spread(count)
         images = [torch.empty(0, *self.images.shape[1:], dtype=torch.uint8, device=self.labels.device)]
         images += [batch for batch, _ in _along(self, rows, SAMPLE_BATCH)]
@@ -58,10 +70,9 @@ class Splits:
 
 
 def split(dataset: Dataset, train_samples: int | None, validation_fraction: float, seed: int) -> Splits:
-    """Hold back a validation part, the data set's own or a share of every class, then take a class-balanced subset of
-    the rest.
+    """Split off validation images and choose a class-balanced training subset.
 
-    The same seed, the same images.
+    Validation images are the data set's own, or a share of every class. The same seed gives the same images.
     """
     count = len(dataset.train_labels)
     order = np.random.default_rng(seed).permutation(count)
@@ -80,7 +91,10 @@ def split(dataset: Dataset, train_samples: int | None, validation_fraction: floa
 
 
 def to_device(part: Split, device: torch.device) -> Split:
-    """Its images too, where the device has the memory; else they are brought there a batch at a time."""
+    """Move labels to the device, and images if they fit.
+
+    Images that do not fit its memory are copied there a batch at a time.
+    """
     images, labels = part.images, part.labels.to(device)
     if isinstance(images, Tensor) and images.nbytes > _room(device):
         return Split(OnHost(images, device), labels)
@@ -88,9 +102,10 @@ def to_device(part: Split, device: torch.device) -> Split:
 
 
 def statistics(images: Tensor | OnHost | Streamed) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
-    """Mean and standard deviation of each channel, of the values 0..1; a grey image counts as three equal channels.
+    """Return mean and standard deviation of each channel, of values 0..1.
 
-    The sums are whole numbers, so that they do not depend on whether the images are in memory.
+    A grey image counts as three equal channels. The sums are whole numbers, so that they do not depend on whether the
+    images are in memory.
     """
     count, moments = _moments(images)
     first, second = (moments.double() / count).unbind()
@@ -102,7 +117,10 @@ def statistics(images: Tensor | OnHost | Streamed) -> tuple[tuple[float, float, 
 
 
 def channels_last(values: Tensor) -> Tensor:
-    """Images in the layout in which convolutions are fastest; features as they are."""
+    """Convert images to the channels-last layout, the fastest for convolutions.
+
+    Features, which have fewer dimensions, stay as they are.
+    """
     return values.contiguous(memory_format=torch.channels_last) if values.ndim == 4 else values
 
 
@@ -111,17 +129,20 @@ def steps_per_epoch(samples: int, batch_size: int) -> int:
 
 
 def batches(part: Split, batch_size: int, seed: int, epoch: int, skipped: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-    """One epoch in an order that depends on seed and epoch alone, so that a resumed run sees what it would have seen:
-    all that follows the first ``skipped`` batches.
+    """Yield an epoch's batches, shuffled by seed and epoch alone.
 
-    What does not fill a last batch is left for another epoch: BatchNorm cannot take a batch of one.
+    So a resumed run sees what it would have seen. The first ``skipped`` batches are left out. A remainder that fills no
+    batch is left for another epoch: BatchNorm cannot train on a batch of one.
     """
     order = torch.randperm(len(part), generator=torch.Generator().manual_seed(seed * 1_000_003 + epoch))
     return _along(part, order[skipped * batch_size : steps_per_epoch(len(part), batch_size) * batch_size], batch_size)
 
 
 def in_order(part: Split, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Every image once, in the part's own order; the last batch may be smaller."""
+    """Yield every image once, in the split's own order.
+
+    The last batch may be smaller.
+    """
     return _along(part, torch.arange(len(part)), batch_size)
 
 
@@ -141,7 +162,10 @@ def _room(device: torch.device) -> float:
 
 
 def _moments(images: Tensor | OnHost | Streamed) -> tuple[int, Tensor]:
-    """How many values each channel has; and int64 [2, channels]: the sums of the values, and of their squares."""
+    """Return values per channel, and the sums of values and squares.
+
+    The sums are int64 [2, channels].
+    """
     if isinstance(images, Streamed):
         photos = images.photos
         return len(photos) * photos.shape[1] * photos.shape[2], torch.from_numpy(photos.moments.sum(0))
@@ -152,14 +176,18 @@ def _moments(images: Tensor | OnHost | Streamed) -> tuple[int, Tensor]:
 
 
 def _balanced(order: Indices, labels: Labels, count: int) -> Indices:
-    """The first ``count`` of ``order``, taken in turn from every class as long as it lasts."""
+    """Choose ``count`` of ``order``, in turn from every class.
+
+    A class that has no more is skipped.
+    """
     ranks, _ = _within_class(labels[order])
     return order[np.sort(np.argsort(ranks, kind="stable")[:count])]
 
 
 def _proportional(order: Indices, labels: Labels, count: int) -> Indices:
-    """The first ``count`` of ``order``, of each class in proportion to its size; yet never the last one of a class, or
-    nothing would be left to learn it from.
+    """Choose ``count`` of ``order``, from each class in proportion.
+
+    The last image of a class is never chosen, or nothing would be left to train it with.
     """
     ranks, sizes = _within_class(labels[order])
     places = (ranks + 0.5) / sizes  # where among its class: a share of all places is the same share of each class
@@ -168,7 +196,10 @@ def _proportional(order: Indices, labels: Labels, count: int) -> Indices:
 
 
 def _within_class(labels: Labels) -> tuple[Indices, Indices]:
-    """Each image's rank within its class, from 0, and the size of that class."""
+    """Return each image's rank within its class, and the class's size.
+
+    Ranks count from 0.
+    """
     ranks, sizes = np.zeros(len(labels), np.int64), np.zeros(len(labels), np.int64)
     for label in np.unique(labels):
         members = labels == label

@@ -76,7 +76,10 @@ def _load(name: str, form: _Form, settings: Settings) -> Dataset:
 
 
 def _files(name: str, form: _Form, settings: Settings) -> tuple[Path, Mapping[str, bytes]]:
-    """Return the folder or archive that holds the files, and their bytes by name."""
+    """Return the folder or archive of the files, and their bytes.
+
+    The bytes are by file name.
+    """
     names = (*form.train, form.test, form.class_names)
     folder = settings.resolved_datasets_dir / name
     for place in (folder / form.folder, folder):
@@ -87,7 +90,10 @@ def _files(name: str, form: _Form, settings: Settings) -> tuple[Path, Mapping[st
 
 
 def _images(place: Path, files: Mapping[str, bytes], names: tuple[str, ...], label_bytes: int) -> tuple[Images, Labels]:
-    """Parse records: the labels, then all red values row by row, all green and all blue."""
+    """Parse records of labels and of red, green and blue values.
+
+    A record has its labels, then all red values row by row, all green and all blue.
+    """
     record = label_bytes + PIXELS
     for name in names:
         if len(files[name]) % record or not files[name]:

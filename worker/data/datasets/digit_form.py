@@ -19,9 +19,9 @@ SAMPLE = 1_000  # images that are checked, spread over the data set
 
 
 def are_digits(classes: Sequence[str], images: Iterable[Pixels]) -> bool:
-    """Check whether classes and a sample of images, h x w x 1 each, are those of digits.
+    """Check whether classes and a sample of images are digits.
 
-    The images are not read if the classes are not 0 to 9.
+    The images are h x w x 1 each, and are not read if the classes are not 0 to 9.
     """
     if tuple(classes) != DIGITS:
         return False
@@ -35,7 +35,10 @@ def spread(count: int) -> Indices:
 
 
 def read(path: str, max_pixels: int) -> Pixels | str:
-    """Read a file as the canonical digit; or return the problem, with the file's name."""
+    """Read a file as the canonical digit, or return the problem.
+
+    The problem is a sentence with the file's name.
+    """
     try:
         return preprocess_digit(to_grey(decode(Path(path).read_bytes(), max_pixels))).pixels
     except InvalidInput as error:
@@ -45,7 +48,10 @@ def read(path: str, max_pixels: int) -> Pixels | str:
 
 
 def read_as_it_is(path: str, max_pixels: int) -> Pixels:
-    """Read a file's grey levels; one black pixel if it is unreadable, which loading reports later."""
+    """Read a file's grey levels.
+
+    One black pixel if it is unreadable, which loading reports later.
+    """
     try:
         return to_grey(decode(Path(path).read_bytes(), max_pixels))[..., None]
     except (InvalidInput, OSError):

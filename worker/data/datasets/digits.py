@@ -1,4 +1,7 @@
-"""The embedded data set: 1,797 handwritten digits, 8x8 (UCI optdigits, test part). digits.md has source and licence."""
+"""The embedded data set: 1,797 handwritten digits of 8x8 pixels.
+
+The test part of UCI optdigits; digits.md has source and licence.
+"""
 
 import gzip
 from pathlib import Path
@@ -14,7 +17,10 @@ TEST_ROWS = Path(__file__).with_name("digits_test.txt")  # sklearn's train_test_
 
 
 def load(_settings: Settings) -> Dataset:
-    """Load the digits in MNIST's 28x28 form: 1,437 training and 360 test images, stratified and fixed."""
+    """Load the digits in MNIST's 28x28 form.
+
+    1,437 training and 360 test images, stratified and fixed.
+    """
     with gzip.open(FILE) as file:
         rows = np.loadtxt(file, delimiter=",", dtype=np.uint8)
     images = np.stack([centre_in_frame(row.reshape(8, 8) / 16) for row in rows[:, :64]])

@@ -34,7 +34,10 @@ def load_digits(settings: Settings) -> Dataset:
 
 
 def load_letters(settings: Settings) -> Dataset:
-    """Load the letters; upper and lower case are one class, named by the lower case."""
+    """Load the letters as 26 classes.
+
+    Upper and lower case are one class, named by the lower case.
+    """
     return _load("emnist_letters", "letters", 1, tuple(ascii_lowercase), settings)
 
 
@@ -65,9 +68,10 @@ def _images(path: Path, data: bytes) -> Images:
 
 
 def _in_mnists_form(images: Images) -> Images:
-    """Convert n x 28 x 28 images to MNIST's form at once: EMNIST has 280,000 digits.
+    """Convert n x 28 x 28 images to MNIST's form at once.
 
-    `core.imaging.digits.mnist_format.centre_in_frame` does the same to one image.
+    All at once, since EMNIST has 280,000 digits. `core.imaging.digits.mnist_format.centre_in_frame` does the same to
+    one image.
     """
     edge, scale = (DIGIT_SIDE - BOX) // 2, _averages(BOX, DIGIT_BOX)
     ink = scale @ images[:, edge:-edge, edge:-edge].astype(np.float32) @ scale.T
@@ -79,7 +83,10 @@ def _in_mnists_form(images: Images) -> Images:
 
 
 def _averages(long: int, short: int) -> npt.NDArray[np.float32]:
-    """Build the short x long matrix that shrinks a line of pixels by area averaging."""
+    """Build the matrix that shrinks a line of pixels by area averaging.
+
+    It is short x long.
+    """
     ends = np.arange(short + 1) * (long / short)
     left, right, pixels = ends[:-1, None], ends[1:, None], np.arange(long)
     covered = np.minimum(right, pixels + 1) - np.maximum(left, pixels)
@@ -87,14 +94,20 @@ def _averages(long: int, short: int) -> npt.NDArray[np.float32]:
 
 
 def _places(mass: npt.NDArray[np.float32]) -> npt.NDArray[np.intp]:
-    """Return n x 20 positions of the box's pixels that put the center of mass where MNIST has it."""
+    """Return the positions that centre the mass as MNIST does.
+
+    n x 20: the place in the frame of each pixel of the box.
+    """
     centre = mass @ np.arange(DIGIT_BOX, dtype=np.float32) / np.maximum(mass.sum(1), 1)
     first = (CENTRE - centre).round().clip(0, DIGIT_SIDE - DIGIT_BOX)
     return np.asarray(first[:, None] + np.arange(DIGIT_BOX), np.intp)
 
 
 def _files(name: str, files: Sequence[str], settings: Settings) -> list[tuple[Path, bytes]]:
-    """Return each file's path, in a folder or in the zip, and its bytes."""
+    """Return each file's path and bytes.
+
+    Files lie in a folder or in the zip.
+    """
     for folder in FOLDERS:
         root = settings.resolved_datasets_dir / name / folder
         paths = [path for file in files if (path := find_idx(root, "EMNIST", file))]

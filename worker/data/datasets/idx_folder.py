@@ -1,4 +1,7 @@
-"""User data sets of grey images in MNIST's four files, with numbers as class names."""
+"""User data sets of grey images in MNIST's four files.
+
+Class names are numbers.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +19,10 @@ def is_one(name: str, settings: Settings) -> bool:
 
 
 def load(name: str, settings: Settings) -> Dataset:
-    """Load the four files; the style is ``digit`` if they hold digits, else ``plain``."""
+    """Load the four files of a user's data set.
+
+    The style is ``digit`` if they hold digits, else ``plain``.
+    """
     root = settings.resolved_datasets_dir / name
     return of_files(name, [_find(root, file) for file in FILES])
 

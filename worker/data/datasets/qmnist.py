@@ -1,4 +1,7 @@
-"""QMNIST: MNIST rebuilt from NIST's forms, with 60,000 test digits. Source: Yadav and Bottou 2019."""
+"""QMNIST: MNIST rebuilt from NIST's forms, with 60,000 test digits.
+
+Source: Yadav and Bottou 2019.
+"""
 
 from pathlib import Path
 

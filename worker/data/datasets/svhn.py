@@ -1,4 +1,7 @@
-"""SVHN: house numbers cropped to single digits, 32x32 in colour. Source: Netzer et al. 2011."""
+"""SVHN: house numbers cropped to single digits, 32x32 in colour.
+
+Source: Netzer et al. 2011.
+"""
 
 from pathlib import Path
 
@@ -17,7 +20,10 @@ ZERO = 10  # the label of the digit 0
 
 
 def load(settings: Settings) -> Dataset:
-    """Load SVHN with the style ``plain``: colour and neighbouring digits do not suit MNIST's form."""
+    """Load SVHN with the style ``plain``.
+
+    Its colours and neighbouring digits do not suit MNIST's form.
+    """
     train_images, train_labels = _part("train", settings)
     test_images, test_labels = _part("test", settings)
     return Dataset(

@@ -1,4 +1,7 @@
-"""USPS: 7,291 + 2,007 digits of 16x16 pixels from envelopes, as rows of text or in libsvm's format."""
+"""USPS: digits of 16x16 pixels from envelopes.
+
+7,291 training and 2,007 test digits, as rows of text or in libsvm's format.
+"""
 
 import bz2
 import gzip

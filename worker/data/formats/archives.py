@@ -37,7 +37,10 @@ def unpack(archive: Path, top: str, target: Path, max_bytes: int = MAX_BYTES) ->
 
 
 def read_files(archive: Path, names: Collection[str], max_bytes: int = MAX_BYTES) -> dict[str, bytes]:
-    """Read files by name, in any folder of the archive; DatasetInvalid if it is damaged or lacks one."""
+    """Read files by name, in any folder of an archive.
+
+    DatasetInvalid if the archive is damaged or lacks one.
+    """
     with _named(archive):
         members = _members(archive, max_bytes)
         found = {path.name: content.read() for path, content in members if path.name in names}
@@ -58,7 +61,10 @@ def _named(archive: Path) -> Iterator[None]:
 
 @contextmanager
 def _folder_beside(target: Path) -> Iterator[Path]:
-    """Create a temporary folder on the target's disk, deleted at the end unless it was renamed."""
+    """Create a temporary folder on the target's disk.
+
+    It is deleted at the end unless it was renamed.
+    """
     part = Path(tempfile.mkdtemp(dir=target.parent, prefix=".part-"))
     try:
         yield part
@@ -67,7 +73,10 @@ def _folder_beside(target: Path) -> Iterator[Path]:
 
 
 def _members(archive: Path, max_bytes: int) -> Iterator[tuple[PurePosixPath, IO[bytes]]]:
-    """Yield the regular files, skipping links and devices; DatasetInvalid for a path out of the archive."""
+    """Yield an archive's regular files; links and devices are skipped.
+
+    DatasetInvalid for a path out of the archive, and above ``max_bytes`` unpacked.
+    """
     total = 0
     for path, size, content in _in_zip(archive) if archive.suffix == ".zip" else _in_tar(archive):
         if path.is_absolute() or ".." in path.parts:

@@ -1,4 +1,6 @@
-"""Readers of MNIST's IDX format, raw or gzipped. Source: "The IDX file format", LeCun's MNIST page.
+"""Readers of MNIST's IDX format, raw or gzipped.
+
+Source: "The IDX file format", LeCun's MNIST page.
 
 Every reader also takes the bytes of a file in an archive; the path then only appears in errors.
 """
@@ -21,9 +23,9 @@ Scalar = TypeVar("Scalar", bound=np.generic)
 
 
 def find_idx(root: Path, torchvision_name: str, file: str) -> Path | None:
-    """Find a file by its canonical name, in any known layout; None if there is none.
+    """Find a file by its canonical name in any known layout.
 
-    Layouts: plain or gzipped files, torchvision's ``<Name>/raw`` tree, and the Kaggle archive's
+    None if there is none. Layouts: plain or gzipped files, torchvision's ``<Name>/raw`` tree, and the Kaggle archive's
     ``train-images.idx3-ubyte``, plain or inside a folder of its own name.
     """
     dotted = file.replace("-idx", ".idx")
@@ -54,12 +56,18 @@ def read_labels(path: Path, data: bytes | None = None) -> npt.NDArray[np.int64]:
 
 
 def read_idx(path: Path, dimensions: int, data: bytes | None = None) -> npt.NDArray[np.uint8]:
-    """Read an array of bytes with that many dimensions; DatasetInvalid names the file and the problem."""
+    """Read an array of bytes with that many dimensions.
+
+    DatasetInvalid names the file and the problem.
+    """
     return _read(path, dimensions, data, UINT8, np.dtype(np.uint8))
 
 
 def read_idx_int32(path: Path, dimensions: int, data: bytes | None = None) -> npt.NDArray[np.int32]:
-    """Read an array of 32-bit integers; DatasetInvalid names the file and the problem."""
+    """Read an array of 32-bit integers.
+
+    DatasetInvalid names the file and the problem.
+    """
     return _read(path, dimensions, data, INT32, np.dtype(np.int32).newbyteorder(">"))
 
 

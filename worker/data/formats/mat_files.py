@@ -1,4 +1,6 @@
-"""Reader of numeric arrays in MATLAB level 5 files, compressed or not, as SVHN uses them.
+"""Reader of numeric arrays in MATLAB level 5 files.
+
+They may be compressed or not, as SVHN uses them.
 
 scipy's reader crashes on a damaged file (a segmentation fault, scipy 1.17.1). Source: "MAT-File Format", MathWorks.
 """
@@ -25,7 +27,10 @@ Element = tuple[int, memoryview]  # kind, content
 
 
 def read_matlab(path: Path) -> dict[str, Array]:
-    """Read the numeric arrays by name, in their stored types; DatasetInvalid names the file."""
+    """Read a file's numeric arrays by name, in their stored types.
+
+    DatasetInvalid names the file.
+    """
     data = path.read_bytes()
     order = BYTE_ORDERS.get(data[HEADER - 4 : HEADER])
     if order is None:
