@@ -6,7 +6,10 @@ PROBES = ("/livez", "/readyz")  # asked every few seconds, for ever: no log line
 
 
 def header(scope: Scope, name: bytes) -> str:
-    """The first of that name, in small letters, or "". Starlette's Headers take ten times as long for one."""
+    """Return the first header of that name, or "".
+
+    ``name`` is in small letters. Starlette's Headers take ten times as long for one.
+    """
     for given, value in scope["headers"]:
         if given == name:
             return bytes(value).decode("latin-1")
@@ -14,6 +17,6 @@ def header(scope: Scope, name: bytes) -> str:
 
 
 def announced_bytes(scope: Scope) -> int:
-    """Return the length of a body that has one; 0 where it is not known before its end."""
+    """Return the announced length of the body, 0 if none is."""
     announced = header(scope, b"content-length")
     return int(announced) if announced.isascii() and announced.isdigit() else 0

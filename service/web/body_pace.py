@@ -1,10 +1,16 @@
-"""Judge whether a request's body comes fast enough, over windows of time in which it was read."""
+"""Judge whether a request's body arrives fast enough.
+
+It does so over windows of time in which the body was read.
+"""
 
 WINDOW_S = 60.0
 
 
 class BodyPace:
-    """The pace of one body. Times are monotonic, in seconds; a window in which nobody read is not judged."""
+    """The pace of one body, measured over windows in seconds.
+
+    Times are monotonic. A window in which nobody read is not judged.
+    """
 
     def __init__(self, min_bytes_per_s: float, now: float, window_s: float = WINDOW_S) -> None:
         self._min_bytes_per_s = min_bytes_per_s
@@ -18,7 +24,10 @@ class BodyPace:
         self._bytes += count
 
     def pause(self) -> None:
-        """Say that nobody reads: what the sender would have sent meanwhile is not known."""
+        """Stop the clock while nobody reads.
+
+        What the sender would have sent meanwhile is not known.
+        """
         self._began = None
 
     def is_slow(self, now: float) -> bool:

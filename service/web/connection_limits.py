@@ -1,4 +1,4 @@
-"""Bound what a connection may send before anybody answers, and how long it may take.
+"""Bound what a connection may send unanswered, and how long it takes.
 
 httptools, uvicorn's parser in C, has no limits of its own: a name, a value or a target grows as long as it comes.
 """
@@ -43,9 +43,10 @@ class ConnectionLimits:
 
 
 class BoundedProtocol(StoppableProtocol):
-    """uvicorn's HTTP within ConnectionLimits: 431, 408 or 503, and the connection is closed.
+    """uvicorn's HTTP protocol within ConnectionLimits.
 
-    Only public callbacks of asyncio and of httptools are extended.
+    Beyond them it answers 431, 408 or 503 and closes the connection. Only public callbacks of asyncio and of httptools
+    are extended.
     """
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
@@ -67,7 +68,10 @@ class BoundedProtocol(StoppableProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Feed the parser no more than may come; it would keep all of it."""
+        """Feed the parser no more than may come.
+
+        It would keep all of it.
+        """
         self._last_byte_at = time.monotonic()
         if self._reading is None and (self.cycle is None or self.cycle.response_complete):
             self._reading = Part.HEAD  # empty lines too: the parser does not tell of them
@@ -106,7 +110,10 @@ class BoundedProtocol(StoppableProtocol):
         self._reading = None
 
     def _watch(self) -> None:
-        """Set a deadline for what has to come. Most requests come whole, and need none."""
+        """Set a deadline for what has to come next.
+
+        Most requests come whole and need none.
+        """
         if self._reading is self._watched:
             return
         self._relax()
@@ -133,7 +140,10 @@ class BoundedProtocol(StoppableProtocol):
             self._refuse(408)
 
     def _body_left_s(self) -> float:
-        """Return how long the next byte may take. A body that waits for us, or for a 100, has all the time."""
+        """Return how many seconds the next byte may take.
+
+        A body that waits for us, or for a 100, has all the time.
+        """
         now = time.monotonic()
         if self.flow.read_paused or self.cycle.waiting_for_100_continue:
             self._pace.pause()
@@ -158,7 +168,10 @@ class BoundedProtocol(StoppableProtocol):
 
 
 def _answer(status: int) -> bytes:
-    """The whole response: the application, with its headers and its log, never hears of such a request."""
+    """Write a whole error response.
+
+    The application, with its headers and its log, never sees such a request.
+    """
     title, code, detail = PROBLEMS[status]
     body = json.dumps({"type": "about:blank", "title": title, "status": status, "detail": detail, "code": code})
     lines = [

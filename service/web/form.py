@@ -1,4 +1,7 @@
-"""Read a multipart form as programs write it: not every file comes with a plain file name."""
+"""Read a multipart form as programs write it.
+
+Not every file comes with a plain file name.
+"""
 
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
@@ -20,9 +23,10 @@ FILE_TYPES = (b"image/", b"application/octet-stream", b"application/zip")
 async def open_form(
     request: Request, max_files: int, require_space: Callable[[int], None] | None = None
 ) -> AsyncIterator[FormData]:
-    """Parse the form and close its files in the end; HTTPException says what is wrong with it.
+    """Parse the form and close its files in the end.
 
-    ``require_space`` is called in a thread with the size of each piece, before that is spooled; what it raises ends it.
+    Raise HTTPException, which says what is wrong with it. ``require_space`` is called in a thread with the size of each
+    piece, before that is spooled; what it raises ends it.
     """
     pieces = request.stream()
     if require_space:

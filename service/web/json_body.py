@@ -1,4 +1,7 @@
-"""Read JSON bodies: bounded in bytes and nesting, and every error names its field."""
+"""Read JSON bodies, bounded in bytes and nesting.
+
+Every error names its field.
+"""
 
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
@@ -37,7 +40,10 @@ def read_json(model: type[Body], data: bytes, max_bytes: int) -> Body:
 
 
 class JsonRoute(APIRoute):
-    """A route whose JSON body FastAPI reads: no deeper than is good for it."""
+    """A route that bounds the nesting of its JSON body.
+
+    FastAPI reads that body itself.
+    """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()

@@ -1,4 +1,7 @@
-"""Errors as `application/problem+json` (RFC 9457): one table from our exceptions to status and code."""
+"""Answer errors as `application/problem+json` (RFC 9457).
+
+One table maps our exceptions to status and code.
+"""
 
 import http
 import logging
@@ -106,7 +109,7 @@ class ProblemDetails(BaseModel):
 
 
 def _described(media_type: str, schema: Mapping[str, Any]) -> Described:
-    """Every error that a route can answer, for the API's description of itself."""
+    """Describe a route's possible errors for the OpenAPI document."""
     content = {media_type: {"schema": schema}}
     return {
         "4XX": {"description": "The request is invalid or not possible now", "content": content},
@@ -133,7 +136,7 @@ def problem(request: Request, status: int, code: str, detail: str, **more: Any) 
 
 
 def install(app: FastAPI) -> None:
-    """Answer every error that the framework or we can raise with a problem."""
+    """Answer every error that the framework or we raise as a problem."""
     app.add_exception_handler(TuneserveError, answer_to)
     for unavailable in UNAVAILABLE:
         app.add_exception_handler(unavailable, _unavailable)
@@ -144,7 +147,10 @@ def install(app: FastAPI) -> None:
 
 
 def _schemas() -> dict[str, Any]:
-    """The problem's, and those within it. Every route refers to it: else it would stand there a hundred times."""
+    """Return the JSON schemas of a problem and its parts.
+
+    Every route refers to it: else it would stand there a hundred times.
+    """
     schema = ProblemDetails.model_json_schema(ref_template=SCHEMAS)
     return {**schema.pop("$defs"), schema["title"]: schema}
 
@@ -186,7 +192,10 @@ def answer_to(request: Request, error: Exception) -> JSONResponse:
 
 
 def _unavailable(request: Request, error: Exception) -> JSONResponse:
-    """A database that is locked, full or away is no error of ours, and passes. A table that is not there is one."""
+    """Answer 503 when the database does not answer.
+
+    A database that is locked, full or away is no error of ours, and passes. A missing table is one.
+    """
     if getattr(getattr(error, "orig", None), "sqlite_errorname", "") == "SQLITE_ERROR":
         raise error
     log.warning("%s %s: the database does not answer", request.method, request.url.path, exc_info=error)
@@ -194,7 +203,10 @@ def _unavailable(request: Request, error: Exception) -> JSONResponse:
 
 
 def _validation(request: Request, error: Exception) -> JSONResponse:
-    """Every wrong field by its JSON pointer; parameters by ``query/<name>`` and the like."""
+    """List every wrong field by its JSON pointer.
+
+    Parameters are named ``query/<name>`` and the like.
+    """
     assert isinstance(error, RequestValidationError)
     reasons: dict[str, list[str]] = {}  # a field that may be of two types gives a reason for each
     for entry in error.errors():
@@ -236,14 +248,20 @@ def _methods(request: Request, path: str) -> list[str]:
 
 
 def _unexpected(request: Request, _error: Exception) -> JSONResponse:
-    """The process's edge: logged by the server with its traceback, answered without it."""
+    """Answer an unexpected error with 500 and without its traceback.
+
+    This is the process's edge: the server logs the traceback.
+    """
     body = problem(request, 500, "internal", "Something failed that should not fail; it has been logged.")
     # answered outside of all that adds headers
     return _answer(body, {**HEADERS, "Cache-Control": "no-store", "X-Request-Id": str(body["request_id"])})
 
 
 def _pointer(entry: dict[str, Any]) -> str:
-    """A body's field as a JSON pointer. Pydantic names the tried type of a union too; those are no fields."""
+    """Write a wrong field's place as a JSON pointer.
+
+    Pydantic names the tried type of a union too; those are no fields.
+    """
     where, *path = entry["loc"]
     if entry["type"] == "json_invalid":
         return ""  # the path is a position in the text

@@ -1,4 +1,4 @@
-"""Headers on every answer that keep a browser from doing more with it than is meant."""
+"""Set headers that restrict what a browser may do with answers."""
 
 import base64
 import hashlib
@@ -25,7 +25,10 @@ JSON = (b"application/json", b"application/problem+json")
 
 
 class SecurityHeaders:
-    """Adds them to what has none of its own; JSON is not to be kept by caches, since it tells the present state."""
+    """Add the headers that an answer lacks.
+
+    Caches do not keep JSON, since it tells the present state.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -46,7 +49,10 @@ def _completed(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
 
 
 def policy_with_inline(document: str) -> str:
-    """Return the policy that lets the scripts and styles within a document of ours be, each by its hash."""
+    """Return a policy that allows a document's inline scripts and styles.
+
+    Each is allowed by its hash.
+    """
     found = INLINE.findall(document)
     allowed = [
         f"; {kind}-src 'self' {' '.join(_hash(text) for named, text in found if named == kind)}"

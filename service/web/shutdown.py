@@ -1,4 +1,7 @@
-"""End long answers when the server begins to stop: it waits for every answer, and a stream has no end of its own."""
+"""End long answers when the server begins to stop.
+
+The server waits for every answer, and a stream has no end of its own.
+"""
 
 import asyncio
 from contextlib import suppress
@@ -9,7 +12,7 @@ STOPPING = "stopping"  # the event in the state that the application's lifespan 
 
 
 class StoppableProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP, which sets the application's event as soon as the server begins to stop.
+    """uvicorn's HTTP protocol, which sets an event when the server stops.
 
     uvicorn then shuts each connection down, in every one of its processes. The application's own shutdown comes only
     after the last answer.
