@@ -1,4 +1,4 @@
-"""What `create_app` built and the routes use, and how a route gets it."""
+"""Hand the routes what `create_app` built."""
 
 import asyncio
 from dataclasses import dataclass
@@ -48,9 +48,10 @@ class State:
     stopping: asyncio.Event  # set when the server begins to stop
 
     async def predictor(self, reference: str | None) -> Predictor:
-        """Return the predictor of a reference; without one, what serves under the default name.
+        """Return the predictor of a reference or of the default name.
 
-        NotFound; Conflict when the model's files were deleted; NotReady when it cannot be loaded.
+        Raise NotFound for an unknown reference, Conflict when the model's files were deleted, NotReady when it cannot
+        be loaded.
         """
         if reference is None:
             return self.reloader.current

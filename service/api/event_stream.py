@@ -1,4 +1,7 @@
-"""The event log of a job as server-sent events: replayed from any number, live until the job has ended."""
+"""Stream a job's event log as server-sent events.
+
+It is replayed from any number and live until the job has ended.
+"""
 
 import asyncio
 import json
@@ -23,7 +26,7 @@ PAGE = 500
 async def follow(
     db: Database, job_id: str, after: int, stopping: asyncio.Event, is_admitted: Callable[[], bool]
 ) -> AsyncIterator[bytes]:
-    """Every event behind ``after``, each once and in order; then ``done`` and the end.
+    """Yield every event after ``after``, once and in order, then ``done``.
 
     Without ``done`` it ends when the listener's key is revoked; and when the server stops: the listener comes back with
     ``Last-Event-ID`` and misses nothing.

@@ -18,13 +18,19 @@ IdempotencyKey = Annotated[
 
 
 def create(service: State, path: str, caller: Caller | None, key: str | None, body: Any, make: Make) -> JSONResponse:
-    """Answer with what ``make`` makes, in one transaction with it; ``body`` is what was asked for, as JSON."""
+    """Answer with what ``make`` creates, in one transaction with it.
+
+    ``body`` is the request's body as JSON.
+    """
     answer = made(service, path, caller, key, body, make)
     return JSONResponse(answer.body, answer.status, dict(answer.headers))
 
 
 def made(service: State, path: str, caller: Caller | None, key: str | None, body: Any, make: Make) -> CreatedResponse:
-    """The same, for a route that answers with something else than the body."""
+    """Create once, for a route that builds its own response.
+
+    The arguments are those of ``create``.
+    """
     if key is None:
         with service.db.write() as session:
             return make(session)

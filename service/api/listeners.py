@@ -1,4 +1,4 @@
-"""Bound the requests that stay open for what is to come: event streams and long polls."""
+"""Bound the requests that stay open: event streams and long polls."""
 
 from collections import Counter
 from collections.abc import Iterator

@@ -17,9 +17,10 @@ POLL_S = 0.25
 async def poll_until(
     done: Callable[[T], bool], look: Callable[[], T], wait_s: float, service: State, caller: Caller | None
 ) -> T:
-    """Call ``look``, which blocks, until its result is ``done``; give its last result.
+    """Call ``look`` until its result is ``done``; return its last result.
 
-    That is the end after ``wait_s`` too, and when the server stops. Unauthorized when the caller's key is revoked.
+    ``look`` blocks, so it runs in a thread. Polling ends after ``wait_s`` too, and when the server stops. Raise
+    Unauthorized when the caller's key is revoked.
     """
     until = time.monotonic() + wait_s
     while True:

@@ -36,7 +36,10 @@ Name = Annotated[str, Path(description="A name that models were published under"
 
 
 def allowed_model(reference: str | None, caller: Caller | None, service: State) -> str | None:
-    """Return the reference; Forbidden, before the body is read, for a model that the caller's key is not for."""
+    """Return the reference if the caller's key may use its model.
+
+    Raise Forbidden otherwise, before the body is read.
+    """
     if caller is None or caller.models is None:
         return reference
     reference = reference or service.reloader.default or ""  # by name: it may be another one in a moment

@@ -25,7 +25,10 @@ class DisconnectWatch:
         return self._leaving is not None and self._leaving.done() and not self._leaving.cancelled()
 
     def start(self) -> None:
-        """Watch from now on. Call it once the body is read: it comes the same way, and reports a disconnect itself."""
+        """Watch for a disconnect from now on.
+
+        Call it once the body is read: it comes the same way, and reports a disconnect itself.
+        """
         self._starting = asyncio.get_running_loop().call_later(WATCH_AFTER_S, self._start)
 
     def stop(self) -> None:
@@ -45,9 +48,10 @@ class DisconnectWatch:
 
 @asynccontextmanager
 async def request_deadline(request: Request, timeout_ms: int | None) -> AsyncIterator[DisconnectWatch]:
-    """Cancel the block when the client leaves (ClientClosedRequest) or ``timeout_ms`` have passed (DeadlineExceeded).
+    """Cancel the block when the client leaves or ``timeout_ms`` pass.
 
-    Yields the watch for the client's leaving, which the block starts.
+    Raise ClientClosedRequest in the first case, DeadlineExceeded in the second. Yields the watch for the client's
+    leaving, which the block starts.
     """
     limit = asyncio.timeout(None if timeout_ms is None else timeout_ms / 1000)
     watch = DisconnectWatch(request, limit)

@@ -1,4 +1,4 @@
-"""Response schemas of the API, and the functions that build them from rows."""
+"""Response schemas of the API and the functions that build them."""
 
 from datetime import UTC, datetime
 from typing import Any

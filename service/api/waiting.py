@@ -1,4 +1,7 @@
-"""Parameters of requests that stay open for what is to come; each is counted while it does."""
+"""Parameters of requests that stay open for what is to come.
+
+Each request is counted while it is open.
+"""
 
 from collections.abc import AsyncIterator
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""The bodies of the protocol: JSON, and after it the bytes of tensors that came or go in binary.
+"""Read and write the protocol's bodies: JSON, then tensors in binary.
 
 Source: the Open Inference Protocol's HTTP/REST specification, and Triton's binary tensor and classification extensions.
 """
@@ -69,9 +69,10 @@ class InferRequest(BaseModel):
 def read_request(
     body: bytes, json_length: int | None, max_json_bytes: int
 ) -> tuple[InferRequest, list[Numbers | list[bytes]]]:
-    """The request, and for each of its inputs the numbers in their shape, or the bytes of each element.
+    """Parse a request and, for each input, its numbers or bytes.
 
-    ``json_length``: where the JSON ends and tensors follow; None: the body is JSON alone.
+    Numbers come in their shape, other elements as bytes each. ``json_length`` is where the JSON ends and tensors
+    follow; None if the body is JSON alone.
     """
     end = len(body) if json_length is None else json_length
     if not 0 <= end <= len(body):
@@ -146,7 +147,10 @@ def _shaped(given: RequestedInput, numbers: Numbers) -> Numbers:
 
 
 class Response:
-    """Outputs are added one by one; those that are wanted in binary follow the JSON."""
+    """A response whose outputs are added one by one.
+
+    Those that are wanted in binary follow the JSON.
+    """
 
     def __init__(self, model_name: str, model_version: str, request: InferRequest) -> None:
         self._head: dict[str, Any] = {"model_name": model_name, "model_version": model_version, "outputs": []}

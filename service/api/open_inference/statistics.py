@@ -1,4 +1,7 @@
-"""How often each model was asked by this protocol, and how long it took: the statistics extension. Of this process."""
+"""Count requests and their time by model, for the statistics extension.
+
+The figures are of this process.
+"""
 
 import time
 from collections import OrderedDict
@@ -78,6 +81,9 @@ def _shown(own: ModelStatistics) -> dict[str, Any]:
 
 
 def _runs(images: int, runs: Duration) -> dict[str, Any]:
-    """Images are prepared and answers written for each request, not for a batch: that takes a batch no time."""
+    """Describe the runs with one batch size.
+
+    Images are prepared and answers written for each request, not for a batch: that takes a batch no time.
+    """
     beside = {"count": runs.count, "ns": 0}
     return {"batch_size": images, "compute_input": beside, "compute_infer": asdict(runs), "compute_output": beside}

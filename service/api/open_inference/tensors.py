@@ -1,4 +1,7 @@
-"""What the tensors mean here: images going in; probabilities, labels and ood_score coming out."""
+"""Map tensors to images, probabilities, labels and ood_score.
+
+Images go in; the others come out.
+"""
 
 from typing import Any
 
@@ -13,7 +16,10 @@ CHANNELS = (1, 3)
 
 
 def sources_of(request: InferRequest, tensors: list[Numbers | list[bytes]]) -> list[EncodedImage]:
-    """The images, not yet decoded: of the one input, as numbers n x h x w [x c] or n x c x h x w, or as files."""
+    """Return the undecoded images of the request's one input.
+
+    They come as numbers n x h x w [x c] or n x c x h x w, or as files.
+    """
     if len(tensors) != 1:
         raise InvalidInput(f"There is one input, {IMAGES}; {len(tensors)} were sent.")
     if request.inputs[0].name != IMAGES:
@@ -40,12 +46,18 @@ def _of_array(array: Numbers) -> EncodedImage:
 
 
 def outputs_of(predictor: Predictor) -> list[str]:
-    """Their names. A model that ood_score could not be fitted for has none."""
+    """List the names of a model's outputs.
+
+    A model without a fitted ood_score has no such output.
+    """
     return [PROBABILITIES, LABELS, *([OOD_SCORE] if predictor.tells_ood_score else [])]
 
 
 def describe(predictor: Predictor) -> dict[str, Any]:
-    """Inputs and outputs, as a model's metadata tell them. Images of any other size are taken too."""
+    """Describe a model's inputs and outputs for its metadata.
+
+    Images of any other size are accepted too.
+    """
     preparation = predictor.preparation
     shape = [-1, preparation.height, preparation.width, preparation.channels]
     outputs = {

@@ -1,4 +1,7 @@
-"""Aliases within a name, and the default name. Promotion and rollback are the same call."""
+"""Routes of aliases within a name, and of the default name.
+
+Promotion and rollback are the same call.
+"""
 
 import time
 from typing import Annotated

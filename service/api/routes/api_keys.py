@@ -1,4 +1,7 @@
-"""Create, list and revoke API keys. Once there is one, every other route requires one."""
+"""Routes to create, list and revoke API keys.
+
+Once there is one, every other route requires one.
+"""
 
 import time
 from datetime import datetime

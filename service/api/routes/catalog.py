@@ -115,7 +115,7 @@ def _adapt(fields: dict[str, dict[str, Any]], network: Network) -> None:
 
 
 def _image_sizes(network: Network, detail: float) -> dict[str, float | None]:
-    """Map a data set's detail in pixels to the image size of "auto".
+    """Map a data set's detail (pixels) to the "auto" image size.
 
     null: more detail than all the others. ``enlarged``: for pre-trained layers that stay frozen and, on a GPU, for all
     images but digits.

@@ -292,7 +292,10 @@ def _room(service: State, caller: Caller | None) -> dict[str, Any]:
 
 
 def _require_dataset(session: Session, service: State, reference: str) -> None:
-    """Refuse a name that no job can load; which versions an uploaded one has, ``jobs.enqueue`` sees."""
+    """Refuse a data set that no job can load.
+
+    Which versions an uploaded one has, ``jobs.enqueue`` checks.
+    """
     name, version = parse_dataset(reference)
     try:
         found = summary(session, service.settings, name)

@@ -1,4 +1,7 @@
-"""Routes of the Open Inference Protocol, version 2; a model is called by its name, its id or `pets@best`."""
+"""Routes of the Open Inference Protocol, version 2.
+
+A model is called by its name, its id or `pets@best`.
+"""
 
 import asyncio
 import re

@@ -1,4 +1,4 @@
-"""POST /predict: classify images; each bad image among several gets its own error."""
+"""POST /predict: classify images, with an error for each bad one."""
 
 import asyncio
 import base64

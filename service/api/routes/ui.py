@@ -1,4 +1,7 @@
-"""The web page: plain files, as they lie in service/ui. What they show comes from the other routes."""
+"""Serve the web page: plain files from service/ui.
+
+What they show comes from the other routes.
+"""
 
 from pathlib import Path
 

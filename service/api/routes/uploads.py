@@ -160,7 +160,10 @@ async def _pieces(request: Request) -> AsyncIterator[bytes]:
 
 
 def _file_name(metadata: str) -> str | None:
-    """Read the file's name from tus's pairs of a key and a base64 value; ignore other keys."""
+    """Read the file's name from tus's upload metadata; ignore other keys.
+
+    The metadata are pairs of a key and a base64 value.
+    """
     pairs = dict(pair.strip().partition(" ")[::2] for pair in metadata.split(","))
     try:
         name = base64_text.decode(pairs.get("filename", "")).decode()
