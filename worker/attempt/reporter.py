@@ -1,5 +1,6 @@
-"""What the trainer tells the world: heartbeats, phases, progress, epochs. Every write names the attempt, and is refused
-once another attempt owns the job.
+"""Reports of the trainer: heartbeats, phases, progress and epochs.
+
+Every write names the attempt, and is refused once another attempt owns the job.
 """
 
 import logging
@@ -32,8 +33,9 @@ LOST: dict[str, Any] = {"status": None, "metrics": {}, "model_id": None}
 
 
 class Reporter:
-    """Speaks for one attempt of one job. ``stop`` is set when the training has to end early; ``keeps`` says whether it
-    shall publish what it has then.
+    """Write the reports of one attempt of a job.
+
+    ``stop`` is set when the training has to end early; ``keeps`` says whether it publishes what it has then.
     """
 
     def __init__(
@@ -77,7 +79,10 @@ class Reporter:
         self._tell("status", status)
 
     def ended_phases(self) -> list[dict[str, Any]]:
-        """The phases, the last one ended now: for the row of a job that succeeds."""
+        """End the last phase and return all of them.
+
+        They go into the row of a job that succeeds.
+        """
         self._end_phase(self._clock())
         return self.phases
 
@@ -103,8 +108,10 @@ class Reporter:
             log.warning("progress could not be written", exc_info=True)
 
     def write(self, write: Callable[[Session], T]) -> T:
-        """What ``write`` gives, in one transaction; tried again for a while when the database is away: hours of
-        training are not lost for that. A full disk is something else: it takes no checkpoint either.
+        """Run ``write`` in a transaction, and retry while the database is away.
+
+        Returns its result. Hours of training are not lost to a short outage. A full disk is not retried: it takes no
+        checkpoint either.
         """
         until = self._clock() + AWAY_S
         while True:
@@ -118,7 +125,10 @@ class Reporter:
             time.sleep(AGAIN_S)
 
     def event(self, kind: str, data: dict[str, Any], *rows: Base, **columns: Any) -> None:
-        """Log an event, add rows and set columns of the job with it, in one transaction."""
+        """Log an event together with rows and columns of the job.
+
+        All are written in one transaction.
+        """
 
         def write(session: Session) -> None:
             jobs.record(session, self.claim, heartbeat_at=self._clock(), **columns)
@@ -134,8 +144,9 @@ class Reporter:
         self.event("log", {"message": message})
 
     def ended(self) -> None:
-        """This attempt is over, whatever became of it. Whoever listens hears how the job stands: its ``status`` (None
-        once it is another attempt's), ``metrics`` and ``model_id``.
+        """Tell the callbacks that this attempt is over.
+
+        They get the job's ``status`` (None once it is another attempt's), ``metrics`` and ``model_id``.
         """
         self._over.set()
         if self.listeners:

@@ -31,19 +31,25 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Stage:
-    """Consecutive epochs with the same frozen modules, their own optimizer and their own early stopping."""
+    """Consecutive epochs with the same frozen modules.
+
+    They have their own optimizer and their own early stopping.
+    """
 
     first: int  # epochs done before it
     last: int  # epochs done after it, unless it ends early
     frozen: tuple[str, ...]
 
     def recipe_of(self, state: TrainingState) -> ResolvedRecipe:
-        """Return the recipe without augmentation if a part is unfrozen later: until then its activations are kept."""
+        """Return the stage's recipe, without augmentation before a later unfreezing.
+
+        Until the unfreezing the activations of the frozen part are cached.
+        """
         kept = self.frozen and self.last < state.recipe.epochs
         return state.recipe.model_copy(update={"augmentation": "none"}) if kept else state.recipe
 
     def ended_early(self, state: TrainingState) -> int | None:
-        """Return the number of the epoch after which early stopping ended it, else None."""
+        """Return the epoch after which early stopping ended it, else None."""
         epochs = stopping_epoch(state.history[self.first : self.last], state.recipe.early_stopping)
         return None if epochs is None else self.first + epochs
 
@@ -51,13 +57,16 @@ class Stage:
         return len(state.history) >= self.last or self.ended_early(state) is not None
 
     def own_state(self, state: TrainingState) -> Arrays | None:
-        """Return the optimizer state to resume from; a checkpoint at the stage's start has the last stage's."""
+        """Return the optimizer state to resume the stage from.
+
+        None at the stage's start: a checkpoint there has the previous stage's state.
+        """
         is_own = len(state.history) > self.first or step_of(state.optimizer_state) is not None
         return state.optimizer_state if is_own else None
 
 
 def train(context: TrainingContext, state: TrainingState) -> TrainingState:
-    """Train to the last epoch, with half the batch whenever one does not fit the memory."""
+    """Train to the last epoch, halving the batch when memory runs out."""
     if state.recipe.compile and not devices.can_compile(context.device):
         state = _without_compiling(context, state)
     context.report.phase(Phase.TRAINING, state.recipe.network)
@@ -81,7 +90,10 @@ def _without_compiling(context: TrainingContext, state: TrainingState) -> Traini
 
 
 def _train_stages(context: TrainingContext, state: TrainingState, reporter: ProgressReporter) -> TrainingState:
-    """Train in one stage or, with ``unfreeze_after``, in two: behind frozen modules, then the whole network."""
+    """Train in one stage or, with ``unfreeze_after``, in two.
+
+    The first one trains what is behind the frozen modules, the second one the whole network.
+    """
     recipe, first = state.recipe, 0
     for last in filter(None, [recipe.unfreeze_after, recipe.epochs]):
         if first > 0:
@@ -98,7 +110,10 @@ def _train_stages(context: TrainingContext, state: TrainingState, reporter: Prog
 def _train_stage(
     context: TrainingContext, state: TrainingState, stage: Stage, reporter: ProgressReporter
 ) -> TrainingState:
-    """Train the stage's remaining epochs, until it ends, ends early or is interrupted."""
+    """Train the stage's remaining epochs.
+
+    Returns when it ends, ends early or is interrupted.
+    """
     resumed_from = stage.own_state(state)
     state = replace(state, optimizer_state=None)
     try:
