@@ -1,4 +1,4 @@
-"""One look at every image of a part: as many at a time as fit the memory."""
+"""Run a function over a split in batches that fit the memory."""
 
 from collections.abc import Callable, Iterator
 
@@ -12,9 +12,10 @@ MAX_BATCH_SIZE = 128  # images at a time; with 256 of 32 px a CPU takes a sixth 
 
 
 def look(part: Split, seen_by: Callable[[Tensor], Tensor]) -> Iterator[tuple[int, Tensor]]:
-    """``seen_by`` of the part's images, uint8, in their order, each time with the place of the first of them.
+    """Yield ``seen_by`` of a split's images, batch by batch.
 
-    Half as many at a time from where on memory does not suffice; the error when it does not suffice for one.
+    Each result comes with the index of its first image; images are uint8, in the split's order. The batch is halved
+    whenever it does not fit the memory; if a single image does not, the error is raised.
     """
     start, size = 0, MAX_BATCH_SIZE
     for images, _ in in_order(part, MAX_BATCH_SIZE):
@@ -29,7 +30,10 @@ def look(part: Split, seen_by: Callable[[Tensor], Tensor]) -> Iterator[tuple[int
 
 
 def _try(seen_by: Callable[[Tensor], Tensor], images: Tensor) -> Tensor | None:
-    """None where the memory does not suffice. The failed look's frames, and what they hold, are gone then."""
+    """Run the batch; None if it does not fit the memory.
+
+    By the time it returns, the failed call's frames, and the memory that they hold, are gone.
+    """
     try:
         with conv_as_matmul(images.device):
             return seen_by(images)

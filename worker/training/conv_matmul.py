@@ -17,7 +17,10 @@ MAX_PIXELS = 16  # of a feature map: beyond, a convolution is as fast
 
 
 class ConvAsMatmul(TorchFunctionMode):
-    """A context in which ``torch.conv2d`` computes the same numbers, but for rounding, faster."""
+    """Context in which ``torch.conv2d`` runs as a faster matrix product.
+
+    The results are the same but for rounding.
+    """
 
     def __torch_function__(
         self,
@@ -45,9 +48,10 @@ def _matmul(
     dilation: Sequence[int] = (1, 1),
     groups: int = 1,
 ) -> Tensor | None:
-    """Return the convolution's result, None where a matrix product is not known to be faster.
+    """Return the convolution's result, None if torch's own is better.
 
-    The arguments are those that nn.Conv2d passes.
+    A matrix product is used only for the forms that are known to be faster so. The arguments are those that nn.Conv2d
+    passes.
     """
     if groups != 1 or images.ndim != 4 or isinstance(padding, str) or tuple(dilation) != (1, 1):
         return None
@@ -67,7 +71,10 @@ def _pointwise(images: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor | 
 
 
 def _single_output(images: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor | None:
-    """Convolve to one output pixel: ``weight`` and image start at the same corner, and only their overlap counts."""
+    """Convolve to one output pixel.
+
+    ``weight`` and image start at the same corner, and only their overlap counts.
+    """
     height, width = (min(sides) for sides in zip(images.shape[2:], weight.shape[2:], strict=True))
     if height * width > MAX_PIXELS:
         return None

@@ -15,10 +15,11 @@ WARM_UP = 3  # steps before the recording: in the first, optimizer, cuDNN and au
 
 
 class CudaGraphStep:
-    """A training step that is recorded in its fourth call and replayed from then on.
+    """A training step that replays a CUDA graph.
 
-    The batches must have one shape, and the step must not wait for the device. The next call overwrites what a call
-    returned. Source: "CUDA Graphs", whole-network capture, in torch's notes.
+    The graph is recorded in the fourth call. The batches must have one shape, and the step must not wait for the
+    device. The next call overwrites what a call returned. Source: "CUDA Graphs", whole-network capture, in torch's
+    notes.
     """
 
     def __init__(self, step: Step) -> None:

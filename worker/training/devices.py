@@ -1,4 +1,4 @@
-"""The device to train on, what it is called, and which precision suits it."""
+"""Choice of the device to train on, its name, memory and precision."""
 
 import os
 import shutil
@@ -13,8 +13,10 @@ Precision = Literal["fp32", "bf16", "fp16"]
 
 
 def choose(wanted: str) -> torch.device:
-    """The recipe's device; "auto" is a GPU if there is one, else the CPU. Of several GPUs without a number it is the
-    one with the most free memory, so that two workers take two. Whatever names no GPU goes to it from now on.
+    """Return the recipe's device, for "auto" a GPU if available.
+
+    Else the CPU. Among several GPUs, if the recipe gives no number, it is the one with the most free memory, so that
+    two workers take two. It becomes the default of whatever names no GPU.
     """
     if wanted == "auto":
         wanted = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
@@ -54,7 +56,10 @@ def describe(device: torch.device) -> dict[str, Any]:
 
 
 def peak_memory_bytes(device: torch.device) -> int:
-    """The most memory that the job held: on the GPU if it is there, else of this process."""
+    """Return the peak memory of the job.
+
+    On a GPU that of the GPU, else that of this process.
+    """
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     import resource  # not on Windows, where nothing else here needs it
@@ -63,7 +68,10 @@ def peak_memory_bytes(device: torch.device) -> int:
 
 
 def can_compile(device: torch.device) -> bool:
-    """Whether torch.compile finds the compiler that it needs: for C++ on a CPU, for C beside a GPU's own."""
+    """Check whether torch.compile finds the compiler that it needs.
+
+    A C++ compiler on a CPU; on a GPU a C compiler beside the GPU's own.
+    """
     chosen, usual = ("CXX", ("g++", "clang++")) if device.type == "cpu" else ("CC", ("gcc", "clang", "cc"))
     return any(shutil.which(name) for name in (os.environ.get(chosen), *usual) if name)
 

@@ -1,4 +1,7 @@
-"""Early stopping, computed from the history alone, so that a resumed run needs nothing else."""
+"""Early stopping, computed from the history alone.
+
+So a resumed run needs nothing else.
+"""
 
 import math
 from collections.abc import Sequence
@@ -8,7 +11,7 @@ from core.recipe import EarlyStopping
 
 
 def stopping_epoch(history: Sequence[dict[str, Any]], rule: EarlyStopping | None) -> int | None:
-    """Return the number of epochs after which patience ran out, None if it has not.
+    """Return the epoch after which patience ran out, None if never.
 
     It runs out after ``patience`` epochs in a row that were no better on the validation split than the best before.
     Without a ``min_delta``, the same score with a lower loss is better: a few photos may all be right from the start.

@@ -29,7 +29,10 @@ class WeightEma:
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        """Update the average after that step of the whole run, counted from 1."""
+        """Update the average after a step.
+
+        ``step`` counts from 1 over the whole run.
+        """
         stride = 1 if step <= RAMP else EVERY
         if self._own and step % stride == 0:
             decay = min(self._decay**stride, (1 + step) / (10 + step))  # the first steps' weights are soon forgotten

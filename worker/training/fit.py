@@ -1,4 +1,7 @@
-"""fit(): train a network epoch by epoch. It knows no database, store or HTTP."""
+"""Train a network epoch by epoch.
+
+It knows no database, store or HTTP.
+"""
 
 import math
 import time
@@ -23,7 +26,10 @@ REPORT_EVERY_S = 0.5
 
 
 class Interrupted(Exception):
-    """Training stopped on request between two steps; it can resume from the last MidEpoch or Epoch."""
+    """Training stopped on request between two steps.
+
+    It can resume from the last MidEpoch or Epoch.
+    """
 
 
 @dataclass(frozen=True)
@@ -41,7 +47,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Epoch:
-    """The result of one epoch, and the state to resume from after it."""
+    """Result of one epoch, and the state to resume from."""
 
     number: int  # from 1
     step: int  # steps done in the whole run
@@ -56,7 +62,7 @@ class Epoch:
 
 @dataclass(frozen=True)
 class FitOptions:
-    """The epochs to train, the modules to leave alone, and when to offer a checkpoint."""
+    """Epochs to train, frozen modules, and the interval of checkpoints."""
 
     epochs_done: int = 0
     last_epoch: int | None = None  # None: the recipe's
@@ -88,10 +94,11 @@ def fit(
     options: FitOptions = ALL_EPOCHS,
     callbacks: Callbacks = NO_CALLBACKS,
 ) -> Iterator[Epoch]:
-    """Train and yield each epoch; batch order, rates and random numbers depend on seed and step alone.
+    """Train and yield each epoch.
 
-    While an Epoch is yielded or a MidEpoch passed on, the network holds its EMA weights if the recipe has an EMA.
-    Raises Interrupted when ``should_stop`` says so, and LossNotFinite before it yields an epoch with such a loss.
+    Batch order, rates and random numbers depend on seed and step alone. While an Epoch is yielded or a MidEpoch passed
+    on, the network holds its EMA weights if the recipe has an EMA. Raises Interrupted when ``should_stop`` says so, and
+    LossNotFinite before it yields an epoch with such a loss.
     """
     learner = Learner(network, prepare, recipe, device, options.augment, options.class_weights)
     if options.state:
@@ -109,7 +116,10 @@ def fit(
 def _train_epoch(
     learner: Learner, train: Split, recipe: ResolvedRecipe, epoch: int, options: FitOptions, callbacks: Callbacks
 ) -> Epoch:
-    """Train on the batches of one epoch, or on those that are left of it; the result has no state yet."""
+    """Train on the remaining batches of one epoch.
+
+    The result has no state yet.
+    """
     per_epoch = steps_per_epoch(len(train), recipe.batch_size)
     steps, first, means = per_epoch * recipe.epochs, epoch * per_epoch, _EpochMeans(learner.device)
     if options.state and epoch == options.epochs_done and (done := step_of(options.state)) is not None:
@@ -157,7 +167,10 @@ class _TimedBatches:
 
 
 class _EpochMeans:
-    """Mean loss and accuracy of an epoch so far; the sums stay on the device, since reading them waits for it."""
+    """Running means of loss and accuracy within an epoch.
+
+    The sums stay on the device, since reading them waits for it.
+    """
 
     def __init__(self, device: torch.device) -> None:
         self._loss_sum = torch.zeros((), device=device)
@@ -175,7 +188,10 @@ class _EpochMeans:
         return time.monotonic() - self._read_at >= REPORT_EVERY_S
 
     def read(self) -> tuple[float, float]:
-        """Return mean loss and accuracy; waits for the device. LossNotFinite if the loss is no finite number."""
+        """Return mean loss and accuracy; waits for the device.
+
+        LossNotFinite if the loss is no finite number.
+        """
         loss = self._loss_sum.item() / self._images
         if not math.isfinite(loss):
             raise LossNotFinite(f"The loss became {loss} within {self._images} images of this epoch.")
@@ -183,7 +199,10 @@ class _EpochMeans:
         return loss, self._correct.item() / self._images
 
     def result(self, number: int, step: int, rate: float, data_wait_s: float) -> Epoch:
-        """Return the epoch that ends now, without a state; raises LossNotFinite like ``read``."""
+        """Return the epoch that ends now, without a state.
+
+        Raises LossNotFinite like ``read``.
+        """
         loss, accuracy = self.read()
         return Epoch(
             number=number,
@@ -198,7 +217,10 @@ class _EpochMeans:
         )
 
     def sums(self) -> dict[str, float]:
-        """Return what ``add_sums`` needs to go on from here; raises LossNotFinite like ``read``."""
+        """Return what ``add_sums`` needs to continue the epoch.
+
+        Raises LossNotFinite like ``read``.
+        """
         self.read()
         return {
             "loss": self._loss_sum.item(),

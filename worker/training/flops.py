@@ -10,9 +10,10 @@ SAMPLES = 2  # BatchNorm cannot take a batch of one
 
 
 def flop_per_image(network: nn.Module, sample: Tensor) -> float:
-    """Floating-point operations of one image's way through ``network`` and back, a multiplication and an addition as
-    two. ``sample``: what the network sees, [n, ...]; only its shape is looked at. Optimizer, norms and activations are
-    not counted: the convention of published figures.
+    """Count the floating-point operations of an image's forward and backward pass.
+
+    A multiplication and an addition count as two. ``sample``: the network's input, [n, ...]; only its shape is looked
+    at. Optimizer, norms and activations are not counted: the convention of published figures.
     """
     shape = (SAMPLES, *sample.shape[1:])
     weightless = copy.deepcopy(network).to("meta").train()

@@ -25,7 +25,7 @@ class SplitNetwork:
 
 
 def freeze(network: nn.Module, what: str) -> list[str]:
-    """Freeze a part of the network; returns the names of the frozen modules.
+    """Freeze a part of the network; returns the frozen modules' names.
 
     "backbone" is all but the last layer, "until:<stage>" that stage and all before it. If there is no such stage, the
     InvalidRecipe that it raises names those there are.
@@ -44,14 +44,17 @@ def unfreeze(network: nn.Module) -> None:
 
 
 def train_mode(network: nn.Module, frozen: Iterable[str]) -> None:
-    """Set training mode, but evaluation mode for frozen modules, whose BatchNorm keeps its statistics."""
+    """Set training mode, but evaluation mode for frozen modules.
+
+    So the BatchNorm of a frozen module keeps its statistics.
+    """
     network.train()
     for name in frozen:
         network.get_submodule(name).eval()
 
 
 def split_network(network: nn.Module, frozen: Iterable[str]) -> SplitNetwork:
-    """Split the network in front of the first operation that is not frozen."""
+    """Split the network before its first operation that is not frozen."""
     graph = _Tracer().trace(network)
     prefixes = tuple(frozen)
     late: set[fx.Node] = set()  # nodes that depend on something trained
@@ -107,9 +110,10 @@ def _module(network: nn.Module, graph: fx.Graph) -> fx.GraphModule:
 
 
 def _backbone(network: nn.Module) -> list[str]:
-    """Name the modules before the classifying layer, including the head's other pre-trained layers.
+    """Name the modules before the classifying layer.
 
-    In vgg16 these have 119 million parameters. A layer without weights behind them, like a dropout, is not frozen.
+    The head's other pre-trained layers count among them: in vgg16 these have 119 million parameters. A layer without
+    weights behind them, like a dropout, is not frozen.
     """
     *before, (head, layers) = network.named_children()
     weighted = [name for name, layer in layers.named_children() if any(True for _ in layer.parameters())]
@@ -126,7 +130,10 @@ def _until(network: nn.Module, stage: str) -> list[str]:
 
 
 def _stages(network: nn.Module) -> list[str]:
-    """Name the modules of the network in order, without its head; containers are replaced by their content."""
+    """Name the network's modules in order, without its head.
+
+    Containers are replaced by their content.
+    """
     return [stage for name, part in list(network.named_children())[:-1] for stage in _parts(name, part)]
 
 
@@ -136,7 +143,10 @@ def _parts(name: str, module: nn.Module) -> list[str]:
 
 
 def _is_frozen(network: nn.Module, target: str, frozen: tuple[str, ...]) -> bool:
-    """Whether a module lies in a frozen one, or a parameter of its own is frozen, like a class token."""
+    """Check whether a module or parameter is frozen.
+
+    A module is if it lies in a frozen one; a parameter of the network's own may be, like a class token.
+    """
     in_frozen = any(target == name or target.startswith(f"{name}.") for name in frozen)
     found = attrgetter(target)(network)
     return in_frozen or (isinstance(found, nn.Parameter) and not found.requires_grad)

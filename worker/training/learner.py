@@ -1,4 +1,7 @@
-"""One training step: forward, loss, backward, optimizer and EMA, as fast as the device allows."""
+"""One training step, as fast as the device allows.
+
+It is forward pass, loss, backward pass, optimizer and EMA.
+"""
 
 from contextlib import nullcontext
 
@@ -18,7 +21,10 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Learner:
-    """A network with its loss, optimizer and EMA: what a training step reads and changes."""
+    """A network with its loss, optimizer and EMA.
+
+    All that a training step reads and changes.
+    """
 
     def __init__(
         self,
@@ -43,7 +49,10 @@ class Learner:
         self._train = CudaGraphStep(self._train_on) if records else self._train_on
 
     def step(self, step: int, images: Tensor, labels: Tensor, rate: float) -> tuple[Tensor, Tensor]:
-        """Train on one batch; returns loss and logits from before the update, valid until the next step."""
+        """Train on one batch; returns its loss and logits.
+
+        They are from before the update, and valid until the next step.
+        """
         self._optimizer.set_rate(rate)
         loss, logits = self._train(images, labels)
         self.ema.update(step + 1)
@@ -54,7 +63,10 @@ class Learner:
         return {**self._optimizer.to_arrays(), **self.ema.to_arrays()}
 
     def resume(self, state: Arrays) -> None:
-        """Load what ``to_arrays`` gave while the network had the weights that it has now."""
+        """Load the state that ``to_arrays`` returned.
+
+        The network must have the weights that it had then.
+        """
         self._optimizer.from_arrays(state)
         self.ema.from_arrays(state)
         self.ema.swap()

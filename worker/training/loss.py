@@ -6,7 +6,7 @@ from torch.nn import functional
 
 
 def cross_entropy(logits: Tensor, labels: Tensor, class_weights: Tensor | None, smoothing: float) -> Tensor:
-    """Return the mean loss of a batch, each image weighted by its class.
+    """Return a batch's mean loss, each image weighted by its class.
 
     torch's own weights also lie within the smoothing term, where they pull every image to the rare classes: of 85
     photos with 4 of one class and a smoothing of 0.1, those of the other would be half that class.
@@ -19,6 +19,9 @@ def cross_entropy(logits: Tensor, labels: Tensor, class_weights: Tensor | None, 
 
 
 def balanced_class_weights(labels: Tensor, classes: int) -> Tensor:
-    """Return loss weights that give every class the same total; their mean over the images is 1."""
+    """Return loss weights that give every class the same total.
+
+    Their mean over the images is 1.
+    """
     counts = torch.bincount(labels, minlength=classes).clamp_min(1)
     return len(labels) / (classes * counts.float())

@@ -16,7 +16,10 @@ STEP_DROPS = (1 / 3, 2 / 3)  # "step": a tenth after each of these shares of the
 def learning_rate(
     kind: Literal["onecycle", "cosine", "step", "constant"], peak: float, step: int, steps: int, warmup_fraction: float
 ) -> float:
-    """Return the rate for a step from 0; every schedule first rises over ``warmup_fraction`` of the steps."""
+    """Return the learning rate for a step, counted from 0.
+
+    Every schedule first rises over ``warmup_fraction`` of the steps.
+    """
     warmup = round(warmup_fraction * steps)
     if step < warmup:
         return _cosine(peak / START_DIVISOR, peak, step / warmup)

@@ -1,4 +1,4 @@
-"""A position within an epoch: training resumes from it to the same bits."""
+"""A position within an epoch; resuming from it is exact to the bit."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,9 +12,10 @@ PREFIX = "mid_epoch."
 
 @dataclass(frozen=True)
 class MidEpoch:
-    """The state between two steps of an epoch; with the weights, all that resuming needs.
+    """State between two steps of an epoch.
 
-    Its arrays may be views of what training changes: write them before the next step.
+    With the weights, it is all that resuming needs. Its arrays may be views of what training changes: write them before
+    the next step.
     """
 
     step: int  # steps done in the whole run
@@ -28,7 +29,10 @@ def position_arrays(step: int, sums: Mapping[str, float]) -> Arrays:
 
 
 def step_of(arrays: Arrays | None) -> int | None:
-    """Return the number of steps done if these arrays hold a position within an epoch."""
+    """Return the steps done if the arrays hold a mid-epoch position.
+
+    None if they do not.
+    """
     return None if arrays is None or f"{PREFIX}step" not in arrays else int(arrays[f"{PREFIX}step"])
 
 
