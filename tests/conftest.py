@@ -1,4 +1,4 @@
-"""Shared fixtures: a database, a store, settings of a test's own, and factories for rows."""
+"""Shared fixtures: a database, a store, settings and factories for rows."""
 
 import asyncio
 import itertools
@@ -48,7 +48,10 @@ SHARED = os.environ.get("TUNESERVE_SHARED", str(ROOT.parent / "shared"))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give slow tests more time than the others; a mark of their own comes before this one."""
+    """Give slow tests a longer timeout than the others.
+
+    A mark of their own comes before this one.
+    """
     slow = [ROOT / "tests" / place for place in SLOW.split()]
     for item in items:
         if any(item.path.is_relative_to(place) for place in slow):
@@ -76,14 +79,20 @@ EACH_DATABASE = ("sqlite", pytest.param("postgresql", marks=pytest.mark.server))
 
 
 def missing(reason: str) -> NoReturn:
-    """Skip a test that needs what is not here; in CI, fail it: there everything is."""
+    """Skip a test that needs something absent; in CI, fail it.
+
+    Everything is there in CI.
+    """
     if os.environ.get("CI"):
         pytest.fail(reason)
     pytest.skip(reason)
 
 
 def url_of(kind: str, settings: Settings) -> Iterator[str]:
-    """The body of a module's own ``database_url`` fixture, where its tests hold on every database."""
+    """Make a database of that kind and yield its URL.
+
+    It is the body of a module's own ``database_url`` fixture, where its tests hold on every database.
+    """
     if kind == "sqlite":
         yield settings.resolved_database_url
         return
@@ -151,7 +160,10 @@ def job_of(db: Database) -> Callable[[str], Job]:
 
 @pytest.fixture
 def shared() -> Path:
-    """Real data outside the project. Missing: skip, but fail in CI unless TUNESERVE_SHARED is empty."""
+    """The folder of real data outside the project.
+
+    If it is missing, the test skips, but fails in CI unless TUNESERVE_SHARED is empty.
+    """
     if not SHARED or not Path(SHARED).is_dir():
         if SHARED and os.environ.get("CI"):
             pytest.fail(f"the shared data is not at {SHARED}")
@@ -161,7 +173,10 @@ def shared() -> Path:
 
 @pytest.fixture(scope="session")
 def digit_weights() -> npt.NDArray[np.float32]:
-    """One layer that truly tells the ten digits of tuneserve/digits apart: each column is one of them."""
+    """One layer that truly classifies the digits of tuneserve/digits.
+
+    Each column is one digit.
+    """
     columns = []
     for file in DIGIT_FILES:
         with Image.open(file) as image:
@@ -172,7 +187,10 @@ def digit_weights() -> npt.NDArray[np.float32]:
 
 @pytest.fixture
 def published(db: Database, store: LocalStore, digit_weights: npt.NDArray[np.float32]) -> Callable[..., Model]:
-    """A published model with a small real graph: bytes first, then the row."""
+    """A factory of published models with a small real graph.
+
+    The bytes come first, then the row.
+    """
     numbers = itertools.count(1)
 
     def make(

@@ -1,4 +1,7 @@
-"""A real Chromium before a real service. Absent on a laptop, these tests skip; in CI that is a failure."""
+"""A real Chromium before a real service.
+
+If there is none, these tests skip; in CI that is a failure.
+"""
 
 import os
 import shutil
@@ -19,7 +22,10 @@ REFUSED = "Failed to load resource"  # the browser's own note on every answer th
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    """Gone with its module: while Playwright runs, it holds an event loop that other tests need."""
+    """A browser for one module's tests.
+
+    While Playwright runs, it holds an event loop that other tests need.
+    """
     path = os.environ.get("TEST_CHROMIUM") or shutil.which("chromium")
     if path is None:
         missing("there is no chromium, and TEST_CHROMIUM names none")
@@ -32,7 +38,10 @@ def chromium() -> Iterator[Browser]:
 
 @pytest.fixture
 def page(chromium: Browser, programs: Programs) -> Iterator[Page]:
-    """An empty tab. In the end its scripts must have had nothing to complain of, the content policy neither."""
+    """An empty tab whose scripts must end without complaints.
+
+    The content policy must have none either.
+    """
     tab = chromium.new_page(base_url=programs.url)
     tab.set_default_timeout(PATIENCE_MS)
     complaints: list[str] = []

@@ -1,4 +1,4 @@
-"""A real service and a real worker, as processes, on a port of their own."""
+"""A real service and worker, as processes on their own port."""
 
 import os
 import signal
@@ -145,7 +145,10 @@ class Programs:
 
 
 def processes_with(of: str) -> list[int]:
-    """Those that print into the log of that job or batch; a trainer may have been started before it had one."""
+    """List the processes that print into a job's or batch's log.
+
+    A trainer may have been started before it had one.
+    """
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -160,7 +163,10 @@ def processes_with(of: str) -> list[int]:
 
 @pytest.fixture
 def programs(settings: Settings) -> Iterator[Programs]:
-    """On the database in which `published` and the other factories of tests/conftest.py write."""
+    """Real programs on the database of `published` and the other factories.
+
+    Those factories are in tests/conftest.py.
+    """
     settings.data_dir.mkdir()
     started = Programs(settings.data_dir)
     yield started

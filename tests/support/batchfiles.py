@@ -1,4 +1,4 @@
-"""What people send as a batch of predictions, and what is asked of its answers."""
+"""Build request bodies for batches of predictions and read their answers."""
 
 import base64
 import io
@@ -22,7 +22,10 @@ OPTIONS = {"model": None, "top_k": 1, "preprocess": "auto"}
 
 
 def digits(count: int) -> dict[str, bytes]:
-    """So many images by name; the class of each is its number's last digit."""
+    """Make images by name.
+
+    The class of each is its number's last digit.
+    """
     return {f"{number:04d}.png": small(number % 10) for number in range(count)}
 
 

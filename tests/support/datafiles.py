@@ -1,4 +1,4 @@
-"""Files in which data sets come, of a few images and in their true formats."""
+"""Write data sets' files with few images, in their true formats."""
 
 import gzip
 import hashlib

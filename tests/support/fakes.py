@@ -1,4 +1,7 @@
-"""Stand-ins with the shape of the real thing, for driving the real loop."""
+"""Stand-ins with the shape of the real thing.
+
+They drive the real loop.
+"""
 
 import asyncio
 import signal
@@ -56,7 +59,10 @@ class FakeProcess:
 
 
 class FakeLauncher:
-    """Starts the given processes one after the other, and remembers for which claims."""
+    """A launcher of given processes that records their claims.
+
+    It starts them one after the other.
+    """
 
     def __init__(self, processes: Sequence[Process]) -> None:
         self.claims: list[Claim] = []
@@ -68,7 +74,10 @@ class FakeLauncher:
 
 
 class FakePredictor:
-    """Answers class = the image's first pixel; can be held back to let requests queue."""
+    """A predictor whose class is the image's first pixel.
+
+    It can be held back to let requests queue.
+    """
 
     engine = "fake"
 
@@ -113,9 +122,10 @@ def image_of(digit: int) -> npt.NDArray[np.uint8]:
 
 
 def tiny_onnx(weights: npt.NDArray[np.float32], scored: bool = False) -> bytes:
-    """A real served graph of one layer: ``images`` uint8 [batch, 28, 28, 1] -> ``logits``, pixels times ``weights``.
+    """Make a real served graph of one layer.
 
-    ``scored``: it gives an ``ood_score`` too, a hundredth of the mean pixel: of digits 0.3, of light images 2.
+    ``images`` uint8 [batch, 28, 28, 1] -> ``logits``, pixels times ``weights``. ``scored``: it gives an ``ood_score``
+    too, a hundredth of the mean pixel: of digits 0.3, of light images 2.
     """
     classes = weights.shape[1]
     nodes = [
@@ -146,7 +156,10 @@ NO_GRAPH = b"this is no graph"
 
 
 def self_test_samples(graph: bytes) -> dict[str, bytes]:
-    """The file of a real graph's answers to one image, by its name; nothing of NO_GRAPH."""
+    """Record a real graph's answers to one image.
+
+    The result is the file by its name; it is empty for NO_GRAPH.
+    """
     if graph == NO_GRAPH:
         return {}
     session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])

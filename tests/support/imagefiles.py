@@ -37,7 +37,10 @@ def in_many_scans(count: int) -> bytes:
 
 @cache
 def wide() -> tuple[bytes, ...]:
-    """Valid files of few bytes and many pixels, wide samples, many scans or long metadata."""
+    """Make valid files of few bytes that are costly to decode.
+
+    They have many pixels, wide samples, many scans or long metadata.
+    """
     text = PngImagePlugin.PngInfo()
     text.add_itxt("XML:com.adobe.xmp", "ab" * 2**20, zip=True)
     return (

@@ -1,4 +1,7 @@
-"""A service with an API key of each scope, and of some scopes a second one."""
+"""Start a service with API keys of each scope.
+
+Some scopes have a second one.
+"""
 
 from pydantic import SecretStr
 

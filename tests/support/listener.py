@@ -1,4 +1,7 @@
-"""A client of a job's event stream that hangs up, is cut off, and comes back with Last-Event-ID."""
+"""A client of a job's event stream that reconnects.
+
+It hangs up, is cut off, and comes back with Last-Event-ID.
+"""
 
 import time
 from dataclasses import dataclass, field
@@ -10,7 +13,10 @@ READ_S = 30.0  # a silent stream has a sign of life every 15 s
 
 @dataclass
 class Listener:
-    """``seen``: the numbers of all events in the order in which they came, over all connections."""
+    """A listener that keeps the numbers of all events it receives.
+
+    ``seen`` holds them in the order in which they came, over all connections.
+    """
 
     url: str
     job_id: str
@@ -18,7 +24,10 @@ class Listener:
     done: bool = False
 
     def listen(self, at_most: int | None = None) -> None:
-        """One connection: to the end of the log, or until so many events have come."""
+        """Listen on one connection.
+
+        It ends with the log, or when ``at_most`` events have come.
+        """
         headers = {"Accept": "text/event-stream", "Last-Event-ID": str(self.seen[-1] if self.seen else "")}
         before = len(self.seen)
         with httpx.stream("GET", f"{self.url}/jobs/{self.job_id}/events", headers=headers, timeout=READ_S) as answer:
@@ -38,7 +47,10 @@ class Listener:
                     return
 
     def listen_through_everything(self, until: float) -> None:
-        """To the end of the log, however often the service dies meanwhile; at the latest to ``until`` (monotonic)."""
+        """Listen to the log's end, however often the service dies.
+
+        It gives up at ``until`` (monotonic).
+        """
         while not self.done and time.monotonic() < until:
             try:
                 self.listen()

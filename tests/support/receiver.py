@@ -1,4 +1,4 @@
-"""A real HTTP server of this machine that answers what a test tells it to, and remembers what it was asked."""
+"""A real local HTTP server with scripted answers and recorded requests."""
 
 import threading
 from collections.abc import Callable, Iterator, Sequence

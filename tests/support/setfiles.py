@@ -1,4 +1,7 @@
-"""Data sets as people send them: small photos in every form that a file of an image may have."""
+"""Build data sets as people upload them.
+
+Their small photos come in every form that a file of an image may have.
+"""
 
 import io
 import zlib
@@ -37,7 +40,10 @@ def deep() -> bytes:
 
 
 def pets(*classes: str, each: int = 3, above: str = "") -> dict[str, bytes]:
-    """So many photos in a folder of each class, below the folder ``above``; no two of them are the same."""
+    """Make ``each`` photos in a folder of every class.
+
+    The folders lie below the folder ``above``; no two photos are the same.
+    """
     first = zlib.crc32(above.encode())
     return {
         f"{above}{label}/{number}.png": photo(first + 100 * place + number)
@@ -47,7 +53,10 @@ def pets(*classes: str, each: int = 3, above: str = "") -> dict[str, bytes]:
 
 
 def idx_files(names: tuple[str, ...] = FILES, classes: int = 3, each: int = 4) -> Mapping[str, bytes]:
-    """MNIST's four files under these names, of 10x10 images, no two of them the same."""
+    """Make MNIST's four files under these names.
+
+    They hold 10x10 images, no two of them the same.
+    """
     count = classes * each
     train, test = np.random.default_rng(0).integers(0, 256, (2, count, 10, 10), np.uint8)
     labels = np.arange(count, dtype=np.uint8) % classes

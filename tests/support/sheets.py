@@ -1,4 +1,7 @@
-"""Digits on paper: the real ones of tuneserve/digits drawn under what photos and drawings suffer from."""
+"""Draw real digits on paper that photos and drawings spoil.
+
+The digits are those of tuneserve/digits.
+"""
 
 from collections.abc import Callable
 
@@ -16,7 +19,10 @@ BLUE, BLACK, WHITE, CREAM = (30, 40, 130), (20, 20, 20), (255, 255, 255), (235, 
 
 
 def covered(digit: int, place: tuple[int, int] = (60, 80), side: int = SIDE) -> Plane:
-    """A sheet's ink: the digit's picture with its upper left corner at that row and column."""
+    """Draw a sheet's ink: a digit's picture at that row and column.
+
+    ``place`` is its upper left corner.
+    """
     with Image.open(DIGIT_FILES[digit]) as file:
         picture = file.convert("L").resize((side, side), Image.Resampling.LANCZOS)
     ink = np.zeros((HEIGHT, WIDTH))
@@ -41,7 +47,10 @@ def ramp(darkest: float) -> Plane:
 
 
 def shadow(depth: float) -> Plane:
-    """A hard one over the right part of the sheet, with a slanted edge through the digit's place."""
+    """Make a hard shadow over the right part of the sheet.
+
+    Its edge is slanted and goes through the digit's place.
+    """
     y, x = np.mgrid[0:HEIGHT, 0:WIDTH]
     return np.where(x > 120 + y / 4, depth, 1.0)
 

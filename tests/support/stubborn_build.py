@@ -1,4 +1,4 @@
-"""``python -m tests.support.stubborn_build``: the process that builds data sets, with a parser that misbehaves.
+"""``python -m tests.support.stubborn_build``: build a data set with a misbehaving parser.
 
 The body says how; a line for its start and its end, each with the process id, goes into ``log`` beside the body.
 """

@@ -1,4 +1,7 @@
-"""The command line as people and scripts start it: at a terminal, or into a pipe."""
+"""Run the command line at a terminal or into a pipe.
+
+That is how people and scripts start it.
+"""
 
 import os
 import pty
@@ -22,14 +25,20 @@ def piped(*words: object, **environment: str) -> str:
 
 
 def refused(*words: object, folder: Path, **environment: str) -> str:
-    """What it says when it ends with exit code 1, started in that folder; it prints nothing else."""
+    """Run a command that must exit with 1; return its error.
+
+    It is started in that folder, and prints nothing else.
+    """
     done = _run(words, folder, environment)
     assert (done.returncode, done.stdout) == (1, ""), done.stdout + done.stderr
     return done.stderr
 
 
 def at_terminal(*words: object, columns: int = 80, exit_code: int = 0, **environment: str) -> str:
-    """What a terminal of so many columns gets of it, colours and all."""
+    """Run a command at a terminal of that width; return its output.
+
+    The output has its colours and all.
+    """
     code, shown = run_at_terminal([*TUNESERVE, *map(str, words)], columns, ROOT, environment_of_a_person(environment))
     assert code == exit_code, shown
     return shown

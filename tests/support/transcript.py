@@ -1,4 +1,4 @@
-"""The session on the command line in docs/command-line.md, run anew: python -m tests.support.transcript
+"""Record docs/command-line.md's session anew: ``python -m tests.support.transcript``.
 
 Takes some minutes. What the commands print is written down as it comes.
 """

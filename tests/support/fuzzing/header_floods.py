@@ -1,4 +1,7 @@
-"""Request lines and headers that are far too long, too many, or come in small pieces, over raw sockets."""
+"""Send request lines and headers that break limits, over raw sockets.
+
+They are far too long, too many, or come in small pieces.
+"""
 
 import asyncio
 from dataclasses import dataclass
@@ -55,7 +58,10 @@ def _in_pieces(chance: Random, data: bytes) -> list[bytes]:
 
 
 async def answer_to(flood: Flood, port: int) -> int:
-    """Send it and return the status; TimeoutError if the service neither answers nor closes."""
+    """Send a flood and return the status.
+
+    Raise TimeoutError if the service neither answers nor closes.
+    """
     async with asyncio.timeout(PATIENCE_S):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         try:

@@ -1,4 +1,7 @@
-"""Right requests, spoilt: images, bodies, archives and headers in which something is not as it should be."""
+"""Mutate valid requests: images, bodies, archives and headers.
+
+Something in each is not as it should be.
+"""
 
 import base64
 import gzip
@@ -75,13 +78,16 @@ def image(chance: Random) -> Sent:
 
 
 def wide_image(chance: Random) -> Sent:
-    """A file that costs its decoder much, and half of the time is damaged besides."""
+    """Make an image that is costly to decode, damaged half the time."""
     data = spoilt(chance, chance.choice(wide()), 0.5)
     return Sent("POST", "/predict", data, {b"content-type": b"image/png"})
 
 
 def body(chance: Random) -> Sent:
-    """JSON with an odd value anywhere in it, and now and then broken as a text."""
+    """Make a JSON body with an odd value anywhere in it.
+
+    Now and then its text is broken too.
+    """
     method, path, right = chance.choice(_BODIES)
     text = json.dumps(with_odd_value(chance, right)).encode()
     return Sent(method, path, spoilt(chance, text, 0.3), JSON)
@@ -96,7 +102,10 @@ def archive(chance: Random) -> Sent:
 
 
 def inside_an_archive(chance: Random) -> Sent:
-    """A whole archive of odd things: headers of a tar with right checksums, names, and what a table says."""
+    """Make an intact archive of odd things.
+
+    They are headers of a tar with right checksums, names, and what a table says.
+    """
     if chance.random() < 0.5:
         odd = b"".join(_tar_header(chance) for _ in range(chance.choice((1, 1, 2, 20))))
         data, kind = gzip.compress(chance.choice((b"", tar(_PETS)[:1024])) + odd + tar(_PETS)), "application/gzip"
@@ -117,7 +126,7 @@ def _tar_header(chance: Random) -> bytes:
 
 
 def header(chance: Random) -> Sent:
-    """Any request at all, with headers, a path or a query that nobody would write."""
+    """Make any request with odd headers, path or query."""
     path = chance.choice(READ + MORE) + chance.choice(ODD_TAILS)
     if chance.random() < 0.3:
         path += f"{'&' if '?' in path else '?'}{chance.choice(PARAMETERS)}=%ff{'9' * 30}"
@@ -129,7 +138,10 @@ def header(chance: Random) -> Sent:
 
 
 def nested(chance: Random) -> Sent:
-    """JSON with far more levels, entries or fields than anybody means, now and then in gzip."""
+    """Make JSON with too many levels, entries or fields.
+
+    Now and then it comes in gzip.
+    """
     method, path, right = chance.choice(_BODIES)
     deep: Any = chance.choice(([], {}, 0, "["))
     for _ in range(chance.choice((7, 8, 9, 70, 500))):
@@ -151,7 +163,10 @@ ROUND = (image, body, header, nested, wide_image) * 5 + (archive, inside_an_arch
 
 
 def spoilt(chance: Random, data: bytes, share: float = 1.0) -> bytes:
-    """So large a share of them with a few bytes changed, cut out, put in, or made a huge number."""
+    """Corrupt a few bytes, in that share of the cases.
+
+    They are changed, cut out, put in, or made a huge number.
+    """
     if chance.random() > share:
         return data
     changed = bytearray(data)
@@ -164,7 +179,10 @@ def spoilt(chance: Random, data: bytes, share: float = 1.0) -> bytes:
 
 
 def with_odd_value(chance: Random, value: Any) -> Any:
-    """A copy in which one place, chosen on the way down, holds what does not belong there."""
+    """Copy a value with one odd value inside.
+
+    Its place is chosen on the way down.
+    """
     if isinstance(value, dict) and value and chance.random() < 0.9:
         name = chance.choice(sorted(value))
         new = with_odd_value(chance, value[name])
