@@ -1,4 +1,7 @@
-"""Throughput of the inference engine without HTTP, the upper bound of any server."""
+"""Measure the inference engine's throughput without HTTP.
+
+It is the upper bound of any server.
+"""
 
 import json
 import os
@@ -20,7 +23,10 @@ BATCHES = {"cpu": (1, 8, 32), "cuda": (1, 8, 32, 128, 256)}
 
 
 def engine_rates(folder: Path, png: bytes, seconds: float, device: str = "cpu") -> dict[int, float]:
-    """Measure images/s by batch size, with the service's engine for the device; on a CPU with all cores."""
+    """Measure images/s by batch size with the device's engine.
+
+    The engine is the service's; on a CPU it has all cores.
+    """
     card = json.loads((folder / "model.json").read_text())
     batches = BATCHES[device]
     run = _on_cpu(folder, card) if device == "cpu" else with_torch(folder, card, device, batches[-1])

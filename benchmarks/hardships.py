@@ -1,4 +1,7 @@
-"""Digits of MNIST as people send them: drawn on a sheet and then lit, ruled, soiled, photographed. All by a seed."""
+"""Draw MNIST's digits as people send them.
+
+They are drawn on a sheet and then lit, ruled, soiled or photographed, all by a seed.
+"""
 
 import io
 from collections.abc import Callable, Mapping
@@ -40,7 +43,7 @@ def painted(ink: Plane, pen: npt.ArrayLike, paper: npt.ArrayLike) -> Sheet:
 
 
 def written(chance: Chance, ink: Plane, under: Plane | None = None) -> Sheet:
-    """Write with a pen on paper that may have lines of its own."""
+    """Write with a pen on paper that may have lines itself."""
     paper: Sheet | npt.NDArray[np.floating] = chance.uniform(190, 250) + chance.normal(0, 6, 3)
     if under is not None:
         paper = painted(under, paper - chance.uniform(30, 70), paper)
@@ -48,7 +51,10 @@ def written(chance: Chance, ink: Plane, under: Plane | None = None) -> Sheet:
 
 
 def slope(chance: Chance, shape: tuple[int, ...]) -> Plane:
-    """0..1 from one end of the sheet to the other, in any direction."""
+    """Make a slope from 0 to 1 across the sheet.
+
+    It runs from one end to the other, in any direction.
+    """
     angle, (y, x) = chance.uniform(0, 2 * np.pi), np.mgrid[0 : shape[0], 0 : shape[1]]
     values = np.cos(angle) * x / shape[1] + np.sin(angle) * y / shape[0]
     return np.asarray((values - values.min()) / np.ptp(values))

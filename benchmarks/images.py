@@ -1,7 +1,8 @@
-"""``python -m benchmarks.images``: time of an image's preprocessing, from file to canonical image, on one core.
+"""``python -m benchmarks.images``: time an image's preprocessing on one core.
 
-Prints a row for each kind: median, 10th and 90th percentile in milliseconds of processor time, which other programs
-hardly affect, and the median of wall-clock time. --photos names a folder of further pictures.
+It goes from file to canonical image. Prints a row for each kind: median, 10th and 90th percentile in milliseconds of
+processor time, which other programs hardly affect, and the median of wall-clock time. --photos names a folder of
+further pictures.
 """
 
 import argparse
@@ -50,7 +51,10 @@ def _row(name: str, files: Sequence[bytes], rounds: int) -> None:
 
 
 def _times(data: bytes) -> tuple[float, float, float]:
-    """Measure processor seconds to decode and to preprocess, and wall-clock seconds for both."""
+    """Measure an image's decoding and preprocessing times.
+
+    They are processor seconds to decode and to preprocess, and wall-clock seconds for both.
+    """
     clock, start = time.perf_counter(), time.thread_time()
     image = decode(data, PIXELS)
     image.load()
@@ -64,7 +68,7 @@ def _grey(data: bytes) -> np.ndarray:
 
 
 def _canvas(data: bytes) -> bytes:
-    """Draw a digit black on white with smooth outlines, like a browser's canvas."""
+    """Draw a digit black on white, smooth like a browser's canvas."""
     large = Image.fromarray(_grey(data)).resize((CANVAS, CANVAS), Image.Resampling.BICUBIC)
     ink = ((np.asarray(large) / 255 - 0.42) * 7 + 0.5).clip(0, 1)
     return encode_png((255 - 255 * ink[..., None].repeat(3, 2)).round().astype(np.uint8))

@@ -1,4 +1,7 @@
-"""Overload: ten times the capacity; what is still answered, and how fast the rest is rejected."""
+"""Measure a server under ten times the load that it can answer.
+
+The figures are what is still answered, and how fast the rest is rejected.
+"""
 
 import threading
 import time
@@ -30,7 +33,10 @@ def overload(data_dir: Path, body: Path, seconds: float) -> None:
 def _load(
     server: Server, body: Path, connections: int, pause_ms: float, seconds: float
 ) -> tuple[float, float, float, float, list[float]]:
-    """Measure answers/s and rejections/s, MiB before and after, and times of sampled rejections in ms."""
+    """Measure a server under load from paced connections.
+
+    Return answers/s and rejections/s, MiB before and after, and times of sampled rejections in ms.
+    """
     post, over, took_ms = body.with_suffix(".lua"), threading.Event(), list[float]()
     with server.running():
         post.write_text(script(body, "image/png"))

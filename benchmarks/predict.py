@@ -1,10 +1,10 @@
-"""``python -m benchmarks.predict``: requests/s and latency compared with other servers on one machine.
+"""``python -m benchmarks.predict``: compare requests/s and latency with other servers.
 
-Needs wrk (Debian's package), a data directory of ours with a served model (--data-dir), a digit as a PNG, and a Python
-with litserve, bentoml, onnxruntime and pillow for those two rivals (--rivals-python). They are given the very graph
-that we serve. Prints rows for docs/benchmarks.md: medians over the rounds, and the ratios of the runs of each round;
-to the raw engine too, which is measured beside each round. With --overload, what becomes of ten times the load that can
-be answered; with --training, of predictions while a ResNet-50 is trained on the same machine.
+All run on one machine. Needs wrk (Debian's package), a data directory of ours with a served model (--data-dir), a digit
+as a PNG, and a Python with litserve, bentoml, onnxruntime and pillow for those two rivals (--rivals-python). They are
+given the very graph that we serve. Prints rows for docs/benchmarks.md: medians over the rounds, and the ratios of the
+runs of each round; to the raw engine too, which is measured beside each round. With --overload, what becomes of ten
+times the load that can be answered; with --training, of predictions while a ResNet-50 is trained on the same machine.
 
 With --device cuda ours and the raw engine are on the GPU: --processes 4 --batch 128 --concurrency 1 32 256 --systems
 tuneserve.
@@ -115,7 +115,10 @@ def _report(rates: dict[tuple[str, int], list[Load]], raw: list[dict[int, float]
 
 
 def _beside_raw(own: list[Load], raw: list[dict[int, float]], concurrency: int) -> None:
-    """Print the ratio to the engine: of times for one connection, else of rates with its best batch size."""
+    """Print our speed as a ratio to the raw engine's.
+
+    It is a ratio of times for one connection, else of rates with the engine's best batch size.
+    """
     if concurrency == 1:
         what, ratios = "raw time", [run.p50_ms / 1000 * engine[1] for run, engine in zip(own, raw, strict=True)]
     else:

@@ -1,4 +1,7 @@
-"""Accuracy over training time on real data, by the trainer's own setup and fit()."""
+"""Measure accuracy over training time on real data.
+
+It uses the trainer's own setup and fit().
+"""
 
 import math
 import statistics
@@ -76,7 +79,10 @@ def learn(bench: Bench, **recipe: Any) -> None:
 
 
 def mnist_seeds(bench: Bench) -> None:
-    """Print the default recipe's results over several seeds, after a short warm-up training."""
+    """Print the default recipe's results over several seeds.
+
+    A short warm-up training comes first.
+    """
     train(bench, **MNIST, train_samples=2000, epochs=1)
     trials = [train(bench, **MNIST, seed=seed) for seed in range(1 if bench.quick else SEEDS)]
     seconds = statistics.mean(trial.seconds for trial in trials)
@@ -87,7 +93,10 @@ def mnist_seeds(bench: Bench) -> None:
 
 
 def mnist_minutes(bench: Bench) -> None:
-    """Print trainings planned for given minutes, and a tutorial loop's time for as many images."""
+    """Print trainings planned for given minutes, beside a tutorial's loop.
+
+    Its time is for as many images.
+    """
     rate, available = our_rate(bench)
     for minutes in bench.minutes:
         recipe = MNIST | fitting(KEPT * rate * minutes * 60, available)
@@ -99,13 +108,19 @@ def mnist_minutes(bench: Bench) -> None:
 
 
 def fitting(images: float, available: int) -> dict[str, int]:
-    """Choose epochs and subset size so that about ``images`` images are seen, each equally often."""
+    """Choose epochs and subset size for about ``images`` images seen.
+
+    Each image is seen equally often.
+    """
     epochs = max(1, -(-round(images) // available))
     return {"epochs": epochs, "train_samples": max(2, min(available, round(images / epochs)))}
 
 
 def our_rate(bench: Bench) -> tuple[float, int]:
-    """Measure images/s of the default recipe on MNIST, and count its training images."""
+    """Measure the default recipe's images/s and count its training images.
+
+    The data are MNIST's.
+    """
     with prepared(bench, **MNIST) as (context, state):
         available, batch = len(context.splits.train), state.recipe.batch_size
     with prepared(bench, **MNIST, train_samples=STEPS * batch, batch_size=batch, epochs=10_000) as (context, state):
@@ -141,7 +156,10 @@ def epochs_of(context: TrainingContext, state: TrainingState) -> Iterator[Epoch]
 
 @contextmanager
 def prepared(bench: Bench, **recipe: Any) -> Iterator[tuple[TrainingContext, TrainingState]]:
-    """Set up a training run like the trainer, for a job in a temporary database."""
+    """Set up a training run like the trainer.
+
+    Its job is in a temporary database.
+    """
     requested = Recipe(**{"device": str(bench.device)} | (QUICK if bench.quick else {}) | recipe)
     with tempfile.TemporaryDirectory() as folder:
         settings = bench.settings.model_copy(update={"data_dir": Path(folder), "database_url": None})

@@ -1,9 +1,10 @@
-"""``python -m benchmarks.real_digits``: what a model reads of digits that are not MNIST's, and what preprocessing does.
+"""``python -m benchmarks.real_digits``: test a model on digits other than MNIST's.
 
-Needs the folder of a published model (--model: model.onnx and model.json) and digits in files whose names begin with
-the digit, in a folder per source (--photos). With MNIST's test files (--mnist) some of its digits are drawn under each
-hardship of benchmarks.hardships. Prints tables: right answers with preprocess=center, with auto, and with auto when
-light and dark are exchanged; and how often the answer is the same when they are.
+It also shows what preprocessing does. Needs the folder of a published model (--model: model.onnx and model.json) and
+digits in files whose names begin with the digit, in a folder per source (--photos). With MNIST's test files (--mnist)
+some of its digits are drawn under each hardship of benchmarks.hardships. Prints tables: right answers with
+preprocess=center, with auto, and with auto when light and dark are exchanged; and how often the answer is the same when
+they are.
 """
 
 import argparse
@@ -86,7 +87,10 @@ def _hardships(reader: Reader, mnist: Path, count: int) -> None:
 
 
 def _row(reader: Reader, name: str, pictures: Sequence[Image.Image], truth: Sequence[str]) -> np.ndarray:
-    """Print how many there are, how many are read right in each way, and how many as the same in either polarity."""
+    """Print how many pictures are read right, in each way.
+
+    The row also has how many there are, and how many are read the same in either polarity.
+    """
     negatives = [ImageOps.invert(picture.convert("RGB")) for picture in pictures]
     answers = (reader.read(pictures, "center"), reader.read(pictures, "auto"), reader.read(negatives, "auto"))
     right = [sum(label == true for label, true in zip(labels, truth, strict=True)) for labels in answers]

@@ -1,6 +1,7 @@
-"""``python -m benchmarks.start``: time from start to the first prediction, and memory of the service.
+"""``python -m benchmarks.start``: measure the service's start-up time and memory.
 
-Needs a data directory with a served model (--data-dir). Prints a row of a table: medians and spreads.
+The time ends with the first prediction. Needs a data directory with a served model (--data-dir). Prints a row of a
+table: medians and spreads.
 """
 
 import argparse
@@ -30,7 +31,10 @@ def main() -> None:
 
 
 def _run(data_dir: Path, image: bytes) -> tuple[float, float, bool]:
-    """Measure seconds to the first prediction, MiB, and whether torch's library is loaded."""
+    """Measure one start of the service.
+
+    Return seconds to the first prediction, MiB, and whether torch's library is loaded.
+    """
     server = service(data_dir)
     began = time.perf_counter()
     with server.running(wait=False), httpx.Client(headers={"Content-Type": "image/png"}) as http:

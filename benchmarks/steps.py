@@ -46,7 +46,10 @@ def frozen(device: torch.device, effort: Effort) -> None:
 
 
 def flops(device: torch.device, side: int, effort: Effort) -> None:
-    """Compare training's FLOP/s with those of a matrix product in the same precision."""
+    """Compare training's FLOP/s with a matrix product's.
+
+    Both have the same precision.
+    """
     precision, batch = devices.best_precision(device), best_batch(device, side)
     billions = flop_per_image(build("resnet50", 10), torch.empty(2, 3, side, side)) / 1e9
     images = _our_step(device, side, batch, effort.seconds)
@@ -90,7 +93,10 @@ def _pipeline(device: torch.device, batch: int, seconds: float) -> Rate:
 
 
 def _frozen_epochs(device: torch.device) -> tuple[Rate, Rate]:
-    """Measure epochs of the head alone on photos, with cached activations and with the full network."""
+    """Measure epochs of the head alone on photos.
+
+    One side caches activations, the other runs the full network.
+    """
     network = build("resnet50", 10)
     frozen = tuple(freeze(network, "backbone"))
     count = 128
@@ -117,7 +123,7 @@ def _frozen_epochs(device: torch.device) -> tuple[Rate, Rate]:
 
 
 def _matmul(device: torch.device, dtype: torch.dtype, seconds: float) -> Rate:
-    """Measure billions of operations per second in the product of two large matrices."""
+    """Measure a large matrix product in billions of operations per second."""
     side = 2048 if device.type == "cpu" else 8192
     one, other = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
 

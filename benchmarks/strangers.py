@@ -1,10 +1,11 @@
-"""``python -m benchmarks.strangers``: on what a digit model abstains, with the graph that serves on a CPU.
+"""``python -m benchmarks.strangers``: measure on which images a digit model abstains.
+
+It uses the graph that serves on a CPU.
 
 Needs the folder of a published model (--model, ``.../models/<id>``) and the folder of the data (--data: mnist,
 fashion_mnist, digit_photos, ants_bees). Every image goes the whole way of /predict: picture, core.imaging.preparation,
-graph,
-threshold. Prints a row for each set, and the expected calibration error on MNIST's test set before and after the
-temperature.
+graph, threshold. Prints a row for each set, and the expected calibration error on MNIST's test set before and after
+the temperature.
 
 Letters are drawn from the font files under --fonts (print) and --hands (fonts that are traced from handwriting: in
 Debian fonts-breip, -femkeklaver, -dkg-handwriting, -rufscript, -sjfonts, -bwht).
@@ -59,7 +60,7 @@ def _predictor(folder: Path, threads: int) -> OnnxPredictor:
 
 
 def _row(predictor: OnnxPredictor, name: str, pictures: Pictures) -> list[Outputs]:
-    """Print how many there are, and on how many of them the model abstains."""
+    """Print the number of pictures and how often the model abstains."""
     pictures, found, strange, blank = iter(pictures), [], 0, 0
     while some := list(islice(pictures, BATCH)):
         prepared = [prepare(picture, predictor.preparation) for picture in some]
@@ -74,7 +75,10 @@ def _row(predictor: OnnxPredictor, name: str, pictures: Pictures) -> list[Output
 
 
 def _calibration(predictor: OnnxPredictor, found: list[Outputs], labels: np.ndarray) -> tuple[float, float]:
-    """Expected errors before and after the temperature, by which the probabilities' logits are divided already."""
+    """Compute the expected calibration error before and after the temperature.
+
+    The probabilities' logits are divided by it already.
+    """
     logits = torch.from_numpy(np.concatenate([outputs.probabilities for outputs in found])).clamp_min(1e-38).log()
     answers = Answers(logits, torch.from_numpy(labels))
     before, after = (expected_error(reliability(answers, by)) for by in (1 / temperature_of(predictor.model), 1.0))
@@ -115,7 +119,10 @@ def _files(folder: Path) -> Iterator[Image.Image]:
 
 
 def _noises(chance: np.random.Generator, count: int) -> Iterator[Image.Image]:
-    """Even, normal, of black and white dots, smooth; small as MNIST's images, and larger."""
+    """Make noise images of four kinds.
+
+    The kinds are even, normal, black and white dots, and smooth. They are as small as MNIST's images, or larger.
+    """
     for number in range(count):
         side = (28, SIDE)[number // 4 % 2]
         even, normal = chance.random((side, side)), chance.normal(0.5, 0.2, (side, side))
@@ -124,7 +131,7 @@ def _noises(chance: np.random.Generator, count: int) -> Iterator[Image.Image]:
 
 
 def _scribble(chance: np.random.Generator) -> Image.Image:
-    """One to three wandering lines of a pen, which turn as they like."""
+    """Draw one to three random wandering pen lines."""
     sheet = Image.new("L", (SIDE, SIDE), 255)
     width = int(chance.integers(4, 12))
     for _ in range(chance.integers(1, 4)):

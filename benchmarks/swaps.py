@@ -1,4 +1,4 @@
-"""``python -m benchmarks.swaps``: time until a published model answers, and time of a rollback.
+"""``python -m benchmarks.swaps``: time until a published model answers, and of rollbacks.
 
 Needs a data directory with a served model (--data-dir), which is copied; what is published is that model again, under
 another id. Each request is a new connection, so that every process of the service is reached. Prints a row for each
@@ -57,7 +57,10 @@ def _round(server: Server, data_dir: Path, image: bytes) -> tuple[float, float, 
 
 
 def _followed(server: Server, image: bytes, model_id: str) -> tuple[float, float]:
-    """Measure seconds until the model's first answer, and until the last answer of another."""
+    """Measure how soon a model's answers replace the others.
+
+    Return the seconds until its first answer and until the last answer of another.
+    """
     began, first, last_other, in_a_row = time.perf_counter(), 0.0, 0.0, 0
     with httpx.Client(limits=httpx.Limits(max_keepalive_connections=0), headers={"Content-Type": "image/png"}) as http:
         while in_a_row < IN_A_ROW:

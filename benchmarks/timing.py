@@ -21,14 +21,20 @@ class Effort:
 
 
 def now(device: torch.device) -> float:
-    """Return the clock in seconds, after the device has finished its queued work."""
+    """Return the clock in seconds, after the device's queued work.
+
+    It waits for that work.
+    """
     if device.type != "cpu":
         torch.accelerator.synchronize(device)
     return time.perf_counter()
 
 
 def per_second(work: Callable[[], float], device: torch.device, seconds: float) -> float:
-    """Measure ``work``'s results per second over that time; its first run is the warm-up."""
+    """Measure the sum of ``work``'s results per second over ``seconds``.
+
+    Its first run is the warm-up.
+    """
     work()
     started, done = now(device), 0.0
     while time.perf_counter() - started < seconds:
@@ -51,7 +57,10 @@ def images_per_second(epochs: Iterator[Epoch], images: int, seconds: float) -> f
 
 
 def compare(what: str, ours: Rate, plain: Rate, pairs: int) -> None:
-    """Print a row: medians of both sides; median, minimum and maximum of the ratios of the pairs."""
+    """Print a row that compares two rates over pairs of runs.
+
+    It has the medians of both sides, and the median, minimum and maximum of the ratios.
+    """
     runs = [(ours(), plain()) for _ in range(pairs)]
     ratios = [one / other for one, other in runs]
     one, other = (statistics.median(side) for side in zip(*runs, strict=True))

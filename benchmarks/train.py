@@ -1,8 +1,8 @@
-"""``python -m benchmarks.train``: training speed compared with a plain loop, and accuracy over time.
+"""``python -m benchmarks.train``: compare training speed with a plain loop.
 
-Prints rows for docs/benchmarks.md. Ratios are medians over pairs of runs; the spread is their minimum and maximum.
-Rows about accuracy need data: name them with --only, and its folder with --datasets-dir. Pre-trained weights are found
-like the worker's: TUNESERVE_WEIGHTS_FILE, TUNESERVE_WEIGHTS_DIR.
+It also prints accuracy over time. Prints rows for docs/benchmarks.md. Ratios are medians over pairs of runs; the spread
+is their minimum and maximum. Rows about accuracy need data: name them with --only, and its folder with --datasets-dir.
+Pre-trained weights are found like the worker's: TUNESERVE_WEIGHTS_FILE, TUNESERVE_WEIGHTS_DIR.
 """
 
 import argparse

@@ -1,4 +1,7 @@
-"""Prediction load while a job trains a ResNet-50 on the same machine, compared with an idle machine."""
+"""Measure predictions while a job trains a ResNet-50.
+
+An idle machine is the comparison.
+"""
 
 import os
 import subprocess
@@ -17,7 +20,10 @@ START_S = 300
 
 
 def beside_training(server: Server, data_dir: Path, body: Path, concurrencies: Sequence[int], seconds: float) -> None:
-    """Print a row of a table for each concurrency; writes to the server's data directory."""
+    """Print a table row for each concurrency.
+
+    It writes to the server's data directory.
+    """
     on_gpu = server.environment["TUNESERVE_PREDICT_DEVICE"] == "cuda"
     post, recipe = body.with_suffix(".lua"), ON_GPU if on_gpu else ON_CPU
     post.write_text(script(body, "image/png"))

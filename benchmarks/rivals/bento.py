@@ -1,4 +1,7 @@
-"""BentoML, given our graph; batched by its own adaptive batching. Served by ``bentoml serve bento:Digits``."""
+"""Serve our graph with BentoML: ``bentoml serve bento:Digits``.
+
+BentoML batches it by its own adaptive batching.
+"""
 
 import base64
 from typing import Any

@@ -22,7 +22,10 @@ def session() -> Any:
 
 
 def pixels(data: bytes) -> Any:
-    """Decode a PNG to the graph's input, uint8 height x width x 1."""
+    """Decode a PNG to the graph's input.
+
+    The result is uint8, height x width x 1.
+    """
     image = Image.open(io.BytesIO(data)).convert("L")
     side = json.loads((MODEL / "model.json").read_text())["preparation"]["height"] if image.width != 28 else 28
     return np.asarray(image if image.width == side else image.resize((side, side)))[:, :, None]

@@ -1,4 +1,4 @@
-"""The endpoint of a hundred tutorials: eager torch, one image at a time."""
+"""A tutorial's endpoint: eager torch, one image at a time."""
 
 import io
 import json

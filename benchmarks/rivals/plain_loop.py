@@ -1,4 +1,7 @@
-"""The training loop of tutorials, for comparison: fp32, default layout, the loss read at every step."""
+"""A tutorial's training loop, for comparison.
+
+It has fp32, the default layout, and reads the loss at every step.
+"""
 
 import itertools
 from collections.abc import Callable, Iterator
@@ -20,7 +23,10 @@ Sample = tuple[Tensor, int]
 
 
 def step(device: torch.device, side: int, batch: int, seconds: float) -> Rate:
-    """Measure steps on ready tensors; the batch is halved until it fits into memory."""
+    """Measure training steps on ready tensors.
+
+    The batch is halved until it fits into memory.
+    """
 
     def run() -> float:
         images = torch.randn(batch, 3, side, side, device=device)
@@ -39,7 +45,10 @@ def step(device: torch.device, side: int, batch: int, seconds: float) -> Rate:
 
 
 def tutorial(part: Split, device: torch.device, seconds: float) -> float:
-    """Measure images/s of the whole loop: each picture through PIL to 224 pixels, then the step."""
+    """Measure images/s of the whole loop.
+
+    Each picture goes through PIL to 224 pixels, then into the step.
+    """
     loader: DataLoader[Sample] = DataLoader(_Pictures(part), BATCH, shuffle=True, num_workers=0, drop_last=True)
     endless = itertools.chain.from_iterable(itertools.repeat(loader))
     return _train(device, ((images.to(device), labels.to(device)) for images, labels in endless), seconds)

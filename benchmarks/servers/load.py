@@ -92,7 +92,10 @@ def leave_on_sigterm() -> None:
 
 
 def load(server: Server, post: Path, concurrency: int, seconds: float) -> Load:
-    """Load a server from ``concurrency`` connections without pauses, after a second of warm-up."""
+    """Load a server from ``concurrency`` connections without pauses.
+
+    A second of warm-up comes first.
+    """
     for duration in (1, round(seconds)):
         command = [
             "wrk",
@@ -111,7 +114,10 @@ def load(server: Server, post: Path, concurrency: int, seconds: float) -> Load:
 
 
 def script(body: Path, content_type: str, pause_ms: float = 0) -> str:
-    """Write a wrk script that POSTs a file, with a pause between a response and the next request."""
+    """Write a wrk script that POSTs a file.
+
+    ``pause_ms`` lies between a response and the next request.
+    """
     paced = f"function delay() return {round(pause_ms)} end\n" if pause_ms else ""
     return (
         f'wrk.method = "POST"\nwrk.headers["Content-Type"] = "{content_type}"\n'

@@ -1,4 +1,4 @@
-"""The service as a process on a copy of a data directory, and its memory."""
+"""Run the service on a copied data directory and measure its memory."""
 
 import shutil
 import sys
@@ -11,7 +11,10 @@ from benchmarks.servers.load import Server
 
 
 def service(data_dir: Path, **settings: str | int) -> Server:
-    """Describe the service as a server; ``settings`` are named without their prefix TUNESERVE_."""
+    """Describe the service as a server.
+
+    ``settings`` are named without their prefix TUNESERVE_.
+    """
     given = {f"TUNESERVE_{name}": str(value) for name, value in settings.items()}
     environment = {"TUNESERVE_DATA_DIR": str(data_dir)} | given
     return Server("tuneserve", [sys.executable, "-m", "service"], environment, "TUNESERVE_PORT", "/livez")
