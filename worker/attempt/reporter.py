@@ -14,7 +14,7 @@ from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from core.db.database import Database
-from core.db.tables import Base, JobStatus, Phase
+from core.db.tables import Base, JobStatus, Model, Phase
 from core.errors import ClaimLost, DiskFull, NotFound
 from core.repositories import events, jobs
 from core.repositories.jobs import Claim
@@ -29,7 +29,7 @@ T = TypeVar("T")
 Listener = Callable[
     [str, dict[str, Any]], None
 ]  # called with events once they are written; of "recipe" and "ended" too
-LOST: dict[str, Any] = {"status": None, "metrics": {}, "model_id": None}
+LOST: dict[str, Any] = {"status": None, "metrics": {}, "model_id": None, "model": None}
 
 
 class Reporter:
@@ -144,9 +144,10 @@ class Reporter:
         self.event("log", {"message": message})
 
     def ended(self) -> None:
-        """Tell the callbacks that this attempt is over.
+        """Tell the listeners that this attempt is over.
 
-        They get the job's ``status`` (None once it is another attempt's), ``metrics`` and ``model_id``.
+        They get the job's ``status`` (None once it is another attempt's), ``metrics``, ``model_id`` and ``model``, such
+        as "digits/3".
         """
         self._over.set()
         if self.listeners:
@@ -156,12 +157,14 @@ class Reporter:
         try:
             with self._db.read() as session:
                 job = jobs.get(session, self.claim.job_id)
+                model = session.get(Model, job.model_id) if job.model_id else None
         except (NotFound, SQLAlchemyError):
             log.warning("how the job stands cannot be read", exc_info=True)
             return LOST
         if job.attempt != self.claim.attempt:
             return LOST
-        return {"status": job.status, "metrics": job.metrics, "model_id": job.model_id}
+        reference = f"{model.name}/{model.version}" if model else None
+        return {"status": job.status, "metrics": job.metrics, "model_id": job.model_id, "model": reference}
 
     def _tell_recipe(self, columns: dict[str, Any]) -> None:
         if "resolved_recipe" in columns:

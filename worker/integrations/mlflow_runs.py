@@ -135,7 +135,8 @@ class _JobRun:
         if ended["model_id"]:
             test = {name: value for name, value in ended["metrics"].items() if name.startswith("test_")}
             self._add_metrics(run_id, test | {"epoch": ended["metrics"]["epoch"]}, at_ms)
-            self._client.set_tag(run_id, "model_id", ended["model_id"])
+            for tag in ("model", "model_id"):
+                self._client.set_tag(run_id, tag, ended[tag])
         if status := STATUS.get(ended["status"]):
             self._client.set_terminated(run_id, status, at_ms)
         elif ended["status"] is not None:

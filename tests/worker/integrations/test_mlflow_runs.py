@@ -103,7 +103,8 @@ def epoch(number: int, **more: float | None) -> Told:
 
 
 def ended(status: JobStatus | None, model_id: str | None = None, **metrics: float) -> Told:
-    return "ended", {"status": status, "model_id": model_id, "metrics": metrics}
+    told = {"status": status, "model_id": model_id, "model": model_id and "digits/3", "metrics": metrics}
+    return "ended", told
 
 
 def run_of(uri: str, job: str = "job_1") -> Any:
@@ -125,7 +126,8 @@ def test_a_job_is_a_run_with_parameters_curves_and_its_test_accuracy(uri: str) -
     assert run.data.params == {"name": "None", "dataset": "digits", "network": "resnet18", "batch_size": "32"}
     assert curve(uri, "train_loss") == [(1, 1.0), (2, 0.5)]
     assert curve(uri, "test_accuracy") == [(1, 0.97)]
-    assert (run.info.status, run.info.run_name, run.data.tags["model_id"]) == ("FINISHED", "job_1", "model_1")
+    assert (run.info.status, run.info.run_name) == ("FINISHED", "job_1")
+    assert (run.data.tags["model"], run.data.tags["model_id"]) == ("digits/3", "model_1")
     assert "validation_loss" not in run.data.metrics
 
 
