@@ -1,4 +1,6 @@
-"""Select the graph that serves on a CPU: int8 where it is as accurate as the network and faster, otherwise fp32.
+"""Select the graph that serves on a CPU, int8 or fp32.
+
+int8 if it is as accurate as the network and faster, else fp32.
 
 None in bf16, whatever the CPU has: ONNX Runtime 1.32 has no bf16 kernel for Conv, MatMul or Gemm on a CPU.
 """
@@ -35,7 +37,7 @@ ANSWER_BATCH = 32
 
 @dataclass(frozen=True)
 class Engine:
-    """One way to run a model: an ONNX graph, or the network itself."""
+    """A way to run a model: an ONNX graph or the network."""
 
     run: Callable[[Tensor], Tensor]  # canonical images -> float n x classes; with OOD scores as one more column
     has_scores: bool
@@ -43,7 +45,10 @@ class Engine:
 
 @dataclass(frozen=True)
 class Served:
-    """Answers and OOD scores of an engine, the scores before any threshold; None: it has none."""
+    """Answers and OOD scores of an engine.
+
+    The scores are those before any threshold; None if it has none.
+    """
 
     answers: Answers
     ood_scores: Tensor | None
@@ -64,9 +69,10 @@ class GraphChoice:
 
 
 def choose(onnx: bytes, train: SampleOutputs, validation: SampleOutputs) -> GraphChoice:
-    """Quantise the graph, and compare it with the network on images that are not test images.
+    """Quantise the graph and choose int8 or fp32.
 
-    Those are validation images; with few of them, training images too.
+    Both are compared with the network on images that are not test images. Those are validation images; with few of
+    them, training images too.
     """
     judges = [validation] if len(validation) >= MIN_IMAGES else [each for each in (validation, train) if len(each)]
     count, image = sum(map(len, judges)), train.part.some([0]).cpu().numpy()
@@ -96,7 +102,10 @@ def _in_fp32(graph: bytes, measured: dict[str, Any]) -> GraphChoice:
 
 
 def _in_int8(graph: bytes, measured: dict[str, Any], validation_scores: Tensor | None) -> GraphChoice:
-    """Choose int8, with a threshold of its own: its scores are somewhat higher."""
+    """Choose int8, with an OOD threshold of its own.
+
+    Its scores are somewhat higher.
+    """
     about = {"file": INT8_GRAPH, "precision": "int8", "threads": torch.get_num_threads()}
     if validation_scores is None:
         return GraphChoice(graph, about | measured)
@@ -135,7 +144,11 @@ def network_engine(preparation: Preparation, network: nn.Module, ood_scorer: Ood
 
 
 def latencies(graphs: Mapping[str, onnxruntime.InferenceSession], image: Pixels) -> dict[str, dict[str, float]]:
-    """Milliseconds of a batch of so many images, by graph: medians of runs in turn. ``image``: one, 1 x h x w x c."""
+    """Measure each graph's latency by batch size, in milliseconds.
+
+    Each is the median of runs that alternate between the graphs. ``image``: one, 1 x h x w x c, which fills the
+    batches.
+    """
     table: dict[str, dict[str, float]] = {name: {} for name in graphs}
     longest_s = 0.0
     for batch in BATCHES:
@@ -158,7 +171,10 @@ def session(graph: bytes) -> onnxruntime.InferenceSession:
 
 
 def _compared(int8: Sequence[Answers], network: Sequence[Tensor]) -> dict[str, Any]:
-    """Accuracy of int8 graph and network on the same images, and how often they agree. ``network``: its logits."""
+    """Compare the accuracy of int8 graph and network.
+
+    Also how often both give the same answer. ``network``: the network's logits for the same images.
+    """
     labels, own = torch.cat([answers.labels for answers in int8]), torch.cat([*network]).argmax(1)
     given = torch.cat([answers.logits for answers in int8]).argmax(1)
     shares = {"network": own == labels, "int8": given == labels, "same_answer": given == own}

@@ -1,4 +1,6 @@
-"""Export a trained network as an ONNX graph of canonical images, and compare the answers of the two.
+"""Export a trained network to ONNX and compare the two.
+
+The graph takes canonical images.
 
 A network is traced: torch's newer exporter takes four times as long for a ResNet-50. That one exports what cannot be
 traced, of VGG and AlexNet the pooling to a size that does not divide the map.
@@ -57,9 +59,10 @@ class Exported:
 def export(
     network: nn.Module, preparation: Preparation, images: Tensor, ood_scorer: OodScorer | None = None
 ) -> Exported:
-    """Export a network, with its OOD score if it has one; compare on canonical images.
+    """Export a network to ONNX and compare on canonical images.
 
-    Raises InternalFailure when a probability differs too much.
+    The graph returns the OOD score too if there is a scorer. Raises InternalFailure when a probability differs too
+    much.
     """
     # on the CPU and in the plain layout, whatever it was trained in; a copy, since the caller's goes on being used
     plain = copy.deepcopy(network).cpu().to(memory_format=torch.contiguous_format)
@@ -76,9 +79,10 @@ def export(
 
 
 def _join_channels(graph: ServingGraph, preparation: Preparation) -> None:
-    """Three channels that always show the same become one, and so do the first layer's weights for them.
+    """Merge three equal input channels into one, with their weights.
 
-    Of an int8 ResNet-50 at 64 px that layer takes a twentieth of the time, and then half of it.
+    Only if the channels of all images are the same, as in grey ones. Of an int8 ResNet-50 at 64 px that layer takes a
+    twentieth of the time, and then half of it.
     """
     convolutions = [layer for layer in graph.network.modules() if isinstance(layer, nn.Conv2d)]
     first = [layer for layer in convolutions if layer.in_channels == 3 and layer.groups == 1]
@@ -89,9 +93,10 @@ def _join_channels(graph: ServingGraph, preparation: Preparation) -> None:
 
 
 def export_onnx(graph: ServingGraph, sample: Tensor) -> bytes:
-    """The graph as ONNX: input ``images`` uint8 [batch, h, w, c], output ``logits`` float [batch, classes].
+    """Convert the graph to ONNX.
 
-    With a ood_scorer, the output ``ood_score`` float [batch] too.
+    Input ``images`` uint8 [batch, h, w, c], output ``logits`` float [batch, classes]. With a ood_scorer, the output
+    ``ood_score`` float [batch] too.
     """
     outputs = ["logits"] if graph.ood_scorer is None else ["logits", "ood_score"]
     with warnings.catch_warnings():
@@ -161,7 +166,10 @@ def filled(
 
 
 def check(stored: ServingGraph, onnx: bytes, images: Tensor) -> float:
-    """Compare the answers of stored weights and exported graph; InternalFailure when they differ too much."""
+    """Compare the answers of stored weights and exported graph.
+
+    Returns the largest difference of a probability; InternalFailure if it is too large.
+    """
     difference = compare(onnx, stored, images.cpu()).probability
     if not difference <= PARITY_TOLERANCE:  # nan too
         raise InternalFailure(f"The stored weights differ from the graph by {difference:.2g} in a probability.")

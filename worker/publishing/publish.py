@@ -1,4 +1,6 @@
-"""Publish a trained network: a straight line of steps from its weights to a model, each taking frozen values.
+"""Publish a trained network as a model.
+
+A straight line of steps, each of which takes frozen values.
 
 Evaluate, fit the OOD score, export, choose the graph that serves, answer the test set, package, one transaction.
 """
@@ -118,7 +120,10 @@ class Stopwatch:
 
 
 def publish(trained: TrainedNetwork, report: Reporter, store: ArtifactStore, db: Database) -> None:
-    """Make a model: its files, then in one transaction its row, its aliases and the end of the job."""
+    """Write a model's files, then its row, and end the job.
+
+    Row, aliases and end of the job are one transaction.
+    """
     watch = Stopwatch()
     report.phase(Phase.EVALUATING, f"{len(trained.splits.validation)} validation images")
     samples = look_at_samples(trained)
@@ -169,7 +174,10 @@ def _finish(trained: TrainedNetwork, package: Package, card: dict[str, Any], rep
 
 
 def look_at_samples(trained: TrainedNetwork) -> Samples:
-    """Run the network over as many images of the training and validation parts as their cost allows."""
+    """Run the network over samples of training and validation images.
+
+    As many as their cost in operations and memory allows.
+    """
     image = trained.splits.train.some([0])
     flop = flop_per_image(trained.network, trained.prepare(image))
     most = min(MAX_SAMPLE, max(MIN_SAMPLE, int(min(SAMPLE_FLOP / flop, SAMPLE_BYTES / image.nbytes))))
@@ -190,9 +198,10 @@ def fit_ood_score(trained: TrainedNetwork, samples: Samples) -> Fitted:
 
 
 def export_graph(trained: TrainedNetwork, samples: Samples, fitted: Fitted) -> ExportedNetwork:
-    """Export the network with its OOD score, and compare graph and stored weights with it.
+    """Export the network with its OOD score.
 
-    The score is left out where the graph's differs too much from the network's.
+    Graph and stored weights are compared with it. The score is left out where the graph's differs too much from the
+    network's.
     """
     images = samples.train.part.spread(PARITY_IMAGES)
     graph = export(trained.network, trained.preparation, images, fitted.ood_scorer)
@@ -206,7 +215,7 @@ def export_graph(trained: TrainedNetwork, samples: Samples, fitted: Fitted) -> E
 
 
 def answer_test_images(trained: TrainedNetwork, exported: ExportedNetwork, choice: GraphChoice) -> Served:
-    """Answer each image of the test set once, with what serves on this device."""
+    """Answer each test image once, with what serves on this device."""
     if trained.device.type == "cpu":
         engine = graph_selection.graph_engine(graph_selection.session(choice.graph))
     else:

@@ -1,4 +1,6 @@
-"""The int8 graph of a trained network: ONNX Runtime's static quantisation, in a process of its own.
+"""Quantise a network's graph to int8 in a process of its own.
+
+With ONNX Runtime's static quantisation.
 
 Of its own, since it may fail in many ways for a network that nobody has tried, takes several times the graph's memory,
 and none of that may harm the job: what it cannot do is not served, and that is all. No torch here.
@@ -37,9 +39,10 @@ class NotQuantized(TuneserveError):
 
 
 def quantize(graph: bytes, images: Pixels) -> bytes:
-    """The graph in int8; NotQuantized says why not. Activations get the ranges that these canonical images give them.
+    """Return the graph in int8; NotQuantized gives the reason against it.
 
-    It takes the same images and answers with float logits; its preparation of the images stays as it is.
+    The canonical ``images`` determine the ranges of activations. The int8 graph takes the same images and answers with
+    float logits; its preparation of the images stays as it is.
     """
     if len(graph) > MAX_GRAPH_BYTES:
         raise NotQuantized(
@@ -74,7 +77,10 @@ def main() -> None:
 
 
 def preparation_nodes(model: onnx.ModelProto) -> list[str]:
-    """Those in front of the first weights: what Prepare does to the images."""
+    """Name the nodes before the first weights.
+
+    They are what Prepare does to the images.
+    """
     names = []
     for node in model.graph.node:
         if node.op_type in WITH_WEIGHTS and not _prepares(node):
@@ -84,17 +90,26 @@ def preparation_nodes(model: onnx.ModelProto) -> list[str]:
 
 
 def _prepares(node: onnx.NodeProto) -> bool:
-    """Return whether it is a layer of Prepare, which tracing writes into its name, torch.export into its weights'."""
+    """Check whether a node belongs to a layer of Prepare.
+
+    Tracing writes that into the node's name, torch.export into the names of its weights.
+    """
     return node.name.startswith("/prepare/") or any(name.startswith("prepare.") for name in node.input)
 
 
 def means(model: onnx.ModelProto) -> list[str]:
-    """Those of whole maps: in int8 they are not the same in batches of another size."""
+    """Name the nodes that average whole maps.
+
+    In int8 their results depend on the size of the batch.
+    """
     return [node.name for node in model.graph.node if node.op_type == "GlobalAveragePool"]
 
 
 def without_identities(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Resolve second names of the same values: the exporter's, of weights that are equal."""
+    """Resolve Identity nodes: second names of the same values.
+
+    The exporter makes them for equal weights.
+    """
     first = {node.output[0]: node.input[0] for node in model.graph.node if node.op_type == "Identity"}
     kept = [node for node in model.graph.node if node.op_type != "Identity"]
     for node in kept:
@@ -105,7 +120,10 @@ def without_identities(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def exact_nodes_beside(model: onnx.ModelProto) -> list[str]:
-    """Those that the logits do not depend on: the OOD score keeps its precision."""
+    """Name the nodes that the logits do not depend on.
+
+    They make the OOD score, which keeps its precision.
+    """
     wanted, beside = {"logits"}, []
     for node in reversed(model.graph.node):
         if wanted.isdisjoint(node.output):

@@ -1,4 +1,7 @@
-"""Probes: a few images, and what the served graph says of them. The service tests a model by them before it serves."""
+"""Self-test samples: a few images with the served graph's answers.
+
+The service tests a model by them before it serves.
+"""
 
 import onnxruntime
 import torch
@@ -10,8 +13,10 @@ COUNT = 4  # a photo in a large network takes a CPU a while, and a new model sho
 
 
 def probes(onnx: bytes, images: Tensor, temperature: float, threshold: float) -> bytes:
-    """``images``, canonical; ``probabilities``, float32 [n, classes], and where the graph tells it ``ood_score``,
-    float32 [n]: made as the service makes them.
+    """Record the served graph's answers to a few images.
+
+    ``images``, canonical; ``probabilities``, float32 [n, classes]; and ``ood_score``, float32 [n], if the graph has
+    that output. They are computed as the service computes them.
     """
     session = onnxruntime.InferenceSession(onnx, providers=["CPUExecutionProvider"])
     names, asked = [output.name for output in session.get_outputs()], {"images": images.cpu().numpy()}

@@ -1,8 +1,8 @@
-"""A published model as a program of torch.export: ``python -m worker.publishing.torch_export [MODEL] [FILE]``, or by a
-worker
-when it is asked for over HTTP.
+"""Export a published model: ``python -m worker.publishing.torch_export [MODEL] [FILE]``.
 
-It is made when it is asked for. With each ResNet-50, publishing would take 8 s longer on one core of an Intel Xeon at
+A worker runs it when it is requested over HTTP.
+
+It is made on request only. With each ResNet-50, publishing would take 8 s longer on one core of an Intel Xeon at
 2.80 GHz (torch 2.15.0, November 2026), and the model another 95 MB. The program needs none of our code::
 
     import json, torch
@@ -87,10 +87,11 @@ def _keep(settings: Settings, db: Database, model_id: str) -> int:
 
 
 def export(model: Model, store: ArtifactStore) -> tuple[bytes, float]:
-    """The file, and how far its probabilities for the model's probes, real test images, are from the network's.
+    """Return the program's file, and its difference from the network.
 
-    The program takes ``images`` uint8 [n, h, w, c] and gives logits, float [n, classes]. InternalFailure: the
-    difference is too large.
+    The difference is the largest one between two probabilities for the model's self-test samples, real test images. The
+    program takes ``images`` uint8 [n, h, w, c] and gives logits, float [n, classes]. InternalFailure if the difference
+    is too large.
     """
     graph = _graph(model, store)
     images = torch.from_numpy(read_tensors(store, model.key, SELF_TEST_SAMPLES)["images"])
@@ -104,7 +105,10 @@ def export(model: Model, store: ArtifactStore) -> tuple[bytes, float]:
 
 @torch.inference_mode()
 def parity(program: bytes, graph: ServingGraph, images: Tensor) -> float:
-    """The largest difference between two probabilities that network and program give for the same image."""
+    """Return the largest difference between probabilities of network and program.
+
+    Both run on the same images.
+    """
     loaded = torch.export.load(io.BytesIO(program)).module()
     return float((loaded(images).softmax(1) - graph.look(images)[0].softmax(1)).abs().max())
 
