@@ -43,7 +43,10 @@ def main() -> int:
 
 
 def examine() -> Iterator[Finding]:
-    """Run each check independently; without valid settings, only those of Python and torch."""
+    """Run each check independently and yield what it finds.
+
+    Without valid settings, only those of Python and torch.
+    """
     yield _python()
     yield _torch()
     try:
@@ -100,7 +103,7 @@ def _driver_version() -> str:
 
 
 def _why_it_cannot_compute(device: str) -> str | None:
-    """Compute a matrix product of known result on the device; return the problem, or None."""
+    """Compute a matrix product of known result; return the problem or None."""
     import torch
 
     try:

@@ -1,4 +1,7 @@
-"""``python -m worker.health``: the container's health check, exit code 0 while the worker sends heartbeats."""
+"""Health check of the container: ``python -m worker.health``.
+
+The exit code is 0 while the worker sends heartbeats.
+"""
 
 import socket
 import sys

@@ -1,4 +1,4 @@
-"""The process that trains one attempt of a job: ``python -m worker.trainer <job id> <attempt>``.
+"""Train one attempt of a job: ``python -m worker.trainer <job id> <attempt>``.
 
 It reads the recipe, trains, writes checkpoints and events, publishes the model and ends the job. When it dies, the
 worker's loop notices; when the worker dies, the kernel kills it; when it has lost the job, its heartbeat ends it.
@@ -43,7 +43,10 @@ RETRY_S = 0.2
 
 
 def main() -> int:
-    """Train the attempt that the arguments name, or that the worker assigns; returns the exit code."""
+    """Train one attempt; returns the exit code.
+
+    The arguments name it, or the worker assigns it later.
+    """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     settings = Settings()
     die_with_parent()
@@ -75,7 +78,10 @@ def integrations(settings: Settings, claim: Claim) -> Iterator[Listener]:
 
 
 def _attempt(settings: Settings, db: Database, report: Reporter) -> int:
-    """Run the attempt; returns the exit code. A failure goes into the job's row."""
+    """Run the attempt; returns the exit code.
+
+    A failure goes into the job's row.
+    """
     try:
         run(settings, db, LocalStore(settings.data_dir), report)
     except Interrupted:
@@ -91,7 +97,7 @@ def _attempt(settings: Settings, db: Database, report: Reporter) -> int:
 
 
 def run(settings: Settings, db: Database, store: ArtifactStore, report: Reporter) -> None:
-    """Train one attempt of a job, from its recipe to the published model."""
+    """Train one attempt of a job and publish its model."""
     report.phase(Phase.STARTING)
     context, state = set_up(settings, db, store, report)
     state = checkpointing.resume(context, state)
@@ -103,7 +109,7 @@ def run(settings: Settings, db: Database, store: ArtifactStore, report: Reporter
 
 
 def _trained(context: TrainingContext, state: TrainingState) -> TrainedNetwork:
-    """Load the weights of the best epoch, and gather all that a model is made of."""
+    """Load the best epoch's weights and gather what makes a model."""
     best = checkpointing.load_best(context, state)
     return TrainedNetwork(
         network=context.network,
@@ -121,7 +127,10 @@ def _trained(context: TrainingContext, state: TrainingState) -> TrainedNetwork:
 
 
 def _tail(text: str) -> str:
-    """Cut a traceback to its last TRACEBACK_TAIL characters, between two lines, and say so."""
+    """Cut a traceback to its last TRACEBACK_TAIL characters.
+
+    It is cut between two lines, and says so.
+    """
     if len(text) <= TRACEBACK_TAIL:
         return text
     kept = text[len(TRACEBACK_CUT) - TRACEBACK_TAIL :]

@@ -1,4 +1,4 @@
-"""Lazy reading of a batch's images from zips, single files and lines of JSON.
+"""Read a batch's images lazily, from zips, files and JSON lines.
 
 At most ``max_body_bytes`` of one image are read: sizes declared in a zip are not trusted.
 """
@@ -32,20 +32,29 @@ NAME_ENCODING = {"code": "name_encoding", "detail": GARBLED}  # as in the report
 
 @dataclass(frozen=True)
 class Sent:
-    """An uploaded image and its label in the results; ``read`` raises InvalidInput only."""
+    """An uploaded image and its label in the results.
+
+    ``read`` raises InvalidInput only.
+    """
 
     label: dict[str, Any]  # name, with a warning where it may be garbled; id; or nothing
     read: Callable[[], Image.Image]
 
 
 def sent_images(store: ArtifactStore, key: str, settings: Settings, behind: int) -> Iterator[Sent]:
-    """Yield the batch's images from the index ``behind`` on; each must be read before the next is requested."""
+    """Yield a batch's images from the index ``behind`` on.
+
+    Each must be read before the next is requested.
+    """
     for make in islice(_all(store, key, settings), behind, None):
         yield make()
 
 
 def _all(store: ArtifactStore, key: str, settings: Settings) -> Iterator[Callable[[], Sent]]:
-    """Yield deferred images, so that lines with stored results are skipped without parsing."""
+    """Yield functions that parse one image each.
+
+    So images with stored results are skipped without parsing.
+    """
     readers = {"zip": _in_zip, "image": _in_file, "manifest": _in_manifest}
     for part in read_parts(store, key):
         yield from readers[part.kind](store.fetch(f"{key}/{part.file}"), part.name, settings)

@@ -1,9 +1,8 @@
-"""The process that answers one attempt of one batch: ``python -m worker.batch_prediction.process <batch id>
-<attempt>``. No torch.
+"""Answer a batch: ``python -m worker.batch_prediction.process <batch id> <attempt>``.
 
-It stores the results of a chunk, then counts them in the row. It can be killed at any moment: the next attempt
-continues after the last chunk. The kernel kills it when the worker dies. If the batch was cancelled or claimed by
-another attempt, its next write raises ClaimLost and ends it.
+The process of one attempt, without torch. It stores the results of a chunk, then counts them in the row. It can be
+killed at any moment: the next attempt continues after the last chunk. The kernel kills it when the worker dies. If the
+batch was cancelled or claimed by another attempt, its next write raises ClaimLost and ends it.
 """
 
 import json
@@ -95,7 +94,10 @@ def run(
 def answer_all(
     predictor: Predictor, options: dict[str, Any], sent: Iterator[Sent], heartbeat: Callable[[], None] = lambda: None
 ) -> list[Line]:
-    """Return one line for each image, in order: its prediction, or its error."""
+    """Return a line for each image: its prediction or its error.
+
+    The lines are in the order of the images.
+    """
     named = [(one.label, _prepare(one, predictor, options, heartbeat)) for one in sent]
     readable = [entry.pixels for _, entry in named if isinstance(entry, Prepared) and not entry.blank]
     answers = _predict(predictor, readable, heartbeat)
@@ -136,7 +138,10 @@ def _line(
 
 
 def _choose_model(db: Database, claim: Claim, now: float) -> tuple[Batch, Model]:
-    """Return batch and model; the first attempt chooses the model for all later ones."""
+    """Return the batch and its model.
+
+    The first attempt chooses the model for all later ones.
+    """
     with db.write() as session:
         batch = batch_predictions.get(session, claim.batch_id)
         try:
@@ -166,7 +171,10 @@ class _Heartbeat:
 
 
 def leave(db: Database, store: ArtifactStore, claim: Claim) -> int:
-    """Leave a batch that this attempt no longer owns; delete its files if the batch was deleted."""
+    """Leave a batch that this attempt no longer owns.
+
+    Deletes the batch's files if the batch was deleted.
+    """
     with db.read() as session:
         try:
             deleted = batch_predictions.get(session, claim.batch_id).files_deleted_at is not None

@@ -1,4 +1,4 @@
-"""What a network answers on a part of the data, and how good that is."""
+"""Answers of a network on a split, and their metrics."""
 
 import math
 from collections.abc import Sequence
@@ -34,7 +34,10 @@ class Evaluation:
     confusion_matrix: list[list[int]]  # row: the true class, column: the answer
 
     def per_class(self, classes: tuple[str, ...]) -> list[dict[str, Any]]:
-        """Precision, recall and F1 of each class; None where nothing was answered, was there, or both."""
+        """Compute precision, recall and F1 of each class.
+
+        None if the denominator is 0: no image was answered with the class, was of the class, or both.
+        """
         table = torch.tensor(self.confusion_matrix)
         answered, present, right = table.sum(0).tolist(), table.sum(1).tolist(), table.diagonal().tolist()
         return [
@@ -81,7 +84,10 @@ class Evaluation:
 
 
 def wilson(correct: int, images: int) -> tuple[float, float]:
-    """Compute the 95 % interval of a share by Wilson's score (1927); never outside 0..1."""
+    """Compute the 95 % interval of a share by Wilson's score (1927).
+
+    It never leaves 0..1.
+    """
     share, extra = correct / images, Z**2 / images
     middle = share + extra / 2
     half = math.sqrt(extra * (share * (1 - share) + extra / 4))
@@ -89,22 +95,29 @@ def wilson(correct: int, images: int) -> tuple[float, float]:
 
 
 def _variance(right: int, images: int) -> float:
-    """Return the variance of a share, never 0: one image of either outcome is added (Laplace)."""
+    """Return the variance of a share, never 0.
+
+    One image of either outcome is added (Laplace).
+    """
     share = (right + 1) / (images + 2)
     return share * (1 - share) / (images + 2)
 
 
 def macro(per_class: Sequence[dict[str, Any]]) -> dict[str, float]:
-    """The means over the classes that have images. One that was never answered has precision 0 here."""
+    """Average the metrics over the classes that have images.
+
+    A class that was never answered has precision 0 here.
+    """
     present = [row for row in per_class if row["images"]]
     return {name: sum(row[name] or 0.0 for row in present) / len(present) for name in ("precision", "recall", "f1")}
 
 
 @torch.inference_mode()
 def ask(network: nn.Module, prepare: nn.Module, part: Split, classes: int) -> Answers:
-    """Run the network over the part once, in fp32 whatever it was trained in: as it will be served.
+    """Run the network over a split once, in fp32.
 
-    Raises LossNotFinite: a network that has just diverged answers with no numbers.
+    In fp32 whatever it was trained in, as it will be served. Raises LossNotFinite: a network that has just diverged
+    answers with no numbers.
     """
     network.eval()
     logits = torch.empty(len(part), classes, device=part.labels.device)  # stays there: the host waits once, at the end
@@ -114,7 +127,10 @@ def ask(network: nn.Module, prepare: nn.Module, part: Split, classes: int) -> An
 
 
 def finite(logits: Tensor) -> Tensor:
-    """Bring logits to the host; raises LossNotFinite where one is infinite or not a number."""
+    """Copy logits to the host, checking that they are finite.
+
+    Raises LossNotFinite if one is infinite or not a number.
+    """
     logits = logits.cpu()
     if not logits.isfinite().all():
         raise LossNotFinite(f"Some logits for {len(logits)} images that were held back are infinite or not a number.")

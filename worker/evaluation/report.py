@@ -1,4 +1,4 @@
-"""The evaluation report of a model: its card, reliability bins and worst mistakes."""
+"""Evaluation report of a model: card, reliability bins and worst mistakes."""
 
 import base64
 import io
@@ -17,7 +17,10 @@ WORST = 25  # mistakes that are shown
 
 
 def model_report(card: dict[str, Any], calibration: Calibration, test: Answers, splits: Splits) -> dict[str, Any]:
-    """Build the report; ``test`` holds the answers for the test split, in its order."""
+    """Build the evaluation report of a model.
+
+    ``test`` holds the answers for the test split, in its order.
+    """
     return card | {
         "images": {name: len(getattr(splits, name)) for name in ("train", "validation", "test")},
         "macro": macro(card["per_class"]),
@@ -27,9 +30,10 @@ def model_report(card: dict[str, Any], calibration: Calibration, test: Answers, 
 
 
 def worst_mistakes(test: Answers, part: Split, classes: Sequence[str], temperature: float) -> list[dict[str, Any]]:
-    """List the wrong answers with the highest loss, worst first, with their images as PNG in base64.
+    """List the wrong answers with the highest loss, worst first.
 
-    Probabilities are calibrated, as in /predict; the loss is the negative log-probability of the true class.
+    Each has its image as PNG in base64. Probabilities are calibrated, as in /predict; the loss is the negative
+    log-probability of the true class.
     """
     logs = log_probabilities(test, temperature)
     answers = test.logits.argmax(1)
@@ -55,7 +59,10 @@ def worst_mistakes(test: Answers, part: Split, classes: Sequence[str], temperatu
 
 
 def _png(pixels: Tensor) -> str:
-    """Encode an image, uint8 height x width x 1 or 3, as PNG in base64."""
+    """Encode an image as PNG in base64.
+
+    uint8, height x width x 1 or 3.
+    """
     file = io.BytesIO()
     Image.fromarray(pixels.cpu().squeeze(-1).numpy()).save(file, "PNG")
     return base64.b64encode(file.getvalue()).decode()

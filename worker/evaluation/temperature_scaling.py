@@ -1,4 +1,6 @@
-"""Temperature scaling: an answer with 90 % probability should be right nine times in ten.
+"""Temperature scaling: make probabilities match how often answers are right.
+
+Of the answers with probability 90 %, nine in ten should be right.
 
 Logits are divided by one number, the temperature, before the softmax. That changes probabilities, but no answer.
 Source: Guo et al. 2017, "On Calibration of Modern Neural Networks".
@@ -23,7 +25,10 @@ GAIN = 1e-6  # of the loss: less is rounding
 
 @dataclass(frozen=True)
 class Bin:
-    """The answers with ``low < confidence <= high``; confidence is the answer's probability."""
+    """The answers within a bin of confidence.
+
+    ``low < confidence <= high``; confidence is the answer's probability.
+    """
 
     low: float
     high: float
@@ -50,7 +55,7 @@ class Calibration:
 
 
 def calibrate(validation: Answers, test: Answers) -> Calibration:
-    """A temperature from the validation part, and what it does on the test set."""
+    """Fit a temperature on validation images, and measure it on test images."""
     temperature, fitted_on = fit_temperature(validation)
     before, after = reliability(test, 1.0), reliability(test, temperature)
     enough, measured_on = can_measure(test)
@@ -68,11 +73,11 @@ def calibrate(validation: Answers, test: Answers) -> Calibration:
 
 
 def can_measure(test: Answers) -> tuple[bool, str]:
-    """Decide whether these images can tell how well a model is calibrated, and say by which.
+    """Decide whether these images suffice to measure calibration.
 
-    The calibration error compares accuracy and confidence in bins. Where the 95 % interval of the accuracy over all
-    images is wider than one bin, nobody can tell in which bin it lies. That takes 54 images if all are right, 320 if
-    nine in ten are.
+    Also returns on what it is measured, or why not. The calibration error compares accuracy and confidence in bins. If
+    the 95 % interval of the accuracy over all images is wider than one bin, nobody can tell in which bin it lies. A
+    narrower interval takes 54 images if all are right, 320 if nine in ten are.
     """
     images = len(test)
     low, high = wilson(int((test.logits.argmax(1) == test.labels).sum()), images)
@@ -82,7 +87,10 @@ def can_measure(test: Answers) -> tuple[bool, str]:
 
 
 def fit_temperature(answers: Answers) -> tuple[float, str]:
-    """Fit the maximum a posteriori temperature and describe the fit; 1 and the reason if there is none."""
+    """Fit the maximum a posteriori temperature and describe the fit.
+
+    1 and the reason if there is none.
+    """
     count = len(answers)
     if count < MIN_IMAGES:
         return 1.0, f"nothing: {count} validation images are fewer than {MIN_IMAGES}"
@@ -119,7 +127,10 @@ def reliability(answers: Answers, temperature: float) -> list[Bin]:
 
 
 def expected_error(bins: list[Bin]) -> float:
-    """Compute the expected calibration error: the mean gap of confidence and accuracy over all answers."""
+    """Compute the expected calibration error.
+
+    That is the mean gap of confidence and accuracy, weighted by the answers in a bin.
+    """
     gaps = [
         one.count * abs(one.accuracy - one.confidence)
         for one in bins
@@ -129,12 +140,13 @@ def expected_error(bins: list[Bin]) -> float:
 
 
 def _likeliest(answers: Answers) -> float:
-    """Minimise the summed loss plus a normal prior on log temperature, by bisection of the slope.
+    """Find the temperature of the lowest regularised loss by bisection.
 
-    The slope by log temperature is the mean logit of the true classes minus its expectation under the probabilities,
-    divided by the temperature. The prior is not in the paper, whose 5,000 images and more would outweigh it. With few
-    images, all answered rightly, the fit without a prior becomes certain: with 60 of MNIST's test images, drawn 40
-    times, the mean loss on others rose from 0.065 to 0.318; with the prior, by 0.0004.
+    The summed loss plus a normal prior on log temperature is minimised, by its slope. The slope by log temperature is
+    the mean logit of the true classes minus its expectation under the probabilities, divided by the temperature. The
+    prior is not in the paper, whose 5,000 images and more would outweigh it. With few images, all answered rightly, the
+    fit without a prior becomes certain: with 60 of MNIST's test images, drawn 40 times, the mean loss on others rose
+    from 0.065 to 0.318; with the prior, by 0.0004.
     """
     logits = answers.logits.double()
     of_truth = _of_truth(logits, answers).mean()

@@ -51,9 +51,9 @@ def is_on() -> bool:
 
 
 class MlflowLogger:
-    """Reports a job's events to MLflow from a background thread, so that no server delays the job.
+    """Report a job's events to MLflow from a background thread.
 
-    The first failure is logged and ends the reports of this attempt.
+    So no server delays the job. The first failure is logged and ends the reports of this attempt.
     """
 
     def __init__(self, claim: Claim, last_s: float = LAST_S) -> None:
@@ -104,7 +104,10 @@ class _JobRun:
             self._end(self._run.info.run_id, data, at_ms)
 
     def _add_recipe(self, recipe: Mapping[str, Any], at_ms: int) -> None:
-        """Log the recipe as parameters; later changes become tags, since MLflow's parameters are immutable."""
+        """Log the recipe as parameters, later changes as tags.
+
+        MLflow's parameters are immutable.
+        """
         from mlflow.entities import Param, RunTag
 
         run = self._run = self._run or self._find() or self._make(recipe, at_ms)

@@ -43,7 +43,10 @@ class TensorBoardWriter:
         self._writer.flush()
 
     def _open(self, epoch: int) -> "SummaryWriter":
-        """Open a file for this attempt; TensorBoard then drops earlier attempts' points from this epoch on."""
+        """Open a file for this attempt.
+
+        TensorBoard then drops earlier attempts' points from this epoch on.
+        """
         from torch.utils.tensorboard import SummaryWriter
 
         return SummaryWriter(self._folder, purge_step=epoch)

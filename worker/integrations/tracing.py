@@ -1,4 +1,6 @@
-"""OpenTelemetry trace of a job: job -> phase -> epoch. Imported only if traces are enabled.
+"""OpenTelemetry trace of a job: job -> phase -> epoch.
+
+Imported only if traces are enabled.
 
 All attempts of a job share one trace, whose id is derived from the job's.
 """
@@ -18,7 +20,10 @@ from core.repositories.jobs import Claim
 
 
 class JobIdGenerator(RandomIdGenerator):
-    """Derives the ids of the trace and its first span from job and attempt, which the request's span links to."""
+    """Derive the ids of trace and first span from the attempt.
+
+    The request's span links to the first span.
+    """
 
     def __init__(self, claim: Claim) -> None:
         self._claim = claim
@@ -35,7 +40,10 @@ class JobIdGenerator(RandomIdGenerator):
 
 
 class JobTrace:
-    """Creates spans from a job's events; each is sent when it ends, so that a killed attempt loses only open ones."""
+    """Create spans from a job's events.
+
+    Each is sent when it ends, so that a killed attempt loses only open ones.
+    """
 
     def __init__(self, claim: Claim, provider: TracerProvider, clock_ns: Callable[[], int] = time.time_ns) -> None:
         self._provider = provider
@@ -65,7 +73,10 @@ class JobTrace:
         self._epoch_began = now
 
     def _add_epoch(self, metrics: Mapping[str, Any], now: int) -> None:
-        """Add an epoch's span from the end of the previous epoch, its validation included."""
+        """Add an epoch's span, its validation included.
+
+        It begins at the end of the previous epoch.
+        """
         above = set_span_in_context(self._phase or self._job, Context())
         known = {f"tuneserve.{name}": value for name, value in metrics.items() if value is not None}
         self._tracer.start_span("epoch", above, attributes=known, start_time=self._epoch_began).end(now)

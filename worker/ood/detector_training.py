@@ -1,4 +1,7 @@
-"""Train the out-of-distribution detector: a small network that tells training images from synthetic outliers."""
+"""Train the out-of-distribution detector.
+
+It is a small network that tells training images from synthetic outliers.
+"""
 
 import string
 from collections.abc import Sequence
@@ -24,17 +27,19 @@ GAMMA = (0.5, 1.7)  # how soft the edge of a stroke may become, and how hard
 
 
 def can_train(train: Split, style: str, enlarged: bool) -> bool:
-    """Whether there are enough images, and they are in MNIST's form, which the outliers have.
+    """Check whether a detector can be trained on these images.
 
-    Enlarged images are smooth: a detector would learn that every sharper picture is an outlier.
+    There must be enough, in MNIST's form, which the outliers have. Enlarged images are smooth: a detector would learn
+    that every sharper picture is an outlier.
     """
     return style == "digit" and not enlarged and len(train) >= MIN_IMAGES
 
 
 def train_detector(train: Split, classes: Sequence[str], seed: int, precision: str = "fp32") -> Detector:
-    """Train a detector, on the part's device; return it in eval mode. The same seed gives the same weights.
+    """Train a detector; the same seed gives the same weights.
 
-    Letters are outliers where all ``classes`` are named by digits.
+    It is trained on the device of the split, and returned in eval mode. Letters are outliers where all ``classes`` are
+    named by digits.
     """
     device = train.labels.device
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
@@ -69,7 +74,10 @@ def _fit(detector: Detector, images: Tensor, labels: Tensor, others: Tensor, in_
 
 
 def _augmented(images: Tensor, step: int) -> Tensor:
-    """Vary hand and, in every second batch, pen; outliers too, so that no style gives them away."""
+    """Vary hand and, in every second batch, pen.
+
+    Outliers too, so that no style gives them away.
+    """
     images = augmentation.digits(images).clamp(0, 1)
     if step % 2:
         low, high = GAMMA

@@ -1,7 +1,7 @@
-"""Fit core.inference.ood_score: the OOD score of a trained network, and the threshold from which its model abstains.
+"""Fit the OOD score of a trained network, and its abstention threshold.
 
 No out-of-distribution image is needed: the threshold lets a small share of the validation images go. Sources:
-core.ood_scorer, and for a covariance of few images Chen et al. 2010, "Shrinkage Algorithms for MMSE Covariance
+core.inference.ood_score, and for a covariance of few images Chen et al. 2010, "Shrinkage Algorithms for MMSE Covariance
 Estimation".
 """
 
@@ -49,7 +49,10 @@ class SampleOutputs:
 
 @dataclass(frozen=True)
 class Fitted:
-    """An OOD score, if one could be fitted, and its record for the model's card."""
+    """An OOD score, if one was fitted, and its record.
+
+    The record goes into the model's card.
+    """
 
     ood_scorer: OodScorer | None
     record: dict[str, Any]
@@ -58,7 +61,10 @@ class Fitted:
 
 @dataclass(frozen=True)
 class Seen:
-    """What a network and the detector make of some images; on the host."""
+    """Texture, features, logits and detector odds of some images.
+
+    All are on the host.
+    """
 
     texture: Tensor  # float n x t
     features: Tensor  # float n x d
@@ -69,7 +75,10 @@ class Seen:
 
 @torch.inference_mode()
 def look_at_sample(network: nn.Module, prepare: nn.Module, sample: Split, classes: int) -> SampleOutputs:
-    """Run the network over a sample once, in fp32, for its logits and features."""
+    """Return logits and features of a sample, in fp32.
+
+    One run of the network gives both.
+    """
     body = copy.deepcopy(network).eval()
     head = take_head(body)
     width = classes if head is None else head.in_features
@@ -119,9 +128,10 @@ def _seen(outputs: SampleOutputs, features: Tensor, detector: Detector | None) -
 def fit_seen(
     train: Seen, validation: Seen, weights: tuple[float, float, float] = WEIGHTS, detector: Detector | None = None
 ) -> OodScorer:
-    """Measure each term in deviations of the validation images, times its weight, and their sum in thresholds.
+    """Fit means and weights of the OOD score's terms.
 
-    With a detector the weights are its own.
+    Each term is measured in standard deviations over the validation images, times its weight; their sum is in units of
+    the threshold. With a detector the weights are its own.
     """
     axes = AXES_WITH_DETECTOR if detector else AXES
     features, texture = (distance(values, train.labels, axes) for values in (train.features, train.texture))
@@ -149,9 +159,10 @@ def threshold(scores: Tensor) -> float:
 
 
 def distance(values: Tensor, labels: Tensor, axes: int = AXES) -> Distance:
-    """Fit the Mahalanobis distance to the nearest class centre, under one covariance for all classes.
+    """Fit the Mahalanobis distance to the nearest class centre.
 
-    ``axes`` directions have a spread of their own; all others share one. Float64 inside, float32 in the result.
+    All classes share one covariance. ``axes`` directions have a spread of their own; all others share one. Float64
+    inside, float32 in the result.
     """
     values = values.double()
     classes, members = torch.unique(labels, return_inverse=True)
@@ -171,7 +182,10 @@ def distance(values: Tensor, labels: Tensor, axes: int = AXES) -> Distance:
 
 
 def _leading_axes(within: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Directions of the largest variance, orthonormal, d x count, and the variances; by a randomised SVD."""
+    """Return the directions of the largest variance, and the variances.
+
+    Directions are orthonormal, d x count; by a randomised SVD.
+    """
     with torch.random.fork_rng([]):
         torch.manual_seed(0)
         _, roots, directions = torch.svd_lowrank(within, min(count + OVERSAMPLING, *within.shape), niter=4)
@@ -179,7 +193,10 @@ def _leading_axes(within: Tensor, count: int) -> tuple[Tensor, Tensor]:
 
 
 def shrinkage(within: Tensor, count: int) -> Tensor:
-    """The share by which a covariance moves towards a multiple of the identity (Chen et al. 2010, OAS)."""
+    """Return the share by which a covariance shrinks towards the identity.
+
+    The target is a multiple of the identity: the OAS estimator of Chen et al. 2010.
+    """
     size = within.shape[1]
     gram = within @ within.T if len(within) < size else within.T @ within  # the same trace and norm
     trace, squares = gram.trace(), gram.square().sum()

@@ -31,9 +31,9 @@ CELLS = ((2, 2), (2, 4), (5, 2), (3, 3), (4, 4), (3, 7), (6, 6), (9, 9))
 
 
 def outliers(images: Tensor, labels: Tensor, count: int, with_letters: bool) -> Tensor:
-    """Make about ``count`` of them, float n x 28 x 28, 0 to 1, from images of the same form.
+    """Make about ``count`` outliers from images of the same form.
 
-    ``with_letters``: no class is a letter.
+    float n x 28 x 28, 0 to 1. ``with_letters``: no class is a letter.
     """
     kinds = KINDS if with_letters else {name: kind for name, kind in KINDS.items() if name != "letters"}
     total = sum(share for share, _ in kinds.values())
@@ -45,14 +45,20 @@ def outliers(images: Tensor, labels: Tensor, count: int, with_letters: bool) -> 
 
 
 def drawn_digits(classes: Sequence[str], count: int) -> tuple[Tensor, Tensor]:
-    """Draw digits in the letters' style, so that the style tells nothing; and their class indices."""
+    """Draw digits in the letters' style; return images and class indices.
+
+    So the style does not tell letters from digits.
+    """
     labels = torch.randint(len(classes), (count,))
     style = torch.randint(len(STYLES), (count,))
     return _bent(_sheets("".join(classes))[labels, style]), labels
 
 
 def formed(images: Tensor) -> Tensor:
-    """Bring n x side x side into MNIST's form: ink within a box of 20 pixels, its centre of mass in the middle."""
+    """Convert images to MNIST's form.
+
+    n x side x side -> ink within a box of 20 pixels, its centre of mass in the middle.
+    """
     side = images.shape[-1]
     places = torch.arange(side).float()
     reach, middle = [], []
@@ -81,7 +87,10 @@ def _pairs(labels: Tensor, count: int) -> tuple[Tensor, Tensor]:
 
 @cache
 def _sheets(signs: str) -> Tensor:
-    """Draw each sign in each style: signs x styles x SHEET x SHEET."""
+    """Draw each sign in each style.
+
+    signs x styles x SHEET x SHEET.
+    """
     font = ImageFont.truetype(fontpkg.path("Noto Sans"), POINTS)
     sheets = np.zeros((len(signs), len(STYLES), SHEET, SHEET), np.float32)
     for number, style in enumerate(STYLES):
@@ -112,7 +121,10 @@ def _letters(images: Tensor, _: Tensor) -> Tensor:
 
 
 def _textures(images: Tensor, _: Tensor) -> Tensor:
-    """Random blots with soft to sharp edges, every second one symmetric: clothes, insects, noise seen as ink."""
+    """Draw random blots with soft to sharp edges.
+
+    Every second one is symmetric: like clothes, insects, noise seen as ink.
+    """
     parts = torch.tensor_split(images, len(CELLS))
     values = torch.cat([_smooth(len(part), cells) for part, cells in zip(parts, CELLS, strict=True)])
     count = len(values)
@@ -133,7 +145,10 @@ def _overlaid(images: Tensor, others: Tensor) -> Tensor:
 
 
 def _turned(images: Tensor, _: Tensor) -> Tensor:
-    """Turn by a quarter, or mirror; a few show a class all the same."""
+    """Turn images by a quarter, or mirror them.
+
+    A few still show a class.
+    """
     left, right, across, down = torch.tensor_split(images, 4)
     return formed(torch.cat([left.rot90(1, (1, 2)), right.rot90(3, (1, 2)), across.flip(2), down.flip(1)]))
 

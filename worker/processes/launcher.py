@@ -1,4 +1,7 @@
-"""Start the worker's child processes. Imports no torch, for a fast start of the loop."""
+"""Start the worker's child processes.
+
+Imports no torch, for a fast start of the loop.
+"""
 
 import os
 import subprocess
@@ -16,7 +19,10 @@ BATCH_LOG = "See the attempt's log beside the batch, in TUNESERVE_DATA_DIR/batch
 
 
 class Process(Protocol):
-    """The part of subprocess.Popen that the loop uses, so that tests can replace it."""
+    """The part of subprocess.Popen that the loop uses.
+
+    Tests can replace it.
+    """
 
     def poll(self) -> int | None: ...
 
@@ -32,19 +38,28 @@ class Launcher(Protocol):
 
 
 def start_trainer(claim: Claim, settings: Settings) -> Process:
-    """Start the trainer of an attempt, in its own session: Ctrl-C at the terminal reaches the loop alone."""
+    """Start the trainer of an attempt, in its own session.
+
+    So Ctrl-C at the terminal reaches the loop alone.
+    """
     log = settings.log_path(claim.job_id, claim.attempt)
     return _start("worker.trainer", claim.job_id, claim.attempt, log, settings)
 
 
 def start_batch(claim: batch_predictions.Claim, settings: Settings) -> Process:
-    """Start the process of a batch prediction; its log lies beside the images."""
+    """Start the process of a batch prediction.
+
+    Its log lies beside the images.
+    """
     log = settings.data_dir / batch_predictions.key_of(claim.batch_id) / "logs" / f"attempt-{claim.attempt:03d}.log"
     return _start("worker.batch_prediction.process", claim.batch_id, claim.attempt, log, settings)
 
 
 def start_export(model_id: str, settings: Settings) -> Process:
-    """Start the process that exports a model's program; all exports share one log."""
+    """Start the process that exports a model's program.
+
+    All exports share one log.
+    """
     log = settings.data_dir / "logs" / "exports.log"
     return _run("worker.publishing.torch_export", [model_id, "--keep"], log, settings)
 
@@ -61,7 +76,10 @@ def not_started(error: OSError) -> JobFailure:
 
 
 def environment(settings: Settings) -> dict[str, str]:
-    """Return the environment of a child process: our settings, and our process id."""
+    """Return the environment of a child process.
+
+    It is ours, with our settings and our process id.
+    """
     return os.environ | settings.environment() | {WORKER_PID: str(os.getpid())}
 
 

@@ -1,4 +1,7 @@
-"""The count of processes killed by the kernel's OOM killer, from the control group (version 2)."""
+"""Count the processes killed by the kernel's OOM killer.
+
+The count comes from the control group (version 2).
+"""
 
 from pathlib import Path
 
@@ -7,7 +10,10 @@ OURS = Path("/proc/self/cgroup")
 
 
 def oom_kills(groups: Path = GROUPS, ours: Path = OURS) -> int | None:
-    """Count the OOM kills in our control group, child processes included; None if there is no counter."""
+    """Count the OOM kills in our control group.
+
+    Child processes are included. None if there is no counter.
+    """
     for events in (groups / _group(ours) / "memory.events", groups / "memory.events"):  # the latter: in a container
         try:
             counts = dict(line.split() for line in events.read_text().splitlines())

@@ -1,4 +1,7 @@
-"""End a trainer when its worker dies: an orphan would hold the device that the next attempt needs."""
+"""End a trainer when its worker dies.
+
+An orphan would hold the device that the next attempt needs.
+"""
 
 import os
 
@@ -8,6 +11,9 @@ WORKER_PID = "TUNESERVE_WORKER_PID"  # set by the worker for its trainers
 
 
 def die_with_parent() -> None:
-    """Have the kernel kill this process when its worker dies. Elsewhere than on Linux the lost claim ends it."""
+    """Have the kernel kill this process when its worker dies.
+
+    Linux only; elsewhere the lost claim ends the process.
+    """
     worker = os.environ.get(WORKER_PID)
     die_with(None if worker is None else int(worker))

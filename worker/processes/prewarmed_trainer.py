@@ -1,4 +1,6 @@
-"""A trainer process that has imported all it needs and waits for its job. Imports no torch, for the loop.
+"""A trainer process that has imported everything and waits for a job.
+
+This module imports no torch, for the loop.
 
 It is the trainer's own program, started without a job: the claim comes as a line on its standard input. The pipe closes
 when the worker dies, which ends the process. Until it has a job it touches neither database nor device.
@@ -14,7 +16,9 @@ from worker.processes.launcher import Process, environment, open_log, start_trai
 
 
 class PrewarmedTrainer:
-    """Keep at most one process, and none while a job trains: it would take that job's processor and memory.
+    """Keep one prewarmed trainer while no job trains.
+
+    While a job trains it would take that job's processor and memory.
 
     Call ``warm_up`` again and again while no job waits, ``launch`` for a claimed job, ``close`` when the worker ends.
     """
@@ -24,12 +28,18 @@ class PrewarmedTrainer:
         self._process: subprocess.Popen[bytes] | None = None
 
     def warm_up(self) -> None:
-        """Start the process unless there is one; after a death only the next job starts another."""
+        """Start the process unless there is one.
+
+        After its death only the next job starts another.
+        """
         if self._settings.prewarm_trainer and self._process is None:
             self._process = _start(self._settings)
 
     def launch(self, claim: Claim, settings: Settings) -> Process:
-        """Hand the claim to the prewarmed trainer, even if it still imports; a new process where there is none."""
+        """Hand the claim to the prewarmed trainer, or start a new process.
+
+        The prewarmed trainer gets it even if it still imports.
+        """
         process, self._process = self._process, None
         if process is not None and _hand_over(process, claim):
             return process
@@ -42,7 +52,10 @@ class PrewarmedTrainer:
 
 
 def wait_for_claim(settings: Settings) -> Claim | None:
-    """Wait for the job, from inside the process, and print into its log from then on; None if the worker has gone."""
+    """Wait for a claim on standard input; None if the worker died.
+
+    From then on the process prints into the job's log.
+    """
     words = sys.stdin.readline().split()
     if len(words) != 2:  # the worker has gone, perhaps while it wrote
         return None

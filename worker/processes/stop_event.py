@@ -22,7 +22,10 @@ class Stop:
         return self._is_set
 
     def wait(self, timeout_s: float | None = None) -> bool:
-        """Wait for the event, at most ``timeout_s`` seconds; return whether it is set."""
+        """Wait for the event; return whether it is set.
+
+        At most ``timeout_s`` seconds.
+        """
         if not self._is_set:
             try:
                 self._signals.get(timeout=timeout_s)

@@ -1,5 +1,6 @@
-"""Removes what a killed process has left in the data directory: files of models and checkpoints whose row was never
-written, and half of a batch's images. Imports no torch.
+"""Remove what killed processes have left in the data directory.
+
+Those are files of models and checkpoints whose row was never written, and half of a batch's images. Imports no torch.
 """
 
 import logging
@@ -48,7 +49,10 @@ class GarbageCollector:
                     self._store.delete(self._key(folder))
 
     def _is_model_left_over(self, folder: Path) -> bool:
-        """Check whether a model's row was never written and its attempt no longer owns the job."""
+        """Check whether a model's files have no row and no owner.
+
+        The attempt in the folder's name no longer owns the job, or the row says that the files are deleted.
+        """
         job_id, attempt = ids.publisher(folder.name) or ("", 0)
         with self._db.read() as session:
             model, job = session.get(Model, folder.name), session.get(Job, job_id)
@@ -57,12 +61,18 @@ class GarbageCollector:
         return job is not None and not (job.status in OWNED and job.attempt == attempt)
 
     def _is_batch_left_over(self, folder: Path) -> bool:
-        """Check for a batch without listing and row, which are written after the last image."""
+        """Check whether a batch has neither listing nor row.
+
+        Both are written after the last image.
+        """
         with self._db.read() as session:
             return session.get(Batch, folder.name) is None and not (folder / LISTING).exists()
 
     def _is_checkpoint_left_over(self, folder: Path) -> bool:
-        """Check for a checkpoint without a row, which is written right after the files."""
+        """Check whether a checkpoint has no row.
+
+        The row is written right after the files.
+        """
         job_id = folder.relative_to(self._root).parts[1]
         with self._db.read() as session:
             return session.get(Job, job_id) is not None and not checkpoints.has_row(session, self._key(folder))
@@ -76,7 +86,10 @@ def _is_folder(path: Path) -> bool:
 
 
 def _last_change(folder: Path) -> float:
-    """Return the newest modification time in a folder; infinity if another worker is deleting it."""
+    """Return the newest modification time in a folder.
+
+    Infinity if another worker is deleting it.
+    """
     try:
         return max(path.stat().st_mtime for path in (folder, *folder.rglob("*")))
     except FileNotFoundError:

@@ -1,4 +1,7 @@
-"""The worker: claim a job, launch its trainer, watch it, record how it ended. Imports no torch."""
+"""The worker's loop: claim a job, run its trainer, record its end.
+
+Imports no torch.
+"""
 
 import logging
 import math
@@ -32,7 +35,10 @@ WATCH_S = 0.2  # interval of checks of a running trainer
 
 
 class WorkerLoop:
-    """A worker that runs one job at a time; ``stop`` ends it and requeues its job."""
+    """A worker that runs one job at a time.
+
+    ``stop`` ends it and requeues its job.
+    """
 
     def __init__(
         self,
@@ -77,7 +83,7 @@ class WorkerLoop:
             jobs.unregister(session, self.id)
 
     def step(self) -> Claim | None:
-        """Send a heartbeat, requeue lost jobs, and run one job if one is queued."""
+        """Send a heartbeat, requeue lost jobs, and run one queued job."""
         self._heartbeat()
         now = self._clock()
         with self._db.write() as session:
@@ -158,7 +164,10 @@ class WorkerLoop:
         return kills is not None and now is not None and now > kills
 
     def _try(self, duty: Callable[[], float | None]) -> float | None:
-        """Run one of several duties; a failure is logged, and the duty runs again on its next turn."""
+        """Run a duty; a failure is logged.
+
+        The duty runs again on its next turn.
+        """
         try:
             return duty()
         except (*UNAVAILABLE, OSError):
@@ -166,7 +175,10 @@ class WorkerLoop:
             return None
 
     def _until_recorded(self, record: Callable[[], None]) -> None:
-        """Retry until the end is recorded: while this worker sends heartbeats, nobody requeues the job."""
+        """Retry until the end is recorded.
+
+        While this worker sends heartbeats, nobody else requeues the job.
+        """
         while True:
             try:
                 return record()
@@ -177,14 +189,20 @@ class WorkerLoop:
                 self._pause()
 
     def _pause(self) -> None:
-        """Sleep between two checks; once ``stop`` is set, waiting for it would return at once."""
+        """Sleep between two checks.
+
+        Once ``stop`` is set, waiting for it would return at once.
+        """
         if self.stop.is_set():
             time.sleep(WATCH_S)
         else:
             self.stop.wait(WATCH_S)
 
     def _grace_s(self, claim: Claim, process: Process) -> float | None:
-        """Return the seconds until the trainer must be killed, after requesting it to stop; None while it may run."""
+        """Return the grace before the trainer is killed, in seconds, or None.
+
+        None while it may run. A trainer that exceeds its time is requested to stop here.
+        """
         now = self._clock()
         with self._db.read() as session:
             job = session.get(Job, claim.job_id)

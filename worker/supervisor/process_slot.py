@@ -1,4 +1,6 @@
-"""A slot for one child process beside the worker's job: a batch prediction or an export. No torch.
+"""A slot for one child process beside the worker's job.
+
+It runs a batch prediction or an export. Imports no torch.
 
 A process may be killed at any moment: what it has finished is stored, and its row is claimed again.
 """
@@ -23,7 +25,10 @@ Claim = TypeVar("Claim")
 
 
 class Work(Protocol[Claim]):
-    """A queue of one kind of work, and the records of its processes."""
+    """Work that waits for a process, and the records of its end.
+
+    A queue of one kind of work.
+    """
 
     def claim(self) -> Claim | None: ...
 
@@ -43,7 +48,10 @@ class Work(Protocol[Claim]):
 
 
 class ProcessSlot(Generic[Claim]):
-    """Runs one process at a time; the loop calls ``tend`` repeatedly and ``give_back`` at its end."""
+    """Run one process at a time.
+
+    The loop calls ``tend`` repeatedly and ``give_back`` at its end.
+    """
 
     def __init__(self, work: Work[Claim], stop: Stop, clock: Callable[[], float], poll_s: float) -> None:
         self._work = work
@@ -54,7 +62,7 @@ class ProcessSlot(Generic[Claim]):
         self._poll_due = 0.0
 
     def tend(self) -> None:
-        """Check the running process; if none runs, start the next one that waits."""
+        """Check the running process, or start the next one that waits."""
         if self._stop.is_set():
             self.give_back()
         elif self._running is None:
@@ -127,7 +135,10 @@ class BatchWork:
         return self._launch(claim, self._settings)
 
     def must_end(self, claim: batch_predictions.Claim) -> bool:
-        """Whether the batch was cancelled or deleted, is another worker's by now, or has stalled."""
+        """Check whether the batch's process has to be killed.
+
+        That is if the batch was cancelled or deleted, is another attempt's by now, or has stalled.
+        """
         with self._db.read() as session:
             try:
                 batch = batch_predictions.get(session, claim.batch_id)
@@ -138,7 +149,10 @@ class BatchWork:
         return not ours or (self._is_steady() and silent_s > self._settings.stall_timeout_s)
 
     def record_end(self, claim: batch_predictions.Claim, code: int) -> None:
-        """A process that succeeded has ended its claim itself; any other counts as a death, whatever its exit code."""
+        """Record the death of a process that did not end its claim.
+
+        A process that succeeded has ended its claim itself; any other counts as a death, whatever its exit code.
+        """
         self.record_failure(claim, _cause(code))
 
     def record_failure(self, claim: batch_predictions.Claim, failure: JobFailure) -> None:
@@ -189,7 +203,10 @@ class ExportWork:
         return self._clock() > claim.until
 
     def record_end(self, claim: ExportClaim, code: int) -> None:
-        """A process that failed may have recorded why; if not, it was killed."""
+        """Record that a process was killed.
+
+        One that failed by itself may have recorded why; that stays.
+        """
         if code:
             self.record_failure(claim, InternalFailure(f"its process ended with {code}"))
 
