@@ -47,7 +47,10 @@ Ends = TypeVar("Ends", Job, Batch)
 
 
 class ServiceError(Exception):
-    """The service rejected a request or is not reachable; the message is for people."""
+    """The service rejected a request or is not reachable.
+
+    The message is for people.
+    """
 
     status = 0  # HTTP status; 0 without a response
     errors: tuple[dict[str, Any], ...] = ()  # the single errors, if the service lists them
@@ -91,21 +94,30 @@ class Client:
         return self._call(Job, "POST", f"/jobs/{job_id}/{verb}", params=params or {})
 
     def logs(self, job_id: str) -> str:
-        """Return the last megabyte of the newest attempt's log, "" if there is none yet."""
+        """Return the last megabyte of the newest attempt's log.
+
+        "" if there is none yet.
+        """
         answer = self._request("GET", f"/jobs/{job_id}/logs")
         if answer.is_error and answer.status_code != httpx.codes.NOT_FOUND:
             raise ServiceError(_detail(answer))
         return answer.text if answer.is_success else ""
 
     def log_behind(self, job_id: str, attempt: int, after: int) -> bytes:
-        """Return up to a megabyte of an attempt's log after ``after`` bytes, b"" if there is no more yet."""
+        """Return an attempt's log after ``after`` bytes, up to a megabyte.
+
+        b"" if there is no more yet.
+        """
         answer = self._request("GET", f"/jobs/{job_id}/logs", params={"attempt": attempt, "after": after})
         if answer.is_error and answer.status_code != httpx.codes.NOT_FOUND:
             raise ServiceError(_detail(answer))
         return answer.content if answer.is_success else b""
 
     def set_alias(self, name: str, alias: str, version: int) -> Alias:
-        """Point an alias of a name at a version; with `serving` this promotes it or rolls back to it."""
+        """Point an alias of a name at a version.
+
+        With `serving` this promotes the version or rolls back to it.
+        """
         path = f"/models/{quote(name, safe='')}/aliases/{quote(alias, safe='')}"
         return self._call(Alias, "PUT", path, json={"version": version})
 
@@ -126,7 +138,10 @@ class Client:
         return self._call(Model, "GET", f"/models/{quote(reference)}")
 
     def models(self, limit: int = 20, name: str | None = None) -> list[Model]:
-        """Return the newest models, of a name or of all, in as many requests as so many take."""
+        """Return the newest models, of a name or of all.
+
+        Sends as many requests as that number of models takes.
+        """
         return self._pages(Model, "/models", limit, name=name)
 
     def ready(self) -> dict[str, Any]:
@@ -135,9 +150,10 @@ class Client:
         return body
 
     def predict(self, *images: Image, top_k: int = 3, model: str | None = None) -> Predictions:
-        """Classify images, in as many requests as so many take; the model shown is that of the last one.
+        """Classify images, in as many requests as needed.
 
-        ``model``: an id, `pets`, `pets/3` or `pets@best`; default: the default name.
+        The model shown is that of the last request. ``model``: an id, `pets`, `pets/3` or `pets@best`; default: the
+        default name.
         """
         params = {"top_k": top_k} | ({"model": model} if model else {})
         answers = [self._predict(part, params, len(images) == 1) for part in _parted(images)]
@@ -149,7 +165,10 @@ class Client:
         return {"model": found[-1]["model"], "predictions": predictions, "timing_ms": times}
 
     def _predict(self, images: Sequence[Image], params: dict[str, Any], is_alone: bool) -> "Predictions | ServiceError":
-        """Return the error of a single image that cannot be read, if others were sent before or behind it."""
+        """Classify images in one request; return an unreadable single image's error.
+
+        The error is returned only if images were sent in other requests too; else it is raised.
+        """
         parts = [("file", _part(image)) for image in images]
         try:
             return self._call(Predictions, "POST", "/predict", files=parts, params=params)
@@ -159,7 +178,10 @@ class Client:
             return error
 
     def send_batch(self, file: Path, top_k: int = 3, model: str | None = None) -> Batch:
-        """Start a batch prediction for a zip of images or a JSON-lines manifest; the file is streamed."""
+        """Start a batch prediction for a zip or a JSON-lines manifest.
+
+        The zip holds images. The file is streamed.
+        """
         kind = "application/x-ndjson" if file.suffix in (".ndjson", ".jsonl") else "application/zip"
         with file.open("rb") as content:
             params = {"top_k": top_k} | ({"model": model} if model else {})
@@ -196,9 +218,10 @@ class Client:
         self._accepted("DELETE", f"/keys/{quote(key_id, safe='')}")
 
     def add_dataset(self, name: str, source: Path | str, replace: bool = False, dry_run: bool = False) -> DatasetCard:
-        """Import a data set from a zip, a tar or the id of a finished upload.
+        """Import a data set from an archive or a finished upload.
 
-        The file is streamed, and the service checks every image before it responds. ``dry_run``: check only.
+        ``source``: a zip or a tar, or the id of the upload. The file is streamed, and the service checks every image
+        before it responds. ``dry_run``: check only.
         """
         params = {"name": name, "replace": replace, "dry_run": dry_run}
         if isinstance(source, str):
@@ -209,7 +232,10 @@ class Client:
             return self._call(DatasetCard, "POST", "/datasets", content=content, timeout=IMPORT_TIMEOUT_S, **options)
 
     def begin_upload(self, length: int, name: str = "") -> str:
-        """Begin a resumable upload of ``length`` bytes; return its id. ``name`` is shown in the list of uploads."""
+        """Begin a resumable upload of ``length`` bytes; return its id.
+
+        ``name`` is shown in the list of uploads.
+        """
         headers = TUS | {"Upload-Length": str(length)}
         if name:
             headers["Upload-Metadata"] = f"filename {b64encode(sendable_name(name).encode()).decode()}"
@@ -222,7 +248,10 @@ class Client:
         return _offset_in(self._accepted("PATCH", f"/uploads/{upload_id}", headers=headers, content=data))
 
     def uploads(self, limit: int = 20) -> list[Upload]:
-        """Return the newest open uploads: those of the own key, with the scope admin everybody's."""
+        """Return the newest open uploads of the own key.
+
+        With the scope admin, those of all keys.
+        """
         return self._pages(Upload, "/uploads", limit)
 
     def upload_offset(self, upload_id: str) -> int:
@@ -236,16 +265,25 @@ class Client:
         return self._list(DatasetSummary, "/datasets")
 
     def dataset(self, name: str) -> DatasetCard | DatasetSummary:
-        """Return an uploaded data set's card; for any other, its summary, which has a ``kind``."""
+        """Return an uploaded data set's card, or another one's summary.
+
+        A summary has a ``kind``.
+        """
         found: DatasetCard | DatasetSummary = self._accepted("GET", f"/datasets/{quote(name, safe='')}").json()
         return found
 
     def follow(self, job_id: str) -> Iterator[Job]:
-        """Yield the job repeatedly until it has ended; a service that restarts meanwhile is awaited."""
+        """Yield the job repeatedly until it has ended.
+
+        A service that restarts meanwhile is awaited.
+        """
         return self._follow(lambda: self.job(job_id))
 
     def wait(self, job_id: str, timeout_s: float = inf) -> Job:
-        """Wait until the job has ended, with any status; TimeoutError if it still runs after ``timeout_s``."""
+        """Wait until the job has ended, with any status.
+
+        TimeoutError if it has not ended after ``timeout_s``.
+        """
         until = time.monotonic() + timeout_s
         for job in self._follow(lambda: self.job(job_id, max(0.0, min(MAX_WAIT_S, until - time.monotonic())))):
             if job["status"] not in ENDED and time.monotonic() >= until:
@@ -269,7 +307,10 @@ class Client:
             time.sleep(POLL_S)
 
     def _call(self, shape: type[Shape], method: str, path: str, **options: Any) -> Shape:  # noqa: ARG002
-        """Return the response's JSON; ``shape`` is for type checkers and is not validated."""
+        """Return the response's JSON.
+
+        ``shape`` is for type checkers and is not validated.
+        """
         body: Shape = self._accepted(method, path, **options).json()
         return body
 
@@ -313,7 +354,10 @@ class ServiceUnreachable(ServiceError):
 
 
 def _check(url: str, key: str | None) -> None:
-    """Validate the URL and the key; ServiceError if no request could be sent with them."""
+    """Validate the URL and the key.
+
+    ServiceError if no request could be sent with them.
+    """
     try:
         parsed = httpx.URL(url)
     except httpx.InvalidURL as error:

@@ -1,4 +1,7 @@
-"""A folder as a zip to send: links are followed, and what cannot be sent is reported rather than waited for."""
+"""Pack a folder as a zip to send.
+
+Links are followed, and what cannot be sent is reported rather than waited for.
+"""
 
 import stat
 import zipfile
@@ -10,19 +13,28 @@ Identity = tuple[int, int]  # of a folder: its device and inode
 
 
 def pack(source: Path, target: Path, warn: Warn) -> None:
-    """Write the zip. ``warn`` is called for each file that is left out, with the reason."""
+    """Write a folder's files into a zip.
+
+    ``warn`` is called for each file that is left out, with the reason.
+    """
     with zipfile.ZipFile(target, "w", strict_timestamps=False) as archive:  # stored: images are compressed already
         for path, name in _walk(source, "", frozenset((_identity(source),)), warn):
             archive.write(path, name)
 
 
 def sendable_name(name: str) -> str:
-    """Return a name that can be written as UTF-8: bytes that are not become %E9 and the like."""
+    """Return a name that can be written as UTF-8.
+
+    Bytes that are no UTF-8 become %E9 and the like.
+    """
     return "".join(f"%{ord(one) - 0xDC00:02X}" if "\udc80" <= one <= "\udcff" else one for one in name)
 
 
 def _walk(folder: Path, above: str, parents: frozenset[Identity], warn: Warn) -> Iterator[tuple[Path, str]]:
-    """Yield files and folders with their names; folders too, so that an empty class is reported."""
+    """Yield files and folders with their names in the zip.
+
+    Folders too, so that an empty class is reported.
+    """
     for entry in sorted(folder.iterdir()):
         name = above + sendable_name(entry.name)
         try:

@@ -20,7 +20,10 @@ def send(
     piece_bytes: int = PIECE_BYTES,
     pause: Callable[[float], None] = time.sleep,
 ) -> str:
-    """Upload a file and return the upload's id; ServiceError if the service rejects it or stays unreachable."""
+    """Upload a file and return the upload's id.
+
+    ServiceError if the service rejects it or stays unreachable.
+    """
     length = file.stat().st_size
     upload_id = client.begin_upload(length, file.name)
     offset, misses = 0, 0
@@ -42,5 +45,8 @@ def send(
 
 
 def _is_transient(error: ServiceError) -> bool:
-    """Check whether a retry may help: not reachable, overloaded, or still writing the last piece."""
+    """Check whether a retry may help.
+
+    It may if the service is not reachable, is overloaded, or still writes the last piece.
+    """
     return isinstance(error, ServiceUnreachable) or error.status in (409, 429) or error.status >= 500

@@ -118,7 +118,10 @@ class Candidate(TypedDict):
 
 
 class Prediction(TypedDict, total=False):
-    """The prediction for one image; unknown fields are omitted, with an error all others."""
+    """The prediction for one image.
+
+    Unknown fields are omitted; with an ``error``, all but ``abstained`` are.
+    """
 
     label: str
     class_index: int

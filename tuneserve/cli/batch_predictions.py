@@ -1,4 +1,7 @@
-"""Batch prediction from the command line: upload a file, follow the batch, write its results."""
+"""Batch prediction from the command line.
+
+Upload a file, follow the batch, write its results.
+"""
 
 import sys
 from collections.abc import Iterator
@@ -12,9 +15,9 @@ from tuneserve.types import Batch
 
 
 def answer_all(client: Client, file: Path, out: Path | None, top_k: int, console: Console, model: str | None) -> int:
-    """Run a batch prediction and write its results to ``out``, else to the standard output.
+    """Run a batch prediction and write its results.
 
-    Returns the exit code: 0 if every image has a prediction.
+    They go to ``out``, else to the standard output. Returns the exit code: 0 if every image has a prediction.
     """
     batch = client.send_batch(file, top_k, model)
     batch_id = batch["id"]

@@ -111,7 +111,10 @@ def end_upload(
 
 
 def _import(source: Path, url: str | None, send: Callable[[Client, Path], DatasetCard]) -> DatasetCard:
-    """Send a data set and return its card; print every problem if the service rejects it."""
+    """Send a data set and return its card.
+
+    If the service rejects it, every problem is printed.
+    """
     with _packed(source) as file, Client(url) as client:
         try:
             return send(client, file)

@@ -1,4 +1,4 @@
-"""``tuneserve demo``: train on the embedded digits, then predict digits the model has not seen."""
+"""``tuneserve demo``: train on the embedded digits, then predict unseen ones."""
 
 import os
 import socket
@@ -25,7 +25,10 @@ RECIPE = {
 
 
 def run(host: str, port: int, data_dir: Path, stop: bool, console: Console) -> int:
-    """Run the demo and return the exit code: 0 if the model was trained and answered."""
+    """Run the demo and return the exit code.
+
+    0 if the model was trained and answered.
+    """
     port = _free_port(host, port)
     url = f"http://{host}:{port}"
     os.umask(0o077)  # the log too is for this user alone
@@ -63,7 +66,10 @@ def _train_and_predict(client: Client, console: Console) -> bool:
 
 
 def _wait_until_served(client: Client, model_id: str) -> None:
-    """Wait until the service has loaded the new model, which it does by itself."""
+    """Wait until the service has loaded the new model.
+
+    The service loads it by itself.
+    """
     until = time.monotonic() + SWAP_S
     while time.monotonic() < until:
         if client.ready()["checks"]["model"].get("model_id") == model_id:

@@ -42,7 +42,10 @@ Processes = Annotated[
 
 
 def main() -> None:
-    """Run the command line; expected errors become one line and exit code 1."""
+    """Run the command line.
+
+    Expected errors become one line and exit code 1.
+    """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a file's name may be of bytes that no terminal shows
@@ -54,7 +57,10 @@ def main() -> None:
 
 
 def _message(error: Exception) -> str:
-    """Return the message, for a file "name: what is wrong" without the system's error number."""
+    """Return an error's message, without the system's error number.
+
+    An error about a file becomes "name: what is wrong".
+    """
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         return f"{error.filename}: {error.strerror}"
     return str(error)
@@ -251,7 +257,10 @@ def _read(image: Path) -> Path | bytes:
 
 
 def _waits_for_nobody(file: Path) -> Path:
-    """Refuse a pipe with a name: to open it waits until somebody writes. The shell's own have somebody."""
+    """Refuse a named pipe, which opens only when somebody writes.
+
+    The shell's own pipes have a writer.
+    """
     if file.is_fifo() and file.parent != Path("/dev/fd"):
         raise typer.BadParameter(f"this is a pipe, give a file or read from stdin: {file}")
     return file
@@ -283,7 +292,10 @@ def _shown(prediction: Prediction) -> str:
 
 
 def _become(module: str, settings: dict[str, str]) -> None:
-    """Replace this process by the program, so that signals and exit codes are the program's own."""
+    """Replace this process by the program.
+
+    So signals and exit codes are the program's own.
+    """
     require(module)
     os.execve(sys.executable, [sys.executable, "-m", module], os.environ | settings)
 

@@ -30,7 +30,10 @@ class StartFailed(Exception):
 
 
 class ServiceAndWorker:
-    """Service and worker on this machine, restarted when they die; leaving the block stops both."""
+    """Service and worker on this machine, restarted when they die.
+
+    Leaving the block stops both.
+    """
 
     def __init__(self, environment: Mapping[str, str], url: str, output: IO[bytes] | None = None) -> None:
         self.url = url
@@ -81,7 +84,7 @@ class ServiceAndWorker:
                     self._start(module)
 
     def stop(self) -> None:
-        """Send SIGTERM to both, then SIGKILL to those that have not ended in time."""
+        """Send SIGTERM to both, and SIGKILL after a grace."""
         for child in self._children.values():
             if child.poll() is None:
                 child.terminate()
@@ -101,7 +104,10 @@ class ServiceAndWorker:
         return True
 
     def _check_settings(self) -> None:
-        """Validate the settings once, before both programs report the same errors into a log."""
+        """Validate the settings once before both programs start.
+
+        Else both would report the same errors into a log.
+        """
         checked = subprocess.run(
             [sys.executable, "-c", CHECK], env=self._environment, stderr=subprocess.PIPE, text=True, check=False
         )
@@ -140,7 +146,10 @@ def environment(
 
 
 def url_of(host: str | None, port: int | None) -> str:
-    """Return the URL of a service with these options, as seen from this machine."""
+    """Return the service's URL as seen from this machine.
+
+    ``host`` and ``port`` are the service's options.
+    """
     where = host or os.environ.get("TUNESERVE_HOST") or "127.0.0.1"
     reached = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(where, where)
     reached = f"[{reached}]" if ":" in reached else reached

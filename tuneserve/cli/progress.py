@@ -1,4 +1,7 @@
-"""Live progress of a job: a bar at a terminal, plain lines elsewhere."""
+"""Live progress of a job, as a bar or as lines.
+
+A bar at a terminal, plain lines elsewhere.
+"""
 
 import time
 from collections.abc import Iterable
@@ -19,9 +22,10 @@ def show(jobs: Iterable[Job], console: Console) -> Job:
 
 
 def line(job: Job) -> str:
-    """Format a job's progress as one line: epoch, step, loss, accuracy, images/s and time left.
+    """Format a job's progress as one line.
 
-    Unknown values are omitted; in a phase without steps, the line holds its message.
+    It has epoch, step, loss, accuracy, images/s and time left. Unknown values are omitted; in a phase without steps,
+    the line holds its message.
     """
     if job["status"] != "running":
         return str(job["status"])
@@ -57,7 +61,7 @@ def _bar(jobs: Iterable[Job], console: Console) -> Job:
 
 
 def _lines(jobs: Iterable[Job], console: Console) -> Job:
-    """Print a line when the phase changes, and every few seconds during training."""
+    """Print a line on each new phase and at intervals in training."""
     shown, was_doing, shown_at = "", "", 0.0
     for job in jobs:
         text, doing, now = line(job), f"{job['status']} {job['phase']}", time.monotonic()

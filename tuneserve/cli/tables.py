@@ -17,7 +17,10 @@ SEPARATORS = str.maketrans("\t\r\n", "   ")  # separators of cells and rows beco
 
 
 def print_table(console: Console, header: Sequence[str], rows: Iterable[Sequence[Cell]]) -> None:
-    """Print a table; its first column is never wrapped or cut, so that ids can be copied."""
+    """Print a table, or tab-separated values into a pipe or file.
+
+    A table's first column is never wrapped or cut, so that ids can be copied.
+    """
     rows = list(rows)
     if console.file.isatty():
         console.print(_drawn(header, rows), crop=False)
@@ -27,7 +30,10 @@ def print_table(console: Console, header: Sequence[str], rows: Iterable[Sequence
 
 
 def cut(found: Sequence[T], limit: int) -> Sequence[T]:
-    """Return the first ``limit`` of a list that was asked for one more, and say so if there is more."""
+    """Return the first ``limit`` entries, and say if there are more.
+
+    ``found`` was requested with one entry more than ``limit``.
+    """
     if len(found) > limit:
         print(f"There are more than {limit}: --limit {10 * limit} shows more.", file=sys.stderr)
     return found[:limit]

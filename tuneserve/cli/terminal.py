@@ -13,7 +13,10 @@ class Console(RichConsole):
 
 
 def printable(text: str) -> str:
-    """Replace control, format and bidirectional characters by their escapes; line breaks and tabs stay."""
+    """Replace control, format and bidirectional characters by their escapes.
+
+    Line breaks and tabs stay.
+    """
     if text.isprintable():
         return text
     return "".join(
