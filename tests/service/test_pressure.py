@@ -1,4 +1,7 @@
-"""SQLite under pressure: 16 processes claim and end the same jobs, in one file."""
+"""SQLite under pressure: 16 processes claim and end the same jobs.
+
+They share one file.
+"""
 
 import multiprocessing
 import os
@@ -22,7 +25,10 @@ EVENTS = 3  # of each job: queued, running, failed
 
 
 def work(url: str, number: int) -> list[str]:
-    """One process: adds its share of the jobs, claims what it can get, ends it. Returns the ids it claimed."""
+    """Run one process's share of jobs; return the ids it claimed.
+
+    It adds its share, claims what it can get, and ends that.
+    """
     db = Database(url)
     me = f"worker_{number}"
     with db.write() as session:
@@ -38,7 +44,7 @@ def work(url: str, number: int) -> list[str]:
 
 
 def run_one(db: Database, me: str) -> str:
-    """The id of the job that was claimed and ended; empty when none waits."""
+    """Claim and end a job; return its id, empty if none waits."""
     with db.write() as session:
         claim = jobs.claim(session, me, time.time())
     if claim is None:

@@ -1,4 +1,4 @@
-"""What needs a key, what a browser is told, and where the service listens without keys."""
+"""Keys, browsers' headers, and where the service listens without keys."""
 
 import logging
 import re
@@ -102,7 +102,10 @@ async def test_only_an_admin_passes_everywhere(keyed: Settings) -> None:
 
 
 async def test_what_a_key_may_read(keyed: Settings) -> None:
-    """With the scope predict answers alone: checkpoints, logs and training images are others'."""
+    """A key with the scope predict reads answers alone.
+
+    Checkpoints, logs and training images need other scopes.
+    """
     async with running(keyed) as http:
 
         async def readers(path: str) -> set[str]:

@@ -1,4 +1,4 @@
-"""core.repositories.idempotency: a request with an Idempotency-Key makes one thing, however often it is sent."""
+"""core.repositories.idempotency: an Idempotency-Key makes one thing, however often it is sent."""
 
 import asyncio
 import threading
@@ -36,7 +36,10 @@ def database_url(request: pytest.FixtureRequest, settings: Settings) -> Iterator
 async def http(
     settings: Settings, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[httpx.AsyncClient]:
-    """Nothing in the background asks the database: psycopg warns of what is in use when the service ends."""
+    """The service without background queries to the database.
+
+    psycopg warns of what is in use when the service ends.
+    """
     monkeypatch.setattr("service.security.api_keys.REFRESH_S", 3600.0)
     still = {"database_url": database_url, "heartbeat_interval_s": 3600.0, "reload_poll_s": 3600.0}
     async with running(settings.model_copy(update=still)) as client:

@@ -1,4 +1,7 @@
-"""service.api.listeners: event streams and long polls are bounded, and end with their key."""
+"""service.api.listeners: event streams and long polls are bounded.
+
+They end with their key.
+"""
 
 import asyncio
 from collections.abc import Callable
@@ -32,7 +35,10 @@ def counted(http: httpx.AsyncClient) -> int:
 
 
 async def test_one_listener_too_many_is_asked_to_come_again(settings: Settings, enqueue: Enqueue) -> None:
-    """A stream and a long poll count alike, until they end; who does not wait is always answered."""
+    """Streams and long polls count as listeners until they end.
+
+    Who does not wait is always answered.
+    """
     path = f"/jobs/{enqueue().id}"
     async with running(settings.model_copy(update={"max_listeners": 2})) as http, asyncio.timeout(20):
         open_ones = [
@@ -78,7 +84,10 @@ async def made(http: httpx.AsyncClient, scope: str, by: dict[str, str]) -> tuple
 
 
 async def test_an_event_stream_ends_when_its_key_is_revoked(http: httpx.AsyncClient, enqueue: Enqueue) -> None:
-    """So does one from before the first key. Neither says done, since the job goes on."""
+    """Revoking a key ends its event streams, without ``done``.
+
+    A stream from before the first key ends too. Neither says done, since the job goes on.
+    """
     path = f"/jobs/{enqueue().id}/events"
     async with asyncio.timeout(20):
         before = asyncio.create_task(http.get(path, headers=STREAM))
@@ -98,7 +107,10 @@ async def test_an_event_stream_ends_when_its_key_is_revoked(http: httpx.AsyncCli
 async def test_a_long_poll_is_refused_when_its_key_is_revoked(
     http: httpx.AsyncClient, db: Database, enqueue: Enqueue, published: Callable[..., Model]
 ) -> None:
-    """It says no more of a job, a batch or a model's program; nor does one from before the first key."""
+    """Revoking a key refuses its long polls.
+
+    They say no more of a job, a batch or a model's program; nor does one from before the first key.
+    """
     published()
     with db.write() as session:  # a worker, so that a program is waited for
         jobs.register(session, Worker(id="worker_a", host="here", pid=1, started_at=NOW, heartbeat_at=NOW * 2))

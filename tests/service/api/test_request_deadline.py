@@ -1,4 +1,4 @@
-"""service.api.request_deadline: work goes on while the client is there and no longer than it wants to wait."""
+"""service.api.request_deadline: work ends with its client or its deadline."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -16,7 +16,10 @@ PATIENCE_S = 20.0  # so that a deadline that is not kept fails its test, and doe
 
 
 class Client:
-    """The other end of a request whose body has been read; it can leave."""
+    """The other end of a request; it can leave.
+
+    The request's body has been read.
+    """
 
     def __init__(self) -> None:
         self.left = asyncio.Event()

@@ -1,4 +1,4 @@
-"""service.background.maintenance: jobs of lost workers are queued again though no other worker lives."""
+"""service.background.maintenance: lost workers' jobs are queued again without another worker."""
 
 import asyncio
 from collections.abc import Callable
@@ -19,7 +19,7 @@ HOUR = 3600.0
 
 
 class Clocks:
-    """A wall clock that can be set, a monotonic one, and how often either was read."""
+    """A settable wall clock and a monotonic one, counting reads."""
 
     def __init__(self) -> None:
         self.set_by = 0.0

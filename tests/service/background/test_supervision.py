@@ -1,4 +1,4 @@
-"""service.background.supervision: what the service does besides answering goes on, whatever goes wrong in it."""
+"""service.background.supervision: background tasks go on, whatever goes wrong in them."""
 
 import asyncio
 import logging

@@ -72,7 +72,10 @@ def receiver() -> Iterator[Receiver]:
 
 @pytest.fixture
 def told(db: Database, enqueue: Enqueue) -> Callable[..., str]:
-    """The id of a cancelled job, whose webhook is to be told so."""
+    """Make a cancelled job with a webhook and return its id.
+
+    The webhook is to be told of the cancellation.
+    """
 
     def make(url: str, at: float = NOW, **more: Any) -> str:
         job = enqueue(at, webhook={"url": url, **more})

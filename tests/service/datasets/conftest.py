@@ -23,7 +23,7 @@ def folder(settings: Settings) -> Path:
 
 @pytest.fixture
 def send(settings: Settings, folder: Path, tmp_path: Path) -> Send:
-    """What becomes of a body of these bytes, or of a zip of these files."""
+    """Build a data set from these bytes, or a zip of files."""
 
     def make(sent: bytes | Mapping[str, bytes], **limits: int) -> Built:
         body = tmp_path / "body"

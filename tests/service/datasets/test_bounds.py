@@ -1,4 +1,4 @@
-"""What a few bytes of an archive or a table may not cost."""
+"""A few bytes of an archive or table must not cost much."""
 
 import gzip
 import io
@@ -53,7 +53,10 @@ def test_the_first_header_of_a_tar_is_told_as_any_other(send: Send) -> None:
 
 
 def test_tarfile_reads_no_extended_header_that_was_not_looked_at() -> None:
-    """Its own reading is what takes the time: it is not given those bytes."""
+    """tarfile reads no extended header that was not checked.
+
+    Its own reading is what takes the time: it is not given those bytes.
+    """
     asked: list[int] = []
 
     class Counting(io.BytesIO):

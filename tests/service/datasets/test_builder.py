@@ -1,4 +1,7 @@
-"""service.datasets.builder: whatever a file does to its reader, the service answers, and no process is left."""
+"""service.datasets.builder: a file that breaks its reader leaves no process.
+
+The service answers, whatever the file does.
+"""
 
 import asyncio
 import errno
@@ -55,7 +58,10 @@ class Build:
 
 
 def is_running(pid: int) -> bool:
-    """A process that is dead and not yet waited for does not run."""
+    """Check whether a process runs.
+
+    A process that is dead and not yet waited for does not.
+    """
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:

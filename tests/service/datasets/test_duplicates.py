@@ -1,4 +1,4 @@
-"""service.datasets.duplicates: the same bytes twice are told, and under two labels an error."""
+"""service.datasets.duplicates: duplicates are reported, under two labels as errors."""
 
 from collections.abc import Mapping
 
@@ -33,9 +33,10 @@ def test_the_same_bytes_twice_in_one_class_and_part_are_nothing_to_tell(send: Se
 
 
 def four_files(same: Mapping[int, int]) -> dict[str, bytes]:
-    """Six images of the training, of the classes 0, 1, 2, 0, 1, 2, and three of the test: no two are the same.
+    """Make IDX files of six training and three test images.
 
-    But for those that ``same`` makes the same as another; the test's are numbered on from six.
+    The training images are of the classes 0, 1, 2, 0, 1, 2. No two images are the same but for those that ``same``
+    makes equal to another; the test's are numbered on from six.
     """
     images: npt.NDArray[np.uint8] = np.arange(9 * 4, dtype=np.uint8).reshape(9, 2, 2)
     for place, source in same.items():

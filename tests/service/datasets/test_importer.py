@@ -1,4 +1,4 @@
-"""service.datasets: forgiving about layout, strict about content, and every problem named at once."""
+"""service.datasets: lenient on layout, strict on content; all problems named at once."""
 
 import errno
 import gzip
@@ -214,7 +214,10 @@ def test_a_photo_of_a_camera_held_upright_is_trained_on_upright(send: Send, sett
 
 
 def usps(shared: Path, part: str) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
-    """Real digits, n x 16 x 16, white on black, and their labels."""
+    """Read USPS's real digits, n x 16 x 16, and their labels.
+
+    They are white on black.
+    """
     rows = np.loadtxt(shared / "data" / "usps" / f"usps_zip.{part}.gz")
     images = np.round((rows[:, 1:] + 1) * 127.5).astype(np.uint8)
     return images.reshape(-1, 16, 16), rows[:, 0].astype(np.uint8)

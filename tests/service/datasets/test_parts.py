@@ -1,4 +1,7 @@
-"""Which images are for the test: whatever folder, table or column says is heard, and what is not understood is said."""
+"""Folders, tables and columns assign images to parts.
+
+Whatever they say is heard, and what is not understood is reported.
+"""
 
 from collections.abc import Mapping
 
@@ -15,7 +18,10 @@ HALVES: Counts = {label: {"train": 4, "test": 2} for label in "ab"}
 
 
 def table(numbers: range, more: Mapping[int, str] | None = None, header: str = "filename,label") -> bytes:
-    """Each image's class is a or b by its number; ``more``: a cell behind them."""
+    """Make a table of the classes a and b by image number.
+
+    ``more``: a cell behind them.
+    """
     cells = (f",{more[number]}" if more else "" for number in numbers)
     lines = (f"{number}.png,{'ab'[number % 2]}{cell}\n" for number, cell in zip(numbers, cells, strict=True))
     return f"{header}\n{''.join(lines)}".encode()

@@ -1,4 +1,7 @@
-"""Tables as programs write them are read; one that is not understood is an error that says what is wanted."""
+"""Tables as programs write them are read; others are clear errors.
+
+The error says what is wanted.
+"""
 
 import pytest
 

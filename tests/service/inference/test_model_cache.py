@@ -1,4 +1,4 @@
-"""service.inference.model_cache: each model is loaded once, and those that are not used make room."""
+"""service.inference.model_cache: each model is loaded once; unused ones make room."""
 
 import asyncio
 import threading
@@ -17,7 +17,10 @@ PREPARATION = DIGIT_PREPARATION.model_dump(mode="json")
 
 
 def model(number: int, mib: int = 10) -> Model:
-    """Its file is a third of what it takes in memory, near enough."""
+    """Make a model whose file is a third of its memory.
+
+    That is near enough.
+    """
     files = {"model.onnx": {"size_bytes": mib * MIB // 4}, "report.json": {"size_bytes": 1}}
     card = {"files": files, "preparation": PREPARATION, "serving": {"file": "model.onnx"}}
     return Model(id=f"model_{number}", version=number, job_id=f"job_{number}", key=f"models/{number}", card=card)

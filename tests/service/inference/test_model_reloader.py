@@ -1,6 +1,4 @@
-"""service.inference.model_reloader: the served model is the one that its alias names, or the last one that could be
-loaded.
-"""
+"""service.inference.model_reloader: an alias's model serves, or the last that loaded."""
 
 import asyncio
 import gc
@@ -302,7 +300,10 @@ async def test_it_looks_by_itself_and_outlives_a_database_that_does_not_answer(
 
 
 async def test_a_model_that_no_longer_fits_leaves_memory(db: Database, published: Published) -> None:
-    """Seen by what is still alive: resident memory tells little of models as small as these."""
+    """A model that no longer fits leaves memory.
+
+    It is seen by what is still alive: resident memory tells little of models as small as these.
+    """
     alive: WeakSet[FakePredictor] = WeakSet()
 
     def load(model: Model) -> Loaded:

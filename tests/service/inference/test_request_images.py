@@ -1,5 +1,6 @@
-"""service.inference.request_images: images that the service fetches itself. The other bodies are tested in
-test_routes_predict.
+"""service.inference.request_images: images that the service fetches itself.
+
+The other bodies are tested in test_routes_predict.
 """
 
 import asyncio
@@ -49,7 +50,7 @@ def let_in(http: httpx.AsyncClient) -> None:
 
 @pytest.fixture
 async def http(settings: Settings, published: Published) -> AsyncIterator[httpx.AsyncClient]:
-    """The service with a model, which may call the servers of these tests."""
+    """The service with a model and access to the tests' servers."""
     published()
     async with running(settings) as client:
         let_in(client)

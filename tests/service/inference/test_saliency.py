@@ -1,4 +1,7 @@
-"""service.inference.saliency: a saliency map that finds what an answer rests on, by asking the model alone."""
+"""service.inference.saliency: the map finds what an answer rests on.
+
+It only asks the model.
+"""
 
 import base64
 import io
@@ -67,7 +70,10 @@ async def test_the_model_is_asked_in_pieces_about_its_own_kind_of_image(threads:
 
 
 class Watched(np.ndarray):
-    """Notes in which threads arrays are made of it, and of what was made of it."""
+    """An array that records the threads it is used in.
+
+    Arrays that are made of it do so too.
+    """
 
     threads: set[str]
 

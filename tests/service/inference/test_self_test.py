@@ -27,7 +27,10 @@ def probes(wanted: npt.NDArray[np.float32]) -> dict[str, bytes]:
 
 @pytest.fixture
 def tested(published: Published, store: LocalStore) -> Callable[..., str]:
-    """The test of a model that answers ``RIGHT`` and whose recorded answers are those given."""
+    """Run the self-test of a model with these recorded answers.
+
+    The model answers ``RIGHT``.
+    """
 
     def run(wanted: npt.NDArray[np.float32], engine: str = "fake") -> str:
         predictor = FakePredictor()

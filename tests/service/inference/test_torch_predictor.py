@@ -1,4 +1,7 @@
-"""service.inference.torch_predictor: the same answers by torch. On the CPU here; tests/gpu asks the real device."""
+"""service.inference.torch_predictor: the same answers by torch.
+
+It runs on the CPU here; tests/gpu tests the real device.
+"""
 
 import numpy as np
 import pytest

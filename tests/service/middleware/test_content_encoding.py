@@ -24,7 +24,7 @@ GZIP = {"Content-Encoding": "gzip"}
 
 @pytest.fixture
 async def http() -> AsyncIterator[httpx.AsyncClient]:
-    """An application that gives back what it was sent, and its largest piece."""
+    """An application that returns its input and the largest piece."""
     app = FastAPI()
     problems.install(app)
     app.add_middleware(BodyLimit, max_bytes=LIMIT)
@@ -100,7 +100,10 @@ async def test_other_encodings_are_not_accepted(settings: Settings, published: C
 
 @pytest.fixture
 def model(published: Callable[..., Model]) -> Model:
-    """One that serves from the start: to be asked for before the service."""
+    """A model that serves from the start.
+
+    Request this fixture before the service's.
+    """
     return published()
 
 

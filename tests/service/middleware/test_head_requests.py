@@ -1,4 +1,4 @@
-"""HEAD is answered wherever GET is, and Allow names every method of a path."""
+"""HEAD is answered where GET is; Allow names a path's methods."""
 
 import re
 
@@ -13,7 +13,10 @@ FILLED = {"job_id": "job_x", "name": "mnist", "reference": "model_x", "alias": "
 
 
 def paths(settings: Settings, method: str) -> list[str]:
-    """Those of the contract that have this method, with some value for each parameter."""
+    """List the contract's paths that have this method.
+
+    Each parameter gets some value.
+    """
     found = [route.path for route in all_routes(create_app(settings).routes) if method in (route.methods or ())]
     return [re.sub(r"\{(\w+)(:\w+)?\}", lambda name: FILLED.get(name[1], "x"), path) for path in found]
 

@@ -1,5 +1,6 @@
-"""service.middleware.load_shedding: while the queue is full, predictions are refused before anything is done for
-them.
+"""service.middleware.load_shedding: a full queue refuses predictions first of all.
+
+Nothing is done for them before.
 """
 
 import asyncio

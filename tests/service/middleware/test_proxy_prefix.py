@@ -1,4 +1,7 @@
-"""service.middleware.proxy_prefix: page, /docs and locations below a path of a proxy, with the headers of nginx."""
+"""service.middleware.proxy_prefix: page, /docs and locations below a proxy's path.
+
+The headers are those of nginx.
+"""
 
 import re
 
@@ -18,7 +21,10 @@ def linked(text: str) -> list[str]:
 
 
 async def visited(http: httpx.AsyncClient, prefix: str, headers: dict[str, str]) -> None:
-    """A browser's round: it asks for /tune/..., and the proxy passes on what comes after ``prefix``."""
+    """Visit the pages and links as a browser behind a proxy.
+
+    It requests /tune/..., and the proxy passes on what comes after ``prefix``.
+    """
     for page in ("", "docs"):
         seen = await http.get(f"{prefix}/{page}", headers=headers)
         assert seen.status_code == 200, page

@@ -1,4 +1,4 @@
-"""docs/grafana.json and /metrics: one shows what the other tells, and the names are as Prometheus wants them.
+"""docs/grafana.json shows what /metrics tells, under conventional names.
 
 The conventions: https://prometheus.io/docs/practices/naming/
 """
@@ -31,7 +31,10 @@ ABBREVIATED = re.compile(r"_(ms|s|sec|bytes?_per_s|percent|kb|mb|img|avg|num)(_|
 async def families(
     settings: Settings, db: Database, published: Callable[..., Any], claimed: Callable[..., Claim]
 ) -> list[Metric]:
-    """Everything that the service can tell: it has answered, and a job is in training."""
+    """Scrape everything that the service can tell.
+
+    It has answered, and a job is in training.
+    """
     published()
     claim = claimed()
     with db.write() as session:

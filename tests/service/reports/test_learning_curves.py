@@ -87,7 +87,10 @@ def test_accuracy_is_drawn_in_percent_on_the_whole_height_of_the_right_axis() ->
 
 
 def lines_of(picture: bytes) -> dict[str, list[float]]:
-    """The height of each dot of each line, from above, by the line's title."""
+    """Return the heights of each line's dots, by the line's title.
+
+    Heights are from above.
+    """
     root = ElementTree.fromstring(picture)
     titles = [element.text or "" for element in root.iter(f"{SVG}text") if element.text and "training" in element.text]
     groups = [group for group in root.iter(f"{SVG}g") if "series serie-" in group.get("class", "")]

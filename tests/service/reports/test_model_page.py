@@ -1,4 +1,4 @@
-"""service.reports: a model's evaluation report as a page that needs nothing but itself."""
+"""service.reports: a model's evaluation report as one self-contained page."""
 
 import base64
 import re
@@ -25,7 +25,10 @@ BINS = [
 
 
 class Page(HTMLParser):
-    """Its text, and its elements with their attributes; complains of an end tag that has no beginning."""
+    """A page's text, and its elements with their attributes.
+
+    It complains of an end tag that has no beginning.
+    """
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -142,7 +145,7 @@ def test_class_names_with_markup_are_text() -> None:
 
 
 def replaced(value: Any, text: str) -> Any:
-    """Put ``text`` in place of every string of a report but its kinds and its images."""
+    """Replace every string of a report but its kinds and images."""
     if isinstance(value, dict):
         return {
             name: one if name in ("png", "type", "latency_ms") else replaced(one, text) for name, one in value.items()

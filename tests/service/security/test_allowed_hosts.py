@@ -1,4 +1,4 @@
-"""service.security.allowed_hosts: a web page whose own name is made to mean 127.0.0.1 can do nothing here."""
+"""service.security.allowed_hosts: a page whose name means 127.0.0.1 can do nothing."""
 
 import httpx
 import pytest

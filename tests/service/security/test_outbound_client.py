@@ -1,4 +1,4 @@
-"""service.security.outbound_client: what users make us call is kept away from our own network."""
+"""service.security.outbound_client: users' URLs cannot reach our own network."""
 
 import gzip
 import socket

@@ -1,4 +1,7 @@
-"""service.security.rate_limit: a token bucket for each caller. Time is moved, not waited for."""
+"""service.security.rate_limit: a token bucket for each caller.
+
+Time is moved, not waited for.
+"""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""service.security.same_origin: no page of another origin changes anything in a service without keys."""
+"""service.security.same_origin: without keys, other origins' pages change nothing."""
 
 import pytest
 from pydantic import SecretStr

@@ -1,4 +1,4 @@
-"""Which scope each route needs: the table of docs/api.md, made from the routes themselves.
+"""docs/api.md's table of scopes is what the routes need.
 
 ``python -m tests.service.security.test_scopes`` writes it.
 """

@@ -1,4 +1,7 @@
-"""What must stay free on a disk stays free, whatever is announced and sent: a small disk of memory is filled."""
+"""The reserve of a disk stays free, whatever is sent.
+
+A small disk of memory is filled.
+"""
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -127,7 +130,10 @@ async def test_a_disk_that_is_full_all_the_same_is_told(
 async def test_the_copy_of_a_form_leaves_the_reserve_too(
     settings: Settings, disk: Path, published: Callable[..., Model], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It lies there twice for a moment: in the spool, and where it is kept."""
+    """A form's copy leaves the reserve free too.
+
+    It lies there twice for a moment: in the spool, and where it is kept.
+    """
     published()
     lowest = [free_on(disk)]
     usage = disk_space.free_bytes

@@ -1,4 +1,4 @@
-"""service.uploads.resumable and its routes: a file in pieces, as the protocol tus wants it."""
+"""service.uploads.resumable and its routes: uploads in pieces by the protocol tus."""
 
 import base64
 import os
@@ -82,7 +82,10 @@ async def test_a_piece_that_breaks_off_is_kept_and_the_rest_goes_on_behind_it(li
 
 
 async def test_another_service_goes_on_where_a_killed_one_ended(settings: Settings, db: Database) -> None:
-    """The offset is the file's size, and nothing of it waits in a buffer."""
+    """Another service continues an upload from the file's size.
+
+    Nothing of it waits in a buffer.
+    """
     uploads = Uploads(settings, db, None)
     with db.write() as session:
         upload_id = uploads.create(session, len(PETS), None, NOW)
@@ -169,7 +172,10 @@ async def test_the_same_request_again_is_the_same_answer(http: httpx.AsyncClient
 
 
 async def test_an_upload_is_its_own_keys_alone(settings: Settings) -> None:
-    """To another key it is not there, whatever is asked; an admin goes on with it, uses it and ends it."""
+    """An upload belongs to the key that began it.
+
+    To another key it is not there, whatever is asked; an admin goes on with it, uses it and ends it.
+    """
     async with running(with_keys(settings)) as http:
 
         async def tried(name: str, path: str) -> list[int]:
@@ -300,7 +306,10 @@ def test_an_uploads_own_length_must_fit_beside_the_reserve(
 def test_what_open_uploads_owe_is_kept_free_for_them_for_a_while(
     settings: Settings, db: Database, announced: Callable[[int], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One to which nothing comes any more does not lock others out; an empty one goes."""
+    """Open uploads' owed bytes stay reserved for a while.
+
+    One to which nothing comes any more does not lock others out; an empty one goes.
+    """
     uploads, wait_s = Uploads(settings, db, None), settings.upload_reservation_s
     folder = settings.data_dir / "uploads"
 
@@ -326,7 +335,10 @@ def test_what_open_uploads_owe_is_kept_free_for_them_for_a_while(
 
 
 def test_half_of_an_upload_goes_too(settings: Settings, db: Database, finished: Callable[[int], str]) -> None:
-    """A service that is killed leaves a row whose file is gone, or a file whose row was never written."""
+    """Rows without files and files without rows are deleted.
+
+    A service that is killed leaves a row whose file is gone, or a file whose row was never written.
+    """
     folder = settings.data_dir / "uploads"
     (folder / finished(1)).unlink()
     for name, at in (("upload_old", NOW - STALE_S), ("upload_new", NOW)):

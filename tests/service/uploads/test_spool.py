@@ -1,4 +1,4 @@
-"""service.uploads.spool: a large form waits on the disk of the data directory, and nothing of it stays."""
+"""service.uploads.spool: large forms wait in the data directory and leave nothing."""
 
 import tempfile
 from collections.abc import AsyncIterator

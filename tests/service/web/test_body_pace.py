@@ -1,4 +1,4 @@
-"""service.web.body_pace: a body that drips is told from one that is slow to be read."""
+"""service.web.body_pace: a dripping body is told from one read slowly."""
 
 from service.web.body_pace import WINDOW_S, BodyPace
 
@@ -30,7 +30,10 @@ def test_a_burst_excuses_its_own_window_alone() -> None:
 
 
 def test_time_in_which_nobody_reads_is_not_the_senders() -> None:
-    """A minute of it begins with the bytes that come after the pause."""
+    """Time in which nobody reads does not count.
+
+    A minute of it begins with the bytes that come after the pause.
+    """
     assert judged(0, 200, paused=range(1, 190)) == [False] * 20
     assert judged(500, 300, paused=range(20, 100)) == [False] * 30
     slow = judged(400, 300, paused=range(20, 100))

@@ -1,4 +1,4 @@
-"""service.web.connection_limits: what is sent before anybody answers is bounded, in bytes, in time and in number."""
+"""service.web.connection_limits: unanswered input is bounded in bytes, time and number."""
 
 import os
 import resource
@@ -52,7 +52,10 @@ def connect(address: tuple[str, int], sent: bytes = b"") -> socket.socket:
 
 
 def answer(connection: socket.socket) -> bytes:
-    """All that comes until the server closes the connection; TimeoutError if it does not."""
+    """Receive all that comes until the server closes the connection.
+
+    Raise TimeoutError if it does not.
+    """
     told = b""
     try:
         while piece := connection.recv(65536):

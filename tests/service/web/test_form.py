@@ -1,4 +1,4 @@
-"""service.web.form: a file in a form is one, however its program names it."""
+"""service.web.form: a file in a form counts however it is named."""
 
 from collections.abc import AsyncIterator
 

@@ -1,4 +1,4 @@
-"""service.web.problems: every error is an `application/problem+json`, and none says more than it should."""
+"""service.web.problems: every error is an `application/problem+json` and leaks nothing."""
 
 import logging
 import re

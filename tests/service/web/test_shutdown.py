@@ -1,4 +1,4 @@
-"""service.web.shutdown: nothing that is still being answered keeps a server that is told to stop."""
+"""service.web.shutdown: open answers do not keep a server from stopping."""
 
 import asyncio
 from typing import Any

@@ -1,4 +1,4 @@
-"""The Open Inference Protocol over HTTP, by hand and as tritonclient and KServe speak it."""
+"""The Open Inference Protocol by hand, tritonclient and KServe."""
 
 import asyncio
 import base64
@@ -35,7 +35,10 @@ def digits() -> npt.NDArray[np.uint8]:
 
 @pytest.fixture
 def model(published: Published) -> Model:
-    """One that serves from the start: to be asked for before the service."""
+    """A model that serves from the start.
+
+    Request this fixture before the service's.
+    """
     return published()
 
 

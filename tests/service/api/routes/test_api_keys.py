@@ -153,7 +153,10 @@ async def test_a_wrong_field_is_named(http: httpx.AsyncClient, body: dict[str, o
 
 
 async def test_a_key_may_be_limited_to_models(settings: Settings, published: Callable[..., Model]) -> None:
-    """By name, wherever a model is named, or none: then it is the default name."""
+    """A key may be limited to models by name.
+
+    The limit holds wherever a model is named, or none: then it is the default name.
+    """
     digit, _ = published(), published(name="pets", at=NOW + 1)
     async with running(settings) as http:
         boss = bearer(await http.post("/keys", json=ADMIN))

@@ -1,4 +1,7 @@
-"""POST /batches and what follows, through the whole service; the worker's part is done in the test."""
+"""POST /batches and what follows, through the whole service.
+
+The worker's part is done in the test.
+"""
 
 import hashlib
 import json
@@ -241,7 +244,10 @@ async def test_the_same_idempotency_key_makes_one_batch(http: httpx.AsyncClient,
 
 
 async def test_a_batch_is_its_own_keys_alone(settings: Settings, published: Published) -> None:
-    """Who may read sees it too; only an admin stops or deletes another's. To others it is not there."""
+    """A batch belongs to the key that sent it.
+
+    Who may read sees it too; only an admin stops or deletes another's. To others it is not there.
+    """
     published()
     async with running(with_keys(settings)) as http:
         batch = await sent(http, zip_of(digits(1)), headers=bearer("asker"))

@@ -171,7 +171,10 @@ async def test_a_job_may_name_an_older_version_and_a_name_alone_is_the_newest(ht
 async def test_versions_share_the_files_of_the_images_that_they_share(
     http: httpx.AsyncClient, settings: Settings, db: Database
 ) -> None:
-    """A hundredth is replaced: no more than that is written, and no other image is another one."""
+    """Versions share the files of unchanged images.
+
+    A hundredth is replaced: no more than that is written, and every other image stays the same.
+    """
     sent = pets("cat", "dog", each=50)
     await post(http, zipped(sent))
     before = {file: file.stat().st_ino for file in settings.dataset_files_dir.rglob("*") if file.is_file()}
@@ -303,7 +306,10 @@ async def test_two_that_take_the_name_at_once_are_not_mixed(
 async def test_a_version_whose_row_could_not_be_written_is_none_and_leaves_nothing(
     http: httpx.AsyncClient, settings: Settings, db: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As when the service is killed between the two: the files are placed first."""
+    """A version without a row leaves no files.
+
+    The files are placed first; the service may be killed between the two.
+    """
 
     def killed(*_: Any) -> None:
         raise sqlite3.OperationalError("as if it were killed")

@@ -30,7 +30,10 @@ Published = Callable[..., Model]
 
 
 def probes(right: bool) -> dict[str, bytes]:
-    """Of a black image: the graph of the tests finds each digit as likely as any other."""
+    """Make the self-test samples of a black image.
+
+    The graph of the tests finds each digit as likely as any other.
+    """
     wanted = np.full((1, 10), 0.1, np.float32) if right else np.eye(1, 10, dtype=np.float32)
     images = np.zeros((1, 28, 28, 1), np.uint8)
     return {"self_test_samples.safetensors": from_tensors({"images": images, "probabilities": wanted})}

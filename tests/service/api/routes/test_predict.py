@@ -1,4 +1,7 @@
-"""POST /predict through the whole service, answered by a real graph of one layer."""
+"""POST /predict through the whole service, answered by a real graph.
+
+The graph has one layer.
+"""
 
 import asyncio
 import base64

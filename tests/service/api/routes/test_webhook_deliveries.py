@@ -1,4 +1,4 @@
-"""A job's webhook over HTTP: asked for, delivered by the running service, looked at; its secret is never shown."""
+"""A job's webhook over HTTP: requested, delivered, listed, its secret never shown."""
 
 import json
 from collections.abc import AsyncIterator, Callable, Iterator

@@ -1,4 +1,7 @@
-"""The service answers as its own OpenAPI description says, whatever is sent: right requests and wrong ones."""
+"""The service answers as its OpenAPI description says.
+
+Right requests are sent, and wrong ones.
+"""
 
 import os
 from collections.abc import Callable
@@ -68,8 +71,10 @@ def settings(settings: Settings, has_keys: bool) -> Settings:
 
 
 def load(url: str, needs_key: bool) -> BaseSchema:
-    """It describes the keys that there may be. Where there are none, nobody is asked for one; and a wrong request must
-    not be one that merely lacks its key, since ``check`` puts that in.
+    """Load the description for schemathesis.
+
+    It describes the keys that there may be. Where there are none, nobody is asked for one; and a wrong request must not
+    be one that merely lacks its key, since ``check`` puts that in.
     """
     document = httpx.get(f"{url}/openapi.json").json()
     if not needs_key:
@@ -98,7 +103,10 @@ def check(case: Case[Any], has_keys: bool) -> list[str]:
 
 
 def can_be_wrong(operation: APIOperation[Any, Any, Any, Any]) -> bool:
-    """Any text is a right id in a path. Looking in vain for a wrong one takes half a second for each operation."""
+    """Check whether an operation can get a wrong request.
+
+    Any text is a right id in a path. Looking in vain for a wrong one takes half a second for each operation.
+    """
     given = [parameter.definition for parameter in operation.iter_parameters()]
     return bool(operation.body) or any(one["in"] != "path" or "pattern" in one["schema"] for one in given)
 

@@ -1,4 +1,4 @@
-"""The service's description of itself says what every field and parameter is, and shows answers that can be."""
+"""The OpenAPI description explains every field and has valid examples."""
 
 from collections.abc import Iterator
 from copy import deepcopy
@@ -48,7 +48,10 @@ def document(tmp_path_factory: pytest.TempPathFactory) -> Document:
 
 
 def schemas(node: Any, path: str = "") -> Iterator[tuple[str, Document]]:
-    """Every schema with fields, wherever it stands in the document; examples are none."""
+    """Yield every schema with fields, wherever it stands.
+
+    Examples are none.
+    """
     if isinstance(node, dict):
         if isinstance(node.get("properties"), dict):
             yield path, node
