@@ -1,4 +1,7 @@
-"""Tests mirror the folders of the product; the rest stands at the top or in a folder of its kind."""
+"""Tests mirror the folders of the product.
+
+The rest stands at the top or in a folder of its kind.
+"""
 
 from pathlib import Path
 

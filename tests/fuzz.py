@@ -1,4 +1,7 @@
-"""``python -m tests.fuzz --rounds 10000 --seed 1``: spoilt requests and floods of headers, and what came of them."""
+"""``python -m tests.fuzz --rounds 10000 --seed 1``: send malformed requests.
+
+It also sends floods of headers, and reports what came of them all.
+"""
 
 import argparse
 import asyncio
@@ -54,7 +57,10 @@ class Figures:
         return [round(statistics.median(window), 1) for window in windows]
 
     def summary(self) -> str:
-        """What has been seen so far, so that a run that is cut off says something too."""
+        """Summarise what has been seen so far.
+
+        A run that is cut off says something too.
+        """
         statuses = ", ".join(f"{count} of {status}" for status, count in sorted(self.answers.items()))
         return (
             f"{len(self.resident_mb)} rounds, {len(self.failures)} failures; {self.peak_growth_mb:.0f} MB more than at "
@@ -69,7 +75,10 @@ class Figures:
 
 
 async def fuzz(settings: Settings, seed: int, rounds: int) -> Figures:
-    """Send each kind of request in turn, archives less often. The same seed, the same requests."""
+    """Send each kind of request in turn, archives less often.
+
+    The same seed sends the same requests.
+    """
     publish(settings)
     chance, figures = Random(seed), Figures()
     spawned = multiprocessing.get_context("spawn")  # drawing takes 130 MB at times, which are not the service's
@@ -91,7 +100,10 @@ async def fuzz(settings: Settings, seed: int, rounds: int) -> Figures:
 
 
 async def fuzz_headers(settings: Settings, seed: int, rounds: int) -> Figures:
-    """Send floods of headers over sockets, a few at a time. The same seed, the same floods."""
+    """Send floods of headers over sockets, a few at a time.
+
+    The same seed sends the same floods.
+    """
     publish(settings)
     chance, figures, turn = Random(seed), Figures(), asyncio.Semaphore(CONCURRENCY)
     hasty = settings.model_copy(update={"header_timeout_s": FLOOD_TIMEOUT_S})
@@ -198,7 +210,7 @@ def main() -> int:
 
 
 def _report(run: Callable[[], Coroutine[Any, Any, Figures]]) -> bool:
-    """Run it, log what came of it, and return whether all is within what is allowed."""
+    """Run the fuzzing, log its figures and return whether they are good."""
     started = time.monotonic()
     figures = asyncio.run(run())
     for failure in figures.failures:

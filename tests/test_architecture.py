@@ -1,4 +1,7 @@
-"""Who may import whom. Read from the sources with ``ast``; the rules are shown to be able to fail at the end."""
+"""Check who may import whom, from the sources.
+
+They are read with ``ast``; the rules are shown to be able to fail at the end.
+"""
 
 import ast
 import subprocess
@@ -232,7 +235,10 @@ def fits(module: str, patterns: tuple[str, ...]) -> bool:
 
 
 def at_import(sources: Sources) -> dict[str, set[str]]:
-    """What importing a module imports: its arrows, and the packages that hold it."""
+    """Map each module to what importing it imports.
+
+    That is its arrows and the packages that hold it.
+    """
     following: dict[str, set[str]] = {module: set() for module in sources}
     for arrow in arrows(sources):
         if arrow.at_import:
@@ -262,7 +268,10 @@ def wrong_packages(sources: Sources) -> list[str]:
 
 
 def folder_of(module: str, sources: Sources) -> str:
-    """The folder of a module's file; a package's own file lies in the package."""
+    """Return the folder of a module's file.
+
+    A package's own file lies in the package.
+    """
     is_package = module in FOLDERS or any(other.startswith(f"{module}.") for other in sources)
     return module if is_package else module.rpartition(".")[0]
 
@@ -296,7 +305,10 @@ def in_cycles(sources: Sources) -> list[str]:
 
 
 def needlessly_with_torch(sources: Sources) -> list[str]:
-    """The trainer's files are those of the worker that its loop does not import."""
+    """List modules that import torch without being the trainer's.
+
+    The trainer's files are those of the worker that its loop does not import.
+    """
     following = at_import(sources)
     of_the_loop = reachable("worker.__main__", following) | reachable("worker.supervisor.loop", following)
     return [
@@ -379,13 +391,19 @@ def test_no_folder_is_too_full() -> None:
 
 
 def test_every_folder_has_its_arrows() -> None:
-    """A folder that is gone is taken off the list, and a new one is put on it."""
+    """FOLDERS lists every folder and no other.
+
+    A folder that is gone is taken off the list, and a new one is put on it.
+    """
     sources = read_sources()
     assert {folder_of(module, sources) for module in sources} == {*FOLDERS, *ABOVE_ALL}
 
 
 def test_every_named_home_is_used() -> None:
-    """A home that nobody lives in any more is taken off the list."""
+    """HOMES lists no home without an import.
+
+    A home that nobody lives in any more is taken off the list.
+    """
     used = [(arrow.target, arrow.origin) for arrow in arrows(read_sources())]
     homes = [(library, home) for library, homes in HOMES.items() for home in homes if home != "core.*"]
     assert [

@@ -1,4 +1,7 @@
-"""Spoilt images, bodies, archives and headers are refused, not stumbled over. ``python -m tests.fuzz`` sends more."""
+"""Malformed images, bodies, archives and headers are refused without a failure.
+
+``python -m tests.fuzz`` sends more.
+"""
 
 from random import Random
 

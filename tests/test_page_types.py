@@ -1,4 +1,4 @@
-""".ci/js/types.d.ts: what the page's scripts read of the API is what the API describes."""
+""".ci/js/types.d.ts: the page's types agree with the API's description."""
 
 import re
 from typing import Any
@@ -28,7 +28,10 @@ def field(line: str) -> tuple[str, Field]:
 
 
 def kind_of(written: str) -> str:
-    """The JSON type of a TypeScript type; for a union of texts, these texts."""
+    """Return the JSON type of a TypeScript type.
+
+    For a union of texts, these texts.
+    """
     if written.endswith("[]"):
         return "array"
     if written.startswith('"'):

@@ -1,4 +1,4 @@
-"""README, CI and documents: the commands that they name are those that exist."""
+"""The commands that README, CI and documents name exist."""
 
 import re
 

@@ -1,4 +1,7 @@
-"""The page's view of data sets: sent, looked at, trained on and deleted, in a real browser."""
+"""The page's data sets in a real browser.
+
+They are uploaded, viewed, trained on and deleted.
+"""
 
 from pathlib import Path
 from random import Random
@@ -66,7 +69,10 @@ def test_a_folder_is_sent_as_it_lies_on_the_disk(page: Page, programs: Programs,
 
 
 def test_where_sending_breaks_off_it_goes_on(page: Page, programs: Programs, tmp_path: Path) -> None:
-    """The file has two pieces; before the second one, the network is away for a moment."""
+    """An upload goes on after its connection breaks.
+
+    The file has two pieces; before the second one, the network is away for a moment.
+    """
     programs.start("service")
     file = tmp_path / "large.zip"
     file.write_bytes(zipped(pets("cat", "dog") | {"cat/.noise": Random(0).randbytes(9 * 2**20)}))
@@ -142,7 +148,10 @@ def test_a_dropped_file_is_taken(page: Page, programs: Programs, archive: Path) 
 
 
 def test_a_dropped_folder_is_taken(page: Page, programs: Programs, folder: Path) -> None:
-    """As the browser gets it from the desktop: a script of a page cannot make up a folder."""
+    """A dropped folder is uploaded as the browser gets it.
+
+    The drop comes from the desktop: a script of a page cannot make up a folder.
+    """
     programs.start("service")
     page.goto("/#/datasets")
     box = page.locator(".drop").bounding_box()

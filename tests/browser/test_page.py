@@ -1,4 +1,7 @@
-"""The page as a person uses it: in a real browser, before a real service, with real models and a real worker."""
+"""The page as a person uses it, in a real browser.
+
+The service, its models and the worker are real too.
+"""
 
 import re
 import time

@@ -1,4 +1,4 @@
-"""The page's scripts by themselves, without a service: what they draw stands where it belongs."""
+"""The page's scripts without a service: they draw things where they belong."""
 
 from collections.abc import Iterator
 from itertools import pairwise
@@ -79,7 +79,7 @@ def site() -> Iterator[str]:
 
 @pytest.fixture
 def empty(chromium: Browser, site: str) -> Iterator[Page]:
-    """A page of the scripts' own origin with their style and nothing else."""
+    """An empty page of the scripts' origin, with their style alone."""
     tab = chromium.new_page()
     tab.route(f"{site}/empty", lambda route: route.fulfill(body=EMPTY, content_type="text/html"))
     tab.goto(f"{site}/empty")

@@ -1,4 +1,7 @@
-"""Try it: an image drawn, chosen, pasted, dropped or photographed, and the answer, in a real browser."""
+"""The view "Try it" in a real browser.
+
+The image is drawn, chosen, pasted, dropped or photographed.
+"""
 
 import io
 from collections.abc import Callable

@@ -1,1 +1,4 @@
-"""Processes are killed and frozen at random while jobs run; in the end the books must balance."""
+"""Kill and freeze processes at random while jobs run.
+
+In the end the books must balance.
+"""

@@ -1,4 +1,7 @@
-"""``python -m tests.chaos --blows 100 --seed 1``: the long storm, and its row for a table."""
+"""``python -m tests.chaos --blows 100 --seed 1``: run the long storm.
+
+It prints the storm's row for a table.
+"""
 
 import argparse
 import logging

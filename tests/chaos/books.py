@@ -1,4 +1,7 @@
-"""What came of a storm: read from the rows and the files, and compared with what was asked for."""
+"""Compare a storm's outcome with what was requested.
+
+The outcome is read from the rows and the files.
+"""
 
 import itertools
 from collections import Counter
@@ -69,7 +72,10 @@ def _log_of(job_id: str) -> Select[Event]:
 
 
 def _is_legal(log: Sequence[Event], status: JobStatus) -> bool:
-    """From queued to one end, each step an allowed one, and the row says what the log says."""
+    """Check that a job's log goes from queued to one end.
+
+    Each step is an allowed one, and the row has the log's last status.
+    """
     way = [JobStatus(event.data["status"]) for event in log if event.kind == "status" and "phase" not in event.data]
     steps = all(after in TRANSITIONS[before] for before, after in itertools.pairwise(way))
     return way[0] is JobStatus.QUEUED and steps and way[-1] is status

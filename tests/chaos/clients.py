@@ -1,4 +1,7 @@
-"""Who asks while the storm blows: one that polls and predicts, and for each job one that follows its events."""
+"""Clients during a storm: one polls and predicts, others follow jobs.
+
+There is a follower of events for each job.
+"""
 
 import threading
 import time
@@ -19,7 +22,10 @@ STORM_S = 3600.0  # no storm lasts longer
 
 
 class Clients:
-    """``complaints``: what no client should ever see: a 5xx but "not ready", or an ended job with another end."""
+    """Clients that collect what no client should ever see.
+
+    ``complaints``: a 5xx but "not ready", or an ended job with another end.
+    """
 
     def __init__(self, url: str) -> None:
         self.complaints: list[str] = []
@@ -38,7 +44,7 @@ class Clients:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Those that follow a job stay until they have heard of its end."""
+        """Wait until the followers have heard of their jobs' ends."""
         self._leaving.set()
         until = time.monotonic() + PATIENCE_S
         for thread in self._threads:

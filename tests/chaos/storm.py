@@ -1,6 +1,7 @@
-"""A storm: jobs are posted and meddled with, and blows fall on service, workers and trainers, at random but by a seed.
+"""A storm: random blows on processes while jobs are posted and changed.
 
-A killed service or worker is started again, as a supervisor would. What came of it all is told by tests.chaos.books.
+Blows fall on service, workers and trainers, by a seed. A killed service or worker is started again, as a supervisor
+would. What came of it all is told by tests.chaos.books.
 """
 
 import os
@@ -34,7 +35,10 @@ ASKED = 0.5  # how likely one of these is asked of some job, whatever its state,
 
 @dataclass
 class Storm:
-    """``blows``: what has fallen, as "kill trainer" and the like. ``rude``: processes that SIGTERM did not end well."""
+    """A storm that counts its blows.
+
+    ``blows``: what has fallen, as "kill trainer" and the like. ``rude``: processes that SIGTERM did not end well.
+    """
 
     programs: Programs
     seed: int
@@ -53,7 +57,10 @@ class Storm:
         self.clients = Clients(self.programs.url)
 
     def blow(self, count: int) -> None:
-        """So many blows; then calm, until every job has ended or nothing moves any more."""
+        """Deal ``count`` blows, then wait for calm.
+
+        It is calm when every job has ended or nothing moves any more.
+        """
         for name in ("service", *(f"worker {number}" for number in range(self.workers))):
             self._running[name] = self._start(name)
         with self.clients:
@@ -97,7 +104,10 @@ class Storm:
         return job_id
 
     def _ask_something(self) -> None:
-        """Of any job, allowed or not. One that is deleted has been followed to its end, for the books."""
+        """Request something of any job, whether allowed or not.
+
+        A job that is deleted has been followed to its end, for the books.
+        """
         verb, job_id = self._random.choice(VERBS), self._random.choice(self._left())
         if verb == "delete":
             allowed = self.clients.listeners[job_id].done and self._delete(job_id)
@@ -116,7 +126,10 @@ class Storm:
         return gone
 
     def _ask(self, method: str, path: str, json: object = None) -> httpx.Response:
-        """As a careful client: sent again with the same key until it is answered, so that it makes one job."""
+        """Send a request until it is answered, with one idempotency key.
+
+        A careful client does so; the same key makes one job.
+        """
         headers = {"Idempotency-Key": str(uuid.uuid4())}
 
         def answer() -> httpx.Response | None:

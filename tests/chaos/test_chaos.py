@@ -1,4 +1,7 @@
-"""The short storm. The long one: ``python -m tests.chaos --blows 100 --seed 1``."""
+"""The short storm.
+
+The long one: ``python -m tests.chaos --blows 100 --seed 1``.
+"""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""core.json_nesting: JSON is counted before it is read, and as a parser would."""
+"""core.json_nesting: nesting is counted before reading, as a parser would."""
 
 import json
 import random

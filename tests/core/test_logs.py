@@ -130,7 +130,10 @@ def test_a_line_for_people_tells_the_request_before_its_traceback() -> None:
 
 
 def test_a_stranger_s_text_moves_no_cursor_and_forges_no_message(capsys: pytest.CaptureFixture[str]) -> None:
-    """In a message and in a traceback: line breaks, escapes of terminals, C1, text that runs backwards."""
+    """Control characters are escaped in messages and tracebacks.
+
+    They are line breaks, escapes of terminals, C1, and text that runs backwards.
+    """
     handler = logging.StreamHandler()
     handler.setFormatter(logs.Text(logs.TEXT))
     hostile = "x\n2026 INFO forged\x1b[2J\x9b31m\u202egnp.exe"

@@ -1,4 +1,4 @@
-"""core.recipe: what a body may say, and what a person reads who got it wrong."""
+"""core.recipe: what a body may say, and what its errors tell."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""core.settings: every knob from the environment, frozen, and handed on to child processes."""
+"""core.settings: read from the environment, frozen, and passed to child processes."""
 
 from pathlib import Path
 
@@ -79,7 +79,10 @@ def test_no_secret_is_shown() -> None:
 def test_a_secret_comes_from_the_file_that_its_variable_names(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Without the newline at its end; a child process reads a file anew, and gets no API keys at all."""
+    """A secret is read from the file that its variable names.
+
+    The newline at its end is dropped. A child process reads the file anew, and gets no API keys at all.
+    """
     secrets = {"API_KEYS": f"me:admin:{KEY}", "DATABASE_URL": "postgresql+psycopg://me:word@db/x"}
     for name, secret in secrets.items():
         (tmp_path / name).write_text(f"{secret}\r\n")

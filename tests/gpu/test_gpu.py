@@ -1,4 +1,7 @@
-"""On a real CUDA device: one job from recipe to model, recorded steps, and the same answers there as on the CPU."""
+"""Trainer and predictors on a real CUDA device.
+
+They run one job from recipe to model, recorded steps, and the same answers as on the CPU.
+"""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,7 @@
-"""A batch of predictions whose process and whose worker are killed: every image has one line in the end."""
+"""A batch whose process and worker are killed.
+
+Every image has one line in the end.
+"""
 
 import json
 import signal

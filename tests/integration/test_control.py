@@ -1,4 +1,4 @@
-"""Pause, resume, keep, a limit to its time: on a real service and worker."""
+"""Pause, resume, keep and a time limit, on a real service."""
 
 from tests.integration.conftest import Programs, wait_for
 

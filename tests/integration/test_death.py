@@ -1,4 +1,7 @@
-"""kill -9 of trainer, worker and service while a job runs: it ends all the same, once, and says what happened."""
+"""kill -9 of trainer, worker and service during a job.
+
+The job ends all the same, once, and says what happened.
+"""
 
 import os
 import signal

@@ -1,4 +1,7 @@
-"""The README's first command, as it stands but for its port: ResNet-50, trained for real."""
+"""The README's first command: ResNet-50, trained for real.
+
+It stands as it is but for its port.
+"""
 
 import os
 import re

@@ -1,5 +1,7 @@
-"""Each way in which a job can fail is provoked for real, and told by its code. Those of data and weights that are
-nowhere are in test_main_job, killed in test_death, timeout in test_control, disk_full in test_full_disk.
+"""Each failure of a job is provoked and has its code.
+
+Those of data and weights that are nowhere are in test_main_job, killed in test_death, timeout in test_control,
+disk_full in test_full_disk.
 """
 
 import resource
@@ -30,7 +32,10 @@ def leave_memory(pid: int, spare_bytes: int) -> None:
 
 
 def in_little_memory(programs: Programs, **recipe: Any) -> str:
-    """A job whose trainer, once it has imported what it needs, has little memory left."""
+    """Start a job whose trainer has little memory left.
+
+    The memory goes once the trainer has imported what it needs.
+    """
     job_id = programs.train(**LARGE, **recipe)
     wait_for(lambda: programs.job(job_id)["phase"], f"{job_id} to start")
     leave_memory(programs.trainer_pid(job_id), SPARE_BYTES)

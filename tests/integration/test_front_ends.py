@@ -12,7 +12,7 @@ def children_of(pid: int) -> set[int]:
 
 
 def servers_of(programs: Programs) -> set[int]:
-    """The processes that answer, as the log names them, of those that live."""
+    """List the living processes that answer, as the log names them."""
     lines = (programs.data_dir / "service.log").read_text().splitlines()
     started = {int(line.split()[3]) for line in lines if "Application startup complete" in line}
     return started & children_of(programs.children[0].pid)

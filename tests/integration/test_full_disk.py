@@ -1,4 +1,7 @@
-"""A disk that fills up in the middle of a checkpoint and of a publish: a small one of memory, as the data directory."""
+"""A disk that fills up during a checkpoint and a publication.
+
+The data directory is a small disk of memory.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,7 +35,10 @@ def serving(disk: Path) -> Iterator[Programs]:
 
 
 def fails_and_is_retried(programs: Programs, disk: Path, job_id: str, filler: Path) -> None:
-    """It says why; what serves goes on; nothing is left of what was half written; with room again it succeeds."""
+    """Check that a job fails with disk_full and its retry succeeds.
+
+    It says why; what serves goes on; nothing is left of what was half written; with room again it succeeds.
+    """
     before = programs.predicting()
     error = programs.ended(job_id)["error"]
     assert error["code"] == "disk_full", error

@@ -1,4 +1,7 @@
-"""The main job as a person does it: POST, poll, predict. Real service, real worker, real training."""
+"""The main job as a person does it: POST, poll, predict.
+
+Service, worker and training are real.
+"""
 
 from tests import ROOT
 from tests.integration.conftest import Programs

@@ -1,4 +1,7 @@
-"""Backup and restore, pasted from docs/operating.md on the data of a service that goes on answering."""
+"""Backup and restore, pasted from docs/operating.md.
+
+The service goes on answering on its data meanwhile.
+"""
 
 import re
 import shutil
@@ -13,7 +16,10 @@ OPERATING = (ROOT / "docs" / "operating.md").read_text()
 
 
 def paste(after: str, programs: Programs) -> None:
-    """The first shell block after these words, in the folder in which the data lies."""
+    """Run the first shell block after these words.
+
+    The folder is that in which the data lies.
+    """
     block = re.findall(r"```sh\n(.*?)```", OPERATING.split(after)[1], re.DOTALL)[0]
     block = block.replace("tuneserve-data", programs.data_dir.name)
     subprocess.run(["bash", "-euo", "pipefail", "-c", block], cwd=programs.data_dir.parent, check=True)

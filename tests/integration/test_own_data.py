@@ -1,4 +1,4 @@
-"""Photos of one's own: sent, trained on, and their class names in the answers."""
+"""Own photos: uploaded, trained on, their class names in the answers."""
 
 from collections.abc import Iterator
 from pathlib import Path

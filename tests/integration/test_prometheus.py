@@ -1,4 +1,7 @@
-"""What several processes count, as a real Prometheus and its promtool read it: those of the Debian package."""
+"""Several processes' metrics, as a real Prometheus and promtool read them.
+
+Both are those of the Debian package.
+"""
 
 import json
 import os
@@ -31,7 +34,10 @@ COUNTED = f'tuneserve_requests_total{{method="GET",route="/jobs",status="200"}} 
 def service(
     programs: Programs, db: Database, published: Callable[..., Model], claimed: Callable[..., Claim]
 ) -> Programs:
-    """Two processes that have answered everything that they count; a job of theirs has a checkpoint."""
+    """Two processes that have answered everything that they count.
+
+    A job of theirs has a checkpoint.
+    """
     published()
     claim = claimed()
     with db.write() as session:
@@ -94,7 +100,10 @@ def test_promtool_has_nothing_to_say(programs: Programs, published: Callable[...
 
 @pytest.fixture
 def prometheus(service: Programs, tmp_path: Path) -> Iterator[httpx.Client]:
-    """One that was told to scrape the service as docs/operating.md says, but each second."""
+    """A Prometheus that scrapes the service each second.
+
+    Its configuration is that of docs/operating.md otherwise.
+    """
     told = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "operating.md").read_text(), re.DOTALL)[0]
     config = "global: {scrape_interval: 1s}\n" + told.replace("localhost:8000", f"127.0.0.1:{service.port}")
     (tmp_path / "prometheus.yml").write_text(config)

@@ -1,5 +1,6 @@
-"""The blocks of the README and of docs/api.md, pasted into a shell as they stand but for port, network and the
-command line's prefix.
+"""The blocks of the README and docs/api.md, pasted into a shell.
+
+They stand as they are but for port, network and the command line's prefix.
 """
 
 import json
@@ -65,7 +66,10 @@ def test_every_line_of_the_readme_works_when_pasted(programs: Programs) -> None:
 
 
 def answers_of_the_files_alone(programs: Programs, printed: dict[str, str]) -> None:
-    """What ONNX Runtime and torchvision say of a digit is what the service says of it, which may do so in int8."""
+    """Check that ONNX Runtime and torchvision answer as the service does.
+
+    They answer from the model's files alone. The service may do so in int8.
+    """
     seven = (ROOT / "tuneserve" / "digits" / "7.png").read_bytes()
     said = programs.http.post("/predict/digits@best?top_k=10", files={"file": seven}).json()["predictions"][0]
     probabilities = {guess["label"]: guess["probability"] for guess in said["top_k"]}

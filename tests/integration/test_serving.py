@@ -1,4 +1,7 @@
-"""Serving is never interrupted: models come, are refused and are rolled back under a stream of requests."""
+"""Serving is never interrupted by new, refused or rolled back models.
+
+Requests come in a stream all the while.
+"""
 
 import os
 import re
@@ -46,7 +49,10 @@ class Answers:
 
 @contextmanager
 def asked_without_a_pause(programs: Programs, *names: str) -> Iterator[Answers]:
-    """Ask for the default name, or for each of these; an answer by another name counts under what it says."""
+    """Request predictions without a pause within the block.
+
+    They are for the default name, or for each of these; an answer by another name counts under what it says.
+    """
     answers = Answers()
     over = threading.Event()
 
@@ -123,7 +129,10 @@ def test_swaps_between_two_resnet50_lose_no_request(programs: Programs, publishe
 
 
 def test_a_rollback_reaches_every_process(programs: Programs, published: Published) -> None:
-    """Only one of them hears the call; the others look for themselves, twice a second."""
+    """A rollback reaches every process.
+
+    Only one of them hears the call; the others look for themselves, twice a second.
+    """
     log = programs.data_dir / "service.log"
 
     def swaps_to(model: Model) -> int:

@@ -1,4 +1,4 @@
-"""The event stream of a running job, for a client whose connection drops all the time."""
+"""The event stream of a running job, with many dropped connections."""
 
 import httpx
 import pytest

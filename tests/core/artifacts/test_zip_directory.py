@@ -1,4 +1,7 @@
-"""core.artifacts.zip_directory: it reads the names that Python's own reader reads, and believes nothing."""
+"""core.artifacts.zip_directory: it reads Python's names and believes nothing.
+
+The names are those that Python's own reader reads.
+"""
 
 import io
 import struct
@@ -104,7 +107,10 @@ def test_a_long_directory_is_refused_before_it_is_read(path: Path) -> None:
 def test_both_readers_decode_a_name_alike_and_know_whether_it_is_a_guess(
     path: Path, raw: bytes, extra: bytes, wanted: tuple[str, bool]
 ) -> None:
-    """Written as ASCII of the same length, then replaced: Python's writer would say how it is encoded."""
+    """Both zip readers decode a name alike.
+
+    It is written as ASCII of the same length, then replaced: Python's writer would say how it is encoded.
+    """
     entry = zipfile.ZipInfo("x" * len(raw))
     if extra:
         checksum = zlib.crc32(raw) ^ (raw == b"renamed.png")

@@ -1,4 +1,4 @@
-"""core.imaging.decoding: files within bounds, files with harmless damage, and samples of more than 8 bits."""
+"""core.imaging.decoding: bounded files, harmless damage, samples beyond 8 bits."""
 
 import struct
 import subprocess
@@ -66,7 +66,10 @@ def test_what_looks_like_scans_in_a_profile_or_behind_the_picture_does_not_count
 
 
 def test_wide_samples_and_opacity_take_no_more_memory_than_their_decoder(tmp_path: Path) -> None:
-    """In bytes for each of ten million pixels: once 27 of a PNG in 16 bits, 46 of a TIFF of floats."""
+    """Wide samples and opacity take no more memory than their decoder.
+
+    The figures are bytes for each of ten million pixels: once 27 of a PNG in 16 bits, 46 of a TIFF of floats.
+    """
     size = (4000, 2500)
     clear = Image.new("LA", size)
     palette = Image.new("P", size)

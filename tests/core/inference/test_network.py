@@ -1,4 +1,7 @@
-"""core.inference.network: torchvision's networks, and the half of the preparation that is in their graph."""
+"""core.inference.network: torchvision's networks and the preparation in their graph.
+
+The graph has half of the preparation.
+"""
 
 from typing import Any
 
@@ -69,7 +72,10 @@ def test_resizing_is_bilinear_between_pixel_centres() -> None:
 
 
 def test_a_pattern_too_fine_for_a_smaller_image_becomes_grey() -> None:
-    """Picking single pixels would show it as something else: here as stripes three times as wide."""
+    """Stripes too fine for a smaller image become grey.
+
+    Picking single pixels would show the pattern as something else: here as stripes three times as wide.
+    """
     stripes = torch.tensor([0, 255], dtype=torch.uint8).repeat(24).view(1, 1, 48, 1).expand(1, 48, 48, 1)
     seen = Prepare(preparation(height=48, width=48, image_size=16))(stripes)
     assert (seen - 0.5).abs().max() < 0.12
@@ -168,7 +174,10 @@ def test_a_vision_transformer_knows_the_old_names_of_its_parts() -> None:
 
 
 def transformer(side: int) -> models.VisionTransformer:
-    """One thin layer, for images of that side, in patches of eight pixels."""
+    """Build a one-layer transformer for images of that side.
+
+    It is thin; its patches have eight pixels.
+    """
     return models.VisionTransformer(side, 8, 1, 1, hidden_dim=12, mlp_dim=4, num_classes=2)
 
 

@@ -40,7 +40,10 @@ def test_an_answer_does_not_depend_on_its_batch(published: Published, store: Loc
 
 
 class Seen:
-    """A session that tells which runs it got, and what else happens within one."""
+    """A session that records its runs.
+
+    It calls ``meanwhile`` within the first one.
+    """
 
     def __init__(
         self, session: Any, name: str, runs: list[str], meanwhile: Callable[[], object] = lambda: None
@@ -98,7 +101,10 @@ def test_the_logits_are_divided_by_the_models_temperature(
 
 
 def test_torch_divides_by_the_temperature_too(store: LocalStore) -> None:
-    """p at temperature 2 is the square root of p at 1, brought to the sum 1 again."""
+    """Torch divides by the temperature as ONNX Runtime does.
+
+    p at temperature 2 is the square root of p at 1, brought to the sum 1 again.
+    """
     import torch
 
     from core.inference.network import build, to_arrays

@@ -1,4 +1,4 @@
-"""core.repositories.batch_predictions: the queue of batches, the fence, and what becomes of the lost."""
+"""core.repositories.batch_predictions: the queue of batches, the fence, lost workers."""
 
 import itertools
 import threading

@@ -1,4 +1,7 @@
-"""What people ask of a job: cancel and keep, pause, resume, retry, delete, order, and a limit to its time."""
+"""core.repositories.job_control: cancel, keep, pause, resume, retry, delete.
+
+Also the order of jobs and a limit to their time.
+"""
 
 from collections.abc import Callable, Iterator
 

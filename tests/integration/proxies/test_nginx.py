@@ -1,4 +1,7 @@
-"""The service below a path of a real nginx, which is configured as docs/operating.md says: the Debian package."""
+"""The service below a path of a real nginx.
+
+It is the Debian package, configured as docs/operating.md says.
+"""
 
 import re
 import shutil
@@ -60,7 +63,10 @@ def linked(text: str) -> list[str]:
 
 
 def visited(http: httpx.Client) -> None:
-    """Go the round of a browser: the page, /docs, all that they link, a prediction, a job and where it lies."""
+    """Visit what a browser would: pages, links, a prediction, a job.
+
+    The pages are the page and /docs, with all that they link; the job is looked up where it lies.
+    """
     for page in ("/tune/", "/tune/docs"):
         seen = http.get(page)
         assert seen.status_code == 200, page

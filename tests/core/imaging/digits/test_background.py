@@ -29,7 +29,10 @@ def measured(sheet: npt.NDArray[np.uint8]) -> Contrast:
 
 
 def parted(contrast: Contrast, paper: npt.NDArray[np.bool_] = PAPER) -> float:
-    """How much more contrast the palest of the ink has than the darkest paper, but for a few pixels of each."""
+    """Return how much more contrast the ink has than the paper.
+
+    It compares the palest ink with the darkest paper, but for a few pixels of each.
+    """
     return float(np.percentile(contrast.values[INK], 2) - np.percentile(contrast.values[paper], 98))
 
 

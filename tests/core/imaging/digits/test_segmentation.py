@@ -1,4 +1,4 @@
-"""core.imaging.digits.segmentation: a digit on any sheet becomes the digit that it is on plain paper."""
+"""core.imaging.digits.segmentation: any sheet's digit becomes that on plain paper."""
 
 import io
 import json
@@ -174,7 +174,10 @@ def test_a_faint_drawing_on_clean_paper_is_read() -> None:
 
 
 def test_a_pen_stroke_cropped_close_is_read() -> None:
-    """Over margins in heights of the stroke, heights and blurs in pixels, and ink so many levels below the paper."""
+    """Pen strokes cropped close are read, whatever their shape and ink.
+
+    The margins are in heights of the stroke, heights and blurs in pixels, and the ink so many levels below the paper.
+    """
     colours = ((0, 0, 0), (40, 0, -20), (-30, 0, 40))
     shapes = product((0.05, 0.15, 0.4), (60, 90), (0.5, 1.5, 3.0))
     unread = [
@@ -187,7 +190,10 @@ def test_a_pen_stroke_cropped_close_is_read() -> None:
 
 
 def cropped(margin: float, height: int, blur: float, ink: int, colour: tuple[int, int, int], quality: int) -> Pixels:
-    """A seven by a pen on grey paper, as a phone's JPEG of it."""
+    """Draw a seven by a pen on grey paper.
+
+    It is a phone's JPEG of the sheet.
+    """
     side = round(height * (1 + 2 * margin))
     paper = (170, 172, 168)
     pen = tuple(max(0, min(255, level - ink + more)) for level, more in zip(paper, colour, strict=True))
