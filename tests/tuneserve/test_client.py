@@ -1,4 +1,4 @@
-"""tuneserve.client: the client of the service, against the real service on a socket."""
+"""tuneserve.client: the client against the real service on a socket."""
 
 import contextlib
 import http.server

@@ -1,4 +1,4 @@
-"""tuneserve.folder_zip: what a folder holds is sent or named, and nothing is waited for."""
+"""tuneserve.folder_zip: a folder's content is zipped or named, without waiting."""
 
 import os
 import zipfile

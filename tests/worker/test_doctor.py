@@ -1,4 +1,4 @@
-"""worker.doctor looks, tuneserve.cli.doctor shows: what is here, and what is wrong with it."""
+"""worker.doctor and tuneserve.cli.doctor: what is here and what is wrong."""
 
 import json
 import subprocess
@@ -87,7 +87,10 @@ def test_a_data_sets_folder_that_cannot_be_read_is_found(data_dir: Path) -> None
 
 @pytest.fixture
 def gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> SimpleNamespace:
-    """A GPU whose products are computed on ``device``, with a driver that says its version."""
+    """A GPU whose products are computed on ``device``.
+
+    Its driver says its version.
+    """
     played = SimpleNamespace(device="cpu")
     driver = tmp_path / "bin" / doctor.DRIVER
     driver.parent.mkdir()

@@ -1,4 +1,4 @@
-"""tuneserve.cli.batch_predictions: a file of many images, as a person sends it and reads its answers."""
+"""tuneserve.cli.batch_predictions: a person sends many images and reads the answers."""
 
 import json
 import threading

@@ -1,4 +1,4 @@
-"""tuneserve.cli.datasets: one's own photos, as a person sends them and reads what is wrong with them."""
+"""tuneserve.cli.datasets: a person uploads photos and reads their problems."""
 
 import json
 import os
@@ -16,7 +16,10 @@ from tuneserve.client import Client, ServiceError
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """A folder with two classes, an empty one, a hidden folder and a file that is no image."""
+    """A folder with two classes, an empty one, and other things.
+
+    The others are a hidden folder and a file that is no image.
+    """
     folder = tmp_path / "photos"
     for name, data in pets("cat", "dog").items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)

@@ -176,7 +176,10 @@ def test_options_that_mean_nothing_are_refused(words: list[str]) -> None:
 
 @pytest.fixture
 def train(serve: Serve, db: Database, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
-    """`tuneserve train` beside a worker that takes the job once it is posted, and ends it so."""
+    """Run `tuneserve train` beside a worker that ends its job so.
+
+    The worker takes the job once it is posted.
+    """
 
     def run(end: Callable[[Session, Claim], None], *words: str) -> Result:
         def work() -> None:

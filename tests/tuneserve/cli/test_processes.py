@@ -1,4 +1,7 @@
-"""tuneserve.cli.processes: two programs held together. Small scripts stand in for service and worker."""
+"""tuneserve.cli.processes: service and worker run and stop together.
+
+Small scripts stand in for both.
+"""
 
 import contextlib
 import re
@@ -59,7 +62,10 @@ while True:
 
 @pytest.fixture(autouse=True)
 def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """``python -m service`` finds our scripts, since it looks in the working directory first."""
+    """Put our scripts where ``python -m service`` finds them.
+
+    It looks in the working directory first.
+    """
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("PYTHONSAFEPATH", raising=False)
     monkeypatch.setattr(processes, "RESTART_AFTER_S", 0.01)

@@ -25,7 +25,10 @@ LONG = "a-name-that-alone-is-longer-than-half-of-a-terminal-of-eighty-columns"
 def furnished(
     live: str, enqueue: Callable[..., Job], published: Callable[..., Model], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Client]:
-    """A service with one of each that can be listed; a key comes last, since the service asks for it from then on."""
+    """A service with one of everything that can be listed.
+
+    A key comes last, since the service asks for it from then on.
+    """
     enqueue(network="efficientnet_v2_s", dataset="fashion_mnist")
     published(dataset=LONG)
     archive = tmp_path_factory.mktemp("sent") / "pets.zip"

@@ -1,4 +1,7 @@
-"""tuneserve.cli.terminal: what a service or a file says does nothing to the terminal but show."""
+"""tuneserve.cli.terminal: untrusted text only shows, and never controls the terminal.
+
+It comes from a service or a file.
+"""
 
 import io
 

@@ -1,4 +1,7 @@
-"""docs/command-line.md: nothing in it is out of date. ``python -m tests.support.transcript`` writes it anew."""
+"""docs/command-line.md is up to date.
+
+``python -m tests.support.transcript`` writes it anew.
+"""
 
 import re
 import shlex
@@ -20,7 +23,7 @@ def calls() -> list[list[str]]:
 
 
 def command_of(words: list[str]) -> tuple[Any, list[str]]:
-    """The command that they name, and the words that are left for it."""
+    """Find the command that the words name, and its remaining words."""
     command: Any = typer.main.get_command(main.app)
     while words and words[0] in getattr(command, "commands", {}):
         command, words = command.commands[words[0]], words[1:]

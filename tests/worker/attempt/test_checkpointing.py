@@ -1,4 +1,4 @@
-"""worker.attempt.checkpointing: what an attempt leaves behind, and what the next one makes of it."""
+"""worker.attempt.checkpointing: what an attempt leaves, and the next one resumes."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -60,7 +60,10 @@ class Attempt:
         return self.context.report.claim.job_id
 
     def resume(self, after_an_epoch: bool = False) -> str | None:
-        """Resume; the id of the checkpoint, as the job says it, or None where nothing changed."""
+        """Resume; return the checkpoint's id, or None if nothing changed.
+
+        The id is the one that the job has.
+        """
         before, self.state = self.state, resume(self.context, self.state, after_an_epoch)
         if self.state is before:
             return None
@@ -82,7 +85,10 @@ def dataset(first: int = 0) -> Dataset:
 
 @pytest.fixture
 def training(settings: Settings, db: Database, store: LocalStore, claimed: Callable[..., Claim]) -> MakeTraining:
-    """An attempt of one job with a tiny network; every call hands the job to the next attempt."""
+    """A factory of attempts of one job with a tiny network.
+
+    Every call hands the job to the next attempt.
+    """
     first = claimed()
 
     def make(number: int = 1, data: Dataset | None = None) -> Attempt:
@@ -123,7 +129,10 @@ def chosen_by(accuracy: float | None, images: int) -> dict[str, float | None]:
 def finish_epoch(
     attempt: Attempt, number: int, accuracy: float | None = 0.5, loss: float = 1.0, images: int = 5000
 ) -> None:
-    """As the trainer does at the end of an epoch: weights that tell which it was, a line of history, a checkpoint."""
+    """End an epoch as the trainer does.
+
+    It leaves weights that tell which epoch it was, a line of history, and a checkpoint.
+    """
     with torch.no_grad():
         for parameter in attempt.context.network.parameters():
             parameter.fill_(number)

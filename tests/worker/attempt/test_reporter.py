@@ -1,4 +1,4 @@
-"""worker.attempt.reporter: what one attempt tells the world, as long as the job is its own."""
+"""worker.attempt.reporter: an attempt reports while the job is its own."""
 
 import sqlite3
 import threading
@@ -157,7 +157,10 @@ def test_an_attempt_that_has_lost_the_job_can_say_nothing(
 
 @pytest.fixture
 def away(db: Database, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """From now on, for so many seconds, the database answers as one that restarts does."""
+    """A function that makes the database fail for some seconds.
+
+    It answers as one that restarts does.
+    """
     write = db.write
     back = [NOW]
 
@@ -247,7 +250,10 @@ def test_the_heartbeat_thread_brings_the_word_to_stop(report: Reporter, db: Data
 
 @pytest.fixture
 def leave(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
-    """Set when the process would have ended; the thread that asked for it ends instead."""
+    """An event that is set when the process would have ended.
+
+    The thread that asked for it ends instead.
+    """
     left = threading.Event()
 
     def end(code: int) -> None:

@@ -1,4 +1,7 @@
-"""worker.batch_prediction.process: every image gets one line, whatever it is and whenever the process dies."""
+"""worker.batch_prediction.process: every image gets one line, whatever dies.
+
+That holds whatever the image is and whenever the process dies.
+"""
 
 import json
 import subprocess
@@ -36,7 +39,10 @@ class Died(BaseException):
 
 
 class DyingStore(LocalStore):
-    """Dies when the object with that name is to be written, or right behind that."""
+    """A store that dies when it writes a given object.
+
+    ``written``: it dies right behind that.
+    """
 
     def __init__(self, root: Path, at: str, written: bool) -> None:
         super().__init__(root)

@@ -1,4 +1,7 @@
-"""worker.data.augmentation: what another hand or another photographer would have done, and nothing else."""
+"""worker.data.augmentation: plausible changes of strokes and photos, and nothing else.
+
+They are what another hand or another photographer would have done.
+"""
 
 from collections.abc import Callable, Iterator
 
@@ -22,7 +25,10 @@ def _seeded() -> Iterator[None]:
 
 @pytest.fixture
 def strokes() -> Tensor:
-    """An upright bar left of the middle, n x 3 x size x size."""
+    """Images of an upright bar left of the middle.
+
+    They are n x 3 x size x size.
+    """
     images = torch.zeros(64, 3, 32, 32)
     images[:, :, 6:26, 10:14] = 1
     return images
@@ -51,7 +57,10 @@ def light_alone(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def places(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], Tensor]:
-    """Images that say where a pixel was, x and y in -1..1 from edge to edge; with the light left alone they keep it."""
+    """Images whose pixels hold their x and y, without light changes.
+
+    The places go from -1 to 1 from edge to edge.
+    """
     for amount in ("BRIGHTNESS", "CONTRAST", "SATURATION"):
         monkeypatch.setattr(augmentation, amount, 0.0)
 

@@ -1,4 +1,4 @@
-"""worker.data.sources: a data set's file from its folder, a mirror, or its makers."""
+"""worker.data.sources: a data set's file from folder, mirror, or makers."""
 
 from collections.abc import Iterator
 from pathlib import Path

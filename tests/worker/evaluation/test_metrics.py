@@ -1,4 +1,4 @@
-"""worker.evaluation.metrics: how good a network is, in numbers that can be checked by hand."""
+"""worker.evaluation.metrics: how good a network is, checked by hand."""
 
 import math
 

@@ -1,5 +1,6 @@
-"""worker.evaluation.report: what is told of a model, from a small network that has truly learned the embedded
-digits.
+"""worker.evaluation.report: the report of a network that learned the embedded digits.
+
+It is small and has truly learned them.
 """
 
 import base64
@@ -37,7 +38,10 @@ def splits() -> Splits:
 
 @pytest.fixture(scope="module")
 def network(splits: Splits) -> nn.Module:
-    """One layer that has learned from 200 images, and was then made three times as sure of what it says."""
+    """A layer that has learned from 200 images and is overconfident.
+
+    Its weights are made three times as large, so that it is three times as sure.
+    """
     torch.manual_seed(0)
     layer = nn.Linear(784, 10)
     learner = nn.Sequential(nn.Flatten(), layer)

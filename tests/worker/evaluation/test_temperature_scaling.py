@@ -1,5 +1,6 @@
-"""worker.evaluation.temperature_scaling: probabilities that are right as often as they say, in numbers that can be
-checked by hand.
+"""worker.evaluation.temperature_scaling: probabilities are right as often as they say.
+
+The numbers can be checked by hand.
 """
 
 import json
@@ -25,13 +26,19 @@ from worker.evaluation.temperature_scaling import (
 
 
 def sure(*answers: tuple[float, bool]) -> Answers:
-    """Answers between two classes: class 0 with that probability, and whether that was right."""
+    """Make answers between two classes.
+
+    Each gives class 0 that probability, and says whether that was right.
+    """
     logits = torch.tensor([[math.log(probability), math.log(1 - probability)] for probability, _ in answers])
     return Answers(logits, torch.tensor([0 if right else 1 for _, right in answers]))
 
 
 def honest(count: int, classes: int = 10, scale: float = 1.0, seed: int = 0) -> Answers:
-    """Logits whose softmax is the true chance of each class, and classes drawn by it; then times ``scale``."""
+    """Make logits that are calibrated, then multiply them by ``scale``.
+
+    Their softmax is the true chance of each class, and the labels are drawn by it.
+    """
     chance = torch.Generator().manual_seed(seed)
     logits = 2 * torch.randn(count, classes, generator=chance)
     labels = torch.multinomial(logits.softmax(1), 1, generator=chance).flatten()
@@ -65,7 +72,10 @@ def test_the_error_is_the_mean_gap_weighted_by_the_answers() -> None:
 
 
 def test_gaps_of_one_bin_cancel_as_they_should() -> None:
-    """Right three times in four, at a confidence of three quarters: nothing to complain of."""
+    """Gaps within a bin cancel: no calibration error.
+
+    The answers are right three times in four, at a confidence of three quarters.
+    """
     answers = sure((0.75, True), (0.75, True), (0.75, False), (0.75, True))
     assert expected_error(reliability(answers, 1.0)) == pytest.approx(0, abs=1e-7)
 
@@ -77,7 +87,10 @@ def test_certainty_that_is_always_wrong_is_as_wrong_as_can_be() -> None:
 
 
 def test_a_bin_holds_its_upper_edge() -> None:
-    """All three alike is a confidence of 1/3, the upper edge of the fifth of fifteen bins."""
+    """A bin holds its upper edge.
+
+    All three alike is a confidence of 1/3, the upper edge of the fifth of fifteen bins.
+    """
     (place,) = filled(Answers(torch.zeros(1, 3), torch.zeros(1, dtype=torch.int64)))
     assert place == 4
 
@@ -113,7 +126,10 @@ def test_it_is_the_same_each_time_and_in_any_order() -> None:
 
 
 def test_no_other_temperature_is_likelier_than_the_one_found() -> None:
-    """With 20,000 images the prior weighs nothing, and what is found is the lowest loss."""
+    """The temperature that is found has the lowest loss.
+
+    With 20,000 images the prior weighs nothing.
+    """
     answers = honest(20_000, scale=3.0)
     found = fit_temperature(answers)[0]
     assert all(nll(answers, found) < nll(answers, found * factor) for factor in (0.9, 1.1))
@@ -133,7 +149,10 @@ def test_a_network_that_says_the_same_of_all_classes_keeps_it_at_one() -> None:
 
 
 def test_images_that_are_all_right_do_not_make_it_certain_of_everything() -> None:
-    """The bare fit has no optimum here: it would go to the coldest temperature there is."""
+    """A perfect validation part does not make the temperature extreme.
+
+    The bare fit has no optimum here: it would go to the coldest temperature there is.
+    """
     logits = 6 * torch.nn.functional.one_hot(torch.arange(60) % 10, 10).float()
     temperature, _ = fit_temperature(Answers(logits, torch.arange(60) % 10))
     assert 0.8 < temperature <= 1
@@ -191,7 +210,10 @@ def test_without_a_validation_part_nothing_changes() -> None:
 
 
 def test_a_calibration_error_is_not_claimed_from_a_handful_of_images() -> None:
-    """As long as a bin of the diagram is narrower than what is known of the accuracy."""
+    """A calibration error needs enough images.
+
+    There are enough when the accuracy is known better than a bin of the diagram is wide.
+    """
 
     def right(images: int) -> Answers:
         return Answers(torch.tensor([[9.0, 0.0]]).repeat(images, 1), torch.zeros(images, dtype=torch.int64))

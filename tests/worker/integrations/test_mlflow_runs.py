@@ -1,5 +1,6 @@
-"""worker.integrations.mlflow_runs: jobs as MLflow reads them back, from its files and its server; servers that do not
-answer.
+"""worker.integrations.mlflow_runs: jobs as MLflow reads them back.
+
+They are read from its files and its server; some servers do not answer.
 """
 
 import os
@@ -48,7 +49,10 @@ def _as_it_sets_them(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """MLflow's own, as `mlflow server` starts it, with a database. Not installed: skip on a laptop, fail in CI."""
+    """A real MLflow server with a database.
+
+    It is started as `mlflow server` starts it. Not installed: skip on a laptop, fail in CI.
+    """
     if find_spec("flask") is None:
         missing = "the dependency group mlflow-server is not installed"
         pytest.fail(missing) if os.environ.get("CI") else pytest.skip(missing)
@@ -85,7 +89,10 @@ def _wait_for(url: str, log: Path) -> None:
 
 @pytest.fixture
 def uri(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A store of files: a database of MLflow's would take four seconds to be made."""
+    """A store of files for MLflow.
+
+    A database of MLflow's would take four seconds to be made.
+    """
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     monkeypatch.setenv(mlflow_runs.URI, f"file://{tmp_path}/mlruns")
     return f"file://{tmp_path}/mlruns"

@@ -37,7 +37,7 @@ def splits() -> Splits:
 
 @pytest.fixture(scope="module")
 def network(splits: Splits) -> nn.Sequential:
-    """A tiny one that has learnt the real digits well enough to have an opinion."""
+    """A tiny network that has learnt the real digits well enough."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         body = nn.Sequential(nn.Conv2d(3, 16, 5, stride=2), nn.ReLU(), nn.Conv2d(16, 32, 3, stride=2), nn.ReLU())
@@ -255,7 +255,10 @@ def test_the_distance_is_mahalanobis_where_every_direction_has_its_spread() -> N
 
 
 def test_the_leading_axes_are_those_of_the_whole_decomposition() -> None:
-    """The variances of features fall quickly, as those of a trained network do; the rest shares one."""
+    """The leading axes are those of the whole decomposition.
+
+    The variances of features fall quickly, as those of a trained network do; the rest shares one.
+    """
     torch.manual_seed(0)
     values = torch.randn(500, 300, dtype=torch.float64) * torch.linspace(0, -12, 300).exp()
     found = distance(values, torch.zeros(500).long(), axes=20)

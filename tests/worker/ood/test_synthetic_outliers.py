@@ -1,4 +1,4 @@
-"""worker.ood.synthetic_outliers: made-up images in the form that the service gives to real ones."""
+"""worker.ood.synthetic_outliers: made-up images in the service's form for real ones."""
 
 from collections.abc import Callable
 

@@ -1,5 +1,6 @@
-"""worker.processes.launcher: a real process, with what a trainer needs around it. A small script stands in for the
-trainer.
+"""worker.processes.launcher: a real process with a trainer's environment.
+
+A small script stands in for the trainer.
 """
 
 import json
@@ -25,7 +26,7 @@ sys.exit({code})
 
 @pytest.fixture
 def trainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The program that is started in place of Python: it tells how it was started."""
+    """A stand-in for Python that records how it was started."""
     program = tmp_path / "python"
     program.write_text(TELL.format(python=sys.executable, code=5))
     program.chmod(0o755)

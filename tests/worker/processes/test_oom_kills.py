@@ -1,4 +1,4 @@
-"""worker.processes.oom_kills: what the kernel's counters say of processes that it killed for want of memory."""
+"""worker.processes.oom_kills: the kernel's counts of processes killed for memory."""
 
 from pathlib import Path
 

@@ -1,5 +1,6 @@
-"""worker.processes.prewarmed_trainer: a trainer that waits for its job. Real processes, in which a small script stands
-in for the trainer.
+"""worker.processes.prewarmed_trainer: a trainer that waits for its job.
+
+The processes are real; a small script stands in for the trainer.
 """
 
 import os
@@ -35,7 +36,7 @@ WARM, COLD = "born ['-m', 'worker.trainer']", "born ['-m', 'worker.trainer', 'jo
 
 @pytest.fixture
 def born(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[str]]:
-    """A program is started in place of Python; how it was started each time."""
+    """A stand-in for Python; return how it was started each time."""
     program, register = tmp_path / "python", tmp_path / "register"
     program.write_text(STAND_IN.format(python=sys.executable, root=str(ROOT), register=str(register)))
     program.chmod(0o755)

@@ -1,4 +1,7 @@
-"""worker.processes.stop_event: a flag that signal handlers may set, wherever the program is just then."""
+"""worker.processes.stop_event: a flag that signal handlers may set anywhere.
+
+It does not matter where the program is just then.
+"""
 
 import signal
 import sys
@@ -16,7 +19,10 @@ BLOCKED_S = 2.0  # after which somebody who has not come to an instruction waits
 
 
 class Interrupted(threading.Thread):
-    """Waits for ``stop``, which is set from within that wait before its instruction of that number, as by a signal."""
+    """A thread whose wait for ``stop`` is interrupted at one instruction.
+
+    ``stop`` is set from within that wait before its instruction of that number, as by a signal.
+    """
 
     def __init__(self, stop: Stop, number: int) -> None:
         super().__init__(daemon=True)  # one that hangs shall not keep the tests from ending

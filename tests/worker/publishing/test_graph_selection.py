@@ -1,4 +1,7 @@
-"""worker.publishing.graph_selection: int8 serves where it is as right and faster, and the record says why."""
+"""worker.publishing.graph_selection: int8 serves where it is as right and faster.
+
+The record says why.
+"""
 
 from collections.abc import Callable
 
@@ -56,7 +59,10 @@ def outputs_of(graph: bytes, part: Split) -> SampleOutputs:
 
 @pytest.fixture
 def chosen(graph: bytes, part: Split, monkeypatch: pytest.MonkeyPatch) -> Choose:
-    """What is chosen when each graph takes so long; nothing else is pretended."""
+    """Choose a graph for given latencies.
+
+    Nothing else is pretended.
+    """
 
     def make(
         fp32: dict[str, float] = SLOW, int8: dict[str, float] = FAST, validation: SampleOutputs | None = None

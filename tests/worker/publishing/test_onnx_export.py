@@ -1,4 +1,4 @@
-"""worker.publishing.onnx_export: the graph of a network, and the proof that it answers as the network does."""
+"""worker.publishing.onnx_export: a network's graph, and proof that it answers alike."""
 
 import logging
 from collections.abc import Callable
@@ -36,7 +36,10 @@ def images() -> Tensor:
 
 @pytest.fixture(scope="module")
 def network() -> nn.Module:
-    """A real one, as training leaves it: in channels_last, in training mode, its statistics used."""
+    """A real network as training leaves it.
+
+    It is in channels_last and in training mode, and its statistics are used.
+    """
     torch.manual_seed(0)
     made = build("resnet18", 10).to(memory_format=torch.channels_last)
     for module in made.modules():
@@ -142,7 +145,10 @@ def test_colours_and_channels_with_scales_of_their_own_are_not_joined(images: Te
 
 
 def pooled() -> nn.Module:
-    """Pools to a side that is no divisor of the images', as VGG and AlexNet do: tracing has no form of it."""
+    """Make a network that pools to an indivisible side.
+
+    The side is no divisor of the images', as with VGG and AlexNet: tracing has no form of it.
+    """
     return nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(7), nn.Flatten(), nn.Linear(196, 10))
 
 
@@ -178,7 +184,10 @@ def test_parity_sees_that_a_graph_is_another_networks(images: Tensor) -> None:
 
 
 def test_a_graph_that_answers_otherwise_is_not_published(images: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The exporter drops what one weight does: here by exporting a copy in which it is another."""
+    """A graph that answers otherwise is not published.
+
+    The exporter drops what one weight does: here by exporting a copy in which it is another.
+    """
     real = export_onnx
 
     def tampered(graph: ServingGraph, sample: Tensor) -> bytes:

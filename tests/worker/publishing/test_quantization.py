@@ -1,4 +1,4 @@
-"""worker.publishing.quantization: a graph in int8 that answers as the one in fp32 did."""
+"""worker.publishing.quantization: an int8 graph answers as the fp32 one did."""
 
 import numpy as np
 import numpy.typing as npt
@@ -27,7 +27,10 @@ def images() -> npt.NDArray[np.uint8]:
 
 @pytest.fixture(scope="module")
 def graph(images: npt.NDArray[np.uint8]) -> bytes:
-    """A small network with all that is quantised: convolutions, a sum, a layer in the end."""
+    """A small network with everything that is quantised.
+
+    It has convolutions, a sum, and a layer in the end.
+    """
     torch.manual_seed(0)
     network = build("resnet18", 7)
     for layer in network.modules():

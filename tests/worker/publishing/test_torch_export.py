@@ -1,4 +1,4 @@
-"""worker.publishing.torch_export: a published model as a program that needs none of our code."""
+"""worker.publishing.torch_export: a published model as a program without our code."""
 
 import json
 import sys

@@ -27,7 +27,10 @@ PROGRAM = "content?format=torch_export"
 
 
 class Setting:
-    """A slot whose clock is moved, and a model whose program is requested."""
+    """A slot with a moved clock and a requested export.
+
+    The export is a model's program.
+    """
 
     def __init__(self, settings: Settings, db: Database, model: Model) -> None:
         self.now = NOW

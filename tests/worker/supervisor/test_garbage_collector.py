@@ -1,4 +1,4 @@
-"""worker.supervisor.garbage_collector: what a killed process has left goes; what belongs to anybody stays."""
+"""worker.supervisor.garbage_collector: leftovers of killed processes go; used files stay."""
 
 import os
 from collections.abc import Callable

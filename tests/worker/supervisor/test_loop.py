@@ -1,4 +1,7 @@
-"""worker.supervisor.loop: what becomes of a job, whatever becomes of its trainer. No trainer is started here."""
+"""worker.supervisor.loop: a job's fate, whatever becomes of its trainer.
+
+No trainer is started here.
+"""
 
 import errno
 import os
@@ -545,7 +548,10 @@ def test_a_worker_told_to_stop_does_not_wait_for_a_database(
 
 
 def refuse(monkeypatch: pytest.MonkeyPatch, it: WorkerLoop, method: str, times: int) -> list[None]:
-    """Have the database away for the first calls of a method; the calls so far."""
+    """Make a method's first calls fail; return the calls so far.
+
+    They fail as if the database were away.
+    """
     calls: list[None] = []
     real = getattr(it, method)
 

@@ -1,4 +1,7 @@
-"""worker.supervisor.process_slot: what becomes of the batch beside a worker's job, whatever becomes of its process."""
+"""worker.supervisor.process_slot: a batch's fate, whatever becomes of its process.
+
+The batch runs beside a worker's job.
+"""
 
 import errno
 import os
@@ -28,7 +31,10 @@ KILLED = -signal.SIGKILL
 
 
 class Setting:
-    """A slot of a registered worker, with a batch that waits, and a clock that is moved."""
+    """A slot of a registered worker with a waiting batch.
+
+    Its clock is moved.
+    """
 
     def __init__(self, settings: Settings, db: Database) -> None:
         self.now = NOW

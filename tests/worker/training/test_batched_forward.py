@@ -14,7 +14,10 @@ PART = Split(IMAGES, torch.zeros(COUNT, dtype=torch.int64))
 
 
 class Memory:
-    """A look that fails as a full GPU does when it is given more than ``room`` images."""
+    """A function that fails as a full GPU does.
+
+    It does so when it is given more than ``room`` images.
+    """
 
     def __init__(self, room: int) -> None:
         self.room = room

@@ -1,4 +1,7 @@
-"""worker.training.devices: what to train on. Machines with other devices are described to it here."""
+"""worker.training.devices: which device to train on.
+
+Machines with other devices are described to it here.
+"""
 
 import shutil
 from dataclasses import dataclass

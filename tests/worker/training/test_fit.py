@@ -1,4 +1,7 @@
-"""worker.training.fit: fit() learns, repeats itself to the bit, and goes on as if it had never stopped."""
+"""worker.training.fit: fit() learns, repeats itself to the bit, and resumes.
+
+It goes on as if it had never stopped.
+"""
 
 import copy
 import shutil
@@ -55,7 +58,10 @@ def recipe(**fields: Any) -> ResolvedRecipe:
 
 
 def network() -> nn.Sequential:
-    """Small, yet with all that matters: kernels in channels_last, BatchNorm's buffers, and chance."""
+    """Make a small network with all that matters.
+
+    It has kernels in channels_last, BatchNorm's buffers, and chance.
+    """
     torch.manual_seed(0)
     layers = nn.Sequential(
         nn.Conv2d(3, 8, 3, stride=2, bias=False),
@@ -186,7 +192,11 @@ def test_a_run_stopped_within_an_epoch_goes_on_to_the_same_bits_and_figures(
 
 
 def test_the_images_after_a_stop_within_an_epoch_are_those_of_a_run_that_went_on(digits: Split) -> None:
-    """Whatever the device's random numbers are then: no generator's state is kept, since not every device gives one."""
+    """A stopped epoch continues with the images it would have had.
+
+    That holds whatever the device's random numbers are then: no generator's state is kept, since not every device gives
+    one.
+    """
 
     chances: list[float] = []
 

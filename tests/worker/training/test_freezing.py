@@ -1,4 +1,4 @@
-"""worker.training.freezing: what keeps its weights keeps them, and the two halves are the whole."""
+"""worker.training.freezing: frozen weights stay, and the two halves are the whole."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""worker.data.datasets.mnist: found in any of the layouts in which people have it, or downloaded."""
+"""worker.data.datasets.mnist: found in any usual layout, or downloaded."""
 
 import gzip
 from collections.abc import Callable
@@ -32,7 +32,7 @@ LAYOUTS = {  # paths below <datasets_dir>/mnist, in the order of FILES, and whet
 
 @pytest.fixture
 def offline(tmp_path: Path) -> Settings:
-    """Settings with a data set folder of the test's own and nobody to download from."""
+    """Settings with a data set folder of their own and no downloads."""
     return Settings(data_dir=tmp_path / "data", datasets_dir=tmp_path / "sets", datasets_mirror=NOBODY)
 
 

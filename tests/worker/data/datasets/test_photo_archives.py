@@ -1,5 +1,6 @@
-"""worker.data.datasets.photo_archives: an archive of class folders, fetched and unpacked once, read as one's own
-folder is.
+"""worker.data.datasets.photo_archives: archives of class folders, fetched and unpacked once.
+
+They are read as one's own folder is.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""worker.data.formats.archives: unpacked whole, inside its folder, and not without end; or not at all."""
+"""worker.data.formats.archives: unpacked whole, inside its folder and bounded, or not at all."""
 
 import errno
 import io
