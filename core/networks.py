@@ -1,4 +1,6 @@
-"""Input sizes, stages and defaults for "auto" of torchvision's networks and timm's EfficientNet-Lite0. No torch.
+"""Networks' input sizes, stages and defaults for "auto", without torch.
+
+Those of torchvision's networks and timm's EfficientNet-Lite0.
 
 The service needs them without importing torch; tests/core/test_networks.py compares the tables with torchvision's.
 """
@@ -57,11 +59,17 @@ class Network:
 
     @property
     def weights_files(self) -> tuple[str, ...]:
-        """Names of a file in the folder of weights that would do, the published one first."""
+        """Return the accepted names of a weights file, the published one first.
+
+        They are names within the folder of weights.
+        """
         return () if self.weights_file is None else (self.weights_file, f"{self.name}.pth", f"{self.name}.safetensors")
 
     def refusal(self, side: int) -> str | None:
-        """Explain why the network rejects images of this side in pixels; None if it accepts them."""
+        """Explain why the network rejects images of this side.
+
+        The side is in pixels; None if it accepts them.
+        """
         if side < self.traits.smallest:
             return f"{self.name} needs at least {self.traits.smallest} pixels, not {side}"
         if side % self.traits.multiple:
@@ -69,10 +77,11 @@ class Network:
         return None
 
     def image_size(self, detail: float, pretrained: bool, enlarged: bool = False) -> int:
-        """Choose the side in pixels to train at, for images of that detail.
+        """Choose the image side to train at, in pixels.
 
-        Photos get the side that the pre-trained weights were trained at, but none much beyond their own detail.
-        ``enlarged``: at least ENLARGED_SIDE.
+        ``detail``: the side in pixels beyond which the images show nothing more. Photos get the side that the
+        pre-trained weights were trained at, but none much beyond their own detail. ``enlarged``: at least
+        ENLARGED_SIDE.
         """
         photo = self.photo if pretrained else PHOTO
         if detail < photo:

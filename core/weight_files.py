@@ -1,4 +1,7 @@
-"""Find a network's file of ImageNet weights, and say whether there is one or could be."""
+"""Find a network's file of ImageNet weights.
+
+Also say whether there is one or could be.
+"""
 
 from pathlib import Path
 from typing import Literal
@@ -11,7 +14,10 @@ RETRY_AFTER_S = 600.0  # after a failed download, until another is thought likel
 
 
 def find(network: Network, settings: Settings) -> Path | None:
-    """Return the file that the settings name, else the one in the folder of weights; None if there is neither."""
+    """Return a network's file of ImageNet weights, or None.
+
+    The file that the settings name comes before the one in the folder of weights.
+    """
     if settings.weights_file is not None:
         return settings.weights_file
     folder = settings.resolved_weights_dir
@@ -19,7 +25,10 @@ def find(network: Network, settings: Settings) -> Path | None:
 
 
 def availability(network: Network, settings: Settings, failed: bool = False) -> Availability:
-    """Say whether a worker with these settings has the weights; ``failed``: their download has just failed."""
+    """Check whether a worker with these settings can get the weights.
+
+    ``failed``: their download has just failed.
+    """
     if network.weights_file is None:
         return "available"  # embedded: they are installed with the worker
     if (file := find(network, settings)) is not None:

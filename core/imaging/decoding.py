@@ -1,4 +1,6 @@
-"""Bytes of an image file to an upright picture in 8 bits, within bounds of memory and time.
+"""Decode image files to upright 8-bit pictures, within bounds.
+
+The bounds are those of memory and time.
 
 The bounds are checked by the file's header. A large picture is scaled down as it is converted, in strips: what decoding
 holds at a time is what the decoder itself needs, about ``bytes_needed``.
@@ -61,7 +63,10 @@ class Levels(NamedTuple):
 
 
 def decode(data: bytes, max_pixels: int) -> Image.Image:
-    """Decode the bytes of a file to an upright picture in L, RGB or RGBA; raises NotAnImage or TooLarge only."""
+    """Decode a file to an upright picture in L, RGB or RGBA.
+
+    Raises NotAnImage or TooLarge only.
+    """
     with _refusals():
         try:
             return _load(_open(data, max_pixels), data)
@@ -72,7 +77,10 @@ def decode(data: bytes, max_pixels: int) -> Image.Image:
 
 
 def decode_small(data: bytes, max_pixels: int) -> Image.Image | None:
-    """Decode a picture if it takes milliseconds and a few MB; None if it does not, or its file is damaged."""
+    """Decode a picture if that takes milliseconds and few MB.
+
+    None if it does not, or if the file is damaged.
+    """
     with _refusals():
         if len(data) > SMALL_FILE:
             return None
@@ -88,7 +96,10 @@ def decode_small(data: bytes, max_pixels: int) -> Image.Image | None:
 
 
 def bytes_needed(data: bytes, max_pixels: int) -> int:
-    """Estimate by its header the memory in which a file is decoded; raises as ``decode`` does."""
+    """Estimate the memory for decoding a file by its header.
+
+    Raises as ``decode`` does.
+    """
     with _refusals():
         try:
             return _bytes_needed(_open(data, max_pixels), data)
@@ -100,7 +111,10 @@ def bytes_needed(data: bytes, max_pixels: int) -> int:
 
 
 def upright_size(data: bytes, max_pixels: int) -> tuple[int, int]:
-    """Read width and height, as the picture is shown, from a file's header; raises as ``decode`` does."""
+    """Read a picture's upright width and height from its file's header.
+
+    Upright is as it is shown. Raises as ``decode`` does.
+    """
     with _refusals():
         image = _open(data, max_pixels)
         sideways = image.getexif().get(ExifTags.Base.Orientation, UPRIGHT) >= SIDEWAYS
@@ -172,7 +186,10 @@ def _load(image: ImageFile.ImageFile, data: bytes) -> Image.Image:
 
 
 def _decode_damaged(data: bytes, max_pixels: int) -> Image.Image | None:
-    """Decode a file whose damage costs no pixels; None if others are missing."""
+    """Decode a file whose damage costs no pixels.
+
+    None if pixels are missing.
+    """
     if data.startswith(file_formats.PNG):
         mended = file_formats.essential_png(data)
         return _load(_open(mended, max_pixels), mended)
@@ -186,7 +203,10 @@ def _decode_damaged(data: bytes, max_pixels: int) -> Image.Image | None:
 
 
 def _in_plain_mode(image: ImageFile.ImageFile, data: bytes) -> Image.Image:
-    """Convert to L, RGB or RGBA, at a fraction of the size if no side gets shorter than MIN_SIDE."""
+    """Convert to L, RGB or RGBA, and shrink large pictures.
+
+    A large picture is shrunk by a whole factor such that no side gets shorter than MIN_SIDE.
+    """
     convert = _conversion(image, data)
     factor = max(1, min(image.size) // MIN_SIDE)
     if factor == 1 and image.width * image.height <= STRIP_PIXELS:
@@ -211,7 +231,7 @@ def _conversion(image: ImageFile.ImageFile, data: bytes) -> Callable[[Image.Imag
 
 
 def _as(image: Image.Image, mode: str) -> Image.Image:
-    """Convert to a mode; returns the image itself if it has that mode."""
+    """Convert to a mode; returns the image itself if unchanged."""
     return image if image.mode == mode else image.convert(mode)
 
 
@@ -226,7 +246,10 @@ def _in_strips(image: Image.Image, convert: Callable[[Image.Image], Image.Image]
 
 
 def _strips(image: Image.Image, multiple: int = 1) -> Iterator[Image.Image]:
-    """Cut a picture into strips of its full width; each height but the last is such a multiple."""
+    """Cut a picture into strips of its full width.
+
+    The height of each but the last is a multiple of ``multiple``.
+    """
     rows = max(1, STRIP_PIXELS // (image.width * multiple)) * multiple
     for top in range(0, image.height, rows):
         yield image.crop((0, top, image.width, min(image.height, top + rows)))
@@ -236,10 +259,11 @@ def _strips(image: Image.Image, multiple: int = 1) -> Iterator[Image.Image]:
 
 
 def _levels(image: ImageFile.ImageFile, data: bytes) -> Levels:
-    """Choose white by the file's tag, else by the range that its values fit, so that a nearly blank sheet stays blank.
+    """Choose the values that become black and white.
 
-    The ranges are those of 8, 10, 12 and 16 bits; of fractions, 0..1 before them. Values outside all of them are scaled
-    by their own minimum and maximum.
+    White is that of the file's tag, else the range that its values fit, so that a nearly blank sheet stays blank. The
+    ranges are those of 8, 10, 12 and 16 bits; of fractions, 0..1 before them. Values outside all of them are scaled by
+    their own minimum and maximum.
     """
     extremes = [(float(values.min()), float(values.max())) for values in map(_samples, _strips(image))]
     low, high = min(low for low, _ in extremes), max(high for _, high in extremes)
@@ -250,12 +274,18 @@ def _levels(image: ImageFile.ImageFile, data: bytes) -> Levels:
 
 
 def _has_16_bit_colours(image: ImageFile.ImageFile) -> bool:
-    """Check for a PNG of which Pillow decodes the upper byte of each sample alone."""
+    """Check for a PNG with 16 bits in each colour.
+
+    Pillow decodes only the upper byte of each sample.
+    """
     return image.format == "PNG" and any(tile.args == DEEP_COLOURS for tile in image.tile)
 
 
 def _spread_narrow_colours(image: ImageFile.ImageFile, data: bytes) -> None:
-    """Scale colours of at most 12 bits in 16 to the picture's 8, by decoding the lower bytes too."""
+    """Scale colours with few bits in 16-bit samples to 8 bits.
+
+    Those have at most 12 bits; their lower bytes are decoded too.
+    """
     upper = int(np.max(image.getextrema()))
     if upper > WHITES[-2] >> 8:
         return

@@ -67,7 +67,10 @@ def encode_png(pixels: Pixels) -> bytes:
 
 
 def from_array(values: object) -> Image.Image:
-    """Convert nested lists to a picture: [h][w] or [h][w][1 or 3], integers 0..255 or fractions 0..1."""
+    """Convert nested lists to a picture.
+
+    Shape [h][w] or [h][w][1 or 3], integers 0..255 or fractions 0..1.
+    """
     array = _numbers(values)
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[:, :, 0]
@@ -126,10 +129,11 @@ def _prepare_digit(image: Image.Image, clean: bool) -> Prepared:
 
 
 def preprocess_digit(picture: Pixels, clean: bool = True) -> Prepared:
-    """Bring a drawn or photographed digit to MNIST's form, unless it has that form.
+    """Convert a drawn or photographed digit to MNIST's form.
 
-    The picture is h x w or h x w x 3. With ``clean``, uneven light, ruled lines and specks are removed, and strokes
-    much wider or narrower than MNIST's are made as wide.
+    A picture that has that form stays as it is, and one that is its negative is inverted. The picture is h x w or h x w
+    x 3. With ``clean``, uneven light, ruled lines and specks are removed, and strokes much wider or narrower than
+    MNIST's are made as wide.
     """
     if picture.ndim == 2:
         for light, done in ((picture, {"unchanged": True}), (255 - picture, {"inverted": True})):
@@ -143,7 +147,10 @@ def preprocess_digit(picture: Pixels, clean: bool = True) -> Prepared:
 
 
 def to_grey(image: Image.Image) -> Pixels:
-    """Convert a picture to grey levels, h x w, on paper if it is transparent."""
+    """Convert a picture to grey levels, h x w.
+
+    Transparent pixels show paper.
+    """
     return np.asarray(_flat(image, "L")[0])
 
 
@@ -153,7 +160,10 @@ def fit_photo(image: Image.Image, side: int = PHOTO_SIDE, fit: Fit = "crop") -> 
 
 
 def _fitted(image: Image.Image, size: tuple[int, int], fit: Fit) -> Image.Image:
-    """Crop the largest part of that shape in the middle, pad to the shape, or squash the whole."""
+    """Crop, pad or squash a picture to a size.
+
+    Crop the largest part of that shape in the middle, pad to the shape, or squash the whole.
+    """
     if fit == "crop":
         return ImageOps.fit(image, size, Image.Resampling.BILINEAR)
     if fit == "squash":
@@ -167,9 +177,9 @@ def _fitted(image: Image.Image, size: tuple[int, int], fit: Fit) -> Image.Image:
 
 
 def _flat(image: Image.Image, mode: str | None, longest: int | None = None) -> tuple[Image.Image, dict[str, Any]]:
-    """Convert a picture to ``mode``, by default L or RGB, and list the steps taken.
+    """Convert a picture to ``mode`` without transparency; list the steps.
 
-    No side is longer than ``longest`` pixels. Transparency is replaced by paper.
+    ``mode`` is by default L or RGB. No side is longer than ``longest`` pixels. Transparency is replaced by paper.
     """
     done = {"exif_orientation": image.info[TURNED]} if TURNED in image.info else {}
     flat = _shrunk(image, longest)
@@ -181,7 +191,7 @@ def _flat(image: Image.Image, mode: str | None, longest: int | None = None) -> t
 
 
 def _as(image: Image.Image, mode: str) -> Image.Image:
-    """Convert to a mode; returns the image itself if it has that mode."""
+    """Convert to a mode; returns the image itself if unchanged."""
     return image if image.mode == mode else image.convert(mode)
 
 
@@ -193,7 +203,10 @@ def _shrunk(image: Image.Image, longest: int | None) -> Image.Image:
 
 
 def _paper_under(image: Image.Image) -> Literal["white", "black"]:
-    """Choose the background under transparent pixels: white for dark ink, black for light ink."""
+    """Choose the background under transparent pixels.
+
+    White for dark ink, black for light ink.
+    """
     grey, alpha = np.asarray(image.convert("L"), np.float64), np.asarray(image.getchannel("A"), np.float64)
     return "white" if (grey * alpha).sum() / max(alpha.sum(), 1.0) < 128 else "black"
 

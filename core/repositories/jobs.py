@@ -1,4 +1,6 @@
-"""Transitions of a job: enqueue, claim, heartbeat, record, finish. Each is one guarded statement.
+"""Status changes of jobs, each one guarded SQL statement.
+
+They are enqueue, claim, heartbeat, record and finish.
 
 The attempt number is the fencing token. A claim increments it; a process names the attempt it claimed and gets
 ClaimLost once the job has a later one. Callers pass the session, and so choose what else is in the transaction.
@@ -25,7 +27,10 @@ from core.weight_files import RETRY_AFTER_S
 
 @dataclass(frozen=True)
 class Claim:
-    """The right to write to a job, until a later attempt claims it."""
+    """The right of one attempt to write to a job.
+
+    It ends when a later attempt claims the job.
+    """
 
     job_id: str
     attempt: int
@@ -68,9 +73,10 @@ def enqueue(
 
 
 def rerun_of(session: Session, asked: Recipe) -> Recipe:
-    """Return the recipe of the model that ``asked.rerun`` names, with all other given fields in place of its own.
+    """Return the recipe to rerun a model, with the given fields.
 
-    InvalidInput where there is no such model, or what was given does not fit its recipe.
+    ``asked.rerun`` names the model. All other given fields replace those of its recipe. InvalidInput where there is no
+    such model, or what was given does not fit its recipe.
     """
     assert asked.rerun is not None
     try:
@@ -89,7 +95,10 @@ def rerun_of(session: Session, asked: Recipe) -> Recipe:
 
 
 def _version_of(session: Session, recipe: Recipe) -> str:
-    """Return the version of an uploaded data set that the recipe refers to now; others have none."""
+    """Return the current version of an uploaded data set, as `pets/2`.
+
+    Data sets that were not uploaded have none and keep their name.
+    """
     try:
         return datasets.held(session, recipe.dataset)
     except NotFound as error:
@@ -97,7 +106,7 @@ def _version_of(session: Session, recipe: Recipe) -> str:
 
 
 def _weights_of(session: Session, recipe: Recipe) -> str:
-    """Return the id of the model whose weights the recipe refers to now."""
+    """Return the id of the model that the recipe's weights name."""
     try:
         model = models.find(session, recipe.weights)
     except NotFound as error:
@@ -136,7 +145,10 @@ def page(
 
 
 def on_dataset(session: Session, dataset: str, statuses: Collection[JobStatus]) -> list[str]:
-    """List the ids of jobs in these states that train on the data set, or on that version of it."""
+    """List the ids of jobs that train on a data set.
+
+    ``dataset`` may name a version too. Only jobs with one of these statuses.
+    """
     found = select(Job.id).where(_trains_on(dataset), Job.status.in_(statuses))
     return list(session.scalars(found.order_by(Job.id)))
 
@@ -147,7 +159,10 @@ def _trains_on(dataset: str) -> ColumnElement[bool]:
 
 
 def networks_without_weights(session: Session, now: float) -> set[str]:
-    """Name the networks whose pre-trained weights a job has failed to get in the last RETRY_AFTER_S."""
+    """Name the networks whose pre-trained weights were lately unavailable.
+
+    A job has failed to get them within the last RETRY_AFTER_S.
+    """
     failed = Job.error["code"].as_string() == WeightsUnavailable.code
     of_imagenet = Job.recipe["weights"].as_string() == "imagenet"
     query = select(Job.recipe["network"].as_string()).where(
@@ -166,7 +181,10 @@ def count_by_status(session: Session) -> dict[JobStatus, int]:
 
 
 def claim(session: Session, worker_id: str, now: float) -> Claim | None:
-    """Claim the oldest of the queued jobs with the highest priority; None if none is queued."""
+    """Claim the queued job of highest priority, the oldest among equals.
+
+    None if none is queued.
+    """
     job = claim_next(
         session,
         Job,
@@ -191,7 +209,10 @@ def claim(session: Session, worker_id: str, now: float) -> Claim | None:
 
 
 def heartbeat(session: Session, claim: Claim, now: float) -> Job:
-    """Record a heartbeat and return the job, with its requested action; ClaimLost: stop, write nothing."""
+    """Record a heartbeat and return the job, with its requested action.
+
+    After ClaimLost the caller must stop and write nothing.
+    """
     return _owned(session, claim, heartbeat_at=now)
 
 
@@ -201,7 +222,10 @@ def record(session: Session, claim: Claim, **columns: Any) -> None:
 
 
 def succeed(session: Session, claim: Claim, model_id: str, now: float, **columns: Any) -> None:
-    """End the job with a model; one cancelled with keep ends as cancelled, with its model."""
+    """End the job with a model.
+
+    One that was cancelled with keep ends as cancelled, with its model.
+    """
     done = {"model_id": model_id, "finished_at": now, **columns}
     if move(session, claim.job_id, JobStatus.SUCCEEDED, now, claim=claim, **done):
         return
@@ -211,7 +235,10 @@ def succeed(session: Session, claim: Claim, model_id: str, now: float, **columns
 
 
 def fail(session: Session, claim: Claim, error: dict[str, Any], now: float) -> None:
-    """End the job as failed, or as cancelled if a person has cancelled it."""
+    """End the job as failed.
+
+    It ends as cancelled if a person has cancelled it.
+    """
     if not move(
         session, claim.job_id, JobStatus.FAILED, now, claim=claim, detail={"error": error}, error=error, finished_at=now
     ):
@@ -244,9 +271,10 @@ def release(session: Session, claim: Claim, reason: str, now: float) -> None:
 
 
 def release_unwatched(session: Session, worker_id: str, now: float) -> list[str]:
-    """Requeue the jobs that the worker holds without watching a trainer; return their ids.
+    """Requeue this worker's owned jobs; return their ids.
 
-    The connection broke between the commit of the claim and the database's answer.
+    To be called while the worker watches no trainer. The connection broke between the commit of the claim and the
+    database's answer.
     """
     held = select(Job).where(Job.worker_id == worker_id, Job.status.in_(OWNED))
     found = session.scalars(held).all()
@@ -262,7 +290,10 @@ def is_over_time(job: Job, now: float) -> bool:
 
 
 def retry_or_fail(session: Session, claim: Claim, failure: JobFailure, now: float) -> None:
-    """Requeue a job after a failed attempt, or fail it if no attempts are left."""
+    """Requeue a job after a failed attempt, or fail it.
+
+    It fails if no attempts are left.
+    """
     error = describe(failure)
     job = _owned(session, claim, failures=Job.failures + 1)
     if isinstance(failure, OutOfMemory):
@@ -279,9 +310,10 @@ def count_out_of_memory(session: Session, job_id: str, since: int) -> int:
 
 
 def requeue_lost(session: Session, now: float, lease_s: float) -> list[str]:
-    """Requeue or fail jobs whose worker sent no heartbeat within the lease; return their ids.
+    """Requeue or fail jobs of lost workers; return their ids.
 
-    Safe to call concurrently: rows locked by another caller are skipped and retried on the next call.
+    A worker is lost if it sent no heartbeat within the lease. Safe to call concurrently: rows locked by another caller
+    are skipped and retried on the next call.
     """
     alive = exists().where(Worker.id == Job.worker_id, Worker.heartbeat_at >= now - lease_s)
     silent_ones = select(Job).where(Job.status.in_(OWNED), ~alive)
@@ -316,12 +348,18 @@ def worker_heartbeat(session: Session, worker_id: str, now: float) -> None:
 
 
 def unregister(session: Session, worker_id: str) -> None:
-    """Mark a stopped worker as dead; its row stays, since jobs refer to it."""
+    """Mark a stopped worker as dead.
+
+    Its row stays, since jobs refer to it.
+    """
     session.execute(update(Worker).where(Worker.id == worker_id).values(heartbeat_at=0.0))
 
 
 def live_workers(session: Session, now: float, lease_s: float, host: str | None = None) -> int:
-    """Count the workers with a heartbeat within the lease; on one host if it is given."""
+    """Count the workers with a heartbeat within the lease.
+
+    ``host``: those on one host only.
+    """
     alive = select(func.count()).where(Worker.heartbeat_at >= shared_now(session, now) - lease_s)
     return session.scalar(alive if host is None else alive.where(Worker.host == host)) or 0
 
@@ -330,7 +368,10 @@ def live_workers(session: Session, now: float, lease_s: float, host: str | None 
 
 
 def _owned(session: Session, claim: Claim, **columns: Any) -> Job:
-    """Update a job that the claim still owns and return it; ClaimLost otherwise."""
+    """Update and return a job that the claim still owns.
+
+    ClaimLost if it owns it no more.
+    """
     job = session.execute(
         update(Job)
         .where(Job.id == claim.job_id, Job.attempt == claim.attempt, Job.status.in_(OWNED))
@@ -359,7 +400,10 @@ def move(
     detail: dict[str, Any] | None = None,
     **columns: Any,
 ) -> bool:
-    """Change the status if the transition is allowed, with its event; False if the row was not as expected."""
+    """Change the status if the transition is allowed, with its event.
+
+    False if it is not, or if the row was not as expected.
+    """
     sources = {status for status, following in TRANSITIONS.items() if to in following}
     guarded = update(Job).where(Job.id == job_id, Job.status.in_(sources & set(only_from or sources)))
     if claim is not None:  # the status too: a requeued job keeps its attempt number but has no owner
@@ -375,7 +419,7 @@ def move(
 
 
 def _round_off(job: Job, now: float) -> None:
-    """Close the phase and the timing that a killed trainer may have left open."""
+    """Close the phase and timing that a killed trainer left open."""
     job.estimated_finish = None
     if job.phases and job.phases[-1]["ended_at"] is None:
         job.phases = [*job.phases[:-1], job.phases[-1] | {"ended_at": now}]
