@@ -1,4 +1,7 @@
-"""Choose the form of a training's photos, by the recipe and their sizes."""
+"""Choose the form of a training's photos.
+
+It depends on the recipe and their sizes.
+"""
 
 from collections.abc import Callable
 
@@ -14,7 +17,10 @@ WIDE_SHARE = 0.1  # of the photos; what matters may lie anywhere: fewer cost les
 
 
 def chooser(recipe: Recipe, log: Callable[[str], None]) -> Choose:
-    """Return what ``worker.data.datasets.load`` asks for the photos' form; its reason goes to ``log``."""
+    """Return the function that chooses the photos' form.
+
+    ``worker.data.datasets.load`` calls it; the reason of its choice goes to ``log``.
+    """
 
     def choose(sizes: Sizes, style: Style) -> PhotoForm:
         fit, why = _fit(recipe, sizes, style)

@@ -1,4 +1,7 @@
-"""Find a network's first weights: the published ones, those of a model of the registry, or none."""
+"""Find a network's initial weights.
+
+These are the published ones, those of a model of the registry, or none.
+"""
 
 import re
 from collections.abc import Mapping
@@ -34,9 +37,9 @@ HALF = (0.5, 0.5, 0.5)
 
 
 def find_state(name: str, weights: str, settings: Settings, db: Database, store: ArtifactStore) -> State | None:
-    """Return the state dict that the recipe's ``weights`` names, None for random ones.
+    """Return the state dict that the recipe's ``weights`` names.
 
-    WeightsUnavailable says what to do.
+    None for random weights. WeightsUnavailable says what to do.
     """
     if weights == "random":
         return None
@@ -44,9 +47,10 @@ def find_state(name: str, weights: str, settings: Settings, db: Database, store:
 
 
 def statistics(name: str, weights: str, db: Database) -> tuple[Colour, Colour] | None:
-    """Return the mean and standard deviation of values in 0..1 that these weights expect, None for random ones.
+    """Return the channels' mean and standard deviation that weights expect.
 
-    A model of the registry expects those it was trained with, whatever data it is fine-tuned on.
+    Those of values in 0..1; None for random weights. A model of the registry expects those it was trained with,
+    whatever data it is fine-tuned on.
     """
     if weights == "random":
         return None
@@ -58,7 +62,10 @@ def statistics(name: str, weights: str, db: Database) -> tuple[Colour, Colour] |
 
 
 def classes(weights: str, db: Database) -> tuple[str, ...]:
-    """Return the classes of a model of the registry; empty for other weights, whose heads are replaced."""
+    """Return the classes of a model of the registry.
+
+    Empty for other weights, whose heads are replaced.
+    """
     if weights in ("imagenet", "random"):
         return ()
     with db.read() as session:
@@ -66,9 +73,10 @@ def classes(weights: str, db: Database) -> tuple[str, ...]:
 
 
 def license_of(name: str, weights: str, settings: Settings, db: Database) -> str | None:
-    """Return the licence that is stated for these weights, if one is, or for those that they began as.
+    """Return the licence that is stated for the weights, or None.
 
-    What a file that the settings name may be used for is not known.
+    If a model was trained from others, it is the licence of those that it began as. What a file that the settings name
+    may be used for is not known.
     """
     if weights == "imagenet" and name == EFFICIENTNET_LITE0:
         return embedded_weights.LICENSE
@@ -90,7 +98,10 @@ def _imagenet_statistics(name: str) -> tuple[Colour, Colour]:
 
 
 def fill(network: nn.Module, name: str, state: State) -> None:
-    """Load the state; the head stays random if the number of classes differs."""
+    """Load a state dict into the network.
+
+    The head stays random if the number of classes differs.
+    """
     own = network.state_dict().keys()
     state = {OLD_DENSENET_NAME.sub(r"\1\2", key): tensor for key, tensor in state.items()}
     hint = (
@@ -112,7 +123,10 @@ def fill(network: nn.Module, name: str, state: State) -> None:
 
 
 def _imagenet(name: str, settings: Settings) -> State:
-    """Read the embedded weights, else the file that is at hand, which is downloaded first if need be."""
+    """Read the embedded weights, or those in a file.
+
+    The file is downloaded first if there is none.
+    """
     network = NETWORKS[name]
     if network.weights_file is None:
         return embedded_weights.load()
@@ -147,7 +161,10 @@ def _from_model(model_id: str, db: Database, store: ArtifactStore) -> State:
 
 
 def _read(path: Path) -> State:
-    """Read a state dict from safetensors, or from torch's own format with nothing but tensors in it."""
+    """Read a state dict from safetensors or torch's own format.
+
+    Of torch's format nothing but tensors is loaded.
+    """
     try:
         if path.suffix == ".safetensors":
             return load_file(path)

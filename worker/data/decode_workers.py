@@ -1,4 +1,6 @@
-"""Processes that decode photos for the trainer, with both ends of their pipes. No torch, for a fast start.
+"""Processes that decode photos for the trainer.
+
+Both ends of their pipes are here. No torch, for a fast start.
 
 A request is a path, as a line of JSON. The response is a length, then an error message of so many bytes, or with length
 0 the pixels. They are separate programs, since forking a process with threads and a GPU is not safe. They die
@@ -28,7 +30,10 @@ PIPE_BYTES = 2**18  # holds a photo while the next is decoded, and the paths of 
 
 
 class Decoders:
-    """A pool of decoding processes, each served by a thread of this process."""
+    """A pool of decoding processes.
+
+    Each is served by a thread of this process.
+    """
 
     def __init__(self, count: int, form: PhotoForm, max_pixels: int) -> None:
         self._processes = [_start(form, max_pixels) for _ in range(count)]
@@ -52,7 +57,10 @@ class Decoders:
         return [process.pid for process in self._processes]
 
     def submit(self, paths: Sequence[str], out: Pixels) -> Future[None]:
-        """Decode a few photos into ``out`` [n, h, w, c]; the future raises DatasetInvalid for unreadable files."""
+        """Decode a few photos into ``out`` [n, h, w, c].
+
+        The future raises DatasetInvalid for unreadable files.
+        """
         return self._threads.submit(self._fill, paths, out)
 
     def _fill(self, paths: Sequence[str], out: Pixels) -> None:
@@ -95,7 +103,10 @@ def _answer(out: BinaryIO, photo: Photo | str) -> None:
 
 
 def _decode(process: subprocess.Popen[bytes], paths: Sequence[str], out: Pixels) -> list[str]:
-    """Decode files into ``out`` by a process; return the problems of unreadable ones."""
+    """Decode files into ``out`` in a process; return the problems.
+
+    Each unreadable file is a problem.
+    """
     assert process.stdin is not None
     assert isinstance(process.stdout, BufferedReader)
     process.stdin.write(b"".join(json.dumps(path).encode() + b"\n" for path in paths))

@@ -15,7 +15,10 @@ from core.settings import Settings
 
 
 def fetch(urls: Sequence[str], target: Path, algorithm: str, digest_prefix: str, settings: Settings) -> None:
-    """Download to ``target``, which appears only when complete; URLError lists every address's failure."""
+    """Download a file from the first address that works.
+
+    ``target`` appears only when complete. URLError lists every address's failure.
+    """
     if settings.offline:
         raise URLError("TUNESERVE_OFFLINE is set")
     reasons = []

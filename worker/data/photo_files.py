@@ -1,4 +1,7 @@
-"""Photos in files: read as canonical ones, or left there with the facts recorded when they were checked."""
+"""Photos in files, read into memory or left there.
+
+Those left in files are read for each batch; their facts were recorded when they were checked.
+"""
 
 import hashlib
 from dataclasses import dataclass, replace
@@ -46,7 +49,10 @@ class Facts:
 
 @dataclass(frozen=True)
 class Photos:
-    """Photos in files in place of an array of images; indexing selects some of them."""
+    """Photos in files in place of an array of images.
+
+    Indexing selects some of them.
+    """
 
     paths: npt.NDArray[np.object_]  # n, each a str
     moments: npt.NDArray[np.int64]  # n x 2 x channels
@@ -71,7 +77,10 @@ class Photos:
 
 
 def read(path: str, form: PhotoForm, max_pixels: int) -> Photo | str:
-    """Read a file as the canonical photo; or return the problem, with the file's name."""
+    """Read a file as the canonical photo, or return the problem.
+
+    The problem is a sentence with the file's name.
+    """
     try:
         with open(path, "rb") as file:  # noqa: PTH123 - a str: a data set may have millions of them
             data = file.read()
@@ -83,7 +92,10 @@ def read(path: str, form: PhotoForm, max_pixels: int) -> Photo | str:
 
 
 def examine(path: str, form: PhotoForm, max_pixels: int) -> Facts | str:
-    """Check a file and return its facts; or the problem, with the file's name."""
+    """Check a file and return its facts, or the problem.
+
+    The problem is a sentence with the file's name.
+    """
     photo = read(path, form, max_pixels)
     if isinstance(photo, str):
         return photo
@@ -93,7 +105,10 @@ def examine(path: str, form: PhotoForm, max_pixels: int) -> Facts | str:
 
 
 def size_of(path: str, max_pixels: int) -> tuple[int, int] | None:
-    """Read width and height, upright, from a file's header; None if it has none."""
+    """Read a photo's upright width and height from its file's header.
+
+    None if the file cannot be read.
+    """
     try:
         with open(path, "rb") as file:  # noqa: PTH123
             return upright_size(file.read(), max_pixels)

@@ -1,4 +1,7 @@
-"""Sources of a built-in data set's files: its folder, else the configured mirror, else the original host."""
+"""Sources of a built-in data set's files.
+
+Its folder, else the configured mirror, else the original host.
+"""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -15,9 +18,10 @@ def find(folder: Path, names: Iterable[str]) -> Path | None:
 
 
 def download(name: str, urls: Sequence[str], md5: str, expected: str, settings: Settings) -> Path:
-    """Download a file into the data set's folder, named as in its URL; DatasetUnavailable if that fails.
+    """Download a file into the data set's folder.
 
-    ``expected`` names, for the error's hint, the files that the folder could hold instead.
+    It is named as in its URL. DatasetUnavailable if that fails. ``expected`` names, for the error's hint, the files
+    that the folder could hold instead.
     """
     folder = settings.resolved_datasets_dir / name
     file = urls[0].rsplit("/", 1)[1]

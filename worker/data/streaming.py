@@ -1,4 +1,7 @@
-"""Images that do not lie on the device: brought there a batch at a time, in the order in which they are asked for."""
+"""Images off the device, copied there a batch at a time.
+
+They come in the order in which they are requested.
+"""
 
 import math
 from collections import deque
@@ -20,7 +23,10 @@ PIECES_AHEAD = 2  # for each process, besides the batch that is due
 
 @dataclass(frozen=True)
 class OnHost:
-    """Images, or activations, in the host's memory or in a file that is mapped into it."""
+    """Images or activations in the host's memory.
+
+    They may lie in a file that is mapped into it.
+    """
 
     values: Tensor  # n x ..., on the CPU
     device: torch.device
@@ -47,7 +53,10 @@ class OnHost:
 
 @dataclass(frozen=True)
 class Streamed:
-    """Photos that are decoded anew for every epoch, by processes, a bounded number of them ahead."""
+    """Photos that processes decode anew for every epoch.
+
+    A bounded number of them is decoded ahead.
+    """
 
     photos: Photos
     device: torch.device
@@ -58,14 +67,17 @@ class Streamed:
 
     @property
     def nbytes(self) -> int:
-        """The bytes that all of them would take in memory."""
+        """The bytes that all photos would take in memory."""
         return self.photos.nbytes
 
     def to(self, device: torch.device) -> "Streamed":
         return replace(self, device=device)
 
     def some(self, rows: Tensor) -> Tensor:
-        """A few of them, decoded here: not worth a process."""
+        """Return a few photos, decoded in this process.
+
+        So few are not worth another process.
+        """
         form, max_pixels = self.photos.form, self.photos.max_pixels
         images = [read(path, form, max_pixels) for path in self.photos.paths[rows.numpy()]]
         problems = [entry for entry in images if isinstance(entry, str)]
@@ -75,7 +87,10 @@ class Streamed:
         return torch.from_numpy(pixels).to(self.device)
 
     def take(self, batches: Sequence[Tensor]) -> Iterator[Tensor]:
-        """The images of each batch of indices. Raises DatasetInvalid for a file that is no longer what it was."""
+        """Yield the images of each batch of indices.
+
+        Raises DatasetInvalid for a file that is no longer what it was.
+        """
         processes = min(self.photos.processes, math.ceil(sum(map(len, batches)) / PIECE))
         ahead = processes * PIECES_AHEAD * PIECE
         coming: deque[_Coming] = deque()
@@ -108,5 +123,8 @@ class _Coming:
 
 
 def _buffer(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Memory from which the device copies by itself; torch gives it out again only when that has been done."""
+    """Allocate memory from which a GPU copies by itself.
+
+    torch reuses it only when the copy is done.
+    """
     return torch.empty(shape, dtype=dtype, pin_memory=device.type == "cuda")

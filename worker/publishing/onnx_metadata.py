@@ -1,4 +1,6 @@
-"""The metadata of an ONNX file, by which it can be used without the service and its card.
+"""Metadata of an ONNX file.
+
+With them it can be used without the service and its card.
 
 Every value is a text; what is no single word or number is JSON. ``worker.publishing.onnx_export`` makes the graph.
 """
@@ -20,7 +22,10 @@ FITS = {  # a word for programs, a sentence for people
 
 
 def with_metadata(graph: bytes, entries: Mapping[str, str]) -> bytes:
-    """Add entries to a serialised model; two messages of protobuf in a row are one, with the fields of both."""
+    """Add metadata to a serialised model.
+
+    Two messages of protobuf in a row are one, with the fields of both.
+    """
     added = onnx.ModelProto()
     onnx.helper.set_model_props(added, dict(entries))
     appended: bytes = added.SerializeToString()
@@ -28,7 +33,10 @@ def with_metadata(graph: bytes, entries: Mapping[str, str]) -> bytes:
 
 
 def metadata(card: Mapping[str, Any], ood_threshold: float) -> dict[str, str]:
-    """Gather what a user of the file needs; above ``ood_threshold`` the model abstains, if it has that output."""
+    """Gather the metadata that a user of the file needs.
+
+    Above ``ood_threshold`` the model abstains, if it has that output.
+    """
     preparation = Preparation.model_validate(card["preparation"])
     entries = {
         "model_id": card["id"],

@@ -23,9 +23,10 @@ LOADERS: Mapping[str, Callable[[Settings], Dataset]] = {
 
 
 def load(name: str, settings: Settings, choose: folder.Choose = folder.default_form) -> Dataset:
-    """Load a built-in data set or a folder; DatasetUnavailable or DatasetInvalid if that fails.
+    """Load a built-in data set or a folder.
 
-    ``choose`` gives the form of photos that lie in files, once their sizes are known.
+    DatasetUnavailable or DatasetInvalid if that fails. ``choose`` gives the form of photos that lie in files, once
+    their sizes are known.
     """
     if name in LOADERS:
         return LOADERS[name](settings)

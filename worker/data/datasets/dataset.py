@@ -1,4 +1,4 @@
-"""A data set in memory or, if it is too large, in its files."""
+"""A data set in memory or, if too large, in files."""
 
 import hashlib
 from dataclasses import dataclass
@@ -42,7 +42,10 @@ class Dataset:
 
     @cached_property
     def digest(self) -> str:
-        """Compute the sha256 over all images and labels, the same in memory or in files, in whatever form."""
+        """Compute the sha256 over all images and labels.
+
+        It is the same whether the images are in memory or in files.
+        """
         sha = hashlib.sha256("\0".join(self.classes).encode())
         if self.held_back:
             sha.update(str(self.held_back).encode())
@@ -56,9 +59,10 @@ class Dataset:
 
     @cached_property
     def test_digest(self) -> str:
-        """Compute the sha256 over the test images, each with its class's name, in any order.
+        """Compute the sha256 over the test images and their class names.
 
-        Equal digests make two test accuracies comparable, whatever the models were trained on.
+        The order of images does not matter. Equal digests make two test accuracies comparable, whatever the models were
+        trained on.
         """
         names = (self.classes[label].encode() for label in self.test_labels.tolist())
         labelled = sorted(zip(self._test_image_digests, names, strict=True))
@@ -80,7 +84,10 @@ class Dataset:
         return self._digests(self.test_images, slice(len(self.train_labels), None))
 
     def _digests(self, images: Images | Photos, place: slice) -> list[bytes]:
-        """Return the digest of each image, its file's if it is known; ``place`` is where it is listed."""
+        """Return the digest of each image, its file's if known.
+
+        ``place`` is where the images are in ``file_digests``.
+        """
         if self.file_digests is not None:
             return [row.tobytes() for row in self.file_digests[place]]
         assert not isinstance(images, Photos)

@@ -1,4 +1,6 @@
-"""Photos with one folder per class: ``train/<class>/*`` beside ``val`` or ``test``, or classes alone.
+"""Photos with one folder per class.
+
+``train/<class>/*`` beside ``val`` or ``test``, or the class folders alone.
 
 If the classes are 0 to 9 and the images have MNIST's form, they are loaded as digits.
 
@@ -48,7 +50,10 @@ def default_form(_sizes: Sizes, _style: Style) -> PhotoForm:
 
 
 def load(name: str, settings: Settings, choose: Choose = default_form, style: Style = "photo") -> Dataset:
-    """Load a folder of the data sets' directory; DatasetInvalid lists every unusable file."""
+    """Load a folder of the data sets' directory.
+
+    DatasetInvalid lists every unusable file.
+    """
     root = settings.resolved_datasets_dir / name
     train_root = root / "train" if (root / "train").is_dir() else root
     test_root = _first(root, TEST_PARTS)
@@ -72,7 +77,10 @@ def of_parts(
     choose: Choose = default_form,
     style: Style = "photo",
 ) -> Dataset:
-    """Load labelled files of each part; without a test part, a share of the training files is split off."""
+    """Load labelled files of training, validation and test split.
+
+    Without test files, a share of the training files is split off.
+    """
     if not test:
         train, test = _split(train, len(classes))
     return of_files(name, classes, train + validation, test, settings, choose, len(validation), style)
@@ -126,13 +134,19 @@ def of_files(
 
 
 def detail_of(sizes: Sizes, fit: Fit) -> int:
-    """Return the side in pixels beyond which half of the photos show nothing more; at least PHOTO_SIDE."""
+    """Return the side up to which half of the photos have detail.
+
+    In pixels, at least PHOTO_SIDE: the median of their sides.
+    """
     sides = [max(size) if fit == "pad" else min(size) for size in sizes]
     return max(PHOTO_SIDE, int(np.median(sides))) if sides else PHOTO_SIDE
 
 
 def _sizes(paths: Sequence[str], settings: Settings) -> Sizes:
-    """Read the sizes of photos from all over the training part; those without a header are reported later."""
+    """Read the sizes of photos from all over the training split.
+
+    Those without a header are left out; loading reports them.
+    """
     chosen = [paths[place] for place in np.linspace(0, len(paths) - 1, min(MEASURED, len(paths))).astype(int)]
     with ThreadPoolExecutor() as pool:
         found = pool.map(partial(photo_files.size_of, max_pixels=settings.max_image_pixels), chosen)
@@ -140,7 +154,10 @@ def _sizes(paths: Sequence[str], settings: Settings) -> Sizes:
 
 
 def _entries(folder: Path) -> list[Path]:
-    """List a folder's entries in a fixed order, without those added by operating systems."""
+    """List a folder's entries in a fixed order.
+
+    Those that operating systems add are left out.
+    """
     return sorted(entry for entry in folder.iterdir() if not entry.name.startswith(".") and entry.name not in NOT_DATA)
 
 
@@ -172,7 +189,10 @@ def _load_digits(name: str, paths: Sequence[str], settings: Settings) -> Images:
 
 
 def _load(name: str, paths: Sequence[str], form: PhotoForm, settings: Settings) -> tuple[Images | Photos, Digests]:
-    """Load photos into memory or, if they are too large, the facts of each file; and the files' digests."""
+    """Load photos into memory, or their facts if too large.
+
+    Returns the files' digests too.
+    """
     if len(paths) * form.nbytes > settings.dataset_bytes:
         return _examine_all(name, paths, form, settings)
     images, digests = np.empty((len(paths), *form.shape), np.uint8), np.empty((len(paths), 32), np.uint8)
@@ -195,7 +215,10 @@ def _examine_all(name: str, paths: Sequence[str], form: PhotoForm, settings: Set
 
 
 def _each(name: str, paths: Sequence[str], read: Callable[[str], T | str]) -> Iterator[T]:
-    """Yield ``read``'s result for each file, in order; at the end, DatasetInvalid lists all problems."""
+    """Yield ``read``'s result for each file, in order.
+
+    At the end, DatasetInvalid lists all problems.
+    """
     problems: list[str] = []
     with ThreadPoolExecutor() as pool:  # decoding releases the GIL
         for start in range(0, len(paths), BLOCK):

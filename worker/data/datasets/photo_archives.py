@@ -71,7 +71,10 @@ def _class_of(name: str) -> str:
 
 
 def _root(name: str, photo_set: PhotoSet, settings: Settings) -> Path:
-    """Return the directory of the class folders, the user's own or those of the unpacked archive."""
+    """Return the directory of the class folders.
+
+    It is the user's own or that of the unpacked archive, which is downloaded first if need be.
+    """
     home = settings.resolved_datasets_dir / name
     unpacked = next((home / top for top in photo_set.archives.values() if (home / top).is_dir()), None)
     if unpacked or _has_folders(home):
@@ -112,7 +115,10 @@ def _pictures(of_classes: Mapping[str, Names]) -> Names:
 
 
 def _dtd(root: Path) -> tuple[Names, Names]:
-    """Read the first of ten partitions, as torchvision does; validation photos count as training photos."""
+    """Read the first of DTD's ten partitions, as torchvision does.
+
+    Validation photos count as training photos.
+    """
     train, val, test = ((root / "labels" / f"{part}1.txt").read_text().split() for part in ("train", "val", "test"))
     return train + val, test
 
