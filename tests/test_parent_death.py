@@ -1,4 +1,7 @@
-"""core.parent_death: no child process outlives the worker or the service that started it, not even a stopped one."""
+"""core.parent_death: no child outlives its worker or service.
+
+The child may even be stopped.
+"""
 
 import os
 import signal
@@ -99,7 +102,10 @@ class Family:
 
 
 def state(pid: int) -> str:
-    """R, S, T (stopped), Z (a zombie that nobody waits for) or gone."""
+    """Read a process's state: R, S, T, Z or gone.
+
+    T is stopped; Z is a zombie that nobody waits for.
+    """
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except FileNotFoundError:

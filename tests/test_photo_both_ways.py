@@ -1,4 +1,4 @@
-"""A photo reaches the network as the same canonical image when it is asked about and when it is learnt from."""
+"""A photo's canonical image is the same in predictions and training."""
 
 import base64
 import io
@@ -25,7 +25,10 @@ RED, GREEN, BLUE, YELLOW, GREY = (250, 10, 20), (0, 200, 30), (10, 20, 240), (24
 
 
 def golden() -> tuple[Image.Image, Pixels]:
-    """A photo of 424 x 224, and the square in its middle: four colours, none of them in the place of another."""
+    """Make a photo of 424 x 224 and its middle square.
+
+    The square has four colours, none of them in the place of another.
+    """
     square = np.zeros(SHAPE, np.uint8)
     square[:100, :60], square[:100, 60:] = RED, GREEN
     square[100:, :150], square[100:, 150:] = BLUE, YELLOW

@@ -1,6 +1,6 @@
-"""The pictures of the page in docs/images, from a running service and worker: python -m tests.browser.screenshots
+"""Take the page's pictures in docs/images: ``python -m tests.browser.screenshots``.
 
-Needs a Chromium, as the browser tests do, and takes some minutes.
+They show a running service and worker. Needs a Chromium, as the browser tests do, and takes some minutes.
 """
 
 import os
@@ -128,7 +128,10 @@ def small(browser: Browser, programs: Programs, job: str) -> None:
 
 
 def photos(into: Path) -> Path:
-    """A few real ones where they are at hand, and a file that is none."""
+    """Write a data set of photos and one file that is none.
+
+    The photos are real ones where those are at hand.
+    """
     for path in sorted((PHOTOS / "train").glob("*/*.jpg")):
         target = into / path.parent.name / path.name
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -22,7 +22,10 @@ LIMITED = ("alexnet", "convnext_tiny", "densenet121", "inception_v3", "squeezene
 
 @pytest.fixture
 def meta(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Networks without weights: shapes and names alone, so that every one can be built."""
+    """Build networks without weights.
+
+    They have shapes and names alone, so that every one can be built.
+    """
     widths = regnet.BlockParams.from_init_params  # reads numbers back, which a tensor without values does not have
 
     def on_the_cpu(**options: Any) -> regnet.BlockParams:

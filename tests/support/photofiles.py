@@ -1,4 +1,7 @@
-"""Small photos in files, each unlike the others, as data sets that stay in their files have them."""
+"""Write small photos into files, each unlike the others.
+
+Data sets that stay in their files have such photos.
+"""
 
 from pathlib import Path
 
@@ -13,7 +16,10 @@ FORM = PhotoForm()
 
 
 def write_photos(folder: Path, count: int) -> list[str]:
-    """JPEG and PNG in turn; of noise in coarse blocks, so that no two are alike."""
+    """Write JPEG and PNG files in turn, no two alike.
+
+    They are of noise in coarse blocks.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     paths = [str(folder / f"{number:03d}.{('jpg', 'png')[number % 2]}") for number in range(count)]
     for number, path in enumerate(paths):

@@ -26,7 +26,10 @@ def page() -> FileResponse:
 
 @router.get("/docs")
 def docs() -> HTMLResponse:
-    """Every address is relative: behind a proxy the service lies below a path that it may not know."""
+    """Answer with Swagger's page, in which every address is relative.
+
+    Behind a proxy the service lies below a path that it may not know.
+    """
     shown = get_swagger_ui_html(
         openapi_url="openapi.json",
         title="tuneserve: the API",

@@ -1,4 +1,4 @@
-"""core.imaging.preparation: whatever people send -> the form that the network was trained on."""
+"""core.imaging.preparation: any image becomes the form that the network was trained on."""
 
 import contextlib
 import io

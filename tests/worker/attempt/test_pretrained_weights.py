@@ -1,5 +1,6 @@
-"""worker.attempt.pretrained_weights: the first weights, from wherever the recipe says; and nothing runs that came with
-them.
+"""worker.attempt.pretrained_weights: the first weights, from wherever the recipe says.
+
+Nothing runs that came with them.
 """
 
 import hashlib
@@ -37,14 +38,20 @@ Find = Callable[..., Mapping[str, Tensor] | None]
 
 @pytest.fixture
 def state() -> dict[str, Tensor]:
-    """A state dict of the form of torchvision's, as told from any other by its last tensor."""
+    """A state dict of torchvision's form.
+
+    Its last tensor tells it from any other.
+    """
     made: dict[str, Tensor] = build(NAME, 10).state_dict()
     return made
 
 
 @pytest.fixture
 def find(settings: Settings, db: Database, store: LocalStore) -> Find:
-    """Look the weights up; keywords are settings. Nobody to download from, unless a mirror is named."""
+    """Look the weights up; keywords are settings.
+
+    There is nobody to download from, unless a mirror is named.
+    """
 
     def look(weights: str = "imagenet", name: str = NAME, **changes: object) -> Mapping[str, Tensor] | None:
         return find_state(name, weights, settings.model_copy(update={"weights_mirror": NOBODY} | changes), db, store)
@@ -88,7 +95,10 @@ def test_half_precision_becomes_full_and_counters_stay(find: Find, tmp_path: Pat
 
 @pytest.fixture
 def mirror(tmp_path: Path, state: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a file under the name that torchvision would publish it by, its digest in it."""
+    """A folder with a file named as torchvision would publish it.
+
+    Its digest is in the name.
+    """
     torch.save(state, tmp_path / "state.pth")
     digest = hashlib.sha256((tmp_path / "state.pth").read_bytes()).hexdigest()
     name = f"{NAME}-{digest[:8]}.pth"

@@ -81,7 +81,10 @@ def test_they_end_with_their_block_even_in_the_midst_of_work(paths: list[str]) -
 
 
 def test_they_end_when_the_trainer_is_killed(paths: list[str]) -> None:
-    """All of them hold its standard error: it ends when the last of them has ended."""
+    """The processes end when the trainer is killed.
+
+    All of them hold its standard error: it ends when the last of them has ended.
+    """
     command = [sys.executable, "-c", f"{BUSY}\nimport time; time.sleep(600)", paths[0]]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as trainer:
         assert trainer.stdout is not None

@@ -1,4 +1,4 @@
-"""worker.data.download: a file is there whole and as expected, or not at all."""
+"""worker.data.download: a file is whole and as expected, or absent."""
 
 import errno
 import hashlib

@@ -1,4 +1,4 @@
-"""worker.data.splits: what is trained on, what chooses the epoch, and the order of things."""
+"""worker.data.splits: training and validation images, and the order of epochs."""
 
 import numpy as np
 import pytest
@@ -31,7 +31,10 @@ CPU = torch.device("cpu")
 
 
 def dataset(count: int = 200, classes: int = 4, side: int = 2) -> Dataset:
-    """Every training image is its own number, so that it can be told where it went; labels take turns."""
+    """Make a data set whose images are their own numbers.
+
+    So each training image can be told where it went; labels take turns.
+    """
     numbers = np.arange(count, dtype=np.uint32).view(np.uint8).reshape(count, 1, 4, 1)
     return Dataset(
         name="numbers",
@@ -232,7 +235,7 @@ def test_a_streamed_split_is_the_one_in_memory(resident_and_streamed: tuple[Spli
 
 
 def trained(part: Split) -> tuple[dict[str, Tensor], list[float]]:
-    """A small network with chance in it, after two epochs on that part."""
+    """Train a small network with chance in it for two epochs."""
     torch.manual_seed(0)
     network = nn.Sequential(
         nn.Conv2d(3, 4, 3, stride=4), nn.BatchNorm2d(4), nn.Flatten(), nn.Dropout(), nn.LazyLinear(2)

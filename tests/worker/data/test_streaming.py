@@ -1,4 +1,4 @@
-"""worker.data.streaming: images that are brought to the device a batch at a time."""
+"""worker.data.streaming: images are brought to the device batch by batch."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -69,7 +69,10 @@ def in_memory(paths: list[str]) -> Tensor:
 
 @pytest.fixture
 def order() -> list[Tensor]:
-    """Batches of twelve, and the rest; some images twice, some not at all."""
+    """Batches of twelve images and the rest.
+
+    Some images come twice, some not at all.
+    """
     rows = torch.randint(0, 20, (43,), generator=torch.Generator().manual_seed(0))
     return list(torch.split(rows, 12))
 

@@ -1,4 +1,7 @@
-"""worker.publishing.onnx_metadata: an ONNX file is used by what it says itself, without our code or the card."""
+"""worker.publishing.onnx_metadata: an ONNX file alone says how to use it.
+
+Neither our code nor the card is needed.
+"""
 
 import io
 import json

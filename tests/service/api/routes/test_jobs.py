@@ -30,7 +30,10 @@ Published = Callable[..., Model]
 
 @pytest.fixture
 def settings(settings: Settings) -> Settings:
-    """Claims of these tests were made long ago or far ahead: nobody looks for lost workers meanwhile."""
+    """Settings under which nobody looks for lost workers meanwhile.
+
+    Claims of these tests were made long ago or far ahead.
+    """
     return settings.model_copy(update={"heartbeat_interval_s": 3600.0})
 
 
@@ -79,7 +82,10 @@ async def test_every_link_of_a_job_leads_somewhere(http: httpx.AsyncClient) -> N
 
 
 async def test_names_hold_no_character_that_is_not_seen(http: httpx.AsyncClient) -> None:
-    """Nor do the names of metadata; their values may be of several lines."""
+    """Names with invisible characters are refused.
+
+    Names of metadata must have none either; their values may be of several lines.
+    """
     for sign, escape in {"\x1b": r"\x1b", "\x85": r"\x85", "\u202e": r"\u202e", "\u200b": r"\u200b"}.items():
         for body, pointer in (
             ({"name": f"a{sign}"}, "/name"),
@@ -131,7 +137,10 @@ async def test_a_full_queue_asks_to_come_again(settings: Settings) -> None:
 
 
 async def test_one_key_does_not_fill_the_queue(settings: Settings, claimed: Claimed, db: Database) -> None:
-    """Paused jobs of it count too, and a retry; other keys have room of their own."""
+    """One key's waiting jobs are bounded.
+
+    Paused jobs of it count too, and a retry; other keys have room of their own.
+    """
     claim = claimed()
     with db.write() as session:
         jobs.fail(session, claim, jobs.describe(Killed()), NOW)
@@ -361,7 +370,10 @@ async def test_the_history_has_one_record_an_epoch_the_latest_one(
 async def test_within_epochs_the_history_has_steps_which_readers_of_epochs_can_leave_out(
     http: httpx.AsyncClient, db: Database, enqueue: Enqueue
 ) -> None:
-    """Two epochs of ten steps; the second attempt goes on after the first epoch, with half the batch."""
+    """The history has steps within epochs, which readers can leave out.
+
+    There are two epochs of ten steps; the second attempt goes on after the first epoch, with half the batch.
+    """
     job = enqueue()
     done = [("step", 4, 20), ("step", 10, 20), ("metrics", 1, 0), ("step", 14, 20), ("step", 18, 20), ("step", 26, 40)]
     with db.write() as session:

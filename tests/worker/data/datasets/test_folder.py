@@ -27,7 +27,10 @@ def root(settings: Settings) -> Path:
 
 @pytest.fixture
 def make(root: Path) -> Make:
-    """So many pictures in a folder below the data set's, each of another grey."""
+    """Write pictures into a folder below the data set's.
+
+    Each is of another grey.
+    """
 
     def write(where: str, count: int) -> None:
         (root / where).mkdir(parents=True)
