@@ -1,4 +1,4 @@
-"""How deeply JSON is nested, seen before anything is made of it.
+"""Check how deeply JSON is nested before it is parsed.
 
 Parsers and validators keep something for each level, and some copy all that is below it.
 """

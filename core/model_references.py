@@ -32,7 +32,7 @@ class Reference:
 
     @property
     def serves(self) -> bool:
-        """Whether it means what answers for its name now."""
+        """Check whether it means the model that answers for its name."""
         return self.version is None and self.alias == SERVING
 
 

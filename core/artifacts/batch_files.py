@@ -68,7 +68,7 @@ def read_parts(store: ArtifactStore, key: str) -> list[Part]:
 
 
 def may_be_an_image(name: str) -> bool:
-    """Check whether a zip's entry is a file that somebody packed.
+    """Check whether a zip's entry may be an image by its name.
 
     Folders are none, nor are files that an operating system adds.
     """

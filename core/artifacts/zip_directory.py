@@ -75,7 +75,7 @@ def decode_name(name: bytes, flags: int, extra: bytes) -> tuple[str, bool]:
 
 
 def _unicode_path(name: bytes, extra: bytes) -> bytes | None:
-    """Info-ZIP's name in UTF-8, unless the entry was renamed since."""
+    """Return Info-ZIP's name in UTF-8, unless the entry was renamed since."""
     at = 0
     while at + 4 <= len(extra):
         kind, size = struct.unpack_from("<2H", extra, at)

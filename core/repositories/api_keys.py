@@ -1,4 +1,6 @@
-"""Add, list, revoke and look up API keys; only their sha256 is stored.
+"""Add, list, revoke and look up API keys.
+
+Only their sha256 is stored.
 
 A key has 256 random bits, so it cannot be found from its plain sha256. Lookup by digest leaks nothing through timing: a
 caller cannot choose the digest.

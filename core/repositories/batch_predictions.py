@@ -47,7 +47,7 @@ class Claim:
 
 
 def key_of(batch_id: str) -> str:
-    """The batch's folder in the store."""
+    """Return the batch's folder in the store."""
     return f"batches/{batch_id}"
 
 

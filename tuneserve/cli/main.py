@@ -257,7 +257,7 @@ def _read(image: Path) -> Path | bytes:
 
 
 def _waits_for_nobody(file: Path) -> Path:
-    """Refuse a named pipe, which opens only when somebody writes.
+    """Refuse a named pipe, which opens only when another program writes.
 
     The shell's own pipes have a writer.
     """

@@ -56,7 +56,7 @@ class Reporter:
         threading.Thread(target=self._send_heartbeats, name="heartbeat", daemon=True).start()
 
     def heartbeat(self) -> None:
-        """Say that we live; the answer says whether to go on."""
+        """Send a heartbeat; set ``stop`` and ``keeps`` if people request it."""
         with self._db.write() as session:
             job = jobs.heartbeat(session, self.claim, self._clock())
         self.keeps = job.requested_action == "keep"
@@ -64,7 +64,7 @@ class Reporter:
             self.stop.set()
 
     def phase(self, phase: Phase, message: str = "") -> None:
-        """The job enters a phase; the one before ends."""
+        """Begin a phase of the job, ending the one before."""
         now = self._clock()
         self._end_phase(now)
         self.phases.append({"phase": phase, "started_at": now, "ended_at": None, "message": message})
@@ -87,7 +87,7 @@ class Reporter:
         return self.phases
 
     def seconds_in(self, phase: Phase) -> float:
-        """How long that phase has taken so far in this attempt."""
+        """Return the seconds a phase has taken so far in this attempt."""
         now = self._clock()
         of_phase = [entry for entry in self.phases if entry["phase"] == phase]
         return float(sum((entry["ended_at"] or now) - entry["started_at"] for entry in of_phase))
@@ -182,7 +182,10 @@ class Reporter:
             self.phases[-1]["ended_at"] = now
 
     def _send_heartbeats(self) -> None:
-        """Fenced: leave at once, since every write is refused."""
+        """Send heartbeats until the attempt is over.
+
+        Exits the process at once when another attempt owns the job, since every write is refused then.
+        """
         while not self._over.is_set():
             try:
                 self.heartbeat()

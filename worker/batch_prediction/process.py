@@ -117,7 +117,7 @@ def _prepare(
 def _predict(
     predictor: Predictor, pixels: Sequence[preparation.Pixels], heartbeat: Callable[[], None]
 ) -> Iterator[tuple[Any, float | None]]:
-    """Probabilities and ood_score of each image."""
+    """Yield probabilities and ood_score of each image."""
     for first in range(0, len(pixels), RUN_SIZE):
         heartbeat()
         outputs = predictor.run(np.stack(pixels[first : first + RUN_SIZE]))

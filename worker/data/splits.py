@@ -157,7 +157,7 @@ def _along(part: Split, order: Tensor, batch_size: int) -> Iterator[tuple[Tensor
 
 
 def _room(device: torch.device) -> float:
-    """Bytes on the device for the images of one part."""
+    """Return the bytes on the device for the images of a split."""
     return DEVICE_SHARE * torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else math.inf
 
 

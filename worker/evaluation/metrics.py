@@ -53,7 +53,7 @@ class Evaluation:
 
     @property
     def counted(self) -> dict[str, Any]:
-        """Right answers, images, and the accuracy's 95 % interval."""
+        """Return right answers, images, and the accuracy's 95 % interval."""
         each = self._right_of_each()
         correct, images = sum(right for right, _ in each), sum(count for _, count in each)
         low, high = wilson(correct, images)
@@ -150,7 +150,7 @@ def score(answers: Answers) -> Evaluation:
 
 
 def evaluate(network: nn.Module, prepare: nn.Module, part: Split, classes: int) -> Evaluation:
-    """Loss, accuracy and confusion matrix; see ``ask``."""
+    """Compute loss, accuracy and confusion matrix; see ``ask``."""
     return score(ask(network, prepare, part, classes))
 
 

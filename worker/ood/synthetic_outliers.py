@@ -78,7 +78,7 @@ def formed(images: Tensor) -> Tensor:
 
 
 def _pairs(labels: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Rows of two images each; hardly ever of the same class."""
+    """Draw rows of two images each, hardly ever of one class."""
     rows, others = torch.randint(len(labels), (2, count))
     for _ in range(3):
         others = torch.where(labels[rows] == labels[others], torch.randint(len(labels), (count,)), others)
@@ -103,7 +103,7 @@ def _sheets(signs: str) -> Tensor:
 
 
 def _bent(sheets: Tensor) -> Tensor:
-    """Slant, turn, stretch and bend, as another hand would write them."""
+    """Slant, turn, stretch and bend signs like another hand would."""
     count = len(sheets)
     slant, turn = torch.randn(2, count) * torch.tensor([[0.25], [0.1]])
     wide = _uniform(0.9, 1.5, count)

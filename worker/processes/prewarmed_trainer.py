@@ -77,7 +77,7 @@ def _start(settings: Settings) -> subprocess.Popen[bytes]:
 
 
 def _hand_over(process: subprocess.Popen[bytes], claim: Claim) -> bool:
-    """Whether it lives to take the job."""
+    """Write the claim to the process; False if it has died."""
     assert process.stdin is not None
     if process.poll() is None:
         try:

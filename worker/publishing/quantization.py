@@ -134,13 +134,13 @@ def exact_nodes_beside(model: onnx.ModelProto) -> list[str]:
 
 
 class _Reader(CalibrationDataReader):
-    """The images a batch at a time."""
+    """Reader of the images in batches."""
 
     def __init__(self, images: Pixels) -> None:
         self._batches: Iterator[Pixels] = iter(np.split(images, range(BATCH, len(images), BATCH)))
 
     def get_next(self) -> dict[str, Pixels]:
-        """Nothing at the end."""
+        """Return the next batch; empty at the end."""
         batch = next(self._batches, None)
         return {} if batch is None else {"images": batch}
 

@@ -69,7 +69,7 @@ def _write(settings: Settings, db: Database, reference: str | None, file: Path |
 
 
 def _keep(settings: Settings, db: Database, model_id: str) -> int:
-    """Bytes, then the row. What cannot be exported is said there too."""
+    """Store the program, then record success or failure in its row."""
     die_with_parent()
     os.nice(settings.train_niceness)
     store = LocalStore(settings.data_dir)

@@ -35,7 +35,7 @@ class Work(Protocol[Claim]):
     def launch(self, claim: Claim) -> Process: ...
 
     def must_end(self, claim: Claim) -> bool:
-        """Whether the process has to be killed."""
+        """Check whether the process has to be killed."""
         ...
 
     def record_end(self, claim: Claim, code: int) -> None:

@@ -34,7 +34,7 @@ def choose(wanted: str) -> torch.device:
 
 
 def best_precision(device: torch.device) -> Precision:
-    """bf16 where the device computes in it, fp32 elsewhere.
+    """Return bf16 if the device computes in it, else fp32.
 
     A CPU without bf16 instructions emulates them: measured 0.7 times the speed of fp32 there.
     """
@@ -77,7 +77,10 @@ def can_compile(device: torch.device) -> bool:
 
 
 def _freest(count: int) -> int:
-    """A single GPU is not asked: that would take memory on it."""
+    """Return the index of the GPU with the most free memory.
+
+    A single GPU is not queried: that would take memory on it.
+    """
     return max(range(count), key=lambda index: torch.cuda.mem_get_info(index)[0]) if count > 1 else 0
 
 
@@ -91,7 +94,7 @@ def _cpu_name() -> str:
 
 
 def _cpuinfo(field: str) -> str:
-    """A field of Linux's /proc/cpuinfo; empty where there is none."""
+    """Return a field of Linux's /proc/cpuinfo; empty if there is none."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""What ended a training, in the words of the contract."""
+"""Classify what ended a training into the API's failure codes."""
 
 import torch
 
@@ -8,7 +8,7 @@ ALLOCATOR_MESSAGES = ("can't allocate memory", "CUDA out of memory", "CUBLAS_STA
 
 
 def classify(error: BaseException) -> JobFailure:
-    """The failure that this exception stands for; its cause is kept."""
+    """Convert an exception to the failure it stands for, with its cause."""
     if isinstance(error, JobFailure):
         return error
     failure: JobFailure
@@ -23,6 +23,6 @@ def classify(error: BaseException) -> JobFailure:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether the host or a device ran out of memory."""
+    """Check whether the host or a device ran out of memory."""
     named = isinstance(error, RuntimeError) and any(text in str(error) for text in ALLOCATOR_MESSAGES)
     return named or isinstance(error, (MemoryError, torch.OutOfMemoryError))

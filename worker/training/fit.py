@@ -75,7 +75,7 @@ class FitOptions:
 
 @dataclass(frozen=True)
 class Callbacks:
-    """What fit() calls between two steps."""
+    """Functions that fit() calls between two steps."""
 
     on_progress: Callable[[Progress], None] = lambda _progress: None  # every REPORT_EVERY_S
     on_mid_epoch: Callable[[MidEpoch], None] = lambda _mid_epoch: None  # every checkpoint_every_s, and at a stop

@@ -1,4 +1,4 @@
-"""What a training step computes, counted without computing it."""
+"""Count a training step's floating-point operations without computing it."""
 
 import copy
 

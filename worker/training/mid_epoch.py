@@ -1,4 +1,4 @@
-"""A position within an epoch; resuming from it is exact to the bit."""
+"""A position within an epoch; resuming from it is bit-exact."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

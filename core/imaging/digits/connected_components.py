@@ -91,6 +91,6 @@ def _connected(start: Integers, stop: Integers, width: int) -> Integers:
 
 
 def bounding_box(mask: npt.NDArray[Any]) -> tuple[slice, slice]:
-    """Rows and columns from the first to the last that is set."""
+    """Return the rows and columns from first to last set pixel."""
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)

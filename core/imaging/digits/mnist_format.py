@@ -89,13 +89,13 @@ def stroke_width(ink: Ink) -> float:
 
 
 def _extent(profile: Sequence[float]) -> int:
-    """The length from the first to the last place that has something."""
+    """Return the length from the first to the last non-zero place."""
     filled = [place for place, value in enumerate(profile) if value]
     return filled[-1] - filled[0] + 1
 
 
 def _centre(profile: Sequence[float]) -> float:
-    """The centre of mass."""
+    """Return the centre of mass of a profile."""
     return sum(place * value for place, value in enumerate(profile)) / max(sum(profile), 1e-6)
 
 

@@ -76,7 +76,7 @@ def _ink_level(values: Plane) -> float:
 
 
 def _is_sharp(values: Plane, digit: Mask) -> bool:
-    """Whether the digit stands out from what is close by."""
+    """Check whether the digit stands out from what is close by."""
     rows, columns = bounding_box(digit)
     reach = max(1, round(CLOSE_BY * max(rows.stop - rows.start, columns.stop - columns.start)))
     # a box with its surroundings: a straight stroke fills its own box

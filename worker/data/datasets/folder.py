@@ -100,7 +100,7 @@ def of_files(
     held_back: int = 0,
     style: Style = "photo",
 ) -> Dataset:
-    """Load labelled files as photos, or as digits if they have MNIST's form.
+    """Load labelled files as photos, or as digits in MNIST's form.
 
     ``choose`` gives the photos' form. The last ``held_back`` of ``train`` are the validation split. DatasetInvalid
     lists every unusable file.
