@@ -2,3 +2,5 @@
 
 On a CPU it imports no torch.
 """
+
+import core  # noqa: F401 - before any module of this package loads ONNX Runtime: see there

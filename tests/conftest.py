@@ -42,7 +42,8 @@ SLOW = """
 benchmarks browser chaos gpu integration worker
 core/inference core/test_networks.py
 service/datasets service/inference/test_torch_predictor.py service/test_pressure.py service/web/openapi tuneserve/cli
-test_architecture.py test_fuzz.py test_packaging.py test_page_types.py test_parent_death.py test_tracing.py
+test_architecture.py test_fuzz.py test_packaging.py test_page_types.py test_parent_death.py
+test_telemetry.py test_tracing.py
 """
 SHARED = os.environ.get("TUNESERVE_SHARED", str(ROOT.parent / "shared"))
 
