@@ -34,7 +34,7 @@ ANY_ORIGIN = (
 
 
 def serve() -> None:
-    """Until SIGTERM or SIGINT."""
+    """Serve until SIGTERM or SIGINT."""
     settings = read_or_exit()
     logs.set_up(settings.log_format)
     keep_private(settings.data_dir)

@@ -49,7 +49,7 @@ async def follow(
 
 
 def _told(event: Event) -> dict[str, Any]:
-    """When, and what is new."""
+    """Give an event's time and content as JSON data."""
     return {"at": datetime.fromtimestamp(event.at, UTC).isoformat(), **event.data}
 
 

@@ -1,4 +1,4 @@
-"""Routes that create: once for each Idempotency-Key."""
+"""Run routes that create something once per Idempotency-Key."""
 
 import time
 from typing import Annotated, Any

@@ -12,7 +12,10 @@ RETRY_AFTER_S = 5
 
 
 class Listeners:
-    """Those of this process. Each asks the database several times a second."""
+    """The open listeners of this process.
+
+    Each asks the database several times a second.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._most = settings.max_listeners
@@ -21,7 +24,10 @@ class Listeners:
 
     @contextmanager
     def one(self, caller: Caller | None) -> Iterator[None]:
-        """Count one while the block lasts; Overloaded if too many are open."""
+        """Count one listener while the block lasts.
+
+        Raise Overloaded if too many are open.
+        """
         owner = caller.id if caller else ""
         if self._open.total() >= self._most or (caller and self._open[owner] >= self._most_per_key):
             raise Overloaded(

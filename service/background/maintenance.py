@@ -21,7 +21,7 @@ async def maintain(
     clock: Callable[[], float] = time.time,
     monotonic: Callable[[], float] = time.monotonic,
 ) -> None:
-    """Run until cancelled.
+    """Requeue lost jobs and batches until cancelled.
 
     Without this, the job of the last worker that dies would stay "running" until another worker starts.
     """

@@ -1,7 +1,7 @@
-"""Posts webhook events, signed as https://www.standardwebhooks.com says, and again until it arrives.
+"""Post signed webhook events, repeatedly until they arrive.
 
-It only reads rows that the jobs' events left (core.repositories.webhook_deliveries): nothing here can fail or delay a
-job.
+The signature is the one of https://www.standardwebhooks.com. It only reads rows that the jobs' events left
+(core.repositories.webhook_deliveries): nothing here can fail or delay a job.
 """
 
 import asyncio
@@ -67,7 +67,7 @@ class WebhookSender:
         )
 
     async def deliver_one(self) -> bool:
-        """Try what is due for longest; False: nothing is."""
+        """Attempt the delivery that has been due longest; False if none."""
         async with self._choosing:
             taken = await asyncio.to_thread(self._take, frozenset(self._busy))
             if taken is None:

@@ -29,7 +29,7 @@ SEPARATOR = "\\"  # old Windows programs part folders so
 
 @dataclass(frozen=True)
 class Sent:
-    """One file of the body."""
+    """A file of the uploaded body."""
 
     name: str  # "" for a body without a form
     file: Path
@@ -49,7 +49,7 @@ class Unpacked:
 
 @dataclass
 class _Budget:
-    """TooLarge or NoSpace once it is spent."""
+    """A budget of entries and bytes; TooLarge or NoSpace once spent."""
 
     bytes_left: int
     claims_left: int  # bytes too: what is passed over takes time

@@ -1,4 +1,4 @@
-"""tarfile with bounds on what it reads of a header.
+"""Read tar files with bounds on the headers' cost.
 
 Extended headers (pax, GNU's long names) are read whole, by expressions that take time quadratic in their length in
 Pythons before 3.11.10 (CVE-2024-6232), and sparse maps without a bound. Here both are looked at before tarfile is.
@@ -22,7 +22,10 @@ class BoundBroken(tarfile.ReadError):
 
 
 def open_tar(stream: IO[bytes]) -> tarfile.TarFile:
-    """Open a tar; tarfile.ReadError: this is none, or here and later BoundBroken."""
+    """Open a tar with bounded headers.
+
+    Raise tarfile.ReadError if it is none; here and later, BoundBroken.
+    """
     bounded = _Bounded(stream)
 
     class Info(tarfile.TarInfo):

@@ -1,4 +1,4 @@
-"""What is wrong with what was sent, file by file."""
+"""Report what is wrong with an upload, file by file."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -61,15 +61,21 @@ class ValidationReport:
     count: int = 0
 
     def warn(self, file: object, code: Code, reason: str) -> None:
-        """That file is left out."""
+        """Add a warning: that file is left out."""
         self._add(self.warnings, file, code, reason, "warning")
 
     def refuse(self, file: object, code: Code, reason: str) -> None:
-        """There can be no training with this; ``check`` raises it."""
+        """Add an error, which makes training impossible.
+
+        ``check`` raises it.
+        """
         self._add(self.errors, file, code, reason, "error")
 
     def check(self) -> None:
-        """UnusableDataset with all problems, the errors first, if there is an error."""
+        """Raise UnusableDataset with all problems if any is an error.
+
+        The errors come first.
+        """
         if self.errors:
             entries = [_entry(problem) for problem in self.errors + self.warnings]
             raise UnusableDataset(_sentence(self.errors[:MAX_IN_A_SENTENCE], self.count), entries)

@@ -46,10 +46,10 @@ class _Waiting:
 
 
 class Watch(Protocol):
-    """Sees which requests a batch answers, for traces."""
+    """A watch of which requests a batch answers, for traces."""
 
     def request(self) -> Any:
-        """The one that submits images now."""
+        """Return the request that submits images now."""
 
     def batch(self, predictor: Predictor, requests: Sequence[Any]) -> Callable[[Images], Outputs]:
         """Return the predictor's ``run`` for a batch that begins now.
@@ -85,12 +85,12 @@ class Batcher:
 
     @property
     def waiting(self) -> int:
-        """Images, without those that are being computed."""
+        """Count the waiting images, without those being computed."""
         return len(self._queue)
 
     @property
     def is_full(self) -> bool:
-        """Whether one image more would be refused."""
+        """Check whether one image more would be refused."""
         return self._admitted >= self._queue_limit
 
     @contextmanager

@@ -35,7 +35,7 @@ Answer = tuple[dict[str, Any], bytes]
 
 
 class MemoryBudget:
-    """So many bytes, of which each takes some for a while."""
+    """A memory budget that jobs share, each taking some bytes."""
 
     def __init__(self, total: int) -> None:
         self.total = total

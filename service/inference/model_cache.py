@@ -107,7 +107,7 @@ class ModelCache:
         return loaded
 
     def pin(self, model_id: str) -> None:
-        """This one answers for the default name now, and stays.
+        """Keep this model: it answers for the default name now.
 
         The one before it is the last to go: a rollback finds it here.
         """

@@ -55,7 +55,10 @@ class _Wanted:
 
 
 class ModelReloader:
-    """``current`` answers requests that name no model, ``named`` those that name one."""
+    """Follow the aliases of names.
+
+    ``current`` answers requests that name no model, ``named`` those that name one.
+    """
 
     def __init__(self, db: Database, cache: ModelCache, poll_s: float, now: Callable[[], float] = time.time) -> None:
         self.default: str | None = None  # the name that answers where none is given
@@ -80,7 +83,7 @@ class ModelReloader:
 
     @property
     def refusals(self) -> dict[str, Served]:
-        """The names whose alias points at a model that was refused."""
+        """List the names whose alias points at a refused model."""
         return {name: served for name, served in self._served.items() if served.refused}
 
     async def named(self, name: str) -> Predictor:
@@ -102,13 +105,13 @@ class ModelReloader:
         return any(served.model_id == model_id for served in self._served.values())
 
     def wake(self, name: str | None = None) -> None:
-        """Look at once: an alias was moved here, of this name."""
+        """Check at once: an alias of this name was moved here."""
         if name is not None:
             self._asked.add(name)
         self._woken.set()
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Follow the aliases until cancelled."""
         while True:
             try:
                 await self.check()
@@ -119,7 +122,7 @@ class ModelReloader:
             self._woken.clear()
 
     async def check(self) -> None:
-        """Look, and swap what was moved; again if something was moved meanwhile."""
+        """Follow the moved aliases, again if one moves meanwhile."""
         while True:
             wanted = await asyncio.to_thread(self._wanted)
             moved = [name for name in self._kept(wanted) if not self._is_settled(name, wanted)]

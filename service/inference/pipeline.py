@@ -1,4 +1,7 @@
-"""Encoded images to predictions, for /predict and the Open Inference Protocol."""
+"""Turn encoded images into predictions.
+
+/predict and the Open Inference Protocol use it.
+"""
 
 import asyncio
 import time
@@ -22,7 +25,7 @@ from service.observability.metrics import Metrics
 
 @dataclass(frozen=True)
 class Answered:
-    """What the network says of one image that can be read."""
+    """The network's answer to one readable image."""
 
     probabilities: Weights  # by class index
     ood_score: float | None
@@ -65,7 +68,7 @@ class Pipeline:
     async def _prepare_all(
         self, predictor: Predictor, sources: Sequence[EncodedImage], preprocess: Preprocess
     ) -> list[Prepared | TuneserveError]:
-        """Each image prepared, or the error that stands in its place."""
+        """Prepare each image; an unreadable one becomes its error."""
         run = asyncio.get_running_loop().run_in_executor
         form = predictor.preparation
 

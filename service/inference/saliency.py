@@ -62,7 +62,10 @@ def random_masks(height: int, width: int, seed: int = 0) -> Weights:
 
 
 def _partly_hidden(pixels: Pixels, masks: Weights, start: int) -> list[Pixels]:
-    """The copies of one chunk. What is hidden looks like the paper."""
+    """Make the copies of one chunk, partly hidden.
+
+    What is hidden looks like the paper.
+    """
     paper = np.median(np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]]), axis=0)
     shown = masks[start : start + CHUNK, :, :, None]
     return list((pixels * shown + paper * (1 - shown)).round().astype(np.uint8))

@@ -1,4 +1,4 @@
-"""A loaded model answers its own probes before it answers people."""
+"""Test a loaded model on its own samples before it serves."""
 
 import numpy as np
 
@@ -34,7 +34,10 @@ def self_test(predictor: Predictor, store: ArtifactStore) -> str:
 
 
 def _compare(given: Probabilities, wanted: Probabilities, tolerance: float) -> float:
-    """The largest difference of a probability."""
+    """Compare probabilities with the recorded ones; return the largest difference.
+
+    Raise Damaged if it exceeds the tolerance or a label differs.
+    """
     if given.shape != wanted.shape:
         raise Damaged(f"its answers to its probes have {given.shape[1]} classes, and {wanted.shape[1]} were recorded")
     difference = float(np.abs(given - wanted).max())

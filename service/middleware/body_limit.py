@@ -59,7 +59,7 @@ class BodyLimit:
                 self._held -= received
 
     def _hold(self, size: int) -> None:
-        """Count what stays in memory until its request is answered."""
+        """Count the bytes held in memory until their request is answered."""
         self._held += size
         if self._in_flight_bytes is not None and self._held > self._in_flight_bytes:
             raise Overloaded("Too many large requests are being read already; try again in a moment.")

@@ -1,4 +1,4 @@
-"""Answer 304 where the client has what it asks for already (If-None-Match)."""
+"""Answer 304 for what the client already has (If-None-Match)."""
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 

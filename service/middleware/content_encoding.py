@@ -82,7 +82,7 @@ class _Decompressed:
         return piece
 
     def _refuse_bombs(self) -> None:
-        """Refuse much out of little, and much that holds nothing."""
+        """Refuse gzip that unpacks to far too much or to nothing."""
         if self._decompressed > max(PIECE, MAX_RATIO * self._compressed):
             raise TooLarge(f"The body holds more than {MAX_RATIO} times its own bytes: send it uncompressed.")
         if self._compressed > self._decompressed + PIECE:

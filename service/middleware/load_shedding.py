@@ -31,7 +31,10 @@ HEADERS = [
 
 
 class LoadShedding:
-    """``on_refused`` counts; ``is_full`` is asked for each prediction."""
+    """Answer 429 to predictions while the queue is full.
+
+    ``on_refused`` counts; ``is_full`` is called for each prediction.
+    """
 
     def __init__(self, app: ASGIApp, is_full: Callable[[], bool], on_refused: Callable[[], None]) -> None:
         self._app = app

@@ -61,7 +61,7 @@ class Tracing:
         return partial(self._run, predictor, span)
 
     def _run(self, predictor: Predictor, span: Span, images: Images) -> Outputs:
-        """Run on the device's thread."""
+        """Run a batch within its span, on the device's thread."""
         about = {"tuneserve.engine": predictor.engine}
         with use_span(span, end_on_exit=True), self._tracer.start_as_current_span("device", attributes=about):
             return predictor.run(images)

@@ -29,7 +29,10 @@ ACCURACY: tuple[Line, ...] = (
 
 @cache
 def environment() -> "Environment":
-    """Escape every value; raise UndefinedError if the report lacks one."""
+    """Make the Jinja2 environment.
+
+    It escapes every value and raises UndefinedError if the report lacks one.
+    """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined  # on the first report: 0.1 s of starting time
 
     made = Environment(

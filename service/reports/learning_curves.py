@@ -29,7 +29,10 @@ text { fill: #e8eaee !important; }
 
 
 def draw(title: str, history: Metrics, lines: Sequence[Line] = LINES, *, width: int = 900, height: int = 480) -> bytes:
-    """An SVG of one point an epoch; without epochs it says so."""
+    """Draw an SVG with one point per epoch.
+
+    Without epochs it says so.
+    """
     import pygal  # when the first picture is asked for: the service starts faster without it
 
     chart: Any = pygal.Line(
@@ -71,7 +74,7 @@ def _highest_loss(history: Metrics) -> float:
 
 
 def look(width: int, height: int) -> dict[str, Any]:
-    """What every picture has in common."""
+    """Return the options that every chart has in common."""
     from pygal.style import Style
 
     plain = {"background": "white", "plot_background": "white", "font_family": "sans-serif", "transition": "0s"}

@@ -53,7 +53,7 @@ class ApiKeys:
         return caller
 
     def admits(self, caller: Caller | None) -> bool:
-        """Whether who was identified some time ago may still go on."""
+        """Check whether a caller identified earlier may still go on."""
         return caller in self._known.values() if caller else not self._needed
 
     def require(self, caller: Caller | None) -> None:

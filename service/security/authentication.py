@@ -76,7 +76,10 @@ def is_open(path: str) -> bool:
 
 
 def _refuse_nul(scope: Scope) -> None:
-    """No name has one, and PostgreSQL cannot even look for it."""
+    """Refuse the character NUL in path and query.
+
+    No name has one, and PostgreSQL cannot even look for it.
+    """
     if "\0" in scope["path"] or b"%00" in scope["query_string"]:
         raise InvalidInput("A path or a query cannot hold the character NUL (%00).")
 

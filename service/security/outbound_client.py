@@ -86,14 +86,17 @@ class OutboundClient:
         logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs each URL, and a URL may hold a secret
 
     async def get(self, url: str, max_bytes: int) -> bytes:
-        """The body of a 200; UrlNotReachable when it is larger."""
+        """Return the body of a 200; UrlNotReachable if it is larger."""
         status, body = await self._within_time(_Call("GET", _parts(url), max_bytes=max_bytes))
         if status != 200:
             raise UrlNotReachable(f"The URL answered {status}, not 200.")
         return body
 
     async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> int:
-        """The status of the answer, which is not read any further."""
+        """Post a body and return the answer's status.
+
+        Nothing else of the answer is read.
+        """
         status, _ = await self._within_time(_Call("POST", _parts(url), headers, body))
         return status
 

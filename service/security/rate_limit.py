@@ -1,4 +1,6 @@
-"""How often one caller may ask: a token bucket each.
+"""Limit how often a caller may send requests.
+
+Each caller has a token bucket.
 
 In the memory of this process: of several processes each allows the rate, and a start forgets what was taken.
 """

@@ -18,7 +18,10 @@ HINT = "A page of another origin may not change anything here. TUNESERVE_CORS_OR
 
 
 class SameOrigin:
-    """``CORS_ORIGINS=*`` names nobody here: it is for services with keys."""
+    """Check the origin of requests without a key.
+
+    ``CORS_ORIGINS=*`` names nobody here: it is for services with keys.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._named = frozenset(origin.lower() for origin in settings.cors_origins)

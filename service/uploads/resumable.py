@@ -28,7 +28,7 @@ STALE_S = 24 * 3600.0  # nobody goes on with one that has been silent for so lon
 
 @dataclass(frozen=True)
 class OpenUpload:
-    """An upload, and how much of it has come."""
+    """An upload and how much of it has arrived."""
 
     row: Upload
     offset: int  # bytes
@@ -104,7 +104,10 @@ class Uploads:
 
     @contextmanager
     def writing(self, upload_id: str, offset: int) -> Iterator["Piece"]:
-        """What comes next. Conflict when it is not what is missing."""
+        """Open an upload for its next piece at ``offset``.
+
+        Raise Conflict if that is not where it continues.
+        """
         upload = self.get(upload_id)
         if offset != upload.offset:
             raise Conflict(f"The upload continues at offset {upload.offset}, not {offset}.")
@@ -157,7 +160,7 @@ class Uploads:
 
 
 class Piece:
-    """Bytes on their way to their place."""
+    """A writer of a piece's bytes at the end of an upload."""
 
     def __init__(self, file: IO[bytes], length: int, reserve: DiskReserve) -> None:
         self._file = file
@@ -165,7 +168,10 @@ class Piece:
         self._reserve = reserve
 
     def write(self, data: bytes) -> int:
-        """Return the offset behind them. TooLarge, NoSpace: none of them is kept."""
+        """Write bytes and return the offset after them.
+
+        Raise TooLarge or NoSpace, and keep none of them.
+        """
         if os.fstat(self._file.fileno()).st_nlink == 0:
             raise _unknown()
         if self._file.tell() + len(data) > self._length:

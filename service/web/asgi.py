@@ -1,4 +1,4 @@
-"""What ASGI leaves to each layer."""
+"""Read what ASGI leaves to each layer: headers and lengths."""
 
 from starlette.types import Scope
 

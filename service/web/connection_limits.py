@@ -23,7 +23,7 @@ PROBLEMS = {
 
 
 class Part(Enum):
-    """What of a request has to come."""
+    """The part of a request that must arrive next."""
 
     HEAD = "request line and headers"
     BODY = "body"
@@ -132,7 +132,7 @@ class BoundedProtocol(StoppableProtocol):
             self._deadline = None
 
     def _time_out(self) -> None:
-        """Close what stands still or drips."""
+        """Close a connection that stands still or drips."""
         left_s = self._body_left_s() if self._reading is Part.BODY else 0.0
         if left_s > 0:
             self._expect(min(left_s, WINDOW_S))

@@ -122,7 +122,10 @@ DESCRIBED_OIP = _described("application/json", OIP_ERROR)
 
 
 def problem(request: Request, status: int, code: str, detail: str, **more: Any) -> dict[str, Any]:
-    """The body. ``code`` is stable, ``detail`` is for people."""
+    """Make a problem's body.
+
+    ``code`` is stable, ``detail`` is for people.
+    """
     return {
         "type": "about:blank",
         "title": TITLES.get(status) or http.HTTPStatus(status).phrase,
@@ -156,7 +159,7 @@ def _schemas() -> dict[str, Any]:
 
 
 def status_of(error: TuneserveError) -> tuple[int, str]:
-    """Status and code of one of our exceptions."""
+    """Return status and code of one of our exceptions."""
     for kind, status, code in STATUS:
         if isinstance(error, kind):
             return status, getattr(error, "code", code)
@@ -171,7 +174,7 @@ def _answer(body: dict[str, Any], headers: dict[str, str] | None = None) -> JSON
 
 
 def answer_to(request: Request, error: Exception) -> JSONResponse:
-    """The problem that one of our exceptions is."""
+    """Answer one of our exceptions with its problem."""
     assert isinstance(error, TuneserveError)
     status, code = status_of(error)
     if status == 500:
@@ -240,7 +243,7 @@ def _http(request: Request, error: Exception) -> JSONResponse:
 
 
 def _methods(request: Request, path: str) -> list[str]:
-    """Every method of a path, whichever of its routes was tried first."""
+    """List every method of a path, over all of its routes."""
     scope = {**request.scope, "path": path}
     routes = [route for route in request.app.router.routes if isinstance(route, Route)]
     found = {method for route in routes if route.matches(scope)[0] is not Match.NONE for method in route.methods or ()}

@@ -123,7 +123,10 @@ def _from_binary(given: RequestedInput, data: memoryview) -> Numbers | list[byte
 
 
 def _split(name: str, data: memoryview) -> list[bytes]:
-    """Elements, each behind its length in four bytes."""
+    """Split binary data into elements, each behind its length.
+
+    A length has four bytes.
+    """
     elements = []
     while len(data):
         length = int.from_bytes(data[:4], "little")
@@ -160,7 +163,10 @@ class Response:
         self._binary: list[bytes] = []
 
     def add(self, wanted: RequestedOutput, numbers: Numbers) -> None:
-        """Float numbers become FP32, texts BYTES."""
+        """Add an output.
+
+        Float numbers become FP32, texts BYTES.
+        """
         is_text = numbers.dtype.kind == "U"
         output: dict[str, Any] = {
             "name": wanted.name,
@@ -177,7 +183,10 @@ class Response:
         self._head["outputs"].append(output)
 
     def body(self) -> tuple[bytes, int | None]:
-        """All of it, and the length of its JSON where tensors follow."""
+        """Return the whole body, and the length of its JSON.
+
+        The length is None unless tensors follow.
+        """
         head = json.dumps(self._head).encode()
         return b"".join([head, *self._binary]), len(head) if self._binary else None
 

@@ -42,7 +42,10 @@ class Statistics:
         self._models: OrderedDict[str, ModelStatistics] = OrderedDict()
 
     def succeeded(self, name: str, version: str, images: int, batches: Iterable[Batch], **took_ms: float) -> None:
-        """``took_ms``: success, queue, compute_input, compute_infer, compute_output. Requests may share a batch."""
+        """Count a request that succeeded, and its times.
+
+        ``took_ms``: success, queue, compute_input, compute_infer, compute_output. Requests may share a batch.
+        """
         own = self._of(name, version)
         own.inferences += images
         own.last_ms = int(time.time() * 1000)

@@ -185,7 +185,7 @@ def _view(service: State, batch_id: str, caller: Caller | None) -> BatchView:
 
 
 def _batch(session: Session, batch_id: str, caller: Caller | None, for_others: Scope) -> Batch:
-    """A batch of the caller's own key, or with that scope anybody's.
+    """Find a batch of the caller's key, or anybody's with that scope.
 
     NotFound to whom others' batches are none of their business, Forbidden to whom they are to see.
     """

@@ -36,7 +36,7 @@ def metrics(service: Service) -> Response:
 
 
 def look(service: State) -> None:
-    """How this process is at this moment, into its gauges."""
+    """Set the gauges to this process's current state."""
     counted = service.metrics
     counted.queue_images.set(service.pipeline.batcher.waiting)
     counted.models_loaded.set(service.cache.count)

@@ -46,7 +46,7 @@ class PredictRoute(APIRoute):
 
 @dataclass(frozen=True)
 class PredictOptions:
-    """What /predict can be asked for besides the images and the model."""
+    """The options of /predict besides the images and the model."""
 
     top_k: TopK = 3
     preprocess: Annotated[Preprocess, Query(description=PREPROCESS)] = "auto"

@@ -42,7 +42,10 @@ def docs() -> HTMLResponse:
 
 
 class PageFiles(StaticFiles):
-    """What index.html consists of, for `app.mount`: an APIRouter does not carry mounts."""
+    """The page's files, mounted by `app.mount`.
+
+    An APIRouter does not carry mounts.
+    """
 
     def __init__(self) -> None:
         super().__init__(directory=FOLDER)

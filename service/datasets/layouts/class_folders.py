@@ -1,4 +1,4 @@
-"""Which file is an image of which class, by its folder."""
+"""Read each image's class and part from its folders."""
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
@@ -39,7 +39,7 @@ def _below(path: PurePosixPath, top: PurePosixPath) -> PurePosixPath:
 
 
 def _top(paths: Sequence[PurePosixPath]) -> PurePosixPath:
-    """The folder that holds all images, two levels below it or more."""
+    """Find the folder that holds all images, two or more levels down."""
     images = [path for path in paths if path.suffix.lower() in IMAGES] or paths
     depth = 0
     while (
@@ -52,7 +52,10 @@ def _top(paths: Sequence[PurePosixPath]) -> PurePosixPath:
 
 
 def by_folder(unpacked: Unpacked, report: ValidationReport) -> list[Sample]:
-    """``train/<class>/*`` with ``test``, ``val`` or both beside it, or the classes alone."""
+    """Make a sample of every image in a class folder.
+
+    The layout is ``train/<class>/*`` with ``test``, ``val`` or both beside it, or the classes alone.
+    """
     folders = _part_folders(unpacked.entries)
     parts = _chosen(folders)
     samples, below = [], defaultdict[str, set[str]](set)

@@ -151,7 +151,10 @@ def _narrowed(found: Sequence[Entry], fits: Callable[[Entry], bool]) -> Sequence
 
 
 def _one_part_is_training(samples: Mapping[PurePosixPath, Sample], unsure: Iterable[PurePosixPath]) -> list[Sample]:
-    """Folders that say the same of all images, say nothing."""
+    """Count unsure samples as training if all name the same part.
+
+    Folders that say the same of all images say nothing.
+    """
     parts = {sample.part for sample in samples.values()}
     alone = dict.fromkeys(unsure) if len(parts) == 1 else {}
     return [replace(sample, part="train") if path in alone else sample for path, sample in samples.items()]

@@ -38,7 +38,7 @@ def find(entries: Sequence[Entry]) -> dict[str, Entry]:
 def keep(
     found: Mapping[str, Entry], folder: Path, settings: Settings, report: ValidationReport
 ) -> tuple[Counts, list[StoredImage]]:
-    """How many images each class has, and the four files."""
+    """Keep the four files; return class counts and images."""
     for file in FILES:
         if file not in found:
             report.refuse(file, "missing_file", "The four files belong together.")
@@ -78,7 +78,7 @@ def _labels(
     labels: str,
     report: ValidationReport,
 ) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
-    """How often each class comes."""
+    """Count the images of each class."""
     if shapes[images][0] != shapes[labels][0]:
         reason = f"There are {shapes[images][0]} images and {shapes[labels][0]} labels."
         report.refuse(found[labels].path, "missing_file", reason)

@@ -61,6 +61,6 @@ def split_name(name: str) -> tuple[Part | None, frozenset[str]]:
 
 
 def _words(name: str) -> list[str]:
-    """``trainingSet_2`` has three."""
+    """Split a name into its words: ``trainingSet_2`` has three."""
     spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)
     return re.findall(r"[^\W\d_]+|\d+", spaced.lower())

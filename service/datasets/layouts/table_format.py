@@ -96,7 +96,7 @@ def read_format(entry: Entry, names: Collection[str]) -> Table | str:
 
 
 def cell(row: Sequence[str], column: int) -> str:
-    """A row may miss columns."""
+    """Return a row's cell, "" if the row is too short."""
     return row[column].strip() if column < len(row) else ""
 
 
