@@ -47,7 +47,7 @@ def schemas(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 def described(schema: dict[str, Any], schemas: dict[str, Any]) -> Field:
-    """The same of a field as the API describes it."""
+    """Return a field's type as the API describes it."""
     kinds = schema.get("anyOf", [schema])
     (known,) = [kind for kind in kinds if kind.get("type") != "null"]
     shape = schemas[known["$ref"].rsplit("/", 1)[1]] if "$ref" in known else known

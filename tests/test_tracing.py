@@ -1,5 +1,6 @@
-"""core.tracing, service.observability.tracing, worker.integrations.tracing: who is traced, what hangs on what, and
-what a collector receives.
+"""Traces: what is traced, how spans are linked, what collectors receive.
+
+The modules are core.tracing, service.observability.tracing and worker.integrations.tracing.
 """
 
 import asyncio

@@ -22,7 +22,7 @@ from tests.integration.conftest import Programs
 
 @dataclass(frozen=True)
 class Books:
-    """Of each thing that must not be, where it was found."""
+    """The faults found after a storm, by kind."""
 
     lost: list[str]  # posted, and no row
     uncalled: list[str]  # a row that nobody posted
@@ -93,6 +93,6 @@ def _broken(store: LocalStore, models: Sequence[Model]) -> list[str]:
 
 
 def _silent(programs: Programs, has_model: bool) -> list[str]:
-    """Whether /predict answers in the end."""
+    """Report why /predict does not answer in the end."""
     answer = programs.http.post("/predict", content=DIGIT, headers={"Content-Type": "image/png"}, timeout=20)
     return [] if answer.is_success or not has_model else [f"/predict: {answer.text}"]

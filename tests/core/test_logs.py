@@ -23,7 +23,7 @@ LONG_AGO = 1_700_000_000.25
 
 
 class Lines(logging.Handler):
-    """Each line as a collector would read it."""
+    """A handler that collects log lines as a collector reads them."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -26,7 +26,7 @@ def started(programs: Programs) -> Programs:
 
 
 def leave_memory(pid: int, spare_bytes: int) -> None:
-    """From now on the process gets no more memory than so much."""
+    """Limit a process to its present memory and some spare bytes."""
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[0])
     resource.prlimit(pid, resource.RLIMIT_AS, (pages * resource.getpagesize() + spare_bytes, resource.RLIM_INFINITY))
 

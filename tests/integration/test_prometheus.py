@@ -58,7 +58,7 @@ def scrape(programs: Programs) -> str:
 
 
 def scrapes(programs: Programs) -> list[str]:
-    """As many as any of the processes answers some of them."""
+    """Scrape often enough that every process answers some of them."""
     return [scrape(programs) for _ in range(12)]
 
 
@@ -134,7 +134,7 @@ def asked(prometheus: httpx.Client, path: str, **params: str) -> Any:
 
 
 def value(prometheus: httpx.Client, query: str) -> float | None:
-    """Of the one series that answers; None while there is none."""
+    """Return the value of the one series; None while there is none."""
     found = asked(prometheus, "/query", query=query)
     return float(found["result"][0]["value"][1]) if found and found["result"] else None
 

@@ -34,7 +34,7 @@ WARM = 20  # models after which memory is measured first
 
 @dataclass
 class Answers:
-    """What came of a stream of requests."""
+    """The answers to a stream of requests."""
 
     counted: Counter[tuple[int, str]] = field(default_factory=Counter)  # by status and label
     took_ms: list[float] = field(default_factory=list)

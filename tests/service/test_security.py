@@ -290,7 +290,7 @@ def test_which_addresses_are_the_loopback(hosts: list[str], loopback: bool) -> N
 
 @pytest.fixture
 def started(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> list[Settings]:
-    """With which settings the server was started."""
+    """The settings with which the server was started, in a list."""
     seen: list[Settings] = []
     monkeypatch.setattr(server, "run", seen.append)
     monkeypatch.setenv("TUNESERVE_DATA_DIR", str(settings.data_dir))

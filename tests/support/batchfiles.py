@@ -31,7 +31,10 @@ def digits(count: int) -> dict[str, bytes]:
 
 @cache
 def small(digit: int) -> bytes:
-    """In MNIST's form already, which takes little time to read."""
+    """Make a digit's PNG in MNIST's form.
+
+    That takes little time to read.
+    """
     with Image.open(DIGIT_FILES[digit]) as image:
         return encode_png(preprocess_digit(np.asarray(image.convert("L"))).pixels)
 
@@ -60,7 +63,7 @@ def b64(data: bytes) -> str:
 
 
 def lay(store: ArtifactStore, batch_id: str, *files: tuple[Part, bytes]) -> None:
-    """What the service does with a body: the files, then their list."""
+    """Store a batch's files and their list, as the service does."""
     for part, data in files:
         store.put(f"{key_of(batch_id)}/{part.file}", data)
     write_parts(store, key_of(batch_id), [part for part, _ in files])

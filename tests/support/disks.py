@@ -30,7 +30,7 @@ def free_on(disk: Path) -> int:
 
 
 def fill(disk: Path, spare_mib: float) -> Path:
-    """So much is free afterwards."""
+    """Fill a disk up to ``spare_mib`` free MiB."""
     filler = disk / "filler"
     with filler.open("wb") as file:
         os.posix_fallocate(file.fileno(), 0, int(free_on(disk) - spare_mib * 2**20))

@@ -171,7 +171,7 @@ def self_test_samples(graph: bytes) -> dict[str, bytes]:
 
 
 def result_of(accuracy: float) -> dict[str, Any]:
-    """What a model's card says of that test accuracy."""
+    """Make a model card's entry for that test accuracy."""
     return {"correct": round(accuracy * 10_000), "images": 10_000, "low": accuracy - 0.01, "high": accuracy + 0.01}
 
 
@@ -184,7 +184,7 @@ def model_card(
     name: str | None = None,
     **more: Any,
 ) -> dict[str, Any]:
-    """What training writes of a model, beside its files."""
+    """Make the card that training writes beside a model's files."""
     return {
         "name": name or dataset,
         "network": network,
@@ -218,7 +218,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 async def answered(ask: Callable[[], Awaitable[bool]]) -> None:
-    """The same for a condition that has to be asked for."""
+    """Wait until an asynchronous condition holds."""
     for _ in range(1000):
         if await ask():
             return

@@ -18,7 +18,7 @@ DECIDES = ("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY
 
 
 def piped(*words: object, **environment: str) -> str:
-    """What a script reads of it."""
+    """Run a command into a pipe; return its output."""
     done = _run(words, ROOT, environment)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -58,7 +58,7 @@ def run_at_terminal(
 
 
 def environment_of_a_person(more: dict[str, str]) -> dict[str, str]:
-    """Whatever this process runs in."""
+    """Build a person's environment, whatever this process runs in."""
     kept = {name: value for name, value in os.environ.items() if name not in DECIDES}
     return kept | {"TERM": "xterm-256color", "PYTHONPATH": str(ROOT)} | more
 

@@ -108,7 +108,10 @@ def part(programs: Programs, title: str, lines: tuple[str, ...]) -> str:
 
 
 def ran(programs: Programs, line: str) -> str:
-    """What it printed, with its exit code where that is not 0."""
+    """Run a command line and return its output.
+
+    An exit code that is not 0 is added.
+    """
     person = environment_of_a_person({"NO_COLOR": "1", "TERM": "dumb", "TUNESERVE_URL": programs.url})
     environment = person | {"PATH": f"{HOME / 'bin'}:{person['PATH']}"}
     words = ["bash", "-c", line]

@@ -41,7 +41,10 @@ def test_a_folder_that_others_can_read_is_closed(tmp_path: Path, caplog: pytest.
 def test_a_folder_that_is_not_ours_is_warned_about(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nor is one for everybody closed, such as /tmp."""
+    """Folders that are not ours are warned about, and not closed.
+
+    Nor is a folder for everybody closed, such as /tmp.
+    """
 
     def refuse(_path: Path, _mode: int) -> None:
         raise PermissionError

@@ -95,7 +95,10 @@ def test_a_writer_holds_the_lock_from_its_first_statement(db: Database, settings
 
 
 def test_writers_that_read_first_wait_for_each_other(db: Database) -> None:
-    """With deferred transactions this fails at once with "database is locked"."""
+    """Writers that read first wait for each other.
+
+    With deferred transactions this fails at once with "database is locked".
+    """
     add_worker(db, "worker_a")
 
     def count_up() -> None:

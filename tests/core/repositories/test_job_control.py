@@ -30,7 +30,7 @@ def database_url(request: pytest.FixtureRequest, settings: Settings) -> Iterator
 
 
 def do(db: Database, verb: Callable[..., object], *given: object) -> Job:
-    """One call in a transaction of its own."""
+    """Call a verb in a transaction of its own."""
     with db.write() as session:
         found = verb(session, *given)
     assert found is None or isinstance(found, Job)

@@ -38,7 +38,7 @@ class Sent:
 
 
 def parse(chunk: bytes) -> Sent:
-    """One event, read as a browser reads it."""
+    """Parse an event as a browser reads it."""
     assert chunk.endswith(b"\n\n")
     sent = Sent()
     for line in chunk.decode().strip().splitlines():

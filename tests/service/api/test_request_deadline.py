@@ -120,6 +120,6 @@ async def test_before_its_body_is_read_nothing_is_taken_from_a_request(monkeypat
 
 
 async def turns() -> None:
-    """Whatever is ready in the event loop, and what that makes ready."""
+    """Let the event loop run until nothing is ready."""
     for _ in range(5):
         await asyncio.sleep(0)

@@ -1,5 +1,6 @@
-"""core.repositories.webhook_deliveries and service.background.webhook_sender: every delivery arrives signed, again
-until it is taken, and once at a time.
+"""Webhook deliveries are signed, repeated until accepted, and never concurrent.
+
+The modules are core.repositories.webhook_deliveries and service.background.webhook_sender.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""What a test of data sets sends, and what comes of it."""
+"""Fixtures that upload a data set and load it."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,7 +16,10 @@ Send = Callable[..., Built]
 
 @pytest.fixture
 def folder(settings: Settings) -> Path:
-    """Where the trainer will look for the data set ``pets``."""
+    """The folder of the data set ``pets``, not made yet.
+
+    The trainer will look for it there.
+    """
     settings.resolved_datasets_dir.mkdir(parents=True)
     return settings.resolved_datasets_dir / "pets"
 

@@ -44,7 +44,7 @@ class Build:
         return await self.builder.build([Sent("", self._body)], self._folder)
 
     def log(self) -> list[tuple[str, int]]:
-        """What started and ended, with its process."""
+        """List what started and ended, each with its process id."""
         file = self._body.with_name("log")
         lines = file.read_text().splitlines() if file.exists() else []
         return [(what, int(pid)) for what, pid in map(str.split, lines)]

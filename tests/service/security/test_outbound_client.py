@@ -26,13 +26,16 @@ def receiver() -> Iterator[Receiver]:
 
 @pytest.fixture
 def inside() -> OutboundClient:
-    """One that may call the servers of these tests."""
+    """A client that may call the servers of these tests."""
     return OutboundClient(allow_private=True)
 
 
 @pytest.fixture
 def released() -> Iterator[threading.Event]:
-    """Whatever a server waits for comes at the end of the test."""
+    """An event that is set at the end of the test.
+
+    A server may wait for it.
+    """
     event = threading.Event()
     yield event
     event.set()

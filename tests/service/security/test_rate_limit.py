@@ -25,7 +25,7 @@ def clock() -> Clock:
 
 
 def taken(limit: RateLimit, caller: str = "a", at_most: int = 1000) -> int:
-    """How many requests pass until one is refused."""
+    """Count the requests that pass until one is refused."""
     for count in range(at_most):
         try:
             limit.take(caller)

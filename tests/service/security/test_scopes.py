@@ -22,7 +22,7 @@ MARKED = re.compile(r"(?<=<!-- scopes -->\n).*?(?=<!-- end of scopes -->)", re.D
 
 
 def needed(app: FastAPI) -> Iterator[tuple[str, str, str]]:
-    """Each path and method with its scope."""
+    """Yield each path and method with its scope."""
     for route in app.routes:
         if isinstance(route, APIRoute) and not is_open(route.path):
             (rule,) = (one.dependency for one in route.dependencies if isinstance(one.dependency, RequireScope))

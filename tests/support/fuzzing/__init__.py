@@ -1,1 +1,1 @@
-"""What the fuzzers send."""
+"""Requests that the fuzzers send."""

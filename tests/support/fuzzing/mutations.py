@@ -60,7 +60,7 @@ class Sent:
 
 
 def image(chance: Random) -> Sent:
-    """To each of the places that decode one."""
+    """Send a corrupt image to one of the places that decode."""
     data = spoilt(chance, chance.choice(_IMAGES))
     encoded = base64.b64encode(data).decode()
     place = chance.randrange(4)

@@ -49,7 +49,7 @@ def typed(*words: object) -> Result:
 
 
 def run_main(monkeypatch: pytest.MonkeyPatch, *words: str) -> int | str | None:
-    """As the program that people start; its exit code."""
+    """Run the program as people start it; return its exit code."""
     monkeypatch.setattr(sys, "argv", ["tuneserve", *words])
     with pytest.raises(SystemExit) as leaving:
         main.main()

@@ -50,7 +50,7 @@ RECIPE = ResolvedRecipe(
 
 @dataclass
 class Attempt:
-    """One attempt as it goes on: every change is a new state."""
+    """An attempt as it goes on: every change is a new state."""
 
     context: TrainingContext
     state: TrainingState
@@ -382,7 +382,7 @@ def test_a_late_attempt_throws_nothing_away(training: MakeTraining, settings: Se
 
 
 def stop_mid_epoch(attempt: Attempt, step: int) -> None:
-    """As the trainer does within an epoch."""
+    """Save a checkpoint within an epoch, as the trainer does."""
     with torch.no_grad():
         for parameter in attempt.context.network.parameters():
             parameter.fill_(step / 10)

@@ -54,7 +54,10 @@ def test_photos_have_the_size_that_the_network_sees_and_no_more_than_decoding_ke
 def test_digits_at_the_ends_of_a_wide_canvas_can_be_told_apart_unless_they_are_cropped(
     fit: Fit, low: float, high: float
 ) -> None:
-    """By the nearest of the training images, so that nothing is trained."""
+    """Uncropped digits at a wide canvas's ends can be told apart.
+
+    They are classified by the nearest of the training images, so that nothing is trained.
+    """
     data = load(Settings())
 
     def seen(images: Any) -> Any:

@@ -90,7 +90,7 @@ def claim(db: Database) -> Claim:
 
 
 def codes(lines: list[dict[str, Any]]) -> list[str]:
-    """Each line's label, or the code of its error."""
+    """List each line's label, or the code of its error."""
     return [entry["error"]["code"] if "error" in entry else entry["label"] for entry in lines]
 
 

@@ -78,7 +78,7 @@ def test_validation_and_subset_have_every_class_alike() -> None:
 
 
 def uneven(*counts: int) -> Dataset:
-    """So many images of each class."""
+    """Make a data set with that many images of each class."""
     data = dataset(sum(counts), classes=len(counts))
     data.train_labels[:] = np.repeat(np.arange(len(counts)), counts)
     return data
@@ -213,7 +213,7 @@ def test_what_is_too_large_for_the_device_stays_on_the_host_and_is_seen_alike(mo
 
 @pytest.fixture(scope="module")
 def resident_and_streamed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Splits, Splits]:
-    """The same folder, read with memory for it and with too little."""
+    """Splits of a folder, read with and without enough memory."""
     folder = tmp_path_factory.mktemp("datasets")
     for name in ("cat", "dog"):
         write_photos(folder / "pets" / name, 30)

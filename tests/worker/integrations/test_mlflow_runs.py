@@ -41,7 +41,7 @@ Told = tuple[str, dict[str, Any]]
 
 @pytest.fixture(autouse=True)
 def _as_it_sets_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    """So that they are gone after the test."""
+    """Set MLflow's variables so that they are gone after the test."""
     for name, value in mlflow_runs.DEFAULTS.items():
         monkeypatch.setenv(name, value)
     monkeypatch.delenv(mlflow_runs.EXPERIMENT, raising=False)
@@ -99,7 +99,7 @@ def uri(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def tell(*told: Told, job: str = "job_1", attempt: int = 1) -> None:
-    """What one attempt says, all of it heard."""
+    """Send one attempt's messages to MLflow, all of them heard."""
     listener = MlflowLogger(Claim(job, attempt), last_s=PATIENCE_S)
     for kind, data in told:
         listener(kind, data)

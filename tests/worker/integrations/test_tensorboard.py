@@ -24,7 +24,7 @@ def epoch(number: int, **more: float | None) -> dict[str, Any]:
 
 
 def curves(folder: Path) -> dict[str, list[tuple[int, float]]]:
-    """Each curve by its tag: steps and values."""
+    """Read each curve by its tag: steps and values."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     read = EventAccumulator(str(folder))

@@ -75,7 +75,7 @@ def noise() -> Tensor:
 
 @pytest.fixture(scope="module")
 def detector(splits: Splits) -> Detector:
-    """One that was trained for a moment."""
+    """A detector that was trained for a moment."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(teaching, "STEPS", 80)
         patch.setattr(teaching, "OUTLIERS", 1_000)

@@ -76,7 +76,10 @@ def test_all_kinds_together_are_as_many_as_wanted(digits: Tensor, labels: Tensor
 def test_letters_are_made_only_where_they_are_wanted(
     digits: Tensor, labels: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """They are marked, to be found again."""
+    """Letters are made only if wanted.
+
+    They are marked, to be found again.
+    """
     share, _ = KINDS["letters"]
     marked = dict(KINDS) | {"letters": (share, lambda images, _: torch.full_like(images, 0.5))}
     monkeypatch.setattr(module, "KINDS", marked)

@@ -52,7 +52,7 @@ def prewarmed(settings: Settings, born: Callable[[], list[str]]) -> Iterator[Pre
 
 
 def process_of(prewarmed: PrewarmedTrainer) -> Any:
-    """What nobody outside can see: the process that waits."""
+    """Return the waiting process, which nobody outside can see."""
     assert prewarmed._process is not None
     return prewarmed._process
 

@@ -117,7 +117,7 @@ def test_the_network_is_left_as_it_was(onnx_graph: bytes, network: nn.Module) ->
 
 
 def first_channels(graph: bytes) -> int:
-    """How many the first convolution takes."""
+    """Count the channels that the first convolution takes."""
     model = onnx.load_from_string(graph)
     (name,) = [node.input[1] for node in model.graph.node if node.op_type == "Conv"][:1]
     (kernel,) = [weights for weights in model.graph.initializer if weights.name == name]
@@ -207,7 +207,7 @@ def test_a_graph_that_answers_otherwise_is_not_published(images: Tensor, monkeyp
 
 @pytest.fixture(scope="module")
 def weights(network: nn.Module) -> dict[str, npt.NDArray[Any]]:
-    """As they come back from the file."""
+    """Return a network's weights as they come back from the file."""
     return to_tensors(from_tensors(to_arrays(network)))
 
 

@@ -59,7 +59,10 @@ def test_it_answers_as_the_graph_in_fp32(graph: bytes, int8: bytes, images: npt.
 
 
 def test_the_logits_are_not_rounded_to_256_levels(int8: bytes) -> None:
-    """One that is far out would take the levels from all others."""
+    """The logits' layer is not quantised.
+
+    One logit that is far out would take the levels from all others.
+    """
     (last,) = (node for node in onnx.load_from_string(int8).graph.node if "logits" in node.output)
     assert last.op_type == "Gemm"
 

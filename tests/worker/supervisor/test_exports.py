@@ -1,5 +1,6 @@
-"""core.repositories.exports, worker.supervisor.process_slot and GET /models/{name}/content: a file that a worker makes
-on request.
+"""Exports: a worker makes a model's file on request.
+
+It concerns core.repositories.exports, worker.supervisor.process_slot and GET /models/{name}/content.
 """
 
 import asyncio
@@ -127,7 +128,7 @@ def test_its_own_words_about_a_failure_stand(it: Setting, db: Database) -> None:
 
 @pytest.fixture
 def worker(db: Database) -> None:
-    """One that is alive."""
+    """Register a worker that is alive."""
     with db.write() as session:
         jobs.register(session, Worker(id="worker_a", host="here", pid=1, started_at=NOW, heartbeat_at=4e9))
 

@@ -37,7 +37,7 @@ class Convolutions(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def answers(layer: nn.Module, images: Tensor) -> list[Tensor]:
-    """What comes out, and the gradients of images and parameters."""
+    """Return the output and the gradients of images and parameters."""
     images = images.clone().requires_grad_()
     out = layer(images)
     weights = torch.linspace(-1, 1, out.numel()).view(out.shape)

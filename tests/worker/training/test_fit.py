@@ -129,7 +129,10 @@ def test_another_seed_trains_another_network(digits: Split) -> None:
 
 
 def through_the_disk(folder: Path, name: str, arrays: Arrays) -> Arrays:
-    """As a checkpoint keeps them: in C order, whatever the layout was."""
+    """Return arrays as a checkpoint keeps them: in C order.
+
+    That holds whatever the layout was.
+    """
     store = LocalStore(folder)
     write_folder(store, name, {"t": from_tensors(arrays)}, {})
     return read_tensors(store, name, "t")

@@ -13,7 +13,10 @@ CPU = torch.device("cpu")
 
 
 def moved(loss_scale: float, **fields: Any) -> float:
-    """How far one step takes a weight whose gradient is ``loss_scale``."""
+    """Return how far one step moves a weight.
+
+    The weight's gradient is ``loss_scale``.
+    """
     network = nn.Linear(1, 1, bias=False)
     before = network.weight.item()
     decided: dict[str, Any] = {

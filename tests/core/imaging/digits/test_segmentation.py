@@ -42,7 +42,7 @@ def plain(digit: int) -> Pixels:
 
 
 def likenesses(sheets: list[Pixels]) -> npt.NDArray[np.float64]:
-    """Of what each sheet becomes (rows) and each plain digit (columns)."""
+    """Compare each sheet's result (rows) with each plain digit (columns)."""
     found, wanted = [preprocess_digit(sheet).pixels for sheet in sheets], [plain(digit) for digit in DIGITS]
     return np.array([[likeness(one, other) for other in wanted] for one in found])
 

@@ -29,7 +29,7 @@ SEVEN = DIGIT_FILES[7].read_bytes()
 
 @pytest.fixture
 def digits() -> npt.NDArray[np.uint8]:
-    """All ten, n x 28 x 28 x 1."""
+    """Load all ten digits, n x 28 x 28 x 1."""
     return np.stack([np.asarray(Image.open(file).convert("L")) for file in DIGIT_FILES])[..., None]
 
 

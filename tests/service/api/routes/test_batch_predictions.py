@@ -39,7 +39,7 @@ async def http(settings: Settings, published: Published) -> AsyncIterator[httpx.
 
 @pytest.fixture
 def work(settings: Settings, db: Database, store: LocalStore) -> Callable[[], None]:
-    """What a worker does with the oldest batch that waits."""
+    """A function that answers the oldest waiting batch as a worker."""
 
     def answer() -> None:
         with db.write() as session:

@@ -1,4 +1,7 @@
-"""What a recipe can name, and the service's description of itself."""
+"""The networks and data sets that a recipe can name.
+
+Also the service's description of itself.
+"""
 
 import re
 import time
@@ -33,7 +36,7 @@ async def properties(http: httpx.AsyncClient, network: str) -> dict[str, Any]:
 
 
 async def names(http: httpx.AsyncClient) -> list[str]:
-    """Of the data sets that are listed."""
+    """List the names of the listed data sets."""
     return [found["name"] for found in (await http.get("/datasets")).json()["data"]]
 
 
@@ -96,7 +99,7 @@ async def test_the_catalogue_tells_to_what_small_images_are_enlarged(http: httpx
 
 
 async def statuses(http: httpx.AsyncClient) -> dict[str, str]:
-    """Of the networks' pre-trained weights."""
+    """Map the networks to the status of their pre-trained weights."""
     listed = {each["name"]: each["weights"]["status"] for each in (await http.get("/networks")).json()["data"]}
     for name in ("resnet50", "efficientnet_lite0"):
         assert (await properties(http, name))["weights"]["x-imagenet"]["status"] == listed[name]

@@ -21,7 +21,7 @@ Samples = dict[str, float]
 
 
 async def scrape(http: httpx.AsyncClient) -> Samples:
-    """Every sample by its name and labels, written as Prometheus does."""
+    """Return every sample by name and labels, as Prometheus writes it."""
     answer = await http.get("/metrics")
     assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
     found: Samples = {}

@@ -85,7 +85,7 @@ def load(url: str, needs_key: bool) -> BaseSchema:
 
 
 def check(case: Case[Any], has_keys: bool) -> list[str]:
-    """What is wrong with the answer."""
+    """List what is wrong with the answer to a case."""
     headers = {"Authorization": f"Bearer {KEY}"} if has_keys else {}
     answer = case.call(timeout=PATIENCE_S, headers=headers)
     body = answer.json() if answer.status_code in LATER else {}  # the Open Inference Protocol has no codes

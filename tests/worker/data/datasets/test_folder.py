@@ -174,7 +174,10 @@ def test_it_is_the_same_data_set_wherever_it_lies(
 
 
 def test_it_is_the_same_data_set_in_whatever_form(settings: Settings, make: Make) -> None:
-    """So that two test accuracies can be compared, whatever the image size."""
+    """A folder's split is the same in every image form.
+
+    So two test accuracies can be compared, whatever the image size.
+    """
     make("cat", 3)
     make("dog", 3)
     first, small = load("pets", settings), load("pets", settings, lambda _sizes, _style: PhotoForm(64, "pad"))

@@ -25,7 +25,7 @@ TENCH, CHURCH = "n01440764", "n03028079"
 
 
 def folders(top: str, parts: Mapping[str, int], classes: tuple[str, ...]) -> dict[str, bytes]:
-    """So many pictures of each class in each part."""
+    """Make pictures of each class in each part."""
     return {
         f"{top}{part}{name}/{number}.JPEG": png(number * 9)
         for part, count in parts.items()
@@ -143,7 +143,10 @@ def test_folders_of_ones_own_are_taken_as_they_are(offline: Settings) -> None:
 
 
 def numbers(images: Images | Photos) -> list[int]:
-    """Of the pictures, in their order: each is all of one grey."""
+    """Return the pictures' numbers, in their order.
+
+    Each picture is all of one grey, which is its number.
+    """
     assert isinstance(images, np.ndarray)
     greys: list[int] = (images[:, 0, 0, 0] // 9).tolist()
     return greys

@@ -26,7 +26,7 @@ PACKED: Mapping[str, Callable[[Mapping[str, bytes]], bytes]] = {"birds.tgz": tar
 
 @pytest.fixture(params=PACKED)
 def file(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """Where an archive of that kind would lie; nothing is there yet."""
+    """The path for an archive of that kind; nothing is there yet."""
     return tmp_path / str(request.param)
 
 
