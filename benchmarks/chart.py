@@ -25,7 +25,10 @@ def main() -> None:
 
 
 def draw(rates: dict[str, int]) -> bytes:
-    """Horizontal bars, the fastest on top; SVG without scripts."""
+    """Draw horizontal bars, the fastest on top, as an SVG.
+
+    The SVG has no scripts.
+    """
     style = Style(
         background="#ffffff", plot_background="#ffffff", font_family="sans-serif", value_font_size=15, opacity="1"
     )

@@ -19,7 +19,10 @@ PENS = ((20, 20, 25), (30, 40, 135), (140, 30, 40), (60, 60, 65))
 
 
 def ink_of(digit: Digit, side: int) -> Plane:
-    """The digit cut out, its longer side that long, its outline smooth."""
+    """Cut out a digit and enlarge it with smooth outlines.
+
+    Its longer side becomes ``side`` pixels.
+    """
     rows, columns = np.flatnonzero(digit.any(1)), np.flatnonzero(digit.any(0))
     cut = Image.fromarray(digit[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1])
     scale = side / max(cut.size)
@@ -29,7 +32,10 @@ def ink_of(digit: Digit, side: int) -> Plane:
 
 
 def laid(chance: Chance, digit: Digit, fill: float | None = None, side: int | None = None) -> Plane:
-    """Somewhere on a sheet, of whose height it takes ``fill``."""
+    """Lay a digit somewhere on a sheet.
+
+    It takes ``fill`` of the sheet's height.
+    """
     ink = ink_of(digit, side or int(chance.uniform(100, 300)))
     height = int(max(ink.shape) / (fill or chance.uniform(0.3, 0.8)))
     sheet = np.zeros((height, int(height * chance.uniform(1, 1.4))))
@@ -61,7 +67,7 @@ def slope(chance: Chance, shape: tuple[int, ...]) -> Plane:
 
 
 def lines(chance: Chance, shape: tuple[int, ...], squared: bool) -> Plane:
-    """Slightly tilted, as thick as printed ones are."""
+    """Draw slightly tilted lines, as thick as printed ones."""
     step, tilt = min(shape) * chance.uniform(0.12, 0.4), chance.uniform(-0.06, 0.06)
     width, (y, x) = max(1.0, min(shape) * chance.uniform(0.003, 0.008)), np.mgrid[0 : shape[0], 0 : shape[1]]
     away = [np.abs((place + chance.uniform(0, step)) % step - step / 2) for place in (y + tilt * x, x - tilt * y)]
@@ -69,7 +75,7 @@ def lines(chance: Chance, shape: tuple[int, ...], squared: bool) -> Plane:
 
 
 def file_of(sheet: Sheet, quality: int | None = None) -> bytes:
-    """PNG, or JPEG of that quality."""
+    """Encode a sheet as PNG, or as JPEG of that quality."""
     file = io.BytesIO()
     image = Image.fromarray((sheet + 0.5).clip(0, 255).astype(np.uint8))
     image.save(file, "JPEG" if quality else "PNG", **({"quality": quality} if quality else {}))
@@ -158,7 +164,10 @@ def _chalk(chance: Chance, digit: Digit) -> bytes:
 
 
 def _photo(chance: Chance, digit: Digit) -> bytes:
-    """Squared paper in uneven light, out of focus, with noise."""
+    """Photograph a digit on squared paper.
+
+    The light is uneven, and the photo has noise and is out of focus.
+    """
     ink = laid(chance, digit)
     sheet = (
         written(chance, ink, lines(chance, ink.shape, squared=True)) * (1 - 0.5 * slope(chance, ink.shape))[..., None]

@@ -28,7 +28,7 @@ BATCH = 64
 
 
 class Reader:
-    """A model's files, asked without a service."""
+    """A model's files, run without a service."""
 
     def __init__(self, folder: Path, threads: int) -> None:
         card: dict[str, Any] = json.loads((folder / "model.json").read_text())
@@ -41,7 +41,7 @@ class Reader:
         self._classes = np.array(card["classes"])
 
     def read(self, pictures: Iterable[Image.Image], preprocess: Preprocess) -> list[str]:
-        """A label each; empty where nothing is to be read."""
+        """Return a label for each picture, "" for a blank one."""
         prepared = [prepare(picture, self._preparation, preprocess) for picture in pictures]
         labels: list[str] = []
         for start in range(0, len(prepared), BATCH):

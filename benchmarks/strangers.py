@@ -103,7 +103,7 @@ def _strangers(given: argparse.Namespace) -> Mapping[str, Pictures]:
 
 
 def _idx(root: Path, most: int) -> Iterator[Image.Image]:
-    """The first of the test images."""
+    """Read the first test images of an IDX file."""
     return (Image.fromarray(pixels[..., 0]) for pixels in read_images(_file(root, FILES[2]))[:most])
 
 

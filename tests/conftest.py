@@ -269,5 +269,5 @@ def server(settings: Settings) -> Iterator[uvicorn.Server]:
 
 @pytest.fixture
 def live(server: uvicorn.Server) -> str:
-    """Its URL."""
+    """The URL of the whole service on a socket."""
     return f"http://127.0.0.1:{port_of(server)}"

@@ -52,7 +52,7 @@ class Figures:
     livez_s: list[float] = field(default_factory=list)  # of each /livez meanwhile
 
     def memory_mb(self) -> list[float]:
-        """The median of each WINDOW rounds."""
+        """Return the median memory of each WINDOW rounds."""
         windows = [self.resident_mb[first : first + WINDOW] for first in range(0, len(self.resident_mb), WINDOW)]
         return [round(statistics.median(window), 1) for window in windows]
 
@@ -144,7 +144,7 @@ async def _watch(http: httpx.AsyncClient, figures: Figures) -> None:
 
 
 def publish(settings: Settings) -> None:
-    """A model that answers, whatever it says."""
+    """Publish a model that answers, whatever it says."""
     db = Database(settings.resolved_database_url)
     db.migrate()
     graph = tiny_onnx(np.random.default_rng(0).normal(0, 0.01, (784, 10)).astype(np.float32))

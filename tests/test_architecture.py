@@ -218,7 +218,10 @@ def _imports(node: ast.AST, at_import: bool = True) -> Iterator[tuple[ast.Import
 
 
 def _targets(node: ast.Import | ast.ImportFrom, sources: Sources) -> list[str]:
-    """Full module names: ``from core import errors`` means core.errors."""
+    """List the full module names of an import.
+
+    ``from core import errors`` means core.errors.
+    """
     if isinstance(node, ast.Import):
         return [alias.name for alias in node.names]
     assert node.level == 0, "imports are absolute here"

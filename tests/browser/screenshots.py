@@ -118,7 +118,7 @@ def tried(page: Page) -> None:
 
 
 def small(browser: Browser, programs: Programs, job: str) -> None:
-    """On a phone."""
+    """Take a picture of the page on a phone."""
     page = browser.new_page(base_url=programs.url, viewport={"width": 390, "height": 844})
     page.set_default_timeout(PATIENCE_MS)
     show(page, f"jobs/{job}")

@@ -61,7 +61,7 @@ def test_an_image_is_chosen_pasted_or_dropped(page: Page, programs: Programs, pu
 
 
 def give(page: Page, event: str, target: str, digit: int) -> None:
-    """The event that brings an image, as the browser makes it."""
+    """Dispatch the event that brings an image, as the browser does."""
     page.locator(target).evaluate(
         """(node, [name, bytes]) => {
             const transfer = new DataTransfer();

@@ -37,7 +37,7 @@ def main() -> int:
 
 
 def row(storm: Storm, books: Books, took_s: float) -> str:
-    """A row of Markdown, below its head."""
+    """Format a storm as a row of Markdown, below its head."""
     blows = ", ".join(f"{count} {name}" for name, count in sorted(storm.blows.items()))
     cells = {
         "seed": storm.seed,

@@ -91,7 +91,10 @@ class Storm:
         return str(self._ask("GET", f"/jobs/{job_id}").json()["status"])
 
     def _has_ended(self, job_id: str) -> bool:
-        """A paused job would rest for ever."""
+        """Check whether a job has ended; resume a paused one.
+
+        A paused job would rest for ever.
+        """
         status = self._status(job_id)
         if status == "paused":
             self._ask("POST", f"/jobs/{job_id}/resume")
@@ -119,7 +122,10 @@ class Storm:
         self.asked[verb] += allowed
 
     def _delete(self, job_id: str) -> bool:
-        """404: the first try's answer was cut off."""
+        """Delete a job and return whether it is gone.
+
+        A 404 counts: the first try's answer was cut off.
+        """
         gone = self._ask("DELETE", f"/jobs/{job_id}").status_code in (204, 404)
         if gone:
             self.deleted.add(job_id)
@@ -153,7 +159,7 @@ class Storm:
             self.blows[f"{kind} {target}"] += 1
 
     def _some(self, target: str) -> tuple[int, str] | None:
-        """A process of that kind, and its name."""
+        """Choose a process of that kind; return its id and name."""
         if target == "trainer":
             pids = [pid for job_id in self._left() for pid in processes_with(job_id)]
             return (self._random.choice(pids), target) if pids else None

@@ -10,7 +10,7 @@ from core.recipe import Recipe, ResolvedRecipe
 
 
 def refused(**fields: Any) -> list[tuple[str, str]]:
-    """Field and message of everything that is wrong."""
+    """Return field and message of everything that is wrong."""
     with pytest.raises(ValidationError) as refusal:
         Recipe(**fields)
     return [(str(error["loc"][0]), error["msg"]) for error in refusal.value.errors()]

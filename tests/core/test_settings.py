@@ -111,7 +111,10 @@ def test_a_secret_given_twice_is_refused_by_both_names(tmp_path: Path, monkeypat
 def test_a_secrets_file_without_a_secret_is_told_by_its_variable(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An empty one too: it would open the service to everybody."""
+    """A secret's file without a secret is an error.
+
+    An empty one too: it would open the service to everybody.
+    """
     (tmp_path / "empty").write_text(" \n")
     (tmp_path / "binary").write_bytes(b"s3cret\xff")
     (tmp_path / "short").write_text("me:admin:s3cret")

@@ -32,7 +32,7 @@ PATIENCE_S = 120  # for a noisy machine; nothing waits so long unless it fails
 
 
 def wait_for(look: Callable[[], T | None], what: str) -> T:
-    """The first answer that is not None or False."""
+    """Return the first answer that is not None or False."""
     until = time.monotonic() + PATIENCE_S
     while time.monotonic() < until:
         found = look()
@@ -43,7 +43,7 @@ def wait_for(look: Callable[[], T | None], what: str) -> T:
 
 
 class Programs:
-    """Starts, kills and asks the programs as a person would."""
+    """The programs, started, killed and called as by a person."""
 
     def __init__(self, data_dir: Path) -> None:
         with socket.socket() as probe:
@@ -94,13 +94,13 @@ class Programs:
         return list(self.http.get("/jobs").json()["data"])
 
     def predicting(self) -> str:
-        """The model that answers /predict."""
+        """Return the model that answers /predict."""
         answer = self.http.post("/predict", files={"file": (DIGITS / "7.png").read_bytes()})
         assert answer.status_code == 200, answer.text
         return str(answer.json()["model"]["id"])
 
     def ended(self, job_id: str) -> dict[str, Any]:
-        """The job, once it has ended."""
+        """Wait until a job has ended and return it."""
 
         def look() -> dict[str, Any] | None:
             job: dict[str, Any] = self.http.get(f"/jobs/{job_id}?wait=10").json()
@@ -109,7 +109,7 @@ class Programs:
         return wait_for(look, f"{job_id} to end")
 
     def training(self, job_id: str, epoch: int = 1) -> dict[str, Any]:
-        """The job, once it trains and that epoch is done and kept."""
+        """Wait until an epoch of a job is kept; return the job."""
         return wait_for(
             lambda: self.job(job_id) if len(self.checkpoints(job_id)) >= epoch else None, f"epoch {epoch} of {job_id}"
         )
@@ -121,14 +121,17 @@ class Programs:
         return list(self.http.get(f"/jobs/{job_id}/events", params={"limit": 1000}).json()["data"])
 
     def served(self, model_id: str) -> None:
-        """Returns once predictions come from that model."""
+        """Wait until predictions come from that model."""
         wait_for(
             lambda: self.http.get("/readyz").json()["checks"]["model"].get("model_id") == model_id,
             f"{model_id} to be served",
         )
 
     def trainer_pid(self, job_id: str) -> int:
-        """The process that trains the job, found as the system knows it."""
+        """Find the process that trains the job.
+
+        It is found as the system knows it.
+        """
         found = wait_for(lambda: processes_with(job_id), f"the trainer of {job_id}")
         return found[0]
 

@@ -50,7 +50,7 @@ def zip_of(files: Mapping[str, bytes], change: Callable[[zipfile.ZipInfo], None]
 
 
 def encrypt(entry: zipfile.ZipInfo) -> None:
-    """Let the directory say that this one has a password."""
+    """Mark a zip's entry as having a password."""
     entry.flag_bits |= 1
 
 

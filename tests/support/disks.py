@@ -13,7 +13,10 @@ AS_ROOT = [] if os.geteuid() == 0 else ["sudo", "--non-interactive"]
 
 @contextmanager
 def small_disk(folder: Path, size: str) -> Iterator[Path]:
-    """Mount it there; ``size`` as tmpfs takes it, "64m"."""
+    """Mount a disk of memory on a folder within the block.
+
+    ``size`` is as tmpfs takes it, "64m".
+    """
     folder.mkdir()
     mounted = subprocess.run(
         [*AS_ROOT, "mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder], capture_output=True

@@ -29,7 +29,7 @@ def photo(width: int = 401, height: int = 301) -> Image.Image:
 
 
 def in_many_scans(count: int) -> bytes:
-    """A JPEG whose last scan comes so often."""
+    """Make a JPEG whose last scan is repeated ``count`` times."""
     data = file_of(seven(), "JPEG", progressive=True)
     scan = data[data.rindex(file_formats.START_OF_SCAN) : -2]
     return data[:-2] + scan * count + file_formats.END_OF_IMAGE
@@ -62,5 +62,5 @@ def wide() -> tuple[bytes, ...]:
 
 
 def photo_without_end() -> bytes:
-    """A JPEG that lacks its end marker."""
+    """Make a JPEG that lacks its end marker."""
     return file_of(photo(), "JPEG")[:-2]

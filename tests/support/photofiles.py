@@ -40,7 +40,7 @@ def photos_of(paths: list[str], processes: int = 1) -> Photos:
 
 
 def pixels_of(path: str, form: PhotoForm = FORM) -> Pixels:
-    """The canonical photo in a file."""
+    """Read the canonical photo in a file."""
     photo = read(path, form, PLENTY)
     assert isinstance(photo, Photo), photo
     return photo.pixels

@@ -25,7 +25,10 @@ class Asked:
 
 
 class Receiver:
-    """Gives its answers in turn, the last one for ever."""
+    """A receiver that gives its answers in turn.
+
+    The last one is given for ever.
+    """
 
     def __init__(self, port: int, answers: Sequence[Answer]) -> None:
         self.url = f"http://127.0.0.1:{port}"
@@ -42,7 +45,10 @@ class _Server(ThreadingHTTPServer):
     receiver: Receiver
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """A client that leaves early is what some tests are about."""
+        """Ignore a client that leaves early.
+
+        Some tests are about that.
+        """
 
 
 class _Handler(BaseHTTPRequestHandler):

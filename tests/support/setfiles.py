@@ -18,7 +18,7 @@ ORIENTATION = 0x0112  # Exif's tag
 
 
 def photo(seed: int, file_format: str = "PNG", mode: str = "RGB", **options: Any) -> bytes:
-    """Noise in coarse blocks, unlike that of other seeds."""
+    """Make a photo of noise in coarse blocks, by a seed."""
     blocks = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), np.uint8)
     data = io.BytesIO()
     Image.fromarray(blocks).resize((32, 24), Image.Resampling.NEAREST).convert(mode).save(data, file_format, **options)
@@ -26,14 +26,14 @@ def photo(seed: int, file_format: str = "PNG", mode: str = "RGB", **options: Any
 
 
 def rotated() -> bytes:
-    """A JPEG that a camera held upright wrote."""
+    """Make a JPEG as written by a camera held upright."""
     exif = Image.Exif()
     exif[ORIENTATION] = 6
     return photo(1, "JPEG", exif=exif)
 
 
 def deep() -> bytes:
-    """16 bits a pixel."""
+    """Make a PNG with 16 bits a pixel."""
     data = io.BytesIO()
     Image.fromarray(np.random.default_rng(2).integers(0, 2**16, (24, 32)).astype(np.uint16)).save(data, "PNG")
     return data.getvalue()

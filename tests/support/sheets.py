@@ -31,7 +31,10 @@ def covered(digit: int, place: tuple[int, int] = (60, 80), side: int = SIDE) -> 
 
 
 def painted(ink: Plane, pen: Colour = BLACK, paper: Colour = WHITE, light: Plane | float = 1.0) -> Pixels:
-    """h x w x 3, under that light (1: full)."""
+    """Paint ink on paper, h x w x 3, under a light.
+
+    1 is full light.
+    """
     sheet = ink[..., None] * np.array(pen) + (1 - ink[..., None]) * np.array(paper)
     return as_pixels(sheet * np.asarray(light)[..., None])
 
@@ -41,7 +44,7 @@ def as_pixels(values: npt.NDArray[np.floating]) -> Pixels:
 
 
 def ramp(darkest: float) -> Plane:
-    """Light from the upper left."""
+    """Make light from the upper left."""
     y, x = np.mgrid[0 : 1 : HEIGHT * 1j, 0 : 1 : WIDTH * 1j]
     return np.asarray(1 - (1 - darkest) * (x + y) / 2)
 
@@ -56,12 +59,12 @@ def shadow(depth: float) -> Plane:
 
 
 def lines(step: int, squared: bool = True) -> Plane:
-    """Ruled or squared paper, its lines two pixels wide."""
+    """Make ruled or squared paper with lines two pixels wide."""
     y, x = np.mgrid[0:HEIGHT, 0:WIDTH]
     return np.asarray(((y + 7) % step < 2) | (squared & ((x + 13) % step < 2)), float)
 
 
 def grain(strength: float, seed: int = 0) -> Callable[[Pixels], Pixels]:
-    """Noise of that standard deviation in grey levels."""
+    """Make noise of that standard deviation in grey levels."""
     chance = np.random.default_rng(seed)
     return lambda sheet: as_pixels(sheet + chance.normal(0, strength, sheet.shape))

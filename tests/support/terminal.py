@@ -47,7 +47,7 @@ def at_terminal(*words: object, columns: int = 80, exit_code: int = 0, **environ
 def run_at_terminal(
     command: Sequence[str], columns: int, folder: Path, environment: Mapping[str, str]
 ) -> tuple[int, str]:
-    """Exit code and all that was shown, of any program."""
+    """Run a program at a terminal; return exit code and output."""
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (50, columns))
     child = subprocess.Popen(command, cwd=folder, env=environment, stdin=theirs, stdout=theirs, stderr=theirs)

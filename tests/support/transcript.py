@@ -87,7 +87,7 @@ def main() -> None:
 
 
 def furnish(home: Path) -> None:
-    """The command itself, and the pictures that the session asks about."""
+    """Provide the command and the pictures that the session uses."""
     command = home / "bin" / "tuneserve"
     command.parent.mkdir()
     command.write_text(f"#!{sys.executable}\nfrom tuneserve.cli.main import main\nmain()\n")

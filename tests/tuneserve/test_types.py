@@ -42,7 +42,7 @@ EXAMPLES = Path(str(files("service"))) / "web" / "openapi"
 
 
 def as_json(kind: Any) -> Any:
-    """The type of what JSON makes of it."""
+    """Return the type that a type has in JSON."""
     if kind in SAME:
         return SAME[kind]
     if kind is datetime:

@@ -190,7 +190,10 @@ def test_the_migrated_schema_is_that_of_the_tables(db: Database) -> None:
 
 
 def test_the_migrated_schema_has_the_checks_of_the_tables(db: Database) -> None:
-    """Alembic compares no CHECK constraints."""
+    """The migrated schema has the tables' CHECK constraints.
+
+    Alembic compares none.
+    """
     fresh = create_engine("sqlite://")
     Base.metadata.create_all(fresh)
     with db.read() as session:

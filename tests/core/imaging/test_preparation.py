@@ -56,7 +56,7 @@ def prepared(image: Image.Image, preprocess: Preprocess = "auto", **options: Any
 
 
 def difference(one: Pixels, other: Pixels) -> float:
-    """Mean, in grey levels."""
+    """Return the mean difference in grey levels."""
     return float(np.abs(one.astype(float) - other.astype(float)).mean())
 
 
@@ -183,7 +183,10 @@ def test_fractions_mean_the_same_as_whole_numbers() -> None:
 
 
 def test_a_tensor_becomes_a_picture_in_little_more_memory_than_the_picture() -> None:
-    """Once it was copied several times in 64 bits."""
+    """A tensor becomes a picture without several copies.
+
+    Once it was copied several times in 64 bits.
+    """
     bytes_of_each = {}
     for kind, white in ((np.uint8, 200), (np.float32, 200), (np.float32, 1), (np.uint8, 1)):
         tensor = np.full((3000, 3000), white, kind)

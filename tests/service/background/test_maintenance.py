@@ -34,7 +34,7 @@ class Clocks:
         return self.monotonic_s
 
     async def looks(self, rounds: int = 3) -> None:
-        """Let it look a few times."""
+        """Wait until the clocks have been read a few times more."""
         enough = self.reads + 3 * rounds
         await until(lambda: self.reads >= enough)
 

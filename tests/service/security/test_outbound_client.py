@@ -110,7 +110,10 @@ async def test_a_public_name_for_a_private_address_is_refused(receiver: Receiver
 
 
 async def test_a_name_is_looked_up_once_and_the_server_hears_it(receiver: Receiver) -> None:
-    """A second look-up could answer something else."""
+    """A name is resolved once and sent to the server.
+
+    A second look-up could answer something else.
+    """
     looked_up: list[str] = []
 
     def resolve(host: str, port: int) -> list[str]:

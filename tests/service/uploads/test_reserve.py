@@ -49,7 +49,10 @@ async def send(http: httpx.AsyncClient, path: str, data: bytes, offset: int = 0)
 
 
 def spooled(settings: Settings) -> list[str]:
-    """Files without a name that still take space."""
+    """List the open files in the spool folder.
+
+    They have no name and still take space.
+    """
     links = []
     for entry in Path("/proc/self/fd").iterdir():
         try:
@@ -114,7 +117,10 @@ async def test_a_body_of_unknown_length_ends_where_the_reserve_begins(
 async def test_a_disk_that_is_full_all_the_same_is_told(
     settings: Settings, published: Callable[..., Model], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A quota, or another program that writes at the same moment."""
+    """A disk that is full all the same is reported.
+
+    The cause may be a quota, or another program that writes at the same moment.
+    """
     published()
     monkeypatch.setattr(disk_space, "free_bytes", lambda _: 2**60)
     async with running(settings) as http:

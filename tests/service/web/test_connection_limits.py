@@ -73,7 +73,7 @@ def status(connection: socket.socket) -> int:
 
 
 def padded(size: int) -> bytes:
-    """A request whose line and headers have so many bytes."""
+    """Make a request whose line and headers have that many bytes."""
     head = REQUEST + b"Connection: close\r\nx-header: "
     return head + b"a" * (size - len(head) - 4) + b"\r\n\r\n"
 
@@ -118,14 +118,14 @@ class Service:
     address: tuple[str, int]
 
     def memory_mb(self) -> float:
-        """The most that it ever had resident."""
+        """Return the peak resident memory of the service in MB."""
         lines = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
         return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) / 1024
 
 
 @pytest.fixture
 def service(tmp_path: Path) -> Iterator[Service]:
-    """A process of its own, whose memory is nobody else's."""
+    """The service as a process, whose memory is nobody else's."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         address: tuple[str, int] = probe.getsockname()

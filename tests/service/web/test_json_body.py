@@ -58,7 +58,10 @@ def test_json_nested_too_deeply_is_refused(data: bytes) -> None:
     ids=["images", "inputs", "shape"],
 )
 def test_the_first_wrong_entry_of_a_long_list_ends_the_reading(model: type[BaseModel], body: Any, pointer: str) -> None:
-    """A million errors would take a gigabyte to say."""
+    """The first wrong entry of a long list ends validation.
+
+    A million errors would take a gigabyte to say.
+    """
     counts = []
 
     class Counting(model):  # type: ignore[valid-type, misc]

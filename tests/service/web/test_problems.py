@@ -39,7 +39,7 @@ class Body(BaseModel, extra="forbid"):
 
 
 def raiser(error: Exception) -> httpx.AsyncClient:
-    """An application whose one route fails so."""
+    """Make an application whose one route raises that error."""
     app = FastAPI()
     problems.install(app)
     app.add_middleware(RequestId)

@@ -52,7 +52,10 @@ def _many_headers(size: int) -> bytes:
 
 
 def _in_pieces(chance: Random, data: bytes) -> list[bytes]:
-    """At once, in halves, or the first hundred bytes one by one."""
+    """Cut data into pieces.
+
+    There is one piece, two halves, or the first hundred bytes one by one.
+    """
     cuts = chance.choice(([], [len(data) // 2], list(range(1, 100))))
     return [data[start:end] for start, end in zip([0, *cuts], [*cuts, len(data)], strict=True) if start < end]
 

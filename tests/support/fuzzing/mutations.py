@@ -194,7 +194,7 @@ def with_odd_value(chance: Random, value: Any) -> Any:
 
 
 def _drawn() -> list[bytes]:
-    """A digit in every format."""
+    """Draw a digit in every image format."""
     found = []
     with Image.open(DIGIT_FILES[7]) as digit:
         for name in FORMATS:

@@ -172,7 +172,7 @@ def test_every_network_has_published_weights_with_a_digest_in_their_name() -> No
 
 
 class Code:
-    """Unpickling it would run something."""
+    """An object that runs something when it is unpickled."""
 
     def __init__(self, proof: Path) -> None:
         self.proof = proof

@@ -35,7 +35,7 @@ SEVEN = DIGITS["7.png"]
 
 
 class Died(BaseException):
-    """Stands for kill -9."""
+    """An exception that stands for kill -9."""
 
 
 class DyingStore(LocalStore):
@@ -282,7 +282,10 @@ def test_a_batch_with_fewer_images_than_were_counted_does_not_succeed(
 
 
 class CancellingStore(LocalStore):
-    """A person cancels the batch while its second chunk is being stored."""
+    """A store that cancels the batch at its second chunk.
+
+    A person would do so while it is being stored.
+    """
 
     db: Database
 

@@ -36,21 +36,21 @@ def strokes() -> Tensor:
 
 @pytest.fixture
 def hand_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Strokes keep their width."""
+    """Augment without changing the width of strokes."""
     for amount in ("THICKER", "THINNER"):
         monkeypatch.setattr(augmentation, amount, 0.0)
 
 
 @pytest.fixture
 def strokes_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Digits stay where they are."""
+    """Augment without moving the digits."""
     for amount in ("ROTATION", "SHIFT", "SCALE", "SHEAR"):
         monkeypatch.setattr(augmentation, amount, 0.0)
 
 
 @pytest.fixture
 def light_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Photos stay as they are cut, but for being mirrored."""
+    """Augment without cutting photos, though they may be mirrored."""
     monkeypatch.setattr(augmentation, "AREA", 1.0)
     monkeypatch.setattr(augmentation, "STRETCH", 1.0)
 

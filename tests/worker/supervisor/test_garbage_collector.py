@@ -25,7 +25,7 @@ Claimed = Callable[..., Claim]
 
 @pytest.fixture
 def bytes_of(settings: Settings, store: LocalStore) -> Callable[[str], Path]:
-    """The files of a model, written at NOW, and no row."""
+    """A function that writes a model's files at NOW, without a row."""
 
     def make(model_id: str) -> Path:
         write_folder(store, f"models/{model_id}", {"model.onnx": b"x"}, {})
@@ -35,7 +35,7 @@ def bytes_of(settings: Settings, store: LocalStore) -> Callable[[str], Path]:
 
 
 def aged(folder: Path) -> Path:
-    """Last changed at NOW."""
+    """Set files' last change to NOW."""
     for path in (*folder.rglob("*"), folder):
         os.utime(path, (NOW, NOW))
     return folder

@@ -25,7 +25,7 @@ SHAPES = [  # inputs, outputs, side of the map, kernel, stride, padding
 
 
 class Convolutions(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts what still runs as a convolution."""
+    """A counter of what still runs as a convolution."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]

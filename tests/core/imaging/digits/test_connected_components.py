@@ -11,7 +11,10 @@ SIDE = 100
 
 
 def sheet(*boxes: tuple[int, int, int, int]) -> Mask:
-    """Marks from row to row and from column to column."""
+    """Make a mask with boxes marked.
+
+    A box goes from row to row and from column to column.
+    """
     mask = np.zeros((SIDE, SIDE), np.bool_)
     for top, bottom, left, right in boxes:
         mask[top:bottom, left:right] = True
@@ -19,12 +22,12 @@ def sheet(*boxes: tuple[int, int, int, int]) -> Mask:
 
 
 def digit(mask: Mask, values: npt.NDArray[np.float32] | None = None) -> tuple[Mask, int]:
-    """Found among components of contrast 100, or of those given."""
+    """Find the digit among components of contrast 100, or those given."""
     return find_digit(mask, mask.astype(np.float32) * 100 if values is None else values)
 
 
 def colours(mask: Mask) -> int:
-    """Marks, counted by filling them one after the other."""
+    """Count the marks by filling them one after the other."""
     left, count = {(int(row), int(column)) for row, column in np.argwhere(mask)}, 0
     while left:
         count, waiting = count + 1, [left.pop()]

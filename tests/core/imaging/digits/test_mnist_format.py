@@ -15,7 +15,7 @@ Ink = npt.NDArray[np.float64]
 
 @pytest.fixture(params=range(10))
 def ink(request: pytest.FixtureRequest) -> Ink:
-    """A real digit's, cut out."""
+    """A real digit's ink, cut out."""
     with Image.open(DIGIT_FILES[request.param]) as file:
         opacity = 1 - np.asarray(file.convert("L")) / 255
     rows, columns = np.flatnonzero(opacity.any(1)), np.flatnonzero(opacity.any(0))
@@ -23,7 +23,7 @@ def ink(request: pytest.FixtureRequest) -> Ink:
 
 
 def corner(width: int, side: int = 160) -> Ink:
-    """An L in strokes of that many pixels."""
+    """Draw an L in strokes of that many pixels."""
     drawn = np.zeros((side, side))
     drawn[:, :width] = drawn[-width:] = 1
     return drawn

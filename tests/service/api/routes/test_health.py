@@ -194,7 +194,7 @@ class Clock:
 
 
 class Recorder(LocalStore):
-    """The real store; counts what is put, and can be held back."""
+    """The real store; it counts objects and can be held back."""
 
     def __init__(self, root: Path) -> None:
         super().__init__(root)
@@ -287,7 +287,10 @@ async def test_a_store_that_fails_degrades_but_predictions_go_on(
 async def test_no_probe_tells_an_address_or_a_path(
     settings: Settings, published: Published, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Nobody needs a key for it."""
+    """Probes tell no address and no path.
+
+    Nobody needs a key for them.
+    """
     published(onnx=NO_GRAPH)
 
     def fail(*_: object) -> None:
