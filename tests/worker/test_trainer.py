@@ -1,4 +1,7 @@
-"""worker.trainer: one attempt from the recipe to the published model, in this process and with a real network."""
+"""worker.trainer: one attempt from the recipe to the published model.
+
+It runs in this process and with a real network.
+"""
 
 import base64
 import errno
@@ -107,7 +110,7 @@ class Outcome:
 
 @pytest.fixture(scope="module")
 def outcome(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
-    """One whole run, looked at by the tests below."""
+    """One whole run, which the tests below inspect."""
     folder = tmp_path_factory.mktemp("run")
     settings = Settings(data_dir=folder, train_threads=1)
     db, store = Database(settings.resolved_database_url), LocalStore(folder)
@@ -210,7 +213,10 @@ def test_the_probabilities_are_calibrated_on_the_validation_part(outcome: Outcom
 
 
 def in_full_precision(model: Model) -> Model:
-    """The same one, served by its graph in fp32 whatever was chosen."""
+    """Return the model as served by its graph in fp32.
+
+    It does not matter which graph was chosen.
+    """
     return Model(id=model.id, key=model.key, card=model.card | {"serving": {"file": "model.onnx"}})
 
 
@@ -269,7 +275,10 @@ def test_the_service_answers_the_mistakes_as_the_report_says(outcome: Outcome) -
 def test_each_test_image_is_answered_once(
     quick: Settings, db: Database, store: LocalStore, claimed: Claimed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By the graph that serves; the network, in torch, sees none."""
+    """Each test image is answered once, by the graph that serves.
+
+    The network, in torch, sees none.
+    """
     by_network, by_graphs = Counter[bytes](), Counter[bytes]()
     prepare, run = Prepare.forward, onnxruntime.InferenceSession.run
 
@@ -555,7 +564,10 @@ def test_without_a_validation_part_the_last_epoch_is_published(
 
 @pytest.fixture
 def main(quick: Settings, claimed: Claimed, monkeypatch: pytest.MonkeyPatch) -> Callable[[Exception | None], int]:
-    """``main()`` for a claimed job whose run ends so; what would change this process is left out."""
+    """Run ``main()`` for a claimed job whose run ends so.
+
+    What would change this process is left out.
+    """
     claim = claimed(**RECIPE)
 
     def call(end: Exception | None) -> int:
@@ -720,7 +732,10 @@ def test_a_whole_job_with_the_same_seed_ends_in_the_same_bits(prepared: Prepared
 def test_a_model_is_trained_again_to_the_same_bits_after_three_replacements(
     quick: Settings, db: Database, store: LocalStore, tmp_path: Path, claimed: Claimed
 ) -> None:
-    """Everything "auto" in its recipe is decided as it was, and the data set is the version that it saw."""
+    """A rerun trains the same model after its data set was replaced.
+
+    Everything "auto" in its recipe is decided as it was, and the data set is the version that it saw.
+    """
 
     def upload(version: int) -> None:
         files = FileStore(quick.dataset_files_dir)
@@ -757,7 +772,10 @@ def test_a_model_is_trained_again_to_the_same_bits_after_three_replacements(
 
 
 def test_augmentation_and_class_weights_change_what_is_learnt(prepared: Prepared) -> None:
-    """Each differs from the plain recipe in one setting; with the same settings the weights are the same bits."""
+    """Augmentation and class weights change the learnt weights.
+
+    Each recipe differs from the plain one in one setting; with the same settings the weights are the same bits.
+    """
     learnt = set()
     for recipe in ({"augmentation": "none"}, {"augmentation": "digits"}, {"class_weights": "balanced"}):
         context, state = prepared(**{"epochs": 1, "augmentation": "none", "class_weights": "none"} | recipe)
@@ -912,7 +930,7 @@ def test_a_frozen_stage_that_was_interrupted_is_unfrozen_as_if_it_had_not_been(
 
 
 def stop_after_steps(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
-    """From now on training is asked to stop after so many steps, as a pause does."""
+    """Make training stop after that many steps, as a pause does."""
     asked = itertools.count()
     fit: Callable[..., Iterator[Epoch]] = worker.training.fit.fit
 
@@ -998,7 +1016,7 @@ def test_an_attempt_after_one_that_the_kernel_killed_for_want_of_memory_halves_t
 
 
 def stop_after_epochs(context: TrainingContext, state: TrainingState, count: int) -> None:
-    """It trains, and dies when it has kept so many epochs."""
+    """Train until so many epochs are kept, then die."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(stages, "_finish_epoch", dies_after(stages._finish_epoch, count))
         with pytest.raises(KeyboardInterrupt):
@@ -1072,7 +1090,10 @@ def test_a_loss_that_is_no_number_leaves_the_last_good_checkpoint(
 
 
 def small_memory(monkeypatch: pytest.MonkeyPatch, largest: int) -> None:
-    """From now on a step with more images than that fails as it does on a GPU that is full."""
+    """Make steps with more images fail as on a full GPU.
+
+    The limit is ``largest`` images.
+    """
 
     def allocate(images: Tensor) -> Tensor:
         if len(images) > largest:

@@ -139,7 +139,10 @@ class _Wish:
         return await self._build(sent, aside, asked)
 
     async def from_upload(self, upload_id: str, aside: Folder) -> Response:
-        """Used up by the data set; while there is none, it can be tried again under another name."""
+        """Build the data set from an upload, which it uses up.
+
+        While there is no data set, the upload can be tried again under another name.
+        """
         uploads = Uploads(self.service.settings, self.service.db, self.caller)
         asked = {"upload": upload_id}
         try:

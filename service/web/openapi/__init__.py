@@ -1,5 +1,6 @@
-"""What FastAPI leaves out of the service's description of itself. Beside this file lie real answers, named after their
-schemas: a training of ten digits, and what came of it.
+"""Complete the OpenAPI document that FastAPI writes.
+
+Beside this file lie real answers, named after their schemas: a training of ten digits, and what came of it.
 """
 
 import functools
@@ -22,7 +23,10 @@ def form_of_files(description: str) -> dict[str, Any]:
 
 
 def complete(app: FastAPI, schemas: Mapping[str, Any]) -> None:
-    """Add these schemas, which no route names as its model, and the examples: FastAPI would take out their nulls."""
+    """Add schemas and examples to an application's OpenAPI document.
+
+    No route names these schemas as its model, and FastAPI would take out the examples' nulls.
+    """
     usual = app.openapi
 
     @functools.cache
