@@ -1,5 +1,6 @@
-"""Resumable uploads: tus 1.0.0 with the extensions creation and termination; https://tus.io/protocols/resumable-upload
+"""Routes of resumable uploads by the protocol tus 1.0.0.
 
+The extensions creation and termination of https://tus.io/protocols/resumable-upload are there.
 POST /datasets?upload= makes a data set of a complete upload. An upload belongs to the API key that created it.
 """
 

@@ -1,6 +1,6 @@
 """service.inference.request_images: images that the service fetches itself.
 
-The other bodies are tested in test_routes_predict.
+The other bodies are tested in tests/service/api/routes/test_predict.py.
 """
 
 import asyncio
