@@ -100,6 +100,9 @@ class Settings(BaseSettings):
     max_dataset_bytes: int = Field(4 * 2**30, gt=0)  # body of POST /datasets; each image is within max_body_bytes
     max_dataset_unpacked_bytes: int = Field(16 * 2**30, gt=0)
     max_dataset_files: int = Field(1_000_000, gt=0)
+    max_dataset_versions: int = Field(1_000, gt=0)  # of each data set
+    # older versions than so many are deleted, but for those that a model was trained on; default: all are kept
+    keep_dataset_versions: int | None = Field(None, gt=0)
     max_dataset_builds: int = Field(2, gt=0)  # data sets read at a time, each in its own process; more wait
     dataset_build_bytes: int = Field(4 * 2**30, ge=2**29)  # address space of such a process
     dataset_build_s: float = Field(

@@ -13,6 +13,7 @@ from core.settings import Settings
 from service.api.routes import (
     aliases,
     catalog,
+    dataset_images,
     datasets,
     health,
     models,
@@ -60,6 +61,7 @@ ROUTERS = (
     open_inference.router,
     catalog.router,
     datasets.router,
+    dataset_images.router,
     uploads_routes.router,
     keys_routes.router,
     health.router,

@@ -41,6 +41,7 @@ FOLDERS: dict[str, tuple[str, ...]] = {
         "service.api",
         "service.api.open_inference",
         "service.datasets",
+        "service.datasets.layouts",
         "service.inference",
         "service.observability",
         "service.reports",
@@ -153,6 +154,7 @@ HOMES = {
     "sqlalchemy.orm": (  # the type of a session
         "core.*",
         "service.api.routes.datasets",
+        "service.api.routes.dataset_images",
         "service.api.routes.api_keys",
         "service.api.routes.uploads",
         "service.api.routes.jobs",

@@ -93,15 +93,39 @@ def images(session: Session, name: str, version: int) -> list[StoredImage]:
 
     Training sees them in this order.
     """
-    columns = (
-        DatasetImage.part,
-        DatasetImage.label,
-        DatasetImage.file,
-        DatasetImage.digest,
-        DatasetImage.number,
-    )
-    rows = session.execute(select(*columns).where(DatasetImage.dataset == name, _is_in(version)))
+    rows = session.execute(select(*_columns()).where(DatasetImage.dataset == name, _is_in(version)))
     return sorted((StoredImage(*row) for row in rows), key=lambda image: (image.label, image.file, image.number))
+
+
+def page(
+    session: Session,
+    of: DatasetVersion,
+    label: str | None,
+    part: str | None,
+    after: int,
+    limit: int,
+) -> tuple[list[StoredImage], bool]:
+    """List images of a version by number, and whether more follow.
+
+    ``after`` is the previous page's last number.
+    """
+    query = select(*_columns()).where(DatasetImage.dataset == of.dataset, _is_in(of.version))
+    if label is not None:
+        query = query.where(DatasetImage.label == label)
+    if part is not None:
+        query = query.where(DatasetImage.part == part)
+    rows = session.execute(query.where(DatasetImage.number > after).order_by(DatasetImage.number).limit(limit + 1))
+    found = [StoredImage(*row) for row in rows]
+    return found[:limit], len(found) > limit
+
+
+def digest_of(session: Session, name: str, number: int) -> str:
+    """Return the digest of an image of any version; NotFound if there is none of that number."""
+    query = select(DatasetImage.digest).where(DatasetImage.dataset == name, DatasetImage.number == number)
+    digest = session.scalars(query.limit(1)).one_or_none()
+    if digest is None:
+        raise NotFound(f"{name} has no image {number}.")
+    return digest
 
 
 def next_version(session: Session, name: str) -> int:
@@ -191,6 +215,19 @@ def _row(name: str, version: int, image: StoredImage) -> dict[str, Any]:
     }
 
 
+def claim_versions(session: Session, reference: str) -> list[int]:
+    """Return the versions that `pets/2` or `pets` means, to delete them.
+
+    No new job can name them until the transaction ends. Call ``lock`` before. NotFound if there is none.
+    """
+    name, version = parse_dataset(reference)
+    wanted = _versions(name) if version is None else _versions(name).where(DatasetVersion.version == version)
+    found = session.scalars(wanted.with_for_update()).all()
+    if not found:
+        raise NotFound(f"No data set {reference} was uploaded.")
+    return [row.version for row in found]
+
+
 def delete_versions(session: Session, name: str, *numbers: int) -> None:
     """Delete versions and the images that only they had.
 
@@ -224,6 +261,12 @@ def unused(session: Session, name: str, digests: Iterable[str]) -> set[str]:
 def chunks(items: Sequence[T]) -> Iterator[Sequence[T]]:
     """Split into as many as one statement takes."""
     return (items[start : start + ROWS_AT_A_TIME] for start in range(0, len(items), ROWS_AT_A_TIME))
+
+
+def _columns() -> tuple[Any, ...]:
+    """Return those of a ``StoredImage``, in its order."""
+    row = DatasetImage
+    return row.part, row.label, row.file, row.digest, row.number
 
 
 def _versions(name: str) -> Any:

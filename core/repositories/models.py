@@ -85,6 +85,13 @@ def versions(session: Session, name: str) -> list[int]:
     return list(session.scalars(whole.order_by(Model.version)))
 
 
+def trained_on(session: Session, dataset: str) -> list[str]:
+    """List the models with files, as `pets/3`, that were trained on a data set, or on a version of it."""
+    named = or_(Model.dataset == dataset, Model.dataset.startswith(f"{dataset}/", autoescape=True))
+    whole = select(Model.name, Model.version).where(named, Model.files_deleted_at.is_(None))
+    return [f"{name}/{version}" for name, version in session.execute(whole.order_by(Model.name, Model.version))]
+
+
 def page(session: Session, name: str | None, after: str | None, limit: int) -> tuple[list[Model], bool]:
     """List a page of models, newest first, and whether more follow.
 

@@ -13,6 +13,7 @@ from core.db.database import Database
 from core.repositories import batch_predictions, idempotency
 from core.settings import Settings
 from service.datasets.file_store import FileStore
+from service.datasets.versions import expire
 from service.uploads import resumable
 
 CLEAN_UP_EVERY_S = 60.0
@@ -28,6 +29,7 @@ async def clean_up(db: Database, store: ArtifactStore, settings: Settings) -> No
     while True:
         await run_in_threadpool(_forget_answers, db, time.time())
         await run_in_threadpool(resumable.sweep, settings, db, time.time())
+        await run_in_threadpool(expire, db, settings)
         await run_in_threadpool(FileStore(settings.dataset_files_dir).sweep_deleted, db)
         await run_in_threadpool(delete_old_batches, db, store, settings.batch_retention_days * DAY_S, time.time())
         await asyncio.sleep(CLEAN_UP_EVERY_S)

@@ -18,7 +18,7 @@ from core.errors import InvalidInput, TooLarge, TuneserveError, UnusableDataset
 from core.parent_death import die_with
 from core.settings import Settings
 from service.datasets.extraction import Sent
-from service.datasets.importer import Built, build
+from service.datasets.importer import Addition, Built, build, build_addition
 
 HARD_LIMIT_S = 5  # after the limit of processor time, which ends the process with SIGXCPU, comes SIGKILL
 
@@ -30,6 +30,7 @@ class BuildRequest:
     memory_bytes: int  # of address space
     cpu_s: int
     parent: int  # process id
+    addition: Addition | None = None  # to a data set that is there; None: a whole one
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,8 @@ def _limit(which: int, bound: int, more: int = 0) -> None:
 
 def _outcome(request: BuildRequest) -> Built | Refusal:
     try:
+        if request.addition is not None:
+            return build_addition(request.sent, request.folder, Settings(), request.addition)
         return build(request.sent, request.folder, Settings())
     except (TuneserveError, OSError) as error:
         return Refusal.of(error)

@@ -15,7 +15,7 @@ from core.errors import NotReady, TooLarge, UnusableDataset
 from core.settings import Settings
 from service.datasets.build_process import OUTCOME, REQUEST, BuildRequest, Refusal
 from service.datasets.extraction import Sent
-from service.datasets.importer import Built
+from service.datasets.importer import Addition, Built
 
 MODULE = "service.datasets.build_process"
 BASE_CPU_S = 60  # for any body, and a second more for each BYTES_PER_CPU_S: photos take a tenth of it
@@ -29,13 +29,13 @@ class Builder:
         self._stopping = stopping
         self._free = asyncio.Semaphore(settings.max_dataset_builds)
 
-    async def build(self, sent: Sequence[Sent], folder: Path) -> Built:
-        """Fill the folder with the data set, in a child process.
+    async def build(self, sent: Sequence[Sent], folder: Path, addition: Addition | None = None) -> Built:
+        """Fill the folder with the data set or the addition, in a child process.
 
         It raises what ``importer.build`` raises. Cancelling this call ends the process. Raise TooLarge if it
         takes more time or memory than allowed, NotReady if the server stops.
         """
-        building = asyncio.ensure_future(self._build_in_turn(sent, folder))
+        building = asyncio.ensure_future(self._build_in_turn(sent, folder, addition))
         stopping = asyncio.ensure_future(self._stopping.wait())
         try:
             await asyncio.wait((building, stopping), return_when=asyncio.FIRST_COMPLETED)
@@ -47,9 +47,9 @@ class Builder:
             building.cancel()
             await asyncio.wait((building,))
 
-    async def _build_in_turn(self, sent: Sequence[Sent], folder: Path) -> Built:
+    async def _build_in_turn(self, sent: Sequence[Sent], folder: Path, addition: Addition | None) -> Built:
         async with self._free:
-            code, output = await self._run(self._request(sent, folder))
+            code, output = await self._run(self._request(sent, folder, addition))
         if code:
             raise _ended_by(code)
         outcome = OUTCOME.validate_json(output)
@@ -57,9 +57,9 @@ class Builder:
             raise outcome.to_exception()
         return outcome
 
-    def _request(self, sent: Sequence[Sent], folder: Path) -> BuildRequest:
+    def _request(self, sent: Sequence[Sent], folder: Path, addition: Addition | None) -> BuildRequest:
         allowed = BASE_CPU_S + sum(one.file.stat().st_size for one in sent) // BYTES_PER_CPU_S
-        return BuildRequest(list(sent), folder, self._settings.dataset_build_bytes, allowed, os.getpid())
+        return BuildRequest(list(sent), folder, self._settings.dataset_build_bytes, allowed, os.getpid(), addition)
 
     async def _run(self, request: BuildRequest) -> tuple[int, bytes]:
         """Run a build process; return its exit code and its output.

@@ -51,9 +51,22 @@ def draw(card: DatasetCard, files: Files, max_pixels: int) -> bytes:
         found = _of_idx(files, int(label)) if card.layout == "idx" else _of_files(files, label, max_pixels)
         for column, image in enumerate(found):
             sheet.paste(image.resize((SIDE, SIDE)), (NAMES + column * (SIDE + GAP), top))
+    return _png(sheet)
+
+
+def thumbnail(file: Path, max_pixels: int) -> bytes:
+    """Return a small picture of an image as a PNG."""
+    return _png(_read(file, max_pixels).resize((SIDE, SIDE)))
+
+
+def _png(image: Image.Image) -> bytes:
     data = io.BytesIO()
-    sheet.save(data, "PNG")
+    image.save(data, "PNG")
     return data.getvalue()
+
+
+def _read(file: Path, max_pixels: int) -> Image.Image:
+    return Image.fromarray(fit_photo(decode(file.read_bytes(), max_pixels)))
 
 
 def _font() -> ImageFont.FreeTypeFont:
@@ -81,8 +94,7 @@ def _shortened(name: str, font: ImageFont.FreeTypeFont) -> str:
 
 
 def _of_files(files: Files, label: str, max_pixels: int) -> list[Image.Image]:
-    found = islice(files.of_class(label), COLUMNS)
-    return [Image.fromarray(fit_photo(decode(file.read_bytes(), max_pixels))) for file in found]
+    return [_read(file, max_pixels) for file in islice(files.of_class(label), COLUMNS)]
 
 
 def _of_idx(files: Files, label: int) -> list[Image.Image]:

@@ -6,7 +6,7 @@ They are kept as ``<part>/<class>/<file>``.
 import hashlib
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import islice
@@ -41,12 +41,20 @@ def keep(
 
     Problems go to ``report``.
     """
+    counts, placed = read(samples, folder, settings, report)
+    judge(counts, report)
+    return counts, placed
+
+
+def read(
+    samples: Sequence[Sample], folder: Path, settings: Settings, report: ValidationReport
+) -> tuple[Counts, list[StoredImage]]:
+    """Keep the readable images, whether or not they can be trained on alone."""
     named = [sample for sample in samples if _has_good_name(sample, report)]
     good = _examine_all(named, settings, report)
     _compare_contents(good, report)
-    counts = _count(named, [sample for sample, _ in good])
-    judge(counts, report)
-    return counts, _place(good, folder)
+    placed = _place(good, folder)
+    return count(placed, {sample.label for sample in named}), placed
 
 
 def digest_of(images: Iterable[StoredImage]) -> str:
@@ -58,12 +66,17 @@ def digest_of(images: Iterable[StoredImage]) -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def _has_good_name(sample: Sample, report: ValidationReport) -> bool:
-    label = sample.label
+def class_refusal(label: str) -> str | None:
+    """Say why a class cannot have this name; None if it can."""
     odd = label.startswith(".") or label in JUNK or "/" in label or first_invisible(label, kept=JOINERS)
-    if odd or not _fits_a_disk(label):
-        rule = f"no / or control or invisible character in it, no dot before it, and at most {MAX_NAME_BYTES} bytes"
-        reason = f"{label!r} cannot be a class: {rule}."
+    if label and not odd and _fits_a_disk(label):
+        return None
+    rule = f"no / or control or invisible character in it, no dot before it, and at most {MAX_NAME_BYTES} bytes"
+    return f"{label!r} cannot be a class: {rule}."
+
+
+def _has_good_name(sample: Sample, report: ValidationReport) -> bool:
+    if reason := class_refusal(sample.label):
         report.warn(sample.entry.path, "class_name", reason)
         return False
     return True
@@ -113,14 +126,14 @@ def _compare_contents(good: Sequence[tuple[Sample, str]], report: ValidationRepo
         report_repeated(one, first.setdefault(digest, one), report)
 
 
-def _count(sent: Iterable[Sample], good: Iterable[Sample]) -> Counts:
-    counted = Counter((sample.label, sample.part) for sample in good)
+def count(images: Collection[StoredImage], labels: Iterable[str] = ()) -> Counts:
+    """Count the images of each class by part; ``labels`` are classes that may have none."""
+    counted = Counter((image.label, image.part) for image in images)
     parts: tuple[Part, ...] = ("train", "test")
     if any(part == "val" for _, part in counted):
         parts += ("val",)
-    return {
-        label: {part: counted[label, part] for part in parts} for label in sorted({sample.label for sample in sent})
-    }
+    names = {label for label, _ in counted} | set(labels)
+    return {label: {part: counted[label, part] for part in parts} for label in sorted(names)}
 
 
 def judge(counts: Counts, report: ValidationReport) -> None:

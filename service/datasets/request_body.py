@@ -29,6 +29,7 @@ ARCHIVES = (
     "application/x-gtar",
     "application/octet-stream",
 )
+Fields = dict[str, str]
 BODY = {
     "requestBody": {
         "required": True,
@@ -39,17 +40,38 @@ BODY = {
     }
 }
 
+ADDITION = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "image/*": BINARY,
+            **dict.fromkeys(("application/zip", "application/x-tar", "application/gzip"), BINARY),
+            "multipart/form-data": form_of_files("Images of one class, or one archive.", "class", "part"),
+        },
+    }
+}
+
 
 async def receive(request: Request, folder: Path, settings: Settings) -> list[Sent]:
     """Receive the files of the body.
 
     Raise InvalidInput or UnsupportedType, which say what is wrong with it.
     """
+    return (await receive_form(request, folder, settings))[0]
+
+
+async def receive_form(
+    request: Request, folder: Path, settings: Settings, also: str = " "
+) -> tuple[list[Sent], Fields]:
+    """Receive the files of the body, and the other fields of a form.
+
+    ``also`` is the beginning of one more content type that is accepted.
+    """
     content_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
     if content_type == "multipart/form-data":
         return await _form(request, folder, settings)
-    if content_type in ARCHIVES:
-        return [await _stream(request, folder, DiskReserve(settings, folder))]
+    if content_type in ARCHIVES or content_type.startswith(also):
+        return [await _stream(request, folder, DiskReserve(settings, folder))], {}
     raise UnsupportedType(
         f"{content_type or 'No content type'} is not accepted: send application/zip, application/x-tar, "
         "application/gzip or multipart/form-data."
@@ -73,7 +95,7 @@ async def _stream(request: Request, folder: Path, reserve: DiskReserve) -> Sent:
     return sent
 
 
-async def _form(request: Request, folder: Path, settings: Settings) -> list[Sent]:
+async def _form(request: Request, folder: Path, settings: Settings) -> tuple[list[Sent], Fields]:
     """The parts wait in temporary files where they are large (Starlette's doing)."""
     spool, reserve = DiskReserve(settings, settings.spool_dir), DiskReserve(settings, folder)
     try:
@@ -81,12 +103,13 @@ async def _form(request: Request, folder: Path, settings: Settings) -> list[Sent
             files = [part for _, part in form.multi_items() if isinstance(part, UploadFile)]
             if not files:
                 raise InvalidInput("No file was sent: use -F file=@photos.zip.", "/file")
-            return [
+            sent = [
                 await run_in_threadpool(
                     _keep, file.file, Sent(file.filename or "file", folder / f"body-{number}"), reserve
                 )
                 for number, file in enumerate(files)
             ]
+            return sent, {name: value for name, value in form.multi_items() if isinstance(value, str)}
     except HTTPException as error:  # the parser's own: too many files, or no form at all
         raise InvalidInput(f"{error.detail} Put many files into a zip.") from error
 

@@ -39,6 +39,11 @@ def read_json(model: type[Body], data: bytes, max_bytes: int) -> Body:
     raise InvalidInput(f"{pointer or 'body'}: {first['msg'].removeprefix('Value error, ')}", pointer)
 
 
+def json_of(model: type[BaseModel]) -> dict[str, Any]:
+    """The body of a route that reads it by itself."""
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": model.model_json_schema()}}}}
+
+
 class JsonRoute(APIRoute):
     """A route that bounds the nesting of its JSON body.
 

@@ -745,7 +745,7 @@ def test_a_model_is_trained_again_to_the_same_bits_after_three_replacements(
             built = importer.build([Sent("", body)], aside / "built", quick)
             arrived = versions.Arrived(built, aside / "built")
             with db.write() as session:
-                assert versions.replace(session, files, "pets", arrived, may_replace=True).version == version
+                assert versions.replace(session, quick, "pets", arrived, may_replace=True).version == version
 
     def trained(**recipe: Any) -> tuple[str, dict[str, Any], list[str]]:
         context, state = set_up(quick, db, store, attempt(db, quick, claimed(**recipe)))

@@ -76,7 +76,7 @@ async def create_dataset(
     if not (replace or idempotency_key):  # with a key, the name may be taken by the first of two same requests
         await run_in_threadpool(_refuse_if_taken, service, name)
     wish = _Wish(request, service, caller, idempotency_key, name, replace, dry_run)
-    async with contextmanager_in_threadpool(_store(service).aside()) as aside:
+    async with contextmanager_in_threadpool(store_of(service).aside()) as aside:
         if upload is not None:
             return await wish.from_upload(upload, aside)
         return await wish.from_body(await receive(request, aside, service.settings), aside)
@@ -91,9 +91,9 @@ def get_dataset(name: Reference, service: Service) -> DatasetCard | DatasetSumma
     """
     with service.db.read() as session:
         if "/" in name:
-            return _card(session, name)
+            return find_card(session, name)
         found = summary(session, service.settings, name)
-        return _card(session, name) if found.kind == "uploaded" else found
+        return find_card(session, name) if found.kind == "uploaded" else found
 
 
 @router.get(
@@ -105,23 +105,32 @@ def get_dataset(name: Reference, service: Service) -> DatasetCard | DatasetSumma
 def get_samples(name: Reference, service: Service) -> Response:
     """Draw up to eight images of each of the first eight classes."""
     with service.db.read() as session:
-        card = _card(session, name)
+        card = find_card(session, name)
         found = datasets.images(session, card.name, card.version)
-    files = contact_sheet.Files(found, partial(_store(service).path, card.name))
+    files = contact_sheet.Files(found, partial(store_of(service).path, card.name))
     drawn = contact_sheet.draw(card, files, service.settings.max_image_pixels)
     return Response(drawn, media_type="image/png", headers={"ETag": f'"{card.digest}"'})
 
 
-@router.delete("/{name}", status_code=204, summary="Delete an uploaded data set")
-def delete_dataset(name: Name, service: Service) -> None:
-    """Delete a data set with all its versions; 409 while an unfinished job uses it.
+@router.delete("/{name:dataset}", status_code=204, summary="Delete an uploaded data set, or a version of it")
+def delete_dataset(
+    name: Reference,
+    service: Service,
+    force: Annotated[
+        bool, Query(description="Delete it though models were trained on it: they stay, and cannot be trained again")
+    ] = False,
+) -> None:
+    """Delete a version, or a data set with all its versions; 409 while an unfinished job uses it.
 
-    Models that were trained on it are kept.
+    409 also while there are models that were trained on it, unless `force` is true. Without its newest version the data
+    set is again what it was before.
     """
     with service.db.write() as session:
-        _card(session, name)
-        versions.delete(session, name)
-    _store(service).sweep_deleted(service.db)
+        base = find_card(session, name).name
+        versions.delete(session, name, force)
+    store = store_of(service)
+    store.sweep_deleted(service.db)
+    store.sweep(service.db, base)
 
 
 @dataclass(frozen=True)
@@ -170,10 +179,10 @@ class _Wish:
         return JSONResponse(card.model_dump(mode="json"))
 
     def _arrange(self, built: Built, folder: Folder) -> Make:
-        store, arrived = _store(self.service), versions.Arrived(built, folder)
+        arrived = versions.Arrived(built, folder)
 
         def make(session: Session) -> CreatedResponse:
-            card = versions.replace(session, store, self.name, arrived, self.replace)
+            card = versions.replace(session, self.service.settings, self.name, arrived, self.replace)
             return CreatedResponse(201, {"Location": f"{router.prefix}/{self.name}"}, card.model_dump(mode="json"))
 
         return make
@@ -187,20 +196,25 @@ def _raise(error: NotFound, _session: Session) -> CreatedResponse:
     raise error
 
 
-def _store(service: State) -> FileStore:
+def store_of(service: State) -> FileStore:
+    """Return where the files of uploaded data sets lie."""
     return FileStore(service.settings.dataset_files_dir)
 
 
 def _check(service: State, name: str, length: int | None) -> None:
+    require_room(service, length)
+    if name in DATASETS:
+        raise InvalidInput(f"{name} is built in: choose another name.", "query/name")
+    if is_folder(service.settings, name):
+        raise Conflict(f"{name} is a folder in the data sets' directory: choose another name.")
+
+
+def require_room(service: State, length: int | None) -> None:
     """Check before the body is read: gigabytes are not sent for nothing."""
     require_space(service.settings)
     if length is not None:
         folder = service.settings.dataset_files_dir
         require_room_for_body(service.settings, service.db, folder, length, time.time())
-    if name in DATASETS:
-        raise InvalidInput(f"{name} is built in: choose another name.", "query/name")
-    if is_folder(service.settings, name):
-        raise Conflict(f"{name} is a folder in the data sets' directory: choose another name.")
 
 
 def _refuse_if_taken(service: State, name: str) -> None:
@@ -209,7 +223,8 @@ def _refuse_if_taken(service: State, name: str) -> None:
             raise versions.taken(name)
 
 
-def _card(session: Session, reference: str) -> DatasetCard:
+def find_card(session: Session, reference: str) -> DatasetCard:
+    """Return the card of a version of an uploaded data set; NotFound for others."""
     name, _ = parse_dataset(reference)
     if name in DATASETS:
         raise NotFound(f"{name} is built in: only what was uploaded has versions and samples, and can be deleted.")

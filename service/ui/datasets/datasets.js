@@ -41,8 +41,8 @@ export async function datasetsView({ main, api, signal, fail }) {
  * @param {string} name
  */
 export async function deleted(api, name) {
-  if (!confirm(`Delete the data set ${name}? Models that were trained on it stay.`)) return false;
-  await api.fetch(`datasets/${encodeURIComponent(name)}`, { method: "DELETE" });
+  if (!confirm(`Delete the data set ${name}? Models that were trained on it stay, but cannot be trained again.`)) return false;
+  await api.fetch(`datasets/${encodeURIComponent(name)}?force=true`, { method: "DELETE" });
   return true;
 }
 

@@ -16,10 +16,11 @@ EXAMPLES = Path(__file__).parent
 BINARY = {"schema": {"type": "string", "format": "binary"}}  # of a body that is one file
 
 
-def form_of_files(description: str) -> dict[str, Any]:
-    """The schema of a multipart form whose field ``file`` comes once or often."""
-    files = {"type": "array", "items": BINARY["schema"], "description": description}
-    return {"schema": {"type": "object", "required": ["file"], "properties": {"file": files}}}
+def form_of_files(description: str, *texts: str) -> dict[str, Any]:
+    """The schema of a multipart form whose field ``file`` comes once or often; it may have these texts too."""
+    fields: dict[str, Any] = {name: {"type": "string", "description": f"As the parameter {name}."} for name in texts}
+    fields["file"] = {"type": "array", "items": BINARY["schema"], "description": description}
+    return {"schema": {"type": "object", "required": ["file"], "properties": fields}}
 
 
 def complete(app: FastAPI, schemas: Mapping[str, Any]) -> None:

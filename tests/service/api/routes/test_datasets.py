@@ -13,15 +13,17 @@ from PIL import Image
 from sqlalchemy import func, select
 
 from core.db.database import Database
-from core.db.tables import DatasetImage, Job
+from core.db.tables import DatasetImage, Job, Model
 from core.recipe import DATASETS, parse_dataset
 from core.repositories import datasets
 from core.repositories.jobs import Claim
 from core.settings import Settings
+from service.datasets import versions
 from service.datasets.builder import Builder
 from service.datasets.catalog import PUBLISHED
 from service.datasets.file_store import FileStore
 from tests.conftest import running
+from tests.support.builds import build_here
 from tests.support.datafiles import tar_gz, zipped
 from tests.support.setfiles import idx_files, pets, photo
 from worker.data.datasets import load, uploaded
@@ -37,6 +39,14 @@ async def post(
     params = {"name": name} | more.pop("params", {})
     headers = {"Content-Type": content_type} | more.pop("headers", {})
     return await http.post("/datasets", content=data, params=params, headers=headers)
+
+
+in_a_process = Builder.build
+
+
+@pytest.fixture(autouse=True)
+def _build_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Builder, "build", build_here)
 
 
 def left(settings: Settings) -> list[str]:
@@ -65,8 +75,9 @@ async def listed(http: httpx.AsyncClient) -> list[dict[str, Any]]:
 
 
 async def test_what_is_sent_is_told_kept_and_can_be_trained_on(
-    http: httpx.AsyncClient, settings: Settings, db: Database
+    http: httpx.AsyncClient, settings: Settings, db: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(Builder, "build", in_a_process)
     answer = await post(http, zipped(pets("cat", "dog") | {"cat/notes.txt": b"meow"}))
     card = answer.json()
     assert (answer.status_code, answer.headers["location"]) == (201, "/datasets/pets")
@@ -322,6 +333,60 @@ async def test_a_version_whose_row_could_not_be_written_is_none_and_leaves_nothi
     FileStore(settings.dataset_files_dir).sweep_deleted(db)
     assert left(settings) == []
     assert (await post(http)).json()["version"] == 1
+
+
+async def sent(http: httpx.AsyncClient, *seconds: str) -> None:
+    """A version for each: of the same cats, and of three photos of what that names."""
+    for place, label in enumerate(seconds):
+        files = pets("cat") | {f"{label}/{number}.png": photo(1_000 * (place + 1) + number) for number in range(3)}
+        assert (await post(http, zipped(files), params={"replace": True})).status_code == 201
+
+
+def stored(settings: Settings) -> int:
+    return sum(file.is_file() for file in settings.dataset_files_dir.rglob("*"))
+
+
+async def test_a_version_that_is_deleted_takes_the_files_that_no_other_has(
+    http: httpx.AsyncClient, settings: Settings, db: Database
+) -> None:
+    await sent(http, "dog", "fox", "hen")
+    before = trained_on(db, settings, "pets/1").digest
+    assert ((await http.delete("/datasets/pets/2")).status_code, stored(settings)) == (204, 12 - 3)
+    assert [(await http.request(method, "/datasets/pets/2")).status_code for method in ("GET", "DELETE")] == [404, 404]
+    assert trained_on(db, settings, "pets/1").digest == before
+    await http.delete("/datasets/pets/3")  # takes the last change back
+    assert ((await http.get("/datasets/pets")).json()["version"], stored(settings)) == (1, 6)
+    await http.delete("/datasets/pets/1")
+    assert (left(settings), (await http.get("/datasets/pets")).status_code) == ([], 404)
+    await sent(http, "dog")
+    assert (await http.get("/datasets/pets")).json()["version"] == 4  # no number means two contents
+
+
+async def test_a_version_that_a_model_or_a_job_wants_is_kept(
+    http: httpx.AsyncClient, settings: Settings, enqueue: Callable[..., Job], published: Callable[..., Model]
+) -> None:
+    await sent(http, "dog", "fox")
+    job, model = enqueue(dataset="pets/2"), published(dataset="pets/1", name="pets")
+    for reference, wanting in (("pets/1", "pets/1"), ("pets/2", job.id), ("pets", job.id)):
+        refusal = await http.delete(f"/datasets/{reference}", params={"force": reference != "pets/1"})
+        assert (refusal.status_code, wanting in refusal.json()["detail"]) == (409, True)
+    await http.post(f"/jobs/{job.id}/cancel")
+    assert (await http.delete("/datasets/pets")).status_code == 409
+    assert (await http.delete("/datasets/pets/2")).status_code == 204
+    assert (await http.delete("/datasets/pets", params={"force": True})).status_code == 204
+    assert ((await http.get(f"/models/{model.id}")).status_code, left(settings)) == (200, [])
+
+
+async def test_the_retention_setting_keeps_the_newest_and_what_a_model_was_trained_on(
+    http: httpx.AsyncClient, settings: Settings, db: Database, published: Callable[..., Model]
+) -> None:
+    await sent(http, "dog", "fox", "hen", "owl")
+    published(dataset="pets/2", name="pets")
+    for kept, expected in ((None, [1, 2, 3, 4]), (1, [2, 4])):
+        versions.expire(db, settings.model_copy(update={"keep_dataset_versions": kept}))
+        found = [(await http.get(f"/datasets/pets/{number}")).status_code for number in range(1, 5)]
+        assert [number for number, status in enumerate(found, 1) if status == 200] == expected
+    assert stored(settings) == 3 + 3 + 3
 
 
 # -- the contact sheet
