@@ -30,10 +30,10 @@ class Builder:
         self._free = asyncio.Semaphore(settings.max_dataset_builds)
 
     async def build(self, sent: Sequence[Sent], folder: Path, addition: Addition | None = None) -> Built:
-        """Fill the folder with the data set or the addition, in a child process.
+        """Fill the folder in a child process; cancelling this call ends it.
 
-        It raises what ``importer.build`` raises. Cancelling this call ends the process. Raise TooLarge if it
-        takes more time or memory than allowed, NotReady if the server stops.
+        What is built is a data set, or an addition to one. Raise what ``importer.build`` raises, TooLarge if it takes
+        more time or memory than allowed, NotReady if the server stops.
         """
         building = asyncio.ensure_future(self._build_in_turn(sent, folder, addition))
         stopping = asyncio.ensure_future(self._stopping.wait())

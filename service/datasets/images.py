@@ -49,7 +49,10 @@ def keep(
 def read(
     samples: Sequence[Sample], folder: Path, settings: Settings, report: ValidationReport
 ) -> tuple[Counts, list[StoredImage]]:
-    """Keep the readable images, whether or not they can be trained on alone."""
+    """Keep the readable images.
+
+    It does not matter whether they can be trained on alone.
+    """
     named = [sample for sample in samples if _has_good_name(sample, report)]
     good = _examine_all(named, settings, report)
     _compare_contents(good, report)
@@ -91,7 +94,7 @@ def _compare_names(labels: Iterable[str], report: ValidationReport) -> None:
 
 
 def _examine_all(samples: Sequence[Sample], settings: Settings, report: ValidationReport) -> list[tuple[Sample, str]]:
-    """Those that can be read, with the digest of each file."""
+    """List the readable samples, each with its file's digest."""
     good = []
     look, waiting = partial(_examine, settings=settings), iter(samples)
     with ThreadPoolExecutor(max(1, cpus() // 2), "examine") as pool:  # predictions go on beside it
@@ -127,7 +130,10 @@ def _compare_contents(good: Sequence[tuple[Sample, str]], report: ValidationRepo
 
 
 def count(images: Collection[StoredImage], labels: Iterable[str] = ()) -> Counts:
-    """Count the images of each class by part; ``labels`` are classes that may have none."""
+    """Count the images of each class by part.
+
+    ``labels`` are classes that may have none.
+    """
     counted = Counter((image.label, image.part) for image in images)
     parts: tuple[Part, ...] = ("train", "test")
     if any(part == "val" for _, part in counted):

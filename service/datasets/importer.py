@@ -62,7 +62,10 @@ def build(sent: Sequence[Sent], folder: Path, settings: Settings) -> Built:
 
 
 def build_addition(sent: Sequence[Sent], folder: Path, settings: Settings, addition: Addition) -> Built:
-    """Fill the folder with images that need not be a whole data set. UnusableDataset when none can be read."""
+    """Fill the folder with images that are added to a data set.
+
+    They need not be a whole data set. Raise UnusableDataset when none can be read.
+    """
     report, raw = ValidationReport(), folder / "raw"
     folder.mkdir()
     samples = _named(sent, addition) if addition.label is not None else _labelled(sent, raw, settings, report)

@@ -63,7 +63,7 @@ async def receive(request: Request, folder: Path, settings: Settings) -> list[Se
 async def receive_form(
     request: Request, folder: Path, settings: Settings, also: str = " "
 ) -> tuple[list[Sent], Fields]:
-    """Receive the files of the body, and the other fields of a form.
+    """Receive the body's files and the other fields of a form.
 
     ``also`` is the beginning of one more content type that is accepted.
     """

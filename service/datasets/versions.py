@@ -56,7 +56,7 @@ class Arrived:
 
 
 def foresee(session: Session, name: str, built: Built) -> DatasetCard:
-    """The card that it would have under that name."""
+    """Return the card that a data set would have under a name."""
     return _card(name, datasets.next_version(session, name), built)
 
 
@@ -97,7 +97,7 @@ def add(session: Session, settings: Settings, name: str, arrived: Arrived) -> Da
 
 @dataclasses.dataclass(frozen=True)
 class Place:
-    """Where images go."""
+    """The class and part that images are moved to."""
 
     label: str
     part: Part | None  # None: that stays
@@ -244,7 +244,7 @@ def taken(name: str) -> Conflict:
 
 
 def current(session: Session, name: str) -> list[StoredImage]:
-    """The images of the newest version; none if there is no version."""
+    """Return the newest version's images; none if there is no version."""
     newest = datasets.newest(session, name)
     return datasets.images(session, name, newest.version) if newest else []
 

@@ -1,4 +1,7 @@
-"""Build data sets in the test's own process, where a process for each would only take time."""
+"""Build data sets in the test's own process.
+
+A process for each would only take time.
+"""
 
 import asyncio
 from collections.abc import Sequence

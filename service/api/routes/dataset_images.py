@@ -1,4 +1,7 @@
-"""List, add, move and remove the images of an uploaded data set; each change makes its next version."""
+"""Routes of the images of an uploaded data set.
+
+Images are listed, added, moved and removed; each change makes the data set's next version.
+"""
 
 from collections.abc import Callable, Collection
 from functools import partial
@@ -213,7 +216,10 @@ def _change(service: State, change: Callable[..., DatasetCard]) -> DatasetCard:
 
 
 async def _body(request: Request, model: type[Changed]) -> Changed:
-    """Read a small JSON body; those below /datasets may otherwise be of any size."""
+    """Read a small JSON body.
+
+    Bodies below /datasets may otherwise be of any size.
+    """
     data = bytearray()
     async for piece in request.stream():
         data += piece

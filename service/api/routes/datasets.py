@@ -224,7 +224,7 @@ def _refuse_if_taken(service: State, name: str) -> None:
 
 
 def find_card(session: Session, reference: str) -> DatasetCard:
-    """Return the card of a version of an uploaded data set; NotFound for others."""
+    """Return the card of an uploaded version; NotFound for others."""
     name, _ = parse_dataset(reference)
     if name in DATASETS:
         raise NotFound(f"{name} is built in: only what was uploaded has versions and samples, and can be deleted.")

@@ -17,7 +17,10 @@ BINARY = {"schema": {"type": "string", "format": "binary"}}  # of a body that is
 
 
 def form_of_files(description: str, *texts: str) -> dict[str, Any]:
-    """The schema of a multipart form whose field ``file`` comes once or often; it may have these texts too."""
+    """Return the schema of a multipart form with files.
+
+    The field ``file`` comes once or often; the form may have these texts too.
+    """
     fields: dict[str, Any] = {name: {"type": "string", "description": f"As the parameter {name}."} for name in texts}
     fields["file"] = {"type": "array", "items": BINARY["schema"], "description": description}
     return {"schema": {"type": "object", "required": ["file"], "properties": fields}}

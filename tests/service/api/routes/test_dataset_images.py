@@ -1,4 +1,7 @@
-"""The images of a data set, one by one: each change is its next version, and older ones stay what they were."""
+"""The images of a data set, changed one by one.
+
+Each change is its next version, and older ones stay what they were.
+"""
 
 import io
 from typing import Any
@@ -25,7 +28,7 @@ def _build_here(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 async def sent(http: httpx.AsyncClient) -> None:
-    """The data set ``pets``, with three cats and three dogs."""
+    """Upload the data set ``pets``, with three cats and three dogs."""
     await upload(http)
 
 
@@ -40,7 +43,7 @@ async def add(http: httpx.AsyncClient, *files: bytes, **options: Any) -> httpx.R
 
 
 async def seen(http: httpx.AsyncClient, reference: str = "pets", **params: Any) -> dict[int, str]:
-    """The class of each image, by its number."""
+    """Return the class of each image, by its number."""
     page = (await http.get(f"/datasets/{reference}/images", params=params)).json()
     return {image["id"]: image["class"] for image in page["data"]}
 

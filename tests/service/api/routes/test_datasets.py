@@ -50,13 +50,13 @@ def _build_here(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def left(settings: Settings) -> list[str]:
-    """Whose files lie in the data directory, or what is left aside."""
+    """List the stored data sets' folders and those left aside."""
     root = settings.dataset_files_dir
     return sorted(path.name for path in root.iterdir()) if root.is_dir() else []
 
 
 def trained_on(db: Database, settings: Settings, reference: str) -> Dataset:
-    """What a training of this version sees."""
+    """Return the data set that a training of this version loads."""
     name, version = parse_dataset(reference)
     with db.read() as session:
         assert version is not None
@@ -336,7 +336,10 @@ async def test_a_version_whose_row_could_not_be_written_is_none_and_leaves_nothi
 
 
 async def sent(http: httpx.AsyncClient, *seconds: str) -> None:
-    """A version for each: of the same cats, and of three photos of what that names."""
+    """Upload versions with the same cats and another second class.
+
+    There are three photos of what each of ``seconds`` names.
+    """
     for place, label in enumerate(seconds):
         files = pets("cat") | {f"{label}/{number}.png": photo(1_000 * (place + 1) + number) for number in range(3)}
         assert (await post(http, zipped(files), params={"replace": True})).status_code == 201
