@@ -18,7 +18,9 @@ from tuneserve.types import (
     Alias,
     Batch,
     DatasetCard,
+    DatasetImage,
     DatasetSummary,
+    DatasetVersion,
     DefaultName,
     Job,
     Key,
@@ -269,8 +271,39 @@ class Client:
 
         A summary has a ``kind``.
         """
-        found: DatasetCard | DatasetSummary = self._accepted("GET", f"/datasets/{quote(name, safe='')}").json()
+        found: DatasetCard | DatasetSummary = self._accepted("GET", f"/datasets/{quote(name)}").json()
         return found
+
+    def dataset_versions(self, name: str) -> list[DatasetVersion]:
+        """List the versions of an uploaded data set, newest first."""
+        return self._list(DatasetVersion, f"/datasets/{quote(name, safe='')}/versions")
+
+    def delete_dataset(self, reference: str, force: bool = False) -> None:
+        """Delete a data set, or the version that `pets/2` names.
+
+        ``force``: though models were trained on it.
+        """
+        self._accepted("DELETE", f"/datasets/{quote(reference)}", params={"force": force})
+
+    def dataset_images(self, reference: str, label: str | None = None, limit: int = 20) -> list[DatasetImage]:
+        """List images of a version, of all classes or of one."""
+        return self._pages(DatasetImage, f"/datasets/{quote(reference)}/images", limit, **{"class": label})
+
+    def add_images(self, name: str, files: Sequence[Path], label: str, part: str | None = None) -> DatasetCard:
+        """Add images of one class; return the new version."""
+        params = {"class": label} | ({"part": part} if part else {})
+        parts = [("file", (sendable_name(file.name), file.read_bytes(), ARCHIVE)) for file in files]
+        path = f"/datasets/{quote(name, safe='')}/images"
+        return self._call(DatasetCard, "POST", path, params=params, files=parts, timeout=IMPORT_TIMEOUT_S)
+
+    def move_images(self, name: str, ids: Sequence[int], label: str, part: str | None = None) -> DatasetCard:
+        """Move images to another class; return the new version."""
+        wanted = {"images": list(ids), "class": label, "part": part}
+        return self._call(DatasetCard, "PATCH", f"/datasets/{quote(name, safe='')}/images", json=wanted)
+
+    def remove_images(self, name: str, ids: Sequence[int]) -> DatasetCard:
+        """Remove images; return the new version. Older versions keep them."""
+        return self._call(DatasetCard, "DELETE", f"/datasets/{quote(name, safe='')}/images", params={"id": list(ids)})
 
     def follow(self, job_id: str) -> Iterator[Job]:
         """Yield the job repeatedly until it has ended.

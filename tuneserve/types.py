@@ -198,6 +198,19 @@ class DatasetSummary(TypedDict):
     classes: int | None
 
 
+class DatasetVersion(TypedDict):
+    version: int
+    created_at: str
+    images: int
+    classes: int
+    digest: str
+
+
+DatasetImage = TypedDict(  # class is a word of Python's own
+    "DatasetImage", {"id": int, "class": str, "part": str, "file": str, "digest": str, "thumbnail": str}
+)
+
+
 class Key(TypedDict):
     id: str
     name: str

@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 from sqlalchemy.orm import Session
 
 from core.db.database import Database
-from core.db.tables import ENDED, JobStatus
+from core.db.tables import ENDED, DatasetVersion, JobStatus
 from core.errors import Conflict, InvalidInput, NotFound, TooLarge
 from core.recipe import parse_dataset
 from core.repositories import datasets, jobs, models
@@ -46,6 +46,16 @@ class DatasetCard(BaseModel):
     problem_count: int = Field(description="Number of files that were left out.")
 
 
+class VersionView(BaseModel):
+    """One of the versions of an uploaded data set."""
+
+    version: int = Field(description="Number of the version; recipes name it like pets/2.")
+    created_at: datetime = Field(description="Time of the upload or change, UTC.")
+    images: int = Field(description="Number of images, training and test together.")
+    classes: int = Field(description="Number of classes.")
+    digest: str = Field(description="SHA-256 of the files' names and contents.")
+
+
 class Arrived:
     """A data set built aside, with its files arranged by content."""
 
@@ -53,6 +63,18 @@ class Arrived:
         self.built = built
         self.images = read_list(folder)
         self.arranged = arrange(folder, self.images)
+
+
+def view(version: DatasetVersion) -> VersionView:
+    """Describe a version in a few words."""
+    card = version.card
+    return VersionView(
+        version=version.version,
+        created_at=card["created_at"],
+        images=card["images"],
+        classes=len(card["classes"]),
+        digest=card["digest"],
+    )
 
 
 def foresee(session: Session, name: str, built: Built) -> DatasetCard:

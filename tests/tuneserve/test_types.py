@@ -31,6 +31,7 @@ SAME: dict[type[BaseModel], Any] = {
     predict.Predictions: types.Predictions,
     validation_report.Problem: types.Problem,
     versions.DatasetCard: types.DatasetCard,
+    versions.VersionView: types.DatasetVersion,
     catalog.DatasetSummary: types.DatasetSummary,
     api_keys.KeyView: types.Key,
     api_keys.MadeKey: types.MadeKey,

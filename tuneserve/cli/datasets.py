@@ -1,4 +1,4 @@
-"""``tuneserve datasets``: add, list, show and check data sets."""
+"""``tuneserve datasets``: add, list, show, check and change data sets."""
 
 import json
 import tempfile
@@ -17,11 +17,15 @@ from tuneserve.cli.terminal import Console
 from tuneserve.client import Client, ServiceError
 from tuneserve.types import DatasetCard, DatasetSummary, Upload
 
-app = typer.Typer(no_args_is_help=True, help="Add, list, show and check data sets.")
+app = typer.Typer(no_args_is_help=True, help="Add, list, show, check and change data sets.")
 console = Console()
 errors = Console(stderr=True)
 NO_NAME = "dry-run"  # for checks: the service requires a name
 Source = Annotated[Path, typer.Argument(exists=True, help="Zip, tar or folder of the data set")]
+Name = Annotated[str, typer.Argument(help="Name of an uploaded data set")]
+Images = Annotated[list[int], typer.Argument(help="Numbers of images, from `datasets images`")]
+ClassOption = Annotated[str, typer.Option("--class", help="Class of the images")]
+PartOption = Annotated[str | None, typer.Option("--part", help="Part of the images: train, val or test")]
 SINGLE_REQUEST_BYTES = 16 * 2**20  # larger files are sent in pieces
 
 
@@ -71,6 +75,99 @@ def show(
         _show(cast(DatasetCard, found), as_json)
     else:
         _list([found], found, as_json)
+
+
+@app.command("versions")
+def list_versions(name: Name, url: Url = None, as_json: Json = False) -> None:
+    """List the versions of an uploaded data set, newest first.
+
+    Example: tuneserve datasets versions pets
+    """
+    with Client(url) as client:
+        found = client.dataset_versions(name)
+    if as_json:
+        print(json.dumps(found, indent=2))
+        return
+    rows = ((f"{name}/{one['version']}", str(one["classes"]), str(one["images"]), one["created_at"]) for one in found)
+    print_table(console, ("version", "classes", "images", "created"), rows)
+
+
+@app.command()
+def delete(
+    reference: Annotated[str, typer.Argument(help="A data set, or a version of it like pets/2")],
+    force: Annotated[bool, typer.Option("--force", help="Delete it though models were trained on it")] = False,
+    url: Url = None,
+) -> None:
+    """Delete an uploaded data set with all its versions, or one version.
+
+    Example: tuneserve datasets delete pets/1
+    """
+    with Client(url) as client:
+        client.delete_dataset(reference, force)
+    console.print("deleted")
+
+
+@app.command("images")
+def list_images(
+    reference: Annotated[str, typer.Argument(help="A data set, or a version of it like pets/2")],
+    label: Annotated[str | None, typer.Option("--class", help="Only images of this class")] = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="Maximum rows")] = 20,
+    url: Url = None,
+    as_json: Json = False,
+) -> None:
+    """List the images of an uploaded data set, with the numbers that `move` and `remove` take.
+
+    Example: tuneserve datasets images pets --class cat
+    """
+    with Client(url) as client:
+        found = cut(client.dataset_images(reference, label, limit + 1), limit)
+    if as_json:
+        print(json.dumps(found, indent=2))
+        return
+    print_table(
+        console,
+        ("image", "class", "part", "file"),
+        ((str(one["id"]), one["class"], one["part"], one["file"]) for one in found),
+    )
+
+
+@app.command("add-images")
+def add_images(
+    name: Name,
+    files: Annotated[list[Path], typer.Argument(exists=True, dir_okay=False, help="Image files")],
+    label: ClassOption,
+    part: PartOption = None,
+    url: Url = None,
+    as_json: Json = False,
+) -> None:
+    """Add images of one class: the next version of the data set.
+
+    Example: tuneserve datasets add-images pets new1.jpg new2.jpg --class cat
+    """
+    with Client(url) as client:
+        _show(client.add_images(name, files, label, part), as_json)
+
+
+@app.command()
+def move(
+    name: Name, images: Images, label: ClassOption, part: PartOption = None, url: Url = None, as_json: Json = False
+) -> None:
+    """Move images to another class: the next version of the data set.
+
+    Example: tuneserve datasets move pets 17 18 --class dog
+    """
+    with Client(url) as client:
+        _show(client.move_images(name, images, label, part), as_json)
+
+
+@app.command()
+def remove(name: Name, images: Images, url: Url = None, as_json: Json = False) -> None:
+    """Remove images: the next version of the data set. Older versions keep them.
+
+    Example: tuneserve datasets remove pets 17 18
+    """
+    with Client(url) as client:
+        _show(client.remove_images(name, images), as_json)
 
 
 @app.command()

@@ -27,7 +27,7 @@ from service.datasets.extraction import Sent
 from service.datasets.file_store import FileStore
 from service.datasets.importer import Built
 from service.datasets.request_body import BODY, digests, receive
-from service.datasets.versions import DatasetCard
+from service.datasets.versions import DatasetCard, VersionView
 from service.security.api_keys import RequireScope, Who
 from service.uploads.disk_space import require_space
 from service.uploads.resumable import Uploads, require_room_for_body
@@ -110,6 +110,13 @@ def get_samples(name: Reference, service: Service) -> Response:
     files = contact_sheet.Files(found, partial(store_of(service).path, card.name))
     drawn = contact_sheet.draw(card, files, service.settings.max_image_pixels)
     return Response(drawn, media_type="image/png", headers={"ETag": f'"{card.digest}"'})
+
+
+@router.get("/{name}/versions", summary="List the versions of a data set, newest first")
+def list_versions(name: Name, service: Service) -> dict[str, list[VersionView]]:
+    with service.db.read() as session:
+        find_card(session, name)
+        return {"data": [versions.view(version) for version in datasets.versions(session, name)]}
 
 
 @router.delete("/{name:dataset}", status_code=204, summary="Delete an uploaded data set, or a version of it")

@@ -8,6 +8,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from core.settings import Settings
+from service.datasets.builder import Builder
+from tests.support.builds import build_here
 from tests.support.datafiles import zipped
 from tests.support.setfiles import pets, photo
 from tuneserve.cli import datasets, main
@@ -55,6 +57,27 @@ def test_the_name_is_taken_until_it_may_be_replaced(photos: Path, live: str) -> 
     assert isinstance(refusal.exception, ServiceError)
     assert "replace=true" in str(refusal.exception)
     assert "version 2" in typed("add", "pets", photos, "--replace", "--url", live).output
+
+
+def test_images_are_added_moved_and_removed_and_a_version_is_deleted(
+    photos: Path, tmp_path: Path, live: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Builder, "build", build_here)
+    typed("add", "pets", photos, "--url", live)
+    new = [tmp_path / "one.png", tmp_path / "two.png"]
+    for seed, file in enumerate(new, 900):
+        file.write_bytes(photo(seed))
+    assert "pets version 2: 8 images" in typed("add-images", "pets", *new, "--class", "fox", "--url", live).output
+    foxes = json.loads(typed("images", "pets", "--class", "fox", "--json", "--url", live).stdout)
+    ids = [one["id"] for one in foxes]
+    assert "pets version 3: 8 images" in typed("move", "pets", *ids, "--class", "cat", "--url", live).output
+    assert "pets version 4: 7 images" in typed("remove", "pets", ids[0], "--url", live).output
+    assert typed("delete", "pets/2", "--url", live).stdout == "deleted\n"
+    rows = [line.split("\t")[0] for line in typed("versions", "pets", "--url", live).stdout.splitlines()]
+    assert rows == ["version", "pets/4", "pets/3", "pets/1"]
+    assert "pets version 3: 8 images" in typed("show", "pets/3", "--url", live).output
+    listed = typed("images", "pets/1", "--limit", 2, "--url", live)
+    assert [line.split("\t")[0] for line in listed.stdout.splitlines()] == ["image", "1", "2"]
 
 
 def test_what_cannot_be_used_is_told_file_by_file(photos: Path, live: str) -> None:
