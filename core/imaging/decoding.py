@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from PIL import ExifTags, Image, ImageFile, TiffImagePlugin, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageCms, ImageFile, TiffImagePlugin, UnidentifiedImageError
 
 from core.errors import NotAnImage, TooLarge
 from core.imaging import file_formats
@@ -32,6 +32,7 @@ DECODER_BYTES = {"WEBP": 16, "AVIF": 12, "HEIF": 12}
 MODE_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2}  # else 4
 PROGRESSIVE_BYTES = 8  # for each pixel of a JPEG that is decoded in several scans: its coefficients
 MAX_BYTES_PER_PIXEL = 12  # times max_pixels: the memory that one picture may take
+MAX_PROFILE_BYTES = 2**20  # a camera's takes less than 4 KiB
 SENT_SIZE = "tuneserve_sent_size"  # in Image.info: width and height, upright, before scaling down
 TURNED = "tuneserve_turned"  # in Image.info: the original EXIF orientation, if it was not upright
 UPRIGHT = 1  # EXIF orientation
@@ -177,7 +178,7 @@ def _load(image: ImageFile.ImageFile, data: bytes) -> Image.Image:
     if deep:
         _spread_narrow_colours(image, data)
     orientation = image.getexif().get(ExifTags.Base.Orientation, UPRIGHT)
-    picture = _in_plain_mode(image, data)
+    picture = _in_srgb(_in_plain_mode(image, data), image.info.get("icc_profile"))
     picture.info = {SENT_SIZE: sent}
     if orientation in TO_UPRIGHT:
         picture = picture.transpose(TO_UPRIGHT[orientation])
@@ -253,6 +254,21 @@ def _strips(image: Image.Image, multiple: int = 1) -> Iterator[Image.Image]:
     rows = max(1, STRIP_PIXELS // (image.width * multiple)) * multiple
     for top in range(0, image.height, rows):
         yield image.crop((0, top, image.width, min(image.height, top + rows)))
+
+
+def _in_srgb(picture: Image.Image, profile: bytes | None) -> Image.Image:
+    """Convert colours by the file's ICC profile; one that is damaged, or of another kind, counts as none."""
+    if not profile or len(profile) > MAX_PROFILE_BYTES or picture.mode == "L":
+        return picture
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        if source.profile.xcolor_space != "RGB " or "sRGB" in (source.profile.profile_description or ""):
+            return picture
+        converted = ImageCms.profileToProfile(picture, source, ImageCms.createProfile("sRGB"), outputMode=picture.mode)
+    except (ImageCms.PyCMSError, OSError):
+        return picture
+    assert converted is not None
+    return converted
 
 
 # -- samples of more than 8 bits

@@ -1,6 +1,7 @@
 """Image files of every kind that costs a decoder much."""
 
 import io
+import struct
 from functools import cache
 from typing import Any
 
@@ -64,3 +65,23 @@ def wide() -> tuple[bytes, ...]:
 def photo_without_end() -> bytes:
     """Make a JPEG that lacks its end marker."""
     return file_of(photo(), "JPEG")[:-2]
+
+
+def swapped_profile() -> bytes:
+    """An ICC profile of a screen that shows green where another shows red, and red for green."""
+    red, green, blue = (0.4361, 0.2225, 0.0139), (0.3851, 0.7169, 0.0971), (0.1431, 0.0606, 0.7142)
+    curve = b"curv\0\0\0\0" + struct.pack(">IH", 1, round(2.2 * 256)) + b"\0\0"
+    colours = {b"rXYZ": green, b"gXYZ": red, b"bXYZ": blue, b"wtpt": (0.9642, 1, 0.8249)}
+    tags = {name: b"XYZ \0\0\0\0" + _fixed(*values) for name, values in colours.items()}
+    tags |= dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), curve)
+    listed, content, start = b"", b"", 128 + 4 + 12 * len(tags)
+    for name, value in tags.items():
+        listed += name + struct.pack(">II", start + len(content), len(value))
+        content += value
+    kind = struct.pack(">4xI4s4s4s12x4s28x", 0x02400000, b"mntr", b"RGB ", b"XYZ ", b"acsp")
+    header = struct.pack(">I", start + len(content)) + kind + _fixed(0.9642, 1, 0.8249)
+    return header.ljust(128, b"\0") + struct.pack(">I", len(tags)) + listed + content
+
+
+def _fixed(*values: float) -> bytes:
+    return struct.pack(f">{len(values)}i", *(round(value * 2**16) for value in values))

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from PIL import Image, PngImagePlugin
+from PIL import Image, ImageCms, PngImagePlugin
 
 from core.errors import NotAnImage, TooLarge
 from core.imaging import file_formats
@@ -18,7 +18,7 @@ from core.imaging.decoding import SENT_SIZE, decode, decode_small
 from core.imaging.preparation import prepare, to_grey
 from tests import ROOT
 from tests.support.fakes import DIGIT_PREPARATION
-from tests.support.imagefiles import file_of, in_many_scans, photo, seven
+from tests.support.imagefiles import file_of, in_many_scans, photo, seven, swapped_profile
 
 PLENTY = 50_000_000
 PEAK = """
@@ -124,6 +124,23 @@ def test_only_small_pictures_are_decoded_at_once() -> None:
         assert decode(data, PLENTY)
     with pytest.raises(NotAnImage):
         decode_small(b"this is no image", PLENTY)
+
+
+# -- colours
+
+
+def test_colours_are_those_of_the_files_profile() -> None:
+    profile = swapped_profile()
+    for mode, ink, wanted in (("RGB", (255, 0, 0), (0, 255, 0)), ("RGBA", (255, 0, 0, 77), (0, 255, 0, 77))):
+        for file_format in ("PNG", "WEBP", "TIFF"):
+            data = file_of(Image.new(mode, (8, 8), ink), file_format, icc_profile=profile, lossless=True)
+            assert decode(data, PLENTY).getpixel((3, 3)) == wanted, (mode, file_format)
+    grey = Image.new("L", (8, 8), 100)
+    assert same(file_of(grey, icc_profile=profile), grey)
+    assert same(file_of(photo(), icc_profile=profile[:200]), photo())
+    assert same(
+        file_of(photo(), icc_profile=ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()), photo()
+    )
 
 
 # -- damage that costs no pixels
