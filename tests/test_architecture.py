@@ -100,6 +100,13 @@ FOLDERS: dict[str, tuple[str, ...]] = {
 ABOVE_ALL = ("service", "worker")  # folders whose own files put the others together
 MAX_FILES = 16  # in a folder
 
+# besides the trainer's files
+HAVE_TORCH = (
+    "core.inference.nearest_image",
+    "core.inference.network",
+    "core.inference.ood_score",
+    "service.inference.torch_predictor",
+)
 # the one home of each library that is not Python's own, or of a part of it
 HOMES = {
     "alembic": ("core.db.database", "core.db.migrations.*"),
@@ -168,14 +175,12 @@ HOMES = {
     "standardwebhooks": ("service.background.webhook_sender",),
     "starlette": ("service.*",),
     "timm": ("core.inference.network",),
-    "torch": ("core.inference.ood_score", "core.inference.network", "service.inference.torch_predictor", "worker.*"),
+    "torch": (*HAVE_TORCH, "worker.*"),
     "torchvision": ("core.inference.network", "worker.*"),
     "typer": ("tuneserve.*",),
     "uvicorn": ("service.server", "service.web.shutdown"),
 }
 TORCH = ("torch", "torchvision")
-# besides the trainer's files
-HAVE_TORCH = ("core.inference.ood_score", "core.inference.network", "service.inference.torch_predictor")
 parse = cache(ast.parse)
 NOT_STATE = ("router", "log", "app", "console", "__all__")
 

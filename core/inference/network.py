@@ -13,7 +13,7 @@ from torchvision import models
 from torchvision.models.vision_transformer import interpolate_embeddings
 
 from core.imaging.preparation import Preparation
-from core.inference.ood_score import OodScorer
+from core.inference.ood_score import Scorer
 from core.networks import EFFICIENTNET_LITE0
 
 POSITIONS = "encoder.pos_embedding"  # of a vision transformer: one for each patch of the image, and one for the class
@@ -76,7 +76,7 @@ class ServingGraph(nn.Module):
     takes the head out of ``network``.
     """
 
-    def __init__(self, preparation: Preparation, network: nn.Module, ood_scorer: OodScorer | None = None) -> None:
+    def __init__(self, preparation: Preparation, network: nn.Module, ood_scorer: Scorer | None = None) -> None:
         super().__init__()
         self.prepare = Prepare(preparation)
         self.head = take_head(network) if ood_scorer else None

@@ -18,6 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from core.inference.nearest_image import NearestImage
+
 SCALES = (1, 2, 4)  # by how much an image is shrunk before its texture is looked at
 CHANNELS = (16, 32, 64)  # of the detector's convolutions
 EDGE = 3  # side of the filters in pixels
@@ -151,8 +153,14 @@ class OodScorer(nn.Module):
         return (above.relu() * self.weights).square().sum(1).sqrt()
 
 
-def load_ood_scorer(state: Mapping[str, Tensor]) -> OodScorer:
+Scorer = OodScorer | NearestImage
+
+
+def load_ood_scorer(state: Mapping[str, Tensor]) -> Scorer:
     """What ``state_dict`` of another gave."""
+
+    if "images" in state:
+        return NearestImage(state["images"], state["threshold"]).eval()
 
     def distance(name: str) -> Distance:
         parts = ("origin", "axes", "deviations", "rest", "centres")

@@ -16,7 +16,7 @@ from core.db.tables import Model
 from core.imaging.preparation import Preparation
 from core.inference.network import ServingGraph, build, from_arrays
 from core.inference.onnx_predictor import Images, Outputs, temperature_of
-from core.inference.ood_score import OodScorer, load_ood_scorer
+from core.inference.ood_score import Scorer, load_ood_scorer
 
 Answers = tuple[Tensor, Tensor | None]  # float32: probabilities, n x classes; ood_score, n
 
@@ -114,7 +114,7 @@ def _sizes(largest: int) -> list[int]:
     return [*(2**power for power in range(largest.bit_length()) if 2**power < largest), largest]
 
 
-def _ood_scorer(model: Model, store: ArtifactStore) -> OodScorer | None:
+def _ood_scorer(model: Model, store: ArtifactStore) -> Scorer | None:
     if OOD_SCORE not in model.card.get("files", {}):
         return None
     return load_ood_scorer(from_arrays(read_tensors(store, model.key, OOD_SCORE)))

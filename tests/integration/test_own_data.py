@@ -8,6 +8,7 @@ import httpx
 import numpy as np
 import pytest
 
+from tests.conftest import DIGIT_FILES
 from tests.integration.conftest import Programs, kill, wait_for
 from tests.support.datafiles import zipped
 from tests.support.setfiles import idx_files, pets
@@ -78,6 +79,12 @@ def test_a_head_for_real_photos_on_the_embedded_backbone_tells_ants_from_bees(pr
     assert set(given) == {"ants", "bees"}
     right = [label == answer for (label, _), answer in zip(unseen, given, strict=True)]
     assert np.mean(right) > 0.85
+    assert np.mean([answer["abstained"] for answer in answers["predictions"]]) <= 0.2  # 36 photos are few
+
+    others = [*DIGIT_FILES, shared / "data" / "not_an_ant.gif"]
+    files = [("file", path.read_bytes()) for path in others]
+    doubted = programs.http.post("/predict", files=files, timeout=60).json()["predictions"]
+    assert sum(answer["abstained"] for answer in doubted) >= 10, doubted
 
 
 def test_a_service_killed_while_it_takes_a_data_set_in_leaves_no_half_one(programs: Programs) -> None:

@@ -43,7 +43,7 @@ from core.db.tables import Event, Job, JobStatus, Model, Phase, Worker
 from core.errors import ClaimLost, DatasetInvalid, DatasetUnavailable, JobFailure, Killed, LossNotFinite, OutOfMemory
 from core.inference.network import Prepare, from_arrays, to_arrays
 from core.inference.onnx_predictor import OnnxPredictor, softmax, threshold_of
-from core.inference.ood_score import load_ood_scorer
+from core.inference.ood_score import OodScorer, load_ood_scorer
 from core.recipe import Recipe
 from core.repositories import aliases, events, jobs, models
 from core.repositories.checkpoints import of_job
@@ -411,6 +411,7 @@ def test_a_detector_is_trained_and_served_where_the_images_allow_it(
         (model,) = session.scalars(select(Model))
     assert "detector" in model.card["ood"]["method"]
     scored = load_ood_scorer(from_arrays(read_tensors(store, model.key, OOD_SCORE)))
+    assert isinstance(scored, OodScorer)
     assert scored.detector is not None
     noise = torch.randint(0, 256, (8, 28, 28, 1), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     served = OnnxPredictor(in_full_precision(model), store, threads=1).run(noise.numpy()).ood_score

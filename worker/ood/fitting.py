@@ -13,8 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from core.inference.nearest_image import NearestImage
 from core.inference.network import take_head
-from core.inference.ood_score import TINY, Detector, Distance, OodScorer, Texture
+from core.inference.ood_score import TINY, Detector, Distance, OodScorer, Scorer, Texture
 from worker.data.splits import Split, channels_last, in_order
 from worker.training.batched_forward import look
 
@@ -54,9 +55,15 @@ class Fitted:
     The record goes into the model's card.
     """
 
-    ood_scorer: OodScorer | None
+    ood_scorer: Scorer | None
     record: dict[str, Any]
     validation_scores: Tensor | None = None  # n, in thresholds
+
+    def limit_of(self, scores: Tensor) -> float:
+        """Return the threshold of a graph that gives the validation images these scores, in int8."""
+        if isinstance(self.ood_scorer, NearestImage) and self.validation_scores is not None:
+            return (scores.sum() / self.validation_scores.sum().clamp_min(TINY)).item()
+        return threshold(scores)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from core.artifacts.model_files import FP32_GRAPH, INT8_GRAPH
 from core.imaging.preparation import Pixels, Preparation
 from core.inference.network import ServingGraph
-from core.inference.ood_score import OodScorer
+from core.inference.ood_score import Scorer
 from worker.data.splits import Split
 from worker.evaluation.metrics import Answers, finite
 from worker.ood.fitting import SampleOutputs, threshold
@@ -68,7 +68,12 @@ class GraphChoice:
         return bool(self.record["precision"] == "int8")
 
 
-def choose(onnx: bytes, train: SampleOutputs, validation: SampleOutputs) -> GraphChoice:
+def choose(
+    onnx: bytes,
+    train: SampleOutputs,
+    validation: SampleOutputs,
+    limit_of: Callable[[Tensor], float] = threshold,
+) -> GraphChoice:
     """Quantise the graph and choose int8 or fp32.
 
     Both are compared with the network on images that are not test images. Those are validation images; with few of
@@ -93,7 +98,8 @@ def choose(onnx: bytes, train: SampleOutputs, validation: SampleOutputs) -> Grap
     if not all(times["int8"][batch] < FASTER * times["fp32"][batch] for batch in times["fp32"]):
         return _in_fp32(onnx, measured | {"reason": "int8 is no faster here"})
     reason = f"int8 is as accurate, {_words(checked)}, and faster"
-    return _in_int8(graph, measured | {"reason": reason}, served[0].ood_scores if len(validation) else None)
+    scores = served[0].ood_scores if len(validation) else None
+    return _in_int8(graph, measured | {"reason": reason}, scores, 1.0 if scores is None else limit_of(scores))
 
 
 def _in_fp32(graph: bytes, measured: dict[str, Any]) -> GraphChoice:
@@ -101,7 +107,7 @@ def _in_fp32(graph: bytes, measured: dict[str, Any]) -> GraphChoice:
     return GraphChoice(graph, about | measured)
 
 
-def _in_int8(graph: bytes, measured: dict[str, Any], validation_scores: Tensor | None) -> GraphChoice:
+def _in_int8(graph: bytes, measured: dict[str, Any], validation_scores: Tensor | None, limit: float) -> GraphChoice:
     """Choose int8, with an OOD threshold of its own.
 
     Its scores are somewhat higher.
@@ -109,7 +115,6 @@ def _in_int8(graph: bytes, measured: dict[str, Any], validation_scores: Tensor |
     about = {"file": INT8_GRAPH, "precision": "int8", "threads": torch.get_num_threads()}
     if validation_scores is None:
         return GraphChoice(graph, about | measured)
-    limit = threshold(validation_scores)
     return GraphChoice(graph, about | measured | {"ood_threshold": limit}, validation_scores, limit)
 
 
@@ -130,7 +135,7 @@ def graph_engine(graph: onnxruntime.InferenceSession) -> Engine:
     return Engine(run, "ood_score" in names)
 
 
-def network_engine(preparation: Preparation, network: nn.Module, ood_scorer: OodScorer | None) -> Engine:
+def network_engine(preparation: Preparation, network: nn.Module, ood_scorer: Scorer | None) -> Engine:
     """The network on the device that it was trained on."""
     device = next(network.parameters()).device
     graph = ServingGraph(preparation, copy.deepcopy(network), copy.deepcopy(ood_scorer)).eval().to(device)

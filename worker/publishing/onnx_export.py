@@ -25,7 +25,7 @@ from torch.onnx.errors import OnnxExporterError
 from core.errors import InternalFailure
 from core.imaging.preparation import Preparation
 from core.inference.network import ServingGraph, build, from_arrays
-from core.inference.ood_score import OodScorer
+from core.inference.ood_score import Scorer
 
 log = logging.getLogger(__name__)
 OPSET = 18
@@ -56,9 +56,7 @@ class Exported:
         return found | ({} if (score := self.parity.ood_score) is None else {"ood_score_largest_difference": score})
 
 
-def export(
-    network: nn.Module, preparation: Preparation, images: Tensor, ood_scorer: OodScorer | None = None
-) -> Exported:
+def export(network: nn.Module, preparation: Preparation, images: Tensor, ood_scorer: Scorer | None = None) -> Exported:
     """Export a network to ONNX and compare on canonical images.
 
     The graph returns the OOD score too if there is a scorer. Raises InternalFailure when a probability differs too

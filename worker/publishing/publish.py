@@ -27,10 +27,10 @@ from core.recipe import ResolvedRecipe
 from core.repositories import events, jobs, models
 from worker.attempt.reporter import Reporter
 from worker.data.splits import Split, Splits
-from worker.evaluation.metrics import Answers, finite, score
+from worker.evaluation.metrics import Answers, finite, score, wilson
 from worker.evaluation.report import model_report
 from worker.evaluation.temperature_scaling import calibrate
-from worker.ood import fitting
+from worker.ood import fitting, nearest
 from worker.ood.detector_training import can_train, train_detector
 from worker.ood.fitting import Fitted, SampleOutputs, look_at_sample
 from worker.publishing import graph_selection
@@ -135,7 +135,9 @@ def publish(trained: TrainedNetwork, report: Reporter, store: ArtifactStore, db:
     with watch.step("export_s"):
         exported = export_graph(trained, samples, fitted)
     with watch.step("quantize_s"):
-        choice = graph_selection.choose(exported.graph.onnx, samples.train, samples.validation)
+        choice = graph_selection.choose(
+            exported.graph.onnx, samples.train, samples.validation, exported.fitted.limit_of
+        )
     report.log(f"serves in {choice.record['precision']} on a CPU: {choice.record['reason']}")
     with watch.step("test_s"):
         test = answer_test_images(trained, exported, choice)
@@ -189,12 +191,19 @@ def look_at_samples(trained: TrainedNetwork) -> Samples:
 
 
 def fit_ood_score(trained: TrainedNetwork, samples: Samples) -> Fitted:
-    """Train the detector where the images allow one, and fit the score."""
+    """Fit the score: of photos by their neighbours, of others with a detector where the images allow one."""
+    if trained.preparation.style == "photo":
+        return nearest.fit(samples.train, samples.validation, has_frozen_features(trained.recipe))
     detector = None
     if trained.has_detector:
         recipe = trained.recipe
         detector = train_detector(trained.splits.train, trained.classes, recipe.seed, recipe.precision)
     return fitting.fit(samples.train, samples.validation, trained.is_enlarged, detector)
+
+
+def has_frozen_features(recipe: ResolvedRecipe) -> bool:
+    """Whether the head alone was trained, so that its features are no fitter for training images than for others."""
+    return recipe.freeze == "backbone" and recipe.unfreeze_after is None
 
 
 def export_graph(trained: TrainedNetwork, samples: Samples, fitted: Fitted) -> ExportedNetwork:
@@ -265,10 +274,12 @@ def _abstained(trained: TrainedNetwork, exported: ExportedNetwork, choice: Graph
     limit, validation = 1.0, exported.fitted.validation_scores
     if trained.device.type == "cpu" and choice.is_int8:
         limit, validation = choice.threshold, choice.validation_scores
-    if validation is None or test.ood_scores is None:
+    if test.ood_scores is None:
         return {}
+    images, abstained = len(test.ood_scores), int((test.ood_scores > limit).sum())
     return {
-        "validation_abstained": float((validation > limit).double().mean()),
-        "test_abstained": float((test.ood_scores > limit).double().mean()),
-        "test_images": len(test.ood_scores),
+        "validation_abstained": None if validation is None else float((validation > limit).double().mean()),
+        "test_abstained": abstained / images,
+        "test_abstained_interval": wilson(abstained, images),
+        "test_images": images,
     }

@@ -12,12 +12,13 @@ from core.artifacts.manifest import from_tensors, to_tensors
 from core.imaging.decoding import decode
 from core.imaging.preparation import Preparation, prepare
 from core.inference.network import Prepare, ServingGraph, build, from_arrays, take_head, to_arrays
-from core.inference.ood_score import Detector, OodScorer, load_ood_scorer
+from core.inference.ood_score import Detector, OodScorer, Scorer, load_ood_scorer
 from core.settings import Settings
 from tests.conftest import DIGIT_FILES
 from worker.data.datasets import load
 from worker.data.splits import Split, Splits, split
 from worker.ood import detector_training as teaching
+from worker.ood import nearest
 from worker.ood.detector_training import train_detector
 from worker.ood.fitting import ABSTAINED, Fitted, Seen, distance, fit, fit_seen, look_at_sample, shrinkage, threshold
 from worker.ood.synthetic_outliers import KINDS
@@ -64,7 +65,7 @@ def fitted_on(network: nn.Module, splits: Splits, enlarged: bool = False, detect
 @pytest.fixture(scope="module")
 def ood_scorer(network: nn.Sequential, splits: Splits) -> OodScorer:
     fitted = fitted_on(network, splits).ood_scorer
-    assert fitted is not None
+    assert isinstance(fitted, OodScorer)
     return fitted
 
 
@@ -86,8 +87,20 @@ def detector(splits: Splits) -> Detector:
 def with_detector(network: nn.Sequential, splits: Splits, detector: Detector) -> OodScorer:
     fitted = fitted_on(network, splits, detector=detector)
     assert "detector" in fitted.record["method"]
-    assert fitted.ood_scorer is not None
+    assert isinstance(fitted.ood_scorer, OodScorer)
     return fitted.ood_scorer
+
+
+@pytest.fixture(scope="module")
+def neighbours(network: nn.Sequential, splits: Splits) -> Scorer:
+    """The score of photos, of the same network."""
+    train, validation = (
+        look_at_sample(network, Prepare(PREPARATION), part.sample(300), 10)
+        for part in (splits.train, splits.validation)
+    )
+    fitted = nearest.fit(train, validation, frozen=False).ood_scorer
+    assert fitted is not None
+    return fitted
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +111,7 @@ def signs() -> Tensor:
 
 
 @torch.inference_mode()
-def ood_score(network: nn.Sequential, ood_scorer: OodScorer, images: Tensor) -> Tensor:
+def ood_score(network: nn.Sequential, ood_scorer: Scorer, images: Tensor) -> Tensor:
     whole = nn.Sequential(*network)  # of its own, since its head is taken; the weights are shared
     return torch.as_tensor(ServingGraph(PREPARATION, whole, ood_scorer)(images)[1])
 
@@ -197,7 +210,7 @@ def test_squeezenet_has_none_and_loses_nothing(splits: Splits) -> None:
     assert list(network.state_dict()) == names
 
 
-@pytest.mark.parametrize("name", ["ood_scorer", "with_detector"])
+@pytest.mark.parametrize("name", ["ood_scorer", "with_detector", "neighbours"])
 def test_it_is_the_same_when_it_was_written_and_read(
     network: nn.Sequential, name: str, noise: Tensor, request: pytest.FixtureRequest
 ) -> None:
@@ -206,7 +219,7 @@ def test_it_is_the_same_when_it_was_written_and_read(
     assert torch.equal(ood_score(network, again, noise), ood_score(network, fitted, noise))
 
 
-@pytest.mark.parametrize("name", ["ood_scorer", "with_detector"])
+@pytest.mark.parametrize("name", ["ood_scorer", "with_detector", "neighbours"])
 def test_the_exported_graph_finds_the_same_strange(
     network: nn.Sequential, name: str, splits: Splits, noise: Tensor, request: pytest.FixtureRequest
 ) -> None:
