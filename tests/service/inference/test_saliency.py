@@ -18,7 +18,7 @@ from core.db.tables import Model
 from core.imaging.preparation import Pixels
 from core.settings import Settings
 from service.inference import saliency as explain
-from service.inference.saliency import CHUNK, COPIES, random_masks, saliency_map, weigh
+from service.inference.saliency import CHUNK, COPIES, Heat, Weights, random_masks, saliency_map
 from tests.conftest import DIGIT_FILES, running
 
 SEVEN = DIGIT_FILES[7].read_bytes()
@@ -32,16 +32,24 @@ def threads() -> Iterator[Executor]:
 
 @pytest.mark.parametrize(("height", "width"), [(28, 28), (224, 224), (10, 37)])
 def test_masks_are_of_the_images_size_and_show_half_of_it(height: int, width: int) -> None:
-    masks = random_masks(height, width)
-    assert masks.shape == (COPIES, height, width)
+    masks = random_masks(height, width, 0)
+    assert masks.shape == (CHUNK, height, width)
     assert (float(masks.min()), float(masks.max())) == (0, 1)
     assert masks.mean() == pytest.approx(0.5, abs=0.03)
-    np.testing.assert_array_equal(masks, random_masks(height, width))
+    np.testing.assert_array_equal(masks, random_masks(height, width, 0))
+    assert (masks != random_masks(height, width, 1)).any()
+
+
+def heat_of(score: Callable[[Weights], Weights]) -> Weights:
+    heat = Heat()
+    for chunk in range(COPIES // CHUNK):
+        masks = random_masks(28, 28, chunk)
+        heat.add(masks, score(masks))
+    return heat.map()
 
 
 def test_the_place_that_the_answer_depends_on_is_the_hottest() -> None:
-    masks = random_masks(28, 28)
-    heat = weigh(masks, masks[:, 5, 20].astype(np.float32))
+    heat = heat_of(lambda masks: masks[:, 5, 20])
     row, column = np.unravel_index(heat.argmax(), heat.shape)
     assert abs(int(row) - 5) <= 2
     assert abs(int(column) - 20) <= 2
@@ -49,7 +57,7 @@ def test_the_place_that_the_answer_depends_on_is_the_hottest() -> None:
 
 
 def test_an_answer_that_depends_on_nothing_has_a_cold_map() -> None:
-    assert not weigh(random_masks(28, 28), np.full(COPIES, 0.7, np.float32)).any()
+    assert not heat_of(lambda masks: np.full(len(masks), 0.7, np.float32)).any()
 
 
 async def test_the_model_is_asked_in_pieces_about_its_own_kind_of_image(threads: Executor) -> None:
@@ -88,7 +96,7 @@ async def test_nothing_is_computed_where_all_requests_are_answered(
     async def ask(copies: Sequence[Pixels]) -> npt.NDArray[np.float32]:
         return np.zeros((len(copies), 1), np.float32)
 
-    image, masks = np.zeros((28, 28, 1), np.uint8).view(Watched), random_masks(28, 28).view(Watched)
+    image, masks = np.zeros((28, 28, 1), np.uint8).view(Watched), random_masks(28, 28, 0).view(Watched)
     image.threads.clear()
     masks.threads.clear()
     monkeypatch.setattr(explain, "random_masks", lambda *_: masks)
