@@ -27,7 +27,10 @@ class WrongSettings(Exception):
     """Invalid settings in the environment."""
 
     def __init__(self, reasons: list[str]) -> None:
-        """``reasons``: one line for each invalid variable, with its name and a correction."""
+        """Take one line for each invalid variable.
+
+        Each line has the variable's name and a correction.
+        """
         super().__init__("\n".join(reasons))
         self.reasons = reasons
 
@@ -228,7 +231,10 @@ class Settings(BaseSettings):
 
     @property
     def keys_required(self) -> bool:
-        """Check whether API keys are required: by the setting, or since other machines can reach the service."""
+        """Check whether API keys are required.
+
+        They are by the setting, or if other machines can reach the service.
+        """
         return self.require_keys or not (self.on_loopback or self.allow_without_keys)
 
     @property
@@ -241,10 +247,10 @@ class Settings(BaseSettings):
 
     @property
     def resolved_concurrent_batches(self) -> int:
-        """Return the number of concurrent batches of a fast network, one thread each.
+        """Return how many batches of a fast network run at once.
 
-        One more than there are threads, so that a core is busy while a batch waits for its images: 8 % more answers/s
-        on two cores. On a single core it would cost 5 %.
+        Each runs on one thread. One more than there are threads, so that a core is busy while a batch waits for its
+        images: 8 % more answers/s on two cores. On a single core it would cost 5 %.
         """
         threads = self.resolved_predict_threads
         return threads + 1 if threads > 1 else 1
@@ -264,7 +270,10 @@ class Settings(BaseSettings):
 
     @property
     def spool_dir(self) -> Path:
-        """Return where large parts of a form wait: on the disk, where a /tmp may be memory."""
+        """Return the folder where large parts of a form wait.
+
+        It is on the disk, since a /tmp may be memory.
+        """
         return self.data_dir / "spool"
 
     def log_path(self, job_id: str, attempt: int) -> Path:
@@ -308,7 +317,10 @@ def _variable(field: str) -> str:
 
 
 def _secret(name: str, file: Path) -> str:
-    """Read a secret from its file; ValueError names the variable and the file, never what it holds."""
+    """Read a secret from its file.
+
+    ValueError names the variable and the file, never what the file holds.
+    """
     try:
         text = file.read_text("utf-8").rstrip("\r\n")
     except OSError as error:

@@ -257,7 +257,10 @@ def _strips(image: Image.Image, multiple: int = 1) -> Iterator[Image.Image]:
 
 
 def _in_srgb(picture: Image.Image, profile: bytes | None) -> Image.Image:
-    """Convert colours by the file's ICC profile; one that is damaged, or of another kind, counts as none."""
+    """Convert colours to sRGB by the file's ICC profile.
+
+    A profile that is damaged, too large or of another kind counts as none.
+    """
     if not profile or len(profile) > MAX_PROFILE_BYTES or picture.mode == "L":
         return picture
     try:

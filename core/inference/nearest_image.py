@@ -1,4 +1,7 @@
-"""The out-of-distribution score of photos: the distance to the nearest training image (Sun et al. 2022)."""
+"""Out-of-distribution score of photos: distance to the nearest training image.
+
+Source: Sun et al. 2022.
+"""
 
 import torch
 from torch import Tensor, nn
@@ -8,9 +11,10 @@ TINY = 1e-6  # of a cosine distance: less is rounding
 
 
 class NearestImage(nn.Module):
-    """Features, float n x d -> ood_score, float n: 0 is a training image, from 1 on the model abstains.
+    """Distance to the nearest training image, in units of the threshold.
 
-    ``images``, k x d, are the training images' features, of length 1; ``threshold`` is a cosine distance.
+    Features, float n x d -> ood_score, float n: 0 is a training image, from 1 on the model abstains. ``images``, k x d,
+    are the training images' features, of length 1; ``threshold`` is a cosine distance.
     """
 
     images: Tensor
@@ -25,7 +29,7 @@ class NearestImage(nn.Module):
         return self.distances(features) / self.threshold
 
     def distances(self, features: Tensor) -> Tensor:
-        """Cosine distances to the nearest image, float n."""
+        """Return cosine distances to the nearest image, float n."""
         return 1 - (directions(features) @ self.images.T).amax(1)
 
 
@@ -36,7 +40,10 @@ def directions(features: Tensor) -> Tensor:
 
 @torch.inference_mode()
 def leave_one_out(images: Tensor) -> Tensor:
-    """Cosine distances of each image to the nearest of the others; ``images``: k x d of length 1, at least two."""
+    """Return each image's cosine distance to the nearest other one.
+
+    ``images``: k x d of length 1, at least two.
+    """
     alike = images @ images.T
     alike.fill_diagonal_(-1)
     return 1 - alike.amax(1)

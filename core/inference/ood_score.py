@@ -157,7 +157,7 @@ Scorer = OodScorer | NearestImage
 
 
 def load_ood_scorer(state: Mapping[str, Tensor]) -> Scorer:
-    """What ``state_dict`` of another gave."""
+    """Build an OodScorer from the ``state_dict`` of another one."""
 
     if "images" in state:
         return NearestImage(state["images"], state["threshold"]).eval()

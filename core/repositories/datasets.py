@@ -120,7 +120,10 @@ def page(
 
 
 def digest_of(session: Session, name: str, number: int) -> str:
-    """Return the digest of an image of any version; NotFound if there is none of that number."""
+    """Return the digest of an image of any version.
+
+    NotFound if there is none of that number.
+    """
     query = select(DatasetImage.digest).where(DatasetImage.dataset == name, DatasetImage.number == number)
     digest = session.scalars(query.limit(1)).one_or_none()
     if digest is None:

@@ -86,7 +86,10 @@ def versions(session: Session, name: str) -> list[int]:
 
 
 def trained_on(session: Session, dataset: str) -> list[str]:
-    """List the models with files, as `pets/3`, that were trained on a data set, or on a version of it."""
+    """List the models with files that were trained on a data set.
+
+    They are named as `pets/3`. ``dataset`` may be a version; without one, all versions count.
+    """
     named = or_(Model.dataset == dataset, Model.dataset.startswith(f"{dataset}/", autoescape=True))
     whole = select(Model.name, Model.version).where(named, Model.files_deleted_at.is_(None))
     return [f"{name}/{version}" for name, version in session.execute(whole.order_by(Model.name, Model.version))]

@@ -60,7 +60,10 @@ class Fitted:
     validation_scores: Tensor | None = None  # n, in thresholds
 
     def limit_of(self, scores: Tensor) -> float:
-        """Return the threshold of a graph that gives the validation images these scores, in int8."""
+        """Return the threshold of an int8 graph.
+
+        ``scores``: those it gives the validation images.
+        """
         if isinstance(self.ood_scorer, NearestImage) and self.validation_scores is not None:
             return (scores.sum() / self.validation_scores.sum().clamp_min(TINY)).item()
         return threshold(scores)

@@ -12,11 +12,11 @@ ABSTAINED, CONFIDENCE = 0.05, 0.95  # of the training's like, at most so many ar
 
 @torch.inference_mode()
 def fit(train: SampleOutputs, validation: SampleOutputs, frozen: bool) -> Fitted:
-    """Keep the training images' features, and set the threshold by distances that are those of new images.
+    """Keep the training images' features and set the threshold.
 
-    ``frozen``: the features are those of a backbone that has not seen the training images, so that each of them is a
-    new image for the others. Trained features lie closer together for images that they were trained on: the threshold
-    is the validation images' then.
+    The threshold comes from distances that are those of new images. ``frozen``: the features are those of a backbone
+    that has not seen the training images, so that each of them is a new image for the others. Trained features lie
+    closer together for images that they were trained on: the threshold is the validation images' then.
     """
     if train.features is None or validation.features is None:
         return unfitted("the network's head is not linear: there are no features")
@@ -49,9 +49,10 @@ def limit(distances: Tensor) -> Tensor:
 
 
 def rank(count: int) -> int:
-    """Return how many of so many distances may be larger than the threshold: the more, the more there are.
+    """Return how many of ``count`` distances may exceed the threshold.
 
-    As many that, if a share of ABSTAINED of all images lay beyond the next smaller one, so few would be unlikely.
+    The more distances, the more. As many that, if a share of ABSTAINED of all images lay beyond the next smaller one,
+    so few would be unlikely.
     """
     probability = fewer = (1 - ABSTAINED) ** count  # of none beyond, and of at most ``larger`` of them
     larger = 0
