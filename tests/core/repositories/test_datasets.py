@@ -1,14 +1,16 @@
 """core.repositories.datasets: versions that share the rows of what they share."""
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from sqlalchemy import func, select
 
 from core.db.database import Database
-from core.db.tables import DatasetImage
-from core.errors import NotFound
-from core.repositories import datasets
+from core.db.tables import DatasetImage, JobStatus
+from core.errors import InvalidInput, NotFound
+from core.recipe import Recipe
+from core.repositories import datasets, jobs
 from core.repositories.datasets import StoredImage
 from core.settings import Settings
 from tests.conftest import EACH_DATABASE, NOW, url_of
@@ -108,3 +110,39 @@ def test_other_data_sets_are_not_touched(db: Database) -> None:
     with db.read() as session:
         assert (datasets.names(session), datasets.unused(session, "cars", ["a", "b"])) == (["cars"], set())
         assert [(row.dataset, row.version) for row in datasets.newest_of_all(session)] == [("cars", 1)]
+
+
+def test_a_job_names_a_version_or_it_is_deleted_and_never_both(db: Database) -> None:
+    """Two at once, many times: whoever comes second sees what the first has done."""
+
+    def enqueue(reference: str) -> bool:
+        with db.write() as session:
+            try:
+                jobs.enqueue(session, Recipe(dataset=reference), NOW, queue_limit=100)
+            except InvalidInput:
+                return False
+        return True
+
+    def remove(version: int) -> bool:
+        with db.write() as session:
+            datasets.lock(session, "pets")
+            datasets.claim_versions(session, f"pets/{version}")
+            if jobs.on_dataset(session, f"pets/{version}", frozenset(JobStatus)):
+                return False
+            datasets.delete_versions(session, "pets", version)
+        return True
+
+    change(db, A)
+    with ThreadPoolExecutor(2) as pool:
+        for content in "bcdefghijk":
+            version = change(db, image("cat", content))
+            named, removed = pool.submit(enqueue, f"pets/{version}"), pool.submit(remove, version)
+            assert (named.result(60), removed.result(60)) in ((True, False), (False, True))
+
+
+def test_changes_of_one_data_set_wait_for_each_other(db: Database) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        made = [pool.submit(change, db, image("cat", content)) for content in "abcdefgh"]
+        assert sorted(one.result(60) for one in made) == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert rows(db) == 8
+    assert len(seen(db, 8)) == 1
