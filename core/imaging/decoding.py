@@ -259,7 +259,8 @@ def _strips(image: Image.Image, multiple: int = 1) -> Iterator[Image.Image]:
 def _in_srgb(picture: Image.Image, profile: bytes | None) -> Image.Image:
     """Convert colours to sRGB by the file's ICC profile.
 
-    A profile that is damaged, too large or of another kind counts as none.
+    A profile that is damaged, too large or of another kind counts as none. A large picture, which no longer is the
+    decoder's, is converted in its place: there may be no room for another.
     """
     if not profile or len(profile) > MAX_PROFILE_BYTES or picture.mode == "L":
         return picture
@@ -267,11 +268,12 @@ def _in_srgb(picture: Image.Image, profile: bytes | None) -> Image.Image:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         if source.profile.xcolor_space != "RGB " or "sRGB" in (source.profile.profile_description or ""):
             return picture
-        converted = ImageCms.profileToProfile(picture, source, ImageCms.createProfile("sRGB"), outputMode=picture.mode)
+        is_large = picture.width * picture.height > STRIP_PIXELS
+        usual = ImageCms.createProfile("sRGB")
+        found = ImageCms.profileToProfile(picture, source, usual, outputMode=picture.mode, inPlace=is_large)
     except (ImageCms.PyCMSError, OSError):
         return picture
-    assert converted is not None
-    return converted
+    return picture if found is None else found
 
 
 # -- samples of more than 8 bits

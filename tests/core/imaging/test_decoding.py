@@ -135,6 +135,8 @@ def test_colours_are_those_of_the_files_profile() -> None:
         for file_format in ("PNG", "WEBP", "TIFF"):
             data = file_of(Image.new(mode, (8, 8), ink), file_format, icc_profile=profile, lossless=True)
             assert decode(data, PLENTY).getpixel((3, 3)) == wanted, (mode, file_format)
+    large = decode(file_of(Image.new("RGB", (1000, 1200), (255, 0, 0)), icc_profile=profile), PLENTY)
+    assert large.getcolors() == [(1_200_000, (0, 255, 0))]
     grey = Image.new("L", (8, 8), 100)
     assert same(file_of(grey, icc_profile=profile), grey)
     assert same(file_of(photo(), icc_profile=profile[:200]), photo())
