@@ -191,9 +191,13 @@ def look_at_samples(trained: TrainedNetwork) -> Samples:
 
 
 def fit_ood_score(trained: TrainedNetwork, samples: Samples) -> Fitted:
-    """Fit the score: of photos by their neighbours, of others with a detector where the images allow one."""
-    if trained.preparation.style == "photo":
-        return nearest.fit(samples.train, samples.validation, has_frozen_features(trained.recipe))
+    """Fit the score: of photos by their neighbours, of others with a detector where the images allow one.
+
+    Behind a frozen backbone neighbours also serve where there are too few validation images for anything else.
+    """
+    frozen = has_frozen_features(trained.recipe)
+    if trained.preparation.style == "photo" or (frozen and len(samples.validation) < fitting.MIN_IMAGES):
+        return nearest.fit(samples.train, samples.validation, frozen)
     detector = None
     if trained.has_detector:
         recipe = trained.recipe
