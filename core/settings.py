@@ -53,7 +53,7 @@ class Settings(BaseSettings):
     # default: SQLite in data_dir; never on a network file system. Not shown, since it may hold a password
     database_url: str | None = Field(None, repr=False)
     database_url_file: Path | None = None  # a file that holds it
-    # holds <name>/ with the files of a data set that was not uploaded; default: data_dir/datasets
+    # holds <name>/ with the files of a data set that was not uploaded, only read; default: data_dir/datasets
     datasets_dir: Path | None = None
     weights_dir: Path | None = None  # cache of pre-trained weights; default: data_dir/weights
     weights_file: Path | None = None  # state dict to use for "imagenet"
@@ -257,7 +257,12 @@ class Settings(BaseSettings):
 
     @property
     def resolved_datasets_dir(self) -> Path:
-        return self.datasets_dir or self.data_dir / "datasets"
+        return self.datasets_dir or self.downloaded_datasets_dir
+
+    @property
+    def downloaded_datasets_dir(self) -> Path:
+        """Return where data sets are downloaded and unpacked; ``datasets_dir`` is only read."""
+        return self.data_dir / "datasets"
 
     @property
     def dataset_files_dir(self) -> Path:

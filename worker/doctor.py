@@ -149,11 +149,10 @@ def _database(settings: Settings) -> Finding:
 
 
 def _data_sets(settings: Settings) -> Finding:
-    folder = settings.resolved_datasets_dir
+    folders = {settings.resolved_datasets_dir, settings.downloaded_datasets_dir, settings.dataset_files_dir}
     try:
-        there = {path.name for path in folder.iterdir() if _holds_files(path)}
-    except FileNotFoundError:
-        there = set()
+        found = [path for folder in sorted(folders) if folder.exists() for path in folder.iterdir()]
+        there = {path.name for path in found if _holds_files(path)}
     except OSError as error:
         return Finding("data sets", "wrong", f"{error.filename} cannot be read: {error.strerror}")
     here = [name for name in DATASETS if name == EMBEDDED or name in there]

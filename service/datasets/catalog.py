@@ -53,16 +53,18 @@ def summaries(session: Session, settings: Settings) -> list[DatasetSummary]:
 
     The others are uploads and folders of images.
     """
-    folders = settings.resolved_datasets_dir
-    own = {name: DatasetSummary(name=name, kind="folder", available=True) for name in _folder_names(folders)}
+    own = {
+        name: DatasetSummary(name=name, kind="folder", available=True)
+        for name in _folder_names(settings.resolved_datasets_dir)
+    }
     own |= {version.dataset: _uploaded(version) for version in datasets.newest_of_all(session)}
-    return [_built_in(name, folders) for name in DATASETS] + [own[name] for name in sorted(own)]
+    return [_built_in(name, settings) for name in DATASETS] + [own[name] for name in sorted(own)]
 
 
 def summary(session: Session, settings: Settings, name: str) -> DatasetSummary:
     """Summarise a data set that a recipe can name; NotFound for others."""
     if name in DATASETS:
-        return _built_in(name, settings.resolved_datasets_dir)
+        return _built_in(name, settings)
     if version := datasets.newest(session, name):
         return _uploaded(version)
     if is_folder(settings, name):
@@ -84,9 +86,10 @@ def _folder_names(root: Path) -> list[str]:
     return [name for name in names if name not in DATASETS]
 
 
-def _built_in(name: str, root: Path) -> DatasetSummary:
+def _built_in(name: str, settings: Settings) -> DatasetSummary:
     classes, images = PUBLISHED[name]
-    available = name in EMBEDDED or ((root / name).is_dir() and any((root / name).iterdir()))
+    folders = (settings.resolved_datasets_dir / name, settings.downloaded_datasets_dir / name)
+    available = name in EMBEDDED or any(folder.is_dir() and any(folder.iterdir()) for folder in folders)
     return DatasetSummary(name=name, kind="built_in", available=available, images=images, classes=classes)
 
 

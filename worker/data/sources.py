@@ -18,20 +18,23 @@ def find(folder: Path, names: Iterable[str]) -> Path | None:
 
 
 def download(name: str, urls: Sequence[str], md5: str, expected: str, settings: Settings) -> Path:
-    """Download a file into the data set's folder.
+    """Download a file, named as in its URL, into the data directory, once.
 
-    It is named as in its URL. DatasetUnavailable if that fails. ``expected`` names, for the error's hint, the files
-    that the folder could hold instead.
+    TUNESERVE_DATASETS_DIR is only read. DatasetUnavailable if that fails. ``expected`` names, for the error's hint, the
+    files that the data set's folder could hold instead.
     """
     folder = settings.resolved_datasets_dir / name
     file = urls[0].rsplit("/", 1)[1]
+    target = settings.downloaded_datasets_dir / name / file
+    if target.is_file():
+        return target
     if settings.datasets_mirror:
         urls = [f"{settings.datasets_mirror.rstrip('/')}/{name}/{file}"]
     try:
-        fetch(urls, folder / file, "md5", md5, settings)
+        fetch(urls, target, "md5", md5, settings)
     except URLError as error:
         raise DatasetUnavailable(
             f"{name} is not in {folder} and could not be downloaded: {error.reason}.",
             hint=f"Put {expected} into {folder}.",
         ) from error
-    return folder / file
+    return target

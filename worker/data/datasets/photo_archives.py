@@ -75,14 +75,16 @@ def _root(name: str, photo_set: PhotoSet, settings: Settings) -> Path:
 
     It is the user's own or that of the unpacked archive, which is downloaded first if need be.
     """
-    home = settings.resolved_datasets_dir / name
-    unpacked = next((home / top for top in photo_set.archives.values() if (home / top).is_dir()), None)
+    home, own = settings.resolved_datasets_dir / name, settings.downloaded_datasets_dir / name
+    tops = [folder / top for folder in (home, own) for top in photo_set.archives.values()]
+    unpacked = next((top for top in tops if top.is_dir()), None)
     if unpacked or _has_folders(home):
         return unpacked or home
     archive = find(home, photo_set.archives) or _download(name, photo_set, settings)
     top = photo_set.archives[archive.name]
-    unpack(archive, top, home / top)
-    return home / top
+    own.mkdir(parents=True, exist_ok=True)
+    unpack(archive, top, own / top)
+    return own / top
 
 
 def _has_folders(home: Path) -> bool:

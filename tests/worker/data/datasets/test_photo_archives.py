@@ -83,6 +83,16 @@ def offline(settings: Settings) -> Settings:
     return settings.model_copy(update={"datasets_mirror": NOBODY})
 
 
+def test_an_archive_in_a_folder_that_is_only_read_is_unpacked_elsewhere(offline: Settings, tmp_path: Path) -> None:
+    file, content, *_ = SETS["eurosat"]
+    settings = offline.model_copy(update={"datasets_dir": tmp_path / "sets"})
+    lay_out(tmp_path / "sets" / "eurosat", {file: content})
+    digest = load("eurosat", settings).digest
+    assert [path.name for path in (tmp_path / "sets" / "eurosat").iterdir()] == [file]
+    (tmp_path / "sets" / "eurosat" / file).unlink()
+    assert load("eurosat", settings).digest == digest  # unpacked once
+
+
 def test_every_set_is_tried_here() -> None:
     assert set(SETS) == set(PHOTO_SETS)
 
