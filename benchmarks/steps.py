@@ -8,7 +8,8 @@ from core.imaging.preparation import Preparation
 from core.inference.network import Prepare, build
 from core.recipe import ResolvedRecipe
 from worker.attempt.batch_size_search import MAX_BATCH_SIZE, find_batch_size, time_steps
-from worker.attempt.feature_cache import TrainingInput, cache_activations
+from worker.attempt.feature_cache import cache_activations
+from worker.attempt.setup import TrainingInput
 from worker.data.augmentation import SETS
 from worker.data.splits import Split, batches
 from worker.training import devices

@@ -19,6 +19,7 @@ from pydantic import (
 
 from core.model_references import REFERENCE, refusal
 from core.networks import MIN_BATCH_SIZE, NETWORKS, TOO_LARGE, Optimizer
+from core.presets import Preset, with_defaults
 from core.printable import check_name
 from core.urls import MASK, check_url
 
@@ -248,6 +249,12 @@ class _Shared(BaseModel):
 class Recipe(_Shared):
     """A training job; every field has a default, so ``{}`` is a valid body."""
 
+    preset: Preset | None = Field(
+        None,
+        description="Other defaults; every field can still be given. quick: a head on the frozen efficientnet_lite0, "
+        "fitted in seconds. accurate: fine-tuning with early stopping, of the best network whose weights are here.",
+    )
+
     model_config = ConfigDict(
         json_schema_extra={
             "examples": [
@@ -269,8 +276,10 @@ class Recipe(_Shared):
     learning_rate: float | Literal["auto"] = Field(
         "auto", description="Peak learning rate of the schedule; above 0, at most 100."
     )
-    optimizer: Literal["auto", "sgd", "adam", "adamw"] = Field(
-        "auto", description="Optimizer; auto: the one recommended for the network."
+    optimizer: Literal["auto", "sgd", "adam", "adamw", "lbfgs"] = Field(
+        "auto",
+        description="Optimizer; auto: the one recommended for the network. lbfgs: fits the head of a frozen backbone "
+        "on all images at once and, with weight_decay auto, chooses that on images that it is not fitted on.",
     )
     weight_decay: float | Literal["auto"] = Field("auto", description="Weight decay, 0 to 1.")
     augmentation: Literal["auto", "none", "digits", "flip", "photos"] = Field(
@@ -295,6 +304,29 @@ class Recipe(_Shared):
     devices: Literal[1, "auto"] = Field(1, description="Number of devices, always 1; more workers use more devices.")
 
     webhook: Webhook | None = Field(None, description="Webhook that receives the job's events.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_preset(cls, fields: Any) -> Any:
+        return with_defaults(fields["preset"], fields) if isinstance(fields, dict) and fields.get("preset") else fields
+
+    @field_validator("optimizer")
+    @classmethod
+    def _head_alone(cls, value: str, info: ValidationInfo) -> str:
+        if value != "lbfgs":
+            return value
+        if info.data.get("freeze") != "backbone" or info.data.get("unfreeze_after") is not None:
+            raise ValueError('lbfgs needs freeze to be "backbone", without unfreeze_after')
+        if info.data.get("epochs") not in ("auto", 1):
+            raise ValueError("lbfgs takes all images at once: epochs must be 1 or left out")
+        return value
+
+    @field_validator("augmentation")
+    @classmethod
+    def _kept_activations(cls, value: str, info: ValidationInfo) -> str:
+        if info.data.get("optimizer") == "lbfgs" and value not in ("auto", "none"):
+            raise ValueError("must be none with the optimizer lbfgs")
+        return value
 
     @field_validator("image_size")
     @classmethod
@@ -352,7 +384,7 @@ class ResolvedRecipe(_Shared):
     epochs: int
     batch_size: int
     learning_rate: float
-    optimizer: Optimizer = "sgd"
+    optimizer: Optimizer | Literal["lbfgs"] = "sgd"
     weight_decay: float = 5e-4
     augmentation: Literal["none", "digits", "flip", "photos"]
     ema: float = 0.0
@@ -364,8 +396,8 @@ class ResolvedRecipe(_Shared):
     @model_validator(mode="before")
     @classmethod
     def _without_webhook(cls, fields: Any) -> Any:
-        """Drop the webhook: its secret must not be stored beside checkpoints and models."""
-        return {name: value for name, value in fields.items() if name != "webhook"}
+        """Drop the webhook, whose secret must not be stored beside checkpoints and models, and the used preset."""
+        return {name: value for name, value in fields.items() if name not in ("webhook", "preset")}
 
 
 def parse_dataset(reference: str) -> tuple[str, int | None]:

@@ -13,6 +13,7 @@ import time
 import traceback
 from collections.abc import Iterator
 
+import torch
 from sqlalchemy.exc import OperationalError
 
 from core import tracing
@@ -20,6 +21,8 @@ from core.artifacts.store import ArtifactStore, LocalStore
 from core.db.database import Database
 from core.db.tables import Phase
 from core.errors import ClaimLost
+from core.inference.network import build
+from core.networks import EFFICIENTNET_LITE0
 from core.repositories import jobs
 from core.repositories.jobs import Claim
 from core.settings import Settings
@@ -51,7 +54,7 @@ def main() -> int:
     settings = Settings()
     die_with_parent()
     os.nice(settings.train_niceness)
-    claim = Claim(sys.argv[1], int(sys.argv[2])) if sys.argv[1:] else wait_for_claim(settings)
+    claim = Claim(sys.argv[1], int(sys.argv[2])) if sys.argv[1:] else _wait_warm(settings)
     if claim is None:
         return 0
     db = Database(settings.resolved_database_url)
@@ -63,6 +66,13 @@ def main() -> int:
     report.ended()
     db.close()
     return code
+
+
+def _wait_warm(settings: Settings) -> Claim | None:
+    """Import what one network alone needs, then wait for a job."""
+    with torch.device("meta"):
+        build(EFFICIENTNET_LITE0, 2)
+    return wait_for_claim(settings)
 
 
 def integrations(settings: Settings, claim: Claim) -> Iterator[Listener]:
@@ -123,6 +133,7 @@ def _trained(context: TrainingContext, state: TrainingState) -> TrainedNetwork:
         best=best,
         history=checkpointing.describe(context, state),
         timing=timing(context, state),
+        kept=state.kept,
     )
 
 

@@ -22,7 +22,8 @@ from core.recipe import UNTRAINED, Recipe
 from core.repositories import datasets, events, models
 from core.repositories.claims import claim_next
 from core.repositories.queues import require_room
-from core.weight_files import RETRY_AFTER_S
+
+RETRY_AFTER_S = 600.0  # after a failed download of weights, until another is thought likely to succeed
 
 
 @dataclass(frozen=True)

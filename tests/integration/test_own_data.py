@@ -48,7 +48,7 @@ def test_mnists_four_files_under_a_name_of_ones_own_are_trained_on(programs: Pro
     assert programs.http.get(f"/models/{job['model_id']}").json()["classes"] == ["0", "1", "2"]
 
 
-def test_a_head_for_real_photos_on_the_embedded_backbone_tells_ants_from_bees(programs: Programs, shared: Path) -> None:
+def test_a_quick_model_of_real_photos_tells_ants_from_bees(programs: Programs, shared: Path) -> None:
     folder = shared / "data" / "ants_bees"
     photos = {
         str(path.relative_to(folder)): path.read_bytes()
@@ -62,15 +62,10 @@ def test_a_head_for_real_photos_on_the_embedded_backbone_tells_ants_from_bees(pr
     )
     assert sent.json()["classes"] == {"ants": {"train": 20, "test": 20}, "bees": {"train": 20, "test": 20}}
 
-    recipe = {
-        "network": "efficientnet_lite0",
-        "weights": "imagenet",
-        "freeze": "backbone",
-        "augmentation": "none",
-        "epochs": 20,
-        "train_samples": None,
-    }
-    job = programs.ended(programs.train(dataset="insects", **recipe))
+    answer = programs.http.post("/jobs", json={"dataset": "insects", "preset": "quick"})
+    assert (answer.status_code, answer.json()["warnings"]) == (202, [])
+    job = programs.ended(answer.json()["id"])
+    assert job["resolved_recipe"]["weight_decay"] > 0
     assert job["status"] == "succeeded", job["error"]
     programs.served(job["model_id"])
     unseen = [(name.split("/")[1], data) for name, data in photos.items() if name.startswith("val/")]

@@ -75,6 +75,7 @@ from worker.publishing.publish import export_graph, look_at_samples
 from worker.publishing.self_test_samples import probes
 from worker.training.fit import Epoch, Interrupted, Progress
 from worker.training.freezing import unfreeze
+from worker.training.head_fit import DECAYS
 from worker.training.mid_epoch import step_of
 from worker.training.optimizer import ScaledOptimizer
 
@@ -852,6 +853,32 @@ def test_a_frozen_part_is_trained_too_when_its_time_has_come(prepared: Prepared)
     assert changed[0] == {"fc.weight", "fc.bias"}
     assert "conv1.0.weight" in changed[1]
     assert [metrics["epoch"] for metrics in state.history] == [1, 2]
+
+
+def test_a_head_is_fitted_in_one_go_with_a_decay_chosen_or_given(prepared: Prepared, job_of: JobOf) -> None:
+    context, state = prepared(epochs=1, freeze="backbone", optimizer="lbfgs")
+    first = weights_of(context)
+    state = train(context, state)
+    now = weights_of(context)
+    assert {name for name in now if not torch.equal(now[name], first[name])} == {"fc.weight", "fc.bias"}
+    assert state.recipe.weight_decay in DECAYS
+    job = job_of(context.report.claim.job_id)
+    assert job.resolved_recipe is not None
+    assert job.resolved_recipe["weight_decay"] == state.recipe.weight_decay
+    assert train(*prepared(epochs=1, freeze="backbone", optimizer="lbfgs", weight_decay=0.2)).recipe.weight_decay == 0.2
+
+
+def test_what_publishing_wants_of_a_heads_features_is_not_computed_again(prepared: Prepared) -> None:
+    context, state = prepared(epochs=1, freeze="backbone", optimizer="lbfgs")
+    state = train(context, state)
+    trained, seen = trainer._trained(context, state), []
+    context.network.get_submodule("conv1").register_forward_hook(lambda *call: seen.append(call[-1].device))
+    kept = look_at_samples(trained)
+    assert torch.device("cpu") not in seen  # the arithmetic is counted on the device meta
+    anew = look_at_samples(replace(trained, kept=None))
+    for known, found in ((kept.train, anew.train), (kept.validation, anew.validation)):
+        torch.testing.assert_close(known.logits, found.logits, rtol=1e-3, atol=1e-4)
+        assert torch.equal(known.part.some([0]), found.part.some([0]))
 
 
 def test_a_pause_is_heard_while_the_frozen_part_runs(prepared: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:

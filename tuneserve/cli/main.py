@@ -115,6 +115,7 @@ def train(
     dataset: Annotated[str | None, typer.Option(help="Name of a data set, from `datasets list`")] = None,
     network: Annotated[str | None, typer.Option(help="Name of a classification network")] = None,
     weights: Annotated[str | None, typer.Option(help="Initial weights: imagenet, random, or a model's id")] = None,
+    preset: Annotated[str | None, typer.Option(help="Defaults for an aim: quick or accurate")] = None,
     fields: Annotated[
         list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Set a field of the recipe; repeatable")
     ] = None,
@@ -129,7 +130,7 @@ def train(
     """
     if wait and not follow:
         raise typer.BadParameter("--wait and --detach exclude each other")
-    named = {"dataset": dataset, "network": network, "weights": weights}
+    named = {"dataset": dataset, "network": network, "weights": weights, "preset": preset}
     asked = _parse(recipe) | dict(map(_field, fields or [])) | {name: value for name, value in named.items() if value}
     with Client(url) as client:
         accepted = client.train(asked)

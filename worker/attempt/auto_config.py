@@ -52,24 +52,26 @@ def resolve(
     side = network.image_size(detail, pretrained, enlarged) if recipe.image_size == "auto" else recipe.image_size
     share = _trained_share(recipe, side)
     epochs = _epochs(recipe, device, train_samples, batch_size, share) if recipe.epochs == "auto" else recipe.epochs
+    epochs = 1 if recipe.optimizer == "lbfgs" else epochs
     if recipe.unfreeze_after is not None and recipe.unfreeze_after >= epochs:
         raise InvalidRecipe(f"unfreeze_after: there are {epochs} epochs; {recipe.unfreeze_after} leaves none after it.")
     steps = epochs * train_samples // batch_size
-    optimizer = network.traits.optimizer if recipe.optimizer == "auto" else recipe.optimizer
+    kind = network.traits.optimizer if recipe.optimizer == "auto" else recipe.optimizer
     fine_tunes = pretrained and (knows_classes or not _trains_new_head_alone(recipe))
     auto = {
         "image_size": side,
         "image_fit": image_fit(recipe, style),
-        "learning_rate": network.learning_rate(optimizer, fine_tunes, batch_size),
-        "weight_decay": WEIGHT_DECAY[optimizer],
+        # L-BFGS chooses both itself, the rate of every step and the decay once (worker.training.head_fit)
+        "learning_rate": 1.0 if kind == "lbfgs" else network.learning_rate(kind, fine_tunes, batch_size),
+        "weight_decay": 0.0 if kind == "lbfgs" else WEIGHT_DECAY[kind],
         "augmentation": _augmentation(recipe, style, epochs - (recipe.unfreeze_after or 0), share),
-        "ema": _ema(steps),
+        "ema": 0.0 if kind == "lbfgs" else _ema(steps),
         "compile": _compiling_pays(device, trial, steps),
         "precision": devices.best_precision(device),
     }
     asked = recipe.model_dump()
     decided = {name: value for name, value in auto.items() if asked[name] == "auto"}
-    fixed = {"epochs": epochs, "batch_size": min(batch_size, train_samples), "optimizer": optimizer}
+    fixed = {"epochs": epochs, "batch_size": min(batch_size, train_samples), "optimizer": kind}
     return ResolvedRecipe.model_validate(asked | decided | fixed | {"device": str(device), "devices": 1})
 
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from core.recipe import ResolvedRecipe
 from worker.attempt.reporter import Reporter
-from worker.attempt.setup import TrainingContext
+from worker.attempt.setup import TrainingContext, TrainingInput
 from worker.data.splits import Split, channels_last
 from worker.data.streaming import OnHost
 from worker.training.batched_forward import look
@@ -27,20 +27,6 @@ from worker.training.freezing import split_network
 
 LOG_EVERY_S = 10.0
 DISK_SHARE = 0.5  # of what is free: checkpoints need the rest
-
-
-@dataclass(frozen=True)
-class TrainingInput:
-    """A network with the data to train it on.
-
-    It is a whole network with images, or the rest of one with cached activations.
-    """
-
-    network: nn.Module
-    prepare: nn.Module
-    train: Split
-    validation: Split
-    frozen: tuple[str, ...]  # modules of the network
 
 
 @dataclass(frozen=True)

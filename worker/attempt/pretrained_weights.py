@@ -15,8 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torchvision import models
 
-from core import weight_files
-from core.artifacts import manifest
+from core.artifacts import manifest, weight_files
 from core.artifacts.model_files import WEIGHTS
 from core.artifacts.store import ArtifactStore
 from core.db.database import Database

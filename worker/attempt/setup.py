@@ -47,6 +47,17 @@ class TrainingContext:
 
 
 @dataclass(frozen=True)
+class TrainingInput:
+    """A network with its data: a whole one with images, or the rest of one with cached activations."""
+
+    network: nn.Module
+    prepare: nn.Module
+    train: data.Split
+    validation: data.Split
+    frozen: tuple[str, ...]  # modules of the network
+
+
+@dataclass(frozen=True)
 class TrainingState:
     """The progress of one attempt; a change is a new value."""
 
@@ -56,6 +67,7 @@ class TrainingState:
     features_s: float = 0.0  # spent on caching features, in all attempts that the history comes from
     since_attempt: int = 0  # the attempt of this job that wrote the checkpoint that is resumed
     interrupted: bool = False  # stopped on request before its last epoch
+    kept: TrainingInput | None = None  # of a last stage that trained a head alone: it and its features of all images
 
 
 def set_up(

@@ -8,12 +8,16 @@ import time
 from dataclasses import dataclass, replace
 from typing import Any
 
+from torch import Tensor
+
 from core.db.tables import Phase
+from core.errors import InvalidRecipe
 from core.recipe import ResolvedRecipe
+from core.repositories import jobs
 from worker.attempt import checkpointing, oom_backoff, progress
-from worker.attempt.feature_cache import TrainingInput, training_input
+from worker.attempt.feature_cache import training_input
 from worker.attempt.progress import ProgressReporter
-from worker.attempt.setup import TrainingContext, TrainingState
+from worker.attempt.setup import TrainingContext, TrainingInput, TrainingState
 from worker.data import augmentation
 from worker.evaluation.metrics import evaluate
 from worker.training import devices
@@ -22,6 +26,7 @@ from worker.training.failure_codes import is_out_of_memory
 from worker.training.fit import Callbacks, Epoch, FitOptions, Interrupted, fit
 from worker.training.flops import flop_per_image
 from worker.training.freezing import unfreeze
+from worker.training.head_fit import Objective, fit_head
 from worker.training.loss import balanced_class_weights
 from worker.training.mid_epoch import step_of
 from worker.training.optimizer import Arrays
@@ -119,7 +124,8 @@ def _train_stage(
     try:
         started = time.monotonic()
         data = training_input(context, stage.recipe_of(state), stage.frozen)
-        state = replace(state, features_s=state.features_s + time.monotonic() - started)
+        features = data if stage.frozen and not data.frozen and len(data.train.images.shape) == 2 else None
+        state = replace(state, features_s=state.features_s + time.monotonic() - started, kept=features)
         callbacks = Callbacks(
             on_progress=lambda now: reporter.show(state, now),
             on_mid_epoch=lambda position: checkpointing.save_mid_epoch(context, state, position),
@@ -127,6 +133,8 @@ def _train_stage(
         )
         options = _options(context, state, stage, data, resumed_from)
         flop = flop_per_image(data.network, data.prepare(data.train.some([0])))
+        if state.recipe.optimizer == "lbfgs":
+            return _fit_head(context, state, data, flop)
         for epoch in fit(data.network, data.prepare, data.train, state.recipe, context.device, options, callbacks):
             state = _finish_epoch(context, state, data, epoch, flop)
             if stage.ended_early(state):
@@ -138,17 +146,39 @@ def _train_stage(
     return state
 
 
+def _fit_head(context: TrainingContext, state: TrainingState, data: TrainingInput, flop: float) -> TrainingState:
+    """Fit the head behind kept activations in one go, as the only epoch."""
+    if data.frozen:
+        raise InvalidRecipe("optimizer: lbfgs needs the kept activations, for which there is no room on the disk.")
+    with context.db.read() as session:
+        chosen = jobs.get(session, context.report.claim.job_id).recipe["weight_decay"] == "auto"
+    objective = Objective(
+        _class_weights(context, state, data), state.recipe.label_smoothing, context.report.stop.is_set
+    )
+    fitted = fit_head(
+        data.network, data.train, data.validation, objective, None if chosen else state.recipe.weight_decay
+    )
+    recipe = state.recipe.model_copy(update={"weight_decay": fitted.weight_decay})
+    message = {"message": f"fitted the head with a weight decay of {fitted.weight_decay:g}"}
+    context.report.event("log", message, resolved_recipe=recipe.model_dump(mode="json"))
+    return _finish_epoch(context, replace(state, recipe=recipe), data, fitted.epoch, flop)
+
+
+def _class_weights(context: TrainingContext, state: TrainingState, data: TrainingInput) -> Tensor | None:
+    balanced = state.recipe.class_weights == "balanced"
+    return balanced_class_weights(data.train.labels, len(context.dataset.classes)) if balanced else None
+
+
 def _options(
     context: TrainingContext, state: TrainingState, stage: Stage, data: TrainingInput, resumed_from: Arrays | None
 ) -> FitOptions:
-    recipe, labels, classes = state.recipe, data.train.labels, len(context.dataset.classes)
     return FitOptions(
         epochs_done=len(state.history),
         last_epoch=stage.last,
         state=resumed_from,
         frozen=data.frozen,
         augment=augmentation.SETS[stage.recipe_of(state).augmentation],
-        class_weights=balanced_class_weights(labels, classes) if recipe.class_weights == "balanced" else None,
+        class_weights=_class_weights(context, state, data),
         checkpoint_every_s=context.settings.checkpoint_s,
     )
 

@@ -9,7 +9,7 @@ import logging
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -26,6 +26,7 @@ from core.inference.network import to_arrays
 from core.recipe import ResolvedRecipe
 from core.repositories import events, jobs, models
 from worker.attempt.reporter import Reporter
+from worker.attempt.setup import TrainingInput
 from worker.data.splits import Split, Splits
 from worker.evaluation.metrics import Answers, finite, score, wilson
 from worker.evaluation.report import model_report
@@ -65,6 +66,7 @@ class TrainedNetwork:
     best: Mapping[str, Any]  # metrics of that epoch
     history: Mapping[str, Any]  # what the card says of the training: checkpointing.describe
     timing: Mapping[str, Any]  # of the training
+    kept: TrainingInput | None = None  # the head alone, with the features of all images
 
     @property
     def is_enlarged(self) -> bool:
@@ -184,10 +186,20 @@ def look_at_samples(trained: TrainedNetwork) -> Samples:
     flop = flop_per_image(trained.network, trained.prepare(image))
     most = min(MAX_SAMPLE, max(MIN_SAMPLE, int(min(SAMPLE_FLOP / flop, SAMPLE_BYTES / image.nbytes))))
 
-    def look(split: Split, count: int) -> SampleOutputs:
-        return look_at_sample(trained.network, trained.prepare, split.sample(count), len(trained.classes))
+    kept = trained.kept
+    return Samples(
+        _look(trained, trained.splits.train, kept.train if kept else None, min(most, MAX_TRAINING_SAMPLE)),
+        _look(trained, trained.splits.validation, kept.validation if kept else None, most),
+    )
 
-    return Samples(look(trained.splits.train, min(most, MAX_TRAINING_SAMPLE)), look(trained.splits.validation, most))
+
+def _look(trained: TrainedNetwork, split: Split, features: Split | None, count: int) -> SampleOutputs:
+    """Run the network over a sample of the part, or the head alone over its kept features."""
+    sample = split.sample(count)
+    if trained.kept is None or features is None:
+        return look_at_sample(trained.network, trained.prepare, sample, len(trained.classes))
+    head, same = trained.kept, features.sample(count)
+    return replace(look_at_sample(head.network, head.prepare, same, len(trained.classes)), part=sample)
 
 
 def fit_ood_score(trained: TrainedNetwork, samples: Samples) -> Fitted:

@@ -10,10 +10,11 @@ from fastapi.sse import EventSourceResponse
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
-from core import weight_files
+from core.artifacts import weight_files
 from core.db.tables import ENDED, Job, JobStatus
 from core.errors import InvalidInput, NotFound
 from core.networks import EFFICIENTNET_LITE0, NETWORKS
+from core.presets import ACCURATE_NETWORKS
 from core.recipe import Recipe, parse_dataset
 from core.repositories import checkpoints, events, job_control, jobs
 from core.repositories.api_keys import Caller
@@ -65,7 +66,7 @@ def create_job(recipe: Recipe, service: Service, caller: Who, idempotency_key: I
     """
 
     def make(session: Session) -> CreatedResponse:
-        whole = jobs.rerun_of(session, recipe) if recipe.rerun else recipe
+        whole = jobs.rerun_of(session, recipe) if recipe.rerun else _with_weights_at_hand(recipe, service.settings)
         _require_dataset(session, service, whole.dataset)
         require_space(service.settings)
         job = jobs.enqueue(session, whole, time.time(), **_room(service, caller))
@@ -73,6 +74,18 @@ def create_job(recipe: Recipe, service: Service, caller: Who, idempotency_key: I
 
     asked = recipe.model_dump(mode="json", exclude_unset=True)
     return create(service, router.prefix, caller, idempotency_key, asked, make)
+
+
+def _with_weights_at_hand(recipe: Recipe, settings: Settings) -> Recipe:
+    """Choose the network of the preset "accurate": the first of those that fit whose weights need no download."""
+    is_chosen = "network" in recipe.model_fields_set or recipe.freeze.startswith("until:")
+    if recipe.preset != "accurate" or recipe.weights != "imagenet" or is_chosen:
+        return recipe
+    side = recipe.image_size
+    networks = [NETWORKS[name] for name in ACCURATE_NETWORKS]
+    fitting = [network for network in networks if isinstance(side, str) or network.refusal(side) is None]
+    found = next(network for network in fitting if weight_files.availability(network, settings) == "available")
+    return recipe.model_copy(update={"network": found.name})
 
 
 def _accepted(session: Session, job: Job, settings: Settings) -> CreatedResponse:

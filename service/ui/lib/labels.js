@@ -3,6 +3,7 @@
 /** @type {Record<string, [label: string, about?: string]>} */
 const LABELS = {
   dataset: ["Data set", "Built in, or one of your own: see Data sets."],
+  preset: ["Aim", "quick: in seconds, from few photos. accurate: as good as it gets. Other fields still count."],
   network: ["Network", "A classification network; the weights of efficientnet_lite0 need no download."],
   model: ["Model name", "The name to serve under; that of the data set if left empty."],
   weights: ["Start from", "Weights trained on photos (imagenet), none (random), or those of one of your models."],

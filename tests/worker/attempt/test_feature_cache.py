@@ -12,11 +12,13 @@ from core.inference.network import Prepare, build
 from core.recipe import ResolvedRecipe
 from tests.support.fakes import DIGIT_PREPARATION
 from tests.support.photofiles import photos_of, write_photos
-from worker.attempt.feature_cache import Disk, TrainingInput, cache_activations
+from worker.attempt.feature_cache import Disk, cache_activations
+from worker.attempt.setup import TrainingInput
 from worker.data.photo_files import Photos
 from worker.data.splits import Split
 from worker.data.streaming import Streamed
 from worker.evaluation.metrics import evaluate
+from worker.ood.fitting import look_at_sample
 from worker.training.fit import FitOptions, Interrupted, fit
 from worker.training.freezing import freeze
 
@@ -70,6 +72,18 @@ def test_the_rest_answers_for_the_whole_network() -> None:
     seen, told = (evaluate(w.network, w.prepare, w.validation, 10) for w in (whole, kept))
     assert told.loss == pytest.approx(seen.loss, rel=1e-5)
     assert told.confusion_matrix == seen.confusion_matrix
+
+
+def test_a_sample_of_the_kept_features_has_the_networks_outputs() -> None:
+    whole = work()
+    kept = cache_activations(whole, 2**30)
+    assert kept is not None
+    seen, told = (look_at_sample(w.network, w.prepare, w.train.sample(5), 10) for w in (whole, kept))
+    assert seen.features is not None
+    assert told.features is not None
+    torch.testing.assert_close(told.features, seen.features, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(told.logits, seen.logits, rtol=1e-4, atol=1e-5)
+    assert torch.equal(told.part.labels, seen.part.labels)
 
 
 def test_the_networks_own_head_is_what_is_trained() -> None:

@@ -136,6 +136,26 @@ async def test_weights_that_could_not_be_downloaded_minutes_ago_are_missing_and_
         assert (await http.post("/jobs", json=other)).json()["warnings"] == []
 
 
+async def test_the_preset_accurate_takes_the_first_network_whose_weights_are_here(
+    http: httpx.AsyncClient, settings: Settings
+) -> None:
+    async def network(**given: Any) -> str:
+        return str((await http.post("/jobs", json={"preset": "accurate", **given})).json()["recipe"]["network"])
+
+    assert await network() == EFFICIENTNET_LITE0
+    assert await network(network="vgg11") == "vgg11"
+    settings.resolved_weights_dir.mkdir(parents=True)
+    for name in ("convnext_tiny", "resnet50"):
+        (settings.resolved_weights_dir / f"{name}.pth").touch()
+        assert await network() == name
+    assert await network(weights="random") == "resnet50"
+
+
+async def test_a_given_field_counts_more_than_the_preset(http: httpx.AsyncClient) -> None:
+    recipe = (await http.post("/jobs", json={"preset": "quick", "epochs": 9})).json()["recipe"]
+    assert (recipe["preset"], recipe["optimizer"], recipe["epochs"]) == ("quick", "auto", 9)
+
+
 @pytest.mark.parametrize("settings", [{"offline": True}], indirect=True)
 async def test_offline_all_weights_are_missing_but_those_here(http: httpx.AsyncClient) -> None:
     found = await statuses(http)

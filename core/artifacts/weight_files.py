@@ -10,7 +10,6 @@ from core.networks import Network
 from core.settings import Settings
 
 Availability = Literal["available", "downloadable", "missing"]
-RETRY_AFTER_S = 600.0  # after a failed download, until another is thought likely to succeed
 
 
 def find(network: Network, settings: Settings) -> Path | None:
