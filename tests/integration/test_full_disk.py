@@ -3,11 +3,13 @@
 The data directory is a small disk of memory.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from core.db.tables import Model
+from core.settings import Settings
 from tests.integration.conftest import Programs, wait_for
 from tests.support.disks import fill, small_disk
 
@@ -23,13 +25,20 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.fixture
-def serving(disk: Path) -> Iterator[Programs]:
+def settings(disk: Path) -> Settings:
+    """Let `published` write there."""
+    return Settings(data_dir=disk)
+
+
+@pytest.fixture
+def serving(disk: Path, published: Callable[..., Model]) -> Iterator[Programs]:
     """Service and worker on that disk, with a model that answers."""
+    model = published()
     programs = Programs(disk)
     programs.environment |= {"TUNESERVE_MIN_FREE_BYTES": str(LEAST)}
     programs.start("service")
     programs.start("worker")
-    programs.served(programs.ended(programs.train(**RECIPE))["model_id"])
+    programs.served(model.id)
     yield programs
     programs.stop()
 
