@@ -1,4 +1,7 @@
-"""Presets of a recipe: defaults that suit a purpose. A field that is given is never changed."""
+"""Presets of a recipe: defaults that suit a purpose.
+
+A field that is given is never changed.
+"""
 
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -27,7 +30,10 @@ ACCURATE_NETWORKS = ("resnet50", "efficientnet_v2_s", "convnext_tiny", "resnet18
 
 
 def with_defaults(preset: object, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Add the preset's defaults to the given fields of a recipe, but for those that would contradict them."""
+    """Add the preset's defaults to the given fields of a recipe.
+
+    Defaults that would contradict the given fields are left out.
+    """
     if preset == "quick":
         by_steps = not OF_STEPS.isdisjoint(given)
         return {**QUICK, **({} if by_steps else {"optimizer": "lbfgs"}), **given}

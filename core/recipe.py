@@ -1,4 +1,7 @@
-"""Recipe, the validated body of POST /jobs, and ResolvedRecipe, with every "auto" decided."""
+"""Recipe, the body of POST /jobs, and ResolvedRecipe without "auto".
+
+Both are validated; a ResolvedRecipe has every "auto" decided.
+"""
 
 import base64
 import binascii
@@ -94,7 +97,10 @@ class Webhook(BaseModel):
 
 
 def secret_bytes(secret: str) -> bytes:
-    """Decode a webhook's secret to the signing key; empty if it is not base64 after its prefix."""
+    """Decode a webhook's secret to the signing key.
+
+    Empty if it is not base64 after its prefix.
+    """
     if not secret.startswith(SECRET_PREFIX):
         return secret.encode()
     text = secret.removeprefix(SECRET_PREFIX).rstrip("=")
@@ -198,7 +204,7 @@ class _Shared(BaseModel):
 
     @property
     def model_name(self) -> str:
-        """The name that its model is published under."""
+        """Return the name that the recipe's model is published under."""
         return self.model or parse_dataset(self.dataset)[0]
 
     @field_validator("model")
@@ -247,7 +253,10 @@ class _Shared(BaseModel):
 
 
 class Recipe(_Shared):
-    """A training job; every field has a default, so ``{}`` is a valid body."""
+    """A training job; every field has a default.
+
+    So ``{}`` is a valid body.
+    """
 
     preset: Preset | None = Field(
         None,
@@ -396,12 +405,18 @@ class ResolvedRecipe(_Shared):
     @model_validator(mode="before")
     @classmethod
     def _without_webhook(cls, fields: Any) -> Any:
-        """Drop the webhook, whose secret must not be stored beside checkpoints and models, and the used preset."""
+        """Drop the webhook, whose secret must not be stored, and the preset.
+
+        Recipes are stored beside checkpoints and models.
+        """
         return {name: value for name, value in fields.items() if name not in ("webhook", "preset")}
 
 
 def parse_dataset(reference: str) -> tuple[str, int | None]:
-    """Split a reference to a data set into its name and its version, None without one."""
+    """Split a reference to a data set into name and version.
+
+    The version is None if there is none.
+    """
     name, _, version = reference.partition("/")
     return name, int(version) if version else None
 

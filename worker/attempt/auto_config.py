@@ -1,4 +1,7 @@
-"""Decide every ``auto`` of a recipe, once data set and device are known."""
+"""Decide every ``auto`` of a recipe.
+
+Data set and device are known by then.
+"""
 
 import math
 from collections.abc import Mapping
@@ -76,7 +79,10 @@ def resolve(
 
 
 def image_fit(recipe: Recipe, style: str) -> Fit | None:
-    """Choose how images of any shape become square: plain ones whole, since nothing may be cut off from them."""
+    """Choose how images of any shape become square.
+
+    Plain ones stay whole, since nothing may be cut off from them. None for digits.
+    """
     if style != "digit":
         return AUTO_FIT[style] if recipe.image_fit == "auto" else recipe.image_fit
     if recipe.image_fit != "auto":
@@ -85,17 +91,20 @@ def image_fit(recipe: Recipe, style: str) -> Fit | None:
 
 
 def _keeps_imagenet_layers(recipe: Recipe) -> bool:
-    """Whether layers that know only ImageNet's photos stay frozen throughout."""
+    """Check whether layers that know only ImageNet's photos stay frozen throughout."""
     return recipe.weights == "imagenet" and recipe.freeze != "none" and recipe.unfreeze_after is None
 
 
 def _trains_new_head_alone(recipe: Recipe) -> bool:
-    """Whether no pre-trained layer is trained, so that a low learning rate would only be slow."""
+    """Check whether only the new head is trained.
+
+    A low learning rate would only be slow then.
+    """
     return (recipe.freeze, recipe.unfreeze_after) == ("backbone", None)
 
 
 def _compiling_pays(device: torch.device, trial: Trial | None, steps: int) -> bool:
-    """Whether the training takes minutes on a GPU.
+    """Check whether the training takes minutes on a GPU.
 
     Compiling takes 35 s there and makes ResNet-50 at 224 pixels 1.4 times as fast. On a CPU it takes a minute or more
     and gains 0 to 10 %.
@@ -104,10 +113,10 @@ def _compiling_pays(device: torch.device, trial: Trial | None, steps: int) -> bo
 
 
 def _trained_share(recipe: Recipe, image_size: int) -> float:
-    """Return a step's cost behind kept activations of the frozen part, as a share of the whole network's.
+    """Return a step's relative cost when activations are cached.
 
-    1 where nothing stays frozen. Forward takes a third of a step, also in the frozen part, whose activations would have
-    to be computed anew for augmented images.
+    As a share of the whole network's step; 1 if nothing stays frozen. Forward takes a third of a step, also in the
+    frozen part, whose activations would have to be computed anew for augmented images.
     """
     if recipe.freeze == "none" or recipe.unfreeze_after is not None:
         return 1.0
@@ -132,12 +141,15 @@ def _augmentation(recipe: Recipe, style: str, epochs: int, share: float) -> str:
 
 
 def _batch_size(train_samples: int) -> int:
-    """Choose small batches for small data sets, which need the number of steps more than the speed."""
+    """Choose the batch size, small for small data sets.
+
+    These need the number of steps more than the speed.
+    """
     return 32 if train_samples < 1_000 else 64 if train_samples < 20_000 else 128
 
 
 def _epochs(recipe: Recipe, device: torch.device, train_samples: int, batch_size: int, share: float) -> int:
-    """Choose the epochs that show about IMAGES images, but enough of them for MIN_STEPS."""
+    """Choose epochs for about IMAGES images and at least MIN_STEPS steps."""
     images, low, high = IMAGES["cpu" if device.type == "cpu" else "cuda"]
     by_images = max(low, min(high, round(images / train_samples)))
     by_steps = math.ceil(_min_steps(recipe, share) / max(1, train_samples // batch_size))
@@ -145,11 +157,14 @@ def _epochs(recipe: Recipe, device: torch.device, train_samples: int, batch_size
 
 
 def _min_steps(recipe: Recipe, share: float) -> int:
-    """Return the fewest useful steps: the more, the less a step behind the frozen part costs."""
+    """Return the fewest useful steps.
+
+    They are the more, the less a step behind the frozen part costs.
+    """
     least = MIN_STEPS_RANDOM if recipe.weights == "random" else MIN_STEPS
     return round(least / max(share, least / MIN_STEPS_FROZEN))
 
 
 def _ema(steps: int) -> float:
-    """Return the decay of an average over about the last fortieth of the run."""
+    """Return the decay of an average over the run's last fortieth."""
     return round(1 - min(1.0, 40 / max(steps, 400)), 6)

@@ -1,4 +1,7 @@
-"""Set up an attempt: resolve its recipe, load its data, build its network."""
+"""Set up an attempt: recipe, data and network.
+
+Resolve its recipe, load its data, build its network.
+"""
 
 from dataclasses import dataclass
 from typing import Any
@@ -48,7 +51,10 @@ class TrainingContext:
 
 @dataclass(frozen=True)
 class TrainingInput:
-    """A network with its data: a whole one with images, or the rest of one with cached activations."""
+    """A network with the data to train it on.
+
+    It is a whole network with images, or the rest of one with cached activations.
+    """
 
     network: nn.Module
     prepare: nn.Module
@@ -138,7 +144,10 @@ def _is_as_before(model_id: str, dataset: Dataset, db: Database) -> bool:
 def first_network(
     recipe: ResolvedRecipe, classes: int, weights: pretrained_weights.State | None, device: torch.device
 ) -> tuple[nn.Module, tuple[str, ...]]:
-    """Build the network as it is before its first step; returns it with its frozen modules' names."""
+    """Build the network as it is before its first step.
+
+    Returns it with its frozen modules' names.
+    """
     torch.manual_seed(recipe.seed)
     network = build(recipe.network, classes, recipe.image_size)
     if weights is not None:
@@ -148,7 +157,10 @@ def first_network(
 
 
 def reset_network(context: TrainingContext, recipe: ResolvedRecipe) -> None:
-    """Undo all training of the network: weights and frozen modules are those before its first step."""
+    """Undo all training of the network.
+
+    Weights and frozen modules become those before its first step.
+    """
     weights = pretrained_weights.find_state(recipe.network, recipe.weights, context.settings, context.db, context.store)
     first, _ = first_network(recipe, len(context.dataset.classes), weights, torch.device("cpu"))
     context.network.load_state_dict(first.state_dict())
@@ -157,7 +169,10 @@ def reset_network(context: TrainingContext, recipe: ResolvedRecipe) -> None:
 
 
 def should_time_steps(context: TrainingContext) -> bool:
-    """Whether to search for the batch size: not on a CPU or behind frozen layers, nor to resume."""
+    """Check whether to search for the batch size.
+
+    Not on a CPU or behind frozen layers, nor to resume.
+    """
     if context.device.type == "cpu" or context.frozen:
         return False
     with context.db.read() as session:
@@ -165,7 +180,7 @@ def should_time_steps(context: TrainingContext) -> bool:
 
 
 def _time_steps(context: TrainingContext, recipe: ResolvedRecipe, asked: Recipe) -> batch_size_search.Trial:
-    """Search for the batch size; if the recipe names it, only time its steps."""
+    """Search for the batch size, or time that of the recipe."""
     train, first = context.splits.train, recipe.batch_size
     step_s = batch_size_search.time_steps(context.network, context.prepare, train, recipe, context.device)
     largest = batch_size_search.max_batch_size(len(train)) if asked.batch_size == "auto" else first

@@ -147,7 +147,7 @@ def _train_stage(
 
 
 def _fit_head(context: TrainingContext, state: TrainingState, data: TrainingInput, flop: float) -> TrainingState:
-    """Fit the head behind kept activations in one go, as the only epoch."""
+    """Fit the head behind kept activations, as the only epoch."""
     if data.frozen:
         raise InvalidRecipe("optimizer: lbfgs needs the kept activations, for which there is no room on the disk.")
     with context.db.read() as session:

@@ -18,10 +18,10 @@ def find(folder: Path, names: Iterable[str]) -> Path | None:
 
 
 def download(name: str, urls: Sequence[str], md5: str, expected: str, settings: Settings) -> Path:
-    """Download a file, named as in its URL, into the data directory, once.
+    """Download a file into the data directory, once.
 
-    TUNESERVE_DATASETS_DIR is only read. DatasetUnavailable if that fails. ``expected`` names, for the error's hint, the
-    files that the data set's folder could hold instead.
+    It is named as in its URL. TUNESERVE_DATASETS_DIR is only read. DatasetUnavailable if that fails. ``expected``
+    names, for the error's hint, the files that the data set's folder could hold instead.
     """
     folder = settings.resolved_datasets_dir / name
     file = urls[0].rsplit("/", 1)[1]

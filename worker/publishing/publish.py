@@ -79,7 +79,7 @@ class TrainedNetwork:
 
 @dataclass(frozen=True)
 class Samples:
-    """What the network makes of some training and validation images."""
+    """Outputs of the network for some training and validation images."""
 
     train: SampleOutputs
     validation: SampleOutputs
@@ -194,7 +194,10 @@ def look_at_samples(trained: TrainedNetwork) -> Samples:
 
 
 def _look(trained: TrainedNetwork, split: Split, features: Split | None, count: int) -> SampleOutputs:
-    """Run the network over a sample of the part, or the head alone over its kept features."""
+    """Run the network over a sample of a split.
+
+    With kept features, only the head runs, over those of the sample.
+    """
     sample = split.sample(count)
     if trained.kept is None or features is None:
         return look_at_sample(trained.network, trained.prepare, sample, len(trained.classes))
@@ -203,9 +206,10 @@ def _look(trained: TrainedNetwork, split: Split, features: Split | None, count: 
 
 
 def fit_ood_score(trained: TrainedNetwork, samples: Samples) -> Fitted:
-    """Fit the score: of photos by their neighbours, of others with a detector where the images allow one.
+    """Fit the OOD score that suits the images.
 
-    Behind a frozen backbone neighbours also serve where there are too few validation images for anything else.
+    Photos get the distance to their neighbours, others a detector if the images allow one. Behind a frozen backbone
+    neighbours also serve where there are too few validation images for anything else.
     """
     frozen = has_frozen_features(trained.recipe)
     if trained.preparation.style == "photo" or (frozen and len(samples.validation) < fitting.MIN_IMAGES):
@@ -218,7 +222,10 @@ def fit_ood_score(trained: TrainedNetwork, samples: Samples) -> Fitted:
 
 
 def has_frozen_features(recipe: ResolvedRecipe) -> bool:
-    """Whether the head alone was trained, so that its features are no fitter for training images than for others."""
+    """Check whether only the head was trained.
+
+    Its features then fit training images no better than others.
+    """
     return recipe.freeze == "backbone" and recipe.unfreeze_after is None
 
 
