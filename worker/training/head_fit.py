@@ -1,6 +1,7 @@
-"""Fit what follows kept activations by L-BFGS, on all images at once, with a weight decay of its own choice.
+"""Fit what follows kept activations by L-BFGS.
 
-For a linear head this is multinomial logistic regression: one minimum, reached in some tens of passes.
+All images at once, with a weight decay of its own choice. For a linear head this is multinomial logistic regression:
+one minimum, reached in some tens of passes.
 """
 
 import math
@@ -35,7 +36,7 @@ class Objective:
 
 @dataclass(frozen=True)
 class FittedHead:
-    """The weight decay that was used, and how well the training images are fitted."""
+    """The weight decay used, and the fit of the training images."""
 
     weight_decay: float
     epoch: Epoch
@@ -44,9 +45,9 @@ class FittedHead:
 def fit_head(
     network: nn.Module, train: Split, validation: Split, objective: Objective, weight_decay: float | None
 ) -> FittedHead:
-    """Fit the network's unfrozen weights, starting from those it has; ``weight_decay`` None: choose it.
+    """Fit the network's unfrozen weights, starting from the present ones.
 
-    Raises Interrupted when ``should_stop`` says so.
+    ``weight_decay`` None: choose it. Raises Interrupted when ``should_stop`` says so.
     """
     started = time.monotonic()
     network.eval()  # no dropout: every pass sees the same
@@ -70,7 +71,10 @@ def fit_head(
 
 
 def _choose(network: nn.Module, train: Split, validation: Split, objective: Objective) -> float:
-    """Return the decay with the lowest loss on images that were not fitted; the stronger one of equals."""
+    """Choose the weight decay with the lowest loss on held-out images.
+
+    Of equals the stronger one.
+    """
     parts = [(train, validation)] if len(validation) >= MIN_JUDGES else [*_folds(train.sample(MAX_SEARCH))]
     losses = torch.zeros(len(DECAYS), dtype=torch.float64)
     first = [parameter.detach().clone() for parameter in _trained(network)]
@@ -83,7 +87,7 @@ def _choose(network: nn.Module, train: Split, validation: Split, objective: Obje
 
 
 def _folds(train: Split) -> Iterator[tuple[Split, Split]]:
-    """Part the images in FOLDS ways, each class as evenly as it goes."""
+    """Split the images in FOLDS ways, each class evenly."""
     order = train.labels.argsort(stable=True)
     folds = torch.arange(len(order), device=order.device) % FOLDS
     for fold in range(min(FOLDS, len(order))):
@@ -121,7 +125,10 @@ def _minimise(network: nn.Module, part: Split, objective: Objective, decay: floa
 
 
 def _batches(part: Split) -> Iterator[tuple[Tensor, Tensor]]:
-    """Cut the part in pieces of PASS_BATCH, without a copy where it is in memory."""
+    """Cut a split in batches of PASS_BATCH images.
+
+    Those of images in memory are no copies.
+    """
     if not isinstance(part.images, Tensor):
         return in_order(part, PASS_BATCH)
     return zip(torch.split(part.images, PASS_BATCH), torch.split(part.labels, PASS_BATCH), strict=True)
@@ -129,7 +136,10 @@ def _batches(part: Split) -> Iterator[tuple[Tensor, Tensor]]:
 
 @contextmanager
 def _one_thread_if_small(part: Split) -> Iterator[None]:
-    """Use one thread for small passes: to meet after each of their operations takes others longer than the work."""
+    """Use one thread for small passes.
+
+    Several threads would wait for each other after each operation longer than the operation takes.
+    """
     before = torch.get_num_threads()
     torch.set_num_threads(1 if part.images.nbytes <= SMALL_BYTES else before)
     try:
