@@ -274,9 +274,9 @@ class Client:
         found: DatasetCard | DatasetSummary = self._accepted("GET", f"/datasets/{quote(name)}").json()
         return found
 
-    def dataset_versions(self, name: str) -> list[DatasetVersion]:
+    def dataset_versions(self, name: str, limit: int = 20) -> list[DatasetVersion]:
         """List the versions of an uploaded data set, newest first."""
-        return self._list(DatasetVersion, f"/datasets/{quote(name, safe='')}/versions")
+        return self._pages(DatasetVersion, f"/datasets/{quote(name, safe='')}/versions", limit)
 
     def delete_dataset(self, reference: str, force: bool = False) -> None:
         """Delete a data set, or the version that `pets/2` names.

@@ -48,10 +48,10 @@ def newest(session: Session, name: str) -> DatasetVersion | None:
 
 def newest_of_all(session: Session) -> list[DatasetVersion]:
     """Return the newest version of every data set, by name."""
-    last = select(DatasetVersion.dataset, func.max(DatasetVersion.version)).group_by(DatasetVersion.dataset)
-    keys = {tuple(row) for row in session.execute(last)}
-    rows = session.scalars(select(DatasetVersion).order_by(DatasetVersion.dataset))
-    return [row for row in rows if (row.dataset, row.version) in keys]
+    names, newest = DatasetVersion.dataset, func.max(DatasetVersion.version).label("newest")
+    last = select(names.label("name"), newest).group_by(names).subquery()
+    is_last = and_(names == last.c.name, DatasetVersion.version == last.c.newest)
+    return list(session.scalars(select(DatasetVersion).join(last, is_last).order_by(names)))
 
 
 def find(session: Session, reference: str) -> DatasetVersion:
@@ -83,9 +83,16 @@ def held(session: Session, reference: str) -> str:
     return f"{name}/{number}"
 
 
-def versions(session: Session, name: str) -> list[DatasetVersion]:
-    """List the versions of a data set, newest first."""
-    return list(session.scalars(_versions(name)))
+def version_numbers(session: Session, name: str) -> list[int]:
+    """List the numbers of a data set's versions, newest first."""
+    numbers = select(DatasetVersion.version).where(DatasetVersion.dataset == name)
+    return list(session.scalars(numbers.order_by(DatasetVersion.version.desc())))
+
+
+def versions(session: Session, name: str, before: int, limit: int) -> tuple[list[DatasetVersion], bool]:
+    """List versions of a data set below a number, newest first, and whether more follow."""
+    found = list(session.scalars(_versions(name).where(DatasetVersion.version < before).limit(limit + 1)))
+    return found[:limit], len(found) > limit
 
 
 def images(session: Session, name: str, version: int) -> list[StoredImage]:

@@ -27,9 +27,9 @@ PAPER, INK = (255, 255, 255), (32, 32, 32)
 
 @dataclass(frozen=True)
 class Files:
-    """The stored images of a version, with the paths of their files."""
+    """The images of a version that are shown, with the paths of their files."""
 
-    images: Sequence[StoredImage]  # by class and name
+    images: Sequence[StoredImage]
     path: Callable[[str], Path]
 
     def of_class(self, label: str) -> Iterator[Path]:
@@ -39,9 +39,18 @@ class Files:
         return next(self.path(one.digest) for one in self.images if one.file == file)
 
 
+def shown(card: DatasetCard) -> list[tuple[str, str]]:
+    """List the classes and parts whose images ``draw`` needs."""
+    return [("", "")] if card.layout == "idx" else [(label, "train") for label in _labels(card)]
+
+
+def _labels(card: DatasetCard) -> list[str]:
+    return [label for label, count in card.classes.items() if count["train"]][:ROWS]
+
+
 def draw(card: DatasetCard, files: Files, max_pixels: int) -> bytes:
     """Return the contact sheet as a PNG."""
-    labels = [label for label, count in card.classes.items() if count["train"]][:ROWS]
+    labels = _labels(card)
     size = (NAMES + COLUMNS * (SIDE + GAP) + GAP, len(labels) * (SIDE + GAP) + GAP)
     sheet = Image.new("RGB", size, PAPER)
     pen, font = ImageDraw.Draw(sheet), _font()

@@ -56,6 +56,12 @@ class VersionView(BaseModel):
     digest: str = Field(description="SHA-256 of the files' names and contents.")
 
 
+class VersionPage(BaseModel):
+    data: list[VersionView] = Field(description="The versions of this page, newest first.")
+    has_more: bool = Field(description="Whether older versions follow.")
+    next: int | None = Field(description="The value of `after` for the next page; null on the last page.")
+
+
 class Arrived:
     """A data set built aside, with its files arranged by content."""
 
@@ -255,7 +261,7 @@ def expire(db: Database, settings: Settings) -> None:
 
 
 def _expired(session: Session, name: str, kept: int) -> list[str]:
-    references = [f"{name}/{version.version}" for version in datasets.versions(session, name)[kept:]]
+    references = [f"{name}/{version}" for version in datasets.version_numbers(session, name)[kept:]]
     return [
         one for one in references if not (models.trained_on(session, one) or jobs.on_dataset(session, one, NOT_ENDED))
     ]
@@ -279,7 +285,7 @@ def _commit(
     new: Sequence[StoredImage],
     card: DatasetCard,
 ) -> DatasetCard:
-    if len(datasets.versions(session, card.name)) >= settings.max_dataset_versions:
+    if len(datasets.version_numbers(session, card.name)) >= settings.max_dataset_versions:
         raise Conflict(
             f"{card.name} has {settings.max_dataset_versions} versions, TUNESERVE_MAX_DATASET_VERSIONS: "
             f"DELETE /datasets/{card.name}/1, or another that you do not need."

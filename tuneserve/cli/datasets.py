@@ -78,13 +78,13 @@ def show(
 
 
 @app.command("versions")
-def list_versions(name: Name, url: Url = None, as_json: Json = False) -> None:
+def list_versions(name: Name, limit: Limit = 20, url: Url = None, as_json: Json = False) -> None:
     """List the versions of an uploaded data set, newest first.
 
     Example: tuneserve datasets versions pets
     """
     with Client(url) as client:
-        found = client.dataset_versions(name)
+        found = cut(client.dataset_versions(name, limit + 1), limit)
     if as_json:
         print(json.dumps(found, indent=2))
         return

@@ -12,6 +12,7 @@ from fastapi.responses import JSONResponse
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
+from core.db.tables import NEVER
 from core.errors import Conflict, InvalidInput, NotFound
 from core.recipe import DATASET_NAME, DATASET_REFERENCE, DATASETS, parse_dataset
 from core.repositories import datasets
@@ -20,6 +21,7 @@ from core.repositories.idempotency import CreatedResponse, Make
 from core.scopes import Scope
 from service.api.dependencies import Service, State
 from service.api.idempotency import IdempotencyKey, create
+from service.api.parameters import Limit
 from service.api.request_deadline import request_deadline
 from service.datasets import contact_sheet, versions
 from service.datasets.catalog import DatasetSummary, is_folder, summary
@@ -27,7 +29,7 @@ from service.datasets.extraction import Sent
 from service.datasets.file_store import FileStore
 from service.datasets.importer import Built
 from service.datasets.request_body import BODY, digests, receive
-from service.datasets.versions import DatasetCard, VersionView
+from service.datasets.versions import DatasetCard, VersionPage
 from service.security.api_keys import RequireScope, Who
 from service.uploads.disk_space import require_space
 from service.uploads.resumable import Uploads, require_room_for_body
@@ -105,18 +107,29 @@ def get_dataset(name: Reference, service: Service) -> DatasetCard | DatasetSumma
 def get_samples(name: Reference, service: Service) -> Response:
     """Draw up to eight images of each of the first eight classes."""
     with service.db.read() as session:
-        card = find_card(session, name)
-        found = datasets.images(session, card.name, card.version)
+        card, version = find_card(session, name), datasets.find(session, name)
+        found = [
+            image
+            for label, part in contact_sheet.shown(card)
+            for image in datasets.page(session, version, label, part, 0, contact_sheet.COLUMNS)[0]
+        ]
     files = contact_sheet.Files(found, partial(store_of(service).path, card.name))
     drawn = contact_sheet.draw(card, files, service.settings.max_image_pixels)
     return Response(drawn, media_type="image/png", headers={"ETag": f'"{card.digest}"'})
 
 
 @router.get("/{name}/versions", summary="List the versions of a data set, newest first")
-def list_versions(name: Name, service: Service) -> dict[str, list[VersionView]]:
+def list_versions(
+    name: Name,
+    service: Service,
+    after: Annotated[int, Query(ge=1, lt=2**31, description="The previous page's `next`")] = NEVER,
+    limit: Limit = 20,
+) -> VersionPage:
     with service.db.read() as session:
         find_card(session, name)
-        return {"data": [versions.view(version) for version in datasets.versions(session, name)]}
+        found, more = datasets.versions(session, name, after, limit)
+        data = [versions.view(version) for version in found]
+    return VersionPage(data=data, has_more=more, next=data[-1].version if more else None)
 
 
 @router.delete("/{name:dataset}", status_code=204, summary="Delete an uploaded data set, or a version of it")

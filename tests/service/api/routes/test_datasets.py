@@ -369,6 +369,9 @@ async def test_a_version_that_a_model_or_a_job_wants_is_kept(
     http: httpx.AsyncClient, settings: Settings, enqueue: Callable[..., Job], published: Callable[..., Model]
 ) -> None:
     await sent(http, "dog", "fox")
+    page = (await http.get("/datasets/pets/versions", params={"limit": 1})).json()
+    rest = (await http.get("/datasets/pets/versions", params={"after": page["next"]})).json()
+    assert [[one["version"] for one in part["data"]] for part in (page, rest)] == [[2], [1]]
     job, model = enqueue(dataset="pets/2"), published(dataset="pets/1", name="pets")
     for reference, wanting in (("pets/1", "pets/1"), ("pets/2", job.id), ("pets", job.id)):
         refusal = await http.delete(f"/datasets/{reference}", params={"force": reference != "pets/1"})
