@@ -66,6 +66,20 @@ def test_the_form_starts_the_job_that_was_asked_for(page: Page, programs: Progra
     assert recipe["early_stopping"] == {"patience": 5, "min_delta": 0}
 
 
+def test_the_preset_quick_has_its_own_defaults_in_the_form_too(page: Page, programs: Programs) -> None:
+    programs.start("service")
+    page.goto("/#/train?dataset=digits")
+    page.get_by_text("More", exact=True).click()
+    fill_in(page, preset="quick", name="seen at once")
+    expect(page.locator("[name=network]")).to_have_value("efficientnet_lite0")
+    page.get_by_role("button", name="Start training").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("seen at once queued")
+    recipe = programs.job(page.url.split("/")[-1])["recipe"]
+    given = {"preset": "quick", "dataset": "digits", "network": "efficientnet_lite0", "weights": "imagenet"}
+    preset = {"freeze": "backbone", "optimizer": "lbfgs", "augmentation": "none"}
+    assert {name: recipe[name] for name in (*given, *preset)} == given | preset
+
+
 def test_every_entry_of_the_recipe_has_a_field_that_suits_the_network(page: Page, programs: Programs) -> None:
     programs.start("service")
     page.goto("/#/train?dataset=digits")

@@ -54,13 +54,15 @@ export class RecipeForm {
     return /** @type {Entry[]} */ ([...this.node.elements]).filter((node) => node.name);
   }
 
-  /** Give what was entered as the service takes it. */
+  /** Give what was entered as the service takes it. Defaults are not sent: a preset may have others. */
   recipe() {
     /** @type {Tree} */
     const found = {};
     for (const node of this.#inputs()) {
-      const entered = value(node, this.#schemaOf(node.name));
-      if (entered !== undefined) put(found, node.name.split("."), entered);
+      const schema = this.#schemaOf(node.name);
+      const entered = value(node, schema);
+      const isDefault = entered === schema.default && node.name !== "network" && !node.name.includes(".");
+      if (entered !== undefined && !isDefault) put(found, node.name.split("."), entered);
     }
     return found;
   }

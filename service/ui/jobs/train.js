@@ -13,6 +13,11 @@ export async function trainView({ main, api, signal, query, fail }) {
   const [schema, choices] = await Promise.all([schemaOf(presets.network || "resnet50"), choicesOf(api, signal)]);
   const form = new RecipeForm(schema, choices, presets, submit);
   const network = entry(form.node, "network");
+  form.node.addEventListener("change", ({ target }) => {
+    if (!(target instanceof HTMLSelectElement) || target.name !== "preset" || target.value !== "quick") return;
+    network.value = "efficientnet_lite0";
+    network.dispatchEvent(new Event("change"));
+  });
   network.addEventListener("change", () => schemaOf(network.value).then((other) => form.adapt(other)).catch(fail));
 
   /** @param {SubmitEvent} event */
