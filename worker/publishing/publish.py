@@ -23,7 +23,7 @@ from core.db.database import Database
 from core.db.tables import Phase
 from core.imaging.preparation import Preparation
 from core.inference.network import to_arrays
-from core.recipe import ResolvedRecipe
+from core.recipe import UNTRAINED, ResolvedRecipe
 from core.repositories import events, jobs, models
 from worker.attempt.reporter import Reporter
 from worker.attempt.setup import TrainingInput
@@ -222,11 +222,11 @@ def fit_ood_score(trained: TrainedNetwork, samples: Samples) -> Fitted:
 
 
 def has_frozen_features(recipe: ResolvedRecipe) -> bool:
-    """Check whether only the head was trained.
+    """Check whether the features were trained on no image of this data.
 
-    Its features then fit training images no better than others.
+    They fit training images no better than others then.
     """
-    return recipe.freeze == "backbone" and recipe.unfreeze_after is None
+    return (recipe.freeze, recipe.unfreeze_after) == ("backbone", None) and recipe.weights in UNTRAINED
 
 
 def export_graph(trained: TrainedNetwork, samples: Samples, fitted: Fitted) -> ExportedNetwork:

@@ -54,6 +54,7 @@ def method(preparation: Preparation, validation: int, **recipe: Any) -> str | No
         (PHOTO, 1, FROZEN, nearest.METHOD),
         (PHOTO, 1, {}, None),
         (PHOTO, 1, FROZEN | {"unfreeze_after": 1, "epochs": 2}, None),
+        (PHOTO, 1, FROZEN | {"weights": "pets@best"}, None),  # its backbone may have learnt these very photos
         (DIGIT_PREPARATION, 12, FROZEN, fitting.METHOD),
         (DIGIT_PREPARATION, 1, FROZEN, nearest.METHOD),
         (DIGIT_PREPARATION, 1, {}, None),
