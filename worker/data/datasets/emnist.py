@@ -120,7 +120,8 @@ def _files(name: str, files: Sequence[str], settings: Settings) -> list[tuple[Pa
 
 
 def _find_archive(name: str, settings: Settings) -> Path | None:
-    folders = (settings.resolved_datasets_dir / sister for sister in (name, *SISTERS))
+    roots = (settings.resolved_datasets_dir, settings.downloaded_datasets_dir)
+    folders = (root / sister for root in roots for sister in (name, *SISTERS))
     return next((archive for folder in folders if (archive := find(folder, ARCHIVES))), None)
 
 

@@ -84,8 +84,9 @@ def test_images_of_another_size_are_refused(settings: Settings) -> None:
 
 
 @pytest.mark.parametrize("owner", ["emnist_digits", "emnist_letters"])
-def test_one_zip_serves_both(settings: Settings, owner: str) -> None:
-    lay_out(settings.resolved_datasets_dir / owner, {"gzip.zip": ARCHIVE})
+def test_one_zip_serves_both(settings: Settings, tmp_path: Path, owner: str) -> None:
+    lay_out(settings.downloaded_datasets_dir / owner, {"gzip.zip": ARCHIVE})
+    settings = settings.model_copy(update={"datasets_dir": tmp_path / "sets"})
     digits, letters = load("emnist_digits", settings), load("emnist_letters", settings)
     assert [digits.classes[label] for label in digits.test_labels] == ["1", "7"]
     assert [letters.classes[label] for label in letters.test_labels] == ["a", "z"]
