@@ -16,6 +16,8 @@ from core.settings import Settings
 from worker.processes.parent_death import WORKER_PID
 
 BATCH_LOG = "See the attempt's log beside the batch, in TUNESERVE_DATA_DIR/batches."
+# for about as long as falling asleep and waking take, libgomp's threads spin before they sleep; its default is 300,000
+SHORT_SPIN = {"GOMP_SPINCOUNT": "1000"}
 
 
 class Process(Protocol):
@@ -78,9 +80,10 @@ def not_started(error: OSError) -> JobFailure:
 def environment(settings: Settings) -> dict[str, str]:
     """Return the environment of a child process.
 
-    It is ours, with our settings and our process id.
+    It is ours, with our settings and our process id. Unless ours says otherwise, OpenMP's threads soon sleep when they
+    wait for each other: one that spins takes the processor from those it waits for, where anything else runs too.
     """
-    return os.environ | settings.environment() | {WORKER_PID: str(os.getpid())}
+    return SHORT_SPIN | os.environ | settings.environment() | {WORKER_PID: str(os.getpid())}
 
 
 def _start(module: str, of: str, attempt: int, log: Path, settings: Settings) -> Process:

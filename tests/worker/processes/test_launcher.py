@@ -72,10 +72,20 @@ def test_it_sees_exactly_the_workers_settings(settings: Settings, monkeypatch: p
     environment = told(settings)["environment"]
     assert isinstance(environment, dict)
     assert environment["HELLO"] == "there"
+    assert environment["GOMP_SPINCOUNT"] == "1000"
     assert environment["TUNESERVE_WORKER_PID"] == str(os.getpid())
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     assert Settings() == changed
+
+
+@pytest.mark.usefixtures("trainer")
+def test_how_threads_wait_is_the_operators_to_say(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GOMP_SPINCOUNT", "7")
+    start_trainer(CLAIM, settings).wait(30)
+    environment = told(settings)["environment"]
+    assert isinstance(environment, dict)
+    assert environment["GOMP_SPINCOUNT"] == "7"
 
 
 @pytest.mark.usefixtures("trainer")
