@@ -62,7 +62,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(autouse=True)
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in os.environ:
-        if name.startswith("TUNESERVE_"):
+        if name.startswith("TUNESERVE_") or name == "HF_HUB_OFFLINE":
             monkeypatch.delenv(name)
 
 

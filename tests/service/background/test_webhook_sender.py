@@ -135,7 +135,14 @@ def test_the_secret_is_in_the_row_and_nowhere_else(db: Database, told: Callable[
         job = jobs.get(session, job_id)
         written = [event.data for event in events.after(session, job_id, 0, 100)]
     recipe = Recipe.model_validate(job.recipe)
-    decided = {"image_size": 28, "epochs": 1, "batch_size": 2, "learning_rate": 0.1, "optimizer": "sgd"}
+    decided = {
+        "image_size": 28,
+        "image_fit": None,
+        "epochs": 1,
+        "batch_size": 2,
+        "learning_rate": 0.1,
+        "optimizer": "sgd",
+    }
     decided |= {"weight_decay": 0, "augmentation": "none", "ema": 0, "compile": False, "precision": "fp32"}
     resolved = ResolvedRecipe.model_validate(recipe.model_dump() | decided)
     assert job.recipe["webhook"]["secret"] == SECRET
