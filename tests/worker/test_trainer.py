@@ -60,7 +60,7 @@ from tests.support.datafiles import zipped
 from tests.support.fakes import model_card
 from tests.support.setfiles import pets
 from worker import trainer
-from worker.attempt import checkpointing, feature_cache, oom_backoff, progress, stages
+from worker.attempt import checkpointing, feature_cache, oom_backoff, progress, setup, stages
 from worker.attempt.reporter import Reporter
 from worker.attempt.setup import TrainingContext, TrainingState, reset_network, set_up
 from worker.attempt.stages import train
@@ -1094,6 +1094,17 @@ def test_without_a_compiler_the_network_is_trained_as_it_is(
     resolved = job_of(context.report.claim.job_id).resolved_recipe
     assert resolved is not None
     assert resolved["compile"] is False
+
+
+def test_where_too_few_would_choose_the_weight_decay_no_image_is_held_back(
+    prepared: Prepared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(setup, "MIN_JUDGES", 200)
+    head = {"epochs": 1, "freeze": "backbone", "optimizer": "lbfgs"}
+    recipes: list[dict[str, Any]] = [head, head | {"validation_fraction": 0.05}, {"epochs": 1}]
+    assert [len(prepared(**recipe)[0].splits.validation) for recipe in recipes] == [0, 72, 144]
+    context, _ = prepared(**head)
+    assert "no image is held back: the weight decay is chosen by cross-validation on so few" in told(context)
 
 
 def test_a_loss_that_is_no_number_leaves_the_last_good_checkpoint(

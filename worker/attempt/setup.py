@@ -27,6 +27,7 @@ from worker.data.datasets.dataset import Dataset
 from worker.data.photo_files import Photos
 from worker.training import devices
 from worker.training.freezing import freeze
+from worker.training.head_fit import MIN_JUDGES
 from worker.training.optimizer import Arrays
 
 
@@ -123,7 +124,17 @@ def _load_data(asked: Recipe, settings: Settings, db: Database, report: Reporter
         report.log(f"the images of {asked.dataset} are not those that {asked.rerun} was trained on")
     if isinstance(dataset.train_images, Photos):
         report.log("the images do not fit into TUNESERVE_DATASET_BYTES: they are decoded anew for every epoch")
-    return dataset, data.split(dataset, asked.train_samples, asked.validation_fraction, asked.seed)
+    share = _validation_share(asked, len(dataset.train_labels))
+    if share != asked.validation_fraction:
+        report.log("no image is held back: the weight decay is chosen by cross-validation on so few")
+    return dataset, data.split(dataset, asked.train_samples, share, asked.seed)
+
+
+def _validation_share(asked: Recipe, images: int) -> float:
+    """Return the share to hold back: none where L-BFGS would not choose by so few, unless a share was asked for."""
+    is_default = asked.validation_fraction == Recipe.model_fields["validation_fraction"].default
+    too_few = asked.validation_fraction * images < MIN_JUDGES
+    return 0.0 if asked.optimizer == "lbfgs" and is_default and too_few else asked.validation_fraction
 
 
 def _load(asked: Recipe, settings: Settings, db: Database, report: Reporter) -> Dataset:
