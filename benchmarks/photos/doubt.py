@@ -34,7 +34,7 @@ OTHERS, NOISES = 50, 30  # of a set
 
 
 def main() -> None:
-    asked = argparse.ArgumentParser("python -m benchmarks.doubt", description=__doc__)
+    asked = argparse.ArgumentParser("python -m benchmarks.photos.doubt", description=__doc__)
     asked.add_argument("--data", type=Path, required=True, help="folder of ants_bees, mnist, fashion_mnist, ...")
     asked.add_argument("--draws", type=int, default=10)
     given = asked.parse_args()
