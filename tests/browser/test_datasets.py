@@ -99,7 +99,7 @@ def test_a_name_that_is_taken_is_mended_and_nothing_sent_again(page: Page, progr
     title(page, "my-pets")
     send(page, archive)
     expect(page.get_by_role("alert")).to_contain_text("There is a data set my-pets")
-    page.get_by_label("take the place").check()
+    page.get_by_label("next version").check()
     page.get_by_role("button", name="Send it").click()
     title(page, "my-pets")
     expect(page.locator(".facts")).to_contain_text("version2")

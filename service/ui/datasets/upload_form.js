@@ -45,7 +45,7 @@ class SendForm {
       el("p", { class: "actions" }, this.#chooser("Choose a file", {}), this.#chooser("Choose a folder", FOLDER)),
       this.said,
       el("p", { class: "named" }, el("label", { for: "name" }, "Name"), this.name),
-      el("p", { class: "tick" }, el("label", {}, this.replace, " take the place of the one of that name")),
+      el("p", { class: "tick" }, el("label", {}, this.replace, " make it the next version of the one of that name")),
       el("p", { class: "actions" }, this.start),
       this.bar,
       this.wrong,
