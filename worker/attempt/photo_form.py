@@ -39,5 +39,5 @@ def _fit(recipe: Recipe, sizes: Sizes, style: Style) -> tuple[Fit, str]:
     if style == "plain" or not sizes:
         return AUTO_FIT[style], f"as {style} images are"
     share = sum(max(size) > WIDE * min(size) for size in sizes) / len(sizes)
-    told = f"{share:.0%} of the training photos would lose more than half of themselves in the middle square"
-    return ("pad" if share > WIDE_SHARE else "crop"), told
+    reason = f"{share:.0%} of the training photos would lose more than half of themselves in the middle square"
+    return ("pad" if share > WIDE_SHARE else "crop"), reason

@@ -63,7 +63,7 @@ class ImagePage(BaseModel):
 
 
 class Move(BaseModel):
-    """Where one image goes."""
+    """The class and the part that an image goes to."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -72,7 +72,7 @@ class Move(BaseModel):
 
 
 class MoveMany(Move):
-    """Where several images go."""
+    """The class and the part that several images go to."""
 
     images: list[int] = Field(min_length=1, max_length=MAX_IMAGES, description="Numbers of the images.")
 
