@@ -86,6 +86,7 @@ FOLDERS: dict[str, tuple[str, ...]] = {
         "worker.processes",
         "worker.training",
     ),
+    "worker.checkup": ("worker.attempt", "worker.data.formats", "worker.processes"),
     "worker.evaluation": ("worker.data", "worker.training"),
     "worker.ood": ("worker.data", "worker.training"),
     "worker.training": ("worker.data",),
