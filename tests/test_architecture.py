@@ -95,8 +95,9 @@ FOLDERS: dict[str, tuple[str, ...]] = {
     "worker.data.formats": (),
     "worker.integrations": (),
     "worker.processes": (),
-    "tuneserve": (),
-    "tuneserve.cli": ("tuneserve",),
+    "tuneserve": ("tuneserve.client",),
+    "tuneserve.client": ("tuneserve",),
+    "tuneserve.cli": ("tuneserve", "tuneserve.client"),
 }
 ABOVE_ALL = ("service", "worker")  # folders whose own files put the others together
 MAX_FILES = 16  # in a folder

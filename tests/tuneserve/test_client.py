@@ -14,9 +14,8 @@ from core.db.tables import Job, Model
 from core.repositories import job_control
 from core.settings import Settings
 from tests.conftest import DIGIT_FILES, NOW
-from tuneserve import client as api
 from tuneserve import types
-from tuneserve.client import Client, ServiceError, ServiceUnreachable
+from tuneserve.client import Client, ServiceError, ServiceUnreachable, connection, predictions
 
 Enqueue = Callable[..., Job]
 Published = Callable[..., Model]
@@ -112,7 +111,7 @@ def test_a_refusal_is_told_in_the_services_own_words(client: Client) -> None:
 def test_following_shows_every_state_until_the_end(
     client: Client, enqueue: Enqueue, db: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(api, "POLL_S", 0.0)
+    monkeypatch.setattr(connection, "POLL_S", 0.0)
     job = enqueue()
     seen = []
     for state in client.follow(job.id):
@@ -126,7 +125,7 @@ def test_following_shows_every_state_until_the_end(
 def test_a_service_that_restarts_meanwhile_is_waited_for(
     client: Client, enqueue: Enqueue, db: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(api, "POLL_S", 0.001)
+    monkeypatch.setattr(connection, "POLL_S", 0.001)
     job = enqueue()
     with db.write() as session:
         job_control.cancel(session, job.id, NOW)
@@ -145,7 +144,7 @@ def test_a_service_that_restarts_meanwhile_is_waited_for(
 
 def test_a_service_that_does_not_come_back_is_given_up(nobody: str, monkeypatch: pytest.MonkeyPatch) -> None:
     waited: list[float] = []
-    monkeypatch.setattr("tuneserve.client.time.sleep", waited.append)
+    monkeypatch.setattr("tuneserve.client.connection.time.sleep", waited.append)
     with Client(nobody) as client, pytest.raises(ServiceUnreachable):
         list(client.follow("job_1"))
     assert sum(waited) == pytest.approx(60)
@@ -206,7 +205,7 @@ def test_an_image_is_a_name_or_what_is_in_the_file(request: pytest.FixtureReques
 
 
 def test_lists_go_on_after_a_page(client: Client, enqueue: Enqueue, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(api, "MAX_PAGE", 2)
+    monkeypatch.setattr(connection, "MAX_PAGE", 2)
     wanted = [enqueue(at=NOW + number).id for number in range(5)][::-1]
     assert [job["id"] for job in client.jobs(limit=4)] == wanted[:4]
     assert [job["id"] for job in client.jobs(limit=9)] == wanted
@@ -217,13 +216,13 @@ def test_more_images_than_a_request_takes_go_in_several(
 ) -> None:
     published()
     (tmp_path / "none.png").write_bytes(b"none")
-    monkeypatch.setattr(api, "MAX_IMAGES", 3)
+    monkeypatch.setattr(predictions, "MAX_IMAGES", 3)
     with Client(request.getfixturevalue("live")) as client:
         images = [DIGIT_FILES[number % 10] for number in range(9)]
         answer = client.predict(*images, tmp_path / "none.png", top_k=1)
         assert [one.get("label") for one in answer["predictions"]] == [*map(str, range(9)), None]
         assert "error" in answer["predictions"][9]
-        monkeypatch.setattr(api, "MAX_IMAGES_BYTES", 1)
+        monkeypatch.setattr(predictions, "MAX_IMAGES_BYTES", 1)
         assert [one["label"] for one in client.predict(*images[:2], top_k=1)["predictions"]] == ["0", "1"]
         with pytest.raises(ServiceError):
             client.predict(tmp_path / "none.png")

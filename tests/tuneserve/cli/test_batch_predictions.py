@@ -12,8 +12,8 @@ from core.db.database import Database
 from core.db.tables import Model
 from core.settings import Settings
 from tests.support.batchfiles import b64, digits, line, small, zip_of
-from tuneserve import client
 from tuneserve.cli import main
+from tuneserve.client import connection
 from worker.supervisor.loop import WorkerLoop
 
 Published = Callable[..., Model]
@@ -34,7 +34,7 @@ def url(published: Published, request: pytest.FixtureRequest) -> str:
 @pytest.fixture(autouse=True)
 def _worker(settings: Settings, db: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A real worker beside the test."""
-    monkeypatch.setattr(client, "POLL_S", 0.05)
+    monkeypatch.setattr(connection, "POLL_S", 0.05)
     loop = WorkerLoop(settings, db)
     thread = threading.Thread(target=loop.run)
     thread.start()
