@@ -15,6 +15,7 @@ from service.api.routes import (
     catalog,
     dataset_images,
     datasets,
+    embed,
     health,
     models,
     open_inference,
@@ -53,6 +54,7 @@ DESCRIPTION = "Train image classifiers and serve them. Every example below works
 EXPOSED_HEADERS = ("Location", "Retry-After", "X-Request-Id", "Idempotent-Replayed")  # to pages of other origins
 ROUTERS = (
     predict.router,  # first: the routes are tried in this order
+    embed.router,
     jobs_routes.router,
     webhook_deliveries.router,
     aliases.router,

@@ -13,6 +13,7 @@ from torchvision import models
 from torchvision.models.vision_transformer import interpolate_embeddings
 
 from core.imaging.preparation import Preparation
+from core.inference.graph_outputs import FEATURES, LOGITS, OOD_SCORE
 from core.inference.ood_score import Scorer
 from core.networks import EFFICIENTNET_LITE0
 
@@ -72,22 +73,38 @@ def _antialiasing(before: int, after: int) -> Tensor:
 class ServingGraph(nn.Module):
     """All that serving needs in one graph, from images to logits.
 
-    Canonical images -> logits, float n x classes. With an ood_scorer it returns logits and ood_score, float n, and
-    takes the head out of ``network``.
+    Canonical images -> logits, float n x classes. With an ood_scorer it returns ood_score, float n, too, and
+    ``with_features`` the features, float n x d, last. Both take the head out of ``network``; there are no features if
+    it is not linear.
     """
 
-    def __init__(self, preparation: Preparation, network: nn.Module, ood_scorer: Scorer | None = None) -> None:
+    def __init__(
+        self,
+        preparation: Preparation,
+        network: nn.Module,
+        ood_scorer: Scorer | None = None,
+        with_features: bool = False,
+    ) -> None:
         super().__init__()
         self.prepare = Prepare(preparation)
-        self.head = take_head(network) if ood_scorer else None
+        self.head = take_head(network) if ood_scorer or with_features else None
         self.network = network
         self.ood_scorer = ood_scorer
+        self.feature_size = self.head.in_features if with_features and self.head is not None else 0
 
-    def forward(self, images: Tensor) -> Tensor | tuple[Tensor, Tensor]:
-        if self.ood_scorer is None:
-            return self.look(images)[0]
+    @property
+    def outputs(self) -> list[str]:
+        """Name what ``forward`` returns, in its order."""
+        return [LOGITS, *([OOD_SCORE] if self.ood_scorer else []), *([FEATURES] if self.feature_size else [])]
+
+    def forward(self, images: Tensor) -> Tensor | tuple[Tensor, ...]:
         logits, features = self.look(images)  # first, so that the graph's first weights are the network's
-        return logits, self.ood_scorer(images, features, logits)
+        found = [logits]
+        if self.ood_scorer is not None:
+            found.append(self.ood_scorer(images, features, logits))
+        if self.feature_size:
+            found.append(features)
+        return tuple(found) if len(found) > 1 else logits
 
     def look(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return logits and features; without a separate head, the logits twice."""

@@ -18,10 +18,12 @@ from core.artifacts.manifest import fetch_checked
 from core.artifacts.store import ArtifactStore
 from core.db.tables import Model
 from core.imaging.preparation import Preparation
+from core.inference.graph_outputs import FEATURES, LOGITS, OOD_SCORE
 
 SPIN_US = 100  # how long threads that share an image spin before they sleep: saves 1 ms of 4
 Images = npt.NDArray[np.uint8]  # n x height x width x channels, canonical
 Probabilities = npt.NDArray[np.float32]  # n x classes
+Features = npt.NDArray[np.float32]  # n x d: what the network's last layer sees
 OodScores = npt.NDArray[np.float32]  # n; about 0 for images like those of the training, above 1 the model abstains
 
 
@@ -29,6 +31,7 @@ OodScores = npt.NDArray[np.float32]  # n; about 0 for images like those of the t
 class Outputs:
     probabilities: Probabilities
     ood_score: OodScores | None = None  # none where it could not be fitted (worker.ood.fitting)
+    features: Features | None = None  # only if wanted
 
 
 class Predictor(Protocol):
@@ -43,7 +46,10 @@ class Predictor(Protocol):
     @property
     def tells_ood_score(self) -> bool: ...  # not where it could not be fitted
 
-    def run(self, images: Images) -> Outputs: ...
+    @property
+    def feature_size(self) -> int: ...  # numbers of an image; 0 where the last layer is not linear
+
+    def run(self, images: Images, with_features: bool = False) -> Outputs: ...
 
 
 class OnnxPredictor:
@@ -65,8 +71,10 @@ class OnnxPredictor:
         self._running = 0
         self._counting = threading.Lock()
         self._threshold = threshold_of(model)
-        self._names = [output.name for output in self._session.get_outputs()]
-        self.tells_ood_score = "ood_score" in self._names
+        shapes = {output.name: output.shape for output in self._session.get_outputs()}
+        self.feature_size = int(shapes.pop(FEATURES, (0,))[-1])
+        self._names = [*shapes]
+        self.tells_ood_score = OOD_SCORE in shapes
 
     def share_singles(self, threads: int) -> None:
         """Run single images on ``threads`` threads.
@@ -75,11 +83,12 @@ class OnnxPredictor:
         """
         self._of_singles = _session(self._path, threads, SPIN_US)
 
-    def run(self, images: Images) -> Outputs:
+    def run(self, images: Images, with_features: bool = False) -> Outputs:
+        names = [*self._names, FEATURES] if with_features else self._names
         with self._session_for(len(images)) as session:
-            found = dict(zip(self._names, session.run(self._names, {"images": images}), strict=True))
-        ood_score = found["ood_score"] / self._threshold if self.tells_ood_score else None
-        return Outputs(softmax(found["logits"] / self._temperature), ood_score)
+            found = dict(zip(names, session.run(names, {"images": images}), strict=True))
+        ood_score = found[OOD_SCORE] / self._threshold if self.tells_ood_score else None
+        return Outputs(softmax(found[LOGITS] / self._temperature), ood_score, found.get(FEATURES))
 
     @contextmanager
     def _session_for(self, count: int) -> Iterator[Any]:

@@ -34,6 +34,7 @@ class Answer:
     predictor: Predictor  # the one that answered
     queued_ms: float
     batch: Batch  # that it was part of
+    features: npt.NDArray[np.float32] | None = None  # only if wanted
 
 
 @dataclass
@@ -43,6 +44,7 @@ class _Waiting:
     answer: asyncio.Future[Answer]
     since: float
     request: Any  # as Watch calls it
+    wants_features: bool
 
 
 class Watch(Protocol):
@@ -51,7 +53,7 @@ class Watch(Protocol):
     def request(self) -> Any:
         """Return the request that submits images now."""
 
-    def batch(self, predictor: Predictor, requests: Sequence[Any]) -> Callable[[Images], Outputs]:
+    def batch(self, predictor: Predictor, requests: Sequence[Any]) -> Callable[[Images, bool], Outputs]:
         """Return the predictor's ``run`` for a batch that begins now.
 
         ``requests`` holds one for each image.
@@ -107,7 +109,7 @@ class Batcher:
         finally:
             self._admitted -= count
 
-    async def submit(self, predictor: Predictor, images: list[Images]) -> list[Answer]:
+    async def submit(self, predictor: Predictor, images: list[Images], with_features: bool = False) -> list[Answer]:
         """Run canonical images through the network; return their answers in order.
 
         All of them wait or none does: Overloaded if the queue has no room for all.
@@ -116,7 +118,7 @@ class Batcher:
             raise Overloaded(f"{len(self._queue)} images are waiting already.")
         loop, now = asyncio.get_running_loop(), time.perf_counter()
         request = self._watch.request() if self._watch else None
-        waiting = [_Waiting(image, predictor, loop.create_future(), now, request) for image in images]
+        waiting = [_Waiting(image, predictor, loop.create_future(), now, request, with_features) for image in images]
         self._queue.extend(waiting)
         self._start_soon()
         try:
@@ -174,11 +176,11 @@ class Batcher:
 
     async def _answer(self, batch: list[_Waiting]) -> None:
         predictor, started = batch[0].predictor, time.perf_counter()
-        images = [entry.image for entry in batch]
+        images, with_features = [entry.image for entry in batch], any(entry.wants_features for entry in batch)
         self._on_batch(len(batch))
         try:
             run = self._watch.batch(predictor, [entry.request for entry in batch]) if self._watch else predictor.run
-            outputs = await asyncio.get_running_loop().run_in_executor(self._executor, _run, run, images)
+            outputs = await asyncio.get_running_loop().run_in_executor(self._executor, _run, run, images, with_features)
         except asyncio.CancelledError:
             for entry in batch:
                 _tell(entry, _stopping())
@@ -189,18 +191,20 @@ class Batcher:
             return
         done = Batch(len(batch), (time.perf_counter() - started) * 1000)
         ood_score = [None] * len(batch) if outputs.ood_score is None else outputs.ood_score.tolist()
-        for entry, row, score in zip(batch, outputs.probabilities, ood_score, strict=True):
+        features = [None] * len(batch) if outputs.features is None else outputs.features
+        for entry, row, score, seen in zip(batch, outputs.probabilities, ood_score, features, strict=True):
             if not entry.answer.done():
                 queued_ms = (started - entry.since) * 1000
-                entry.answer.set_result(Answer(row, score, predictor, queued_ms, done))
+                wanted = seen if entry.wants_features else None
+                entry.answer.set_result(Answer(row, score, predictor, queued_ms, done, wanted))
 
 
-def _run(run: Callable[[Images], Outputs], images: Sequence[Images]) -> Outputs:
+def _run(run: Callable[[Images, bool], Outputs], images: Sequence[Images], with_features: bool) -> Outputs:
     """Join a batch's images and run it, both on the device's thread.
 
     Photos of a batch are megabytes, so joining them takes time too.
     """
-    return run(np.stack(images))
+    return run(np.stack(images), with_features)
 
 
 def _stopping() -> NotReady:

@@ -31,7 +31,8 @@ class Answered:
     ood_score: float | None
     queued_ms: float
     batch: Batch
-    saliency_map: str | None  # only on request
+    saliency_map: str | None = None  # only on request
+    features: Weights | None = None  # likewise
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,12 @@ class Pipeline:
     max_pixels: int  # of an image
 
     async def answer(
-        self, predictor: Predictor, sources: Sequence[EncodedImage], preprocess: Preprocess, explain: bool = False
+        self,
+        predictor: Predictor,
+        sources: Sequence[EncodedImage],
+        preprocess: Preprocess,
+        explain: bool = False,
+        with_features: bool = False,
     ) -> tuple[list[Prepared | TuneserveError], list[Answered], float]:
         """Prepare images, predict them, and explain the answers if requested.
 
@@ -58,7 +64,7 @@ class Pipeline:
             self._count(predictor.model.name, prepared)
             decode_ms = (time.perf_counter() - started) * 1000
             readable = [entry.pixels for entry in prepared if isinstance(entry, Prepared) and not entry.blank]
-            answers = await self.batcher.submit(predictor, readable) if readable else []
+            answers = await self.batcher.submit(predictor, readable, with_features) if readable else []
             answered = [
                 _answered(answer, await self._explain(predictor, pixels, answer) if explain else None)
                 for pixels, answer in zip(readable, answers, strict=True)
@@ -103,4 +109,4 @@ class Pipeline:
 
 
 def _answered(answer: Answer, picture: str | None) -> Answered:
-    return Answered(answer.probabilities, answer.ood_score, answer.queued_ms, answer.batch, picture)
+    return Answered(answer.probabilities, answer.ood_score, answer.queued_ms, answer.batch, picture, answer.features)

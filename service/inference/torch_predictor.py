@@ -18,7 +18,7 @@ from core.inference.network import ServingGraph, build, from_arrays
 from core.inference.onnx_predictor import Images, Outputs, temperature_of
 from core.inference.ood_score import Scorer, load_ood_scorer
 
-Answers = tuple[Tensor, Tensor | None]  # float32: probabilities, n x classes; ood_score, n
+Answers = tuple[Tensor, Tensor | None, Tensor | None]  # float32: probabilities, n x classes; ood_score; features
 
 
 def cuda_is_available() -> bool:
@@ -46,7 +46,8 @@ class TorchPredictor:
         network.load_state_dict(from_arrays(read_tensors(store, model.key, WEIGHTS)))
         ood_scorer = _ood_scorer(model, store)
         self.tells_ood_score = ood_scorer is not None
-        self._graph = ServingGraph(self.preparation, network.eval(), ood_scorer).eval()
+        self._graph = ServingGraph(self.preparation, network.eval(), ood_scorer, with_features=True).eval()
+        self.feature_size = self._graph.feature_size
         self._graph.network = _lean(self._graph.network, self._dtype)
         if self._graph.head is not None:
             self._graph.head.to(self._dtype)
@@ -56,18 +57,22 @@ class TorchPredictor:
         self._answer = Recorded(self._ask, torch.zeros(largest, *shape, dtype=torch.uint8)) if on_gpu else self._ask
 
     @torch.inference_mode()
-    def run(self, images: Images) -> Outputs:
-        probabilities, ood_score = self._answer(torch.from_numpy(images))
-        return Outputs(probabilities.cpu().numpy(), None if ood_score is None else ood_score.cpu().numpy())
+    def run(self, images: Images, with_features: bool = False) -> Outputs:
+        probabilities, ood_score, features = self._answer(torch.from_numpy(images))
+        return Outputs(
+            probabilities.cpu().numpy(),
+            None if ood_score is None else ood_score.cpu().numpy(),
+            features.cpu().numpy() if with_features and features is not None else None,
+        )
 
     def _ask(self, images: Tensor) -> Answers:
         images = images.to(self._device)
         with torch.autocast(self._device.type, self._dtype, enabled=self._dtype is not torch.float32):
             logits, features = self._graph.look(images)
         probabilities = (logits.float() / self._temperature).softmax(1)
-        if self._graph.ood_scorer is None:
-            return probabilities, None
-        return probabilities, self._graph.ood_scorer(images, features, logits)  # in fp32
+        scorer = self._graph.ood_scorer
+        ood_score = None if scorer is None else scorer(images, features, logits)  # in fp32
+        return probabilities, ood_score, features.float() if self.feature_size else None
 
 
 class Recorded:
@@ -100,9 +105,13 @@ class Recorded:
         if size is None:
             return self._ask(images)
         self._images[:count].copy_(images)
-        graph, (probabilities, ood_score) = self._graphs[size]
+        graph, (probabilities, ood_score, features) = self._graphs[size]
         graph.replay()
-        return probabilities[:count], None if ood_score is None else ood_score[:count]
+        return (
+            probabilities[:count],
+            None if ood_score is None else ood_score[:count],
+            None if features is None else features[:count],
+        )
 
 
 def _lean(network: nn.Module, dtype: torch.dtype) -> nn.Module:

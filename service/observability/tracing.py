@@ -46,7 +46,7 @@ class Tracing:
         """Return the current request's span; invalid if it is not traced."""
         return get_current_span().get_span_context()
 
-    def batch(self, predictor: Predictor, requests: Sequence[SpanContext]) -> Callable[[Images], Outputs]:
+    def batch(self, predictor: Predictor, requests: Sequence[SpanContext]) -> Callable[[Images, bool], Outputs]:
         """Return the predictor's ``run`` for a batch that begins now, traced.
 
         ``requests`` holds one span for each image.
@@ -60,11 +60,11 @@ class Tracing:
         )
         return partial(self._run, predictor, span)
 
-    def _run(self, predictor: Predictor, span: Span, images: Images) -> Outputs:
+    def _run(self, predictor: Predictor, span: Span, images: Images, with_features: bool) -> Outputs:
         """Run a batch within its span, on the device's thread."""
         about = {"tuneserve.engine": predictor.engine}
         with use_span(span, end_on_exit=True), self._tracer.start_as_current_span("device", attributes=about):
-            return predictor.run(images)
+            return predictor.run(images, with_features)
 
     def close(self) -> None:
         tracing.shut_down(self._provider)

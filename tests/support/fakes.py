@@ -97,12 +97,13 @@ class FakePredictor:
         self.released.set()
         self.error: Exception | None = None
         self.ood_score: float | None = None
+        self.feature_size = len(classes)
 
     @property
     def tells_ood_score(self) -> bool:
         return self.ood_score is not None
 
-    def run(self, images: Images) -> Outputs:
+    def run(self, images: Images, with_features: bool = False) -> Outputs:
         assert self.released.wait(10)
         if self.error is not None:
             raise self.error
@@ -111,7 +112,7 @@ class FakePredictor:
         for row, image in zip(probabilities, images, strict=True):
             row[image.flat[0] % len(self.classes)] = 0.9
         strange = None if self.ood_score is None else np.full(len(images), self.ood_score, np.float32)
-        return Outputs(probabilities, strange)
+        return Outputs(probabilities, strange, probabilities * 2 if with_features else None)
 
 
 def image_of(digit: int) -> npt.NDArray[np.uint8]:
@@ -121,24 +122,24 @@ def image_of(digit: int) -> npt.NDArray[np.uint8]:
     return image
 
 
-def tiny_onnx(weights: npt.NDArray[np.float32], scored: bool = False) -> bytes:
+def tiny_onnx(weights: npt.NDArray[np.float32], scored: bool = False, with_features: bool = True) -> bytes:
     """Make a real served graph of one layer.
 
     ``images`` uint8 [batch, 28, 28, 1] -> ``logits``, pixels times ``weights``. ``scored``: it gives an ``ood_score``
-    too, a hundredth of the mean pixel: of digits 0.3, of light images 2.
+    too, a hundredth of the mean pixel: of digits 0.3, of light images 2. ``with_features``: it gives the pixels too.
     """
     classes = weights.shape[1]
     nodes = [
         helper.make_node("Cast", ["images"], ["values"], to=TensorProto.FLOAT),
-        helper.make_node("Flatten", ["values"], ["flat"], axis=1),
-        helper.make_node("MatMul", ["flat", "weights"], ["logits"]),
+        helper.make_node("Flatten", ["values"], ["features"], axis=1),
+        helper.make_node("MatMul", ["features", "weights"], ["logits"]),
     ]
     images = helper.make_tensor_value_info("images", TensorProto.UINT8, ["batch", 28, 28, 1])
     logits = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", classes])
     outputs, constants = [logits], [numpy_helper.from_array(weights, "weights")]
     if scored:
         nodes += [
-            helper.make_node("ReduceMean", ["flat", "axes"], ["mean"], keepdims=0),
+            helper.make_node("ReduceMean", ["features", "axes"], ["mean"], keepdims=0),
             helper.make_node("Mul", ["mean", "hundredth"], ["ood_score"]),
         ]
         outputs.append(helper.make_tensor_value_info("ood_score", TensorProto.FLOAT, ["batch"]))
@@ -146,6 +147,8 @@ def tiny_onnx(weights: npt.NDArray[np.float32], scored: bool = False) -> bytes:
             numpy_helper.from_array(np.array([1], np.int64), "axes"),
             numpy_helper.from_array(np.array(0.01, np.float32), "hundredth"),
         ]
+    if with_features:
+        outputs.append(helper.make_tensor_value_info("features", TensorProto.FLOAT, ["batch", 784]))
     graph = helper.make_graph(nodes, "tiny", [images], outputs, constants)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
     data: bytes = model.SerializeToString()
@@ -164,7 +167,7 @@ def self_test_samples(graph: bytes) -> dict[str, bytes]:
         return {}
     session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
     images = np.full((1, *session.get_inputs()[0].shape[1:]), 100, np.uint8)
-    names = [output.name for output in session.get_outputs()]
+    names = [output.name for output in session.get_outputs() if output.name != "features"]
     answers = dict(zip(names, session.run(names, {"images": images}), strict=True))
     recorded = {"images": images, "probabilities": softmax(answers.pop("logits")), **answers}
     return {SELF_TEST_SAMPLES: from_tensors(recorded)}

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from core.artifacts.model_files import FP32_GRAPH, INT8_GRAPH
 from core.imaging.preparation import Pixels, Preparation
+from core.inference.graph_outputs import FEATURES
 from core.inference.network import ServingGraph
 from core.inference.ood_score import Scorer
 from worker.data.splits import Split
@@ -126,7 +127,7 @@ def serve(engine: Engine, part: Split) -> Served:
 
 
 def graph_engine(graph: onnxruntime.InferenceSession) -> Engine:
-    names = [output.name for output in graph.get_outputs()]
+    names = [output.name for output in graph.get_outputs() if output.name != FEATURES]
 
     def run(images: Tensor) -> Tensor:
         pieces = [graph.run(names, {"images": some.numpy()}) for some in torch.split(images.cpu(), ANSWER_BATCH)]

@@ -59,12 +59,12 @@ class Exported:
 def export(network: nn.Module, preparation: Preparation, images: Tensor, ood_scorer: Scorer | None = None) -> Exported:
     """Export a network to ONNX and compare on canonical images.
 
-    The graph returns the OOD score too if there is a scorer. Raises InternalFailure when a probability differs too
-    much.
+    The graph returns the OOD score too if there is a scorer, and the features if the last layer is linear. Raises
+    InternalFailure when a probability differs too much.
     """
     # on the CPU and in the plain layout, whatever it was trained in; a copy, since the caller's goes on being used
     plain = copy.deepcopy(network).cpu().to(memory_format=torch.contiguous_format)
-    graph = ServingGraph(preparation, plain, ood_scorer).eval()
+    graph = ServingGraph(preparation, plain, ood_scorer, with_features=True).eval()
     _join_channels(graph, preparation)
     sample = images[:PARITY_IMAGES].cpu()
     onnx = export_onnx(graph, sample)
@@ -94,16 +94,15 @@ def export_onnx(graph: ServingGraph, sample: Tensor) -> bytes:
     """Convert the graph to ONNX.
 
     Input ``images`` uint8 [batch, h, w, c], output ``logits`` float [batch, classes]. With a ood_scorer, the output
-    ``ood_score`` float [batch] too.
+    ``ood_score`` float [batch] too; if the graph gives them, ``features`` float [batch, d].
     """
-    outputs = ["logits"] if graph.ood_scorer is None else ["logits", "ood_score"]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporters warn of their own deprecations
         try:
-            return _by_tracing(graph, sample[:2], outputs)
+            return _by_tracing(graph, sample[:2], graph.outputs)
         except OnnxExporterError:
             log.info("the network cannot be traced; exporting it by torch.export")
-            return _by_torch_export(graph, sample[:2], outputs)
+            return _by_torch_export(graph, sample[:2], graph.outputs)
 
 
 def _by_tracing(graph: ServingGraph, sample: Tensor, outputs: Sequence[str]) -> bytes:

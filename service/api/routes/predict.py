@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from core.errors import InvalidInput, TuneserveError
 from core.imaging import preparation
 from core.imaging.preparation import Prepared, Preprocess
+from core.inference.onnx_predictor import Predictor
 from core.inference.prediction import Prediction, of_answer, of_blank
 from core.scopes import Scope
 from service.api.dependencies import Service, state_of
@@ -99,19 +100,9 @@ async def predict(
                 service.pipeline.decoders, _illustrate, predictions, prepared
             )
     return Predictions(
-        model={
-            "name": predictor.model.name,
-            "version": predictor.model.version,
-            "id": predictor.model.id,
-            "job_id": predictor.model.job_id,
-        },
+        model=describe(predictor),
         predictions=predictions,
-        timing_ms={
-            "decode": round(decode_ms, 3),
-            "queue": round(max((answer.queued_ms for answer in answers), default=0.0), 3),
-            "inference": round(max((answer.batch.inference_ms for answer in answers), default=0.0), 3),
-            "total": round((time.perf_counter() - started) * 1000, 3),
-        },
+        timing_ms=times(answers, decode_ms, started),
     )
 
 
@@ -138,6 +129,22 @@ async def predict_plainly(request: Request) -> Response:
     model = allowed_model(request.path_params.get("reference"), await caller_of(request), service)
     answered = await predict(request, service, model)
     return Response(answered.model_dump_json(exclude_none=True), media_type="application/json")
+
+
+def describe(predictor: Predictor) -> dict[str, Any]:
+    """Name the model that answered."""
+    model = predictor.model
+    return {"name": model.name, "version": model.version, "id": model.id, "job_id": model.job_id}
+
+
+def times(answers: Sequence[Answered], decode_ms: float, started: float) -> dict[str, float]:
+    """Say where the milliseconds of an answer went."""
+    return {
+        "decode": round(decode_ms, 3),
+        "queue": round(max((answer.queued_ms for answer in answers), default=0.0), 3),
+        "inference": round(max((answer.batch.inference_ms for answer in answers), default=0.0), 3),
+        "total": round((time.perf_counter() - started) * 1000, 3),
+    }
 
 
 def _has_parameters(request: Request) -> bool:

@@ -39,7 +39,7 @@ class Held(FakePredictor):
         self.released.clear()
         self.begun = 0
 
-    def run(self, images: Images) -> Outputs:
+    def run(self, images: Images, with_features: bool = False) -> Outputs:
         self.begun += 1
         return super().run(images)
 

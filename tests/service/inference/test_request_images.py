@@ -142,7 +142,7 @@ async def test_fetching_and_answering_share_the_time_that_the_client_waits(
 ) -> None:
     never, run = threading.Event(), OnnxPredictor.run
 
-    def slow(predictor: OnnxPredictor, images: Images) -> Outputs:
+    def slow(predictor: OnnxPredictor, images: Images, _features: bool = False) -> Outputs:
         never.wait(0.6)
         return run(predictor, images)
 

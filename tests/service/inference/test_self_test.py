@@ -71,7 +71,7 @@ def test_a_difference_is_allowed_up_to_the_engines_tolerance(tested: Tested, eng
 @pytest.mark.parametrize("wrong", [np.nan, np.inf])
 def test_answers_that_are_no_numbers_are_refused(published: Published, store: LocalStore, wrong: float) -> None:
     class Broken(FakePredictor):
-        def run(self, images: npt.NDArray[np.uint8]) -> Outputs:
+        def run(self, images: npt.NDArray[np.uint8], with_features: bool = False) -> Outputs:
             return Outputs(np.full((len(images), 10), wrong, np.float32))
 
     predictor = Broken()
@@ -113,7 +113,7 @@ def test_an_answer_that_was_sure_must_keep_its_label(
     published: Published, store: LocalStore, recorded: tuple[float, float], is_refused: bool
 ) -> None:
     class Unsure(FakePredictor):
-        def run(self, images: npt.NDArray[np.uint8]) -> Outputs:
+        def run(self, images: npt.NDArray[np.uint8], with_features: bool = False) -> Outputs:
             return Outputs(np.array([[0.51, 0.49]] * len(images), np.float32))
 
     predictor = Unsure()

@@ -32,7 +32,7 @@ def blocked(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
     """The network answers nobody until this is set."""
     let_go, real = threading.Event(), OnnxPredictor.run
 
-    def run(self: OnnxPredictor, images: Any) -> Outputs:
+    def run(self: OnnxPredictor, images: Any, with_features: bool = False) -> Outputs:
         assert let_go.wait(30)
         return real(self, images)
 

@@ -96,9 +96,25 @@ def test_the_graph_answers_any_number_of_images(
 
 def test_the_graph_takes_bytes_and_names_its_ends(onnx_graph: bytes) -> None:
     session = session_of(onnx_graph)
-    (asked,), (given,) = session.get_inputs(), session.get_outputs()
+    (asked,) = session.get_inputs()
     assert (asked.name, asked.type, asked.shape[1:]) == ("images", "tensor(uint8)", [28, 28, 1])
-    assert (given.name, given.type, given.shape[1:]) == ("logits", "tensor(float)", [10])
+    assert [(given.name, given.type, given.shape[1:]) for given in session.get_outputs()] == [
+        ("logits", "tensor(float)", [10]),
+        ("features", "tensor(float)", [512]),
+    ]
+
+
+def test_the_graph_gives_what_the_last_layer_sees(onnx_graph: bytes, network: nn.Module, images: Tensor) -> None:
+    restored = build("resnet18", 10)
+    restored.load_state_dict(network.state_dict())
+    logits, features = session_of(onnx_graph).run(["logits", "features"], {"images": images.numpy()})
+    with torch.inference_mode():
+        np.testing.assert_allclose(restored.fc(torch.from_numpy(features)).numpy(), logits, atol=1e-4)
+
+
+def test_a_graph_without_a_linear_last_layer_gives_no_features(images: Tensor) -> None:
+    session = session_of(export(build("squeezenet1_1", 10).eval(), PREPARATION, images).onnx)
+    assert [given.name for given in session.get_outputs()] == ["logits"]
 
 
 def test_the_graph_has_no_weights_elsewhere_and_a_fixed_version(onnx_graph: bytes) -> None:

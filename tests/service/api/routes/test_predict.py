@@ -274,7 +274,7 @@ async def test_an_image_unlike_the_training_images_is_answered_with_a_warning(
 ) -> None:
     run = OnnxPredictor.run
 
-    def odd(predictor: OnnxPredictor, images: Images) -> Outputs:
+    def odd(predictor: OnnxPredictor, images: Images, _features: bool) -> Outputs:
         return Outputs(run(predictor, images).probabilities, np.full(len(images), strange, np.float32))
 
     monkeypatch.setattr(OnnxPredictor, "run", odd)
@@ -391,7 +391,7 @@ async def test_who_waits_no_longer_is_told_so_and_not_worked_for(
     released, worked_on = threading.Event(), []
     run = OnnxPredictor.run
 
-    def held(predictor: OnnxPredictor, images: Images) -> Outputs:
+    def held(predictor: OnnxPredictor, images: Images, _features: bool = False) -> Outputs:
         worked_on.append(len(images))
         released.wait(30)
         return run(predictor, images)

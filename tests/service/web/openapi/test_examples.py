@@ -29,6 +29,8 @@ LATER = {503: "not_ready", 504: "deadline_exceeded"}  # answers, and no errors o
 UNTOLD = (
     "/keys",
     "/jobs",
+    "/embed",
+    "/embed/{reference}",
     "/predict",
     "/predict/{reference}",
     "/batches",
