@@ -16,6 +16,7 @@ interface JobView {
   recipe: Record<string, string>;
   resolved_recipe: ResolvedRecipe | null;
   created_at: string;
+  started_at: string | null;
   finished_at: string | null;
   estimated_finish: string | null;
   progress: Progress;
@@ -65,6 +66,8 @@ interface ModelView {
   network: string;
   dataset: string;
   classes: string[];
+  recipe: Record<string, string>;
+  preparation: { style?: string };
   test: TestResult;
   timing: Timing;
   per_class: ClassScores[];
@@ -87,6 +90,24 @@ interface ModelPage {
 interface NetworkView {
   name: string;
   parameters: number;
+  weights: WeightsView;
+}
+
+interface WeightsView {
+  status: "available" | "downloadable" | "missing";
+}
+
+interface ImageView {
+  id: number;
+  part: "train" | "val" | "test";
+  file: string;
+  thumbnail: string;
+}
+
+interface ImagePage {
+  data: ImageView[];
+  has_more: boolean;
+  next: number | null;
 }
 
 interface DatasetSummary {
@@ -285,6 +306,9 @@ interface ApiClient {
   send<T>(method: string, path: string, value?: unknown): Promise<T>;
 }
 
+/** Where each step leads; a step that is not there yet has no address. */
+type Steps = Record<"photos" | "train" | "try", { href?: string; note?: string }>;
+
 type Fail = (error: unknown) => void;
 
 /** What a view is given. */
@@ -294,6 +318,10 @@ interface ViewContext {
   signal: AbortSignal;
   fail: Fail;
   query: URLSearchParams;
+  /** Photos that were given and not sent yet. */
+  draft: import("../../service/ui/home/collection.js").Collection;
+  /** Show the steps of what shares a name. */
+  steps(name: string, current: "photos" | "train" | "try", steps: Steps): void;
   /** What the address names; empty in a list. */
   id: string;
 }

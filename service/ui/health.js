@@ -1,15 +1,19 @@
-// The line in the header: what serves, and whether jobs are worked on. /readyz needs no key.
+// The line in the header: whether jobs are worked on, and which one is. /readyz needs no key.
 
 import { el } from "./lib/dom.js";
 import { every } from "./lib/time.js";
 
 const LOOK_MS = 5_000;
 
-/** @param {HTMLElement} line */
-export async function watchHealth(line) {
+/** @typedef {[kind: "" | "held", text: string, more: string]} Line */
+
+/** @param {HTMLElement} place */
+export async function watchHealth(place) {
   await every(LOOK_MS, new AbortController().signal, async () => {
-    const parts = await sentence();
-    if (parts.join(" · ") !== line.textContent) line.replaceChildren(el("span", {}, parts.join(" · ")));
+    const [kind, text, more] = await line();
+    if (text === place.textContent && more === place.title) return;
+    place.title = more;
+    place.replaceChildren(el("span", { class: `dot ${kind}` }), el("span", { class: kind ? "" : "not-phone" }, text));
   });
 }
 
@@ -19,16 +23,16 @@ export async function readiness() {
   return /** @type {Readiness} */ (await answer.json());
 }
 
-async function sentence() {
+/** @returns {Promise<Line>} */
+async function line() {
   try {
     const { model, worker, target } = (await readiness()).checks;
-    const serving = model.ok ? `${model.name}/${model.version} serves` : "no model serves";
-    return [
-      serving,
-      ...(target.refused ?? []).map((one) => `${one.model_id} was refused`),
-      worker.ok ? `${worker.live} worker${worker.live === 1 ? "" : "s"}` : "no worker: jobs wait",
-    ];
+    const serving = model.ok ? `${model.name}/${model.version} answers` : "no model answers yet";
+    const [refused] = target.refused ?? [];
+    if (refused) return ["held", `${refused.model_id} was refused`, refused.detail];
+    if (!worker.ok) return ["held", "No worker is running", `Nothing trains; ${serving}`];
+    return ["", "Ready", `${serving}; ${worker.live} worker${worker.live === 1 ? "" : "s"}`];
   } catch {
-    return ["the service cannot be reached"];
+    return ["held", "The service does not answer", "It is asked again every few seconds"];
   }
 }

@@ -8,10 +8,13 @@ import { datasetView } from "./datasets/dataset.js";
 import { datasetsView } from "./datasets/datasets.js";
 import { jobView } from "./jobs/job.js";
 import { jobsView } from "./jobs/jobs.js";
+import { Collection } from "./home/collection.js";
+import { homeView } from "./home/home.js";
+import { newView } from "./home/new_model.js";
 import { Keys } from "./keys.js";
 import { modelView } from "./models/model.js";
 import { modelsView } from "./models/models.js";
-import { trainView } from "./jobs/train.js";
+import { showSteps } from "./steps.js";
 import { tryView } from "./predict/playground.js";
 
 /**
@@ -22,7 +25,8 @@ import { tryView } from "./predict/playground.js";
 
 /** @type {[address: RegExp, view: View, title: string, tab: string][]} by what is behind the #; `id` goes to the view */
 const VIEWS = [
-  [/^\/(train)?$/, trainView, "Train", "train"],
+  [/^\/$/, homeView, "Home", "models"],
+  [/^\/(?<id>new|train)$/, newView, "New model", "new"],
   [/^\/jobs$/, jobsView, "Jobs", "jobs"],
   [/^\/jobs\/(?<id>[\w-]+)$/, jobView, "Job", "jobs"],
   [/^\/models$/, modelsView, "Models", "models"],
@@ -34,8 +38,10 @@ const VIEWS = [
 ];
 
 const main = byId("main", HTMLElement);
+const work = byId("work", HTMLElement);
 const keys = new Keys(byId("sign-in", HTMLDialogElement));
 const api = new Api(keys);
+const draft = new Collection(); // photos that were given and not sent yet outlive a view
 let leaving = new AbortController(); // of the view that is shown
 
 async function show() {
@@ -45,7 +51,7 @@ async function show() {
   const [path, query] = location.hash.slice(1).split("?");
   const { id, view, title, tab } = found(path || "/");
   document.title = `${title} · tuneserve`;
-  for (const link of document.querySelectorAll("nav a")) {
+  for (const link of document.querySelectorAll(".places a")) {
     if (link.getAttribute("href") === `#/${tab}`) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
@@ -53,8 +59,13 @@ async function show() {
   const fail = (error) => {
     if (!signal.aborted) main.append(el("p", { role: "alert", class: "error" }, errorText(error)));
   };
+  /** @type {ViewContext["steps"]} */
+  const steps = (...given) => {
+    if (!signal.aborted) showSteps(work, ...given);
+  };
+  work.hidden = true;
   main.replaceChildren(el("p", { class: "hint" }, "Loading …"));
-  await view({ main, api, signal, fail, query: new URLSearchParams(query), id }).catch(fail);
+  await view({ main, api, signal, fail, steps, draft, query: new URLSearchParams(query), id }).catch(fail);
   return !signal.aborted;
 }
 

@@ -42,42 +42,57 @@ def take(browser: Browser, programs: Programs) -> None:
     programs.start("worker")
     page = browser.new_page(base_url=programs.url, viewport={"width": WIDTH, "height": HEIGHT})
     page.set_default_timeout(PATIENCE_MS)
-    show(page, "train")
-    expect(page.locator("#health")).to_contain_text("1 worker")
+    show(page, "new")
+    expect(page.locator("#health")).to_contain_text("Ready")
+    started(page, programs)
     first = programs.train(name="a first try", **NETWORK, epochs=3)
     form(page)
-    datasets(page, programs)
+    datasets(page)
     programs.ended(first)
     second = programs.train(name="all digits", **NETWORK, epochs=8)
     running(page, second)
     models = [programs.ended(job)["model_id"] for job in (first, second)]
     programs.served(models[1])
-    expect(page.locator("#health")).to_contain_text("digits/2 serves")
     ended(page, second)
     judged(page, models)
     tried(page)
     small(browser, programs, second)
 
 
+def started(page: Page, programs: Programs) -> None:
+    """Show the first screen, and photos that are sorted on it; train on them."""
+    shot(page, "start")
+    page.get_by_label("Choose a folder").set_input_files(photos(programs.data_dir / "ants-and-bees"))
+    expect(page.get_by_role("button", name="Train", exact=True)).to_be_enabled()
+    shot(page, "new")
+    page.get_by_role("button", name="Train", exact=True).click()
+    expect(page.locator("main").get_by_role("link", name="Try it")).to_be_visible()
+    page.get_by_role("link", name="See how good it is").click()
+    expect(page.get_by_text("on test photos it had never seen")).to_be_visible()
+    shot(page, "result")
+    page.locator("main").get_by_role("link", name="Try it").click()
+    page.get_by_label("Choose photos").set_input_files(sorted(PHOTOS.glob("val/*/*.jpg"))[::20][:7])
+    expect(page.locator(".tile .sure").last).not_to_be_empty()
+    shot(page, "try_photos")
+
+
 def form(page: Page) -> None:
     show(page, "train")
-    shot(page, "train")
     page.get_by_text("More", exact=True).click()
     shot(page, "train_more")
 
 
-def datasets(page: Page, programs: Programs) -> None:
+def datasets(page: Page) -> None:
     show(page, "datasets")
-    page.get_by_label("Choose a folder").set_input_files(photos(programs.data_dir / "ants-and-bees"))
     shot(page, "datasets")
-    page.get_by_role("button", name="Send it").click()
-    expect(page.get_by_alt_text("Images of")).to_be_visible()
+    show(page, "datasets/ants-and-bees")
+    expect(page.locator(".photo img").first).to_be_visible()
     shot(page, "dataset")
 
 
 def running(page: Page, job: str) -> None:
     show(page, f"jobs/{job}")
-    expect(page.get_by_text("training: epoch 4 of 8")).to_be_visible()
+    expect(page.get_by_text("Training, epoch 4 of 8")).to_be_visible()
     shot(page, "running")
     show(page, "jobs")
     shot(page, "jobs")
@@ -85,7 +100,7 @@ def running(page: Page, job: str) -> None:
 
 def ended(page: Page, job: str) -> None:
     show(page, f"jobs/{job}")
-    expect(page.locator(".story .said").last).to_have_text("succeeded")
+    expect(page.locator("main .title .tag")).to_have_text("Done")
     page.emulate_media(color_scheme="dark")
     shot(page, "job_dark")
     page.emulate_media(color_scheme="light")
@@ -112,7 +127,7 @@ def tried(page: Page) -> None:
     draw(page, *SEVEN)
     expect(page.get_by_alt_text("The image as the network saw it")).to_be_visible()
     shot(page, "try")
-    page.get_by_label("what it looks at").check()
+    page.get_by_label("Show where it looks").check()
     expect(page.get_by_alt_text("Heat map")).to_be_visible()
     shot(page, "saliency_map")
 
@@ -122,8 +137,7 @@ def small(browser: Browser, programs: Programs, job: str) -> None:
     page = browser.new_page(base_url=programs.url, viewport={"width": 390, "height": 844})
     page.set_default_timeout(PATIENCE_MS)
     show(page, f"jobs/{job}")
-    expect(page.locator(".story .said").last).to_have_text("succeeded")
-    expect(page.locator("#health")).to_contain_text("digits/2 serves")
+    expect(page.locator("main .title .tag")).to_have_text("Done")
     shot(page, "phone", whole=False)
 
 

@@ -39,14 +39,14 @@ def test_nothing_keeps_anybody_from_using_a_view(
     programs.http.post("/datasets?name=pets", files={"file": zipped(pets("cat", "dog"))}).raise_for_status()
     of_one = ("datasets/pets", f"jobs/{claim.job_id}", f"models/{first.id}", f"compare?of={first.id},{second.id}")
     found = []
-    for view in ("train", "datasets", "jobs", "models", "try", "nothing", *of_one):
+    for view in ("", "new", "train", "datasets", "jobs", "models", "try", "nothing", *of_one):
         page.goto(f"/#/{view}")
         expect(page.get_by_role("heading", level=1)).to_be_visible()
         if view == "train":
             page.get_by_text("More", exact=True).click()
         if view == "try":
             draw(page, *SEVEN)
-            expect(page.locator(".answer .label")).to_be_visible()
+            expect(page.locator(".look-at .label")).to_be_visible()
         found += wrong_in(page, view)
     page.goto(f"/models/{first.id}/report.html")
     found += wrong_in(page, "report")
@@ -56,7 +56,7 @@ def test_nothing_keeps_anybody_from_using_a_view(
 def wrong_in(page: Page, view: str) -> list[str]:
     wrong = []
     for colours in ("light", "dark"):
-        page.emulate_media(color_scheme=colours)
+        page.emulate_media(color_scheme=colours, reduced_motion="reduce")  # no colour is half way to another
         for one in Axe().run(page).response["violations"]:
             places = [place for node in one["nodes"] for place in node["target"]]
             wrong.append(f"{view}, {colours}: {one['impact']} {one['id']} at {places[:4]}")

@@ -15,7 +15,7 @@ from playwright.sync_api import Locator, Page, expect
 from core.artifacts.manifest import to_json
 from core.db.database import Database
 from core.db.tables import Model, Phase
-from core.errors import LossNotFinite
+from core.errors import LossNotFinite, WeightsUnavailable
 from core.repositories import events, jobs
 from core.repositories.jobs import Claim
 from tests.integration.conftest import Programs, wait_for
@@ -31,6 +31,9 @@ KEY = "ts_a_key_that_only_this_test_knows_of"
 
 def fill_in(page: Page, **fields: str) -> None:
     for name, value in fields.items():
+        if name == "preset":
+            page.locator(f"[name=preset][value={value}]").check()
+            continue
         field = page.locator(f"[name={name}]")
         if field.evaluate("node => node.tagName") == "SELECT":
             field.select_option(value)
@@ -39,7 +42,7 @@ def fill_in(page: Page, **fields: str) -> None:
 
 
 def status(page: Page) -> Locator:
-    return page.locator("main h1 .badge")
+    return page.locator("main .title .tag")
 
 
 def told(page: Page) -> Locator:
@@ -52,13 +55,13 @@ def told(page: Page) -> Locator:
 
 def test_the_form_starts_the_job_that_was_asked_for(page: Page, programs: Programs) -> None:
     programs.start("service")
-    page.goto("/")
+    page.goto("/#/train")
     fill_in(page, dataset="digits", network="shufflenet_v2_x0_5", weights="random", epochs="2", seed="7")
     page.get_by_text("More", exact=True).click()
     fill_in(page, batch_size="64", name="7 from the page", compile="false", metadata="author: me\nfor: the test: all")
     page.get_by_label("patience").fill("5")
-    page.get_by_role("button", name="Start training").click()
-    expect(page.get_by_role("heading", level=1)).to_have_text("7 from the page queued")
+    page.get_by_role("button", name="Train", exact=True).click()
+    expect(page.get_by_text("7 from the page")).to_be_visible()
     recipe = programs.job(page.url.split("/")[-1])["recipe"]
     asked = {"dataset": "digits", "network": "shufflenet_v2_x0_5", "epochs": 2, "seed": 7, "batch_size": 64}
     more = {"compile": False, "metadata": {"author": "me", "for": "the test: all"}, "webhook": None}
@@ -71,9 +74,9 @@ def test_the_preset_quick_has_its_own_defaults_in_the_form_too(page: Page, progr
     page.goto("/#/train?dataset=digits")
     page.get_by_text("More", exact=True).click()
     fill_in(page, preset="quick", name="seen at once")
-    expect(page.locator("[name=network]")).to_have_value("efficientnet_lite0")
-    page.get_by_role("button", name="Start training").click()
-    expect(page.get_by_role("heading", level=1)).to_have_text("seen at once queued")
+    expect(page.locator("[name=network] option:checked")).to_have_text("chosen by how it learns")
+    page.get_by_role("button", name="Train", exact=True).click()
+    expect(page.get_by_text("seen at once")).to_be_visible()
     recipe = programs.job(page.url.split("/")[-1])["recipe"]
     given = {"preset": "quick", "dataset": "digits", "network": "efficientnet_lite0", "weights": "imagenet"}
     preset = {"freeze": "backbone", "optimizer": "lbfgs", "augmentation": "none"}
@@ -85,9 +88,9 @@ def test_every_entry_of_the_recipe_has_a_field_that_suits_the_network(page: Page
     page.goto("/#/train?dataset=digits")
     expect(page.get_by_label("Data set", exact=True)).to_have_value("digits")
     schema = programs.http.get("/networks/resnet50").json()["properties"]
-    names = set(page.locator("form [name]").evaluate_all("all => all.map(one => one.name.split('.')[0])"))
+    names = set(page.locator("main [name]").evaluate_all("all => all.map(one => one.name.split('.')[0])"))
     assert names == set(schema)
-    labels = page.locator("form label").all_text_contents()
+    labels = page.locator("form .grid label").all_text_contents()
     assert len(labels) == len(set(labels))
     assert [text for text in labels if "_" in text or text[0].islower()] == []
     assert page.locator("form .hint").filter(has_text=re.compile("GET |PUT |null")).all_text_contents() == []
@@ -105,7 +108,7 @@ def test_what_is_wrong_with_a_recipe_stands_beside_its_field(page: Page, program
     page.get_by_text("More", exact=True).click()
     fill_in(page, epochs="0", train_samples="many", batch_size="1", metadata=f"{'a' * 65}: b")
     page.locator("[name='webhook.url']").fill("ftp://example.com")
-    page.get_by_role("button", name="Start training").click()
+    page.get_by_role("button", name="Train", exact=True).click()
     expect(page.locator("#epochs-error")).to_have_text('must be 1 to 10000, or "auto"')
     expect(page.locator("#train_samples-error")).to_contain_text("valid integer")
     expect(page.locator("#batch_size-error")).to_have_text('must be 2 to 65536, or "auto"')
@@ -119,11 +122,11 @@ def test_a_job_rests_goes_on_is_cancelled_and_tried_again(page: Page, programs: 
     programs.start("service")
     job_id = programs.train()
     page.goto(f"/#/jobs/{job_id}")
-    for press, becomes in (("Pause", "paused"), ("Resume", "queued"), ("Cancel", "cancelled")):
+    for press, becomes in (("Pause", "Paused"), ("Resume", "Waiting"), ("Stop", "Stopped")):
         page.get_by_role("button", name=press).click()
         expect(status(page)).to_have_text(becomes)
-    page.get_by_role("button", name="Retry").click()
-    expect(status(page)).to_have_text("queued")
+    page.get_by_role("button", name="Try again").click()
+    expect(status(page)).to_have_text("Waiting")
     assert page.url.split("/")[-1] != job_id
 
 
@@ -131,7 +134,7 @@ def test_a_running_job_that_shall_pause_says_so(page: Page, programs: Programs, 
     claim = claimed()
     programs.start("service")
     page.goto(f"/#/jobs/{claim.job_id}")
-    for press, becomes in (("Pause", "pausing"), ("Resume", "running")):
+    for press, becomes in (("Pause", "Pausing"), ("Resume", "Running")):
         page.get_by_role("button", name=press).click()
         expect(status(page)).to_have_text(becomes)
 
@@ -141,18 +144,20 @@ def test_a_job_is_watched_from_the_queue_to_its_model(page: Page, programs: Prog
     page.goto(f"/#/jobs/{programs.train()}")
     expect(told(page)).to_have_count(1)
     programs.start("worker")
-    expect(status(page)).to_have_text("succeeded")
+    expect(status(page)).to_have_text("Done")
+    expect(page.get_by_role("heading", level=1)).to_have_text(re.compile(r"^\d+ of \d+ right$"))
     expect(page.locator(".chart polyline")).to_have_count(8)  # two lines in each chart, and in its legend
     expect(page.locator(".chart svg[role=img] circle")).to_have_count(8)  # of two epochs
     expect(told(page).last).to_have_text("succeeded")
+    page.get_by_text("What happened").click()
     took = page.get_by_label("Phases of attempt 1").get_by_role("row")
     expect(took).to_have_text([re.compile(name) for name in ("Phase", *phases(programs, page))])
     expect(took.last).to_contain_text(re.compile(r"\d.s"))
     expect(page.locator(".story time").first).to_have_text(re.compile(r"\d:\d\d"))
-    assert page.get_by_role("progressbar").evaluate("bar => bar.value") == 100
-    page.get_by_text("Log of the trainer").click()
+    expect(page.get_by_label("100 % of the training is done")).to_be_visible()
+    page.get_by_text("Log", exact=True).click()
     expect(page.get_by_label("The trainer's output")).to_contain_text("epoch 2 of 2")
-    page.get_by_role("link", name=re.compile("^model_")).click()
+    page.get_by_role("link", name="See how good it is").click()
     check_model_page(page)
 
 
@@ -200,15 +205,23 @@ def test_one_wild_validation_loss_does_not_flatten_the_curve(
     expect(chart.get_by_text("↑ 39")).to_be_visible()
     epochs, losses = ["1", "2", "3"], ["1", "2", "3", "4", "5"]
     assert chart.locator("text").all_text_contents() == [*epochs, "epoch", *losses, "↑ 39"]
+    expect(chart.locator("ellipse title")).to_have_text("best")
+    chart.press("ArrowLeft")  # reads the last epoch
+    chart.press("ArrowLeft")
+    expect(page.locator(".readout").filter(visible=True)).to_have_text("epoch 2learning1.5checking39")
 
 
 def check_model_page(page: Page) -> None:
-    expect(page.get_by_role("heading", level=1)).to_contain_text("digits/1")
+    expect(page.get_by_role("heading", level=1)).to_have_text("digits, version 1")
     model: dict[str, Any] = httpx.get(re.sub(r"#.*", "models/digits@latest", page.url)).json()
     expect(page.locator(".confusion .cell")).to_have_count(100)
     counts = [count for count in page.locator(".confusion .cell").all_text_contents() if count != "·"]
     assert sum(map(int, counts)) == sum(map(sum, model["confusion_matrix"]))
     expect(page.locator(".facts")).to_contain_text(f"{100 * model['test_accuracy']:.2f} %")
+    test = model["test"]
+    expect(page.get_by_role("heading", name=f"{test['correct']} of {test['images']} right")).to_be_visible()
+    ends = f"{100 * test['low']:.0f} to {100 * test['high']:.0f} %"
+    expect(page.get_by_role("img", name=f"{ends} right expected")).to_be_visible()
     pictures = page.locator(".mistakes img")
     expect(pictures.first).to_be_visible()
     assert pictures.evaluate_all("all => all.every((one) => one.naturalWidth === 28)")
@@ -218,8 +231,8 @@ def test_why_a_job_failed_and_what_to_do_is_told(page: Page, programs: Programs)
     programs.start("service")
     programs.start("worker")
     page.goto(f"/#/jobs/{programs.train(learning_rate=100, optimizer='sgd', epochs=20)}")
-    expect(status(page)).to_have_text("failed")
-    why = page.get_by_role("alert").filter(has_text="Why it failed")
+    expect(status(page)).to_have_text("Failed")
+    why = page.get_by_role("alert").filter(has_text="For the administrator")
     expect(why).to_contain_text("loss_not_finite")
     expect(why).to_contain_text("Lower the learning_rate")
 
@@ -233,22 +246,63 @@ def test_a_failed_job_is_tried_again(
     programs.start("service")
     page.goto(f"/#/jobs/{claim.job_id}")
     expect(page.get_by_role("alert")).to_contain_text("The loss became nan.")
-    page.get_by_role("button", name="Retry").click()
-    expect(status(page)).to_have_text("queued")
+    page.get_by_role("button", name="Try again").click()
+    expect(status(page)).to_have_text("Waiting")
     expect(page.get_by_role("alert")).to_have_count(0)
     assert claim.job_id not in page.url
+
+
+def test_a_failed_job_is_edited_and_trained_again_in_two_clicks(
+    page: Page, programs: Programs, claimed: Callable[..., Claim], db: Database
+) -> None:
+    claim = claimed(dataset="digits", network="resnet18", epochs=7, metadata={"author": "me"}, weights="random")
+    with db.write() as session:
+        jobs.fail(session, claim, jobs.describe(LossNotFinite("The loss became nan.")), time.time())
+    programs.start("service")
+    page.goto(f"/#/jobs/{claim.job_id}")
+    page.get_by_role("link", name="Edit and train again").click()
+    expect(page.get_by_label("Epochs", exact=True)).to_have_value("7")
+    page.get_by_role("button", name="Train", exact=True).click()
+    expect(status(page)).to_have_text("Waiting")
+    first, second = programs.job(claim.job_id)["recipe"], programs.job(page.url.split("/")[-1])["recipe"]
+    same = ("dataset", "network", "epochs", "metadata", "weights", "preset")
+    assert {name: second[name] for name in same} == {name: first[name] for name in same}
+
+
+def test_a_failed_job_offers_what_would_run(
+    page: Page, programs: Programs, claimed: Callable[..., Claim], db: Database
+) -> None:
+    claim = claimed(dataset="digits", network="resnet18")
+    with db.write() as session:
+        jobs.fail(session, claim, jobs.describe(WeightsUnavailable("They are not here.")), time.time())
+    programs.start("service")
+    page.goto(f"/#/jobs/{claim.job_id}")
+    expect(page.get_by_role("alert")).to_contain_text("The ready-made weights of resnet18 are not on this machine")
+    page.get_by_role("button", name="Train with Quick").click()
+    expect(status(page)).to_have_text("Waiting")
+    assert programs.job(page.url.split("/")[-1])["recipe"]["preset"] == "quick"
+
+
+def test_a_waiting_job_says_why_it_waits_and_its_place(page: Page, programs: Programs) -> None:
+    programs.start("service")
+    first, second = programs.train(name="one"), programs.train(name="two")
+    page.goto(f"/#/jobs/{second}")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Number 2 in line")
+    expect(page.locator("main").get_by_text("No worker is running, so nothing trains.")).to_be_visible()
+    page.goto(f"/#/jobs/{first}")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Next in line")
 
 
 def test_a_training_job_is_cancelled_with_and_without_its_best_epoch(page: Page, programs: Programs) -> None:
     programs.start("service")
     programs.start("worker")
-    for press, leads in (("Cancel and keep the best", 1), ("Cancel", 0)):
+    for press, leads in (("Stop and keep the best", 1), ("Stop", 0)):
         job_id = programs.train(epochs=10_000)
         page.goto(f"/#/jobs/{job_id}")
-        expect(told(page).filter(has_text="checkpoint of epoch 1").first).to_be_visible()
+        expect(told(page).filter(has_text="checkpoint of epoch 1").first).to_be_attached()
         page.get_by_role("button", name=press, exact=True).click()
-        expect(status(page)).to_have_text("cancelled")
-        expect(page.get_by_role("link", name="Try it").filter(visible=True)).to_have_count(1 + leads)
+        expect(status(page)).to_have_text("Stopped")
+        expect(page.get_by_role("link", name="Try it")).to_have_count(leads)
 
 
 def test_the_story_goes_on_after_a_restart_and_tells_nothing_twice(page: Page, programs: Programs) -> None:
@@ -269,7 +323,7 @@ def test_what_others_wrote_is_text_and_never_a_tag(page: Page, programs: Program
     programs.train(name=name)
     page.goto("/#/jobs")
     page.get_by_role("link", name=name).click()
-    expect(page.get_by_role("heading", level=1)).to_have_text(f"{name} queued")
+    expect(page.locator("main .title .soft")).to_contain_text(name)
     expect(page.locator("main img")).to_have_count(0)
 
 
@@ -281,11 +335,11 @@ def test_a_model_is_promoted_and_rolled_back(page: Page, programs: Programs, pub
     programs.start("service")
     programs.served(second.id)
     page.goto("/#/models")
-    page.get_by_role("button", name="Serve digits/1").click()
-    expect(page.get_by_role("button", name="Serve digits/2")).to_be_visible()
+    page.get_by_role("button", name="Let digits/1 answer").click()
+    expect(page.get_by_role("button", name="Let digits/2 answer")).to_be_visible()
     programs.served(first.id)
-    page.get_by_role("button", name="Roll back to digits/2").click()
-    expect(page.get_by_role("button", name="Serve digits/1")).to_be_visible()
+    page.get_by_role("button", name="Back to digits/2").click()
+    expect(page.get_by_role("button", name="Let digits/1 answer")).to_be_visible()
     programs.served(second.id)
 
 
@@ -294,7 +348,7 @@ def test_a_refused_model_is_told_of(page: Page, programs: Programs, published: P
     broken = published(onnx=NO_GRAPH, publish="manual")
     programs.start("service")
     page.goto(f"/#/models/{broken.id}")
-    page.get_by_role("button", name="Serve this model").click()
+    page.get_by_role("button", name="Let it answer").click()
     expect(page.get_by_text("digits/2 was refused")).to_be_visible()
 
 
@@ -355,10 +409,10 @@ def test_a_key_opens_the_page_where_keys_are_set(page: Page, programs: Programs)
         page.get_by_role("button", name="Use this key").click()
         if key != KEY:
             expect(page.get_by_text("This API key is not known")).to_be_visible()
-    expect(status(page)).to_have_text("queued")
+    expect(status(page)).to_have_text("Waiting")
     expect(told(page)).to_have_text(["queued"])  # the stream carries the key too
     page.reload()
-    expect(status(page)).to_have_text("queued")
+    expect(status(page)).to_have_text("Waiting")
 
 
 def test_a_key_is_forgotten_on_request(page: Page, programs: Programs) -> None:
@@ -416,3 +470,21 @@ def test_the_page_asks_nobody_but_the_service(page: Page, programs: Programs) ->
     expect(page.get_by_role("heading", level=1)).to_be_visible()
     wait_for(lambda: any(url.endswith("/readyz") for url in asked), "the page to ask how the service is")
     assert [url for url in asked if not url.startswith(programs.url)] == []
+    loaded = page.evaluate("document.fonts.ready.then(all => [...all].map(one => [one.family, one.status]))")
+    assert loaded == [["Hanken Grotesk", "loaded"]]
+
+
+def test_the_steps_of_a_job_lead_to_its_photos_and_its_model(
+    page: Page, programs: Programs, published: Published
+) -> None:
+    model = published()
+    programs.start("service")
+    page.goto(f"/#/jobs/{programs.train()}")
+    steps = page.get_by_label("Steps of digits")
+    expect(steps.locator("[aria-current=step]")).to_contain_text("Train")
+    expect(steps.get_by_role("link")).to_have_text("Photos")  # there is nothing to try yet
+    page.goto(f"/#/models/{model.id}")
+    steps.get_by_role("link", name="Try").click()
+    expect(page).to_have_url(re.compile(f"#/try\\?model={model.id}$"))
+    page.goto("/#/jobs")
+    expect(steps).to_be_hidden()

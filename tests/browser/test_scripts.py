@@ -11,7 +11,8 @@ from tests import ROOT
 from tests.support.webfolder import served
 
 pytestmark = pytest.mark.browser
-EMPTY = '<!doctype html><link rel="stylesheet" href="/style.css"><main></main>'
+STYLES = "".join(f'<link rel="stylesheet" href="/style/{name}.css">' for name in ("tokens", "forms"))
+EMPTY = f"<!doctype html>{STYLES}<main></main>"
 DRAW_CHART = """async (points) => {
     const { chart } = await import("/lib/chart.js");
     document.querySelector("main").append(
@@ -32,10 +33,11 @@ DRAW_CHART = """async (points) => {
 DRAW_CONFUSION = """async (model) => {
     const { confusion } = await import("/models/confusion_matrix.js");
     const shown = confusion(model);
+    const said = (cell) => (cell.querySelector(".cell")?.firstChild ?? cell).textContent;
     document.querySelector("main").replaceChildren(shown);
     return {
         says: shown.getAttribute("aria-label"),
-        rows: [...shown.querySelectorAll("tr")].map((row) => [...row.cells].map((cell) => cell.textContent)),
+        rows: [...shown.querySelectorAll("tr")].map((row) => [...row.cells].map(said)),
     };
 }"""
 # A service that keeps what comes, while the answer to the first piece is lost and the second piece breaks off half way.
@@ -111,8 +113,9 @@ def test_rows_of_the_confusion_matrix_are_the_true_classes(empty: Page) -> None:
     shown = empty.evaluate(DRAW_CONFUSION, model)
     assert shown["says"] == "Rows: the true class; columns: the answer of pets/4"
     assert shown["rows"] == [
-        ["", "cat", "dog", "emu"],
-        ["cat", "90", "1", "2"],
+        ["", "", "It said"],
+        ["", "", "cat", "dog", "emu"],
+        ["It is", "cat", "90", "1", "2"],
         ["dog", "3", "80", "4"],
         ["emu", "5", "6", "·"],
     ]
@@ -120,7 +123,11 @@ def test_rows_of_the_confusion_matrix_are_the_true_classes(empty: Page) -> None:
     wide = [[50 if truth == answer else 0 for answer in range(30)] for truth in range(30)]
     wide[3][7], wide[29][0] = 8, 9
     worst = empty.evaluate(DRAW_CONFUSION, {"classes": many, "name": "pets", "version": 4, "confusion_matrix": wide})
-    assert worst["rows"] == [["Truth", "Answer", "Images"], ["class 29", "class 0", "9"], ["class 3", "class 7", "8"]]
+    assert worst["rows"] == [
+        ["It is", "It said", "How often"],
+        ["class 29", "class 0", "9 of 59"],
+        ["class 3", "class 7", "8 of 58"],
+    ]
 
 
 def test_an_upload_asks_after_each_break_how_much_has_come(empty: Page) -> None:

@@ -13,8 +13,10 @@ from playwright.sync_api import Locator, Page, expect
 
 from core.db.tables import Model
 from tests.conftest import DIGIT_FILES
-from tests.integration.conftest import Programs
-from tests.support.fakes import tiny_onnx
+from tests.integration.conftest import Programs, wait_for
+from tests.support.datafiles import zipped
+from tests.support.fakes import DIGIT_PREPARATION, tiny_onnx
+from tests.support.setfiles import pets
 
 pytestmark = pytest.mark.browser
 Published = Callable[..., Model]
@@ -42,10 +44,11 @@ def test_a_drawn_seven_is_read(page: Page, programs: Programs, published: Publis
     page.goto("/#/try")
     draw(page, *SEVEN)
     expect(answer(page).locator(".label")).to_have_text("7")
-    expect(answer(page).get_by_role("listitem")).to_have_count(10)
+    expect(answer(page).get_by_role("listitem")).to_have_count(6)  # five classes, and the others as one
+    expect(answer(page).get_by_text("5 others")).to_be_visible()
     expect(answer(page).get_by_role("link", name="digits/1")).to_be_visible()
     expect(answer(page).get_by_alt_text("The image as the network saw it")).to_be_visible()
-    page.get_by_label("what it looks at").check()
+    page.get_by_label("Show where it looks").check()
     expect(answer(page).get_by_alt_text("Heat map")).to_be_visible()
 
 
@@ -53,7 +56,7 @@ def test_an_image_is_chosen_pasted_or_dropped(page: Page, programs: Programs, pu
     published()
     programs.start("service")
     page.goto("/#/try")
-    page.get_by_label("Choose an image").set_input_files(DIGIT_FILES[3])
+    page.get_by_label("Choose photos").set_input_files(DIGIT_FILES[3])
     expect(answer(page).locator(".label")).to_have_text("3")
     for event, target, digit in (("paste", "body", 4), ("drop", ".drop", 5)):
         give(page, event, target, digit)
@@ -79,7 +82,7 @@ def test_an_empty_sheet_is_no_digit(page: Page, programs: Programs, published: P
     programs.start("service")
     page.goto("/#/try")
     page.locator("canvas").evaluate("sheet => sheet.dispatchEvent(new PointerEvent('pointerup'))")
-    expect(answer(page)).to_have_text("The answer comes here.")
+    expect(answer(page)).to_have_text("Drop, paste or choose photos")
     draw(page, (0.5, 0.5))  # a dot
     expect(answer(page).get_by_role("link", name="digits/1")).to_be_visible()
 
@@ -103,7 +106,7 @@ def test_another_model_is_asked_about_the_same_image(page: Page, programs: Progr
     published()
     programs.start("service")
     page.goto("/#/try")
-    page.get_by_label("Choose an image").set_input_files(DIGIT_FILES[7])
+    page.get_by_label("Choose photos").set_input_files(DIGIT_FILES[7])
     expect(answer(page).locator(".label")).to_have_text("7")
     page.get_by_label("Model").select_option(label="digits/1 · resnet18 on digits")
     expect(answer(page).locator(".label")).to_have_text("3")
@@ -125,11 +128,11 @@ def test_where_there_is_no_digit_the_model_abstains_and_says_why(
     page.goto("/#/try")
     sheet = io.BytesIO()
     Image.new("L", (60, 60), 255).save(sheet, "PNG")
-    page.get_by_label("Choose an image").set_input_files(
+    page.get_by_label("Choose photos").set_input_files(
         {"name": "empty.png", "mimeType": "image/png", "buffer": sheet.getvalue()}
     )
     expect(answer(page).locator(".label s")).to_have_text("no digit")
-    expect(answer(page).get_by_text("It abstains")).to_be_visible()
+    expect(answer(page).get_by_text("Not sure: ")).to_be_visible()
 
 
 def test_the_camera_of_a_laptop_takes_a_photo(page: Page, programs: Programs, published: Published) -> None:
@@ -155,3 +158,48 @@ def test_where_no_camera_can_be_had_a_file_will_do(page: Page, programs: Program
     expect(page.get_by_text("choose a photo as a file")).to_be_visible()
     page.get_by_label("Take a photo").set_input_files(DIGIT_FILES[4])
     expect(answer(page).locator(".label")).to_have_text("4")
+
+
+def test_the_model_that_was_clicked_answers_and_only_digits_are_drawn(
+    page: Page, programs: Programs, published: Published
+) -> None:
+    plain = DIGIT_PREPARATION.model_dump(mode="json") | {"style": "plain"}
+    first = published(name="plain", preparation=plain, onnx=tiny_onnx(always(3)))
+    digits = published()
+    programs.start("service")
+    programs.served(digits.id)
+    page.goto(f"/#/models/{first.id}")
+    page.locator("main").get_by_role("link", name="Try it").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Try plain")
+    expect(page.locator("canvas")).to_be_hidden()
+    page.get_by_label("Choose photos").set_input_files([DIGIT_FILES[3], DIGIT_FILES[5]])
+    expect(answer(page).get_by_role("link", name="plain/1")).to_be_visible()
+    expect(page.get_by_role("button", name="Look at this one")).to_have_count(2)
+    page.get_by_label("Model").select_option(label="digits/1 · resnet18 on digits")
+    expect(page.locator("canvas")).to_be_visible()
+
+
+def test_on_a_phone_photo_and_answer_are_the_first_to_be_seen(
+    page: Page, programs: Programs, published: Published
+) -> None:
+    published()
+    programs.start("service")
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.goto("/#/try")
+    page.get_by_label("Choose photos").set_input_files(DIGIT_FILES[7])
+    expect(answer(page).locator(".label")).to_be_in_viewport()
+    expect(answer(page).get_by_alt_text("The image that was sent")).to_be_in_viewport()
+
+
+def test_a_wrong_answer_is_put_right_and_taken_back(page: Page, programs: Programs, published: Published) -> None:
+    published(name="pets", dataset="pets", classes=["cat", "dog", *map(str, range(8))])
+    programs.start("service")
+    programs.http.post("/datasets?name=pets", files={"file": zipped(pets("cat", "dog"))}).raise_for_status()
+    page.goto("/#/try")
+    page.get_by_label("Choose photos").set_input_files(DIGIT_FILES[7])
+    answer(page).get_by_role("button", name="dog", exact=True).click()
+    expect(page.get_by_text("Kept as dog.")).to_be_visible()
+    assert programs.http.get("/datasets/pets").json()["classes"]["dog"]["train"] == 4
+    page.get_by_role("button", name="Undo").click()
+    wait_for(lambda: programs.http.get("/datasets/pets").json()["version"] == 1, "the version to be taken back")
+    assert programs.http.get("/datasets/pets").json()["classes"]["dog"]["train"] == 3

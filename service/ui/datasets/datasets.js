@@ -54,7 +54,7 @@ const ownFirst = (a, b) => Number(a.kind === "built_in") - Number(b.kind === "bu
  * @param {Attributes} attributes
  */
 export const trainOn = (name, attributes = {}) =>
-  el("a", { class: "button", href: `#/train?dataset=${encodeURIComponent(name)}`, ...attributes }, "Train on it");
+  el("a", { class: "button", href: `#/new?dataset=${encodeURIComponent(name)}`, ...attributes }, "Train on it");
 
 /**
  * List the data sets that are known by name alone.
@@ -63,7 +63,7 @@ export const trainOn = (name, attributes = {}) =>
  */
 function elsewhere(sets) {
   if (!sets.length) return "";
-  const links = sets.map(({ name }) => el("li", {}, el("a", { href: `#/train?dataset=${name}` }, name)));
+  const links = sets.map(({ name }) => el("li", {}, el("a", { href: `#/new?dataset=${name}` }, name)));
   return el(
     "section",
     {},

@@ -3,7 +3,8 @@
 import { errorText, Problem } from "../lib/api.js";
 import { el, onDrop, table } from "../lib/dom.js";
 import { bytes } from "../lib/format.js";
-import { chosen, dropped, source } from "../lib/source.js";
+import { nameFrom } from "../lib/names.js";
+import { chosen, dropped, source } from "../photos/source.js";
 import { Upload } from "../lib/upload.js";
 
 /**
@@ -133,23 +134,10 @@ class SendForm {
 }
 
 const FOLDER = { webkitdirectory: true };
-const NAME = { id: "name", name: "name", autocomplete: "off", spellcheck: "false", "aria-describedby": "given" };
+const NAME = { id: "name", type: "text", name: "name", autocomplete: "off", spellcheck: "false", "aria-describedby": "given" };
 
 /** @param {Given} given */
 const described = ({ name, size }) => `${name} · ${bytes(size)}`;
-
-/**
- * Make a name as close to the file's as recipes allow.
- *
- * @param {string} text
- */
-const nameFrom = (text) =>
-  text
-    .replace(/(\.(zip|tar|tgz|gz))+$|: \d+ files$/i, "")
-    .toLowerCase()
-    .replace(/[^a-z0-9_-]+/g, "-")
-    .replace(/^[-_]+|-+$/g, "")
-    .slice(0, 64);
 
 /** @param {FileProblem[]} found */
 export function problems(found) {

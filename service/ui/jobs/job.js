@@ -1,48 +1,36 @@
-// One job: how far it is, its curves, what can be done with it, and its story.
+// One job: how it is going and when it ends; why it waits, or failed, and what to do; its curves; the rest folded.
 
-import { Curves } from "./training_curves.js";
 import { el, facts } from "../lib/dom.js";
-import { accuracy, bytes, figures, number, percent, seconds, when, words } from "../lib/format.js";
-import { JobButtons } from "./job_actions.js";
-import { badge, state } from "./jobs.js";
-import { LogTail } from "./log_tail.js";
-import { Story } from "./timeline.js";
+import { Fold } from "../lib/fold.js";
+import { accuracy, ago, bytes, figures, number, percent, range, right, roughly, seconds, when } from "../lib/format.js";
+import { icon } from "../lib/icons.js";
 import { follow } from "../lib/stream.js";
 import { every } from "../lib/time.js";
+import { Failure } from "./failure.js";
+import { JobButtons } from "./job_actions.js";
+import { LogTail } from "./log_tail.js";
+import { lengthsLike, secondsLeft } from "./outlook.js";
+import { PhaseBar } from "./phase_bar.js";
+import { Story } from "./timeline.js";
+import { Curves } from "./training_curves.js";
+import { QueuePlace } from "./waiting.js";
+import { nameOf, phaseName, stateTag } from "./words.js";
 
 const LOOK_MS = 1_000; // between events only the row tells how far it is
 const ENDED = ["succeeded", "failed", "cancelled"];
 
 /** @param {ViewContext} context */
-export async function jobView({ main, api, signal, fail, id }) {
+export async function jobView(context) {
+  const { main, api, signal, fail, draft, id } = context;
   const path = `jobs/${encodeURIComponent(id)}`;
-  /** @type {JobView} */
-  const job = await api.get(path, signal);
-  const curves = new Curves();
-  const story = new Story();
-  const log = new LogTail(api, path, signal);
-  const buttons = new JobButtons(api, path, update, fail);
-  const title = el("h1", {});
-  const progress = new ProgressBar();
-  const [failure, details] = [el("div", {}), el("div", {})];
-
-  /** @param {JobView} now */
-  function update(now) {
-    title.replaceChildren(now.name || now.id, " ", badge(state(now)));
-    progress.update(now);
-    buttons.update(now);
-    showFailure(failure, now);
-    details.replaceChildren(facts(known(now)));
-    curves.update(now);
-    story.update(now);
-    log.update(now);
-    return !ENDED.includes(now.status);
-  }
-
-  update(job);
-  main.replaceChildren(title, progress.node, buttons.node, failure, curves.node, details, log.node, story.node);
-  every(LOOK_MS, signal, async () => update(await api.get(path, signal))).catch(fail);
-  listen(follow(api, `${path}/events`, signal), story, curves).catch(fail);
+  /** @type {[JobView, JobPage]} */
+  const [job, past] = await Promise.all([api.get(path, signal), api.get("jobs?status=succeeded&limit=50", signal)]);
+  if (signal.aborted) return;
+  const screen = new JobScreen(context, path, lengthsLike(job, past.data));
+  screen.update(job);
+  main.replaceChildren(...screen.nodes(draft.warnings.splice(0)));
+  every(LOOK_MS, signal, async () => screen.update(await api.get(path, signal))).catch(fail);
+  listen(follow(api, `${path}/events`, signal), screen.story, screen.curves).catch(fail);
 }
 
 /**
@@ -57,36 +45,112 @@ async function listen(events, story, curves) {
   }
 }
 
-/** The bar moves quietly; what is said aloud changes once an epoch or a phase. */
-class ProgressBar {
-  constructor() {
-    this.bar = el("progress", { max: "100", "aria-label": "Progress" });
-    this.said = el("p", { role: "status" });
-    this.done = el("p", { class: "hint" });
-    this.node = el("div", {}, this.bar, this.said, this.done);
+class JobScreen {
+  /**
+   * @param {ViewContext} context
+   * @param {string} path
+   * @param {import("./outlook.js").Lengths} like
+   */
+  constructor({ api, signal, fail, steps }, path, like) {
+    this.steps = steps;
+    this.like = like;
+    this.headline = el("h1", {});
+    this.state = el("span", { role: "status" });
+    this.said = el("span", { class: "soft" });
+    this.buttons = new JobButtons(api, path, (job) => this.update(job), fail);
+    this.queue = new QueuePlace(api, signal);
+    this.phases = new PhaseBar();
+    this.failure = new Failure(api, fail);
+    this.curves = new Curves();
+    this.details = new Fold("Settings and figures", "");
+    this.log = new LogTail(api, path, signal);
+    this.story = new Story();
+  }
+
+  /** @param {string[]} warnings */
+  nodes(warnings) {
+    const notices = warnings.map((text) => el("div", { class: "notice look" }, icon("warning"), el("p", {}, text)));
+    return [
+      el("div", { class: "title" }, this.headline, this.state, this.said, this.buttons.node),
+      el("div", { class: "stack" }, notices, this.queue.node, this.phases.node, this.failure.node, this.curves.node),
+      el("div", { class: "below" }, this.details.node, this.log.node, this.story.node),
+    ];
   }
 
   /** @param {JobView} job */
   update(job) {
-    this.bar.hidden = job.status === "failed" || job.status === "cancelled";
-    this.bar.value = job.status === "succeeded" ? 100 : (job.progress.percent ?? 0);
-    const sentence = doing(job);
-    if (this.said.textContent !== sentence) this.said.textContent = sentence;
-    this.done.textContent = job.status === "running" ? `${job.progress.percent ?? 0} %` : "";
+    this.queue.update(job);
+    write(this.headline, headline(job, this.like, this.queue.headline));
+    if (this.state.textContent !== stateTag(job).textContent) this.state.replaceChildren(stateTag(job));
+    write(this.said, said(job));
+    this.phases.update(job, this.like);
+    this.phases.node.hidden = job.status === "failed" || job.status === "cancelled" || job.status === "queued";
+    this.buttons.update(job);
+    this.failure.update(job);
+    this.curves.update(job);
+    this.details.node.lastElementChild?.replaceChildren(facts(known(job)));
+    write(this.details.inside, summary(job));
+    this.story.update(job);
+    this.log.update(job);
+    this.steps(job.recipe.model || job.recipe.dataset.split("/")[0], "train", stepsOf(job));
+    document.title = `${nameOf(job)} · tuneserve`;
+    return !ENDED.includes(job.status);
   }
 }
 
-/** @param {JobView} job */
-function doing(job) {
-  const { epoch, epochs } = job.progress;
-  if (job.pausing) return "Pauses once its checkpoint is written.";
-  if (job.status === "queued") return "Waits for a worker.";
-  if (job.status === "paused") return "Paused. Resume it to go on from its last checkpoint.";
-  if (job.status === "cancelling") return "Stops within seconds.";
-  if (ENDED.includes(job.status)) return `Ended ${when(job.finished_at)}.`;
-  const done = job.phase === "training" && epochs ? `: epoch ${epoch} of ${epochs}` : "";
-  return `${words(job.phase || "starting")}${done}`;
+/**
+ * @param {HTMLElement} node
+ * @param {string} text
+ */
+function write(node, text) {
+  if (node.textContent !== text) node.textContent = text;
 }
+
+/**
+ * Say first how it is going, and when it ends.
+ *
+ * @param {JobView} job
+ * @param {import("./outlook.js").Lengths} like
+ * @param {string} place in the queue
+ */
+function headline(job, like, place) {
+  const { status, metrics, phase, error } = job;
+  if (status === "succeeded") return metrics.test ? right(metrics.test) : "Done";
+  if (status === "failed") return error && !job.phases.some((one) => one.phase === "training") ? "Training could not start" : "Training failed";
+  if (status === "cancelled") return "Stopped";
+  if (status === "queued") return place;
+  if (status === "paused") return "Paused";
+  if (status === "cancelling") return "Stops within seconds";
+  if (job.pausing) return "Pauses once its checkpoint is written";
+  const left = secondsLeft(job, like, Date.now());
+  const now = phaseName(phase ?? "starting");
+  return left === null ? now : `${roughly(left).replace("about", "About")} left`;
+}
+
+/** @param {JobView} job */
+function said(job) {
+  const { status, metrics, started_at: from, finished_at: to, phase } = job;
+  const message = status === "running" && phase === "publishing" ? "checking the copy that will answer" : "";
+  const expect = metrics.test ? `Expect ${range(metrics.test)}` : "";
+  const time = to ? `ended ${ago(to)}` : from ? `started ${ago(from)}` : `created ${ago(job.created_at)}`;
+  return [nameOf(job), expect, message, time].filter(Boolean).join(" · ");
+}
+
+/**
+ * @param {JobView} job
+ * @returns {Steps}
+ */
+function stepsOf({ recipe, model_id: model }) {
+  return {
+    photos: { href: `#/datasets/${recipe.dataset.split("/")[0]}` },
+    train: {},
+    try: { href: model ? `#/try?model=${model}` : undefined },
+  };
+}
+
+/** @param {JobView} job */
+const summary = ({ recipe, resolved_recipe: ran }) =>
+  [recipe.network, ran && `batch ${ran.batch_size}`, ran && `learning rate ${number(ran.learning_rate, 5)}`].filter(Boolean).join(" · ");
 
 /**
  * Say how long its training still takes.
@@ -99,27 +163,6 @@ function remaining({ status, phase, estimated_finish: finish }) {
 }
 
 /**
- * Show why it failed. Drawn anew only where it is another error: the traceback may be open.
- *
- * @param {HTMLElement} place
- * @param {JobView} job
- */
-function showFailure(place, { error, status }) {
-  const now = JSON.stringify([error, status]);
-  if (!error || place.dataset.shown === now) return;
-  place.dataset.shown = now;
-  const section = el(
-    "section",
-    { class: "failure", role: status === "failed" ? "alert" : null },
-    el("h2", {}, status === "failed" ? "Why it failed" : "The last attempt died"),
-    el("p", {}, el("code", {}, error.code), " ", error.message),
-    el("p", {}, error.hint),
-    error.traceback_tail && el("details", {}, el("summary", {}, "Traceback"), el("pre", {}, error.traceback_tail)),
-  );
-  place.replaceChildren(section);
-}
-
-/**
  * @param {JobView} job
  * @returns {Fact[]}
  */
@@ -129,7 +172,7 @@ function known(job) {
     ["data set", recipe.dataset],
     ["network", recipe.network],
     ["time left", remaining(job)],
-    ["test accuracy", accuracy(metrics.test)],
+    ["right on test photos", accuracy(metrics.test)],
     ["validation accuracy", percent(metrics.validation_accuracy)],
     ["train loss", figures(metrics.train_loss)],
     ["train accuracy", percent(metrics.train_accuracy)],
@@ -141,6 +184,7 @@ function known(job) {
     ["precision", ran?.precision],
     ["queued for", seconds(timing.queued_s)],
     ["trained for", seconds(timing.train_s)],
+    ["ended", when(job.finished_at)],
     ["attempt", job.attempt || null],
     ["model", job.model_id && el("a", { href: `#/models/${job.model_id}`, class: "id" }, job.model_id)],
   ];

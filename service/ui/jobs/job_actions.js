@@ -1,14 +1,14 @@
 // What can be done with a job in its state.
 
 import { button, el } from "../lib/dom.js";
-import { state } from "./jobs.js";
+import { state } from "./words.js";
 
 /** @typedef {[title: string, action: string]} Action */
 
 /** @type {Action} */
-const CANCEL = ["Cancel", "cancel"];
+const CANCEL = ["Stop", "cancel"];
 /** @type {Action} */
-const KEEP = ["Cancel and keep the best", "cancel?keep=true"];
+const KEEP = ["Stop and keep the best", "cancel?keep=true"];
 /** @type {Action} */
 const PAUSE = ["Pause", "pause"];
 /** @type {Record<string, Action[]>} */
@@ -18,8 +18,8 @@ const POSSIBLE = {
   paused: [["Resume", "resume"], CANCEL],
   pausing: [["Resume", "resume"], CANCEL],
   cancelling: [],
-  failed: [["Retry", "retry"]],
-  cancelled: [["Retry", "retry"]],
+  failed: [],
+  cancelled: [],
   succeeded: [],
 };
 
@@ -31,7 +31,7 @@ export class JobButtons {
    * @param {Fail} fail
    */
   constructor(api, path, update, fail) {
-    this.node = el("p", { class: "actions" });
+    this.node = el("span", { class: "row tight push" });
     this.api = api;
     this.path = path;
     this.onUpdate = update;
@@ -47,9 +47,14 @@ export class JobButtons {
   update(job) {
     if (state(job) === this.shown) return;
     this.shown = state(job);
-    const model = job.model_id && el("a", { class: "button primary", href: "#/try" }, "Try it");
+    const model = job.model_id
+      ? [
+          el("a", { class: "button", href: `#/models/${job.model_id}` }, "See how good it is"),
+          el("a", { class: "button primary", href: `#/try?model=${job.model_id}` }, "Try it"),
+        ]
+      : [];
     const buttons = POSSIBLE[this.shown].map((one) => this.#button(one));
-    this.node.replaceChildren(...buttons, model || "");
+    this.node.replaceChildren(...buttons, ...model);
   }
 
   /** @param {Action} action */
@@ -67,8 +72,7 @@ export class JobButtons {
     try {
       /** @type {JobView} */
       const job = await this.api.send("POST", `${this.path}/${action}`);
-      if (action === "retry") location.hash = `#/jobs/${job.id}`;
-      else this.onUpdate(job);
+      this.onUpdate(job);
     } catch (error) {
       this.fail(error);
     } finally {

@@ -2,6 +2,7 @@
 
 import { errorText } from "../lib/api.js";
 import { el } from "../lib/dom.js";
+import { Fold } from "../lib/fold.js";
 
 const LINES = 200;
 const READ_MS = 3_000;
@@ -13,9 +14,10 @@ export class LogTail {
    * @param {AbortSignal} signal
    */
   constructor(api, path, signal) {
-    this.text = el("pre", { tabindex: "0", "aria-label": "The trainer's output" });
-    const title = el("summary", {}, "Log of the trainer");
-    this.node = el("details", { on: { toggle: () => this.#read() } }, title, this.text);
+    this.text = el("pre", { class: "log", tabindex: "0", "aria-label": "The trainer's output" });
+    const { node } = new Fold("Log", this.text, "what the trainer wrote");
+    node.addEventListener("toggle", () => this.#read());
+    this.node = node;
     this.api = api;
     this.path = path;
     this.signal = signal;

@@ -1,9 +1,12 @@
-// The form of a recipe, built from its schema: an entry each, the simple ones first.
+// The form of a recipe, built from its schema: an entry each, the simple ones first. The data set and the preset are
+// chosen elsewhere, in fields of the same form.
 
-import { el, entry } from "../lib/dom.js";
+import { el } from "../lib/dom.js";
 import { alone, field, isMultiple, value } from "../lib/fields.js";
 
-const SIMPLE = ["dataset", "network", "weights", "epochs", "train_samples", "seed"];
+const ALWAYS = new Set(["network", "preset"]); // sent though they may be the defaults
+const ELSEWHERE = ["dataset", "preset"];
+const SIMPLE = ["network", "weights", "epochs", "train_samples", "seed"];
 /** @type {[title: string, names: string[]][]} */
 const GROUPS = [
   ["Data", ["image_size", "image_fit", "augmentation", "validation_fraction", "class_weights"]],
@@ -12,9 +15,9 @@ const GROUPS = [
     "weight_decay", "gradient_clipping", "label_smoothing", "ema"]],
   ["The run", ["name", "priority", "time_limit_s", "max_attempts", "precision", "device", "devices", "compile",
     "early_stopping", "rerun"]],
-  ["Afterwards", ["publish", "metadata", "webhook"]],
+  ["Afterwards", ["model", "publish", "metadata", "webhook"]],
 ]; // prettier-ignore
-const GROUPED = new Set([...SIMPLE, ...GROUPS.flatMap(([, names]) => names)]);
+const GROUPED = new Set([...ELSEWHERE, ...SIMPLE, ...GROUPS.flatMap(([, names]) => names)]);
 
 /** @typedef {{ [name: string]: unknown }} Tree what was entered, by name; entries of entries are trees too */
 
@@ -22,19 +25,15 @@ export class RecipeForm {
   /**
    * @param {RecipeSchema} schema
    * @param {Record<string, Choice[]>} choices of some of the simple fields
-   * @param {Record<string, string>} presets of some of the simple fields
    * @param {(event: SubmitEvent) => unknown} submit
    */
-  constructor(schema, choices, presets, submit) {
+  constructor(schema, choices, submit) {
     this.schema = schema;
-    this.more = el("details", { class: "wide" });
-    this.whole = el("p", { class: "wide error", role: "alert" });
-    this.start = el("button", { class: "primary" }, "Start training");
-    const simple = SIMPLE.map((name) =>
-      field(name, schema.properties[name], { choices: choices[name], preset: presets[name], all: schema }),
-    );
-    const own = { class: "grid", novalidate: true, on: { submit } };
-    this.node = el("form", own, simple, this.more, el("p", { class: "actions wide" }, this.start), this.whole);
+    this.more = el("details", { class: "wide-cells" });
+    this.whole = el("p", { class: "error", role: "alert" });
+    const simple = SIMPLE.map((name) => field(name, schema.properties[name], { choices: choices[name], preset: choices[name]?.[0][0], all: schema }));
+    this.fields = el("div", { class: "grid" }, simple, this.more);
+    this.node = el("form", { id: "recipe", class: "card stack", novalidate: true, on: { submit } });
     this.adapt(schema);
   }
 
@@ -44,14 +43,35 @@ export class RecipeForm {
    * @param {RecipeSchema} schema
    */
   adapt(schema) {
-    const entered = this.#inputs().filter((node) => !isMultiple(node) && node.value);
+    const entered = this.#inputs().filter((node) => !isMultiple(node) && node.value && this.more.contains(node));
     this.schema = schema;
     this.more.replaceChildren(el("summary", {}, "More"), ...groups(schema));
-    for (const { name, value: text } of entered) restore(entry(this.node, name), text);
+    for (const { name, value: text } of entered) restore(this.#field(name), text);
+  }
+
+  /**
+   * Enter a recipe that was sent before, or a part of one. What is secret was not kept, and stays empty.
+   *
+   * @param {Tree} recipe
+   */
+  fill(recipe) {
+    for (const [name, given] of Object.entries(flat(recipe))) {
+      const node = this.#field(name);
+      if (name === "preset") check(this.node, String(given ?? ""));
+      if (!node || given == null || name.startsWith("webhook") || ELSEWHERE.includes(name)) continue;
+      if (given !== this.#schemaOf(name).default) restore(node, String(given));
+    }
   }
 
   #inputs() {
-    return /** @type {Entry[]} */ ([...this.node.elements]).filter((node) => node.name);
+    const all = /** @type {Entry[]} */ ([...this.node.elements]);
+    return all.filter((node) => node.name && !(node instanceof HTMLInputElement && node.type === "radio" && !node.checked));
+  }
+
+  /** @param {string} name */
+  #field(name) {
+    const all = /** @type {Entry[]} */ ([...this.node.elements]);
+    return all.find((node) => node.name === name);
   }
 
   /** Give what was entered as the service takes it. Defaults are not sent: a preset may have others. */
@@ -61,7 +81,7 @@ export class RecipeForm {
     for (const node of this.#inputs()) {
       const schema = this.#schemaOf(node.name);
       const entered = value(node, schema);
-      const isDefault = entered === schema.default && node.name !== "network" && !node.name.includes(".");
+      const isDefault = entered === schema.default && !ALWAYS.has(node.name) && !node.name.includes(".");
       if (entered !== undefined && !isDefault) put(found, node.name.split("."), entered);
     }
     return found;
@@ -123,12 +143,39 @@ function groups(schema) {
 }
 
 /**
+ * Name the entries of entries by dots; metadata becomes lines.
+ *
+ * @param {Tree} recipe
+ * @returns {Tree}
+ */
+function flat(recipe) {
+  const pairs = Object.entries(recipe).flatMap(([name, given]) => {
+    if (!given || typeof given !== "object") return [[name, given]];
+    const inner = Object.entries(given);
+    if (name === "metadata") return [[name, inner.map((pair) => pair.join(": ")).join("\n")]];
+    return inner.map(([key, value]) => [`${name}.${key}`, value]);
+  });
+  return Object.fromEntries(pairs);
+}
+
+/**
+ * @param {HTMLFormElement} form
+ * @param {string} preset
+ */
+function check(form, preset) {
+  for (const node of form.querySelectorAll("input[name=preset]")) {
+    if (node instanceof HTMLInputElement && node.value === preset) node.checked = true;
+  }
+}
+
+/**
  * Enter the text again. What a choice does not offer any more stays as it is by default.
  *
- * @param {Entry} node
+ * @param {Entry | undefined} node
  * @param {string} text
  */
 function restore(node, text) {
+  if (!node) return;
   if (node instanceof HTMLSelectElement && ![...node.options].some((one) => one.value === text)) return;
   node.value = text;
 }

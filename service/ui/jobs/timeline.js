@@ -1,6 +1,7 @@
 // A job's story: how long each phase took, and its event log as sentences. Steps are drawn as curves alone.
 
 import { el, table } from "../lib/dom.js";
+import { Fold } from "../lib/fold.js";
 import { clock, figures, percent, seconds, when, words } from "../lib/format.js";
 
 /** @type {Record<string, (data: JobEvent["data"]) => string | undefined>} */
@@ -18,7 +19,8 @@ export class Story {
   constructor() {
     this.list = el("ol", { class: "story", tabindex: "0", "aria-label": "Events" });
     this.phases = el("div", {});
-    this.node = el("section", {}, el("h2", {}, "Story"), this.phases, this.list);
+    this.fold = new Fold("What happened", [this.phases, this.list]);
+    this.node = this.fold.node;
   }
 
   /** @param {JobEvent} event */
@@ -27,6 +29,7 @@ export class Story {
     const sentence = SENTENCES[event]?.(data) ?? JSON.stringify(data);
     const at = data.at && el("time", { datetime: data.at, title: when(data.at) }, clock(data.at));
     this.list.append(el("li", {}, el("span", { class: "kind" }, event), el("span", { class: "said" }, sentence), at || ""));
+    this.fold.inside.textContent = `${this.list.childElementCount} events`;
   }
 
   /** @param {JobView} job */

@@ -6,6 +6,7 @@ import { number } from "../lib/format.js";
 
 /** @type {["train", "validation"]} */
 const PARTS = ["train", "validation"];
+const NAMES = { train: "learning", validation: "checking" };
 
 export class Curves {
   constructor() {
@@ -15,6 +16,7 @@ export class Curves {
     /** @type {TrainingRecord | null} */
     this.now = null;
     this.waiting = false;
+    this.epochs = 0;
     this.#draw();
   }
 
@@ -34,7 +36,10 @@ export class Curves {
    *
    * @param {JobView} job
    */
-  update({ phase, progress, metrics }) {
+  update({ phase, progress, metrics, status }) {
+    this.epochs = progress.epochs ?? 0;
+    const hasNone = !this.records.length && ["queued", "failed", "cancelled"].includes(status);
+    this.node.hidden = hasNone || (this.epochs === 1 && status === "succeeded"); // one point is no curve
     const { train_loss, train_accuracy } = metrics;
     const now = phase === "training" && progress.steps ? { ...progress, train_loss, train_accuracy } : null;
     if (JSON.stringify(now) === JSON.stringify(this.now)) return;
@@ -51,13 +56,14 @@ export class Curves {
 
   #draw() {
     this.waiting = false;
-    const last = this.records.length ? place(this.records[this.records.length - 1]) : 0;
-    const records = this.now && place(this.now) > last ? [...this.records, this.now] : this.records;
+    const newest = this.records.length ? place(this.records[this.records.length - 1]) : 0;
+    const records = this.now && place(this.now) > newest ? [...this.records, this.now] : this.records;
     /** @param {"loss" | "accuracy"} name */
-    const series = (name) => PARTS.map((part) => ({ name: part, points: records.map((one) => this.#point(one, `${part}_${name}`)) }));
+    const series = (name) => PARTS.map((part) => ({ name: NAMES[part], points: records.map((one) => this.#point(one, `${part}_${name}`)) }));
+    const shape = { last: this.epochs, best: best(records) };
     this.node.replaceChildren(
-      chart("Loss", "epoch", series("loss"), { top: 2 * Math.max(...losses(records)) }),
-      chart("Accuracy", "epoch", series("accuracy"), { show: (share) => `${number(100 * share, 1)} %` }),
+      el("div", { class: "card snug" }, chart("Share right", "epoch", series("accuracy"), { ...shape, show: (share) => `${number(100 * share, 1)} %` })),
+      el("div", { class: "card snug" }, chart("Loss", "epoch", series("loss"), { ...shape, top: 2 * Math.max(...losses(records)) })),
     );
   }
 
@@ -79,3 +85,15 @@ const place = ({ epoch = 0, epochs = 0, step = 0, steps }) => (steps ? (step * e
 
 /** @param {TrainingRecord[]} records */
 const losses = (records) => records.flatMap(({ train_loss: loss }) => loss ?? []);
+
+/**
+ * Find the best epoch on the photos to check on: most right, then the lowest loss.
+ *
+ * @param {TrainingRecord[]} records
+ */
+function best(records) {
+  const known = records.filter((one) => !one.steps && (one.validation_loss ?? one.validation_accuracy) != null);
+  /** @type {(one: TrainingRecord) => [number, number]} */
+  const worth = (one) => [one.validation_accuracy ?? 0, -(one.validation_loss ?? 0)];
+  return known.sort((a, b) => worth(b)[0] - worth(a)[0] || worth(b)[1] - worth(a)[1]).at(0)?.epoch;
+}

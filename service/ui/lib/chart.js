@@ -1,6 +1,8 @@
-// A line chart: axes, one line for each series, distinguished by dashes and names, not by colour alone.
+// A line chart: axes, one line for each series, told apart by dashes and names, not by colour alone. The axis reaches
+// to the last epoch from the start; what is still to come is shaded; a cursor reads every line.
 
 import { el, svg } from "./dom.js";
+import { cursor } from "./chart_cursor.js";
 import { figures, number } from "./format.js";
 
 /**
@@ -13,8 +15,8 @@ import { figures, number } from "./format.js";
  * @typedef {(value: number) => string | null} Show
  */
 
-const [WIDTH, HEIGHT] = [360, 210];
-const [LEFT, RIGHT, TOP, BOTTOM] = [46, 10, 14, 30];
+const [WIDTH, HEIGHT] = [560, 230];
+const [LEFT, RIGHT, TOP, BOTTOM] = [50, 14, 14, 30];
 const BASE = HEIGHT - BOTTOM;
 const [X_TICKS, Y_TICKS] = [10, 4];
 const MAX_DOTS = 30;
@@ -26,29 +28,63 @@ const MAX_DOTS = 30;
  * @param {string} title
  * @param {string} xName
  * @param {Series[]} series
- * @param {{ show?: Show, top?: number }} options
+ * @param {{ show?: Show, top?: number, last?: number, best?: number }} options `last`: where the axis ends, `best`: an
+ *   x that is marked on the last series
  */
-export function chart(title, xName, series, { show = figures, top = Infinity } = {}) {
+export function chart(title, xName, series, { show = figures, top = Infinity, last, best } = {}) {
   const known = series.map(({ name, points }) => ({ name, points: points.filter(isKnown) }));
   const lines = known.filter(({ points }) => points.length);
   const all = lines.flatMap(({ points }) => points);
   const caption = el("figcaption", {}, title);
   if (!all.length) return el("figure", { class: "chart" }, caption, el("p", { class: "hint" }, "No figure yet."));
-  const scales = { x: wholes(all.map(({ x }) => x)), y: rounds(all.map(({ y }) => Math.min(y, top))), top };
+  const reached = all.map(({ x }) => x);
+  const scales = { x: wholes(last ? [...reached, 1, last] : reached), y: rounds(all.map(({ y }) => Math.min(y, top))), top };
   const latest = lines.map(({ name, points }) => `${name} ${show(points[points.length - 1].y)}`);
-  return el(
+  const label = `${title} by ${xName}; ${latest.join(", ")}`;
+  const figure = el(
     "figure",
     { class: "chart" },
     caption,
     svg(
       "svg",
-      { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": `${title} by ${xName}; ${latest.join(", ")}` },
+      { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", tabindex: 0, "aria-label": label },
       xAxis(scales.x, xName),
+      ahead(scales.x, Math.max(...reached), last ?? 0),
       yAxis(scales.y, show),
       lines.map(({ points }, n) => line(points, n, scales, show)),
+      mark(lines.at(-1)?.points ?? [], best, scales),
     ),
     el("ul", { class: "legend" }, latest.map((text, n) => el("li", {}, sample(n), text))),
   );
+  cursor(figure, xName, lines, { place: scales.x.place, show, top: TOP, base: BASE });
+  return figure;
+}
+
+/**
+ * Shade what is still to come.
+ *
+ * @param {Scale} x
+ * @param {number} reached
+ * @param {number} last
+ */
+function ahead(x, reached, last) {
+  if (reached >= last) return null;
+  const from = x.place(reached);
+  return svg("rect", { class: "ahead", x: from, y: TOP, width: x.place(last) - from, height: BASE - TOP });
+}
+
+/**
+ * Mark the best point of a line by a ring.
+ *
+ * @param {KnownPoint[]} points
+ * @param {number | undefined} best
+ * @param {{ x: Scale, y: Scale, top: number }} scales
+ */
+function mark(points, best, { x, y, top }) {
+  const found = points.find((one) => one.x === best && one.dot);
+  if (!found) return null;
+  const cx = x.place(found.x);
+  return svg("ellipse", { class: "mark", cx, cy: y.place(Math.min(found.y, top)), rx: 6, ry: 6 }, svg("title", {}, "best"));
 }
 
 /**
@@ -138,7 +174,7 @@ function yAxis(y, show) {
   const grid = y.ticks.map((value) => {
     const at = y.place(value);
     const across = svg("line", { x1: LEFT, x2: WIDTH - RIGHT, y1: at, y2: at, class: "grid-line" });
-    return [across, text(LEFT - 5, at + 3, "end", show(value))];
+    return [across, text(LEFT - 5, at + 4, "end", show(value))];
   });
   return svg("g", { class: "axis" }, grid);
 }

@@ -39,17 +39,19 @@ function filled(node, { on = {}, ...attributes }, children) {
   for (const [event, listener] of Object.entries(on)) {
     node.addEventListener(event, /** @type {EventListener} */ (listener));
   }
-  node.append(...flat(children));
+  node.append(...nodes(children));
   return node;
 }
 
 /**
+ * List what can be appended: nothing stands for null and false.
+ *
  * @param {Child[]} children
  * @returns {(Node | string)[]}
  */
-function flat(children) {
+export function nodes(children) {
   return children.flatMap((child) => {
-    if (Array.isArray(child)) return flat(child);
+    if (Array.isArray(child)) return nodes(child);
     if (child == null || child === false) return [];
     return [typeof child === "number" ? String(child) : child];
   });

@@ -35,9 +35,9 @@ export function field(name, schema, { all, choices, preset }) {
  */
 function group(name, schema, properties, all) {
   const inner = Object.entries(properties).map(([key, one]) => field(`${name}.${key}`, one, { all }));
-  const hint = el("p", { class: "hint wide" }, `${about(name, schema)} What you fill in here switches it on.`);
-  const error = el("p", { class: "error wide", id: `${name}-error`, role: "alert" });
-  return el("fieldset", { class: "grid wide" }, el("legend", {}, label(name)), hint, inner, error);
+  const hint = el("p", { class: "hint wide-cells" }, `${about(name, schema)} What you fill in here switches it on.`);
+  const error = el("p", { class: "error wide-cells", id: `${name}-error`, role: "alert" });
+  return el("fieldset", { class: "grid wide-cells" }, el("legend", {}, label(name)), hint, inner, error);
 }
 
 /**

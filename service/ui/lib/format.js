@@ -83,3 +83,44 @@ export function when(iso) {
  * @param {{ name: string, version: number }} model
  */
 export const title = ({ name, version }) => `${name}/${version}`;
+
+/**
+ * Count things: 1 photo, 2 photos.
+ *
+ * @param {number} n
+ * @param {string} thing
+ */
+export const count = (n, thing) => `${number(n)} ${n === 1 ? thing : thing.endsWith("s") ? `${thing}es` : `${thing}s`}`;
+
+/**
+ * Say a duration as people do: about 40 s, about 6 min.
+ *
+ * @param {number} s
+ */
+export function roughly(s) {
+  if (s < 90) return `about ${Math.max(5, 5 * Math.round(s / 5))}${GAP}s`;
+  if (s < 5400) return `about ${Math.round(s / 60)}${GAP}min`;
+  return `about ${Math.round(s / 3600)}${GAP}h`;
+}
+
+/**
+ * Show an interval of shares: 55 to 95 %.
+ *
+ * @param {{ low: number, high: number }} interval
+ */
+export const range = ({ low, high }) => `${Math.round(100 * low)} to ${Math.round(100 * high)}${GAP}%`;
+
+/** @param {{ correct: number, images: number }} test */
+export const right = ({ correct, images }) => `${number(correct)} of ${number(images)} right`;
+
+/**
+ * Say when: the time of today, yesterday, else the day.
+ *
+ * @param {string} iso
+ */
+export function ago(iso) {
+  const [then, now] = [new Date(iso), new Date()];
+  const days = Math.round((new Date(now).setHours(0, 0, 0, 0) - new Date(then).setHours(0, 0, 0, 0)) / 86_400_000);
+  if (days === 0) return then.toLocaleTimeString(undefined, { timeStyle: "short" });
+  return days === 1 ? "yesterday" : then.toLocaleDateString(undefined, { day: "numeric", month: "short", year: days > 300 ? "numeric" : undefined });
+}

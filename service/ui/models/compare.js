@@ -15,7 +15,7 @@ export async function compareView({ main, api, signal, query }) {
   main.replaceChildren(
     el("h1", {}, `Comparing ${titles.join(" and ")}`),
     table("Both models", ["", ...titles], rows(models)),
-    pair("Confusion matrix", titles, models.map(confusion)),
+    pair("Confusion matrix", titles, models.map((one) => confusion(one))),
     pair("Worst mistakes", titles, worst),
   );
 }

@@ -1,33 +1,87 @@
-// One model: its record, its confusion matrix, and its worst mistakes as pictures.
+// One model: how good it is, what it mixes up, its worst mistakes; the rest folded.
 
 import { button, el, facts, picture, table } from "../lib/dom.js";
-import { accuracy, bytes, milliseconds, percent, seconds, title, when } from "../lib/format.js";
-import { confusion } from "./confusion_matrix.js";
+import { Fold } from "../lib/fold.js";
+import { accuracy, bytes, count, milliseconds, percent, seconds, when } from "../lib/format.js";
+import { icon } from "../lib/icons.js";
+import { imagesOf, Thumbnails } from "../photos/thumbnails.js";
+import { confusion, mixedUp } from "./confusion_matrix.js";
 import { oneImage, servedSize, serves } from "./models.js";
 import { serve } from "./promotion.js";
 import { report } from "./report.js";
+import { resultCard } from "./result.js";
+import { tags } from "./tags.js";
+
+const COVERED = 8; // classes that have a photo beside their name
 
 /** @param {ViewContext} context */
-export async function modelView({ main, api, signal, fail, id }) {
+export async function modelView({ main, api, signal, fail, steps, id }) {
   /** @type {ModelView} */
   const model = await api.get(`models/${encodeURIComponent(id)}`, signal);
+  steps(model.name, "train", {
+    photos: { href: `#/datasets/${model.dataset}` },
+    train: { note: `${model.test.correct} of ${model.test.images} right` },
+    try: { href: `#/try?model=${model.id}` },
+  });
   const said = el("p", { role: "status" });
   const promote = () => serve(api, signal, model, said).catch(fail);
+  const [worst, covers] = await Promise.all([mistakes(api, signal, model), coversOf(api, signal, model)]);
   main.replaceChildren(
-    el("h1", {}, `${title(model)} `, model.aliases.map((name) => el("span", { class: "badge" }, name))),
-    said,
     el(
-      "p",
-      { class: "actions" },
-      serves(model) || model.files_deleted_at ? "" : button("Serve this model", promote, { class: "primary" }),
-      model.files_deleted_at ? "" : el("a", { class: "button", href: `#/try?model=${model.id}` }, "Try it"),
-      report(api, signal, fail, model),
+      "div",
+      { class: "title" },
+      el("h1", {}, `${model.name}, version ${model.version}`),
+      tags(model),
+      el("span", { class: "soft" }, `${model.recipe.preset ?? model.network} · ${when(model.created_at)}`),
+      el(
+        "span",
+        { class: "row tight push" },
+        report(api, signal, fail, model),
+        serves(model) || model.files_deleted_at ? "" : button("Let it answer", promote),
+        model.files_deleted_at ? "" : el("a", { class: "button primary", href: `#/try?model=${model.id}` }, "Try it", icon("right")),
+      ),
     ),
-    facts(record(model)),
-    section("Confusion matrix", confusion(model)),
-    section("Classes", perClass(model)),
-    section("Worst mistakes", await mistakes(api, signal, model)),
+    said,
+    el("div", { class: "split seven" }, resultCard(model), mixUps(model, covers)),
+    section("Worst mistakes", worst),
+    el(
+      "div",
+      { class: "below" },
+      model.per_class.length ? new Fold("Each class", perClass(model), count(model.classes.length, "class")).node : "",
+      new Fold("Speed, size and settings", facts(record(model)), [milliseconds(oneImage(model)), bytes(servedSize(model)), model.network].filter(Boolean).join(" · ")).node,
+    ),
   );
+}
+
+/**
+ * @param {ModelView} model
+ * @param {import("./confusion_matrix.js").Covers} covers
+ */
+function mixUps(model, covers) {
+  const shown = confusion(model, covers);
+  const [most] = mixedUp(model.confusion_matrix);
+  const { classes } = model;
+  const text = most ? `${most.count} of ${most.of} photos of “${classes[most.truth]}” were called “${classes[most.answer]}”.` : "Nothing, on these photos.";
+  return shown && el("section", { class: "card stack", "aria-label": "Confusion matrix" }, el("div", {}, el("h2", {}, "What it mixes up"), el("p", { class: "soft small" }, text)), shown);
+}
+
+/**
+ * Find a photo of each class, unless there are many, or nobody uploaded the data set.
+ *
+ * @param {ApiClient} api
+ * @param {AbortSignal} signal
+ * @param {ModelView} model
+ * @returns {Promise<import("./confusion_matrix.js").Covers>}
+ */
+async function coversOf(api, signal, { classes, dataset }) {
+  if (classes.length > COVERED) return new Map();
+  const thumbnails = new Thumbnails(api, signal);
+  const found = await Promise.all(classes.map((label) => imagesOf(api, signal, dataset, { class: label, limit: "1" }).catch(() => null)));
+  const pairs = classes.flatMap((label, n) => {
+    const [image] = found[n]?.data ?? [];
+    return image ? [/** @type {[string, HTMLImageElement]} */ ([label, Object.assign(thumbnails.draw(image), { alt: "" })])] : [];
+  });
+  return new Map(pairs);
 }
 
 /**
@@ -65,7 +119,7 @@ function batches({ serving }) {
 }
 
 /** @type {(title: string, content: HTMLElement | null) => HTMLElement | string} */
-const section = (title, content) => (content ? el("section", {}, el("h2", {}, title), content) : "");
+const section = (title, content) => (content ? el("section", { class: "below" }, el("h2", {}, title), content) : "");
 
 /** @param {ModelView} model */
 function perClass({ per_class: classes }) {
@@ -96,8 +150,7 @@ export async function mistakes(api, signal, model) {
       "li",
       {},
       picture(png, `Image of ${truth.label}, taken for ${answer.label}`, { class: "pixels" }),
-      el("span", {}, `${truth.label} → ${answer.label}`),
-      el("span", { class: "hint" }, percent(answer.probability, 0)),
+      el("p", {}, el("b", {}, `Said ${answer.label}`), `, ${percent(answer.probability, 0)} sure. It is `, el("b", {}, truth.label), "."),
     );
   return el("ul", { class: "mistakes" }, worst.map(shown));
 }

@@ -1,10 +1,11 @@
 // The models: which serves, what each is worth; two of them can be chosen to compare.
 
 import { button, el, table } from "../lib/dom.js";
-import { accuracy, bytes, milliseconds, title } from "../lib/format.js";
+import { bytes, milliseconds, range, right, title } from "../lib/format.js";
 import { serve } from "./promotion.js";
+import { tags } from "./tags.js";
 
-const HEAD = ["Model", "Compare", "Data set", "Network", "Test accuracy", "One image", "Size", "Aliases", ""];
+const HEAD = ["Model", "Compare", "Right", "Data set", "Network", "One photo", "Size", "", ""];
 
 /** @param {ViewContext} context */
 export async function modelsView(context) {
@@ -31,12 +32,12 @@ export async function modelsView(context) {
   const before = lastServed(page.data);
   main.replaceChildren(
     el("h1", {}, "Models"),
-    page.data.length || after ? "" : el("p", {}, "No model yet. ", el("a", { href: "#/train" }, "Train one"), "."),
+    page.data.length || after ? "" : el("p", {}, "No model yet. ", el("a", { href: "#/new" }, "Train one"), "."),
     said,
     el(
       "p",
       { class: "actions" },
-      before.map((one) => button(`Roll back to ${title(one)}`, () => promote(one))),
+      before.map((one) => button(`Back to ${title(one)}`, () => promote(one))),
       rows.length > 1 && [compare, el("span", { class: "hint" }, "Choose two.")],
     ),
     rows.length ? table("Models, newest first", HEAD, rows) : "",
@@ -83,13 +84,13 @@ function row(model, choose, promote) {
   return [
     el("a", { href: `#/models/${model.id}` }, title(model)),
     box,
+    [right(model.test), el("br"), el("small", { class: "soft" }, `${range(model.test)} expected`)],
     model.dataset,
     model.network,
-    accuracy(model.test),
     milliseconds(oneImage(model)) || "–",
     bytes(servedSize(model)) || "–",
-    model.aliases.map((name) => [el("span", { class: `badge ${name === "serving" ? "running" : ""}` }, name), " "]),
-    serves(model) || model.files_deleted_at ? "" : button("Serve", () => promote(model), named(`Serve ${title(model)}`)),
+    el("span", { class: "row tight" }, tags(model)),
+    serves(model) || model.files_deleted_at ? "" : button("Let it answer", () => promote(model), named(`Let ${title(model)} answer`)),
   ];
 }
 

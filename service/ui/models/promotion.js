@@ -36,7 +36,7 @@ export async function serve(api, signal, model, place) {
 async function outcome(api, signal, before) {
   /** @type {ModelView} */
   const now = await api.get(`models/${before.id}`, signal);
-  if (now.served_at !== before.served_at) return `${title(now)} serves now.`;
+  if (now.served_at !== before.served_at) return `${title(now)} answers now.`;
   const { target } = (await readiness()).checks;
   const refusal = target.refused?.find((one) => one.model_id === before.id);
   return refusal ? `${title(now)} was refused: ${refusal.detail}` : `${title(now)} is loaded and tested …`;

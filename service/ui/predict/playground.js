@@ -1,174 +1,152 @@
-// Try it: an image drawn, dropped, pasted, chosen or photographed, and what the model says of it.
+// Try it: photos dropped, pasted, chosen or photographed, and what the model says of each. Digits can be drawn.
 
-import { errorText, Problem } from "../lib/api.js";
+import { Problem } from "../lib/api.js";
 import { button, el, onDrop } from "../lib/dom.js";
 import { title } from "../lib/format.js";
-import { answer } from "./prediction.js";
-import { hasCamera, photograph } from "./camera.js";
+import { readiness } from "../health.js";
+import { hasCamera, photograph } from "../photos/camera.js";
+import { chooser } from "../photos/choosers.js";
+import { Asker } from "./asker.js";
+import { Corrections } from "./correction.js";
 import { Pad } from "./drawing_pad.js";
 
-const CLASSES = "10"; // most that are shown
+const CLASSES = "10"; // most that are asked for
+const IMAGES = { accept: "image/*,.heic,.heif", multiple: true };
 
 /** @param {ViewContext} context */
-export async function tryView({ main, api, signal, query }) {
-  /** @type {ModelPage} */
-  const { data } = await api.get("models?limit=100", signal).catch(noneToSee);
-  const options = new Options(data, query.get("model"), () => asker.again());
-  const asker = new Asker(api, signal, options);
-  const pad = new Pad(async () => asker.ask(await pad.image()));
+export async function tryView({ main, api, signal, fail, query, steps }) {
+  const [{ data }, answers, own] = await Promise.all([models(api, signal), answering(), ownDatasets(api, signal)]);
+  if (signal.aborted) return;
+  const options = new Options(data, query.get("model"), answers, changed);
+  const corrections = new Corrections(api, signal, fail, own);
+  const asker = new Asker(api, signal, { query: () => options.query(), correct: (asked) => corrections.offer(options.asked, asked) });
+  const pad = new Pad(async () => asker.ask([await pad.image()], true));
   const clear = () => {
     pad.clear();
     asker.forget();
   };
+  const sheet = el("div", { class: "sheet-to-draw" }, pad.node, el("p", { class: "actions" }, button("Clear", clear), el("span", { class: "hint" }, "Draw a digit here.")));
+  /** @param {GivenFile[]} files */
+  const take = (files) => asker.ask(files.map(([, file]) => file));
   const zone = el(
     "section",
-    { class: "drop", "aria-label": "Your image" },
-    pad.node,
-    el("p", { class: "actions" }, button("Clear", clear)),
-    el("p", { class: "hint" }, "Draw a digit. Or drop or paste an image here, or:"),
-    el(
-      "p",
-      { class: "actions" },
-      chooser("Choose an image", {}, asker),
-      photo(asker, signal),
-    ),
+    { class: "drop stack tight", "aria-label": "Your photos" },
+    sheet,
+    el("p", { class: "row" }, chooser("Choose photos", IMAGES, take, { image: "photos" }), photo(take, signal)),
+    asker.tiles,
   );
-  onDrop(zone, (transfer) => take(transfer, asker));
-  document.addEventListener("paste", ({ clipboardData }) => take(clipboardData, asker), { signal });
-  main.replaceChildren(el("h1", {}, "Try it"), options.node, el("div", { class: "pair" }, zone, asker.node));
+  function changed() {
+    sheet.hidden = options.asked?.preparation.style !== "digit";
+    if (options.asked) steps(options.asked.name, "try", stepsOf(options.asked));
+    asker.again();
+  }
+  changed();
+  onDrop(zone, (transfer) => take(images(transfer)));
+  document.addEventListener("paste", ({ clipboardData }) => take(images(clipboardData)), { signal });
+  main.replaceChildren(
+    el("div", { class: "title" }, el("h1", {}, options.asked ? `Try ${options.asked.name}` : "Try it"), options.node),
+    el("div", { class: "ask" }, zone, asker.node),
+  );
 }
 
 /**
- * A key with the scope predict may ask the model that serves, and not list the others.
- *
- * @param {unknown} error
+ * @param {ModelView} model
+ * @returns {Steps}
  */
-function noneToSee(error) {
-  if (error instanceof Problem && error.status === 403) return { data: [] };
-  throw error;
+const stepsOf = ({ id, dataset, test }) => ({
+  photos: { href: `#/datasets/${dataset.split("/")[0]}` },
+  train: { href: `#/models/${id}`, note: `${test.correct} of ${test.images} right` },
+  try: {},
+});
+
+/**
+ * List the models. A key with the scope predict may ask the one that answers, and not list the others.
+ *
+ * @param {ApiClient} api
+ * @param {AbortSignal} signal
+ * @returns {Promise<ModelPage>}
+ */
+const models = (api, signal) => forbidden(api.get("models?limit=100", signal), { data: [], has_more: false, next: null });
+
+/** Find the id of the model that answers where none is named. */
+const answering = async () => (await readiness().catch(() => null))?.checks.model.model_id;
+
+/**
+ * @param {ApiClient} api
+ * @param {AbortSignal} signal
+ */
+async function ownDatasets(api, signal) {
+  /** @type {Promise<{ data: DatasetSummary[] }>} */
+  const asked = api.get("datasets", signal);
+  const { data } = await forbidden(asked, { data: [] });
+  return new Set(data.filter((one) => one.kind === "uploaded").map((one) => one.name));
 }
 
-/** The form beside the image: which model answers, and whether it explains. */
+/**
+ * @template Found
+ * @param {Promise<Found>} asked
+ * @param {Found} otherwise where the key may not see it
+ */
+async function forbidden(asked, otherwise) {
+  try {
+    return await asked;
+  } catch (error) {
+    if (error instanceof Problem && error.status === 403) return otherwise;
+    throw error;
+  }
+}
+
+/** Which model answers, and whether it explains. */
 class Options {
   /**
-   * @param {ModelView[]} models
+   * @param {ModelView[]} all
    * @param {string | null} chosen the id of the model that is asked at first
+   * @param {string | undefined} answers the id of the model that answers where none is named
    * @param {() => void} changed
    */
-  constructor(models, chosen, changed) {
-    const whole = models.filter((one) => !one.files_deleted_at);
+  constructor(all, chosen, answers, changed) {
+    this.models = all.filter((one) => !one.files_deleted_at);
+    this.answers = answers;
     /** @param {ModelView} model */
     const described = (model) => `${title(model)} · ${model.network} on ${model.dataset}`;
-    const choices = whole.map((one) => el("option", { value: one.id, selected: one.id === chosen }, described(one)));
-    const serving = el("option", { value: "" }, "the latest model");
-    this.model = el("select", { id: "model", name: "model" }, serving, choices);
+    const choices = this.models.map((one) => el("option", { value: one.id, selected: one.id === chosen }, described(one)));
+    this.model = el("select", { id: "model", name: "model" }, el("option", { value: "" }, "what answers now"), choices);
     this.explain = el("input", { type: "checkbox", name: "explain" });
     this.node = el(
       "form",
-      { class: "actions", on: { change: changed, submit: (event) => event.preventDefault() } },
+      { class: "row push", on: { change: changed, submit: (event) => event.preventDefault() } },
       el("label", { for: "model" }, "Model"),
       this.model,
-      el("label", {}, this.explain, " what it looks at (slower)"),
+      el("label", { class: "switch" }, this.explain, "Show where it looks"),
     );
   }
 
+  /** The model that is asked, as far as it can be seen. */
+  get asked() {
+    return this.models.find((one) => one.id === (this.model.value || this.answers));
+  }
+
   query() {
-    const query = new URLSearchParams({ include_input: "true", top_k: CLASSES, explain: String(this.explain.checked) });
+    const whole = String(this.explain.checked || this.asked?.preparation.style === "digit");
+    const query = new URLSearchParams({ include_input: whole, top_k: CLASSES, explain: String(this.explain.checked) });
     if (this.model.value) query.set("model", this.model.value);
     return query;
   }
 }
 
-class Asker {
-  /**
-   * @param {ApiClient} api
-   * @param {AbortSignal} signal
-   * @param {Options} options
-   */
-  constructor(api, signal, options) {
-    this.node = el("section", { "aria-label": "Answer", "aria-live": "polite", class: "answer" });
-    this.api = api;
-    this.options = options;
-    /** @type {Blob | null} */
-    this.image = null;
-    this.asking = new AbortController();
-    signal.addEventListener("abort", () => this.asking.abort());
-    this.forget();
-  }
-
-  forget() {
-    this.asking.abort();
-    this.image = null;
-    this.node.replaceChildren(el("p", { class: "hint" }, "The answer comes here."));
-  }
-
-  again() {
-    if (this.image) this.ask(this.image);
-  }
-
-  /**
-   * Ask about an image; it takes the place of one that is still being asked about.
-   *
-   * @param {Blob} image
-   */
-  async ask(image) {
-    this.asking.abort();
-    this.asking = new AbortController();
-    const { signal } = this.asking;
-    this.image = image;
-    this.node.setAttribute("aria-busy", "true");
-    try {
-      const found = await this.#predict(image, signal);
-      if (!signal.aborted) this.node.replaceChildren(...answer(found, image));
-    } catch (error) {
-      if (!signal.aborted) this.node.replaceChildren(el("p", { class: "error" }, errorText(error)));
-    } finally {
-      if (!signal.aborted) this.node.removeAttribute("aria-busy");
-    }
-  }
-
-  /**
-   * @param {Blob} image
-   * @param {AbortSignal} signal
-   * @returns {Promise<Predictions>}
-   */
-  async #predict(image, signal) {
-    const body = new FormData();
-    body.append("file", image, image instanceof File ? image.name : "drawing.png");
-    return (await this.api.fetch(`predict?${this.options.query()}`, { method: "POST", body, signal })).json();
-  }
-}
-
-/**
- * Make a file input that looks like a button and is one for the keyboard too.
- *
- * @param {string} text
- * @param {Attributes} attributes
- * @param {Asker} asker
- */
-function chooser(text, attributes, asker) {
-  const input = el("input", { type: "file", accept: "image/*", class: "unseen", ...attributes });
-  input.addEventListener("change", () => {
-    const [file] = input.files ?? [];
-    if (file) asker.ask(file);
-    input.value = "";
-  });
-  return el("label", { class: "button" }, input, text);
-}
-
 /**
  * Take a photo by the camera's own program on a phone, in a dialog elsewhere, and from a file without a camera.
  *
- * @param {Asker} asker
+ * @param {(files: GivenFile[]) => unknown} take
  * @param {AbortSignal} signal
  */
-function photo(asker, signal) {
-  const file = chooser("Take a photo", { capture: "environment" }, asker);
+function photo(take, signal) {
+  const file = chooser("Take a photo", { accept: "image/*", capture: "environment" }, take, { image: "camera" });
   if (matchMedia("(pointer: coarse)").matches || !hasCamera()) return file;
   const press = button("Take a photo", async () => {
     try {
       const taken = await photograph(signal);
-      if (taken) asker.ask(taken);
+      if (taken) take([[taken.name, taken]]);
     } catch {
       press.replaceWith(file);
       file.after(el("p", { class: "hint", role: "status" }, "No camera can be used here; choose a photo as a file."));
@@ -179,9 +157,7 @@ function photo(asker, signal) {
 
 /**
  * @param {DataTransfer | null} transfer
- * @param {Asker} asker
+ * @returns {GivenFile[]}
  */
-function take(transfer, asker) {
-  const image = [...(transfer?.files ?? [])].find((file) => file.type.startsWith("image/"));
-  if (image) asker.ask(image);
-}
+const images = (transfer) =>
+  [...(transfer?.files ?? [])].filter((file) => file.type.startsWith("image/")).map((file) => [file.name, file]);

@@ -1,6 +1,7 @@
 // A dialog that shows what the camera sees, and takes a picture of it.
 
 import { button, el, encoded, pen } from "../lib/dom.js";
+import { icon } from "../lib/icons.js";
 
 /** Say whether there may be a camera; not so on a page that came unencrypted from another machine. */
 export const hasCamera = () => Boolean(navigator.mediaDevices?.getUserMedia);
@@ -56,4 +57,25 @@ async function taken(video) {
   pen(sheet).drawImage(video, 0, 0);
   const data = await encoded(sheet, "image/jpeg", 0.92);
   return new File([data], "photo.jpg", { type: data.type });
+}
+
+/**
+ * Make a button that takes photos by the camera; where none can be had, it says so.
+ *
+ * @param {string} label
+ * @param {AbortSignal} signal
+ * @param {(file: File) => unknown} take
+ */
+export function cameraButton(label, signal, take) {
+  const press = el("button", { type: "button", class: "icon plain", "aria-label": label, title: label }, icon("camera"));
+  press.disabled = !hasCamera();
+  press.addEventListener("click", async () => {
+    try {
+      const taken = await photograph(signal);
+      if (taken) take(taken);
+    } catch {
+      press.replaceWith(el("span", { class: "hint", role: "status" }, "No camera can be used here."));
+    }
+  });
+  return press;
 }
