@@ -60,7 +60,7 @@ class LocalStore:
             temporary.replace(target)
         finally:
             temporary.unlink(missing_ok=True)  # already renamed on success
-        _sync_directory(target.parent)
+        sync_directory(target.parent)
 
     def fetch(self, key: str) -> Path:
         """Return the object's path; NotFound if there is none."""
@@ -80,7 +80,7 @@ class LocalStore:
         return self._root / parts
 
 
-def _sync_directory(path: Path) -> None:
+def sync_directory(path: Path) -> None:
     """Make the rename itself durable; otherwise a power cut can undo it."""
     descriptor = os.open(path, os.O_RDONLY)
     try:

@@ -4,14 +4,16 @@ A file's name is its digest.
 """
 
 import errno
+import os
 import secrets
 import shutil
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from core.artifacts.dataset_files import path_of, place_of
+from core.artifacts.store import sync_directory
 from core.db.database import Database
 from core.errors import Conflict, NoSpace, is_disk_full
 from core.repositories import datasets
@@ -44,19 +46,23 @@ class FileStore:
     def path(self, name: str, digest: str) -> Path:
         return path_of(self._root, name, digest)
 
-    def place(self, arranged: Path, name: str, digests: Iterable[str]) -> None:
+    def place(self, arranged: Path, name: str, digests: Collection[str]) -> None:
         """Move the arranged files of these digests into the data set's folder.
 
-        Files that are there already stay. Call ``datasets.lock`` first.
+        Files that are there already stay. All names have reached the disk afterwards. Call ``datasets.lock`` first.
         """
         target = self._root / name
         if not target.exists():
             arranged.rename(target)
-            return
-        for place in map(place_of, digests):
-            if not (target / place).exists():
-                (target / place).parent.mkdir(exist_ok=True)
-                (arranged / place).rename(target / place)
+        else:
+            for place in map(place_of, digests):
+                if not (target / place).exists():
+                    (target / place).parent.mkdir(exist_ok=True)
+                    (arranged / place).rename(target / place)
+            for folder in {(target / place_of(digest)).parent for digest in digests}:
+                sync_directory(folder)
+            sync_directory(target)
+        sync_directory(self._root)
 
     def sweep(self, db: Database, name: str) -> None:
         """Delete the files of a data set that no version uses.
@@ -99,13 +105,17 @@ class FileStore:
 
 
 def arrange(folder: Path, images: Iterable[StoredImage]) -> Path:
-    """Move ``<part>/<class>/<file>`` to places named by content, in another folder."""
+    """Move ``<part>/<class>/<file>`` to places named by content, in another folder.
+
+    The files have reached the disk afterwards. One call for all of them: one for each of 10,000 would take minutes.
+    """
     arranged = folder / "arranged"
     arranged.mkdir()
     for image in images:
         place = arranged / place_of(image.digest)
         place.parent.mkdir(exist_ok=True)
         (folder / image.part / image.label / image.file).rename(place)
+    os.sync()
     return arranged
 
 
