@@ -1,13 +1,16 @@
 """Shared fixtures: a database, a store, settings and factories for rows."""
 
 import asyncio
+import atexit
 import itertools
 import os
 import threading
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import MappingProxyType
 from typing import Any, NoReturn
 
@@ -17,10 +20,11 @@ import numpy.typing as npt
 import pytest
 import uvicorn
 from PIL import Image
-from sqlalchemy import create_engine, make_url, text
+from sqlalchemy import Engine, create_engine, make_url, text
 
 from core.artifacts.manifest import from_tensors, write_folder
 from core.artifacts.store import LocalStore
+from core.cpus import cpus
 from core.db.database import Database
 from core.db.tables import Job, Model, Worker
 from core.imaging.preparation import preprocess_digit
@@ -49,6 +53,11 @@ LONGEST = ROOT / "tests" / "worker" / "test_trainer.py"
 SHARED = os.environ.get("TUNESERVE_SHARED", str(ROOT.parent / "shared"))
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """Return one process more than there are cores: tests wait a fifth of their time for programs and databases."""
+    return cpus() + 1
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Give slow tests a longer timeout than the others, and start the longest file first.
 
@@ -71,12 +80,18 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    return Settings(data_dir=tmp_path / "data", predict_threads=1, reload_poll_s=0.05)
+    return unplaced_settings().model_copy(update={"data_dir": tmp_path / "data"})
+
+
+@cache
+def unplaced_settings() -> Settings:
+    """Settings that are read once a process: reading them is a quarter of a small test's time."""
+    return Settings(predict_threads=1, reload_poll_s=0.05)
 
 
 @pytest.fixture
-def database_url(settings: Settings) -> str:
-    return settings.resolved_database_url
+def database_url(settings: Settings) -> Iterator[str]:
+    yield from url_of("sqlite", settings)
 
 
 EACH_DATABASE = ("sqlite", pytest.param("postgresql", marks=pytest.mark.server))
@@ -93,29 +108,66 @@ def missing(reason: str) -> NoReturn:
 
 
 def url_of(kind: str, settings: Settings) -> Iterator[str]:
-    """Make a database of that kind and yield its URL.
+    """Make a migrated database of that kind and yield its URL.
 
-    It is the body of a module's own ``database_url`` fixture, where its tests hold on every database.
+    It is the body of a module's own ``database_url`` fixture, where its tests hold on every database. Migrating is
+    half of the time of a small test, so it is done once a process, and each test gets a copy.
     """
     if kind == "sqlite":
+        settings.data_dir.mkdir(mode=0o700, exist_ok=True)
+        Path(make_url(settings.resolved_database_url).database or "").write_bytes(migrated_file())
         yield settings.resolved_database_url
         return
+    template = migrated_template()
+    admin = create_engine(os.environ[POSTGRES], isolation_level="AUTOCOMMIT")
+    with database_at(admin, f" TEMPLATE {template}") as url:
+        yield url
+    admin.dispose()
+
+
+@cache
+def migrated_file() -> bytes:
+    """Bytes of an empty SQLite database with the newest schema."""
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "migrated.db"
+        migrate(f"sqlite:///{file}")
+        return file.read_bytes()
+
+
+@cache
+def migrated_template() -> str:
+    """Name of an empty PostgreSQL database with the newest schema; it goes with this process."""
     server = os.environ.get(POSTGRES)
     if not server:
         missing(f"{POSTGRES} names no server")
-    name = f"test_{uuid.uuid4().hex}"
     admin = create_engine(server, isolation_level="AUTOCOMMIT")
+    kept = ExitStack()
+    url = kept.enter_context(database_at(admin))
+    atexit.register(kept.close)
+    migrate(url)
+    return str(make_url(url).database)
+
+
+@contextmanager
+def database_at(admin: Engine, options: str = "") -> Iterator[str]:
+    """Make a PostgreSQL database of its own, yield its URL, drop it."""
+    name = f"test_{uuid.uuid4().hex}"
     with admin.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
-        yield make_url(server).set(database=name).render_as_string(hide_password=False)
+        connection.execute(text(f"CREATE DATABASE {name}{options}"))
+    yield admin.url.set(database=name).render_as_string(hide_password=False)
+    with admin.connect() as connection:
         connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
-    admin.dispose()
+
+
+def migrate(url: str) -> None:
+    database = Database(url)
+    database.migrate()
+    database.close()
 
 
 @pytest.fixture
 def db(database_url: str) -> Iterator[Database]:
     database = Database(database_url)
-    database.migrate()
     yield database
     database.close()
 

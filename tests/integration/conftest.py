@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -53,7 +54,8 @@ class Programs:
         # one for all: to make a client takes 50 ms of the processor. No connection outlives a service that is killed
         self.http = httpx.Client(base_url=self.url, timeout=20, limits=httpx.Limits(max_keepalive_connections=0))
         self.data_dir = data_dir
-        self.environment = os.environ | {
+        ours = {name: value for name, value in os.environ.items() if not name.startswith("TUNESERVE_")}
+        self.environment = ours | {
             "TUNESERVE_DATA_DIR": str(data_dir),
             "TUNESERVE_PORT": str(self.port),
             "TUNESERVE_HEARTBEAT_INTERVAL_S": "0.3",
@@ -170,10 +172,28 @@ def programs(settings: Settings) -> Iterator[Programs]:
 
     Those factories are in tests/conftest.py.
     """
-    settings.data_dir.mkdir()
-    started = Programs(settings.data_dir)
-    yield started
-    started.stop()
+    with programs_in(settings.data_dir) as programs:
+        yield programs
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Programs]:
+    """A service and a worker for all tests of a file; to start them takes 5 s of the processor."""
+    with programs_in(tmp_path_factory.mktemp("programs")) as programs:
+        programs.start("service")
+        programs.start("worker")
+        yield programs
+
+
+@contextmanager
+def programs_in(data_dir: Path) -> Iterator[Programs]:
+    """Programs on that folder, which are stopped in the end."""
+    data_dir.mkdir(mode=0o700, exist_ok=True)
+    programs = Programs(data_dir)
+    try:
+        yield programs
+    finally:
+        programs.stop()
 
 
 def kill(pid: int) -> None:

@@ -10,30 +10,34 @@ def ask(programs: Programs, job_id: str, verb: str) -> None:
     assert answer.status_code == 202, answer.text
 
 
-def test_a_job_paused_within_an_epoch_goes_on_from_there(programs: Programs) -> None:
-    programs.start("service")
-    programs.start("worker")
-    job_id = programs.train(epochs=8)
-    programs.training(job_id, epoch=1)
-    ask(programs, job_id, "pause")
-    wait_for(lambda: programs.job(job_id)["status"] == "paused", "the job to rest")
-    newest = programs.checkpoints(job_id)[0]
-    ask(programs, job_id, "resume")
-    job = programs.ended(job_id)
+def test_a_job_paused_within_an_epoch_goes_on_from_there(running: Programs) -> None:
+    job_id = running.train(epochs=8)
+    running.training(job_id, epoch=1)
+    ask(running, job_id, "pause")
+    wait_for(lambda: running.job(job_id)["status"] == "paused", "the job to rest")
+    newest = running.checkpoints(job_id)[0]
+    ask(running, job_id, "resume")
+    job = running.ended(job_id)
     assert (job["status"], job["attempt"], job["resumed_from"]) == ("succeeded", 2, newest["id"]), job["error"]
-    epochs = [event["data"]["epoch"] for event in programs.events(job_id) if event["event"] == "metrics"]
+    epochs = [event["data"]["epoch"] for event in running.events(job_id) if event["event"] == "metrics"]
     assert epochs == list(range(1, 9))
 
 
-def test_a_cancelled_job_keeps_its_best_epoch_as_a_model(programs: Programs) -> None:
-    programs.start("service")
-    programs.start("worker")
-    job_id = programs.train(epochs=500)
-    programs.training(job_id, epoch=1)
-    ask(programs, job_id, "cancel?keep=true")
-    job = programs.ended(job_id)
+def test_a_cancelled_job_keeps_its_best_epoch_as_a_model(running: Programs) -> None:
+    job_id = running.train(epochs=500)
+    running.training(job_id, epoch=1)
+    ask(running, job_id, "cancel?keep=true")
+    job = running.ended(job_id)
     assert (job["status"], job["error"]) == ("cancelled", None)
-    programs.served(job["model_id"])
+    running.served(job["model_id"])
+
+
+def test_a_running_job_stops_when_it_is_cancelled(running: Programs) -> None:
+    job_id = running.train(epochs=500)
+    running.training(job_id)
+    assert running.http.post(f"/jobs/{job_id}/cancel").json()["status"] == "cancelling"
+    assert running.ended(job_id)["status"] == "cancelled"
+    assert running.http.post(f"/jobs/{job_id}/cancel").status_code == 409
 
 
 def test_a_job_over_its_time_fails_with_timeout_and_a_retry_goes_on(programs: Programs, db: Database) -> None:

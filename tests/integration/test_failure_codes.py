@@ -8,21 +8,12 @@ import resource
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from tests.integration.conftest import Programs, wait_for
 from tests.support.photofiles import write_photos
 
 # nothing of it is small: each activation takes hundreds of MB
 LARGE = {"network": "squeezenet1_1", "epochs": 1}
 SPARE_BYTES = 600 * 2**20
-
-
-@pytest.fixture
-def started(programs: Programs) -> Programs:
-    programs.start("service")
-    programs.start("worker")
-    return programs
 
 
 def leave_memory(pid: int, spare_bytes: int) -> None:
@@ -47,36 +38,36 @@ def halvings(programs: Programs, job_id: str) -> list[str]:
     return [message for message in messages if message.startswith("out of memory: batch size")]
 
 
-def test_too_little_memory_of_the_host_halves_the_batch_and_the_job_succeeds(started: Programs) -> None:
-    job_id = in_little_memory(started, train_samples=512, batch_size=460, image_size=128)
-    told = wait_for(lambda: halvings(started, job_id), "the batch to be halved")
+def test_too_little_memory_of_the_host_halves_the_batch_and_the_job_succeeds(running: Programs) -> None:
+    job_id = in_little_memory(running, train_samples=512, batch_size=460, image_size=128)
+    told = wait_for(lambda: halvings(running, job_id), "the batch to be halved")
     assert "batch size 230," in told[0]
-    leave_memory(started.trainer_pid(job_id), 2**40)
-    job = started.ended(job_id)
+    leave_memory(running.trainer_pid(job_id), 2**40)
+    job = running.ended(job_id)
     assert (job["status"], job["attempt"]) == ("succeeded", 1), job["error"]
-    assert job["resolved_recipe"]["batch_size"] == 460 // 2 ** len(halvings(started, job_id))
+    assert job["resolved_recipe"]["batch_size"] == 460 // 2 ** len(halvings(running, job_id))
 
 
-def test_memory_that_is_too_small_for_any_batch_fails_with_out_of_memory(started: Programs) -> None:
-    error = started.ended(in_little_memory(started, batch_size=3, image_size=1024))["error"]
+def test_memory_that_is_too_small_for_any_batch_fails_with_out_of_memory(running: Programs) -> None:
+    error = running.ended(in_little_memory(running, batch_size=3, image_size=1024))["error"]
     assert error["code"] == "out_of_memory"
     assert "image_size" in error["hint"]
     assert "Traceback" in error["traceback_tail"]
 
 
-def test_a_broken_image_fails_the_job_with_its_name(started: Programs) -> None:
-    folder = started.data_dir / "datasets" / "pets"
+def test_a_broken_image_fails_the_job_with_its_name(running: Programs) -> None:
+    folder = running.data_dir / "datasets" / "pets"
     for name in ("cat", "dog"):
         broken = Path(write_photos(folder / name, 8)[3])
     broken.write_bytes(broken.read_bytes()[:40])
-    error = started.ended(started.train(dataset="pets", train_samples=None))["error"]
+    error = running.ended(running.train(dataset="pets", train_samples=None))["error"]
     assert error["code"] == "dataset_invalid"
     assert "dog/003.png" in error["message"]
 
 
-def test_a_rate_that_is_far_too_high_fails_with_loss_not_finite(started: Programs) -> None:
+def test_a_rate_that_is_far_too_high_fails_with_loss_not_finite(running: Programs) -> None:
     recipe = {"learning_rate": 100, "optimizer": "sgd", "schedule": "constant", "warmup_fraction": 0, "epochs": 50}
-    error = started.ended(started.train(network="squeezenet1_1", **recipe))["error"]
+    error = running.ended(running.train(network="squeezenet1_1", **recipe))["error"]
     assert error["code"] == "loss_not_finite"
     assert "learning_rate" in error["hint"]
 
@@ -93,9 +84,9 @@ def test_a_job_whose_only_worker_is_killed_at_its_last_attempt_fails_with_worker
     assert "last heartbeat" in error["message"]
 
 
-def test_what_the_trainer_alone_can_refuse_fails_with_device_unavailable_or_invalid_recipe(started: Programs) -> None:
-    ids = started.train(device="cuda:99"), started.train(freeze="backbone", unfreeze_after=2, epochs=2)
-    device, recipe = (started.ended(job_id)["error"] for job_id in ids)
+def test_what_the_trainer_alone_can_refuse_fails_with_device_unavailable_or_invalid_recipe(running: Programs) -> None:
+    ids = running.train(device="cuda:99"), running.train(freeze="backbone", unfreeze_after=2, epochs=2)
+    device, recipe = (running.ended(job_id)["error"] for job_id in ids)
     assert (device["code"], recipe["code"]) == ("device_unavailable", "invalid_recipe")
     assert "no cuda:99" in device["message"]
     assert '"device": "auto"' in device["hint"]

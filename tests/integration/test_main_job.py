@@ -44,16 +44,6 @@ def test_a_posted_job_is_trained_and_its_model_answers_without_a_restart(program
     assert not [path for path in written if path.stat().st_mode & 0o077]  # no other user reads any of it
 
 
-def test_a_running_job_stops_when_it_is_cancelled(programs: Programs) -> None:
-    programs.start("service")
-    programs.start("worker")
-    job_id = programs.train(epochs=500)
-    programs.training(job_id)
-    assert programs.http.post(f"/jobs/{job_id}/cancel").json()["status"] == "cancelling"
-    assert programs.ended(job_id)["status"] == "cancelled"
-    assert programs.http.post(f"/jobs/{job_id}/cancel").status_code == 409
-
-
 def test_what_is_nowhere_fails_the_job_with_what_to_do(programs: Programs) -> None:
     programs.start("service")
     nowhere = "http://127.0.0.1:9/"

@@ -14,11 +14,9 @@ from tests.support.datafiles import zipped
 from tests.support.setfiles import idx_files, pets
 
 
-def test_a_model_of_ones_own_photos_answers_with_their_class_names(programs: Programs) -> None:
-    programs.start("service")
-    programs.start("worker")
+def test_a_model_of_ones_own_photos_answers_with_their_class_names(running: Programs) -> None:
     files = pets("кошка", "dog", each=20, above="photos/") | {"photos/dog/notes.txt": b"woof"}
-    sent = programs.http.post(
+    sent = running.http.post(
         "/datasets",
         params={"name": "pets"},
         content=zipped(files),
@@ -26,50 +24,46 @@ def test_a_model_of_ones_own_photos_answers_with_their_class_names(programs: Pro
     )
     assert (sent.status_code, sent.json()["problem_count"]) == (201, 1), sent.text
 
-    job = programs.ended(programs.train(dataset="pets", epochs=1, train_samples=None, image_size=64))
+    job = running.ended(running.train(dataset="pets", epochs=1, train_samples=None, image_size=64))
     assert job["status"] == "succeeded", job["error"]
-    programs.served(job["model_id"])
+    running.served(job["model_id"])
     image = files["photos/dog/1.png"]
-    answer = programs.http.post("/predict", files={"file": image}).json()["predictions"][0]
+    answer = running.http.post("/predict", files={"file": image}).json()["predictions"][0]
     assert {guess["label"] for guess in answer["top_k"]} == {"кошка", "dog"}
 
 
-def test_mnists_four_files_under_a_name_of_ones_own_are_trained_on(programs: Programs) -> None:
-    programs.start("service")
-    programs.start("worker")
-    sent = programs.http.post(
+def test_mnists_four_files_under_a_name_of_ones_own_are_trained_on(running: Programs) -> None:
+    sent = running.http.post(
         "/datasets",
         params={"name": "mine"},
         files=[("file", (name, data)) for name, data in idx_files(each=20).items()],
     )
     assert sent.status_code == 201, sent.text
-    job = programs.ended(programs.train(dataset="mine", epochs=1, train_samples=None))
+    job = running.ended(running.train(dataset="mine", epochs=1, train_samples=None))
     assert job["status"] == "succeeded", job["error"]
-    assert programs.http.get(f"/models/{job['model_id']}").json()["classes"] == ["0", "1", "2"]
+    assert running.http.get(f"/models/{job['model_id']}").json()["classes"] == ["0", "1", "2"]
 
 
-def test_a_quick_model_of_real_photos_tells_ants_from_bees(programs: Programs, shared: Path) -> None:
+def test_a_quick_model_of_real_photos_tells_ants_from_bees(running: Programs, shared: Path) -> None:
     folder = shared / "data" / "ants_bees"
     photos = {
         str(path.relative_to(folder)): path.read_bytes()
         for part in sorted(folder.glob("*/*"))
         for path in sorted(part.glob("*.jpg"))[:20]
     }
-    programs.start("service")
-    programs.start("worker")
-    sent = programs.http.post(
+    sent = running.http.post(
         "/datasets", params={"name": "insects"}, content=zipped(photos), headers={"Content-Type": "application/zip"}
     )
     assert sent.json()["classes"] == {"ants": {"train": 20, "test": 20}, "bees": {"train": 20, "test": 20}}
 
-    answer = programs.http.post("/jobs", json={"dataset": "insects", "preset": "quick"})
+    answer = running.http.post("/jobs", json={"dataset": "insects", "preset": "quick"})
     assert (answer.status_code, answer.json()["warnings"]) == (202, [])
-    job = programs.ended(answer.json()["id"])
+    job = running.ended(answer.json()["id"])
     assert job["resolved_recipe"]["weight_decay"] > 0
     assert job["status"] == "succeeded", job["error"]
-    programs.served(job["model_id"])
+    running.served(job["model_id"])
     unseen = [(name.split("/")[1], data) for name, data in photos.items() if name.startswith("val/")]
-    answers = programs.http.post("/predict", files=[("file", data) for _, data in unseen], timeout=60).json()
+    answers = running.http.post("/predict", files=[("file", data) for _, data in unseen], timeout=60).json()
     given = [answer["label"] for answer in answers["predictions"]]
     assert set(given) == {"ants", "bees"}
     right = [label == answer for (label, _), answer in zip(unseen, given, strict=True)]
@@ -78,7 +72,7 @@ def test_a_quick_model_of_real_photos_tells_ants_from_bees(programs: Programs, s
 
     others = [*DIGIT_FILES, shared / "data" / "not_an_ant.gif"]
     files = [("file", path.read_bytes()) for path in others]
-    doubted = programs.http.post("/predict", files=files, timeout=60).json()["predictions"]
+    doubted = running.http.post("/predict", files=files, timeout=60).json()["predictions"]
     assert sum(answer["abstained"] for answer in doubted) >= 10, doubted
 
 
