@@ -6,12 +6,15 @@ All that wait are counted, and those of one API key.
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from core.db import locks
+from core.db.locks import Lock
 from core.db.tables import Batch, BatchStatus, Job, JobStatus
 from core.errors import Overloaded
 
 RETRY_AFTER_S = 60
 # a paused job counts for its owner: to resume it needs no new place in the queue
 WAITING = {Job: (JobStatus.QUEUED, JobStatus.PAUSED), Batch: (BatchStatus.QUEUED,)}
+LOCKS = {Job: Lock.JOB_QUEUE, Batch: Lock.BATCH_QUEUE}
 NAMES = {Job: "jobs", Batch: "batches"}
 
 
@@ -20,8 +23,10 @@ def require_room(
 ) -> None:
     """Raise Overloaded if too many rows of a table wait.
 
-    ``limit`` bounds all queued rows, ``owner_limit`` those of the owner that wait.
+    ``limit`` bounds all queued rows, ``owner_limit`` those of the owner that wait. Others who ask wait until the
+    transaction ends, so that two of them do not take the same last place.
     """
+    locks.take(session, LOCKS[table])
     queued = _count(session, table, table.status == "queued")
     if queued >= limit:
         raise Overloaded(f"{queued} {NAMES[table]} are waiting already.", RETRY_AFTER_S)

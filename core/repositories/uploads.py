@@ -5,9 +5,11 @@ The bytes lie in a file named by the row's id.
 
 from collections.abc import Sequence
 
-from sqlalchemy import delete, func, select, text
+from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
+from core.db import locks
+from core.db.locks import Lock
 from core.db.tables import Upload
 from core.errors import Overloaded
 from core.ids import new_id
@@ -20,11 +22,8 @@ def lock(session: Session) -> None:
     """Lock out new uploads until the transaction ends.
 
     So no other upload is announced between the check of all uploads and the insertion of a new one.
-
-    Writers of SQLite wait for each other anyway.
     """
-    if session.get_bind().dialect.name == "postgresql":
-        session.execute(text("LOCK TABLE uploads IN SHARE ROW EXCLUSIVE MODE"))
+    locks.take(session, Lock.UPLOADS)
 
 
 def require_room(session: Session, limit: int, owner: str | None, owner_limit: int) -> None:

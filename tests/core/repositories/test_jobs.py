@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 
 import pytest
@@ -46,6 +47,22 @@ def test_a_full_queue_refuses_one_more(db: Database, enqueue: Enqueue) -> None:
     enqueue()
     with db.write() as session, pytest.raises(Overloaded):
         jobs.enqueue(session, Recipe(), NOW, queue_limit=1)
+
+
+def test_of_many_who_ask_at_once_only_as_many_as_have_room_are_admitted(db: Database) -> None:
+    ready = threading.Barrier(12)
+
+    def ask(_: int) -> bool:
+        ready.wait(30)
+        try:
+            with db.write() as session:
+                jobs.enqueue(session, Recipe(), NOW, queue_limit=5)
+        except Overloaded:
+            return False
+        return True
+
+    with ThreadPoolExecutor(12) as pool:
+        assert sum(pool.map(ask, range(12))) == 5
 
 
 def test_weights_of_a_model_that_is_not_there_are_refused_by_name(enqueue: Enqueue) -> None:
