@@ -22,11 +22,11 @@ def shared_now(session: Session, now: float) -> float:
     return float(session.execute(select(func.extract("epoch", func.clock_timestamp()))).scalar_one())
 
 
-class ClockDriftGuard:
-    """Tell whether heartbeats can be judged by their age.
+class LeaseGuard:
+    """Tell whether leases can be judged by the age of heartbeats.
 
-    After the clock was set, or the machine slept, every heartbeat looks too old or too young until the next one is
-    written: for one lease no age is valid.
+    After the clock was set, the machine slept or the database was away, every heartbeat looks too old or too young
+    until the next one is written: for one lease no age is valid.
     """
 
     def __init__(
@@ -36,12 +36,12 @@ class ClockDriftGuard:
         self._clock = clock
         self._monotonic = monotonic
         self._lead = clock() - monotonic()
-        self._unsteady_until = monotonic()
+        self._answered_at = self._unsteady_until = monotonic()
 
     def is_steady(self) -> bool:
-        """Check whether the wall clock has run evenly for a lease.
+        """Check whether the wall clock has run evenly for a lease, and the database answered.
 
-        Compares it with the monotonic clock. To be called each time before a worker is judged lost.
+        To be called each time before a worker is judged lost.
         """
         now = self._monotonic()
         lead = self._clock() - now
@@ -50,3 +50,14 @@ class ClockDriftGuard:
             self._unsteady_until = now + self._lease_s
         self._lead = lead
         return now >= self._unsteady_until
+
+    def database_answered(self) -> None:
+        """Note that the database answered; call it more often than every half lease.
+
+        If that is longer ago than half a lease, others could not write their heartbeats either.
+        """
+        now = self._monotonic()
+        if now - self._answered_at > self._lease_s / 2:
+            log.warning("no word with the database for %.1f s: no worker counts as lost", now - self._answered_at)
+            self._unsteady_until = now + self._lease_s
+        self._answered_at = now

@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any
 
 from core import logs
-from core.db.clocks import ClockDriftGuard, shared_now
+from core.db.clocks import LeaseGuard, shared_now
 from core.db.database import UNAVAILABLE, Database
 from core.db.tables import OWNED, Job, JobStatus, Worker
 from core.errors import ClaimLost, InternalFailure, JobFailure, Killed, OutOfMemory, TimedOut
@@ -59,9 +59,9 @@ class WorkerLoop:
         self._monotonic = monotonic
         self._count_oom_kills = count_oom_kills
         self._heartbeat_due = monotonic()
-        self._drift_guard = ClockDriftGuard(settings.lease_s, clock, monotonic)
+        self._guard = LeaseGuard(settings.lease_s, clock, monotonic)
         self.id = new_id("worker", clock())
-        batches = BatchWork(settings, db, self.id, clock, is_steady=self._drift_guard.is_steady)
+        batches = BatchWork(settings, db, self.id, clock, is_steady=self._guard.is_steady)
         self._batches = ProcessSlot(batches, self.stop, monotonic, settings.poll_s)
         self._exports = ProcessSlot(ExportWork(settings, db, monotonic), self.stop, monotonic, settings.poll_s)
         self._garbage = GarbageCollector(settings, db, clock)
@@ -122,11 +122,11 @@ class WorkerLoop:
         if self._monotonic() < self._heartbeat_due:
             return
         self._heartbeat_due = self._monotonic() + self._settings.heartbeat_interval_s
-        may_judge = self._drift_guard.is_steady()
         with self._db.write() as session:
             now = shared_now(session, self._clock())
             jobs.worker_heartbeat(session, self.id, now)
-            if may_judge:
+            self._guard.database_answered()
+            if self._guard.is_steady():
                 for lost in (jobs.requeue_lost, batch_predictions.requeue_lost):
                     for lost_id in lost(session, now, self._settings.lease_s):
                         log.warning("%s had lost its worker", lost_id)
@@ -213,7 +213,7 @@ class WorkerLoop:
         if job.status is JobStatus.RUNNING and jobs.is_over_time(job, now):
             process.terminate()
             return self._settings.cancel_grace_s
-        if self._drift_guard.is_steady() and now - (job.heartbeat_at or now) > self._settings.stall_timeout_s:
+        if self._guard.is_steady() and now - (job.heartbeat_at or now) > self._settings.stall_timeout_s:
             log.warning(
                 "%s: no heartbeat for %.0f s", claim.job_id, now - (job.heartbeat_at or now), extra=_about(claim)
             )
