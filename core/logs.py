@@ -2,7 +2,9 @@
 
 import json
 import logging
-from collections.abc import Mapping
+import math
+import time
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -10,6 +12,7 @@ from typing import Any, Literal
 from core.printable import printable
 
 TEXT = "%(asctime)s %(levelname)s %(process)d %(name)s: %(message)s"
+REPEAT_S, MAX_REMEMBERED = 60.0, 1_000
 REQUEST_ID: ContextVar[str | None] = ContextVar("request_id", default=None)  # of the current request
 
 
@@ -17,6 +20,7 @@ def set_up(log_format: Literal["text", "json"]) -> None:
     """Configure logging to stderr for the whole process."""
     handler = logging.StreamHandler()
     handler.setFormatter(Json() if log_format == "json" else Text(TEXT))
+    handler.addFilter(OncePerMinute())
     logging.basicConfig(level=logging.INFO, handlers=[handler])
 
 
@@ -34,6 +38,34 @@ def tell(logger: logging.Logger, level: int, message: str, fields: Mapping[str, 
     record = logging.LogRecord(logger.name, level, "", 0, message, tuple(fields.values()), None)
     record.fields = fields
     logger.handle(record)
+
+
+class OncePerMinute(logging.Filter):
+    """Let the same exception at the same place through once a minute.
+
+    While a database is away, everything that is tried again fails several times a second: 250,000 lines in one outage.
+    The next line that passes says how many were left out.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._clock = clock
+        self._passed: dict[tuple[str, int, str], tuple[float, int]] = {}  # when, and how many not since
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if not (record.exc_info and record.exc_info[1]):
+            return True
+        what = (record.name, record.lineno, repr(record.exc_info[1]))
+        at, left_out = self._passed.get(what, (-math.inf, 0))
+        if self._clock() - at < REPEAT_S:
+            self._passed[what] = at, left_out + 1
+            return False
+        if len(self._passed) >= MAX_REMEMBERED:
+            self._passed.clear()
+        self._passed[what] = self._clock(), 0
+        if left_out:
+            record.msg, record.args = f"{record.getMessage()} ({left_out} times more since the last such line)", None
+        return True
 
 
 class Text(logging.Formatter):

@@ -148,3 +148,47 @@ def test_a_stranger_s_text_moves_no_cursor_and_forges_no_message(capsys: pytest.
     assert all(line.isprintable() for line in written.splitlines())
     forged = [line for line in written.splitlines() if line.startswith("2026 INFO forged")]
     assert len(forged) == 1  # in the traceback alone
+
+
+def failed(error: Exception) -> logging.LogRecord:
+    return logging.LogRecord("worker", logging.WARNING, __file__, 1, "trying again", (), (type(error), error, None))
+
+
+def test_the_same_exception_at_the_same_place_is_written_once_a_minute_and_its_repeats_are_counted() -> None:
+    now = 0.0
+    once = logs.OncePerMinute(lambda: now)
+    passed = []
+    for second in range(130):
+        now = float(second)
+        for error in (ConnectionError("away"), ConnectionError("refused")):
+            line = failed(error)
+            if once.filter(line):
+                passed.append((second, line.getMessage()))
+    told = "trying again (59 times more since the last such line)"
+    assert passed == [(0, "trying again")] * 2 + [(60, told)] * 2 + [(120, told)] * 2
+
+
+def test_lines_without_an_exception_are_all_written() -> None:
+    once = logs.OncePerMinute(lambda: 0.0)
+    assert all(once.filter(record("claimed %s", "job_1")) for _ in range(3))
+
+
+def test_what_failed_is_not_remembered_for_ever() -> None:
+    once = logs.OncePerMinute(lambda: 0.0)
+    assert all(once.filter(failed(ConnectionError(str(number)))) for number in range(3 * logs.MAX_REMEMBERED))
+    assert len(once._passed) <= logs.MAX_REMEMBERED
+
+
+def test_a_program_writes_so(capfd: pytest.CaptureFixture[str]) -> None:
+    code = """
+import logging
+from core import logs
+logs.set_up("text")
+for _ in range(100):
+    try:
+        raise ConnectionError("away")
+    except ConnectionError:
+        logging.getLogger("worker").warning("trying again", exc_info=True)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert capfd.readouterr().err.count("trying again\n") == 1
