@@ -3,7 +3,7 @@
 tests/tuneserve/test_types.py compares them with the service's schemas.
 """
 
-from typing import Any, Literal, Required, TypedDict
+from typing import Any, Literal, NotRequired, Required, TypedDict
 
 Status = Literal["queued", "running", "paused", "cancelling", "succeeded", "failed", "cancelled"]
 PhaseName = Literal["starting", "preparing_data", "training", "evaluating", "publishing"]
@@ -117,6 +117,15 @@ class Candidate(TypedDict):
     probability: float
 
 
+class Neighbour(TypedDict, total=False):
+    """A training image near to an image; unknown fields are omitted."""
+
+    image: int
+    label: Required[str]
+    distance: Required[float]
+    thumbnail: str
+
+
 class Prediction(TypedDict, total=False):
     """The prediction for one image.
 
@@ -133,12 +142,29 @@ class Prediction(TypedDict, total=False):
     preprocessing: dict[str, Any]
     model_input: str
     saliency_map: str
+    neighbours: list[Neighbour]
     error: dict[str, Any]
 
 
 class Predictions(TypedDict):
     model: dict[str, Any]
     predictions: list[Prediction]
+    timing_ms: dict[str, float]
+    neighbours_among: NotRequired[dict[str, Any]]
+
+
+class Embedding(TypedDict, total=False):
+    """The features of one image, or why it has none; unknown fields are omitted."""
+
+    features: list[float]
+    reason: str
+    error: dict[str, Any]
+
+
+class Embeddings(TypedDict):
+    model: dict[str, Any]
+    dimension: int
+    embeddings: list[Embedding]
     timing_ms: dict[str, float]
 
 

@@ -5,12 +5,13 @@ Checkpoints and models are such folders, made of safetensors and JSON. Never pic
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from safetensors import safe_open
 from safetensors.numpy import load as from_safetensors
 from safetensors.numpy import load_file
 from safetensors.numpy import save as to_safetensors
@@ -79,6 +80,24 @@ def to_tensors(data: bytes) -> dict[str, npt.NDArray[Any]]:
 def read_tensors(store: ArtifactStore, key: str, name: str) -> dict[str, npt.NDArray[Any]]:
     """Read the tensors of a file after checking its sha256."""
     return load_file(fetch_checked(store, key, name))
+
+
+def has_tensor(path: Path, name: str) -> bool:
+    """Check whether a file of tensors has one of that name."""
+    with safe_open(path, framework="numpy") as file:
+        return name in file.keys()  # noqa: SIM118 - it is no mapping
+
+
+def read_blocks(path: Path, name: str, rows: int) -> Iterator[npt.NDArray[Any]]:
+    """Yield a tensor of a checked file, so many rows at a time.
+
+    The file is mapped: no more of it than a block is in memory.
+    """
+    with safe_open(path, framework="numpy") as file:
+        tensor = file.get_slice(name)
+        length = tensor.get_shape()[0]
+        for start in range(0, length, rows):
+            yield tensor[start : min(start + rows, length)]
 
 
 def to_json(value: object) -> bytes:

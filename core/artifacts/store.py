@@ -28,6 +28,8 @@ class ArtifactStore(Protocol):
 
     def delete(self, prefix: str) -> None: ...
 
+    def __hash__(self) -> int: ...
+
 
 class LocalStore:
     """Artifact store in a local folder.

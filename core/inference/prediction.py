@@ -17,6 +17,17 @@ class Candidate(BaseModel):
     probability: float = Field(description="0 to 1, calibrated; the probabilities of all classes add up to 1.")
 
 
+class Neighbour(BaseModel):
+    """A training image that is near to an image."""
+
+    image: int | None = Field(
+        None, description="Number of the image in its data set; only for keys that may read, while the data set has it."
+    )
+    label: str = Field(description="Class that the image had in the training.")
+    distance: float = Field(description="1 minus the cosine of the two images' features: 0 is the same image.")
+    thumbnail: str | None = Field(None, description="Path of a small picture of it, likewise.")
+
+
 class Prediction(BaseModel):
     """The prediction for an image, or the error for this image alone."""
 
@@ -32,6 +43,9 @@ class Prediction(BaseModel):
     preprocessing: dict[str, Any] | None = Field(None, description="The preprocessing steps applied to the image.")
     model_input: str | None = Field(None, description="With `include_input`: the network's input, a PNG in base64.")
     saliency_map: str | None = Field(None, description="With `explain`: the saliency map, a PNG in base64.")
+    neighbours: list[Neighbour] | None = Field(
+        None, description="With `neighbours`: the nearest training images, the nearest first."
+    )
     error: dict[str, Any] | None = Field(None, description="Why this image has no prediction; other fields are empty.")
 
 

@@ -138,6 +138,15 @@ def digest_of(session: Session, name: str, number: int) -> str:
     return digest
 
 
+def existing(session: Session, name: str, numbers: Iterable[int]) -> set[int]:
+    """Return those numbers whose image is in a version of the data set."""
+    found: set[int] = set()
+    for some in chunks([*numbers]):
+        wanted = DatasetImage.dataset == name, DatasetImage.number.in_(some)
+        found |= set(session.scalars(select(DatasetImage.number).where(*wanted)))
+    return found
+
+
 def next_version(session: Session, name: str) -> int:
     """Return the number that the next version will have."""
     named = session.get(DatasetName, name)

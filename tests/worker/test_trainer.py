@@ -36,11 +36,12 @@ import worker.publishing.publish
 import worker.training.fit
 import worker.training.learner
 from core.artifacts.manifest import fetch_checked, from_tensors, read_manifest, read_tensors
-from core.artifacts.model_files import OOD_SCORE, WEIGHTS
+from core.artifacts.model_files import OOD_SCORE, SELF_TEST_SAMPLES, TRAINING_IMAGES, WEIGHTS
 from core.artifacts.store import LocalStore
 from core.db.database import Database
 from core.db.tables import Event, Job, JobStatus, Model, Phase, Worker
 from core.errors import ClaimLost, DatasetInvalid, DatasetUnavailable, JobFailure, Killed, LossNotFinite, OutOfMemory
+from core.inference import training_images
 from core.inference.network import Prepare, from_arrays, to_arrays
 from core.inference.onnx_predictor import OnnxPredictor, softmax, threshold_of
 from core.inference.ood_score import OodScorer, load_ood_scorer
@@ -148,6 +149,7 @@ def test_the_models_files_are_there_and_whole(outcome: Outcome) -> None:
         "report.json",
         "self_test_samples.safetensors",
         OOD_SCORE,
+        TRAINING_IMAGES,
     }
     assert set(files) == always | {outcome.model.card["serving"]["file"]}
     for name in files:
@@ -158,6 +160,17 @@ def test_the_models_files_are_there_and_whole(outcome: Outcome) -> None:
 def test_the_model_passes_the_test_that_the_service_puts_it_to(outcome: Outcome) -> None:
     said = self_test(OnnxPredictor(outcome.model, outcome.store, threads=1), outcome.store)
     assert said.startswith("passed: 4 probes")
+
+
+def test_the_training_image_nearest_to_a_training_image_is_itself(outcome: Outcome) -> None:
+    model, store = outcome.model, outcome.store
+    images = read_tensors(store, model.key, SELF_TEST_SAMPLES)["images"]  # some of the training images
+    seen = OnnxPredictor(model, store, threads=1).run(images, with_features=True).features
+    assert seen is not None
+    nearest = training_images.find_nearest(store, model, seen, 2)
+    assert all(first.distance < 0.01 and first.distance <= second.distance for first, second in nearest)
+    labels = read_tensors(store, model.key, TRAINING_IMAGES)["labels"]
+    assert model.card["neighbours"]["images"] == len(labels) <= model.card["neighbours"]["of"]
 
 
 def test_the_card_says_what_the_model_is(outcome: Outcome) -> None:

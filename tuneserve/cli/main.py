@@ -20,7 +20,7 @@ from tuneserve.cli.progress import line, result, show
 from tuneserve.cli.tables import accuracy, cut, print_table
 from tuneserve.cli.terminal import Console, printable
 from tuneserve.client import UNREADABLE_IMAGE, Client, ServiceError
-from tuneserve.types import Job, Model, Prediction
+from tuneserve.types import Job, Model, Neighbour, Prediction
 
 app = typer.Typer(no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False)
 app.add_typer(job_commands.app)
@@ -207,6 +207,9 @@ def predict(
     images: Annotated[list[Path] | None, typer.Argument(help="Image files; - or none reads stdin")] = None,
     model: Annotated[str | None, typer.Option(help="Model: pets, pets/3 or pets@best; default: the default")] = None,
     top_k: Annotated[int, typer.Option(min=1, max=100, help="Number of classes per image")] = 3,
+    neighbours: Annotated[
+        int, typer.Option(min=0, max=20, help="Number of nearest training images shown per image")
+    ] = 0,
     bulk: Annotated[
         Path | None, typer.Option(exists=True, dir_okay=False, help="Zip of images, or a manifest (.jsonl)")
     ] = None,
@@ -222,13 +225,16 @@ def predict(
         images = [STDIN]
     if (bulk is None) == (not images):
         raise typer.BadParameter("give image files, or --bulk with one file that holds them")
+    if bulk is not None and neighbours:
+        raise typer.BadParameter("--neighbours goes with image files, not with --bulk")
     if bulk is not None:
         with Client(url) as client:
             raise typer.Exit(answer_all(client, _waits_for_nobody(bulk), out, top_k, Console(stderr=True), model))
     images = images or []
     with Client(url) as client:
         try:
-            answer = client.predict(*(_read(image) for image in images), top_k=top_k, model=model)
+            files = (_read(image) for image in images)
+            answer = client.predict(*files, top_k=top_k, model=model, neighbours=neighbours)
         except ServiceError as error:
             if error.status in UNREADABLE_IMAGE and len(images) == 1:  # several images have an error each
                 raise ServiceError(f"{images[0]}: {error}") from error
@@ -238,6 +244,8 @@ def predict(
     else:
         for image, prediction in zip(images, answer["predictions"], strict=True):
             console.print(f"{image}: {_shown(prediction)}", soft_wrap=True, highlight=False, markup=False)
+            for one in prediction.get("neighbours", ()):
+                console.print(f"    {_near(one)}", soft_wrap=True, highlight=False, markup=False)
     raise typer.Exit(1 if any("error" in prediction for prediction in answer["predictions"]) else 0)
 
 
@@ -281,6 +289,11 @@ def _job_row(job: Job) -> tuple[str, ...]:
 def _model_row(model: Model) -> tuple[str, ...]:
     named, aliases = f"{model['name']}/{model['version']}", ", ".join(model["aliases"])
     return named, model["dataset"], model["network"], accuracy(model["test"]), aliases
+
+
+def _near(neighbour: Neighbour) -> str:
+    thumbnail = neighbour.get("thumbnail")
+    return f"{neighbour['label']}  distance {neighbour['distance']:.3f}" + (f"  {thumbnail}" if thumbnail else "")
 
 
 def _shown(prediction: Prediction) -> str:

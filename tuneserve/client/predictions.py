@@ -3,14 +3,14 @@
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx
 
-from tuneserve.client.connection import Connection
+from tuneserve.client.connection import Connection, Shape
 from tuneserve.client.errors import ServiceError, refusal
 from tuneserve.folder_zip import sendable_name
-from tuneserve.types import Batch, Prediction, Predictions
+from tuneserve.types import Batch, Embedding, Embeddings, Prediction, Predictions
 
 MAX_IMAGES, MAX_IMAGES_BYTES = 100, 16 * 2**20  # in a request; the service takes 256, and 32 MiB
 UNREADABLE_IMAGE = (400, 413, 415, 422)  # statuses of a response to an unreadable image
@@ -21,29 +21,56 @@ Image = str | os.PathLike[str] | bytes  # a file's path, or its content
 class PredictionCalls(Connection):
     """Classify images."""
 
-    def predict(self, *images: Image, top_k: int = 3, model: str | None = None) -> Predictions:
+    def predict(self, *images: Image, top_k: int = 3, model: str | None = None, neighbours: int = 0) -> Predictions:
         """Classify images, in as many requests as needed.
 
         The model shown is that of the last request. ``model``: an id, `pets`, `pets/3` or `pets@best`; default: the
-        default name.
+        default name. ``neighbours``: how many of the nearest training images to show for each, at most 20.
         """
         params = {"top_k": top_k} | ({"model": model} if model else {})
-        answers = [self._predict(part, params, len(images) == 1) for part in _parted(images)]
+        params |= {"neighbours": neighbours} if neighbours else {}
+        found, answers = self._ask_in_parts(Predictions, "/predict", images, params)
+        predictions = [one for answer in answers for one in _predictions(answer)]
+        last = found[-1]
+        together: Predictions = {"model": last["model"], "predictions": predictions, "timing_ms": _added(found)}
+        if "neighbours_among" in last:
+            together["neighbours_among"] = last["neighbours_among"]
+        return together
+
+    def embed(self, *images: Image, model: str | None = None) -> Embeddings:
+        """Return the features of images, in as many requests as needed.
+
+        Those of an image have length 1. ``model`` is that of ``predict``.
+        """
+        found, answers = self._ask_in_parts(Embeddings, "/embed", images, {"model": model} if model else {})
+        embeddings = [one for answer in answers for one in _embeddings(answer)]
+        last = found[-1]
+        about = {"model": last["model"], "dimension": last["dimension"]}
+        return cast(Embeddings, about | {"embeddings": embeddings, "timing_ms": _added(found)})
+
+    def _ask_in_parts(
+        self, shape: type[Shape], path: str, images: Sequence[Image], params: dict[str, Any]
+    ) -> tuple[list[Shape], list[Shape | ServiceError]]:
+        """Send images in as many requests as needed; return the answers, and all with errors.
+
+        Raise the first error if nothing else came.
+        """
+        answers = [self._ask(shape, path, part, params, len(images) == 1) for part in _parted(images)]
         found = [answer for answer in answers if not isinstance(answer, ServiceError)]
         if not found:
             raise next(answer for answer in answers if isinstance(answer, ServiceError))
-        predictions = [one for answer in answers for one in _predictions(answer)]
-        times = {name: round(sum(answer["timing_ms"][name] for answer in found), 3) for name in found[-1]["timing_ms"]}
-        return {"model": found[-1]["model"], "predictions": predictions, "timing_ms": times}
+        return found, answers
 
-    def _predict(self, images: Sequence[Image], params: dict[str, Any], is_alone: bool) -> Predictions | ServiceError:
-        """Classify images in one request; return an unreadable single image's error.
+    def _ask(
+        self, shape: type[Shape], path: str, images: Sequence[Image], params: dict[str, Any], is_alone: bool
+    ) -> Shape | ServiceError:
+        """Send images in one request; return an unreadable single image's error.
 
         The error is returned only if images were sent in other requests too; else it is raised.
         """
         parts = [("file", _part(image)) for image in images]
         try:
-            return self._call(Predictions, "POST", "/predict", files=parts, params=params)
+            return self._call(shape, "POST", path, files=parts, params=params)
         except ServiceError as error:
             if is_alone or len(images) > 1 or error.status not in UNREADABLE_IMAGE:
                 raise
@@ -95,6 +122,17 @@ def _parted(images: Sequence[Image]) -> Iterator[list[Image]]:
         part.append(image)
         size += more
     yield part
+
+
+def _added(answers: Sequence[Any]) -> dict[str, float]:
+    """Add up the milliseconds of several answers."""
+    return {name: round(sum(one["timing_ms"][name] for one in answers), 3) for name in answers[-1]["timing_ms"]}
+
+
+def _embeddings(answer: Embeddings | ServiceError) -> list[Embedding]:
+    if isinstance(answer, ServiceError):
+        return [{"error": {"status": answer.status, "detail": str(answer)}}]
+    return answer["embeddings"]
 
 
 def _predictions(answer: Predictions | ServiceError) -> list[Prediction]:

@@ -99,7 +99,7 @@ def _fill(frozen: nn.Module, prepare: nn.Module, part: Split, rows: Tensor, on_i
         rows[start : start + len(seen)] = seen
         on_images(start + len(seen))
     device = part.labels.device
-    return Split(rows if rows.device == device else OnHost(rows, device), part.labels)
+    return Split(rows if rows.device == device else OnHost(rows, device), part.labels, part.numbers)
 
 
 def training_input(context: TrainingContext, recipe: ResolvedRecipe, frozen: tuple[str, ...]) -> TrainingInput:

@@ -26,6 +26,7 @@ Indices = npt.NDArray[np.int64]
 class Split:
     images: Tensor | OnHost | Streamed  # uint8, n x height x width x channels; a tensor lies on the device
     labels: Tensor  # int64, n; on the device
+    numbers: Tensor | None = None  # int64, n, on the host: of the images within their data set, if it numbers them
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -50,10 +51,22 @@ class Split:
 
         Up to ``count`` of them.
         """
-        rows = self._spread(count)
+        return self._copied(self._spread(count))
+
+    def sample_of_classes(self, count: int) -> "Split":
+        """Return images with their labels, in memory, in turn from every class.
+
+        Up to ``count`` of them; a rare class is not left out.
+        """
+        if len(self) <= count:
+            return self._copied(torch.arange(len(self)))
+        return self._copied(torch.from_numpy(_balanced(np.arange(len(self)), self.labels.cpu().numpy(), count)))
+
+    def _copied(self, rows: Tensor) -> "Split":
         images = [torch.empty(0, *self.images.shape[1:], dtype=torch.uint8, device=self.labels.device)]
         images += [batch for batch, _ in _along(self, rows, SAMPLE_BATCH)]
-        return Split(torch.cat(images), self.labels[rows.to(self.labels.device)])
+        numbers = None if self.numbers is None else self.numbers[rows]
+        return Split(torch.cat(images), self.labels[rows.to(self.labels.device)], numbers)
 
     def _spread(self, count: int) -> Tensor:
         return torch.linspace(0, len(self) - 1, min(count, len(self))).long()
@@ -84,7 +97,7 @@ def split(dataset: Dataset, train_samples: int | None, validation_fraction: floa
     rest = order[~np.isin(order, validation)]
     train = rest if train_samples is None else _balanced(rest, dataset.train_labels, train_samples)
     return Splits(
-        train=_part(dataset.train_images, dataset.train_labels, train),
+        train=_part(dataset.train_images, dataset.train_labels, train, dataset.train_numbers),
         validation=_part(dataset.train_images, dataset.train_labels, validation),
         test=_part(dataset.test_images, dataset.test_labels, np.arange(len(dataset.test_labels))),
     )
@@ -97,8 +110,8 @@ def to_device(part: Split, device: torch.device) -> Split:
     """
     images, labels = part.images, part.labels.to(device)
     if isinstance(images, Tensor) and images.nbytes > _room(device):
-        return Split(OnHost(images, device), labels)
-    return Split(images.to(device), labels)
+        return Split(OnHost(images, device), labels, part.numbers)
+    return Split(images.to(device), labels, part.numbers)
 
 
 def statistics(images: Tensor | OnHost | Streamed) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
@@ -208,7 +221,8 @@ def _within_class(labels: Labels) -> tuple[Indices, Indices]:
     return ranks, sizes
 
 
-def _part(images: Images | Photos, labels: Labels, chosen: Indices) -> Split:
+def _part(images: Images | Photos, labels: Labels, chosen: Indices, numbers: Indices | None = None) -> Split:
     kept = images[chosen]
     source = Streamed(kept, torch.device("cpu")) if isinstance(kept, Photos) else torch.from_numpy(kept)
-    return Split(source, torch.from_numpy(labels[chosen]))
+    named = None if numbers is None else torch.from_numpy(numbers[chosen])
+    return Split(source, torch.from_numpy(labels[chosen]), named)

@@ -17,12 +17,24 @@ from torch import nn
 
 from core import ids
 from core.artifacts.manifest import from_tensors, to_json, to_tensors, write_folder
-from core.artifacts.model_files import CARD, FP32_GRAPH, INT8_GRAPH, OOD_SCORE, REPORT, SELF_TEST_SAMPLES, WEIGHTS
+from core.artifacts.model_files import (
+    CARD,
+    FP32_GRAPH,
+    INT8_GRAPH,
+    OOD_SCORE,
+    REPORT,
+    SELF_TEST_SAMPLES,
+    TRAINING_IMAGES,
+    WEIGHTS,
+)
 from core.artifacts.store import ArtifactStore
 from core.db.database import Database
 from core.db.tables import Phase
 from core.imaging.preparation import Preparation
+from core.inference import training_images
+from core.inference.nearest_image import NearestImage
 from core.inference.network import to_arrays
+from core.inference.ood_score import Scorer
 from core.recipe import UNTRAINED, ResolvedRecipe
 from core.repositories import events, jobs, models
 from worker.attempt.reporter import Reporter
@@ -83,6 +95,7 @@ class Samples:
 
     train: SampleOutputs
     validation: SampleOutputs
+    neighbours: SampleOutputs  # training images that answers can be compared with
 
 
 @dataclass(frozen=True)
@@ -186,23 +199,41 @@ def look_at_samples(trained: TrainedNetwork) -> Samples:
     flop = flop_per_image(trained.network, trained.prepare(image))
     most = min(MAX_SAMPLE, max(MIN_SAMPLE, int(min(SAMPLE_FLOP / flop, SAMPLE_BYTES / image.nbytes))))
 
-    kept = trained.kept
-    return Samples(
-        _look(trained, trained.splits.train, kept.train if kept else None, min(most, MAX_TRAINING_SAMPLE)),
-        _look(trained, trained.splits.validation, kept.validation if kept else None, most),
+    kept, splits = trained.kept, trained.splits
+    most_of_training = min(most, MAX_TRAINING_SAMPLE)
+    train = _look(
+        trained,
+        splits.train.sample_of_classes(most_of_training),
+        kept.train.sample_of_classes(most_of_training) if kept else None,
     )
+    validation = _look(trained, splits.validation.sample(most), kept.validation.sample(most) if kept else None)
+    return Samples(train, validation, _neighbours(trained, train))
 
 
-def _look(trained: TrainedNetwork, split: Split, features: Split | None, count: int) -> SampleOutputs:
+def _look(trained: TrainedNetwork, sample: Split, features: Split | None) -> SampleOutputs:
     """Run the network over a sample of a split.
 
     With kept features, only the head runs, over those of the sample.
     """
-    sample = split.sample(count)
     if trained.kept is None or features is None:
         return look_at_sample(trained.network, trained.prepare, sample, len(trained.classes))
-    head, same = trained.kept, features.sample(count)
-    return replace(look_at_sample(head.network, head.prepare, same, len(trained.classes)), part=sample)
+    head = trained.kept
+    return replace(look_at_sample(head.network, head.prepare, features, len(trained.classes)), part=sample)
+
+
+def _neighbours(trained: TrainedNetwork, train: SampleOutputs) -> SampleOutputs:
+    """Return training images to compare answers with.
+
+    Where features are kept and small, they are more than the sample: only the head runs for each.
+    """
+    if trained.kept is None:
+        return train
+    kept = trained.kept.train
+    count = min(training_images.MAX_IMAGES, SAMPLE_BYTES // kept.some([0]).nbytes)
+    if count <= len(train) or len(kept) == len(train):
+        return train
+    head = trained.kept
+    return look_at_sample(head.network, head.prepare, kept.sample_of_classes(count), len(trained.classes))
 
 
 def fit_ood_score(trained: TrainedNetwork, samples: Samples) -> Fitted:
@@ -275,6 +306,7 @@ def pack(
         "calibration": calibration.summary(),
         "parity": exported.graph.record() | {"weights_largest_difference": exported.weights_difference},
         "serving": choice.record,
+        "neighbours": None if samples.train.features is None else _of(samples.neighbours, trained.splits.train),
         "ood": exported.fitted.record | _abstained(trained, exported, choice, test),
     }
     scored, images = exported.fitted.ood_scorer, samples.train.part.spread(COUNT)
@@ -285,11 +317,27 @@ def pack(
         WEIGHTS: exported.weights,
         **{name: with_metadata(graph, metadata(card, limit)) for name, (graph, limit) in graphs.items()},
         **({OOD_SCORE: from_tensors(to_arrays(scored))} if scored else {}),
+        **_training_images(samples, scored),
         SELF_TEST_SAMPLES: probes(choice.graph, images, calibration.temperature, choice.threshold),
         REPORT: to_json(model_report(card, calibration, test.answers, trained.splits)),
         CARD: to_json(card),
     }
     return Package(model_id, card, files)
+
+
+def _of(some: SampleOutputs, of: Split) -> dict[str, int]:
+    return {"images": len(some), "of": len(of)}
+
+
+def _training_images(samples: Samples, scorer: Scorer | None) -> dict[str, bytes]:
+    """Make the file of training images to compare answers with."""
+    found = samples.neighbours
+    if found.features is None:
+        return {}
+    is_stored = isinstance(scorer, NearestImage) and found is samples.train
+    numbers = None if found.part.numbers is None else found.part.numbers.numpy()
+    features = None if is_stored else found.features.numpy()
+    return {TRAINING_IMAGES: training_images.pack(found.part.labels.cpu().numpy(), numbers, features)}
 
 
 def _abstained(trained: TrainedNetwork, exported: ExportedNetwork, choice: GraphChoice, test: Served) -> dict[str, Any]:

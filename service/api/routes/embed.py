@@ -8,16 +8,15 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel, Field
 
-from core.errors import Conflict, TuneserveError
+from core.errors import TuneserveError
 from core.imaging.preparation import Prepared, Preprocess
-from core.inference.onnx_predictor import Predictor
 from core.inference.prediction import BLANK
 from core.inference.training_images import directions
 from core.scopes import Scope
 from service.api.dependencies import Service
 from service.api.parameters import PREPROCESS, AskedModel, ModelReference, TimeoutMs
 from service.api.request_deadline import request_deadline
-from service.api.routes.predict import describe, times
+from service.api.routes.predict import describe, require_features, times
 from service.inference.pipeline import Answered
 from service.inference.request_images import BODY, fetch_all, read_images
 from service.security.api_keys import RequireScope
@@ -90,16 +89,6 @@ async def embed(request: Request, service: Service, model: AskedModel, options: 
 async def embed_by(request: Request, reference: ModelReference, service: Service, options: Options) -> Embeddings:
     """Answer with the model in the path: `/embed/pets`, `/embed/pets/3` or `/embed/pets@best`."""
     return await embed(request, service, reference, options)
-
-
-def require_features(predictor: Predictor) -> None:
-    """Raise Conflict if the model has no features."""
-    if not predictor.feature_size:
-        model = predictor.model
-        raise Conflict(
-            f"{model.name}/{model.version} has no features: the last layer of its network, {model.card['network']}, is "
-            "not linear. Train another network, resnet18 for example, to have them."
-        )
 
 
 def _in_order(

@@ -5,21 +5,25 @@ import base64
 import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any
 
+import numpy as np
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field
 
-from core.errors import InvalidInput, TuneserveError
+from core.errors import Conflict, InvalidInput, TuneserveError
 from core.imaging import preparation
 from core.imaging.preparation import Prepared, Preprocess
 from core.inference.onnx_predictor import Predictor
 from core.inference.prediction import Prediction, of_answer, of_blank
+from core.inference.training_images import require_training_images
 from core.scopes import Scope
-from service.api.dependencies import Service, state_of
+from service.api.dependencies import Service, State, state_of
 from service.api.parameters import PREPROCESS, AskedModel, ModelReference, TimeoutMs, TopK, allowed_model
 from service.api.request_deadline import request_deadline
+from service.inference.neighbours import neighbours
 from service.inference.pipeline import Answered
 from service.inference.request_images import BODY, fetch_all, read_images
 from service.security.api_keys import RequireScope, caller_of
@@ -53,6 +57,7 @@ class PredictOptions:
     preprocess: Annotated[Preprocess, Query(description=PREPROCESS)] = "auto"
     explain: Annotated[bool, Query(description="Add a saliency map per image; slow, at most 4 images")] = False
     include_input: Annotated[bool, Query(description="Add the network's input per image, as a PNG")] = False
+    neighbours: Annotated[int, Query(ge=0, le=20, description="Number of nearest training images per image")] = 0
     x_timeout_ms: TimeoutMs = None
 
 
@@ -67,6 +72,9 @@ class Predictions(BaseModel):
     model: dict[str, Any] = Field(description="The fields name, version, id and job_id of the model.")
     predictions: list[Prediction] = Field(description="One prediction per image, in the order of the images.")
     timing_ms: dict[str, float] = Field(description="Milliseconds: decode, queue, inference and total.")
+    neighbours_among: dict[str, Any] | None = Field(
+        None, description="With `neighbours`: the `dataset`, and how many `images` of its training images are compared."
+    )
 
 
 @router.post("/predict", openapi_extra=BODY, summary="Classify images", response_model_exclude_none=True)
@@ -88,13 +96,18 @@ async def predict(
             raise InvalidInput(f"{len(given)} images to explain; at most {MAX_EXPLAINED}.", "query/explain")
         disconnect.start()
         predictor = await service.predictor(model)
+        if options.neighbours:
+            require_features(predictor)
+            require_training_images(predictor.model)
         sources = await fetch_all(given, service.outbound, service.settings)
         prepared, answers, decode_ms = await service.pipeline.answer(
-            predictor, sources, options.preprocess, options.explain
+            predictor, sources, options.preprocess, options.explain, bool(options.neighbours)
         )
         if len(prepared) == 1 and isinstance(prepared[0], TuneserveError):
             raise prepared[0]
         predictions = _in_order(request, prepared, iter(answers), predictor.classes, options.top_k)
+        if options.neighbours:
+            await _add_neighbours(request, service, predictor, predictions, answers, options.neighbours)
         if options.include_input:
             await asyncio.get_running_loop().run_in_executor(
                 service.pipeline.decoders, _illustrate, predictions, prepared
@@ -103,6 +116,7 @@ async def predict(
         model=describe(predictor),
         predictions=predictions,
         timing_ms=times(answers, decode_ms, started),
+        neighbours_among=_among(predictor) if options.neighbours else None,
     )
 
 
@@ -129,6 +143,16 @@ async def predict_plainly(request: Request) -> Response:
     model = allowed_model(request.path_params.get("reference"), await caller_of(request), service)
     answered = await predict(request, service, model)
     return Response(answered.model_dump_json(exclude_none=True), media_type="application/json")
+
+
+def require_features(predictor: Predictor) -> None:
+    """Raise Conflict if the model has no features."""
+    if not predictor.feature_size:
+        model = predictor.model
+        raise Conflict(
+            f"{model.name}/{model.version} has no features: the last layer of its network, {model.card['network']}, is "
+            "not linear. Train another network, resnet18 for example, to have them."
+        )
 
 
 def describe(predictor: Predictor) -> dict[str, Any]:
@@ -172,6 +196,34 @@ def _in_order(
                 prediction.saliency_map = one.saliency_map
             predictions.append(prediction)
     return predictions
+
+
+async def _add_neighbours(
+    request: Request,
+    service: State,
+    predictor: Predictor,
+    predictions: Sequence[Prediction],
+    answers: Sequence[Answered],
+    count: int,
+) -> None:
+    """Add to each prediction its nearest training images.
+
+    Keys that may only predict see neither their numbers nor their thumbnails.
+    """
+    if not answers:
+        return
+    caller = await caller_of(request)
+    features = np.stack([answer.features for answer in answers if answer.features is not None])
+    may_read = caller is None or caller.may(Scope.READ)
+    find = partial(neighbours, service.db, service.store, predictor, features, count, may_read)
+    found = iter(await asyncio.get_running_loop().run_in_executor(service.pipeline.decoders, find))
+    for prediction in predictions:
+        if prediction.top_k is not None:  # the network saw it
+            prediction.neighbours = next(found)
+
+
+def _among(predictor: Predictor) -> dict[str, Any]:
+    return {"dataset": predictor.model.card["dataset"], **predictor.model.card["neighbours"]}
 
 
 def _illustrate(predictions: Sequence[Prediction], prepared: Sequence[Prepared | TuneserveError]) -> None:

@@ -1,5 +1,7 @@
 """worker.data.splits: training and validation images, and the order of epochs."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -266,3 +268,15 @@ def test_training_on_a_stream_ends_in_the_same_bits(resident_and_streamed: tuple
     assert losses == other_losses
     assert losses[0] != losses[1]
     assert [name for name, tensor in weights.items() if not torch.equal(tensor, others[name])] == []
+
+
+def test_a_sample_of_classes_leaves_out_no_rare_class_and_knows_its_images_numbers() -> None:
+    data = dataset(1000, classes=2)
+    data.train_labels[:] = np.arange(1000) < 3
+    data = replace(data, train_numbers=np.arange(1000) + 5000)
+    whole = split(data, None, 0.0, seed=0).train
+    for part, ones in ((whole.sample_of_classes(20), 3), (whole.sample_of_classes(2000), 3), (whole.sample(500), None)):
+        assert part.numbers is not None
+        assert part.numbers.tolist() == [number + 5000 for number in numbers(part)]
+        assert ones is None or part.labels.sum() == ones
+    assert len(whole.sample_of_classes(20)) == 20

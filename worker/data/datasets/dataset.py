@@ -28,6 +28,7 @@ class Dataset:
     test_labels: Labels
     held_back: int = 0  # how many of the last training images are the data set's own validation split
     file_digests: npt.NDArray[np.uint8] | None = None  # n x 32, of training and test photos; None: of their pixels
+    train_numbers: Labels | None = None  # n, of the training images within an uploaded data set
     image_fit: Fit | None = None  # how photos of any shape were made canonical; None: all had the same
 
     def __post_init__(self) -> None:

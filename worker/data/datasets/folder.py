@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -38,10 +38,20 @@ BLOCK = 256  # photos that are checked at a time
 MEASURED = 1_000  # training photos whose sizes choose the form
 
 T = TypeVar("T")
-Labelled = list[tuple[Path, int]]
 Digests = npt.NDArray[np.uint8]  # n x 32
 Style = Literal["plain", "photo"]
 Sizes = Sequence[tuple[int, int]]  # width and height of some training photos, upright
+
+
+class LabelledFile(NamedTuple):
+    """A file of a class."""
+
+    path: Path
+    label: int
+    number: int = 0  # of the image within an uploaded data set; 0: it has none
+
+
+Labelled = list[LabelledFile]
 Choose = Callable[[Sizes, Style], PhotoForm]
 
 
@@ -105,7 +115,7 @@ def of_files(
     ``choose`` gives the photos' form. The last ``held_back`` of ``train`` are the validation split. DatasetInvalid
     lists every unusable file.
     """
-    paths = [str(path) for path, _ in train + test]
+    paths = [str(one.path) for one in train + test]
     digits = are_digits(
         classes, (read_as_it_is(paths[place], settings.max_image_pixels) for place in spread(len(paths)))
     )
@@ -117,7 +127,8 @@ def of_files(
         form = choose(sizes, style)
         images, file_digests = _load(name, paths, form, settings)
         detail, fit = detail_of(sizes, form.fit), form.fit
-    labels = np.array([label for _, label in train + test], np.int64)
+    labels = np.array([one.label for one in train + test], np.int64)
+    numbers = np.array([one.number for one in train], np.int64)
     return Dataset(
         name=name,
         style="digit" if digits else style,
@@ -129,6 +140,7 @@ def of_files(
         test_labels=labels[len(train) :],
         held_back=held_back,
         file_digests=file_digests,
+        train_numbers=numbers if numbers.all() else None,
         image_fit=fit,
     )
 
@@ -168,7 +180,7 @@ def _files(root: Path, classes: Sequence[str]) -> Labelled:
         files = _entries(root / name) if (root / name).is_dir() else []
         if not files:
             raise DatasetInvalid(f"{root / name} holds no images.")
-        found += [(file, label) for file in files]
+        found += [LabelledFile(file, label) for file in files]
     return found
 
 
@@ -176,7 +188,7 @@ def _split(files: Labelled, classes: int) -> tuple[Labelled, Labelled]:
     """Split off a fixed share of each class as the test split."""
     test: Labelled = []
     for label in range(classes):
-        own = [entry for entry in files if entry[1] == label]
+        own = [entry for entry in files if entry.label == label]
         chosen = np.random.default_rng(SPLIT_SEED).permutation(len(own))[: max(1, round(TEST_SHARE * len(own)))]
         test += [own[index] for index in sorted(chosen)]
     held_back = set(test)

@@ -61,7 +61,8 @@ def _read(root: Path, photo_set: PhotoSet, settings: Settings, choose: folder.Ch
         raise DatasetInvalid(f"{root}: its lists cannot be read: {error}.") from error
     classes = sorted({_class_of(name) for part in parts for name in part})
     train, test = (
-        [(root / photo_set.images / name, classes.index(_class_of(name))) for name in part] for part in parts
+        [folder.LabelledFile(root / photo_set.images / name, classes.index(_class_of(name))) for name in part]
+        for part in parts
     )
     return folder.of_files(root.name, classes, train, test, settings, choose, style=photo_set.style)
 

@@ -9,7 +9,7 @@ from core.repositories.datasets import StoredImage
 from core.settings import Settings
 from worker.data.datasets import folder, idx_folder
 from worker.data.datasets.dataset import Dataset
-from worker.data.datasets.folder import Choose, Labelled, default_form
+from worker.data.datasets.folder import Choose, Labelled, LabelledFile, default_form
 
 
 def load(reference: str, images: Sequence[StoredImage], settings: Settings, choose: Choose = default_form) -> Dataset:
@@ -23,5 +23,5 @@ def load(reference: str, images: Sequence[StoredImage], settings: Settings, choo
     index = {label: number for number, label in enumerate(classes)}
     parts: dict[str, Labelled] = {"train": [], "val": [], "test": []}
     for image, path in zip(images, paths, strict=True):
-        parts[image.part].append((path, index[image.label]))
+        parts[image.part].append(LabelledFile(path, index[image.label], image.number))
     return folder.of_parts(reference, classes, parts["train"], parts["val"], parts["test"], settings, choose)
