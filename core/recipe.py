@@ -5,7 +5,6 @@ Both are validated; a ResolvedRecipe has every "auto" decided.
 
 import base64
 import binascii
-import difflib
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -21,7 +20,7 @@ from pydantic import (
 )
 
 from core.model_references import REFERENCE, refusal
-from core.networks import MIN_BATCH_SIZE, NETWORKS, TOO_LARGE, Optimizer
+from core.networks import MIN_BATCH_SIZE, Optimizer, lookup
 from core.presets import Preset, with_defaults
 from core.printable import check_name
 from core.urls import MASK, check_url
@@ -133,8 +132,10 @@ class _Shared(BaseModel):
     )
     network: str = Field(
         "resnet50",
-        description="Name of a classification network; GET /networks lists all. The ImageNet weights of "
-        "efficientnet_lite0 are installed with the worker, those of others are downloaded.",
+        max_length=100,
+        description="Name of a classification network; GET /networks lists all but those of timm, such as "
+        "timm/resnet18.a1_in1k, which GET /networks?search=timm/ lists. The pre-trained weights of efficientnet_lite0 "
+        "are installed with the worker, those of others are downloaded.",
     )
     model: str | None = Field(
         None,
@@ -235,18 +236,14 @@ class _Shared(BaseModel):
     @field_validator("network")
     @classmethod
     def _known_network(cls, value: str) -> str:
-        if value in TOO_LARGE:
-            raise ValueError("has more than 2 GiB of weights, which no ONNX file can hold; GET /networks lists others")
-        if value not in NETWORKS:
-            alike = difflib.get_close_matches(value, NETWORKS)
-            hint = f"did you mean {' or '.join(alike)}? " if alike else ""
-            raise ValueError(f"is not a network that can be trained; {hint}GET /networks lists them")
+        if reason := lookup.refusal(value):
+            raise ValueError(reason)
         return value
 
     @field_validator("freeze")
     @classmethod
     def _known_stage(cls, value: str, info: ValidationInfo) -> str:
-        network = NETWORKS.get(info.data.get("network", ""))
+        network = lookup.find(info.data.get("network", ""))
         if network and value.startswith("until:") and value.removeprefix("until:") not in network.stages:
             raise ValueError(f"must name a stage of {network.name}: {', '.join(network.stages)}")
         return value
@@ -340,7 +337,7 @@ class Recipe(_Shared):
     @field_validator("image_size")
     @classmethod
     def _image_size_that_fits(cls, value: int | str, info: ValidationInfo) -> int | str:
-        side, network = _within(value, 16, 1024), NETWORKS.get(info.data.get("network", ""))
+        side, network = _within(value, 16, 1024), lookup.find(info.data.get("network", ""))
         refusal = network.refusal(side) if network and not isinstance(side, str) else None
         if refusal:
             raise ValueError(refusal)

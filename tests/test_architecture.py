@@ -28,15 +28,16 @@ MAY_IMPORT = {
 # Folder -> the folders it may import. Besides these: its own folder, and the files right under core/. The files right
 # under service/ and worker/ put the rooms together and may import all of them.
 FOLDERS: dict[str, tuple[str, ...]] = {
-    "core": (),
+    "core": ("core.networks",),
+    "core.networks": (),
     "core.db": (),
     "core.db.migrations": ("core.db",),
     "core.db.migrations.versions": (),
-    "core.artifacts": (),
-    "core.imaging": ("core.imaging.digits",),
+    "core.artifacts": ("core.networks",),
+    "core.imaging": ("core.imaging.digits", "core.networks"),
     "core.imaging.digits": (),
     "core.repositories": ("core.db", "core.artifacts"),
-    "core.inference": ("core.db", "core.artifacts", "core.imaging"),
+    "core.inference": ("core.db", "core.artifacts", "core.imaging", "core.networks"),
     "service.api.routes": (
         "service.api",
         "service.api.open_inference",

@@ -19,12 +19,16 @@ from core.errors import InvalidInput
 from core.imaging.decoding import MIN_SIDE, SENT_SIZE, TURNED
 from core.imaging.digits.mnist_format import DIGIT_SIDE, draw_digit, has_digit_form
 from core.imaging.digits.segmentation import MIN_CONTRAST, find_ink, find_plain_ink
+from core.networks import Resampling
 
 Pixels = npt.NDArray[np.uint8]  # height x width x channels
 
 Preprocess = Literal["auto", "none", "invert", "center"]
 Fit = Literal["crop", "pad", "squash"]  # how a picture of any shape becomes one of a given shape
 
+FILTERS: Mapping[Resampling, Image.Resampling] = MappingProxyType(
+    {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+)
 PHOTO_SIDE = 224  # of the canonical photo, unless another is named
 MAX_PHOTO_SIDE = MIN_SIDE  # decoding keeps so many pixels a side
 PADDING = (124, 116, 104)  # RGB, the mean of ImageNet's photos: about 0 where a network sees it
@@ -44,6 +48,7 @@ class Preparation(BaseModel):
 
     style: Literal["digit", "plain", "photo"]  # digit: cropped and centred as MNIST's
     image_fit: Fit | None = None  # None: a digit's, or squash
+    resampling: Resampling = "bilinear"  # of pictures that become canonical images; a digit has its own
     height: int  # of the canonical image
     width: int
     channels: Literal[1, 3]
@@ -114,7 +119,7 @@ def prepare(image: Image.Image, preparation: Preparation, preprocess: Preprocess
     fit = (preparation.image_fit or "squash") if preprocess == "auto" else "squash"
     if sent != list(size):
         done |= {"resized_from": sent} | FITTED[fit]
-    fitted = flat if flat.size == size else _fitted(flat, size, fit)
+    fitted = flat if flat.size == size else _fitted(flat, size, fit, FILTERS[preparation.resampling])
     pixels = np.asarray(fitted).reshape(preparation.height, preparation.width, preparation.channels)
     return Prepared(pixels, done | ({"inverted": True} if preprocess == "invert" else {}))
 
@@ -154,24 +159,26 @@ def to_grey(image: Image.Image) -> Pixels:
     return np.asarray(_flat(image, "L")[0])
 
 
-def fit_photo(image: Image.Image, side: int = PHOTO_SIDE, fit: Fit = "crop") -> Pixels:
+def fit_photo(
+    image: Image.Image, side: int = PHOTO_SIDE, fit: Fit = "crop", resampling: Resampling = "bilinear"
+) -> Pixels:
     """Fit a picture into the square of the canonical photo."""
-    return np.asarray(_fitted(_flat(image, "RGB")[0], (side, side), fit))
+    return np.asarray(_fitted(_flat(image, "RGB")[0], (side, side), fit, FILTERS[resampling]))
 
 
-def _fitted(image: Image.Image, size: tuple[int, int], fit: Fit) -> Image.Image:
+def _fitted(image: Image.Image, size: tuple[int, int], fit: Fit, resampling: Image.Resampling) -> Image.Image:
     """Crop, pad or squash a picture to a size.
 
     Crop the largest part of that shape in the middle, pad to the shape, or squash the whole.
     """
     if fit == "crop":
-        return ImageOps.fit(image, size, Image.Resampling.BILINEAR)
+        return ImageOps.fit(image, size, resampling)
     if fit == "squash":
-        return image.resize(size, Image.Resampling.BILINEAR)
+        return image.resize(size, resampling)
     scale = min(size[0] / image.width, size[1] / image.height)
     width, height = (max(1, round(side * scale)) for side in image.size)
     canvas = Image.new(image.mode, size, GREY_PADDING if image.mode == "L" else PADDING)
-    whole = image.resize((width, height), Image.Resampling.BILINEAR)
+    whole = image.resize((width, height), resampling)
     canvas.paste(whole, ((size[0] - width) // 2, (size[1] - height) // 2))
     return canvas
 

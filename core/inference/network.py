@@ -1,7 +1,8 @@
 """Networks, and the serving graph with the torch half of the preprocessing."""
 
+import sys
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from torchvision.models.vision_transformer import interpolate_embeddings
 from core.imaging.preparation import Preparation
 from core.inference.graph_outputs import FEATURES, LOGITS, OOD_SCORE
 from core.inference.ood_score import Scorer
-from core.networks import EFFICIENTNET_LITE0
+from core.networks import EFFICIENTNET_LITE0, TIMM, lookup
 
 POSITIONS = "encoder.pos_embedding"  # of a vision transformer: one for each patch of the image, and one for the class
 BATCHNORM_MOMENTUM = 0.1  # minimum; torch's default
@@ -120,9 +121,10 @@ def build(name: str, classes: int, image_size: int = 224) -> nn.Module:
     momentum is at least torch's default: with MNASNet's own, running statistics need tens of thousands of steps.
     """
     if name == EFFICIENTNET_LITE0:
-        import timm  # takes seconds, and one network needs it
-
-        return _with_usual_momentum(timm.create_model("tf_efficientnet_lite0", num_classes=classes))
+        return _with_usual_momentum(_timms("tf_efficientnet_lite0", classes))
+    if name.startswith(TIMM):
+        sized = {"img_size": image_size} if lookup.get(name).traits.multiple > 1 else {}
+        return _with_usual_momentum(_timms(name.removeprefix(TIMM), classes, **sized))
     options: dict[str, Any] = {}
     if name in ("googlenet", "inception_v3"):
         options = {"aux_logits": False, "init_weights": True}  # one output, like the other networks
@@ -139,6 +141,24 @@ def build(name: str, classes: int, image_size: int = 224) -> nn.Module:
     return _with_usual_momentum(network)
 
 
+def _timms(name: str, classes: int, **options: Any) -> nn.Module:
+    import timm  # takes seconds, and few networks need it
+
+    network: nn.Module = timm.create_model(name, num_classes=classes, **options)
+    return network
+
+
+def is_timms(network: nn.Module) -> bool:
+    return type(network).__module__.partition(".")[0] == "timm"
+
+
+def timms_untraceable() -> tuple[tuple[type[nn.Module], ...], tuple[Callable[..., Any], ...]]:
+    """Return timm's modules and functions whose code torch.fx cannot trace."""
+    from timm.models import get_notrace_functions, get_notrace_modules
+
+    return tuple(get_notrace_modules()), tuple(get_notrace_functions())  # type: ignore[no-untyped-call]
+
+
 def _with_usual_momentum(network: nn.Module) -> nn.Module:
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d) and module.momentum is not None:
@@ -149,9 +169,10 @@ def _with_usual_momentum(network: nn.Module) -> nn.Module:
 def take_head(network: nn.Module) -> nn.Linear | None:
     """Replace the network's linear head by the identity and return the head.
 
-    The network then outputs features. None, and nothing changed, if the last layer is not linear (squeezenet).
+    The network then outputs features. None, and nothing changed, if the last layer is not linear (squeezenet). Behind
+    it some of timm's heads have layers that do nothing.
     """
-    name, head = [*network.named_modules()][-1]
+    name, head = [(name, layer) for name, layer in network.named_modules() if not isinstance(layer, nn.Identity)][-1]
     if not isinstance(head, nn.Linear):
         return None
     parent, _, own = name.rpartition(".")
@@ -183,7 +204,14 @@ def load_matching(network: nn.Module, state: Mapping[str, Tensor]) -> list[str]:
 
 
 def _at_its_size(network: nn.Module, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """Interpolate a vision transformer's position embeddings to the network's image size."""
+    """Interpolate a vision transformer's position embeddings to the network's image size.
+
+    timm's have a function of their own for it, in the module of the network's family.
+    """
+    fit = getattr(sys.modules[type(network).__module__], "checkpoint_filter_fn", None)
+    if fit is not None:
+        fitted: Mapping[str, Tensor] = fit(dict(state), network)
+        return fitted
     if not isinstance(network, models.VisionTransformer) or POSITIONS not in state:
         return state
     return interpolate_embeddings(network.image_size, network.patch_size, OrderedDict(state))

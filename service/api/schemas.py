@@ -98,7 +98,7 @@ class ModelView(BaseModel):
     job_id: str = Field(description="Id of the job that published it; the job may be deleted since.")
     aliases: list[str] = Field(description="Aliases that point at it now.")
     created_at: datetime = Field(description="Time of publication, UTC.")
-    network: str = Field(description="Name of the network in torchvision.")
+    network: str = Field(description="Name of the network, as in recipes.")
     dataset: str = Field(description="Name of the data set it was trained on.")
     dataset_digest: str = Field(description="SHA-256 of all images and labels; equal digests mean equal data.")
     test_digest: str = Field(

@@ -14,7 +14,7 @@ from core.artifacts.model_files import OOD_SCORE, WEIGHTS
 from core.artifacts.store import ArtifactStore
 from core.db.tables import Model
 from core.imaging.preparation import Preparation
-from core.inference.network import ServingGraph, build, from_arrays
+from core.inference.network import ServingGraph, build, from_arrays, is_timms
 from core.inference.onnx_predictor import Images, Outputs, temperature_of
 from core.inference.ood_score import Scorer, load_ood_scorer
 
@@ -115,8 +115,12 @@ class Recorded:
 
 
 def _lean(network: nn.Module, dtype: torch.dtype) -> nn.Module:
-    """Fold a network's BatchNorm and set its layout and dtype."""
-    return fuse(network).to(dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+    """Fold a network's BatchNorm and set its layout and dtype.
+
+    timm's stay as they are: not all of them can be traced, and their BatchNorm has its activation inside.
+    """
+    folded = network if is_timms(network) else fuse(network)
+    return folded.to(dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
 def _sizes(largest: int) -> list[int]:

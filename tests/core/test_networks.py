@@ -63,6 +63,15 @@ def test_photos_are_as_large_as_those_that_the_weights_are_made_for() -> None:
     assert {name: why for name, network in NETWORKS.items() if (why := network.refusal(network.photo))} == {}
 
 
+def test_the_licence_is_the_one_that_torchvision_states() -> None:
+    theirs = {
+        name: models.get_model_weights(name)["DEFAULT"].meta.get("license")
+        for name in set(NETWORKS) - {EFFICIENTNET_LITE0}
+    }
+    assert {NETWORKS[name].license for name in theirs} == {*theirs.values()} == {None}
+    assert NETWORKS[EFFICIENTNET_LITE0].license == "Apache-2.0"
+
+
 @pytest.mark.parametrize("name", TOO_LARGE)
 @pytest.mark.usefixtures("meta")
 def test_a_network_that_no_onnx_file_can_hold_is_not_offered(name: str) -> None:

@@ -12,7 +12,7 @@ import torch
 from core.errors import DatasetInvalid, InvalidRecipe
 from core.imaging.preparation import Fit
 from core.inference.network import build
-from core.networks import MIN_BATCH_SIZE, NETWORKS, WEIGHT_DECAY
+from core.networks import MIN_BATCH_SIZE, WEIGHT_DECAY, lookup
 from core.recipe import Recipe, ResolvedRecipe
 from worker.attempt.batch_size_search import Trial
 from worker.training import devices
@@ -50,7 +50,7 @@ def resolve(
         raise DatasetInvalid(f"There are {train_samples} images to train on; at least {MIN_BATCH_SIZE} are needed.")
     best = trial.batch_size if trial else _batch_size(train_samples)
     batch_size = best if recipe.batch_size == "auto" else recipe.batch_size
-    network, pretrained = NETWORKS[recipe.network], recipe.weights != "random"
+    network, pretrained = lookup.get(recipe.network), recipe.weights != "random"
     enlarged = _keeps_imagenet_layers(recipe) or (device.type != "cpu" and style != "digit")
     side = network.image_size(detail, pretrained, enlarged) if recipe.image_size == "auto" else recipe.image_size
     share = _trained_share(recipe, side)

@@ -20,7 +20,6 @@ from core.inference.network import build
 from core.networks import EFFICIENTNET_LITE0
 
 SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
-LICENSE = "Apache-2.0"
 CLASSES = 1000  # ImageNet's
 
 

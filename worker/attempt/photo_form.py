@@ -6,7 +6,7 @@ It depends on the recipe and their sizes.
 from collections.abc import Callable
 
 from core.imaging.preparation import MAX_PHOTO_SIDE, Fit
-from core.networks import NETWORKS
+from core.networks import lookup
 from core.recipe import Recipe
 from worker.attempt.auto_config import AUTO_FIT
 from worker.data.datasets.folder import Choose, Sizes, Style, detail_of
@@ -25,8 +25,10 @@ def chooser(recipe: Recipe, log: Callable[[str], None]) -> Choose:
     def choose(sizes: Sizes, style: Style) -> PhotoForm:
         fit, why = _fit(recipe, sizes, style)
         detail = detail_of(sizes, fit)
-        side = NETWORKS[recipe.network].image_size(detail, recipe.weights != "random")
-        form = PhotoForm(min(MAX_PHOTO_SIDE, side if recipe.image_size == "auto" else recipe.image_size), fit)
+        network = lookup.get(recipe.network)
+        auto = network.image_size(detail, recipe.weights != "random")
+        side = min(MAX_PHOTO_SIDE, auto if recipe.image_size == "auto" else recipe.image_size)
+        form = PhotoForm(side, fit, network.resampling)
         log(f"photos of {form.side} x {form.side} pixels, image_fit {fit}: {why}")
         return form
 

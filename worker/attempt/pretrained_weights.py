@@ -22,17 +22,18 @@ from core.db.database import Database
 from core.errors import Damaged, NotFound, WeightsUnavailable
 from core.imaging.preparation import Preparation
 from core.inference.network import from_arrays, load_matching
-from core.networks import EFFICIENTNET_LITE0, NETWORKS
+from core.networks import EFFICIENTNET_LITE0, Colour, Network, lookup
+from core.recipe import UNTRAINED
 from core.repositories.models import find as find_model
 from core.settings import Settings
 from worker.attempt import embedded_weights
 from worker.data.download import fetch
 
 State = Mapping[str, Tensor]
-Colour = tuple[float, float, float]
 # torchvision's densenet files still name a layer's parts norm.1, conv.2, ... (see its models/densenet.py)
 OLD_DENSENET_NAME = re.compile(r"^(.*denselayer\d+\.(?:norm|relu|conv))\.([12]\.\w+)$")
 HALF = (0.5, 0.5, 0.5)
+HUGGING_FACE = "https://huggingface.co"
 
 
 def find_state(name: str, weights: str, settings: Settings, db: Database, store: ArtifactStore) -> State | None:
@@ -65,7 +66,7 @@ def classes(weights: str, db: Database) -> tuple[str, ...]:
 
     Empty for other weights, whose heads are replaced.
     """
-    if weights in ("imagenet", "random"):
+    if weights in UNTRAINED:
         return ()
     with db.read() as session:
         return tuple(find_model(session, weights).card["classes"])
@@ -77,20 +78,20 @@ def license_of(name: str, weights: str, settings: Settings, db: Database) -> str
     If a model was trained from others, it is the licence of those that it began as. What a file that the settings name
     may be used for is not known.
     """
-    if weights == "imagenet" and name == EFFICIENTNET_LITE0:
-        return embedded_weights.LICENSE
-    if weights == "random" or (weights == "imagenet" and settings.weights_file is not None):
+    network = lookup.get(name)
+    if weights == "imagenet" and (network.weights_file is None or settings.weights_file is None):
+        return network.license
+    if weights in UNTRAINED:
         return None
-    if weights == "imagenet":
-        stated: str | None = models.get_model_weights(name)["DEFAULT"].meta.get("license")
-        return stated
     with db.read() as session:
         began: str | None = find_model(session, weights).card["weights_license"]
     return began
 
 
 def _imagenet_statistics(name: str) -> tuple[Colour, Colour]:
-    if name in ("googlenet", "inception_v3", EFFICIENTNET_LITE0):  # what torchvision's ``transform_input`` does
+    if colours := lookup.get(name).colours:
+        return colours
+    if name in ("googlenet", "inception_v3"):  # what torchvision's ``transform_input`` does
         return HALF, HALF
     published = models.get_model_weights(name)["DEFAULT"].transforms()
     return tuple(published.mean), tuple(published.std)
@@ -104,7 +105,7 @@ def fill(network: nn.Module, name: str, state: State) -> None:
     own = network.state_dict().keys()
     state = {OLD_DENSENET_NAME.sub(r"\1\2", key): tensor for key, tensor in state.items()}
     hint = (
-        f"Name a state dict of torchvision's {name} in TUNESERVE_WEIGHTS_FILE, or set "
+        f"Name a state dict of {_owner(name)} {name} in TUNESERVE_WEIGHTS_FILE, or set "
         f'"network": "{EFFICIENTNET_LITE0}", whose weights are installed.'
     )
     if len(state) > len(own) * 5 // 4:  # a deeper network of its family; googlenet has a few side heads more
@@ -121,33 +122,49 @@ def fill(network: nn.Module, name: str, state: State) -> None:
         )
 
 
+def _owner(name: str) -> str:
+    return "timm's" if lookup.get(name).is_timms else "torchvision's"
+
+
 def _imagenet(name: str, settings: Settings) -> State:
     """Read the embedded weights, or those in a file.
 
     The file is downloaded first if there is none.
     """
-    network = NETWORKS[name]
+    network = lookup.get(name)
     if network.weights_file is None:
         return embedded_weights.load()
-    return _read(weight_files.find(network, settings) or _download(name, settings))
+    return _read(weight_files.find(network, settings) or _download(network, settings))
 
 
-def _download(name: str, settings: Settings) -> Path:
-    folder, published = settings.resolved_weights_dir, str(models.get_model_weights(name)["DEFAULT"].url)
-    file = published.rsplit("/", 1)[1]
+def _download(network: Network, settings: Settings) -> Path:
+    folder, (file, published, digest) = settings.resolved_weights_dir, _published(network)
     if (folder / file).is_file():  # another version's of torchvision
         return folder / file
-    digest = re.search(r"-([0-9a-f]{8,})\.", file)  # torchvision's names carry the start of the sha256
     url = f"{settings.weights_mirror.rstrip('/')}/{file}" if settings.weights_mirror else published
     try:
-        fetch([url], folder / file, "sha256", digest[1] if digest else "", settings)
+        fetch([url], folder / file, "sha256", digest, settings)
     except URLError as error:
         raise WeightsUnavailable(
-            f"The pre-trained weights of {name} are not in {folder} and could not be downloaded: {error.reason}.",
+            f"The pre-trained weights of {network.name} are not in {folder} and could not be downloaded: "
+            f"{error.reason}.",
             hint=f'Set "network": "{EFFICIENTNET_LITE0}", whose weights are installed, or "weights": "random"; or put '
-            f"{' or '.join(NETWORKS[name].weights_files)} into {folder}, or name a file in TUNESERVE_WEIGHTS_FILE.",
+            f"{' or '.join(network.weights_files)} into {folder}, or name a file in TUNESERVE_WEIGHTS_FILE.",
         ) from error
     return folder / file
+
+
+def _published(network: Network) -> tuple[str, str, str]:
+    """Return the name of the published file, its address and the start of its sha256.
+
+    timm's files at Hugging Face are safetensors, and their digests are not known here.
+    """
+    if network.is_timms:
+        return f"{network.weights_files[0]}", f"{HUGGING_FACE}/{network.name}/resolve/main/model.safetensors", ""
+    address = str(models.get_model_weights(network.name)["DEFAULT"].url)
+    file = address.rsplit("/", 1)[1]
+    digest = re.search(r"-([0-9a-f]{8,})\.", file)  # torchvision's names carry it
+    return file, address, digest[1] if digest else ""
 
 
 def _from_model(model_id: str, db: Database, store: ArtifactStore) -> State:

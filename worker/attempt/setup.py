@@ -15,6 +15,7 @@ from core.db.database import Database
 from core.db.tables import Phase
 from core.imaging.preparation import Preparation
 from core.inference.network import Prepare, build
+from core.networks import lookup
 from core.recipe import Recipe, ResolvedRecipe, parse_dataset
 from core.repositories import checkpoints, datasets, jobs, models
 from core.settings import Settings
@@ -212,6 +213,7 @@ def _preparation(dataset: Dataset, splits: data.Splits, recipe: ResolvedRecipe, 
     return Preparation(
         style=dataset.style,
         image_fit=recipe.image_fit,
+        resampling=lookup.get(recipe.network).resampling,
         height=height,
         width=width,
         channels=1 if channels == 1 else 3,

@@ -40,8 +40,11 @@ def _fetch_one(url: str, target: Path, algorithm: str, digest_prefix: str, timeo
     try:
         with os.fdopen(handle, "w+b") as file, urlopen(url, timeout=timeout_s) as answer:
             shutil.copyfileobj(answer, file)
+            length, expected = file.tell(), answer.headers.get("Content-Length")
             file.seek(0)
             digest = hashlib.file_digest(file, algorithm).hexdigest()
+        if expected is not None and length != int(expected):
+            raise OSError(f"{length} of {expected} bytes came")
         if not digest.startswith(digest_prefix):
             raise OSError(f"{algorithm} is {digest}, not {digest_prefix}")
         part.replace(target)

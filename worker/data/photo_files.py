@@ -12,6 +12,7 @@ import numpy.typing as npt
 from core.errors import InvalidInput
 from core.imaging.decoding import decode, upright_size
 from core.imaging.preparation import PHOTO_SIDE, Fit, Pixels, fit_photo
+from core.networks import Resampling
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,7 @@ class PhotoForm:
 
     side: int = PHOTO_SIDE
     fit: Fit = "crop"
+    resampling: Resampling = "bilinear"
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -84,7 +86,8 @@ def read(path: str, form: PhotoForm, max_pixels: int) -> Photo | str:
     try:
         with open(path, "rb") as file:  # noqa: PTH123 - a str: a data set may have millions of them
             data = file.read()
-        return Photo(fit_photo(decode(data, max_pixels), form.side, form.fit), hashlib.sha256(data).digest())
+        pixels = fit_photo(decode(data, max_pixels), form.side, form.fit, form.resampling)
+        return Photo(pixels, hashlib.sha256(data).digest())
     except InvalidInput as error:
         return f"{path}: {error}"
     except OSError as error:

@@ -67,7 +67,7 @@ def _input(preparation: Preparation) -> dict[str, Any]:
         "width": preparation.width,
         "fit": fit,
         "how": FITS[fit],
-        "resampling": "bilinear",
+        "resampling": preparation.resampling,
     } | padding
 
 

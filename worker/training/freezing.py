@@ -11,9 +11,10 @@ from torch import fx, nn
 from torchvision import ops
 
 from core.errors import InvalidRecipe
+from core.inference.network import is_timms, timms_untraceable
 
 # modules that hold nearly the whole network in one family or another
-CONTAINERS = ("features", "encoder", "encoder.layers", "trunk_output", "layers", "blocks")
+CONTAINERS = ("features", "encoder", "encoder.layers", "trunk_output", "layers", "blocks", "stages")
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ def train_mode(network: nn.Module, frozen: Iterable[str]) -> None:
 
 def split_network(network: nn.Module, frozen: Iterable[str]) -> SplitNetwork:
     """Split the network before its first operation that is not frozen."""
-    graph = _Tracer().trace(network)
+    graph = _Tracer(network).trace(network)
     prefixes = tuple(frozen)
     late: set[fx.Node] = set()  # nodes that depend on something trained
     for node in graph.nodes:
@@ -74,12 +75,16 @@ class _Tracer(fx.Tracer):
     """A tracer that keeps whole what it cannot look into.
 
     The code of torchvision's StochasticDepth depends on the training mode, that of timm's convolutions, which pad as
-    TensorFlow does, on the image's size.
+    TensorFlow does, on the image's size. timm lists others of its own.
     """
 
+    def __init__(self, network: nn.Module) -> None:
+        modules, functions = timms_untraceable() if is_timms(network) else ((), ())
+        self._whole = (ops.StochasticDepth, nn.Conv2d, nn.BatchNorm2d, *modules)
+        super().__init__(autowrap_functions=functions)
+
     def is_leaf_module(self, module: nn.Module, name: str) -> bool:
-        whole = isinstance(module, (ops.StochasticDepth, nn.Conv2d, nn.BatchNorm2d))
-        return whole or super().is_leaf_module(module, name)
+        return isinstance(module, self._whole) or super().is_leaf_module(module, name)
 
 
 def _first_half(network: nn.Module, graph: fx.Graph, late: set[fx.Node], border: list[fx.Node]) -> fx.GraphModule:
@@ -112,14 +117,17 @@ def _module(network: nn.Module, graph: fx.Graph) -> fx.GraphModule:
 def _backbone(network: nn.Module) -> list[str]:
     """Name the modules before the classifying layer.
 
-    The head's other pre-trained layers count among them: in vgg16 these have 119 million parameters. A layer without
-    weights behind them, like a dropout, is not frozen.
+    The head's other layers count among them: in vgg16 these have 119 million parameters, in convnext they average the
+    maps. A dropout right before the classifying layer is not frozen.
     """
     *before, (head, layers) = network.named_children()
-    weighted = [name for name, layer in layers.named_children() if any(True for _ in layer.parameters())]
-    kept = [name for name, _ in layers.named_children()]
-    kept = kept[: kept.index(weighted[-2]) + 1] if len(weighted) > 1 else []
-    return [name for name, _ in before] + [f"{head}.{name}" for name in kept]
+    inner = [*layers.named_children()]
+    while inner and not any(True for _ in inner[-1][1].parameters()):
+        inner.pop()  # behind the classifying layer
+    kept = inner[:-1]
+    while kept and isinstance(kept[-1][1], nn.Dropout):
+        kept.pop()
+    return [name for name, _ in before] + [f"{head}.{name}" for name, _ in kept]
 
 
 def _until(network: nn.Module, stage: str) -> list[str]:

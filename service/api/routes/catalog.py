@@ -2,18 +2,20 @@
 
 import math
 import time
+from itertools import islice
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path
+from fastapi import APIRouter, Depends, Path, Query
 from pydantic import BaseModel, Field
 
 from core.artifacts import weight_files
 from core.errors import NotFound
-from core.networks import MAX_RATE_BATCH, NETWORKS, RATE_BATCH, SIDES, WEIGHT_DECAY, Network
+from core.networks import MAX_RATE_BATCH, NETWORKS, RATE_BATCH, SIDES, WEIGHT_DECAY, Network, lookup
 from core.recipe import Recipe
 from core.repositories import jobs
 from core.scopes import Scope
 from service.api.dependencies import Service, State
+from service.api.parameters import TEXT
 from service.datasets.catalog import DatasetSummary, summaries
 from service.security.api_keys import RequireScope
 from service.web.problems import DESCRIBED
@@ -29,6 +31,7 @@ class WeightsView(BaseModel):
     files: list[str] = Field(
         description="Names of files in TUNESERVE_WEIGHTS_DIR that would do; empty if the weights are installed."
     )
+    license: str | None = Field(description="Licence that is stated for the published weights; null: none is.")
 
 
 class NetworkView(BaseModel):
@@ -40,13 +43,33 @@ class NetworkView(BaseModel):
     weights: WeightsView = Field(description='Weights of "imagenet", as this process finds them.')
 
 
+class NetworkPage(BaseModel):
+    data: list[NetworkView]
+    has_more: bool = Field(description="Whether more networks match the search.")
+
+
 @router.get("/networks", summary="List the networks that can be trained")
-def list_networks(service: Service) -> dict[str, list[NetworkView]]:
+def list_networks(
+    service: Service,
+    search: Annotated[
+        str | None,
+        Query(
+            max_length=100,
+            pattern=TEXT,
+            description="Only networks whose name contains this, such as `timm/vit_small`; default: all but timm's",
+        ),
+    ] = None,
+    limit: Annotated[int, Query(ge=1, le=100, description="Maximum number of networks that a search returns")] = 20,
+) -> NetworkPage:
+    """List the catalogue, or search it together with several hundred networks of timm."""
     failed = _failed_downloads(service)
-    return {"data": [_view(network, _weights(network, service, failed)) for network in NETWORKS.values()]}
+    found = [*NETWORKS.values()] if search is None else [*islice(lookup.search(search), limit + 1)]
+    shown = found if search is None else found[:limit]
+    views = [_view(network, _weights(network, service, failed)) for network in shown]
+    return NetworkPage(data=views, has_more=len(found) > len(shown))
 
 
-@router.get("/networks/{name}", summary="Get the JSON Schema of recipes for one network")
+@router.get("/networks/{name:path}", summary="Get the JSON Schema of recipes for one network")
 def get_network(
     name: Annotated[str, Path(description="Name of a network, from GET /networks")], service: Service
 ) -> dict[str, Any]:
@@ -54,13 +77,14 @@ def get_network(
 
     `x-auto` says what "auto" becomes. Its image sizes `enlarged` are for frozen pre-trained layers and, on a GPU, for
     all images but digits. A new head on a frozen backbone has the learning rate of random weights. `x-imagenet` says
-    whether the network's pre-trained weights are available.
+    whether the network's pre-trained weights are available, and their licence.
     """
-    if name not in NETWORKS:
-        raise NotFound(f"There is no network {name}.")
+    network = lookup.find(name)
+    if network is None:
+        raise NotFound(f"There is no network {name[:100]}.")
     schema = Recipe.model_json_schema()
-    _adapt(schema["properties"], NETWORKS[name])
-    imagenet = _weights(NETWORKS[name], service, _failed_downloads(service))
+    _adapt(schema["properties"], network)
+    imagenet = _weights(network, service, _failed_downloads(service))
     schema["properties"]["weights"]["x-imagenet"] = imagenet.model_dump()
     return schema
 
@@ -80,7 +104,7 @@ def _failed_downloads(service: State) -> set[str]:
 
 def _weights(network: Network, service: State, failed: set[str]) -> WeightsView:
     status = weight_files.availability(network, service.settings, network.name in failed)
-    return WeightsView(status=status, files=list(network.weights_files))
+    return WeightsView(status=status, files=list(network.weights_files), license=network.license)
 
 
 def _view(network: Network, weights: WeightsView) -> NetworkView:

@@ -13,7 +13,7 @@ from starlette.concurrency import run_in_threadpool
 from core.artifacts import weight_files
 from core.db.tables import ENDED, Job, JobStatus
 from core.errors import InvalidInput, NotFound
-from core.networks import EFFICIENTNET_LITE0, NETWORKS
+from core.networks import EFFICIENTNET_LITE0, NETWORKS, lookup
 from core.presets import ACCURATE_NETWORKS
 from core.recipe import Recipe, parse_dataset
 from core.repositories import checkpoints, events, job_control, jobs
@@ -96,7 +96,7 @@ def _accepted(session: Session, job: Job, settings: Settings) -> CreatedResponse
 
 def _warnings(session: Session, job: Job, settings: Settings) -> list[RecipeWarning]:
     """Say so if the job's pre-trained weights are surely missing."""
-    network = NETWORKS[job.recipe["network"]]
+    network = lookup.get(job.recipe["network"])
     failed = network.name in jobs.networks_without_weights(session, time.time())
     missing = weight_files.availability(network, settings, failed) == "missing"
     if job.recipe["weights"] != "imagenet" or not missing:

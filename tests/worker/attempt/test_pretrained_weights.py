@@ -28,11 +28,12 @@ from core.settings import Settings
 from tests.conftest import NOW
 from tests.support.fakes import DIGITS, model_card
 from tests.support.webfolder import NOBODY, served
-from worker.attempt import embedded_weights
+from worker.attempt import embedded_weights, pretrained_weights
 from worker.attempt.pretrained_weights import classes, fill, find_state, license_of, statistics
 
 NAME = "squeezenet1_1"
 FILE = "squeezenet1_1-b8a52dc0.pth"  # torchvision's name for it
+VIT, VIT_FILE = "timm/test_vit.r160_in1k", "test_vit.r160_in1k.safetensors"
 Find = Callable[..., Mapping[str, Tensor] | None]
 
 
@@ -247,11 +248,11 @@ def test_the_licence_of_weights_is_told_where_it_is_known(
     with db.write() as session:
         our_models.publish(session, "model_1", "job_1", "models/model_1", card, NOW)
     own_file = settings.model_copy(update={"weights_file": tmp_path / "own.pth"})
-    assert license_of("vit_h_14", "imagenet", settings, db) == swag
-    assert license_of("vit_h_14", "model_1", settings, db) == swag
-    assert license_of("vit_h_14", "imagenet", own_file, db) is None
+    assert license_of(VIT, "imagenet", settings, db) == "apache-2.0"
+    assert license_of(VIT, "model_1", settings, db) == swag
+    assert license_of(VIT, "imagenet", own_file, db) is None
     assert license_of("resnet18", "imagenet", settings, db) is None
-    assert license_of("vit_h_14", "random", settings, db) is None
+    assert license_of(VIT, "random", settings, db) is None
 
 
 def test_one_of_our_models_knows_its_classes_and_other_heads_are_replaced(db: Database, ours: str) -> None:
@@ -370,3 +371,56 @@ def test_embedded_weights_that_were_changed_are_refused(monkeypatch: pytest.Monk
     with pytest.raises(WeightsUnavailable, match="SHA-256"):
         embedded_weights.load()
     embedded_weights.path.cache_clear()
+
+
+# -- timm's networks
+
+
+def test_timms_weights_are_downloaded_from_hugging_face_under_their_own_name(
+    find: Find, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / VIT / "resolve" / "main"
+    folder.mkdir(parents=True)
+    state = build(VIT, 1000, 160).state_dict()
+    save_file(state, folder / "model.safetensors")
+    with served(tmp_path) as address:
+        monkeypatch.setattr(pretrained_weights, "HUGGING_FACE", address)
+        assert_same(find(name=VIT, weights_mirror=None), state)
+    assert_same(find(name=VIT, offline=True), state)
+    assert (settings.resolved_weights_dir / VIT_FILE).is_file()
+
+
+def test_timms_weights_that_are_nowhere_are_asked_for_as_safetensors_alone(find: Find, settings: Settings) -> None:
+    settings.resolved_weights_dir.mkdir(parents=True)
+    torch.save(build(VIT, 10, 64).state_dict(), settings.resolved_weights_dir / "test_vit.r160_in1k.pth")
+    with pytest.raises(WeightsUnavailable) as raised:
+        find(name=VIT, offline=True)
+    assert VIT_FILE in str(raised.value.hint)
+    assert ".pth" not in str(raised.value.hint)
+
+
+def test_timms_positions_fit_the_image_size_of_the_recipe_and_a_head_of_other_classes_is_new() -> None:
+    state, network = build(VIT, 1000, 160).state_dict(), build(VIT, 3, 64)
+    fill(network, VIT, state)
+    own = network.state_dict()
+    assert own["pos_embed"].shape[1] == 4 * 4 + 1
+    torch.testing.assert_close(own["pos_embed"].mean(), state["pos_embed"].mean(), atol=0.01, rtol=0)
+    assert torch.equal(own["cls_token"], state["cls_token"])
+    assert own["head.weight"].shape[0] == 3
+
+
+@pytest.mark.parametrize("other", ["timm/test_resnet.r160_in1k", "timm/test_convnext.r160_in1k", NAME])
+@pytest.mark.parametrize("name", [VIT, "timm/test_convnext2.r160_in1k"])
+def test_timms_network_refuses_weights_of_another_family(name: str, other: str) -> None:
+    if name[:17] == other[:17]:
+        return
+    with pytest.raises(WeightsUnavailable, match="not the weights of timm/test_"):
+        fill(build(name, 3, 64), name, build(other, 10, 64).state_dict())
+
+
+def test_timms_weights_tell_their_own_colours_and_licence(settings: Settings, db: Database) -> None:
+    dino = "timm/vit_small_patch14_dinov2.lvd142m"
+    assert statistics(VIT, "imagenet", db) == ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+    assert statistics(dino, "imagenet", db) == ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    assert license_of(dino, "imagenet", settings, db) == "apache-2.0"
+    assert license_of(dino, "random", settings, db) is None

@@ -40,8 +40,8 @@ def test_a_heads_dropout_goes_on_with_its_last_layer() -> None:
     network = build("mobilenet_v3_small", 3)
     frozen = freeze(network, "backbone")
     train_mode(network, frozen)
-    assert frozen[-1] == "classifier.0"
-    assert [layer.training for layer in network.get_submodule("classifier").children()] == [False, True, True, True]
+    assert frozen[-1] == "classifier.1"
+    assert [layer.training for layer in network.get_submodule("classifier").children()] == [False, False, True, True]
 
 
 @pytest.mark.parametrize(("name", "side"), FAMILIES.items())

@@ -52,9 +52,53 @@ async def test_networks_and_datasets_are_those_that_a_recipe_takes(http: httpx.A
         "weights": {
             "status": "downloadable",
             "files": ["alexnet-owt-7be5be79.pth", "alexnet.pth", "alexnet.safetensors"],
+            "license": None,
         },
     }
     assert await names(http) == list(DATASETS)
+
+
+async def test_timms_networks_are_listed_where_they_are_searched_for(http: httpx.AsyncClient) -> None:
+    async def found(**query: object) -> tuple[list[str], bool]:
+        page = (await http.get("/networks", params={str(key): str(value) for key, value in query.items()})).json()
+        return [network["name"] for network in page["data"]], page["has_more"]
+
+    assert await found() == (list(NETWORKS), False)
+    both, more = await found(search="resnet18")
+    assert {"resnet18", "timm/resnet18.a1_in1k"} <= {*both}
+    assert not more
+    few, more = await found(search="timm/", limit=3)
+    assert (len(few), more) == (3, True)
+    assert await found(search="nothing like it") == ([], False)
+
+
+async def test_a_network_of_timm_shows_its_licence_sizes_stages_and_file(
+    http: httpx.AsyncClient, settings: Settings
+) -> None:
+    name = "timm/vit_small_patch14_dinov2.lvd142m"
+    fields = await properties(http, name)
+    assert fields["network"]["default"] == name
+    assert fields["image_size"]["anyOf"][0]["multipleOf"] == 14
+    assert fields["image_size"]["x-auto"][-1]["pretrained"] == 518
+    assert "until:blocks.11" in fields["freeze"]["enum"]
+    file = "vit_small_patch14_dinov2.lvd142m.safetensors"
+    assert fields["weights"]["x-imagenet"] == {"status": "downloadable", "files": [file], "license": "apache-2.0"}
+    settings.resolved_weights_dir.mkdir(parents=True)
+    (settings.resolved_weights_dir / file).touch()
+    assert (await properties(http, name))["weights"]["x-imagenet"]["status"] == "available"
+    assert (await http.get("/networks/timm%2Fresnet18.a1_in1k")).status_code == 200
+
+
+async def test_a_name_of_timm_that_is_nearly_right_is_refused_with_the_right_one(http: httpx.AsyncClient) -> None:
+    for name, right in (("timm/resnet18", "timm/resnet18.a1_in1k"), ("timm/resnet18.a1_in", "timm/resnet18.a1_in1k")):
+        answer = await http.post("/jobs", json={"network": name})
+        assert answer.status_code == 422
+        (entry,) = answer.json()["errors"]
+        assert entry["pointer"] == "/network"
+        assert right in entry["detail"]
+    right = "timm/resnet18.a1_in1k"
+    answer = await http.post("/jobs", json={"network": right})
+    assert (answer.status_code, answer.json()["recipe"]["network"]) == (202, right)
 
 
 async def test_a_network_shows_the_recipe_with_itself_as_default(http: httpx.AsyncClient) -> None:

@@ -1,17 +1,20 @@
 """Networks' input sizes, stages and defaults for "auto", without torch.
 
-Those of torchvision's networks and timm's EfficientNet-Lite0.
+Those of torchvision's networks and timm's EfficientNet-Lite0; ``timm_table`` has timm's others.
 
 The service needs them without importing torch; tests/core/test_networks.py compares the tables with torchvision's.
 """
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 Optimizer = Literal["sgd", "adam", "adamw"]
+Resampling = Literal["bilinear", "bicubic"]
+Colour = tuple[float, float, float]  # of the channels red, green and blue
 
+TIMM = "timm/"  # before timm's names in a recipe, as at Hugging Face, which has their weights
 EFFICIENTNET_LITE0 = "efficientnet_lite0"  # timm's; its ImageNet weights come with the package index
 MIN_BATCH_SIZE = 2  # BatchNorm cannot take a batch of one
 PHOTO = 224  # side in pixels at which most networks see photos
@@ -55,7 +58,15 @@ class Network:
     photo: int  # side in pixels of the photos that its published weights were trained on
     stages: tuple[str, ...]  # the stages that ``freeze`` accepts, in order; see worker/training/freezing.py
     traits: Traits
-    weights_file: str | None  # torchvision's name for it, which ends with the start of its sha256; None: embedded
+    # torchvision's name for it ends with the start of its sha256; timm's is the network's own; None: embedded
+    weights_file: str | None
+    license: str | None = None  # that is stated for the published weights; torchvision states none for these
+    colours: tuple[Colour, Colour] | None = None  # mean and standard deviation that they expect; None: torchvision's
+    resampling: Resampling = "bilinear"  # of the photos that they were trained on
+
+    @property
+    def is_timms(self) -> bool:
+        return self.name.startswith(TIMM)
 
     @property
     def weights_files(self) -> tuple[str, ...]:
@@ -63,7 +74,9 @@ class Network:
 
         They are names within the folder of weights.
         """
-        return () if self.weights_file is None else (self.weights_file, f"{self.name}.pth", f"{self.name}.safetensors")
+        if self.weights_file is None or self.is_timms:
+            return () if self.weights_file is None else (self.weights_file,)
+        return (self.weights_file, f"{self.name}.pth", f"{self.name}.safetensors")
 
     def refusal(self, side: int) -> str | None:
         """Explain why the network rejects images of this side.
@@ -236,9 +249,14 @@ def _networks() -> Iterator[Network]:
         traits = _TRAITS[kind]
         numbered = (f"{traits.numbered}{number}" for number in range(int(count)))
         stages = (*traits.first.split(), *numbered, *traits.stages.split())
-        yield Network(
-            name, kind.split("_")[0], int(parameters), int(photo), stages, traits, None if file == "-" else file
-        )
+        published = None if file == "-" else file
+        network = Network(name, kind.split("_")[0], int(parameters), int(photo), stages, traits, published)
+        yield network if published else _embedded(network)
+
+
+def _embedded(network: Network) -> Network:
+    """Describe the weights of worker.attempt.embedded_weights."""
+    return replace(network, license="Apache-2.0", colours=((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)))
 
 
 _ALL = {network.name: network for network in _networks()}
