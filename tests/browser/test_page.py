@@ -4,8 +4,12 @@ The service, its models and the worker are real too.
 """
 
 import re
+import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -18,6 +22,7 @@ from core.db.tables import Model, Phase
 from core.errors import LossNotFinite, WeightsUnavailable
 from core.repositories import events, jobs
 from core.repositories.jobs import Claim
+from tests.conftest import DIGIT_FILES
 from tests.integration.conftest import Programs, wait_for
 from tests.service.reports.test_model_page import report_of
 from tests.support.datafiles import zipped
@@ -394,6 +399,23 @@ def test_a_models_report_opens_beside_the_page_and_with_a_key_is_saved(
         page.get_by_role("button", name="Save the report").click()
     assert saved.value.suggested_filename == f"{model.id}.html"
     assert "digits/1: resnet18 on ants" in saved.value.path().read_text()
+
+
+def test_the_sample_of_a_model_runs_as_it_stands(
+    page: Page, programs: Programs, published: Published, tmp_path: Path
+) -> None:
+    model = published()
+    programs.start("service")
+    page.goto(f"/#/models/{model.id}")
+    page.get_by_text("Use it", exact=True).click()
+    text = page.get_by_label("Python sample").inner_text()
+    shutil.copy(DIGIT_FILES[7], tmp_path / "photo.jpg")
+    ran = subprocess.run([sys.executable, "-c", text], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert (ran.stdout.strip(), ran.stderr) == ("7", "")
+    with page.expect_download() as saved:
+        page.get_by_role("link", name="ONNX").click()
+    assert saved.value.suggested_filename == "digits-1.onnx"
+    assert saved.value.path().stat().st_size == model.card["files"]["model.onnx"]["size_bytes"]
 
 
 # -- for everybody

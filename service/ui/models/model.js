@@ -11,6 +11,7 @@ import { serve } from "./promotion.js";
 import { report } from "./report.js";
 import { resultCard } from "./result.js";
 import { tags } from "./tags.js";
+import { useIt } from "./use.js";
 
 const COVERED = 8; // classes that have a photo beside their name
 
@@ -47,6 +48,7 @@ export async function modelView({ main, api, signal, fail, steps, id }) {
     el(
       "div",
       { class: "below" },
+      model.files_deleted_at ? "" : new Fold("Use it", useIt(api, fail, model), "curl, Python, JavaScript, files").node,
       model.per_class.length ? new Fold("Each class", perClass(model), count(model.classes.length, "class")).node : "",
       new Fold("Speed, size and settings", facts(record(model)), [milliseconds(oneImage(model)), bytes(servedSize(model)), model.network].filter(Boolean).join(" · ")).node,
     ),
