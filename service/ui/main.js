@@ -57,7 +57,11 @@ async function show() {
   }
   /** @type {Fail} */
   const fail = (error) => {
-    if (!signal.aborted) main.append(el("p", { role: "alert", class: "error" }, errorText(error)));
+    if (signal.aborted) return;
+    main.querySelector(":scope > .failed-notice")?.remove();
+    const notice = el("p", { role: "alert", class: "notice error failed-notice" }, errorText(error));
+    main.append(notice);
+    notice.scrollIntoView({ block: "nearest" }); // it may be below what is seen
   };
   /** @type {ViewContext["steps"]} */
   const steps = (...given) => {

@@ -95,7 +95,7 @@ class NewModel {
       advanced,
     );
     const aside = el("aside", { class: "stick", "aria-label": "Train" }, form.node);
-    const whole = el("div", { class: isExpert ? "split" : "split left" }, this.given.node, aside);
+    const whole = el("div", { class: isExpert ? "split expert" : "split left" }, this.given.node, aside);
     const dock = el("div", { class: "dock only-phone" }, el("button", { class: "primary", form: "recipe" }, "Train", icon("right")));
     main.replaceChildren(whole, isExpert ? "" : dock);
     form.fill(job ? job.recipe : Object.fromEntries(query));
