@@ -121,7 +121,7 @@ HOMES = {
     "jinja2": ("service.reports.environment",),
     "numpy": ("core.*", "service.*", "worker.*"),
     "mlflow": ("worker.integrations.mlflow_runs",),
-    "onnx": ("worker.publishing.onnx_metadata", "worker.publishing.quantization"),
+    "onnx": ("worker.publishing.onnx_metadata", "worker.publishing.per_channel", "worker.publishing.quantization"),
     "onnxruntime": (
         "core.inference.onnx_predictor",
         "worker.attempt.checkpointing",

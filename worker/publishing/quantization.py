@@ -12,25 +12,29 @@ with 7 they are the same to the bit, so that a model can be made on one machine 
 """
 
 import logging
+import math
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 import onnx
+import onnxruntime
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantType, quantize_static
 
 from core.errors import TuneserveError
 from core.imaging.preparation import Pixels
 from worker.processes.parent_death import WORKER_PID, die_with_parent
+from worker.publishing.per_channel import by_channel
 
 GRAPH, IMAGES, INT8 = "graph.onnx", "images.npy", "int8.onnx"
 MAX_GRAPH_BYTES = 600 * 2**20  # of a graph: this takes about five times as much memory
 TIMEOUT_S = 300.0
 BATCH = 16  # calibration images at a time: no graph optimisation there, every activation is kept
+PROBED, TINY = 4, 1e-12  # images by which rounding is measured; keeps a norm above 0
 WITH_WEIGHTS = ("Conv", "Gemm", "MatMul")
 
 
@@ -38,11 +42,12 @@ class NotQuantized(TuneserveError):
     """The network has no int8 graph."""
 
 
-def quantize(graph: bytes, images: Pixels) -> bytes:
+def quantize(graph: bytes, images: Pixels, exact: float = 0.0) -> bytes:
     """Return the graph in int8; NotQuantized gives the reason against it.
 
     The canonical ``images`` determine the ranges of activations. The int8 graph takes the same images and answers with
-    float logits; its preparation of the images stays as it is.
+    float logits; its preparation of the images stays as it is. ``exact``: the share of the activations, those that
+    int8 rounds worst, whose layers stay in fp32.
     """
     if len(graph) > MAX_GRAPH_BYTES:
         raise NotQuantized(
@@ -52,28 +57,78 @@ def quantize(graph: bytes, images: Pixels) -> bytes:
         folder = Path(name)
         (folder / GRAPH).write_bytes(graph)
         np.save(folder / IMAGES, images)
-        _run(folder)
+        _run(folder, exact)
         return (folder / INT8).read_bytes()
 
 
 def main() -> None:
     die_with_parent()
     logging.getLogger().setLevel(logging.ERROR)  # it advises to fuse first, which the exporter has done
-    folder = Path(sys.argv[1])
-    model = without_identities(onnx.load(folder / GRAPH, load_external_data=False))
+    folder, exact = Path(sys.argv[1]), float(sys.argv[2])
+    model, images = without_identities(onnx.load(folder / GRAPH, load_external_data=False)), np.load(folder / IMAGES)
+    left_out = [*preparation_nodes(model), *exact_nodes_beside(model), *means(model)]
+    int8 = _quantized(model, images, folder, left_out)
+    if exact:
+        int8 = _quantized(model, images, folder, [*left_out, *coarse_nodes(model, int8, images, exact)])
+    onnx.save(int8, folder / INT8)
+
+
+def _quantized(model: onnx.ModelProto, images: Pixels, folder: Path, left_out: list[str]) -> onnx.ModelProto:
+    own = onnx.ModelProto()
+    own.CopyFrom(model)  # whose weights it moves into a file that it deletes
     quantize_static(
-        model,
+        own,
         folder / INT8,
-        _Reader(np.load(folder / IMAGES)),
+        _Reader(images),
         calibrate_method=CalibrationMethod.MinMax,
         activation_type=QuantType.QUInt8,
         weight_type=QuantType.QInt8,
-        per_channel=True,
+        per_channel=False,  # but by_channel below
         reduce_range=True,
-        nodes_to_exclude=[*preparation_nodes(model), *exact_nodes_beside(model), *means(model)],
+        nodes_to_exclude=left_out,
         # 256 levels are too few for the logits: one that is far out takes them from all others
         extra_options={"OpTypesToExcludeOutputQuantization": ["Gemm"]},
     )
+    int8 = onnx.load(folder / INT8, load_external_data=False)
+    by_channel(int8, model)
+    return int8
+
+
+def coarse_nodes(model: onnx.ModelProto, int8: onnx.ModelProto, images: Pixels, share: float) -> list[str]:
+    """Name the nodes that make or take the values that 256 levels describe worst.
+
+    Those are a share of all values between layers.
+    """
+    made = {node.output[0]: node for node in int8.graph.node}
+    rounded = {  # the value before: the value afterwards
+        made[node.input[0]].input[0]: node.output[0]
+        for node in int8.graph.node
+        if node.op_type == "DequantizeLinear" and node.input[0] in made
+    }
+    if not rounded:
+        return []
+    noise = _noise(int8, rounded, images[:PROBED])
+    worst = {*sorted(rounded, key=noise.__getitem__, reverse=True)[: math.ceil(share * len(rounded))]}
+    values = worst | {rounded[name] for name in worst}
+    nodes = [*model.graph.node, *int8.graph.node]
+    return [node.name for node in nodes if not values.isdisjoint([*node.input, *node.output])]
+
+
+def _noise(int8: onnx.ModelProto, rounded: Mapping[str, str], images: Pixels) -> dict[str, float]:
+    """Return how much each value differs when rounded, as a share of its norm."""
+    watched = onnx.ModelProto()
+    watched.CopyFrom(int8)
+    names = [*{*rounded, *rounded.values()}]
+    known = {output.name for output in watched.graph.output}
+    watched.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in known)
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(watched.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    found = dict(zip(names, map(np.asarray, session.run(names, {"images": images})), strict=True))
+    return {
+        before: float(np.linalg.norm(found[before] - found[after]) / (np.linalg.norm(found[before]) + TINY))
+        for before, after in rounded.items()
+    }
 
 
 def preparation_nodes(model: onnx.ModelProto) -> list[str]:
@@ -145,10 +200,10 @@ class _Reader(CalibrationDataReader):
         return {} if batch is None else {"images": batch}
 
 
-def _run(folder: Path) -> None:
+def _run(folder: Path, exact: float) -> None:
     try:
         ended = subprocess.run(  # noqa: S603 - our own program
-            [sys.executable, "-m", "worker.publishing.quantization", str(folder)],
+            [sys.executable, "-m", "worker.publishing.quantization", str(folder), str(exact)],
             env=os.environ | {WORKER_PID: str(os.getpid()), "TMPDIR": str(folder)},
             stdin=subprocess.DEVNULL,
             capture_output=True,

@@ -1,5 +1,9 @@
 """worker.publishing.quantization: an int8 graph answers as the fp32 one did."""
 
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import onnx
@@ -7,6 +11,7 @@ import onnxruntime
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
+from onnxruntime.quantization import quantize_static
 from torch import nn
 
 from core.imaging.preparation import Preparation
@@ -126,6 +131,54 @@ def test_what_leads_elsewhere_than_to_the_logits_stays_as_it_is(images: npt.NDAr
     stored = {tensor.name: tensor.data_type for tensor in made.graph.initializer}
     assert stored["beside_weights"] == TensorProto.FLOAT
     assert "logits_weights" not in stored
+
+
+def test_what_int8_rounds_worst_can_stay_in_fp32() -> None:
+    """The values between two layers go to thousands in one place, which counts little, and to one elsewhere."""
+    random = np.random.default_rng(0)
+    weights = [random.normal(size=size).astype(np.float32) for size in ((12, 9), (9, 9), (9, 3))]
+    weights[0][:, 0] *= 10_000
+    weights[1][0] = 0
+    names = ["flat", "between", "further", "logits"]
+    nodes = [helper.make_node("Cast", ["images"], ["floats"], "cast", to=1)]
+    nodes.append(helper.make_node("Flatten", ["floats"], ["flat"], "flatten"))
+    nodes += [
+        helper.make_node("MatMul", [given, f"weights_of_{made}"], [made], made) for given, made in pairwise(names)
+    ]
+    model = helper.make_model(
+        helper.make_graph(
+            nodes,
+            "outlier",
+            [helper.make_tensor_value_info("images", TensorProto.UINT8, ["n", 2, 2, 3])],
+            [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["n", 3])],
+            [numpy_helper.from_array(w, f"weights_of_{name}") for w, name in zip(weights, names[1:], strict=True)],
+        ),
+        opset_imports=[helper.make_opsetid("", 18)],
+        ir_version=9,
+    )
+    graph, pixels = model.SerializeToString(), random.integers(0, 256, (40, 2, 2, 3)).astype(np.uint8)
+    wanted = answers(graph, pixels)
+    wrong, better = (np.abs(answers(quantize(graph, pixels, exact), pixels) - wanted).mean() for exact in (0.0, 0.3))
+    assert wrong > 0.3 * wanted.std()
+    assert better < 0.03 * wanted.std()
+
+
+def test_each_channel_has_the_scale_that_onnx_runtime_would_give_it(
+    graph: bytes, int8: bytes, images: npt.NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def theirs(*given: Any, **options: Any) -> None:
+        quantize_static(*given, **options | {"per_channel": True})
+
+    monkeypatch.setattr(module, "quantize_static", theirs)
+    monkeypatch.setattr(module, "by_channel", lambda *_: None)
+    model = without_identities(onnx.load_from_string(graph))
+    left_out = [*preparation_nodes(model), *module.exact_nodes_beside(model), *module.means(model)]
+    wanted, found = module._quantized(model, images, tmp_path, left_out), onnx.load_from_string(int8)
+    assert [node.attribute for node in found.graph.node] == [node.attribute for node in wanted.graph.node]
+    expected = {tensor.name: numpy_helper.to_array(tensor) for tensor in wanted.graph.initializer}
+    for tensor in found.graph.initializer:
+        np.testing.assert_allclose(numpy_helper.to_array(tensor), expected.pop(tensor.name), rtol=1e-6)
+    assert not expected
 
 
 def test_what_is_no_graph_is_refused_with_the_reason(images: npt.NDArray[np.uint8]) -> None:
