@@ -44,14 +44,14 @@ class Split:
 
         Like ``some``; in a split sorted by class they are of several classes.
         """
-        return self.some(self._spread(count).tolist())
+        return self.some(self.places(count).tolist())
 
     def sample(self, count: int) -> "Split":
         """Return evenly spaced images with their labels, in memory.
 
         Up to ``count`` of them.
         """
-        return self._copied(self._spread(count))
+        return self._copied(self.places(count))
 
     def sample_of_classes(self, count: int) -> "Split":
         """Return images with their labels, in memory, in turn from every class.
@@ -68,7 +68,8 @@ class Split:
         numbers = None if self.numbers is None else self.numbers[rows]
         return Split(torch.cat(images), self.labels[rows.to(self.labels.device)], numbers)
 
-    def _spread(self, count: int) -> Tensor:
+    def places(self, count: int) -> Tensor:
+        """Return up to ``count`` evenly spaced indices."""
         return torch.linspace(0, len(self) - 1, min(count, len(self))).long()
 
 

@@ -47,6 +47,12 @@ class SampleOutputs:
     def __len__(self) -> int:
         return len(self.part)
 
+    def spread(self, count: int) -> "SampleOutputs":
+        """Return up to ``count`` of them from evenly spaced places."""
+        rows = self.part.places(count)
+        features = None if self.features is None else self.features[rows]
+        return SampleOutputs(self.part.sample(count), self.logits[rows], features)
+
 
 @dataclass(frozen=True)
 class Fitted:

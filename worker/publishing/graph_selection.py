@@ -1,6 +1,6 @@
 """Select the graph that serves on a CPU, int8 or fp32.
 
-int8 if it is as accurate as the network and faster, else fp32.
+int8 if it is faster and answers as well as the network (worker.publishing.int8_gate), else fp32.
 
 None in bf16, whatever the CPU has: ONNX Runtime 1.32 has no bf16 kernel for Conv, MatMul or Gemm on a CPU.
 """
@@ -24,13 +24,14 @@ from core.inference.ood_score import Scorer
 from worker.data.splits import Split
 from worker.evaluation.metrics import Answers, finite
 from worker.ood.fitting import SampleOutputs, threshold
+from worker.publishing.int8_gate import Comparison, compare
 from worker.publishing.quantization import NotQuantized, quantize
 from worker.training.batched_forward import look
 
-CALIBRATION = 128  # images: with 64 to 512 of them, a ResNet-50 on MNIST was as right as in fp32, to 4 images of 3,000
-LOSS = 0.001  # of the accuracy that int8 may cost
+CALIBRATION = 64  # images: with 64 to 512 of them, a ResNet-50 on MNIST was as right as in fp32, to 4 images of 3,000
+EXACT = (0.0, 0.1, 0.3)  # shares of the activations that stay in fp32, tried in turn
 FASTER = 0.95  # of the time in fp32 that it may take: less gain may be chance
-MIN_IMAGES = 100  # to judge that by
+MIN_IMAGES, JUDGES = 100, 500  # that compare int8 with fp32: at least; where training images join, in total
 BATCHES = (1, 8, 32)  # of the latency table
 RUNS, MAX_MEASURING_S = 5, 2.0  # a batch that takes longer than this is not timed
 ANSWER_BATCH = 32
@@ -69,6 +70,30 @@ class GraphChoice:
         return bool(self.record["precision"] == "int8")
 
 
+@dataclass(frozen=True)
+class Trial:
+    """An int8 graph with its latencies and, if it is faster, its answers."""
+
+    graph: bytes
+    form: str  # the graph, in words
+    latency_ms: Mapping[str, Mapping[str, float]]
+    found: Comparison | None = None  # None: it is no faster
+    ood_scores: Tensor | None = None  # of the first of the parts that judge
+
+    @property
+    def serves(self) -> bool:
+        return self.found is not None and self.found.objection is None
+
+    @property
+    def reason(self) -> str:
+        if self.found is None:
+            return f"{self.form} is no faster here"
+        return f"{self.form} {self.found.objection or 'is as accurate, and faster'}: {self.found.counts}"
+
+    def measured(self) -> dict[str, Any]:
+        return {"latency_ms": self.latency_ms} | ({"checked": self.found.record()} if self.found else {})
+
+
 def choose(
     onnx: bytes,
     train: SampleOutputs,
@@ -77,46 +102,65 @@ def choose(
 ) -> GraphChoice:
     """Quantise the graph and choose int8 or fp32.
 
-    Both are compared with the network on images that are not test images. Those are validation images; with few of
-    them, training images too.
+    int8 is compared with the network on validation and training images, never on test images. If its answers are
+    worse, the layers whose values it rounds worst stay in fp32.
     """
-    judges = [validation] if len(validation) >= MIN_IMAGES else [each for each in (validation, train) if len(each)]
-    count, image = sum(map(len, judges)), train.part.some([0]).cpu().numpy()
-    fp32 = session(onnx)
+    judges, fp32 = _judges(train, validation), session(onnx)
+    trials: list[Trial] = []
+    reasons: list[str] = []
     try:
-        if count < MIN_IMAGES:
-            raise NotQuantized(f"{count} images are too few to judge an int8 graph by")
-        graph = quantize(onnx, train.part.spread(CALIBRATION).cpu().numpy())
+        for exact in EXACT:
+            trials.append(_try_int8(onnx, exact, train.part, judges, fp32))
+            reasons.append(trials[-1].reason)
+            if trials[-1].serves:
+                return _in_int8(trials[-1], "; ".join(reasons), len(validation) > 0, limit_of)
+            if trials[-1].found is None:
+                break
     except NotQuantized as why:
-        return _in_fp32(onnx, {"latency_ms": latencies({"fp32": fp32}, image), "reason": str(why)})
-    int8 = session(graph)
-    served = [serve(graph_engine(int8), each.part) for each in judges]
-    checked = _compared([each.answers for each in served], [each.logits for each in judges])
-    times = latencies({"fp32": fp32, "int8": int8}, image)
-    measured = {"checked": checked, "latency_ms": times}
-    if checked["int8"] < checked["network"] - LOSS:
-        return _in_fp32(onnx, measured | {"reason": f"int8 costs more than {LOSS:.1%} of accuracy: {_words(checked)}"})
-    if not all(times["int8"][batch] < FASTER * times["fp32"][batch] for batch in times["fp32"]):
-        return _in_fp32(onnx, measured | {"reason": "int8 is no faster here"})
-    reason = f"int8 is as accurate, {_words(checked)}, and faster"
-    scores = served[0].ood_scores if len(validation) else None
-    return _in_int8(graph, measured | {"reason": reason}, scores, 1.0 if scores is None else limit_of(scores))
-
-
-def _in_fp32(graph: bytes, measured: dict[str, Any]) -> GraphChoice:
+        reasons.append(str(why))
+    image = train.part.some([0]).cpu().numpy()
+    measured = trials[-1].measured() if trials else {"latency_ms": latencies({"fp32": fp32}, image)}
     about = {"file": FP32_GRAPH, "precision": "fp32", "threads": torch.get_num_threads()}
-    return GraphChoice(graph, about | measured)
+    return GraphChoice(onnx, about | measured | {"reason": "; ".join(reasons)})
 
 
-def _in_int8(graph: bytes, measured: dict[str, Any], validation_scores: Tensor | None, limit: float) -> GraphChoice:
+def _judges(train: SampleOutputs, validation: SampleOutputs) -> list[SampleOutputs]:
+    """Return all validation images, and training images up to JUDGES in total."""
+    return [part for part in (validation, train.spread(max(0, JUDGES - len(validation)))) if len(part)]
+
+
+def _try_int8(
+    onnx: bytes, exact: float, images: Split, judges: Sequence[SampleOutputs], fp32: onnxruntime.InferenceSession
+) -> Trial:
+    """Quantise all but the share ``exact`` and measure the result.
+
+    NotQuantized if it cannot be made, or judged.
+    """
+    count = sum(map(len, judges))
+    if count < MIN_IMAGES:
+        raise NotQuantized(f"{count} images are too few to judge an int8 graph by")
+    graph = quantize(onnx, images.spread(CALIBRATION).cpu().numpy(), exact)
+    int8, form = session(graph), f"int8 with {exact:.0%} of its values in fp32" if exact else "int8"
+    times = latencies({"fp32": fp32, "int8": int8}, images.some([0]).cpu().numpy())
+    if not all(times["int8"][batch] < FASTER * times["fp32"][batch] for batch in times["fp32"]):
+        return Trial(graph, form, times)
+    served = [serve(graph_engine(int8), each.part) for each in judges]
+    logits, labels = (torch.cat([getattr(each.answers, name) for each in served]) for name in ("logits", "labels"))
+    found = compare(torch.cat([each.logits for each in judges]), logits, labels)
+    return Trial(graph, form, times, found, served[0].ood_scores)
+
+
+def _in_int8(trial: Trial, reason: str, is_validated: bool, limit_of: Callable[[Tensor], float]) -> GraphChoice:
     """Choose int8, with an OOD threshold of its own.
 
     Its scores are somewhat higher.
     """
     about = {"file": INT8_GRAPH, "precision": "int8", "threads": torch.get_num_threads()}
-    if validation_scores is None:
-        return GraphChoice(graph, about | measured)
-    return GraphChoice(graph, about | measured | {"ood_threshold": limit}, validation_scores, limit)
+    record = about | trial.measured() | {"reason": reason}
+    if trial.ood_scores is None or not is_validated:
+        return GraphChoice(trial.graph, record)
+    limit = limit_of(trial.ood_scores)
+    return GraphChoice(trial.graph, record | {"ood_threshold": limit}, trial.ood_scores, limit)
 
 
 def serve(engine: Engine, part: Split) -> Served:
@@ -176,22 +220,7 @@ def session(graph: bytes) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
 
 
-def _compared(int8: Sequence[Answers], network: Sequence[Tensor]) -> dict[str, Any]:
-    """Compare the accuracy of int8 graph and network.
-
-    Also how often both give the same answer. ``network``: the network's logits for the same images.
-    """
-    labels, own = torch.cat([answers.labels for answers in int8]), torch.cat([*network]).argmax(1)
-    given = torch.cat([answers.logits for answers in int8]).argmax(1)
-    shares = {"network": own == labels, "int8": given == labels, "same_answer": given == own}
-    return {"images": len(labels), **{name: float(which.double().mean()) for name, which in shares.items()}}
-
-
 def _timed(graph: onnxruntime.InferenceSession, images: Pixels) -> float:
     started = time.perf_counter()
     graph.run(["logits"], {"images": images})
     return time.perf_counter() - started
-
-
-def _words(found: dict[str, Any]) -> str:
-    return f"{found['int8']:.4f} against {found['network']:.4f} on {found['images']} held-back images"
