@@ -131,6 +131,7 @@ HOMES = {
         "worker.publishing.graph_selection",
     ),
     "opentelemetry": ("core.tracing", "service.observability.tracing", "worker.integrations.tracing"),
+    "pandas": ("tuneserve.client.frames",),
     "PIL": (
         "core.imaging.digits.*",
         "core.imaging.decoding",

@@ -4,8 +4,10 @@ Links are followed, and what cannot be sent is reported rather than waited for.
 """
 
 import stat
+import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 Warn = Callable[[Path, str], None]
@@ -20,6 +22,20 @@ def pack(source: Path, target: Path, warn: Warn) -> None:
     with zipfile.ZipFile(target, "w", strict_timestamps=False) as archive:  # stored: images are compressed already
         for path, name in _walk(source, "", frozenset((_identity(source),)), warn):
             archive.write(path, name)
+
+
+@contextmanager
+def packed(source: Path, warn: Warn) -> Iterator[Path]:
+    """Yield the file itself, or a temporary zip of the folder."""
+    if source.is_file():
+        yield source
+    elif source.is_dir():
+        with tempfile.TemporaryDirectory() as folder:
+            target = Path(folder) / "folder.zip"
+            pack(source, target, warn)
+            yield target
+    else:
+        raise FileNotFoundError(f"this is neither a file nor a folder: {source}")
 
 
 def sendable_name(name: str) -> str:

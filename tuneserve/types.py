@@ -3,7 +3,7 @@
 tests/tuneserve/test_types.py compares them with the service's schemas.
 """
 
-from typing import Any, Literal, NotRequired, Required, TypedDict
+from typing import Any, Literal, get_type_hints
 
 Status = Literal["queued", "running", "paused", "cancelling", "succeeded", "failed", "cancelled"]
 PhaseName = Literal["starting", "preparing_data", "training", "evaluating", "publishing"]
@@ -11,21 +11,38 @@ BatchStatus = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 Scope = Literal["predict", "read", "train", "admin"]
 
 
-class Phase(TypedDict):
+class Record(dict[str, Any]):
+    """JSON object whose fields can be read as attributes too.
+
+    Fields that this version does not know are there as well. A field that it knows and the service omits is None.
+    """
+
+    def __getattr__(self, name: str) -> Any:
+        if name in self:
+            return self[name]
+        if name.startswith("_") or name not in get_type_hints(type(self)):
+            raise AttributeError(f"There is no field {name} in {type(self).__name__}; it has {', '.join(self)}")
+        return None
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *self]
+
+
+class Phase(Record):
     phase: PhaseName
     started_at: str
     ended_at: str | None
     message: str
 
 
-class JobError(TypedDict):
+class JobError(Record):
     code: str
     message: str
     hint: str
     traceback_tail: str
 
 
-class Job(TypedDict):
+class Job(Record):
     id: str
     name: str | None
     status: Status
@@ -50,7 +67,7 @@ class Job(TypedDict):
     links: dict[str, str]
 
 
-class RecipeWarning(TypedDict):
+class RecipeWarning(Record):
     pointer: str
     detail: str
 
@@ -59,14 +76,14 @@ class AcceptedJob(Job):
     warnings: list[RecipeWarning]
 
 
-class TestResult(TypedDict):
+class TestResult(Record):
     correct: int
     images: int
     low: float
     high: float
 
 
-class Model(TypedDict):
+class Model(Record):
     id: str
     name: str
     version: int
@@ -99,12 +116,12 @@ class Model(TypedDict):
     links: dict[str, str]
 
 
-class DefaultName(TypedDict):
+class DefaultName(Record):
     name: str
     pinned: bool
 
 
-class Alias(TypedDict):
+class Alias(Record):
     model: str
     name: str
     model_id: str
@@ -112,63 +129,63 @@ class Alias(TypedDict):
     updated_at: str
 
 
-class Candidate(TypedDict):
+class Candidate(Record):
     label: str
     probability: float
 
 
-class Neighbour(TypedDict, total=False):
-    """A training image near to an image; unknown fields are omitted."""
+class Neighbour(Record):
+    """A training image near to an image."""
 
-    image: int
-    label: Required[str]
-    distance: Required[float]
-    thumbnail: str
+    image: int | None
+    label: str
+    distance: float
+    thumbnail: str | None
 
 
-class Prediction(TypedDict, total=False):
+class Prediction(Record):
     """The prediction for one image.
 
-    Unknown fields are omitted; with an ``error``, all but ``abstained`` are.
+    Fields without a value are omitted; with an ``error``, all but ``abstained`` are.
     """
 
-    label: str
-    class_index: int
-    probability: float
-    top_k: list[Candidate]
-    abstained: Required[bool]
-    reason: str
-    ood_score: float
-    preprocessing: dict[str, Any]
-    model_input: str
-    saliency_map: str
-    neighbours: list[Neighbour]
-    error: dict[str, Any]
+    label: str | None
+    class_index: int | None
+    probability: float | None
+    top_k: list[Candidate] | None
+    abstained: bool
+    reason: str | None
+    ood_score: float | None
+    preprocessing: dict[str, Any] | None
+    model_input: str | None
+    saliency_map: str | None
+    neighbours: list[Neighbour] | None
+    error: dict[str, Any] | None
 
 
-class Predictions(TypedDict):
+class Predictions(Record):
     model: dict[str, Any]
     predictions: list[Prediction]
     timing_ms: dict[str, float]
-    neighbours_among: NotRequired[dict[str, Any]]
+    neighbours_among: dict[str, Any] | None
 
 
-class Embedding(TypedDict, total=False):
-    """The features of one image, or why it has none; unknown fields are omitted."""
+class Embedding(Record):
+    """The features of one image, or why it has none."""
 
-    features: list[float]
-    reason: str
-    error: dict[str, Any]
+    features: list[float] | None
+    reason: str | None
+    error: dict[str, Any] | None
 
 
-class Embeddings(TypedDict):
+class Embeddings(Record):
     model: dict[str, Any]
     dimension: int
     embeddings: list[Embedding]
     timing_ms: dict[str, float]
 
 
-class Batch(TypedDict):
+class Batch(Record):
     id: str
     status: BatchStatus
     model: str | None
@@ -186,7 +203,7 @@ class Batch(TypedDict):
     links: dict[str, str]
 
 
-class Upload(TypedDict):
+class Upload(Record):
     id: str
     name: str | None
     owner: str | None
@@ -196,14 +213,14 @@ class Upload(TypedDict):
     expires_at: str
 
 
-class Problem(TypedDict):
+class Problem(Record):
     file: str
     code: str
     reason: str
     severity: Literal["warning", "error"]
 
 
-class DatasetCard(TypedDict):
+class DatasetCard(Record):
     name: str
     version: int
     created_at: str
@@ -215,7 +232,7 @@ class DatasetCard(TypedDict):
     problem_count: int
 
 
-class DatasetSummary(TypedDict):
+class DatasetSummary(Record):
     name: str
     kind: Literal["built_in", "uploaded", "folder"]
     available: bool
@@ -224,7 +241,7 @@ class DatasetSummary(TypedDict):
     classes: int | None
 
 
-class DatasetVersion(TypedDict):
+class DatasetVersion(Record):
     version: int
     created_at: str
     images: int
@@ -232,12 +249,17 @@ class DatasetVersion(TypedDict):
     digest: str
 
 
-DatasetImage = TypedDict(  # class is a word of Python's own
-    "DatasetImage", {"id": int, "class": str, "part": str, "file": str, "digest": str, "thumbnail": str}
-)
+class DatasetImage(Record):
+    """An image of a data set; its class is ``["class"]``, since that is a word of Python's own."""
+
+    id: int
+    part: str
+    file: str
+    digest: str
+    thumbnail: str
 
 
-class Key(TypedDict):
+class Key(Record):
     id: str
     name: str
     scopes: list[Scope]

@@ -97,11 +97,9 @@ def _run(client: Client, sets: PhotoSets, each: int, seed: int, way: str) -> Run
     name = f"photos-{each}-{seed}-{way.split()[0].rstrip(',')}"
     client.add_dataset(name, sets.archive(each, seed))
     began = time.monotonic()
-    job = client.wait(client.train({"dataset": name, **RECIPES[way]})["id"])
-    if job["model_id"] is None:
-        raise SystemExit(f"{name}: {job['error']}")
+    client.train(name, **RECIPES[way]).wait()
     _wait_until_served(client, name, sets.unseen)
-    return Run(client.model(name)["test_accuracy"], time.monotonic() - began)
+    return Run(client.model(name).test_accuracy, time.monotonic() - began)
 
 
 def _wait_until_served(client: Client, name: str, picture: Path) -> None:

@@ -5,7 +5,6 @@ from pathlib import Path
 from tests.integration.conftest import Programs, kill
 from tests.support.datafiles import zipped
 from tests.support.setfiles import pets
-from tuneserve import resumable_upload
 from tuneserve.client import Client
 
 
@@ -24,7 +23,7 @@ def test_a_killed_service_goes_on_where_it_was(programs: Programs, tmp_path: Pat
             programs.start("service")
 
     with Client(programs.url) as client:
-        upload_id = resumable_upload.send(client, file, told, piece_bytes=1000, pause=lambda _: None)
+        upload_id = client.send_file(file, told, piece_bytes=1000, pause=lambda _: None)
         assert client.add_dataset("pets", upload_id)["images"] == 6
     assert steps[:4] == [0, 1000, 1000, 2000]
     assert steps[-1] == file.stat().st_size

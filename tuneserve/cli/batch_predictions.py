@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from tuneserve.cli.terminal import Console
 from tuneserve.client import Client
+from tuneserve.terminal import Console
 from tuneserve.types import Batch
 
 

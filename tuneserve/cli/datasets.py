@@ -1,20 +1,17 @@
 """``tuneserve datasets``: add, list, show, check and change data sets."""
 
 import json
-import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 import typer
 from rich.progress import Progress
 
-from tuneserve import folder_zip, resumable_upload
 from tuneserve.cli.options import Json, Limit, Url
 from tuneserve.cli.tables import cut, print_table
-from tuneserve.cli.terminal import Console
 from tuneserve.client import Client, ServiceError
+from tuneserve.terminal import Console
 from tuneserve.types import DatasetCard, DatasetSummary, Upload
 
 app = typer.Typer(no_args_is_help=True, help="Add, list, show, check and change data sets.")
@@ -26,7 +23,6 @@ Name = Annotated[str, typer.Argument(help="Name of an uploaded data set")]
 Images = Annotated[list[int], typer.Argument(help="Numbers of images, from `datasets images`")]
 ClassOption = Annotated[str, typer.Option("--class", help="Class of the images")]
 PartOption = Annotated[str | None, typer.Option("--part", help="Part of the images: train, val or test")]
-SINGLE_REQUEST_BYTES = 16 * 2**20  # larger files are sent in pieces
 
 
 @app.command()
@@ -71,8 +67,8 @@ def show(
     """
     with Client(url) as client:
         found = client.dataset(name)
-    if "problems" in found:
-        _show(cast(DatasetCard, found), as_json)
+    if isinstance(found, DatasetCard):
+        _show(found, as_json)
     else:
         _list([found], found, as_json)
 
@@ -212,9 +208,11 @@ def _import(source: Path, url: str | None, send: Callable[[Client, Path], Datase
 
     If the service rejects it, every problem is printed.
     """
-    with _packed(source) as file, Client(url) as client:
+    if not (source.is_file() or source.is_dir()):
+        raise typer.BadParameter(f"this is neither a file nor a folder: {source}")
+    with Client(url) as client:
         try:
-            return send(client, file)
+            return send(client, source)
         except ServiceError as error:
             _print_problems({"file": entry["pointer"], "reason": entry["detail"], **entry} for entry in error.errors)
             raise
@@ -238,36 +236,20 @@ def _upload_row(upload: Upload) -> tuple[str, ...]:
     return upload["id"], upload["name"] or "", upload["owner"] or "", *sizes, upload["expires_at"]
 
 
-def _send(client: Client, name: str, file: Path, replace: bool, dry_run: bool = False) -> DatasetCard:
-    if file.stat().st_size <= SINGLE_REQUEST_BYTES:
-        return client.add_dataset(name, file, replace, dry_run)
+def _send(client: Client, name: str, source: Path, replace: bool, dry_run: bool = False) -> DatasetCard:
     with Progress(console=errors, transient=True, disable=not errors.is_terminal) as bar:
-        task = bar.add_task("sending")
-        upload_id = resumable_upload.send(client, file, lambda come, of: bar.update(task, completed=come, total=of))
-        bar.update(task, description="checking every image", total=None)
-        try:
-            card = client.add_dataset(name, upload_id, replace, dry_run)
-        except ServiceError as error:
-            if error.status:
-                client.end_upload(upload_id)
-            raise
-        if dry_run:
-            client.end_upload(upload_id)
-        return card
+        task = bar.add_task("sending", total=None)
+
+        def report(sent: int, of: int) -> None:
+            bar.update(task, completed=sent, total=of)
+            if sent == of:
+                bar.update(task, description="checking every image", total=None)
+
+        return client.upload_dataset(name, source, replace=replace, dry_run=dry_run, report=report, warn=_warn_left_out)
 
 
-@contextmanager
-def _packed(source: Path) -> Iterator[Path]:
-    """Yield the file itself, or a temporary zip of the folder."""
-    if source.is_file():
-        yield source
-    elif source.is_dir():
-        with tempfile.TemporaryDirectory() as folder:
-            target = Path(folder) / "folder.zip"
-            folder_zip.pack(source, target, lambda path, reason: _warn(f"{path} is left out: {reason}"))
-            yield target
-    else:
-        raise typer.BadParameter(f"this is neither a file nor a folder: {source}")
+def _warn_left_out(path: Path, reason: str) -> None:
+    _warn(f"{path} is left out: {reason}")
 
 
 def _show(card: DatasetCard, as_json: bool) -> None:

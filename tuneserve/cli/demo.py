@@ -7,11 +7,10 @@ from importlib.resources import files
 from pathlib import Path
 
 from tuneserve.cli.processes import ServiceAndWorker, environment
-from tuneserve.cli.progress import result, show
 from tuneserve.cli.tables import print_table
-from tuneserve.cli.terminal import Console
 from tuneserve.client import Client
-from tuneserve.types import Job
+from tuneserve.progress import result, show
+from tuneserve.terminal import Console
 
 SWAP_S = 30.0
 RECIPE = {
@@ -49,18 +48,17 @@ def run(host: str, port: int, data_dir: Path, stop: bool, console: Console) -> i
 
 
 def _train_and_predict(client: Client, console: Console) -> bool:
-    job: Job = client.train(RECIPE)
-    console.print(f"POST {client.url}/jobs -> {job['id']}: {RECIPE['network']} on {RECIPE['dataset']}", soft_wrap=True)
-    job = show(client.follow(job["id"]), console)
+    job = client.train(RECIPE)
+    console.print(f"POST {client.url}/jobs -> {job.id}: {RECIPE['network']} on {RECIPE['dataset']}", soft_wrap=True)
+    show(job.follow(), console)
     console.print(result(job), soft_wrap=True, markup=False)
-    if job["status"] != "succeeded" or job["model_id"] is None:
+    if job.model_id is None:
         return False
-    _wait_until_served(client, job["model_id"])
+    _wait_until_served(client, job.model_id)
     images = sorted(Path(str(files("tuneserve"))).glob("digits/*.png"))
     answers = client.predict(*images)
-    console.print(f"POST /predict, answered by {answers['model']['id']}:", soft_wrap=True, highlight=False)
-    answered = zip(images, answers["predictions"], strict=True)
-    rows = ((image.name, one["label"], f"{one['probability']:.3f}") for image, one in answered)
+    console.print(f"POST /predict, answered by {answers.model.id}:", soft_wrap=True, highlight=False)
+    rows = ((Path(one.file).name, one.label or "", f"{one.probability:.3f}") for one in answers)
     print_table(console, ("image", "answer", "probability"), rows)
     return True
 

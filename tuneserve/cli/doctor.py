@@ -10,7 +10,7 @@ from rich.text import Text
 
 from tuneserve.cli.processes import require
 from tuneserve.cli.tables import print_table
-from tuneserve.cli.terminal import Console
+from tuneserve.terminal import Console
 
 app = typer.Typer()
 console = Console()

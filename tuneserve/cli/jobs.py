@@ -3,13 +3,14 @@
 import codecs
 import sys
 import time
-from typing import Annotated, Any
+from collections.abc import Callable
+from typing import Annotated
 
 import typer
 
 from tuneserve.cli.options import Url
-from tuneserve.cli.terminal import Console, printable
-from tuneserve.client import ENDED, POLL_S, Client
+from tuneserve.client import ENDED, POLL_S, Client, Job
+from tuneserve.terminal import Console, printable
 
 app = typer.Typer()
 console = Console()
@@ -25,7 +26,7 @@ def cancel(
 
     Example: tuneserve cancel JOB --keep
     """
-    _control("cancel", job_id, url, {"keep": keep})
+    _control(job_id, url, lambda job: job.cancel(keep))
 
 
 @app.command()
@@ -34,7 +35,7 @@ def pause(job_id: str, url: Url = None) -> None:
 
     Example: tuneserve pause JOB
     """
-    _control("pause", job_id, url)
+    _control(job_id, url, Job.pause)
 
 
 @app.command()
@@ -43,7 +44,7 @@ def resume(job_id: str, url: Url = None) -> None:
 
     Example: tuneserve resume JOB
     """
-    _control("resume", job_id, url)
+    _control(job_id, url, Job.resume)
 
 
 @app.command()
@@ -53,7 +54,7 @@ def retry(job_id: str, url: Url = None) -> None:
     Example: tuneserve retry JOB
     """
     with Client(url) as client:
-        console.print(client.ask_job(job_id, "retry")["id"], highlight=False)
+        console.print(client.retry(job_id).id, highlight=False)
 
 
 @app.command()
@@ -68,18 +69,18 @@ def logs(
     """
     with Client(url) as client:
         if not follow:
-            sys.stdout.write(printable(client.logs(job_id)))
+            sys.stdout.write(printable(client.job(job_id).logs()))
             return
         attempt, shown, decoder = 0, 0, codecs.getincrementaldecoder("utf-8")("replace")
         while True:
             job = client.job(job_id)  # fetched before the log: nothing is written after the end
-            if job["attempt"] != attempt:
-                attempt, shown = job["attempt"], 0
-            more = client.log_behind(job_id, attempt, shown) if attempt else b""
+            if job.attempt != attempt:
+                attempt, shown = job.attempt, 0
+            more = job.logs_after(attempt, shown) if attempt else b""
             shown += len(more)
             sys.stdout.write(printable(decoder.decode(more)))
             sys.stdout.flush()
-            if not more and job["status"] in ENDED:
+            if not more and job.status in ENDED:
                 return
             if not more:
                 time.sleep(POLL_S)
@@ -96,9 +97,8 @@ def promote(
     Example: tuneserve promote digits@best
     """
     with Client(url) as client:
-        found = client.model(model)
-        moved = client.set_alias(found["name"], alias, found["version"])
-    console.print(f"{moved['model']}@{moved['name']} is {moved['model']}/{moved['version']}, {moved['model_id']}")
+        moved = client.model(model).promote(alias)
+    console.print(f"{moved.model}@{moved.name} is {moved.model}/{moved.version}, {moved.model_id}")
 
 
 @app.command("default")
@@ -117,10 +117,10 @@ def default_name(
         if follow:
             client.unpin_default()
         found = client.pin_default(name) if name else client.default_name()
-    console.print(f"{found['name']}, {'pinned' if found['pinned'] else 'published to last'}", highlight=False)
+    console.print(f"{found.name}, {'pinned' if found.pinned else 'published to last'}", highlight=False)
 
 
-def _control(verb: str, job_id: str, url: str | None, params: dict[str, Any] | None = None) -> None:
+def _control(job_id: str, url: str | None, act: Callable[[Job], Job]) -> None:
     with Client(url) as client:
-        job = client.ask_job(job_id, verb, params)
-    console.print("pausing" if job["pausing"] else job["status"])
+        job = act(client.job(job_id))
+    console.print("pausing" if job.pausing else job.status)

@@ -8,8 +8,8 @@ import typer
 
 from tuneserve.cli.options import Json, Url
 from tuneserve.cli.tables import print_table
-from tuneserve.cli.terminal import Console
 from tuneserve.client import Client
+from tuneserve.terminal import Console
 from tuneserve.types import Key
 
 app = typer.Typer(no_args_is_help=True, help="Create, list and revoke API keys.")

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,10 +17,11 @@ from tuneserve.cli import jobs as job_commands
 from tuneserve.cli.batch_predictions import answer_all
 from tuneserve.cli.options import Json, Limit, Url
 from tuneserve.cli.processes import ServiceAndWorker, StartFailed, environment, require, url_of
-from tuneserve.cli.progress import line, result, show
-from tuneserve.cli.tables import accuracy, cut, print_table
-from tuneserve.cli.terminal import Console, printable
-from tuneserve.client import UNREADABLE_IMAGE, Client, ServiceError
+from tuneserve.cli.tables import cut, print_table
+from tuneserve.client import UNREADABLE_IMAGE, Client, JobFailed, ServiceError
+from tuneserve.client import Job as ClientJob
+from tuneserve.progress import accuracy, line, result, show
+from tuneserve.terminal import Console, printable
 from tuneserve.types import Job, Model, Neighbour, Prediction
 
 app = typer.Typer(no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False)
@@ -133,24 +135,23 @@ def train(
     named = {"dataset": dataset, "network": network, "weights": weights, "preset": preset}
     asked = _parse(recipe) | dict(map(_field, fields or [])) | {name: value for name, value in named.items() if value}
     with Client(url) as client:
-        accepted = client.train(asked)
-        job: Job = accepted
-        for warning in accepted["warnings"]:
+        job = client.train(asked)
+        for warning in job.warnings:
             typer.echo(f"Warning: {printable(warning['detail'])}", err=True)
         if not wait:
-            console.print(job["id"], highlight=False)
+            console.print(job.id, highlight=False)
         if not follow:
             return
         try:
-            job = client.wait(job["id"]) if wait else show(client.follow(job["id"]), console)
+            _wait(job, with_progress=not wait)
         except KeyboardInterrupt:
-            _say_what_goes_on(job["id"], url)
+            _say_what_goes_on(job.id, url)
             raise typer.Exit(INTERRUPTED) from None
     if wait:
         _print_state(job)
     else:
         console.print(result(job), soft_wrap=True, markup=False)
-    raise typer.Exit(0 if job["status"] == "succeeded" else 1)
+    raise typer.Exit(0 if job.status == "succeeded" else 1)
 
 
 @app.command()
@@ -240,13 +241,21 @@ def predict(
                 raise ServiceError(f"{images[0]}: {error}") from error
             raise
     if as_json:
-        _print_json(answer)
+        _print_json(answer.as_json())
     else:
-        for image, prediction in zip(images, answer["predictions"], strict=True):
+        for image, prediction in zip(images, answer, strict=True):
             console.print(f"{image}: {_shown(prediction)}", soft_wrap=True, highlight=False, markup=False)
-            for one in prediction.get("neighbours", ()):
+            for one in prediction.neighbours or []:
                 console.print(f"    {_near(one)}", soft_wrap=True, highlight=False, markup=False)
-    raise typer.Exit(1 if any("error" in prediction for prediction in answer["predictions"]) else 0)
+    raise typer.Exit(1 if any(prediction.error for prediction in answer) else 0)
+
+
+def _wait(job: ClientJob, with_progress: bool) -> None:
+    if with_progress:
+        show(job.follow(), console)
+        return
+    with suppress(JobFailed):  # what became of it is printed
+        job.wait()
 
 
 def _say_what_goes_on(job_id: str, url: str | None) -> None:
@@ -276,19 +285,19 @@ def _waits_for_nobody(file: Path) -> Path:
 
 
 def _print_state(job: Job) -> None:
-    state = line(job) if job["status"] == "running" else result(job)
-    console.print(f"{job['id']}  {state}", soft_wrap=True, markup=False)
+    state = line(job) if job.status == "running" else result(job)
+    console.print(f"{job.id}  {state}", soft_wrap=True, markup=False)
 
 
 def _job_row(job: Job) -> tuple[str, ...]:
-    test = job["metrics"].get("test")
+    test = job.metrics.get("test")
     shown = accuracy(test) if test else ""
-    return job["id"], job["status"], job["recipe"]["dataset"], job["recipe"]["network"], shown
+    return job.id, job.status, job.recipe["dataset"], job.recipe["network"], shown
 
 
 def _model_row(model: Model) -> tuple[str, ...]:
-    named, aliases = f"{model['name']}/{model['version']}", ", ".join(model["aliases"])
-    return named, model["dataset"], model["network"], accuracy(model["test"]), aliases
+    named, aliases = f"{model.name}/{model.version}", ", ".join(model.aliases)
+    return named, model.dataset, model.network, accuracy(model.test), aliases
 
 
 def _near(neighbour: Neighbour) -> str:
@@ -297,12 +306,12 @@ def _near(neighbour: Neighbour) -> str:
 
 
 def _shown(prediction: Prediction) -> str:
-    if "error" in prediction:
-        return f"error: {prediction['error']['detail']}"
-    if prediction["abstained"]:
-        return f"{prediction['label']}  abstained: {prediction['reason']}"
-    others = ", ".join(f"{other['label']} {other['probability']:.3f}" for other in prediction["top_k"][1:])
-    return f"{prediction['label']} {prediction['probability']:.3f}" + (f"  ({others})" if others else "")
+    if prediction.error:
+        return f"error: {prediction.error['detail']}"
+    if prediction.abstained:
+        return f"{prediction.label}  abstained: {prediction.reason}"
+    others = ", ".join(f"{other['label']} {other['probability']:.3f}" for other in (prediction.top_k or [])[1:])
+    return f"{prediction.label} {prediction.probability:.3f}" + (f"  ({others})" if others else "")
 
 
 def _become(module: str, settings: dict[str, str]) -> None:

@@ -8,8 +8,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Column, Table
 from rich.text import Text
 
-from tuneserve.cli.terminal import Console, printable
-from tuneserve.types import TestResult
+from tuneserve.terminal import Console, printable
 
 Cell = str | Text
 T = TypeVar("T")
@@ -37,12 +36,6 @@ def cut(found: Sequence[T], limit: int) -> Sequence[T]:
     if len(found) > limit:
         print(f"There are more than {limit}: --limit {10 * limit} shows more.", file=sys.stderr)
     return found[:limit]
-
-
-def accuracy(test: TestResult) -> str:
-    """Format an accuracy with its count and its 95% interval."""
-    correct, images = test["correct"], test["images"]
-    return f"{correct / images:.2%} ({correct} of {images}; {100 * test['low']:.1f}-{test['high']:.1%})"
 
 
 def _drawn(header: Sequence[str], rows: Sequence[Sequence[Cell]]) -> Table:

@@ -5,18 +5,20 @@ import time
 from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any, Self, TypeVar
+from uuid import uuid4
 
 import httpx
 
 from tuneserve.client.errors import ServiceError, ServiceUnreachable, refusal
-from tuneserve.types import Batch, Job
+from tuneserve.client.retries import Retries, may_repeat, rewind, wanted_pause
+from tuneserve.types import Record
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 ENDED = ("succeeded", "failed", "cancelled")
 POLL_S = 0.5
 MAX_PAGE = 100  # rows of a list that the service gives out at a time
-Shape = TypeVar("Shape")
-Ends = TypeVar("Ends", Job, Batch)
+MAX_RESTART_S = 60.0  # so long a service that restarts is waited for
+Fields = TypeVar("Fields", bound=Record)
 
 
 class Connection:
@@ -29,6 +31,7 @@ class Connection:
         self.url = (url or os.environ.get("TUNESERVE_URL") or DEFAULT_URL).rstrip("/")
         key = key or os.environ.get("TUNESERVE_API_KEY")
         _check(self.url, key)
+        self._was_reached = False
         self._http = httpx.Client(
             base_url=self.url, timeout=90, headers={"Authorization": f"Bearer {key}"} if key else {}
         )
@@ -41,7 +44,8 @@ class Connection:
     ) -> None:
         self._http.close()
 
-    def _follow(self, fetch: Callable[[], Ends]) -> Iterator[Ends]:
+    def _follow(self, fetch: Callable[[], Fields]) -> Iterator[Fields]:
+        """Yield what is fetched until its status is an end; await a service that restarts."""
         misses = 0
         while True:
             try:
@@ -49,7 +53,7 @@ class Connection:
                 misses = 0
             except ServiceUnreachable:
                 misses += 1
-                if misses * POLL_S > 60:
+                if misses * POLL_S > MAX_RESTART_S:
                     raise
             else:
                 yield seen
@@ -57,29 +61,32 @@ class Connection:
                     return
             time.sleep(POLL_S)
 
-    def _call(self, shape: type[Shape], method: str, path: str, **options: Any) -> Shape:  # noqa: ARG002
-        """Return the response's JSON.
+    def _call(self, shape: type[Fields], method: str, path: str, **options: Any) -> Fields:
+        """Return the response's JSON; its fields are not validated."""
+        return shape(self._json(method, path, **options))
 
-        ``shape`` is for type checkers and is not validated.
-        """
-        body: Shape = self._accepted(method, path, **options).json()
-        return body
+    def _create(self, shape: type[Fields], path: str, **options: Any) -> Fields:
+        """POST what makes something, under a key by which a repetition makes nothing twice."""
+        headers = {"Idempotency-Key": uuid4().hex, **options.pop("headers", {})}
+        return self._call(shape, "POST", path, headers=headers, **options)
 
-    def _pages(self, shape: type[Shape], path: str, limit: int, **only: str | None) -> list[Shape]:  # noqa: ARG002
-        found: list[Shape] = []
+    def _pages(self, shape: type[Fields], path: str, limit: int, **only: str | None) -> list[Fields]:
+        found: list[Fields] = []
         after: dict[str, Any] = {name: value for name, value in only.items() if value is not None}
         while len(found) < limit:
             params = {"limit": min(limit - len(found), MAX_PAGE), **after}
-            page = self._accepted("GET", path, params=params).json()
-            found += page["data"]
+            page = self._json("GET", path, params=params)
+            found += map(shape, page["data"])
             if not page["has_more"]:
                 break
             after["after"] = page["next"]
         return found
 
-    def _list(self, shape: type[Shape], path: str, **options: Any) -> list[Shape]:  # noqa: ARG002
-        data: list[Shape] = self._accepted("GET", path, **options).json()["data"]
-        return data
+    def _list(self, shape: type[Fields], path: str, **options: Any) -> list[Fields]:
+        return [shape(one) for one in self._json("GET", path, **options)["data"]]
+
+    def _json(self, method: str, path: str, **options: Any) -> Any:
+        return self._accepted(method, path, **options).json(object_hook=Record)
 
     def _accepted(self, method: str, path: str, **options: Any) -> httpx.Response:
         answer = self._request(method, path, **options)
@@ -88,10 +95,23 @@ class Connection:
         return answer
 
     def _request(self, method: str, path: str, **options: Any) -> httpx.Response:
-        try:
-            return self._http.request(method, path, **options)
-        except httpx.TransportError as error:
-            raise self._unreachable(error) from error
+        """Send a request, and again where that is safe and may help."""
+        retries = Retries()
+        while True:
+            try:
+                answer = self._http.request(method, path, **options)
+            except httpx.TransportError as error:
+                may_help = self._was_reached and may_repeat(error, method, options)
+                pause = retries.pause(retries.backoff_s() if may_help else None, f"{method} {path}: {error}")
+                if pause is None:
+                    raise self._unreachable(error) from error
+            else:
+                self._was_reached = True
+                pause = retries.pause(wanted_pause(answer), f"{method} {path}: HTTP {answer.status_code}")
+                if pause is None:
+                    return answer
+            time.sleep(pause)
+            rewind(options)
 
     def _unreachable(self, error: httpx.TransportError) -> ServiceUnreachable:
         return ServiceUnreachable(f"No service answers at {self.url} ({error}). Start one: tuneserve up")

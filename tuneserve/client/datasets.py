@@ -1,19 +1,55 @@
 """Calls for data sets and their images."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote
 
-from tuneserve.client.connection import Connection
-from tuneserve.folder_zip import sendable_name
+from tuneserve.client.errors import ServiceError
+from tuneserve.client.uploads import Report, UploadCalls
+from tuneserve.folder_zip import Warn, packed, sendable_name
 from tuneserve.types import DatasetCard, DatasetImage, DatasetSummary, DatasetVersion
 
+SINGLE_REQUEST_BYTES = 16 * 2**20  # larger files are sent in pieces
 ARCHIVE = "application/octet-stream"  # the service detects the format
 IMPORT_TIMEOUT_S = 3600.0
 
 
-class DatasetCalls(Connection):
+def _ignore(*_: object) -> None:
+    pass
+
+
+class DatasetCalls(UploadCalls):
     """Add, list and change data sets."""
+
+    def upload_dataset(
+        self,
+        name: str,
+        source: str | os.PathLike[str],
+        *,
+        replace: bool = False,
+        dry_run: bool = False,
+        report: Report = _ignore,
+        warn: Warn = _ignore,
+    ) -> DatasetCard:
+        """Make a folder or an archive a data set, or only check it.
+
+        A large file is sent in pieces; an interrupted upload resumes. ``report`` is called with the bytes sent and the
+        bytes in all, ``warn`` with each file of the folder that is left out, and why.
+        """
+        with packed(Path(source), warn) as file:
+            if file.stat().st_size <= SINGLE_REQUEST_BYTES:
+                return self.add_dataset(name, file, replace, dry_run)
+            upload_id = self.send_file(file, report)
+            try:
+                card = self.add_dataset(name, upload_id, replace, dry_run)
+            except ServiceError as error:
+                if error.status:
+                    self.end_upload(upload_id)
+                raise
+            if dry_run:
+                self.end_upload(upload_id)
+            return card
 
     def add_dataset(self, name: str, source: Path | str, replace: bool = False, dry_run: bool = False) -> DatasetCard:
         """Import a data set from an archive or a finished upload.
@@ -27,7 +63,7 @@ class DatasetCalls(Connection):
             return self._call(DatasetCard, "POST", "/datasets", params=params, headers=once, timeout=IMPORT_TIMEOUT_S)
         with source.open("rb") as content:
             options = {"params": params, "headers": {"Content-Type": ARCHIVE}}
-            return self._call(DatasetCard, "POST", "/datasets", content=content, timeout=IMPORT_TIMEOUT_S, **options)
+            return self._create(DatasetCard, "/datasets", content=content, timeout=IMPORT_TIMEOUT_S, **options)
 
     def datasets(self) -> list[DatasetSummary]:
         return self._list(DatasetSummary, "/datasets")
@@ -37,8 +73,8 @@ class DatasetCalls(Connection):
 
         A summary has a ``kind``.
         """
-        found: DatasetCard | DatasetSummary = self._accepted("GET", f"/datasets/{quote(name)}").json()
-        return found
+        found = self._json("GET", f"/datasets/{quote(name)}")
+        return DatasetSummary(found) if "kind" in found else DatasetCard(found)
 
     def dataset_versions(self, name: str, limit: int = 20) -> list[DatasetVersion]:
         """List the versions of an uploaded data set, newest first."""
@@ -60,7 +96,7 @@ class DatasetCalls(Connection):
         params = {"class": label} | ({"part": part} if part else {})
         parts = [("file", (sendable_name(file.name), file.read_bytes(), ARCHIVE)) for file in files]
         path = f"/datasets/{quote(name, safe='')}/images"
-        return self._call(DatasetCard, "POST", path, params=params, files=parts, timeout=IMPORT_TIMEOUT_S)
+        return self._create(DatasetCard, path, params=params, files=parts, timeout=IMPORT_TIMEOUT_S)
 
     def move_images(self, name: str, ids: Sequence[int], label: str, part: str | None = None) -> DatasetCard:
         """Move images to another class; return the new version."""

@@ -4,6 +4,8 @@ from typing import Any
 
 import httpx
 
+from tuneserve.types import Job
+
 
 class ServiceError(Exception):
     """The service rejected a request or is not reachable.
@@ -17,6 +19,15 @@ class ServiceError(Exception):
 
 class ServiceUnreachable(ServiceError):
     """No service answers at the URL."""
+
+
+class JobFailed(ServiceError):
+    """A job ended without a model; ``job`` is the job as it ended."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        said = f": {job.error['message']} {job.error['hint']}" if job.error else ""
+        super().__init__(f"{job.id} {'was cancelled' if job.status == 'cancelled' else 'failed'}{said}")
 
 
 def refusal(answer: httpx.Response) -> ServiceError:

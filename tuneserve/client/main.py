@@ -2,15 +2,12 @@
 
 from typing import Any
 
-from tuneserve.client.datasets import DatasetCalls
+from tuneserve.client.batches import BatchCalls
 from tuneserve.client.jobs import JobCalls
 from tuneserve.client.keys import KeyCalls
-from tuneserve.client.models import ModelCalls
-from tuneserve.client.predictions import PredictionCalls
-from tuneserve.client.uploads import UploadCalls
 
 
-class Client(JobCalls, ModelCalls, PredictionCalls, DatasetCalls, UploadCalls, KeyCalls):
+class Client(JobCalls, BatchCalls, KeyCalls):
     """A client for one service.
 
     ``url`` defaults to $TUNESERVE_URL, else to port 8000 of this machine; ``key`` to $TUNESERVE_API_KEY.
@@ -18,5 +15,5 @@ class Client(JobCalls, ModelCalls, PredictionCalls, DatasetCalls, UploadCalls, K
 
     def ready(self) -> dict[str, Any]:
         """Return the readiness checks, whether or not they pass."""
-        body: dict[str, Any] = self._request("GET", "/readyz").json()
+        body: dict[str, Any] = self._http.get("/readyz").json()  # a failed check is an answer: it is not waited out
         return body

@@ -1,141 +1,156 @@
-"""Calls that classify images, at once or as a batch."""
+"""Calls that classify images or return their features."""
 
-import os
-from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Any, cast
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
 
-import httpx
+from tuneserve.client import frames, html
+from tuneserve.client.connection import Connection, Fields
+from tuneserve.client.errors import ServiceError
+from tuneserve.client.images import Image, Input, inputs, parted
+from tuneserve.types import Embedding, Embeddings, Record
+from tuneserve.types import Prediction as PredictionFields
+from tuneserve.types import Predictions as Answer
 
-from tuneserve.client.connection import Connection, Shape
-from tuneserve.client.errors import ServiceError, refusal
-from tuneserve.folder_zip import sendable_name
-from tuneserve.types import Batch, Embedding, Embeddings, Prediction, Predictions
-
-MAX_IMAGES, MAX_IMAGES_BYTES = 100, 16 * 2**20  # in a request; the service takes 256, and 32 MiB
 UNREADABLE_IMAGE = (400, 413, 415, 422)  # statuses of a response to an unreadable image
+COLUMNS = ("file", "label", "probability", "ood_score", "abstained")
 
-Image = str | os.PathLike[str] | bytes  # a file's path, or its content
+Report = Callable[[int, int], None]  # images answered, and images in all
+
+
+class Prediction(PredictionFields):
+    """The prediction for one image, with the image's name."""
+
+    file: str
+
+
+@dataclass(frozen=True)
+class Predictions(Sequence[Prediction]):
+    """The predictions for some images, in their order."""
+
+    model: Record  # name, version, id and job_id of the model that answered
+    predictions: tuple[Prediction, ...]
+    timing_ms: Record
+    neighbours_among: Record | None = None  # number and part of the training images that were compared
+
+    def __len__(self) -> int:
+        return len(self.predictions)
+
+    def __getitem__(self, place: Any) -> Any:
+        return self.predictions[place]
+
+    def __iter__(self) -> Iterator[Prediction]:
+        return iter(self.predictions)
+
+    def as_json(self) -> dict[str, Any]:
+        fields = {"model": self.model, "predictions": list(self.predictions), "timing_ms": self.timing_ms}
+        return fields | ({"neighbours_among": self.neighbours_among} if self.neighbours_among else {})
+
+    def to_frame(self) -> Any:
+        """Return a pandas DataFrame, one row an image.
+
+        An image that could not be read has its reason in the column `error`.
+        """
+        return frames.of_rows(self._rows())
+
+    def _repr_html_(self) -> str:
+        return html.table(self._rows())
+
+    def _rows(self) -> list[dict[str, Any]]:
+        has_errors = any(one.error for one in self)
+        reasons = ({"error": one.error["detail"] if one.error else None} if has_errors else {} for one in self)
+        return [{name: getattr(one, name) for name in COLUMNS} | more for one, more in zip(self, reasons, strict=True)]
 
 
 class PredictionCalls(Connection):
     """Classify images."""
 
-    def predict(self, *images: Image, top_k: int = 3, model: str | None = None, neighbours: int = 0) -> Predictions:
+    def predict(
+        self,
+        *images: Image,
+        top_k: int = 3,
+        model: str | None = None,
+        neighbours: int = 0,
+        progress: Report | None = None,
+    ) -> Predictions:
         """Classify images, in as many requests as needed.
 
-        The model shown is that of the last request. ``model``: an id, `pets`, `pets/3` or `pets@best`; default: the
-        default name. ``neighbours``: how many of the nearest training images to show for each, at most 20.
+        ``images``: paths of files or folders, patterns such as `new/*.jpg`, URLs, bytes, arrays, PIL images, or lists
+        of them. ``model``: an id, `pets`, `pets/3` or `pets@best`; default: the default name. The model of the result
+        is that of the last request. ``neighbours``: number of nearest training images to show for each, at most 20.
         """
+        given = list(inputs(images))
         params = {"top_k": top_k} | ({"model": model} if model else {})
         params |= {"neighbours": neighbours} if neighbours else {}
-        found, answers = self._ask_in_parts(Predictions, "/predict", images, params)
-        predictions = [one for answer in answers for one in _predictions(answer)]
-        last = found[-1]
-        together: Predictions = {"model": last["model"], "predictions": predictions, "timing_ms": _added(found)}
-        if "neighbours_among" in last:
-            together["neighbours_among"] = last["neighbours_among"]
-        return together
+        answers = self._ask_in_parts(Answer, "/predict", given, params, progress)
+        each = [one for answer in answers for one in _each(answer, "predictions", abstained=False)]
+        named = tuple(Prediction(one, file=source.name) for source, one in zip(given, each, strict=True))
+        last = _last(answers)
+        among = Record(last.neighbours_among) if last.neighbours_among else None
+        return Predictions(Record(last.model), named, _times(answers), among)
 
     def embed(self, *images: Image, model: str | None = None) -> Embeddings:
         """Return the features of images, in as many requests as needed.
 
-        Those of an image have length 1. ``model`` is that of ``predict``.
+        Those of an image have length 1. ``images`` and ``model`` are those of ``predict``.
         """
-        found, answers = self._ask_in_parts(Embeddings, "/embed", images, {"model": model} if model else {})
-        embeddings = [one for answer in answers for one in _embeddings(answer)]
-        last = found[-1]
-        about = {"model": last["model"], "dimension": last["dimension"]}
-        return cast(Embeddings, about | {"embeddings": embeddings, "timing_ms": _added(found)})
+        answers = self._ask_in_parts(Embeddings, "/embed", list(inputs(images)), {"model": model} if model else {})
+        each = [Embedding(one) for answer in answers for one in _each(answer, "embeddings")]
+        last = _last(answers)
+        return Embeddings(model=last.model, dimension=last.dimension, embeddings=each, timing_ms=_times(answers))
 
     def _ask_in_parts(
-        self, shape: type[Shape], path: str, images: Sequence[Image], params: dict[str, Any]
-    ) -> tuple[list[Shape], list[Shape | ServiceError]]:
-        """Send images in as many requests as needed; return the answers, and all with errors.
+        self,
+        shape: type[Fields],
+        path: str,
+        given: Sequence[Input],
+        params: dict[str, Any],
+        progress: Report | None = None,
+    ) -> list[Fields | ServiceError]:
+        """Send images in as many requests as needed.
 
-        Raise the first error if nothing else came.
+        An unreadable image that was sent alone has its error among the answers; if there are no others, that is raised.
         """
-        answers = [self._ask(shape, path, part, params, len(images) == 1) for part in _parted(images)]
-        found = [answer for answer in answers if not isinstance(answer, ServiceError)]
-        if not found:
-            raise next(answer for answer in answers if isinstance(answer, ServiceError))
-        return found, answers
+        answers: list[Fields | ServiceError] = []
+        done = 0
+        for part in parted(given):
+            answers.append(self._ask(shape, path, part, params, len(given) == 1))
+            done += len(part)
+            if progress:
+                progress(done, len(given))
+        if all(isinstance(answer, ServiceError) for answer in answers):
+            nothing = ServiceError("give at least one image")
+            raise next((answer for answer in answers if isinstance(answer, ServiceError)), nothing)
+        return answers
 
     def _ask(
-        self, shape: type[Shape], path: str, images: Sequence[Image], params: dict[str, Any], is_alone: bool
-    ) -> Shape | ServiceError:
-        """Send images in one request; return an unreadable single image's error.
-
-        The error is returned only if images were sent in other requests too; else it is raised.
-        """
-        parts = [("file", _part(image)) for image in images]
+        self, shape: type[Fields], path: str, part: Sequence[Input], params: dict[str, Any], is_alone: bool
+    ) -> Fields | ServiceError:
+        body: dict[str, Any] = (
+            {"json": {"images": [{"url": one.url} for one in part]}}
+            if part[0].url
+            else {"files": [("file", one.part()) for one in part]}
+        )
         try:
-            return self._call(shape, "POST", path, files=parts, params=params)
+            return self._call(shape, "POST", path, params=params, **body)
         except ServiceError as error:
-            if is_alone or len(images) > 1 or error.status not in UNREADABLE_IMAGE:
+            if is_alone or len(part) > 1 or error.status not in UNREADABLE_IMAGE:
                 raise
             return error
 
-    def send_batch(self, file: Path, top_k: int = 3, model: str | None = None) -> Batch:
-        """Start a batch prediction for a zip or a JSON-lines manifest.
 
-        The zip holds images. The file is streamed.
-        """
-        kind = "application/x-ndjson" if file.suffix in (".ndjson", ".jsonl") else "application/zip"
-        with file.open("rb") as content:
-            params = {"top_k": top_k} | ({"model": model} if model else {})
-            options = {"params": params, "headers": {"Content-Type": kind}}
-            return self._call(Batch, "POST", "/batches", content=content, **options)
-
-    def follow_batch(self, batch_id: str) -> Iterator[Batch]:
-        """Yield the batch repeatedly until it has ended."""
-        return self._follow(lambda: self._call(Batch, "GET", f"/batches/{batch_id}"))
-
-    def results(self, batch_id: str) -> Iterator[bytes]:
-        """Stream the results so far, as JSON lines."""
-        try:
-            with self._http.stream("GET", f"/batches/{batch_id}/results") as answer:
-                if answer.is_error:
-                    answer.read()
-                    raise refusal(answer)
-                yield from answer.iter_bytes()
-        except httpx.TransportError as error:
-            raise self._unreachable(error) from error
-
-
-def _part(image: Image) -> tuple[str, bytes]:
-    """Return the name and the content of a file for a form."""
-    if isinstance(image, bytes):
-        return "image", image
-    return sendable_name(Path(image).name), Path(image).read_bytes()
-
-
-def _parted(images: Sequence[Image]) -> Iterator[list[Image]]:
-    """Yield as many at a time as a request takes."""
-    part: list[Image] = []
-    size = 0
-    for image in images:
-        more = len(image) if isinstance(image, bytes) else Path(image).stat().st_size
-        if part and (len(part) == MAX_IMAGES or size + more > MAX_IMAGES_BYTES):
-            yield part
-            part, size = [], 0
-        part.append(image)
-        size += more
-    yield part
-
-
-def _added(answers: Sequence[Any]) -> dict[str, float]:
-    """Add up the milliseconds of several answers."""
-    return {name: round(sum(one["timing_ms"][name] for one in answers), 3) for name in answers[-1]["timing_ms"]}
-
-
-def _embeddings(answer: Embeddings | ServiceError) -> list[Embedding]:
+def _each(answer: Record | ServiceError, name: str, **more: Any) -> list[Record]:
     if isinstance(answer, ServiceError):
-        return [{"error": {"status": answer.status, "detail": str(answer)}}]
-    return answer["embeddings"]
+        return [Record(more, error={"status": answer.status, "detail": str(answer)})]
+    found: list[Record] = answer[name]
+    return found
 
 
-def _predictions(answer: Predictions | ServiceError) -> list[Prediction]:
-    if isinstance(answer, ServiceError):
-        return [{"abstained": False, "error": {"status": answer.status, "detail": str(answer)}}]
-    return answer["predictions"]
+def _last(answers: Sequence[Fields | ServiceError]) -> Fields:
+    return [answer for answer in answers if not isinstance(answer, ServiceError)][-1]
+
+
+def _times(answers: Sequence[Record | ServiceError]) -> Record:
+    """Add up the milliseconds of several requests."""
+    found = [answer for answer in answers if not isinstance(answer, ServiceError)]
+    return Record({name: round(sum(one.timing_ms[name] for one in found), 3) for name in found[-1].timing_ms})

@@ -12,8 +12,9 @@ from service.datasets.builder import Builder
 from tests.support.builds import build_here
 from tests.support.datafiles import zipped
 from tests.support.setfiles import pets, photo
-from tuneserve.cli import datasets, main
+from tuneserve.cli import main
 from tuneserve.client import Client, ServiceError
+from tuneserve.client import datasets as calls
 
 
 @pytest.fixture
@@ -105,7 +106,7 @@ def test_all_that_a_recipe_can_name_is_listed(photos: Path, live: str) -> None:
 def test_a_large_file_goes_in_pieces_and_leaves_no_upload(
     photos: Path, live: str, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(datasets, "SINGLE_REQUEST_BYTES", 0)
+    monkeypatch.setattr(calls, "SINGLE_REQUEST_BYTES", 0)
     assert "version 1: 6 images" in typed("add", "pets", photos, "--url", live).output
     assert typed("add", "pets", photos, "--url", live).exit_code == 1  # the name is taken
     assert list((settings.data_dir / "uploads").iterdir()) == []
@@ -122,11 +123,11 @@ def test_an_upload_that_was_left_is_listed_and_ended(live: str) -> None:
     assert json.loads(typed("uploads", "--json", "--url", live).stdout) == []
 
 
-@pytest.mark.parametrize("at_once_bytes", [datasets.SINGLE_REQUEST_BYTES, 0], ids=["at once", "in pieces"])
+@pytest.mark.parametrize("at_once_bytes", [calls.SINGLE_REQUEST_BYTES, 0], ids=["at once", "in pieces"])
 def test_a_folder_is_checked_and_nothing_kept(
     photos: Path, live: str, settings: Settings, monkeypatch: pytest.MonkeyPatch, at_once_bytes: int
 ) -> None:
-    monkeypatch.setattr(datasets, "SINGLE_REQUEST_BYTES", at_once_bytes)
+    monkeypatch.setattr(calls, "SINGLE_REQUEST_BYTES", at_once_bytes)
     answer = typed("check", photos, "--url", live)
     assert answer.exit_code == 0, answer.output
     assert "This can be trained on: 6 images, 2 problems" in answer.stdout

@@ -23,9 +23,9 @@ from core.settings import Settings
 from tests.conftest import DIGIT_FILES, NOW
 from tests.support.fakes import result_of
 from tests.support.terminal import at_terminal, piped, refused
-from tuneserve import types
 from tuneserve.cli import main
 from tuneserve.client import Client
+from tuneserve.client import Job as ClientJob
 
 Enqueue = Callable[..., Job]
 Claimed = Callable[..., Claim]
@@ -191,7 +191,7 @@ def train(serve: Serve, db: Database, monkeypatch: pytest.MonkeyPatch) -> Callab
             with db.write() as session:
                 end(session, claim)
 
-        def post(client: Client, recipe: dict[str, Any]) -> types.Job:
+        def post(client: Client, recipe: dict[str, Any]) -> ClientJob:
             job = posts(client, recipe)
             worker.start()
             return job

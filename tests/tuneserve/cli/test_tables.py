@@ -13,8 +13,8 @@ from tests.support.datafiles import zipped
 from tests.support.setfiles import pets
 from tests.support.terminal import at_terminal, piped
 from tuneserve.cli.tables import print_table
-from tuneserve.cli.terminal import Console
 from tuneserve.client import Client
+from tuneserve.terminal import Console
 
 BOX = re.compile("[\u2500-\u257f]")
 COLOUR = re.compile(r"\x1b\[(?:\d+;)*(?:3|4|9|10)[0-8]")  # of the writing or behind it; bold is none

@@ -11,13 +11,21 @@ import pytest
 
 from core.db.database import Database
 from core.db.tables import Job, Model
-from core.repositories import job_control
+from core.errors import Killed
+from core.repositories import job_control, jobs
+from core.repositories.jobs import Claim
 from core.settings import Settings
+from service.datasets.builder import Builder
 from tests.conftest import DIGIT_FILES, NOW
+from tests.support.builds import build_here
+from tests.support.setfiles import pets
 from tuneserve import types
-from tuneserve.client import Client, ServiceError, ServiceUnreachable, connection, predictions
+from tuneserve.client import Client, JobFailed, ServiceError, ServiceUnreachable, connection
+from tuneserve.client import images as image_inputs
+from tuneserve.client import jobs as client_jobs
 
 Enqueue = Callable[..., Job]
+Claimed = Callable[..., Claim]
 Published = Callable[..., Model]
 
 
@@ -64,17 +72,18 @@ def nobody() -> Iterator[str]:
 
 def test_a_job_is_posted_listed_shown_and_cancelled(client: Client) -> None:
     job = client.train({"dataset": "digits"})
-    assert {**client.job(job["id"]), "warnings": []} == job
-    assert [one["id"] for one in client.jobs()] == [job["id"]]
-    assert client.ask_job(job["id"], "cancel")["status"] == "cancelled"
+    assert {**client.job(job.id), "warnings": []} == job
+    assert [one.id for one in client.jobs()] == [job.id]
+    assert (job.cancel().status, job.status) == ("cancelled", "cancelled")
+    assert client.jobs(status="queued") == []
 
 
 def test_models_are_listed_and_found(client: Client, published: Published) -> None:
     older, newer = published(), published()
-    assert [model["id"] for model in client.models()] == [newer.id, older.id]
-    assert [model["id"] for model in client.models(limit=1)] == [newer.id]
-    assert client.model("digits@latest")["id"] == newer.id
-    assert client.model(older.id)["version"] == client.model("digits/1")["version"] == 1
+    assert [model.id for model in client.models()] == [newer.id, older.id]
+    assert [model.id for model in client.models(limit=1)] == [newer.id]
+    assert client.model("digits@latest").id == newer.id
+    assert client.model(older.id).version == client.model("digits/1").version == 1
     assert client.models(name="cats") == []
 
 
@@ -93,8 +102,8 @@ def test_files_are_sent_and_answered_in_their_order(
     published()
     with Client(request.getfixturevalue("live")) as client:
         answer = client.predict(DIGIT_FILES[7], DIGIT_FILES[2], top_k=2)
-    assert [prediction["label"] for prediction in answer["predictions"]] == ["7", "2"]
-    assert [len(prediction["top_k"]) for prediction in answer["predictions"]] == [2, 2]
+    assert [prediction.label for prediction in answer] == ["7", "2"]
+    assert [len(prediction.top_k or []) for prediction in answer] == [2, 2]
 
 
 def test_readiness_is_told_even_when_it_fails(client: Client) -> None:
@@ -114,7 +123,7 @@ def test_following_shows_every_state_until_the_end(
     monkeypatch.setattr(connection, "POLL_S", 0.0)
     job = enqueue()
     seen = []
-    for state in client.follow(job.id):
+    for state in client.job(job.id).follow():
         seen.append(state["status"])
         if len(seen) == 3:
             with db.write() as session:
@@ -129,7 +138,8 @@ def test_a_service_that_restarts_meanwhile_is_waited_for(
     job = enqueue()
     with db.write() as session:
         job_control.cancel(session, job.id, NOW)
-    real, down = client.job, [True] * 5
+    seen = client.job(job.id)
+    real, down = client.fetch_job, [True] * 5
 
     def sometimes(job_id: str, wait_s: float = 0) -> types.Job:
         if down:
@@ -137,8 +147,8 @@ def test_a_service_that_restarts_meanwhile_is_waited_for(
             raise ServiceUnreachable("restarting")
         return real(job_id, wait_s)
 
-    monkeypatch.setattr(client, "job", sometimes)
-    assert [state["status"] for state in client.follow(job.id)] == ["cancelled"]
+    monkeypatch.setattr(client, "fetch_job", sometimes)
+    assert [state.status for state in seen.follow()] == ["cancelled"]
     assert down == []
 
 
@@ -146,7 +156,7 @@ def test_a_service_that_does_not_come_back_is_given_up(nobody: str, monkeypatch:
     waited: list[float] = []
     monkeypatch.setattr("tuneserve.client.connection.time.sleep", waited.append)
     with Client(nobody) as client, pytest.raises(ServiceUnreachable):
-        list(client.follow("job_1"))
+        list(client_jobs.Job(types.Job(id="job_1"), client).follow())
     assert sum(waited) == pytest.approx(60)
 
 
@@ -187,13 +197,53 @@ def test_a_job_is_waited_for_until_it_has_ended(client: Client, enqueue: Enqueue
 
     later = threading.Thread(target=cancel)
     later.start()
-    assert client.wait(job_id)["status"] == "cancelled"
+    with pytest.raises(JobFailed, match=f"{job_id} was cancelled") as failure:
+        client.job(job_id).wait()
+    assert failure.value.job.status == "cancelled"
     later.join()
 
 
+def test_a_job_that_fails_raises_its_message_and_its_hint(client: Client, claimed: Claimed, db: Database) -> None:
+    claim = claimed()
+    with db.write() as session:
+        jobs.fail(session, claim, jobs.describe(Killed("By SIGKILL.")), NOW)
+    for progress in (False, True):
+        with pytest.raises(JobFailed, match=r"failed: By SIGKILL\. .*memory") as failure:
+            client.job(claim.job_id).wait(progress=progress)
+    assert "killed" in failure.value.job._repr_html_()
+
+
 def test_a_job_that_takes_longer_than_it_is_waited_for_is_told(client: Client, enqueue: Enqueue) -> None:
-    with pytest.raises(TimeoutError, match="is queued after 0 s"):
-        client.wait(enqueue().id, timeout_s=0)
+    job_id = enqueue().id
+    for progress in (False, True):
+        with pytest.raises(TimeoutError, match="is queued after 0 s"):
+            client.job(job_id).wait(timeout_s=0, progress=progress)
+    with pytest.raises(ServiceError, match="is queued and has no model"):
+        _ = client.job(job_id).model
+    assert [event.event for event in client.job(job_id).events()] == ["status"]
+
+
+def test_a_folder_is_trained_on_as_the_next_version_of_its_name(
+    client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Builder, "build", build_here)
+    for name, data in pets("cat", "dog").items():
+        (tmp_path / "My Pets" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "My Pets" / name).write_bytes(data)
+    first = client.train(tmp_path / "My Pets", preset="quick", model="pets", seed=3, time_limit_s=None)
+    recipe = client.job(first.id).recipe
+    assert [recipe[field] for field in ("dataset", "preset", "model", "seed")] == ["my-pets/1", "quick", "pets", 3]
+    monkeypatch.chdir(tmp_path)
+    assert client.train("My Pets").recipe["dataset"] == "my-pets/2"
+    assert client.train("My Pets/", dataset="others").recipe["dataset"] == "others/1"
+    assert client.train("my-pets").recipe["dataset"] == "my-pets/2"
+    with pytest.raises(FileNotFoundError, match="no such file or folder"):
+        client.train("My Pets/fox")
+
+
+def test_names_of_data_sets_are_made_of_names_of_folders() -> None:
+    names = {"Käfer 2024": "k-fer-2024", "猫": "photos", "_x_": "x", "a" * 70: "a" * 64}
+    assert {name: client_jobs.dataset_name(Path("/none") / name) for name in names} == names
 
 
 def test_an_image_is_a_name_or_what_is_in_the_file(request: pytest.FixtureRequest, published: Published) -> None:
@@ -201,7 +251,7 @@ def test_an_image_is_a_name_or_what_is_in_the_file(request: pytest.FixtureReques
     seven = DIGIT_FILES[7]
     with Client(request.getfixturevalue("live")) as client:
         answer = client.predict(seven, str(seven), seven.read_bytes(), top_k=1)
-    assert [one["label"] for one in answer["predictions"]] == ["7", "7", "7"]
+    assert [one.label for one in answer] == ["7", "7", "7"]
 
 
 def test_lists_go_on_after_a_page(client: Client, enqueue: Enqueue, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -216,14 +266,14 @@ def test_more_images_than_a_request_takes_go_in_several(
 ) -> None:
     published()
     (tmp_path / "none.png").write_bytes(b"none")
-    monkeypatch.setattr(predictions, "MAX_IMAGES", 3)
+    monkeypatch.setattr(image_inputs, "MAX_IMAGES", 3)
     with Client(request.getfixturevalue("live")) as client:
         images = [DIGIT_FILES[number % 10] for number in range(9)]
         answer = client.predict(*images, tmp_path / "none.png", top_k=1)
-        assert [one.get("label") for one in answer["predictions"]] == [*map(str, range(9)), None]
-        assert "error" in answer["predictions"][9]
-        monkeypatch.setattr(predictions, "MAX_IMAGES_BYTES", 1)
-        assert [one["label"] for one in client.predict(*images[:2], top_k=1)["predictions"]] == ["0", "1"]
+        assert [one.label for one in answer] == [*map(str, range(9)), None]
+        assert answer[9].error
+        monkeypatch.setattr(image_inputs, "MAX_IMAGES_BYTES", 1)
+        assert [one.label for one in client.predict(*images[:2], top_k=1)] == ["0", "1"]
         with pytest.raises(ServiceError):
             client.predict(tmp_path / "none.png")
 
@@ -232,5 +282,5 @@ def test_three_hundred_images_are_answered(published: Published, request: pytest
     published()
     with Client(request.getfixturevalue("live")) as client:
         answer = client.predict(*[DIGIT_FILES[1]] * 300, top_k=1)
-    assert {one["label"] for one in answer["predictions"]} == {"1"}
-    assert len(answer["predictions"]) == 300
+    assert {one.label for one in answer} == {"1"}
+    assert len(answer) == 300

@@ -1,14 +1,14 @@
-"""tuneserve.cli.progress: a job in one line."""
+"""tuneserve.progress: a job in one line."""
 
 import io
 from datetime import UTC, datetime, timedelta
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
 from tests.support.fakes import result_of
-from tuneserve.cli.progress import line, result, show
-from tuneserve.cli.terminal import Console
+from tuneserve.progress import line, result, show
+from tuneserve.terminal import Console
 from tuneserve.types import Job
 
 PROGRESS = {"epoch": 2, "epochs": 6, "step": 30, "steps": 90, "percent": 33.3}
@@ -26,7 +26,7 @@ def job(**fields: Any) -> Job:
         "estimated_finish": None,
         "error": None,
     }
-    return cast(Job, empty | fields)
+    return Job(empty | fields)
 
 
 def training(**fields: Any) -> Job:
@@ -81,7 +81,7 @@ def test_what_became_of_a_job_is_told() -> None:
 def test_without_a_terminal_what_does_not_change_is_told_once() -> None:
     states = [job(), job(), job(status="running"), training(), training(), succeeded()]
     last, text = shown(states, terminal=False)
-    assert last["status"] == "succeeded"
+    assert last.status == "succeeded"
     assert text.splitlines() == ["queued", "starting", line(training()), "succeeded"]
 
 
@@ -92,5 +92,5 @@ def test_without_a_terminal_a_step_alone_is_no_new_line() -> None:
 
 def test_at_a_terminal_a_bar_moves() -> None:
     last, text = shown([job(), training(), succeeded()], terminal=True)
-    assert last["status"] == "succeeded"
+    assert last.status == "succeeded"
     assert "\x1b[" in text

@@ -9,9 +9,8 @@ from datetime import UTC, datetime
 
 from rich.progress import BarColumn, Progress, TextColumn
 
-from tuneserve.cli.tables import accuracy
-from tuneserve.cli.terminal import Console
-from tuneserve.types import Job
+from tuneserve.terminal import Console
+from tuneserve.types import Job, TestResult
 
 LINE_EVERY_S = 3.0
 
@@ -49,6 +48,12 @@ def result(job: Job) -> str:
     if job["error"]:
         return f"failed: {job['error']['code']}: {job['error']['message']}\n{job['error']['hint']}"
     return str(job["status"])
+
+
+def accuracy(test: TestResult) -> str:
+    """Format an accuracy with its count and its 95% interval."""
+    correct, images = test["correct"], test["images"]
+    return f"{correct / images:.2%} ({correct} of {images}; {100 * test['low']:.1f}-{test['high']:.1%})"
 
 
 def _bar(jobs: Iterable[Job], console: Console) -> Job:

@@ -1,4 +1,4 @@
-"""tuneserve.cli.terminal: untrusted text only shows, and never controls the terminal.
+"""tuneserve.terminal: untrusted text only shows, and never controls the terminal.
 
 It comes from a service or a file.
 """
@@ -8,7 +8,7 @@ import io
 import pytest
 
 from tuneserve.cli.tables import print_table
-from tuneserve.cli.terminal import Console, printable
+from tuneserve.terminal import Console, printable
 
 HOSTILE = "cat\x1b[2J\x9b31m\u202egod\x07"
 SHOWN = r"cat\x1b[2J\x9b31m\u202egod\x07"
