@@ -155,12 +155,10 @@ HOMES = {
     "sqlalchemy.exc": (  # a database that does not answer
         "core.*",
         "service.security.api_keys",
-        "service.inference.model_reloader",
         "service.observability.health_checks",
         "service.api.routes.metrics",
         "worker.doctor",
         "worker.attempt.reporter",
-        "worker.trainer",
     ),
     "sqlalchemy.orm": (  # the type of a session
         "core.*",
@@ -175,6 +173,7 @@ HOMES = {
         "service.datasets.versions",
         "worker.attempt.checkpointing",
         "worker.attempt.reporter",
+        "worker.publishing.publish",
     ),
     "standardwebhooks": ("service.background.webhook_sender",),
     "starlette": ("service.*",),

@@ -14,11 +14,10 @@ import traceback
 from collections.abc import Iterator
 
 import torch
-from sqlalchemy.exc import OperationalError
 
 from core import tracing
 from core.artifacts.store import ArtifactStore, LocalStore
-from core.db.database import Database
+from core.db.database import UNAVAILABLE, Database
 from core.db.tables import Phase
 from core.errors import ClaimLost
 from core.inference.network import build
@@ -115,7 +114,7 @@ def run(settings: Settings, db: Database, store: ArtifactStore, report: Reporter
     state = train(context, state)
     if state.interrupted and not (report.keeps and state.history):
         raise Interrupted
-    publish(_trained(context, state), report, store, db)
+    publish(_trained(context, state), report, store)
 
 
 def _trained(context: TrainingContext, state: TrainingState) -> TrainedNetwork:
@@ -156,7 +155,7 @@ def _record_failure(db: Database, claim: Claim, error: Exception) -> None:
                 return jobs.fail(session, claim, jobs.describe(classify(error), tail), time.time())
         except ClaimLost as lost:
             return log.warning("%s", lost)
-        except OperationalError:  # a full disk takes no row either; if it stays full, the worker ends us
+        except UNAVAILABLE:  # a full disk takes no row either; if it stays full, the worker ends us
             log.warning("the failure cannot be written; trying again", exc_info=True)
             time.sleep(RETRY_S)
 

@@ -12,9 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sqlalchemy.exc import OperationalError
-
-from core.db.database import Database
+from core.db.database import UNAVAILABLE, Database
 from core.db.tables import Model
 from core.errors import NotFound, NotReady
 from core.inference.onnx_predictor import Predictor
@@ -115,7 +113,7 @@ class ModelReloader:
         while True:
             try:
                 await self.check()
-            except OperationalError:
+            except UNAVAILABLE:
                 log.warning("the database does not answer; the served models stay", exc_info=True)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._woken.wait(), self._poll_s)
@@ -239,5 +237,5 @@ class ModelReloader:
         try:
             with self._db.write() as session:
                 mark_served(session, model_id, self._now())
-        except OperationalError:
+        except UNAVAILABLE:
             log.warning("that %s serves could not be written down", model_id, exc_info=True)

@@ -10,10 +10,10 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from sqlalchemy.exc import OperationalError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from core.db.database import Database
+from core.db.database import UNAVAILABLE, Database
 from core.db.tables import Base, JobStatus, Model, Phase
 from core.errors import ClaimLost, DiskFull, NotFound
 from core.repositories import events, jobs
@@ -104,7 +104,7 @@ class Reporter:
         try:
             with self._db.write() as session:
                 jobs.record(session, self.claim, heartbeat_at=self._clock(), **columns)
-        except OperationalError:
+        except UNAVAILABLE:
             log.warning("progress could not be written", exc_info=True)
 
     def write(self, write: Callable[[Session], T]) -> T:
@@ -118,7 +118,7 @@ class Reporter:
             try:
                 with self._db.write() as session:
                     return write(session)
-            except OperationalError as error:
+            except UNAVAILABLE as error:
                 if isinstance(classify(error), DiskFull) or self._clock() > until:
                     raise
                 log.warning("the database is away; trying again", exc_info=True)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from sqlalchemy.orm import Session
 from torch import nn
 
 from core import ids
@@ -28,8 +29,7 @@ from core.artifacts.model_files import (
     WEIGHTS,
 )
 from core.artifacts.store import ArtifactStore
-from core.db.database import Database
-from core.db.tables import Phase
+from core.db.tables import Model, Phase
 from core.imaging.preparation import Preparation
 from core.inference import training_images
 from core.inference.nearest_image import NearestImage
@@ -134,7 +134,7 @@ class Stopwatch:
         self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - started
 
 
-def publish(trained: TrainedNetwork, report: Reporter, store: ArtifactStore, db: Database) -> None:
+def publish(trained: TrainedNetwork, report: Reporter, store: ArtifactStore) -> None:
     """Write a model's files, then its row, and end the job.
 
     Row, aliases and end of the job are one transaction.
@@ -165,16 +165,22 @@ def publish(trained: TrainedNetwork, report: Reporter, store: ArtifactStore, db:
         "publish": watch.seconds,
         "total_s": time.time() - report.started_at,
     }
-    _finish(trained, package, package.card | {"files": listing, "timing": timing}, report, db)
+    end_job(trained.device, package, package.card | {"files": listing, "timing": timing}, report)
 
 
-def _finish(trained: TrainedNetwork, package: Package, card: dict[str, Any], report: Reporter, db: Database) -> None:
+def end_job(device: torch.device, package: Package, card: dict[str, Any], report: Reporter) -> None:
+    """Write the model's row and end the job, in one transaction.
+
+    While the database is away it is tried again: hours of training are not lost to its restart.
+    """
     now = time.time()
-    with db.write() as session:
+
+    def write(session: Session) -> None:
+        if session.get(Model, package.model_id) is not None:
+            return  # it was committed, and only the database's answer was lost
         model = models.publish(session, package.model_id, report.claim.job_id, package.key, card, now)
-        named = f"{model.name}/{model.version}"
         outcome = "serves" if model.card["publication"]["serving"] else "does not serve"
-        message = {"message": f"{named} {outcome}: {model.card['publication']['reason']}"}
+        message = {"message": f"{model.name}/{model.version} {outcome}: {model.card['publication']['reason']}"}
         events.append(session, report.claim.job_id, "log", message, now, report.claim.attempt)
         jobs.succeed(
             session,
@@ -183,11 +189,13 @@ def _finish(trained: TrainedNetwork, package: Package, card: dict[str, Any], rep
             now,
             metrics=card["metrics"] | {"test": card["test"]},
             timing=card["timing"],
-            device=devices.describe(trained.device),
+            device=devices.describe(device),
             phases=report.ended_phases(),
             estimated_finish=None,
         )
-    log.info("published %s (%s): test accuracy %.4f", named, package.model_id, card["metrics"]["test_accuracy"])
+
+    report.write(write)
+    log.info("published %s: test accuracy %.4f", package.model_id, card["metrics"]["test_accuracy"])
 
 
 def look_at_samples(trained: TrainedNetwork) -> Samples:

@@ -7,17 +7,21 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
+import torch
+from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from core.db.database import Database
-from core.db.tables import Checkpoint, Event, Job, Phase
+from core.db.tables import Checkpoint, Event, Job, JobStatus, Model, Phase
 from core.errors import ClaimLost
 from core.repositories import events, job_control, jobs
 from core.repositories.jobs import Claim
 from tests.conftest import NOW
+from tests.support.fakes import model_card
 from worker.attempt.reporter import AWAY_S, Reporter
 from worker.processes.exit_codes import EXIT_CLAIM_LOST
+from worker.publishing.publish import Package, end_job
 
 JobOf = Callable[[str], Job]
 
@@ -196,6 +200,42 @@ def test_what_is_said_while_the_database_restarts_is_not_lost(
     assert job_of(report.claim.job_id).progress == {"percent": 50.0}
     with db.read() as session:
         assert session.get(Checkpoint, "ckpt_1") is not None
+
+
+@pytest.mark.parametrize("committed", [False, True], ids=["before the commit", "after the commit"])
+def test_a_model_is_published_once_though_the_database_goes_away_meanwhile(
+    report: Reporter,
+    db: Database,
+    job_of: JobOf,
+    away: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+    committed: bool,
+) -> None:
+    if committed:
+        lose_one_answer(db, monkeypatch)
+    else:
+        away(10)
+    card = model_card() | {"test": {"correct": 1}, "timing": {}, "files": {}}
+    end_job(torch.device("cpu"), Package("model_1", card, {}), card, report)
+    job = job_of(report.claim.job_id)
+    assert (job.status, job.model_id) == (JobStatus.SUCCEEDED, "model_1")
+    with db.read() as session:
+        assert session.scalars(select(Model.version)).all() == [1]
+    published = [event for event in logged(db, job.id) if "serves" in event.data.get("message", "")]
+    assert len(published) == 1
+
+
+def lose_one_answer(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    write, answers = db.write, iter([False])
+
+    @contextmanager
+    def unheard() -> Iterator[Session]:
+        with write() as session:
+            yield session
+        if not next(answers, True):
+            raise OperationalError("COMMIT", {}, sqlite3.OperationalError("the connection is closed"))
+
+    monkeypatch.setattr(db, "write", unheard)
 
 
 def test_progress_is_not_waited_for(report: Reporter, clock: Clock, job_of: JobOf, away: Callable[..., None]) -> None:
