@@ -3,19 +3,9 @@
 import { Api, errorText } from "./lib/api.js";
 import { byId, el } from "./lib/dom.js";
 import { watchHealth } from "./health.js";
-import { compareView } from "./models/compare.js";
-import { datasetView } from "./datasets/dataset.js";
-import { datasetsView } from "./datasets/datasets.js";
-import { jobView } from "./jobs/job.js";
-import { jobsView } from "./jobs/jobs.js";
 import { Collection } from "./home/collection.js";
-import { homeView } from "./home/home.js";
-import { newView } from "./home/new_model.js";
 import { Keys } from "./keys.js";
-import { modelView } from "./models/model.js";
-import { modelsView } from "./models/models.js";
 import { showSteps } from "./steps.js";
-import { tryView } from "./predict/playground.js";
 
 /**
  * A view shows itself in the context that it is given.
@@ -23,18 +13,19 @@ import { tryView } from "./predict/playground.js";
  * @typedef {(context: ViewContext) => Promise<void>} View
  */
 
-/** @type {[address: RegExp, view: View, title: string, tab: string][]} by what is behind the #; `id` goes to the view */
+/** @type {[address: RegExp, load: () => Promise<View>, title: string, tab: string][]} by what is behind the #; `id` goes
+ * to the view, whose scripts are fetched when it is first shown */
 const VIEWS = [
-  [/^\/$/, homeView, "Home", "models"],
-  [/^\/(?<id>new|train)$/, newView, "New model", "new"],
-  [/^\/jobs$/, jobsView, "Jobs", "jobs"],
-  [/^\/jobs\/(?<id>[\w-]+)$/, jobView, "Job", "jobs"],
-  [/^\/models$/, modelsView, "Models", "models"],
-  [/^\/compare$/, compareView, "Compare models", "models"],
-  [/^\/models\/(?<id>[\w-]+)$/, modelView, "Model", "models"],
-  [/^\/datasets$/, datasetsView, "Data sets", "datasets"],
-  [/^\/datasets\/(?<id>[\w-]+)$/, datasetView, "Data set", "datasets"],
-  [/^\/try$/, tryView, "Try it", "try"],
+  [/^\/$/, async () => (await import("./home/home.js")).homeView, "Home", "models"],
+  [/^\/(?<id>new|train)$/, async () => (await import("./home/new_model.js")).newView, "New model", "new"],
+  [/^\/jobs$/, async () => (await import("./jobs/jobs.js")).jobsView, "Jobs", "jobs"],
+  [/^\/jobs\/(?<id>[\w-]+)$/, async () => (await import("./jobs/job.js")).jobView, "Job", "jobs"],
+  [/^\/models$/, async () => (await import("./models/models.js")).modelsView, "Models", "models"],
+  [/^\/compare$/, async () => (await import("./models/compare.js")).compareView, "Compare models", "models"],
+  [/^\/models\/(?<id>[\w-]+)$/, async () => (await import("./models/model.js")).modelView, "Model", "models"],
+  [/^\/datasets$/, async () => (await import("./datasets/datasets.js")).datasetsView, "Data sets", "datasets"],
+  [/^\/datasets\/(?<id>[\w-]+)$/, async () => (await import("./datasets/dataset.js")).datasetView, "Data set", "datasets"],
+  [/^\/try$/, async () => (await import("./predict/playground.js")).tryView, "Try it", "try"],
 ];
 
 const main = byId("main", HTMLElement);
@@ -49,7 +40,7 @@ async function show() {
   leaving = new AbortController();
   const { signal } = leaving;
   const [path, query] = location.hash.slice(1).split("?");
-  const { id, view, title, tab } = found(path || "/");
+  const { id, load, title, tab } = found(path || "/");
   document.title = `${title} · tuneserve`;
   for (const link of document.querySelectorAll(".places a")) {
     if (link.getAttribute("href") === `#/${tab}`) link.setAttribute("aria-current", "page");
@@ -69,7 +60,12 @@ async function show() {
   };
   work.hidden = true;
   main.replaceChildren(el("p", { class: "hint" }, "Loading …"));
-  await view({ main, api, signal, fail, steps, draft, query: new URLSearchParams(query), id }).catch(fail);
+  try {
+    const view = await load();
+    if (!signal.aborted) await view({ main, api, signal, fail, steps, draft, query: new URLSearchParams(query), id });
+  } catch (error) {
+    fail(error);
+  }
   return !signal.aborted;
 }
 
@@ -80,11 +76,11 @@ async function go() {
 
 /** @param {string} path */
 function found(path) {
-  for (const [address, view, title, tab] of VIEWS) {
+  for (const [address, load, title, tab] of VIEWS) {
     const match = path.match(address);
-    if (match) return { id: match.groups?.id ?? "", view, title, tab };
+    if (match) return { id: match.groups?.id ?? "", load, title, tab };
   }
-  return { id: "", view: missingView, title: "Not found", tab: "" };
+  return { id: "", load: async () => missingView, title: "Not found", tab: "" };
 }
 
 /** @type {View} */

@@ -14,7 +14,7 @@ from typing import Any
 
 import httpx
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, Response, expect
 
 from core.artifacts.manifest import to_json
 from core.db.database import Database
@@ -31,6 +31,7 @@ from tests.support.setfiles import pets
 
 pytestmark = pytest.mark.browser
 Published = Callable[..., Model]
+FIRST_VIEW_BYTES = 150_000
 KEY = "ts_a_key_that_only_this_test_knows_of"
 
 
@@ -494,6 +495,17 @@ def test_the_page_asks_nobody_but_the_service(page: Page, programs: Programs) ->
     assert [url for url in asked if not url.startswith(programs.url)] == []
     loaded = page.evaluate("document.fonts.ready.then(all => [...all].map(one => [one.family, one.status]))")
     assert loaded == [["Hanken Grotesk", "loaded"]]
+
+
+def test_the_first_view_is_small(page: Page, programs: Programs) -> None:
+    programs.start("service")
+    answers: list[Response] = []
+    page.on("response", lambda answer: answers.append(answer))
+    page.goto("/")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Teach it with your photos")
+    page.evaluate("document.fonts.ready")
+    sizes = {answer.url: len(answer.body()) for answer in answers if answer.ok}
+    assert sum(sizes.values()) < FIRST_VIEW_BYTES, sizes
 
 
 def test_the_steps_of_a_job_lead_to_its_photos_and_its_model(
