@@ -409,13 +409,13 @@ def test_the_sample_of_a_model_runs_as_it_stands(
     programs.start("service")
     page.goto(f"/#/models/{model.id}")
     page.get_by_text("Use it", exact=True).click()
-    text = page.get_by_label("Python sample").inner_text()
+    text = page.get_by_label("Python sample", exact=True).inner_text()
     shutil.copy(DIGIT_FILES[7], tmp_path / "photo.jpg")
     ran = subprocess.run([sys.executable, "-c", text], cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert (ran.stdout.strip(), ran.stderr) == ("7", "")
     with page.expect_download() as saved:
         page.get_by_role("link", name="ONNX").click()
-    assert saved.value.suggested_filename == "digits-1.onnx"
+    assert saved.value.suggested_filename == f"{model.id}.onnx"
     assert saved.value.path().stat().st_size == model.card["files"]["model.onnx"]["size_bytes"]
 
 

@@ -10,10 +10,16 @@ const [COVER, SMALL_TEST] = ["5", 100];
 /**
  * @param {ViewContext} context
  * @param {ModelView[]} models
+ * @param {Set<string>} own data sets whose photos can be shown
  */
-export function modelCards({ api, signal }, models) {
+export function modelCards({ api, signal }, models, own) {
   const thumbnails = new Thumbnails(api, signal);
-  return el("div", { class: "models" }, shown(models).map((model) => card(api, signal, thumbnails, model)));
+  const cards = shown(models).map((model) => {
+    const cover = el("span", { class: "mosaic" });
+    if (own.has(model.dataset.split("/")[0])) fill(cover, api, signal, thumbnails, model.dataset);
+    return card(cover, model);
+  });
+  return el("div", { class: "models" }, cards);
 }
 
 /**
@@ -30,14 +36,10 @@ function shown(models) {
 }
 
 /**
- * @param {ApiClient} api
- * @param {AbortSignal} signal
- * @param {Thumbnails} thumbnails
+ * @param {HTMLElement} cover
  * @param {ModelView} model
  */
-function card(api, signal, thumbnails, model) {
-  const cover = el("span", { class: "mosaic" });
-  fill(cover, api, signal, thumbnails, model.dataset);
+function card(cover, model) {
   const answers = model.aliases.includes("serving") ? "answers" : "does not answer";
   return el(
     "a",
@@ -55,7 +57,7 @@ function card(api, signal, thumbnails, model) {
 }
 
 /**
- * Fill the cover with photos of the data set; one that was not uploaded has none.
+ * Fill the cover with photos of the data set.
  *
  * @param {HTMLElement} cover
  * @param {ApiClient} api

@@ -4,7 +4,7 @@ import { button, el, facts, picture, table } from "../lib/dom.js";
 import { Fold } from "../lib/fold.js";
 import { accuracy, bytes, count, milliseconds, percent, seconds, when } from "../lib/format.js";
 import { icon } from "../lib/icons.js";
-import { imagesOf, Thumbnails } from "../photos/thumbnails.js";
+import { imagesOf, listable, Thumbnails } from "../photos/thumbnails.js";
 import { confusion, mixedUp } from "./confusion_matrix.js";
 import { oneImage, servedSize, serves } from "./models.js";
 import { serve } from "./promotion.js";
@@ -76,7 +76,8 @@ function mixUps(model, covers) {
  * @returns {Promise<import("./confusion_matrix.js").Covers>}
  */
 async function coversOf(api, signal, { classes, dataset }) {
-  if (classes.length > COVERED) return new Map();
+  const name = dataset.split("/")[0];
+  if (classes.length > COVERED || !(await listable(api, signal)).has(name)) return new Map();
   const thumbnails = new Thumbnails(api, signal);
   const found = await Promise.all(classes.map((label) => imagesOf(api, signal, dataset, { class: label, limit: "1" }).catch(() => null)));
   const pairs = classes.flatMap((label, n) => {

@@ -62,13 +62,12 @@ function sample(title, text) {
  * @param {ModelView} model
  * @param {[format: string, file: string, ending: string, about: string]} one
  */
-function file(api, fail, { id, name, version, files }, [format, inside, ending, about]) {
+function file(api, fail, { id, files }, [format, inside, ending, about]) {
   if (!files[inside]) return null;
   const path = `models/${id}/content?format=${format}`;
-  const download = `${name}-${version}.${ending}`;
-  const press = () => save(api, path, download).catch(fail);
+  const press = () => save(api, path, `${id}.${ending}`).catch(fail);
   const size = el("span", { class: "soft" }, bytes(files[inside].size_bytes));
-  const way = api.keys.current() ? button(about, press, { class: "link" }) : el("a", { href: path, download }, about);
+  const way = api.keys.current() ? button(about, press, { class: "link" }) : el("a", { href: path, download: true }, about);
   return el("li", {}, icon("fetch"), way, size);
 }
 

@@ -1,5 +1,6 @@
 // Small pictures of a data set's photos. A picture's address cannot carry a key: with one they are fetched by script.
 
+import { Problem } from "../lib/api.js";
 import { el } from "../lib/dom.js";
 
 export class Thumbnails {
@@ -43,7 +44,7 @@ export class Thumbnails {
 }
 
 /**
- * List the first photos of a data set; none where nobody uploaded it.
+ * List photos of a data set that was uploaded.
  *
  * @param {ApiClient} api
  * @param {AbortSignal} signal
@@ -52,3 +53,21 @@ export class Thumbnails {
  * @returns {Promise<ImagePage>}
  */
 export const imagesOf = (api, signal, name, query) => api.get(`datasets/${name}/images?${new URLSearchParams(query)}`, signal);
+
+/**
+ * Name the data sets whose photos can be listed. A key with the scope predict may see none.
+ *
+ * @param {ApiClient} api
+ * @param {AbortSignal} signal
+ */
+export async function listable(api, signal) {
+  /** @type {{ data: DatasetSummary[] }} */
+  const { data } = await api.get("datasets", signal).catch(noneToSee);
+  return new Set(data.filter((one) => one.kind === "uploaded").map((one) => one.name));
+}
+
+/** @param {unknown} error */
+function noneToSee(error) {
+  if (error instanceof Problem && error.status === 403) return { data: [] };
+  throw error;
+}

@@ -6,6 +6,7 @@ import { title } from "../lib/format.js";
 import { readiness } from "../health.js";
 import { hasCamera, photograph } from "../photos/camera.js";
 import { chooser } from "../photos/choosers.js";
+import { listable } from "../photos/thumbnails.js";
 import { Asker } from "./asker.js";
 import { Corrections } from "./correction.js";
 import { Pad } from "./drawing_pad.js";
@@ -15,7 +16,7 @@ const IMAGES = { accept: "image/*,.heic,.heif", multiple: true };
 
 /** @param {ViewContext} context */
 export async function tryView({ main, api, signal, fail, query, steps }) {
-  const [{ data }, answers, own] = await Promise.all([models(api, signal), answering(), ownDatasets(api, signal)]);
+  const [{ data }, answers, own] = await Promise.all([models(api, signal), answering(), listable(api, signal)]);
   if (signal.aborted) return;
   const options = new Options(data, query.get("model"), answers, changed);
   const corrections = new Corrections(api, signal, fail, own);
@@ -66,35 +67,17 @@ const stepsOf = ({ id, dataset, test }) => ({
  * @param {AbortSignal} signal
  * @returns {Promise<ModelPage>}
  */
-const models = (api, signal) => forbidden(api.get("models?limit=100", signal), { data: [], has_more: false, next: null });
-
-/** Find the id of the model that answers where none is named. */
-const answering = async () => (await readiness().catch(() => null))?.checks.model.model_id;
-
-/**
- * @param {ApiClient} api
- * @param {AbortSignal} signal
- */
-async function ownDatasets(api, signal) {
-  /** @type {Promise<{ data: DatasetSummary[] }>} */
-  const asked = api.get("datasets", signal);
-  const { data } = await forbidden(asked, { data: [] });
-  return new Set(data.filter((one) => one.kind === "uploaded").map((one) => one.name));
-}
-
-/**
- * @template Found
- * @param {Promise<Found>} asked
- * @param {Found} otherwise where the key may not see it
- */
-async function forbidden(asked, otherwise) {
+async function models(api, signal) {
   try {
-    return await asked;
+    return await api.get("models?limit=100", signal);
   } catch (error) {
-    if (error instanceof Problem && error.status === 403) return otherwise;
+    if (error instanceof Problem && error.status === 403) return { data: [], has_more: false, next: null };
     throw error;
   }
 }
+
+/** Find the id of the model that answers where none is named. */
+const answering = async () => (await readiness().catch(() => null))?.checks.model.model_id;
 
 /** Which model answers, and whether it explains. */
 class Options {
