@@ -37,6 +37,7 @@ FOLDERS: dict[str, tuple[str, ...]] = {
     "core.imaging": ("core.imaging.digits", "core.networks"),
     "core.imaging.digits": (),
     "core.repositories": ("core.db", "core.artifacts"),
+    "core.splitting": (),
     "core.inference": ("core.db", "core.artifacts", "core.imaging", "core.networks"),
     "service.api.routes": (
         "service.api",

@@ -346,6 +346,7 @@ class DatasetImage(Base):
     label: Mapped[str]  # the class
     file: Mapped[str]  # the name that it was sent with
     digest: Mapped[str] = mapped_column(String(64))  # sha256, hex, of its bytes
+    group: Mapped[str]  # images of one group stay in one part; "": it is in none
 
 
 class BatchStatus(StrEnum):

@@ -31,6 +31,7 @@ class StoredImage:
     file: str
     digest: str
     number: int = 0  # within the data set; 0: it has none yet
+    group: str = ""  # images of one group stay in one part; "": it is in none
 
 
 # -- questions
@@ -231,6 +232,7 @@ def _row(name: str, version: int, image: StoredImage) -> dict[str, Any]:
         "label": image.label,
         "file": image.file,
         "digest": image.digest,
+        "group": image.group,
     }
 
 
@@ -285,7 +287,7 @@ def chunks(items: Sequence[T]) -> Iterator[Sequence[T]]:
 def _columns() -> tuple[Any, ...]:
     """Return those of a ``StoredImage``, in its order."""
     row = DatasetImage
-    return row.part, row.label, row.file, row.digest, row.number
+    return row.part, row.label, row.file, row.digest, row.number, row.group
 
 
 def _versions(name: str) -> Any:

@@ -22,6 +22,7 @@ from core.imaging.preparation import fit_photo
 from core.printable import JOINERS, first_invisible
 from core.repositories.datasets import StoredImage
 from core.settings import Settings
+from core.splitting.groups import SPLIT_SEED, TEST_SHARE, hold_back, undivided
 from service.datasets.duplicates import Occurrence, report_repeated
 from service.datasets.layouts.class_folders import Sample
 from service.datasets.layouts.parts import Part
@@ -43,6 +44,7 @@ def keep(
     """
     counts, placed = read(samples, folder, settings, report)
     judge(counts, report)
+    judge_groups(placed, report)
     return counts, placed
 
 
@@ -63,10 +65,14 @@ def read(
 def digest_of(images: Iterable[StoredImage]) -> str:
     """Compute one sha256 over all images, whatever their order.
 
-    It covers part, class, name and content.
+    It covers part, class, name, content and group.
     """
-    lines = sorted(f"{image.part}/{image.label}/{image.file}\0{image.digest}\n" for image in images)
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
+    return hashlib.sha256("".join(sorted(map(_line, images))).encode()).hexdigest()
+
+
+def _line(image: StoredImage) -> str:
+    group = f"\0{image.group}" if image.group else ""
+    return f"{image.part}/{image.label}/{image.file}\0{image.digest}{group}\n"
 
 
 def class_refusal(label: str) -> str | None:
@@ -159,6 +165,31 @@ def judge(counts: Counts, report: ValidationReport) -> None:
             report.refuse(label, "too_few_images", "The class has one image: one to learn from and one to test with.")
 
 
+def judge_groups(images: Collection[StoredImage], report: ValidationReport) -> None:
+    """Report groups in two parts, and classes that groups leave undivided.
+
+    The second only if training has to split a test part off.
+    """
+    parts: dict[str, set[str]] = {}
+    for image in images:
+        if image.group:
+            parts.setdefault(image.group, set()).add(image.part)
+    for group, found in sorted(parts.items()):
+        if len(found) > 1:
+            named = " and ".join(sorted(found))
+            reason = f"The group {group} has images in {named}. Put all of them in one part; if the column group means "
+            report.refuse(group, "group_parts", f"{reason}something else, rename or remove it.")
+    if parts and not any(image.part == "test" for image in images):
+        training = [image for image in images if image.part == "train"]
+        labels = sorted({image.label for image in training})
+        index = {label: number for number, label in enumerate(labels)}
+        numbers = [index[image.label] for image in training]
+        held = hold_back(numbers, [image.group for image in training], TEST_SHARE, SPLIT_SEED)
+        for number in sorted(undivided(numbers, held)):
+            reason = "Its groups leave no image to test with: each class needs images of two groups, or a test part."
+            report.refuse(labels[number], "too_few_images", reason)
+
+
 def _place(good: Sequence[tuple[Sample, str]], folder: Path) -> list[StoredImage]:
     """Move each file to where it belongs."""
     taken: set[Path] = set()
@@ -170,7 +201,7 @@ def _place(good: Sequence[tuple[Sample, str]], folder: Path) -> list[StoredImage
         taken.add(path)
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         sample.entry.file.rename(folder / path)
-        placed.append(StoredImage(sample.part, sample.label, path.name, digest))
+        placed.append(StoredImage(sample.part, sample.label, path.name, digest, group=sample.group))
     return placed
 
 

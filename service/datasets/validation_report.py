@@ -20,6 +20,8 @@ Code = Literal[
     "duplicate",
     "empty_class",
     "encrypted",
+    "group_name",
+    "group_parts",
     "long_name",
     "missing_file",
     "name_encoding",

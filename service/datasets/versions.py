@@ -198,6 +198,7 @@ def _edit(
     counts = images.count(new)
     _compare(old, new, report)
     images.judge(counts, report)
+    images.judge_groups(new, report)
     report.check()
     card = before.model_copy(
         update={

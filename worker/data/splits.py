@@ -12,6 +12,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from core.errors import DatasetInvalid
+from core.splitting.groups import hold_back
 from worker.data.datasets.dataset import Dataset, Images, Labels
 from worker.data.photo_files import Photos
 from worker.data.streaming import OnHost, Streamed
@@ -94,7 +96,7 @@ def split(dataset: Dataset, train_samples: int | None, validation_fraction: floa
         validation = np.arange(count - dataset.held_back, count)
     else:
         wanted = min(round(validation_fraction * count), MAX_VALIDATION)
-        validation = _proportional(order, dataset.train_labels, wanted)
+        validation = _held_back(dataset, order, wanted, seed)
     rest = order[~np.isin(order, validation)]
     train = rest if train_samples is None else _balanced(rest, dataset.train_labels, train_samples)
     return Splits(
@@ -102,6 +104,23 @@ def split(dataset: Dataset, train_samples: int | None, validation_fraction: floa
         validation=_part(dataset.train_images, dataset.train_labels, validation),
         test=_part(dataset.test_images, dataset.test_labels, np.arange(len(dataset.test_labels))),
     )
+
+
+def _held_back(dataset: Dataset, order: Indices, wanted: int, seed: int) -> Indices:
+    """Choose validation images; of a data set with groups, whole groups.
+
+    DatasetInvalid if no group can be held back.
+    """
+    labels, groups = dataset.train_labels, dataset.train_groups
+    if groups is None or not wanted:
+        return _proportional(order, labels, wanted)
+    found = np.flatnonzero(hold_back(labels.tolist(), groups, wanted / len(labels), seed))
+    if not len(found):
+        raise DatasetInvalid(
+            f"{dataset.name}: the groups leave no image for the validation part, since each class has one group left "
+            "to train with. Give more groups, a part val, or validation_fraction 0."
+        )
+    return found
 
 
 def to_device(part: Split, device: torch.device) -> Split:

@@ -20,6 +20,7 @@ class Sample:
     part: Part
     label: str  # the class
     entry: Entry
+    group: str = ""  # images of one group stay in one part; "": it is in none
 
 
 def without_top(unpacked: Unpacked) -> Unpacked:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
+from core.printable import JOINERS, first_invisible
 from service.datasets.extraction import Entry
 from service.datasets.layouts.class_folders import IMAGES, Sample, with_test
 from service.datasets.layouts.parts import (
@@ -21,6 +22,7 @@ from service.datasets.layouts.parts import (
 from service.datasets.layouts.table_format import SUFFIXES, Table, cell, read_format
 from service.datasets.validation_report import Code, ValidationReport
 
+MAX_GROUP = 200  # characters of a group's name
 SUBMISSION = "submission"  # Kaggle's sample of one names the test images, with labels that mean nothing
 
 
@@ -31,6 +33,7 @@ class Row:
     named: str  # the file
     label: str
     part: Part | None  # None: nothing says one yet
+    group: str
 
 
 def find_tables(entries: Sequence[Entry], report: ValidationReport) -> list[Table]:
@@ -66,7 +69,7 @@ def by_table(tables: Sequence[Table], entries: Sequence[Entry], report: Validati
                 report.warn(row.where, *problem)
                 continue
             path = found[0].path
-            samples[path] = Sample(row.part or part_of_path(path.parent) or "train", row.label, found[0])
+            samples[path] = Sample(row.part or part_of_path(path.parent) or "train", row.label, found[0], row.group)
             if row.part is None:
                 unsure.add(path)
     for path in images.keys() - samples.keys():
@@ -99,7 +102,10 @@ def _rows(table: Table, one_of_many: bool, report: ValidationReport) -> Iterator
                     unknown.add(value)
                     report.refuse(where, "unknown_split", _not_understood(value, columns.part_name))
             named = _nfc(cell(row, columns.file)).replace("\\", "/")
-            yield Row(where, path, named, _nfc(cell(row, columns.label)), part)
+            group = "" if columns.group is None else _nfc(cell(row, columns.group))
+            if _is_odd(group):
+                report.refuse(where, "group_name", f"A group's name has at most {MAX_GROUP} visible characters.")
+            yield Row(where, path, named, _nfc(cell(row, columns.label)), part, group)
     except (UnicodeError, csv.Error) as error:
         report.refuse(path, "bad_table", f"This is no table in UTF-8: {error}.")
 
@@ -158,6 +164,10 @@ def _one_part_is_training(samples: Mapping[PurePosixPath, Sample], unsure: Itera
     parts = {sample.part for sample in samples.values()}
     alone = dict.fromkeys(unsure) if len(parts) == 1 else {}
     return [replace(sample, part="train") if path in alone else sample for path, sample in samples.items()]
+
+
+def _is_odd(group: str) -> bool:
+    return len(group) > MAX_GROUP or bool(first_invisible(group, kept=JOINERS))
 
 
 def _nfc(text: str) -> str:

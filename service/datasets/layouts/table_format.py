@@ -32,6 +32,7 @@ PART_COLUMNS = (
     "is_train",
     *FOLDS,
 )
+GROUP_COLUMNS = ("group", "groupid")
 WANTED = "a header with a column called filename (file, path, image, image_id, id) and one called label (class, target)"
 SUFFIXES = (".csv", ".tsv")
 DELIMITERS = ",;\t|"
@@ -47,6 +48,7 @@ class Columns:
     label: int
     part: int | None = None
     part_name: str = ""  # in lower case
+    group: int | None = None
 
 
 @dataclass(frozen=True)
@@ -138,7 +140,7 @@ def _named(cells: Sequence[str]) -> Columns | None:
     if file is None or label is None:
         return None
     part = next((names.index(name) for name in PART_COLUMNS if name in names), None)
-    return Columns(file, label, part, "" if part is None else names[part])
+    return Columns(file, label, part, "" if part is None else names[part], _place(names, GROUP_COLUMNS))
 
 
 def _place(names: Sequence[str], wanted: Sequence[str]) -> int | None:

@@ -29,6 +29,7 @@ class Dataset:
     held_back: int = 0  # how many of the last training images are the data set's own validation split
     file_digests: npt.NDArray[np.uint8] | None = None  # n x 32, of training and test photos; None: of their pixels
     train_numbers: Labels | None = None  # n, of the training images within an uploaded data set
+    train_groups: tuple[str, ...] | None = None  # n, of the training images; "": it is in none
     image_fit: Fit | None = None  # how photos of any shape were made canonical; None: all had the same
 
     def __post_init__(self) -> None:

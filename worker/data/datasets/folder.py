@@ -21,6 +21,7 @@ from core.errors import DatasetInvalid
 from core.imaging.digits.mnist_format import DIGIT_SIDE
 from core.imaging.preparation import PHOTO_SIDE, Fit
 from core.settings import Settings
+from core.splitting.groups import SPLIT_SEED, TEST_SHARE, hold_back, undivided
 from worker.data import photo_files
 from worker.data.datasets import digit_form
 from worker.data.datasets.dataset import Dataset, Images
@@ -29,8 +30,6 @@ from worker.data.photo_files import Photo, PhotoForm, Photos
 
 VALIDATION_PARTS = ("val", "valid", "validation")
 TEST_PARTS = ("test", *VALIDATION_PARTS)  # the first that exists is the test split
-TEST_SHARE = 0.2  # of each class, if there is no such folder
-SPLIT_SEED = 0
 NOT_DATA = ("__MACOSX", "Thumbs.db", "desktop.ini")
 PROBLEMS_SHOWN = 20
 BLOCK = 256  # photos that are checked at a time
@@ -49,6 +48,7 @@ class LabelledFile(NamedTuple):
     path: Path
     label: int
     number: int = 0  # of the image within an uploaded data set; 0: it has none
+    group: str = ""  # images of one group stay in one part; "": it is in none
 
 
 Labelled = list[LabelledFile]
@@ -141,6 +141,7 @@ def of_files(
         held_back=held_back,
         file_digests=file_digests,
         train_numbers=numbers if numbers.all() else None,
+        train_groups=tuple(one.group for one in train) if any(one.group for one in train) else None,
         image_fit=fit,
     )
 
@@ -186,6 +187,8 @@ def _files(root: Path, classes: Sequence[str]) -> Labelled:
 
 def _split(files: Labelled, classes: int) -> tuple[Labelled, Labelled]:
     """Split off a fixed share of each class as the test split."""
+    if any(entry.group for entry in files):
+        return _split_groups(files)
     test: Labelled = []
     for label in range(classes):
         own = [entry for entry in files if entry.label == label]
@@ -193,6 +196,21 @@ def _split(files: Labelled, classes: int) -> tuple[Labelled, Labelled]:
         test += [own[index] for index in sorted(chosen)]
     held_back = set(test)
     return [entry for entry in files if entry not in held_back], test
+
+
+def _split_groups(files: Labelled) -> tuple[Labelled, Labelled]:
+    """Split off whole groups, with about that share of each class.
+
+    DatasetInvalid if a class could not be tested then.
+    """
+    labels = [entry.label for entry in files]
+    held = hold_back(labels, [entry.group for entry in files], TEST_SHARE, SPLIT_SEED)
+    if undivided(labels, held):
+        raise DatasetInvalid("The groups leave a class without images to test with: each class needs two groups.")
+    return (
+        [entry for entry, is_held in zip(files, held, strict=True) if not is_held],
+        [entry for entry, is_held in zip(files, held, strict=True) if is_held],
+    )
 
 
 def _load_digits(name: str, paths: Sequence[str], settings: Settings) -> Images:

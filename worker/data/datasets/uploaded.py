@@ -23,5 +23,5 @@ def load(reference: str, images: Sequence[StoredImage], settings: Settings, choo
     index = {label: number for number, label in enumerate(classes)}
     parts: dict[str, Labelled] = {"train": [], "val": [], "test": []}
     for image, path in zip(images, paths, strict=True):
-        parts[image.part].append(LabelledFile(path, index[image.label], image.number))
+        parts[image.part].append(LabelledFile(path, index[image.label], image.number, image.group))
     return folder.of_parts(reference, classes, parts["train"], parts["val"], parts["test"], settings, choose)

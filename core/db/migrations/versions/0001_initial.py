@@ -87,6 +87,7 @@ def upgrade() -> None:
         sa.Column("label", sa.String(length=255), nullable=False),
         sa.Column("file", sa.String(length=255), nullable=False),
         sa.Column("digest", sa.String(length=64), nullable=False),
+        sa.Column("group", sa.String(length=255), nullable=False),
         sa.ForeignKeyConstraint(["dataset"], ["dataset_names.name"], name=op.f("fk_dataset_images_dataset")),
         sa.PrimaryKeyConstraint("dataset", "number", "since", name=op.f("pk_dataset_images")),
     )

@@ -1,0 +1,1 @@
+"""Splits of images that both the service and the trainer make."""
