@@ -72,6 +72,35 @@ SEND = """async (size) => {
     return { calls, told, whole: came.length === size && came.every((byte, place) => byte === sent[place]) };
 }"""
 
+ESTIMATE = """async ([jobs, photos]) => {
+    const { secondsOf } = await import("/home/estimates.js");
+    const at = (s) => new Date(1e12 + 1000 * s).toISOString();
+    const done = jobs.map(([preset, dataset, training, publishing]) => ({
+        recipe: { preset, dataset },
+        phases: [
+            { phase: "training", started_at: at(0), ended_at: at(training) },
+            { phase: "publishing", started_at: at(training), ended_at: at(training + publishing) },
+        ],
+    }));
+    const datasets = [{ name: "pets", images: 100 }, { name: "digits", images: 5000 }];
+    return photos.map((n) => secondsOf(done, datasets, "quick", n));
+}"""
+COLLECT = """async (batches) => {
+    const { Collection } = await import("/home/collection.js");
+    const given = new Collection();
+    for (const paths of batches) given.add(paths.map((path) => [path, new File(["x"], path.split("/").pop())]));
+    const packed = given.packed();
+    return {
+        name: given.name,
+        classes: given.classes.map(({ label, photos }) => [label, photos.map(({ file, part }) => part + file.name)]),
+        loose: given.loose.map(({ file }) => file.name),
+        leftOut: given.leftOut,
+        archive: given.archive?.name ?? "",
+        missing: given.missing(),
+        packed: packed && new TextDecoder("latin1").decode(await packed.blob.arrayBuffer()).match(/[\\w./-]+\\.jpg/g),
+    };
+}"""
+
 
 @pytest.fixture(scope="module")
 def site() -> Iterator[str]:
@@ -145,3 +174,25 @@ def test_an_upload_asks_after_each_break_how_much_has_come(empty: Page) -> None:
     ]
     assert seen["told"][-1] == 20 * mib
     assert seen["whole"]
+
+
+def test_a_preset_takes_the_median_of_such_jobs_scaled_to_the_photos(empty: Page) -> None:
+    jobs = [["quick", "pets/1", seconds, 10] for seconds in (8, 40, 20)]
+    others = [["accurate", "pets", 900, 10], ["quick", "digits", 700, 10], ["quick", "gone", 1, 1]]
+    assert empty.evaluate(ESTIMATE, [[*jobs, *others], [100, 200, 20]]) == [30, 50, 14]
+    assert empty.evaluate(ESTIMATE, [jobs, [501, 19]]) == [None, None]  # nothing like it was ever done
+
+
+def test_folders_are_classes_and_what_lies_beside_them_is_loose(empty: Page) -> None:
+    fruit = ["My fruit/apples/1.jpg", "My fruit/pears/1.jpg", "My fruit/2.jpg", "My fruit/apples/notes.txt"]
+    given = empty.evaluate(COLLECT, [[*fruit, "My fruit/.DS_Store", "__MACOSX/apples/._1.jpg"], ["apples/1.jpg"]])
+    assert given["classes"] == [["apples", ["1.jpg", "1.jpg"]], ["pears", ["1.jpg"]]]
+    assert (given["name"], given["loose"], given["leftOut"]) == ("my-fruit", ["2.jpg"], ["notes.txt"])
+    assert given["packed"] == ["apples/1.jpg", "apples/2-1.jpg", "pears/1.jpg"]  # no two of one name
+    parts = [f"set/{part}/{label}/1.jpg" for part in ("train", "test") for label in ("a", "b")]
+    given = empty.evaluate(COLLECT, [parts])
+    assert given["classes"] == [["a", ["train1.jpg", "test1.jpg"]], ["b", ["train1.jpg", "test1.jpg"]]]
+    assert given["packed"] == ["train/a/1.jpg", "test/a/1.jpg", "train/b/1.jpg", "test/b/1.jpg"]
+    assert empty.evaluate(COLLECT, [["a/1.jpg"]])["missing"].startswith("Only one class so far: a.")
+    zipped = empty.evaluate(COLLECT, [["Pets.zip"]])
+    assert (zipped["archive"], zipped["name"], zipped["missing"]) == ("Pets.zip", "pets", "")
