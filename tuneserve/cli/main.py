@@ -1,37 +1,40 @@
 """``tuneserve``: the command line."""
 
+import csv
 import io
 import json
 import os
 import sys
-from contextlib import suppress
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
+from rich.progress import Progress
 
-from tuneserve.cli import datasets, doctor, keys
+from tuneserve.cli import datasets, doctor, keys, training
 from tuneserve.cli import demo as demo_run
 from tuneserve.cli import jobs as job_commands
 from tuneserve.cli.batch_predictions import answer_all
 from tuneserve.cli.options import Json, Limit, Url
 from tuneserve.cli.processes import ServiceAndWorker, StartFailed, environment, require, url_of
 from tuneserve.cli.tables import cut, print_table
-from tuneserve.client import UNREADABLE_IMAGE, Client, JobFailed, ServiceError
-from tuneserve.client import Job as ClientJob
-from tuneserve.progress import accuracy, line, result, show
-from tuneserve.terminal import Console, printable
-from tuneserve.types import Job, Model, Neighbour, Prediction
+from tuneserve.cli.training import print_state
+from tuneserve.client import UNREADABLE_IMAGE, Client, Prediction, Predictions, ServiceError
+from tuneserve.client.images import Input
+from tuneserve.progress import accuracy
+from tuneserve.terminal import Console
+from tuneserve.types import Job, Model, Neighbour
 
 app = typer.Typer(no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False)
+app.add_typer(training.app)
 app.add_typer(job_commands.app)
 app.add_typer(doctor.app)
 app.add_typer(keys.app, name="keys")
 app.add_typer(datasets.app, name="datasets")
 console = Console()
 STDIN = Path("-")
-INTERRUPTED = 130  # the exit code after Ctrl-C
 
 Host = Annotated[str | None, typer.Option(help="Address to listen on [TUNESERVE_HOST, default 127.0.0.1]")]
 Port = Annotated[int | None, typer.Option(min=1, max=65535, help="Port to listen on [TUNESERVE_PORT, default 8000]")]
@@ -113,48 +116,6 @@ def worker(data_dir: DataDir = None) -> None:
 
 
 @app.command()
-def train(
-    dataset: Annotated[str | None, typer.Option(help="Name of a data set, from `datasets list`")] = None,
-    network: Annotated[str | None, typer.Option(help="Name of a classification network")] = None,
-    weights: Annotated[str | None, typer.Option(help="Initial weights: imagenet, random, or a model's id")] = None,
-    preset: Annotated[str | None, typer.Option(help="Defaults for an aim: quick or accurate")] = None,
-    fields: Annotated[
-        list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Set a field of the recipe; repeatable")
-    ] = None,
-    recipe: Annotated[str, typer.Option(help="Recipe fields as a JSON object")] = "{}",
-    follow: Annotated[bool, typer.Option("--follow/--detach", help="Show progress, or print only the job's id")] = True,
-    wait: Annotated[bool, typer.Option("--wait", help="Print only the result when the job has ended")] = False,
-    url: Url = None,
-) -> None:
-    """Start a training job and follow it. Exit code 0 if it succeeded, 1 if it failed or was cancelled.
-
-    Example: tuneserve train --dataset digits --weights random --set epochs=3
-    """
-    if wait and not follow:
-        raise typer.BadParameter("--wait and --detach exclude each other")
-    named = {"dataset": dataset, "network": network, "weights": weights, "preset": preset}
-    asked = _parse(recipe) | dict(map(_field, fields or [])) | {name: value for name, value in named.items() if value}
-    with Client(url) as client:
-        job = client.train(asked)
-        for warning in job.warnings:
-            typer.echo(f"Warning: {printable(warning['detail'])}", err=True)
-        if not wait:
-            console.print(job.id, highlight=False)
-        if not follow:
-            return
-        try:
-            _wait(job, with_progress=not wait)
-        except KeyboardInterrupt:
-            _say_what_goes_on(job.id, url)
-            raise typer.Exit(INTERRUPTED) from None
-    if wait:
-        _print_state(job)
-    else:
-        console.print(result(job), soft_wrap=True, markup=False)
-    raise typer.Exit(0 if job.status == "succeeded" else 1)
-
-
-@app.command()
 def jobs(limit: Limit = 20, url: Url = None, as_json: Json = False) -> None:
     """List jobs, newest first.
 
@@ -180,7 +141,7 @@ def job(job_id: str, url: Url = None, as_json: Json = False) -> None:
     if as_json:
         _print_json(found)
         return
-    _print_state(found)
+    print_state(found)
 
 
 @app.command()
@@ -205,7 +166,7 @@ def models(
 
 @app.command()
 def predict(
-    images: Annotated[list[Path] | None, typer.Argument(help="Image files; - or none reads stdin")] = None,
+    images: Annotated[list[Path] | None, typer.Argument(help="Images, folders, patterns; - or none: stdin")] = None,
     model: Annotated[str | None, typer.Option(help="Model: pets, pets/3 or pets@best; default: the default")] = None,
     top_k: Annotated[int, typer.Option(min=1, max=100, help="Number of classes per image")] = 3,
     neighbours: Annotated[
@@ -217,10 +178,11 @@ def predict(
     out: Annotated[Path | None, typer.Option(help="File for the results of --bulk; default: stdout")] = None,
     url: Url = None,
     as_json: Json = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print one row per image as CSV")] = False,
 ) -> None:
     """Classify images. Exit code 1 if one could not be read.
 
-    Example: tuneserve predict < tuneserve/digits/7.png
+    Example: tuneserve predict new_photos/ "more/*.jpg" --model pets --csv > answers.csv
     """
     if not images and bulk is None and not sys.stdin.isatty():
         images = [STDIN]
@@ -231,47 +193,55 @@ def predict(
     if bulk is not None:
         with Client(url) as client:
             raise typer.Exit(answer_all(client, _waits_for_nobody(bulk), out, top_k, Console(stderr=True), model))
-    images = images or []
-    with Client(url) as client:
+    answer = _predict(url, images or [], top_k=top_k, model=model, neighbours=neighbours)
+    if as_json:
+        _print_json(answer.as_json())
+    elif as_csv:
+        _print_csv(answer)
+    else:
+        _print_lines(answer)
+    raise typer.Exit(1 if any(prediction.error for prediction in answer) else 0)
+
+
+def _predict(url: str | None, images: Sequence[Path], **options: Any) -> Predictions:
+    errors = Console(stderr=True)
+    with Client(url) as client, Progress(console=errors, transient=True, disable=not errors.is_terminal) as bar:
+        task = bar.add_task("classifying", total=None)
+
+        def report(done: int, of: int) -> None:
+            bar.update(task, completed=done, total=of)
+
         try:
-            files = (_read(image) for image in images)
-            answer = client.predict(*files, top_k=top_k, model=model, neighbours=neighbours)
+            return client.predict(*map(_read, images), progress=report, **options)
         except ServiceError as error:
             if error.status in UNREADABLE_IMAGE and len(images) == 1:  # several images have an error each
                 raise ServiceError(f"{images[0]}: {error}") from error
             raise
-    if as_json:
-        _print_json(answer.as_json())
-    else:
-        for image, prediction in zip(images, answer, strict=True):
-            console.print(f"{image}: {_shown(prediction)}", soft_wrap=True, highlight=False, markup=False)
-            for one in prediction.neighbours or []:
-                console.print(f"    {_near(one)}", soft_wrap=True, highlight=False, markup=False)
-    raise typer.Exit(1 if any(prediction.error for prediction in answer) else 0)
 
 
-def _wait(job: ClientJob, with_progress: bool) -> None:
-    if with_progress:
-        show(job.follow(), console)
-        return
-    with suppress(JobFailed):  # what became of it is printed
-        job.wait()
+def _print_lines(answer: Predictions) -> None:
+    for prediction in answer:
+        console.print(f"{prediction.file}: {_shown(prediction)}", soft_wrap=True, highlight=False, markup=False)
+        for one in prediction.neighbours or []:
+            console.print(f"    {_near(one)}", soft_wrap=True, highlight=False, markup=False)
 
 
-def _say_what_goes_on(job_id: str, url: str | None) -> None:
-    there = f" --url {url}" if url else ""
-    follow, stop = f"tuneserve logs -f {job_id}{there}", f"tuneserve cancel {job_id}{there}"
-    said = f"{job_id} goes on in the worker. Follow it: {follow}   Stop it: {stop}"
-    Console(stderr=True).print(said, soft_wrap=True, highlight=False, markup=False)
+def _print_csv(answer: Predictions) -> None:
+    columns = ("file", "label", "probability", "ood_score", "abstained")
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow((*columns, "error"))
+    for one in answer:
+        values = (getattr(one, column) for column in columns)
+        writer.writerow((*values, one.error["detail"] if one.error else ""))
 
 
-def _read(image: Path) -> Path | bytes:
+def _read(image: Path) -> Path | Input:
     if image != STDIN:
         return _waits_for_nobody(image)
     data = sys.stdin.buffer.read()
     if not data:
         raise typer.BadParameter("stdin is empty: name image files, pipe one to stdin, or give --bulk")
-    return data
+    return Input(str(STDIN), len(data), lambda: data)
 
 
 def _waits_for_nobody(file: Path) -> Path:
@@ -282,11 +252,6 @@ def _waits_for_nobody(file: Path) -> Path:
     if file.is_fifo() and file.parent != Path("/dev/fd"):
         raise typer.BadParameter(f"this is a pipe, give a file or read from stdin: {file}")
     return file
-
-
-def _print_state(job: Job) -> None:
-    state = line(job) if job.status == "running" else result(job)
-    console.print(f"{job.id}  {state}", soft_wrap=True, markup=False)
 
 
 def _job_row(job: Job) -> tuple[str, ...]:
@@ -321,27 +286,6 @@ def _become(module: str, settings: dict[str, str]) -> None:
     """
     require(module)
     os.execve(sys.executable, [sys.executable, "-m", module], os.environ | settings)
-
-
-def _parse(recipe: str) -> dict[str, Any]:
-    try:
-        fields = json.loads(recipe)
-    except ValueError as error:
-        raise typer.BadParameter(f"--recipe is not JSON: {error}") from error
-    if not isinstance(fields, dict):
-        raise typer.BadParameter("--recipe must be a JSON object")
-    return fields
-
-
-def _field(given: str) -> tuple[str, Any]:
-    """Read FIELD=VALUE. The value is JSON if it can be, else text."""
-    name, equals, value = given.partition("=")
-    if not (name and equals):
-        raise typer.BadParameter(f"--set {given}: write FIELD=VALUE, for example epochs=3")
-    try:
-        return name, json.loads(value)
-    except ValueError:
-        return name, value
 
 
 def _print_json(value: object) -> None:

@@ -58,7 +58,9 @@ def parted(given: Iterable[Input]) -> Iterator[list[Input]]:
 
 
 def _inputs(image: Image, name: str) -> Iterator[Input]:
-    if isinstance(image, bytes | bytearray | memoryview):
+    if isinstance(image, Input):
+        yield image
+    elif isinstance(image, bytes | bytearray | memoryview):
         yield _of_bytes(name, bytes(image))
     elif isinstance(image, str) and image.startswith(("http://", "https://")):
         yield Input(image, 0, bytes, url=image)

@@ -128,9 +128,9 @@ class JobCalls(ModelCalls, DatasetCalls):
         POST /jobs takes it. ``preset``: quick or accurate. ``model``: the name to publish under. ``fields``: other
         fields of the recipe.
         """
-        recipe = {**self._recipe(data, fields), "preset": preset, "model": model}
-        given = {name: value for name, value in {**recipe, **fields}.items() if value is not None}
-        return Job(self._create(AcceptedJob, "/jobs", json=given), self)
+        named = {name: value for name, value in (("preset", preset), ("model", model)) if value is not None}
+        recipe = self._recipe(data, fields) | named | fields
+        return Job(self._create(AcceptedJob, "/jobs", json=recipe), self)
 
     def _recipe(self, data: Data | None, fields: dict[str, Any]) -> dict[str, Any]:
         """Return the recipe that the data alone make; a folder is sent first."""
@@ -144,6 +144,10 @@ class JobCalls(ModelCalls, DatasetCalls):
         if not isinstance(data, str) or os.sep in data:
             raise FileNotFoundError(f"{path}: there is no such file or folder")
         return {"dataset": data}
+
+    def recipe_fields(self) -> list[str]:
+        """Name the fields of a recipe."""
+        return list(self._json("GET", "/networks/resnet50")["properties"])
 
     def job(self, job_id: str) -> Job:
         return Job(self.fetch_job(job_id), self)

@@ -1,5 +1,6 @@
 """tuneserve.cli.main: what a person types and reads."""
 
+import csv
 import json
 import os
 import sys
@@ -20,8 +21,11 @@ from core.errors import Killed, WeightsUnavailable
 from core.repositories import job_control, jobs
 from core.repositories.jobs import Claim
 from core.settings import Settings
+from service.datasets.builder import Builder
 from tests.conftest import DIGIT_FILES, NOW
+from tests.support.builds import build_here
 from tests.support.fakes import result_of
+from tests.support.setfiles import pets
 from tests.support.terminal import at_terminal, piped, refused
 from tuneserve.cli import main
 from tuneserve.client import Client
@@ -174,6 +178,50 @@ def test_options_that_mean_nothing_are_refused(words: list[str]) -> None:
     assert typed("train", *words, "--url", "http://127.0.0.1:1").exit_code == 2
 
 
+def test_a_misspelt_field_is_told_with_the_one_that_is_meant(serve: Serve) -> None:
+    answer = typed("train", "digits", "--set", "epoch=3", "--url", serve())
+    assert "Did you mean epochs?" in str(answer.exception)
+
+
+def test_a_folder_a_preset_and_names_are_a_recipe(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Builder, "build", build_here)
+    for name, data in pets("cat", "dog").items():
+        (tmp_path / "pets" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "pets" / name).write_bytes(data)
+    url = serve()
+    words = (
+        "--preset",
+        "accurate",
+        "--set",
+        "early_stopping=null",
+        "--model",
+        "mine",
+        "--name",
+        "first",
+        "--set",
+        "seed=4",
+        "--detach",
+        "--url",
+        url,
+    )
+    answer = typed("train", tmp_path / "pets", *words)
+    assert answer.exit_code == 0, answer.exception
+    (job,) = json.loads(typed("jobs", "--json", "--url", url).stdout)
+    assert answer.stdout == f"{job['id']}\n"
+    recipe = {field: job["recipe"][field] for field in ("dataset", "preset", "model", "name", "seed", "early_stopping")}
+    assert recipe == {
+        "dataset": "pets/1",
+        "preset": "accurate",
+        "model": "mine",
+        "name": "first",
+        "seed": 4,
+        "early_stopping": None,
+    }
+    assert typed("follow", job["id"], "--url", "http://127.0.0.1:1").exit_code == 1
+
+
 @pytest.fixture
 def train(serve: Serve, db: Database, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
     """Run `tuneserve train` beside a worker that ends its job so.
@@ -191,8 +239,8 @@ def train(serve: Serve, db: Database, monkeypatch: pytest.MonkeyPatch) -> Callab
             with db.write() as session:
                 end(session, claim)
 
-        def post(client: Client, recipe: dict[str, Any]) -> ClientJob:
-            job = posts(client, recipe)
+        def post(client: Client, data: str | None, **recipe: Any) -> ClientJob:
+            job = posts(client, data, **recipe)
             worker.start()
             return job
 
@@ -288,6 +336,27 @@ def test_images_are_answered_line_by_line(serve: Serve, published: Published) ->
     assert seven.startswith(f"{DIGIT_FILES[7]}: 7 0.")
     assert two.startswith(f"{DIGIT_FILES[2]}: 2 0.")
     assert seven.count("(") == 1
+
+
+def test_folders_and_patterns_are_answered_as_csv(serve: Serve, published: Published, tmp_path: Path) -> None:
+    published()
+    folder = tmp_path / "new, 1"
+    folder.mkdir()
+    for digit in (7, 2):
+        (folder / f"{digit}.png").write_bytes(DIGIT_FILES[digit].read_bytes())
+    (folder / "none.jpg").write_bytes(b"none")
+    url = serve()
+    answer = typed("predict", folder, f"{folder}/[7]*.png", "--csv", "--url", url)
+    assert answer.exit_code == 1
+    rows = list(csv.DictReader(answer.stdout.splitlines()))
+    assert [(Path(row["file"]).name, row["label"]) for row in rows] == [
+        ("2.png", "2"),
+        ("7.png", "7"),
+        ("none.jpg", ""),
+        ("7.png", "7"),
+    ]
+    assert [bool(row["error"]) for row in rows] == [False, False, True, False]
+    assert typed("predict", folder, "--url", url).stdout.splitlines()[0].startswith(f"{folder}/2.png: 2 0.")
 
 
 def test_an_image_that_cannot_be_read_is_told_and_the_others_answered(
@@ -458,8 +527,8 @@ def test_ctrl_c_while_it_trains_says_what_goes_on(serve: Serve, monkeypatch: pyt
     answer = typed("train", "--dataset", "digits", how, "--url", url)
     job_id = json.loads(typed("jobs", "--json", "--url", url).stdout)[0]["id"]
     assert answer.exit_code == 130
-    assert f"tuneserve logs -f {job_id} --url {url}" in answer.stderr
-    assert f"tuneserve cancel {job_id} --url {url}" in answer.stderr
+    assert f"Follow: tuneserve follow {job_id} --url {url}" in answer.stderr
+    assert f"stop: tuneserve cancel {job_id} --url {url}" in answer.stderr
     assert typed("job", job_id, "--url", url).stdout.split()[1] == "queued"
 
 
