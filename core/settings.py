@@ -106,6 +106,8 @@ class Settings(BaseSettings):
     max_dataset_versions: int = Field(1_000, gt=0)  # of each data set
     # older versions than so many are deleted, but for those that a model was trained on; default: all are kept
     keep_dataset_versions: int | None = Field(None, gt=0)
+    # images of a data set that a worker checks after its upload; of a larger one none; 0: no data set is checked
+    max_checkup_images: int = Field(100_000, ge=0)
     max_dataset_builds: int = Field(2, gt=0)  # data sets read at a time, each in its own process; more wait
     dataset_build_bytes: int = Field(4 * 2**30, ge=2**29)  # address space of such a process
     dataset_build_s: float = Field(

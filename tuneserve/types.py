@@ -259,6 +259,61 @@ class DatasetImage(Record):
     thumbnail: str
 
 
+class SeenImage(Record):
+    """An image in a finding; its class is ``["class"]``."""
+
+    id: int | None
+    part: str
+    file: str
+
+
+class RareClass(Record):
+    """A class with few images; its name is ``["class"]``."""
+
+    images: int
+    largest: int
+
+
+class NearDuplicate(Record):
+    image: SeenImage
+    like: SeenImage
+    score: float
+    leak: bool
+
+
+class WrongLabel(Record):
+    image: SeenImage
+    suggested: str
+    score: float
+
+
+class UnusualImage(Record):
+    image: SeenImage
+    score: float
+
+
+class Findings(Record):
+    near_duplicates: list[NearDuplicate]
+    near_duplicate_count: int
+    leak_count: int
+    wrong_labels: list[WrongLabel]
+    wrong_label_count: int
+    unusual_images: list[UnusualImage]
+    unusual_image_count: int
+    rare_classes: list[RareClass]
+
+
+class Checkup(Record):
+    dataset: str
+    version: int
+    state: Literal["waiting", "running", "done", "failed"]
+    images: int
+    requested_at: str
+    finished_at: str | None
+    error: str | None
+    findings: Findings | None
+
+
 class Key(Record):
     id: str
     name: str

@@ -349,6 +349,38 @@ class DatasetImage(Base):
     group: Mapped[str]  # images of one group stay in one part; "": it is in none
 
 
+class CheckupStatus(StrEnum):
+    WAITING = "waiting"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+
+
+class Checkup(Base):
+    """The check-up of an uploaded data set's newest version."""
+
+    __tablename__ = "checkups"
+    __table_args__ = (
+        CheckConstraint(f"status IN ({_values(CheckupStatus)})", name="status"),
+        CheckConstraint("status <> 'failed' OR error IS NOT NULL", name="failure_has_a_reason"),
+        CheckConstraint("status <> 'done' OR findings IS NOT NULL", name="an_end_has_findings"),
+        CheckConstraint("status <> 'running' OR worker_id IS NOT NULL", name="owned_by_a_worker"),
+    )
+
+    dataset: Mapped[str] = mapped_column(ForeignKey("dataset_names.name"), primary_key=True)
+    version: Mapped[int]
+    status: Mapped[CheckupStatus] = mapped_column(_enum(CheckupStatus))
+    requested_at: Mapped[float]
+    worker_id: Mapped[str | None]  # that runs its process; no foreign key: the worker may be gone
+    attempt: Mapped[int] = mapped_column(default=0)  # the fencing token
+    deaths: Mapped[int] = mapped_column(default=0)  # of its processes
+    heartbeat_at: Mapped[float | None]
+    images: Mapped[int]  # that were looked at so far
+    findings: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    error: Mapped[str | None] = mapped_column(Text)
+    finished_at: Mapped[float | None]
+
+
 class BatchStatus(StrEnum):
     """The states of a batch prediction, in their order; it ends once."""
 

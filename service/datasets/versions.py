@@ -10,6 +10,7 @@ from typing import cast
 from pydantic import BaseModel, Field
 from sqlalchemy.orm import Session
 
+from core.checkups import queue
 from core.db.database import Database
 from core.db.tables import ENDED, DatasetVersion, JobStatus
 from core.errors import Conflict, InvalidInput, NotFound, TooLarge
@@ -17,7 +18,7 @@ from core.recipe import parse_dataset
 from core.repositories import datasets, jobs, models
 from core.repositories.datasets import StoredImage
 from core.settings import Settings
-from service.datasets import images
+from service.datasets import checkups, images
 from service.datasets.duplicates import Occurrence, report_repeated
 from service.datasets.file_store import FileStore, arrange
 from service.datasets.importer import Built, Layout, read_list
@@ -242,6 +243,8 @@ def delete(session: Session, reference: str, force: bool) -> None:
             "?force=true to keep them without it."
         )
     datasets.delete_versions(session, name, *numbers)
+    if (checkup := queue.find(session, name)) and checkup.version in numbers:
+        queue.forget(session, name)
 
 
 def expire(db: Database, settings: Settings) -> None:
@@ -295,6 +298,7 @@ def _commit(
         FileStore(settings.dataset_files_dir).place(arranged, card.name, _contents(new) - _contents(old))
     shown = card.model_dump(mode="json")
     datasets.add_version(session, card.name, old, new, shown, card.created_at.timestamp())
+    checkups.request_if_wanted(session, settings, card.name, card.version, card.images)
     return card
 
 

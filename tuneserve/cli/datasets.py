@@ -1,7 +1,7 @@
 """``tuneserve datasets``: add, list, show, check and change data sets."""
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,7 +12,7 @@ from tuneserve.cli.options import Json, Limit, Url
 from tuneserve.cli.tables import cut, print_table
 from tuneserve.client import Client, ServiceError
 from tuneserve.terminal import Console
-from tuneserve.types import DatasetCard, DatasetSummary, Upload
+from tuneserve.types import Checkup, DatasetCard, DatasetSummary, SeenImage, Upload
 
 app = typer.Typer(no_args_is_help=True, help="Add, list, show, check and change data sets.")
 console = Console()
@@ -176,6 +176,31 @@ def check(source: Source, url: Url = None, as_json: Json = False) -> None:
 
 
 @app.command()
+def checkup(
+    name: Name,
+    again: Annotated[bool, typer.Option("--again", help="Check it again first")] = False,
+    url: Url = None,
+    as_json: Json = False,
+) -> None:
+    """Show what a worker found in an uploaded data set: same pictures, wrong classes, odd images.
+
+    Numbers of images are those that `move` and `remove` take. Exit code 1 if the check-up has failed.
+
+    Example: tuneserve datasets checkup pets
+    """
+    with Client(url) as client:
+        found = client.request_checkup(name) if again else client.checkup(name)
+    if as_json:
+        print(json.dumps(found, indent=2))
+    else:
+        print_table(console, ("finding", "image", "class", "part", "file", "about"), _finding_rows(found))
+        summary = f"{found['dataset']} version {found['version']}: {found['error'] or found['state']}"
+        console.print(summary, markup=False, highlight=False, soft_wrap=True)
+    if found["state"] == "failed":
+        raise typer.Exit(1)
+
+
+@app.command()
 def uploads(limit: Limit = 20, url: Url = None, as_json: Json = False) -> None:
     """List uploads that have not become a data set, newest first; an admin sees those of all keys.
 
@@ -264,6 +289,24 @@ def _show(card: DatasetCard, as_json: bool) -> None:
     named = "This can be trained on" if card["name"] == NO_NAME else f"{card['name']} version {card['version']}"
     summary = f"{named}: {card['images']} images, {_counted(card['problem_count'])}"
     console.print(summary, markup=False, highlight=False, soft_wrap=True)
+
+
+def _finding_rows(checkup: Checkup) -> Iterator[tuple[str, ...]]:
+    if (found := checkup["findings"]) is None:
+        return
+    for pair in found["near_duplicates"]:
+        kind = "leak" if pair["leak"] else "near-duplicate"
+        yield kind, *_seen(pair["image"]), f"like {' '.join(_seen(pair['like']))}"
+    for wrong in found["wrong_labels"]:
+        yield "wrong label?", *_seen(wrong["image"]), f"rather {wrong['suggested']} ({wrong['score']:.2f})"
+    for odd in found["unusual_images"]:
+        yield "unusual", *_seen(odd["image"]), f"distance {odd['score']:.2f}"
+    for rare in found["rare_classes"]:
+        yield "rare class", "", rare["class"], "train", "", f"{rare['images']} images, the largest {rare['largest']}"
+
+
+def _seen(image: SeenImage) -> tuple[str, str, str, str]:
+    return "" if image["id"] is None else str(image["id"]), image["class"], image["part"], image["file"]
 
 
 def _counted(problems: int) -> str:

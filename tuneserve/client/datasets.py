@@ -8,7 +8,7 @@ from urllib.parse import quote
 from tuneserve.client.errors import ServiceError
 from tuneserve.client.uploads import Report, UploadCalls
 from tuneserve.folder_zip import Warn, packed, sendable_name
-from tuneserve.types import DatasetCard, DatasetImage, DatasetSummary, DatasetVersion
+from tuneserve.types import Checkup, DatasetCard, DatasetImage, DatasetSummary, DatasetVersion
 
 SINGLE_REQUEST_BYTES = 16 * 2**20  # larger files are sent in pieces
 ARCHIVE = "application/octet-stream"  # the service detects the format
@@ -79,6 +79,17 @@ class DatasetCalls(UploadCalls):
     def dataset_versions(self, name: str, limit: int = 20) -> list[DatasetVersion]:
         """List the versions of an uploaded data set, newest first."""
         return self._pages(DatasetVersion, f"/datasets/{quote(name, safe='')}/versions", limit)
+
+    def checkup(self, name: str) -> Checkup:
+        """Return what a worker has found in a data set's newest version.
+
+        ``state`` is waiting, running, done or failed.
+        """
+        return self._call(Checkup, "GET", f"/datasets/{quote(name, safe='')}/checkup")
+
+    def request_checkup(self, name: str) -> Checkup:
+        """Request a data set's check-up, again if there was one."""
+        return self._call(Checkup, "POST", f"/datasets/{quote(name, safe='')}/checkup")
 
     def delete_dataset(self, reference: str, force: bool = False) -> None:
         """Delete a data set, or the version that `pets/2` names.

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+from core.checkups.queue import Claim as CheckupClaim
 from core.errors import DiskFull, InternalFailure, JobFailure, is_disk_full
 from core.repositories import batch_predictions
 from core.repositories.jobs import Claim
@@ -64,6 +65,15 @@ def start_export(model_id: str, settings: Settings) -> Process:
     """
     log = settings.data_dir / "logs" / "exports.log"
     return _run("worker.publishing.torch_export", [model_id, "--keep"], log, settings)
+
+
+def start_checkup(claim: CheckupClaim, settings: Settings) -> Process:
+    """Start the process that checks a data set.
+
+    All check-ups share one log.
+    """
+    log = settings.data_dir / "logs" / "checkups.log"
+    return _run("worker.checkup.process", [claim.dataset, str(claim.version), str(claim.attempt)], log, settings)
 
 
 def open_log(log: Path) -> BinaryIO:

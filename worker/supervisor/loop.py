@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any
 
 from core import logs
+from core.checkups import queue as checkups
 from core.db.clocks import LeaseGuard, shared_now
 from core.db.database import UNAVAILABLE, Database
 from core.db.tables import OWNED, Job, JobStatus, Worker
@@ -26,6 +27,7 @@ from worker.processes.exit_codes import EXIT_INTERRUPTED
 from worker.processes.launcher import Launcher, Process, not_started, start_trainer
 from worker.processes.oom_kills import oom_kills
 from worker.processes.stop_event import Stop
+from worker.supervisor.checkup_work import CheckupWork
 from worker.supervisor.garbage_collector import GarbageCollector
 from worker.supervisor.process_slot import BatchWork, ExportWork, ProcessSlot
 
@@ -64,6 +66,8 @@ class WorkerLoop:
         batches = BatchWork(settings, db, self.id, clock, is_steady=self._guard.is_steady)
         self._batches = ProcessSlot(batches, self.stop, monotonic, settings.poll_s)
         self._exports = ProcessSlot(ExportWork(settings, db, monotonic), self.stop, monotonic, settings.poll_s)
+        checks = CheckupWork(settings, db, self.id, clock, is_steady=self._guard.is_steady)
+        self._checkups = ProcessSlot(checks, self.stop, monotonic, settings.poll_s)
         self._garbage = GarbageCollector(settings, db, clock)
 
     def run(self) -> None:
@@ -79,6 +83,7 @@ class WorkerLoop:
                 self.stop.wait(self._settings.poll_s)
         self._batches.give_back()
         self._exports.give_back()
+        self._checkups.give_back()
         with self._db.write() as session:
             jobs.unregister(session, self.id)
 
@@ -94,11 +99,12 @@ class WorkerLoop:
             log.info("claimed %s, attempt %d", claim.job_id, claim.attempt, extra=_about(claim))
             self._run(claim)
         else:
-            for duty in (self._batches.tend, self._exports.tend, self._while_idle):
+            for duty in (self._batches.tend, self._exports.tend, self._checkups.tend, self._while_idle):
                 self._try(duty)
         return claim
 
     def _run(self, claim: Claim) -> None:
+        self._try(self._checkups.give_back)  # a job to train comes first
         kills = self._count_oom_kills()
         try:
             process = self._launch(claim, self._settings)
@@ -127,7 +133,7 @@ class WorkerLoop:
             jobs.worker_heartbeat(session, self.id, now)
             self._guard.database_answered()
             if self._guard.is_steady():
-                for lost in (jobs.requeue_lost, batch_predictions.requeue_lost):
+                for lost in (jobs.requeue_lost, batch_predictions.requeue_lost, checkups.requeue_lost):
                     for lost_id in lost(session, now, self._settings.lease_s):
                         log.warning("%s had lost its worker", lost_id)
         self._try(self._garbage.tend)

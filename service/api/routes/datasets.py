@@ -23,8 +23,9 @@ from service.api.dependencies import Service, State
 from service.api.idempotency import IdempotencyKey, create
 from service.api.parameters import Limit
 from service.api.request_deadline import request_deadline
-from service.datasets import contact_sheet, versions
+from service.datasets import checkups, contact_sheet, versions
 from service.datasets.catalog import DatasetSummary, is_folder, summary
+from service.datasets.checkups import CheckupView
 from service.datasets.extraction import Sent
 from service.datasets.file_store import FileStore
 from service.datasets.importer import Built
@@ -130,6 +131,28 @@ def list_versions(
         found, more = datasets.versions(session, name, after, limit)
         data = [versions.view(version) for version in found]
     return VersionPage(data=data, has_more=more, next=data[-1].version if more else None)
+
+
+@router.get("/{name}/checkup", summary="Get the check-up of a data set")
+def get_checkup(name: Name, service: Service) -> CheckupView:
+    """Return what a worker found in the newest version of the data set.
+
+    Images that show the same picture, probably wrong classes, images that are like no other of their class, and classes
+    with few images. Every new version is checked once a worker has no job to train.
+    """
+    with service.db.read() as session:
+        return checkups.find(session, service.settings, name, find_card(session, name).images)
+
+
+@router.post("/{name}/checkup", status_code=202, summary="Check a data set again")
+def request_checkup(name: Name, service: Service) -> CheckupView:
+    """Request the check-up of the newest version, for example after one has failed.
+
+    One that waits or runs goes on.
+    """
+    with service.db.write() as session:
+        card = find_card(session, name)
+        return checkups.request(session, service.settings, name, card.version, card.images)
 
 
 @router.delete("/{name:dataset}", status_code=204, summary="Delete an uploaded data set, or a version of it")

@@ -7,8 +7,12 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
+from core.checkups import queue
+from core.db.database import Database
 from core.settings import Settings
 from service.datasets.builder import Builder
+from tests.conftest import NOW
+from tests.service.api.routes.test_checkups import FOUND
 from tests.support.builds import build_here
 from tests.support.datafiles import zipped
 from tests.support.setfiles import pets, photo
@@ -142,6 +146,27 @@ def test_what_could_not_be_trained_on_is_told_before_it_is_sent_for_good(photos:
     refusal = typed("check", photos, "--url", live)
     assert refusal.exit_code == 1
     assert "error: dog: The class holds no image" in refusal.stderr
+
+
+def test_what_a_worker_found_is_listed_with_the_numbers_of_images(photos: Path, live: str, db: Database) -> None:
+    typed("add", "pets", photos, "--url", live)
+    assert "pets version 1: waiting" in typed("checkup", "pets", "--url", live).output
+    with db.write() as session:
+        claim = queue.claim(session, "worker_a", NOW)
+        assert claim is not None
+        queue.succeed(session, claim, FOUND, NOW)
+    answer = typed("checkup", "pets", "--url", live)
+    rows = [line.split("\t")[:3] for line in answer.stdout.splitlines()]
+    found = [["leak", "5", "cat"], ["wrong label?", "4", "cat"], ["unusual", "4", "cat"], ["rare class", "", "dog"]]
+    assert (answer.exit_code, [row for row in rows if row in found]) == (0, found)
+    assert json.loads(typed("checkup", "pets", "--json", "--url", live).stdout)["findings"] == FOUND
+    assert "pets version 1: waiting" in typed("checkup", "pets", "--again", "--url", live).output
+    with db.write() as session:
+        claim = queue.claim(session, "worker_a", NOW)
+        assert claim is not None
+        queue.fail(session, claim, "no memory", NOW)
+    answer = typed("checkup", "pets", "--url", live)
+    assert (answer.exit_code, "no memory" in answer.output) == (1, True)
 
 
 def test_a_class_folder_that_is_a_link_is_sent_and_a_broken_one_told(photos: Path, live: str, tmp_path: Path) -> None:

@@ -92,6 +92,27 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("dataset", "number", "since", name=op.f("pk_dataset_images")),
     )
     op.create_table(
+        "checkups",
+        sa.Column("dataset", sa.String(length=255), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("status", sa.String(length=32), nullable=False),
+        sa.Column("requested_at", sa.Double(), nullable=False),
+        sa.Column("worker_id", sa.String(length=255), nullable=True),
+        sa.Column("attempt", sa.Integer(), nullable=False),
+        sa.Column("deaths", sa.Integer(), nullable=False),
+        sa.Column("heartbeat_at", sa.Double(), nullable=True),
+        sa.Column("images", sa.Integer(), nullable=False),
+        sa.Column("findings", sa.JSON(), nullable=True),
+        sa.Column("error", sa.Text(), nullable=True),
+        sa.Column("finished_at", sa.Double(), nullable=True),
+        sa.CheckConstraint("status IN ('waiting', 'running', 'done', 'failed')", name=op.f("ck_checkups_status")),
+        sa.CheckConstraint("status <> 'failed' OR error IS NOT NULL", name=op.f("ck_checkups_failure_has_a_reason")),
+        sa.CheckConstraint("status <> 'done' OR findings IS NOT NULL", name=op.f("ck_checkups_an_end_has_findings")),
+        sa.CheckConstraint("status <> 'running' OR worker_id IS NOT NULL", name=op.f("ck_checkups_owned_by_a_worker")),
+        sa.ForeignKeyConstraint(["dataset"], ["dataset_names.name"], name=op.f("fk_checkups_dataset")),
+        sa.PrimaryKeyConstraint("dataset", name=op.f("pk_checkups")),
+    )
+    op.create_table(
         "model_names",
         sa.Column("name", sa.String(length=255), nullable=False),
         sa.Column("versions", sa.Integer(), nullable=False),
@@ -292,6 +313,7 @@ def downgrade() -> None:
     op.drop_table("workers")
     op.drop_table("uploads")
     op.drop_table("models")
+    op.drop_table("checkups")
     op.drop_table("dataset_images")
     op.drop_table("dataset_versions")
     op.drop_table("dataset_names")

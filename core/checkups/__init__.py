@@ -1,0 +1,1 @@
+"""Check-ups of uploaded data sets: their queue, and what they find."""
