@@ -869,6 +869,17 @@ def test_a_frozen_part_is_trained_too_when_its_time_has_come(prepared: Prepared)
     assert [metrics["epoch"] for metrics in state.history] == [1, 2]
 
 
+def test_a_new_head_is_fitted_before_its_first_step_where_all_is_trained_soon(prepared: Prepared) -> None:
+    def change(**recipe: Any) -> float:
+        context, state = prepared(epochs=2, freeze="backbone", learning_rate=1e-9, augmentation="none", **recipe)
+        first = weights_of(context)["fc.weight"]
+        train(context, state)
+        return float((weights_of(context)["fc.weight"] - first).abs().max())
+
+    assert change() < 1e-6
+    assert change(unfreeze_after=1) > 1e-3
+
+
 def test_a_head_is_fitted_in_one_go_with_a_decay_chosen_or_given(prepared: Prepared, job_of: JobOf) -> None:
     context, state = prepared(epochs=1, freeze="backbone", optimizer="lbfgs")
     first = weights_of(context)

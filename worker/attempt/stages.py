@@ -135,6 +135,8 @@ def _train_stage(
         flop = flop_per_image(data.network, data.prepare(data.train.some([0])))
         if state.recipe.optimizer == "lbfgs":
             return _fit_head(context, state, data, flop)
+        if features is not None and resumed_from is None and stage.last < state.recipe.epochs:
+            _start_with_fitted_head(context, state, features)
         for epoch in fit(data.network, data.prepare, data.train, state.recipe, context.device, options, callbacks):
             state = _finish_epoch(context, state, data, epoch, flop)
             if stage.ended_early(state):
@@ -152,16 +154,25 @@ def _fit_head(context: TrainingContext, state: TrainingState, data: TrainingInpu
         raise InvalidRecipe("optimizer: lbfgs needs the kept activations, for which there is no room on the disk.")
     with context.db.read() as session:
         chosen = jobs.get(session, context.report.claim.job_id).recipe["weight_decay"] == "auto"
-    objective = Objective(
-        _class_weights(context, state, data), state.recipe.label_smoothing, context.report.stop.is_set
-    )
-    fitted = fit_head(
-        data.network, data.train, data.validation, objective, None if chosen else state.recipe.weight_decay
-    )
+    decay = None if chosen else state.recipe.weight_decay
+    fitted = fit_head(data.network, data.train, data.validation, _objective(context, state, data), decay)
     recipe = state.recipe.model_copy(update={"weight_decay": fitted.weight_decay})
     message = {"message": f"fitted the head with a weight decay of {fitted.weight_decay:g}"}
     context.report.event("log", message, resolved_recipe=recipe.model_dump(mode="json"))
     return _finish_epoch(context, replace(state, recipe=recipe), data, fitted.epoch, flop)
+
+
+def _start_with_fitted_head(context: TrainingContext, state: TrainingState, features: TrainingInput) -> None:
+    """Fit the head before its first step, since all is trained soon.
+
+    A head that is still random then would spoil the features that it is to use (Kumar et al. 2022).
+    """
+    fitted = fit_head(features.network, features.train, features.validation, _objective(context, state, features), None)
+    context.report.log(f"the head begins as fitted with a weight decay of {fitted.weight_decay:g}")
+
+
+def _objective(context: TrainingContext, state: TrainingState, data: TrainingInput) -> Objective:
+    return Objective(_class_weights(context, state, data), state.recipe.label_smoothing, context.report.stop.is_set)
 
 
 def _class_weights(context: TrainingContext, state: TrainingState, data: TrainingInput) -> Tensor | None:

@@ -70,6 +70,9 @@ def create_job(recipe: Recipe, service: Service, caller: Who, idempotency_key: I
         _require_dataset(session, service, whole.dataset)
         require_space(service.settings)
         job = jobs.enqueue(session, whole, time.time(), **_room(service, caller))
+        if whole.network != recipe.network and not recipe.rerun:
+            message = f"preset accurate: {whole.network} is the best of its networks whose weights are here"
+            events.append(session, job.id, "log", {"message": message}, time.time())
         return _accepted(session, job, service.settings)
 
     asked = recipe.model_dump(mode="json", exclude_unset=True)
