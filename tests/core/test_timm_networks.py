@@ -24,7 +24,7 @@ from worker.training import freezing
 
 HEADER = "# written by python -m tests.core.test_timm_networks: name, family, parameters, photo, smallest side, "
 HEADER += "multiple, optimizer, colours, resampling, licence, stages\n"
-# timm's modules whose smallest network was frozen, split and exported; those of tests/worker/test_timm_jobs.py quantised
+# timm's modules whose smallest network was frozen, split and exported
 CONVOLUTIONS = ("convnext", "efficientnet", "mobilenetv3", "regnet", "resnet")
 OF_PATCHES = ("deit", "vision_transformer")
 FAMILIES = (*CONVOLUTIONS, *OF_PATCHES)

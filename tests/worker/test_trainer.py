@@ -880,6 +880,19 @@ def test_a_new_head_is_fitted_before_its_first_step_where_all_is_trained_soon(pr
     assert change(unfreeze_after=1) > 1e-3
 
 
+@pytest.mark.parametrize(("few", "changes"), [(1_000, False), (10, True)])
+def test_batch_norm_keeps_its_statistics_where_few_images_would_spoil_them(
+    prepared: Prepared, monkeypatch: pytest.MonkeyPatch, few: int, changes: bool
+) -> None:
+    monkeypatch.setattr(stages, "FEW_IMAGES", few)
+    context, state = prepared(epochs=2, freeze="backbone", unfreeze_after=1)
+    first = weights_of(context)
+    train(context, state)
+    now = weights_of(context)
+    assert not torch.equal(now["conv1.0.weight"], first["conv1.0.weight"])
+    assert torch.equal(now["conv1.1.running_mean"], first["conv1.1.running_mean"]) is not changes
+
+
 def test_a_head_is_fitted_in_one_go_with_a_decay_chosen_or_given(prepared: Prepared, job_of: JobOf) -> None:
     context, state = prepared(epochs=1, freeze="backbone", optimizer="lbfgs")
     first = weights_of(context)

@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass, replace
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from core.db.tables import Phase
 from core.errors import InvalidRecipe
@@ -32,6 +32,7 @@ from worker.training.mid_epoch import step_of
 from worker.training.optimizer import Arrays
 
 log = logging.getLogger(__name__)
+FEW_IMAGES = 1_000  # of a training; BatchNorm takes hundreds of steps to learn the statistics of other photos
 
 
 @dataclass(frozen=True)
@@ -162,6 +163,13 @@ def _fit_head(context: TrainingContext, state: TrainingState, data: TrainingInpu
     return _finish_epoch(context, replace(state, recipe=recipe), data, fitted.epoch, flop)
 
 
+def _kept_statistics(context: TrainingContext, stage: Stage) -> tuple[str, ...]:
+    """Name the BatchNorms that keep their statistics behind an unfreezing, where few photos would spoil them."""
+    if stage.first == 0 or len(context.splits.train) >= FEW_IMAGES:
+        return ()
+    return tuple(name for name, module in context.network.named_modules() if isinstance(module, nn.BatchNorm2d))
+
+
 def _start_with_fitted_head(context: TrainingContext, state: TrainingState, features: TrainingInput) -> None:
     """Fit the head before its first step, since all is trained soon.
 
@@ -187,7 +195,7 @@ def _options(
         epochs_done=len(state.history),
         last_epoch=stage.last,
         state=resumed_from,
-        frozen=data.frozen,
+        frozen=data.frozen or _kept_statistics(context, stage),
         augment=augmentation.SETS[stage.recipe_of(state).augmentation],
         class_weights=_class_weights(context, state, data),
         checkpoint_every_s=context.settings.checkpoint_s,
