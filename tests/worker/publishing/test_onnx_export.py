@@ -77,7 +77,7 @@ def test_nothing_is_logged_for_every_node(
 
 
 def test_it_records_how_far_graph_and_network_differ(exported: Exported) -> None:
-    assert exported.images == 64
+    assert exported.images == 16
     assert 0 <= exported.parity.probability < 1e-4
     assert exported.parity.ood_score is None
 
