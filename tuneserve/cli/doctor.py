@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
+from tuneserve.cli.options import RUN
 from tuneserve.cli.processes import require
 from tuneserve.cli.tables import print_table
 from tuneserve.terminal import Console
@@ -17,7 +18,7 @@ console = Console()
 COLOURS = {"ok": "green", "note": "yellow", "wrong": "red"}
 
 
-@app.command()
+@app.command(rich_help_panel=RUN)
 def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line")] = False) -> None:
     """Check settings, Python, torch, GPU, disk, database, data sets and weights. Exit code 1 if something is wrong.
 

@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from tuneserve.cli.options import Url
+from tuneserve.cli.options import MODELS, TRAIN, JobId, Url
+from tuneserve.cli.references import find_job
 from tuneserve.client import ENDED, POLL_S, Client, Job
 from tuneserve.terminal import Console, printable
 
@@ -16,9 +17,9 @@ app = typer.Typer()
 console = Console()
 
 
-@app.command()
+@app.command(rich_help_panel=TRAIN)
 def cancel(
-    job_id: str,
+    job_id: JobId,
     keep: Annotated[bool, typer.Option("--keep", help="Publish the best epoch as a model first")] = False,
     url: Url = None,
 ) -> None:
@@ -29,8 +30,8 @@ def cancel(
     _control(job_id, url, lambda job: job.cancel(keep))
 
 
-@app.command()
-def pause(job_id: str, url: Url = None) -> None:
+@app.command(rich_help_panel=TRAIN)
+def pause(job_id: JobId, url: Url = None) -> None:
     """Pause a job; a running one writes a checkpoint first.
 
     Example: tuneserve pause JOB
@@ -38,8 +39,8 @@ def pause(job_id: str, url: Url = None) -> None:
     _control(job_id, url, Job.pause)
 
 
-@app.command()
-def resume(job_id: str, url: Url = None) -> None:
+@app.command(rich_help_panel=TRAIN)
+def resume(job_id: JobId, url: Url = None) -> None:
     """Resume a paused job from its last checkpoint.
 
     Example: tuneserve resume JOB
@@ -47,30 +48,31 @@ def resume(job_id: str, url: Url = None) -> None:
     _control(job_id, url, Job.resume)
 
 
-@app.command()
-def retry(job_id: str, url: Url = None) -> None:
+@app.command(rich_help_panel=TRAIN)
+def retry(job_id: JobId, url: Url = None) -> None:
     """Retry a failed or cancelled job, as a new job that continues from its last checkpoint.
 
     Example: tuneserve retry JOB
     """
     with Client(url) as client:
-        console.print(client.retry(job_id).id, highlight=False)
+        console.print(find_job(client, job_id).retry().id, highlight=False)
 
 
-@app.command()
+@app.command(rich_help_panel=TRAIN)
 def logs(
-    job_id: str,
+    job_id: JobId,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep printing until the job ends")] = False,
     url: Url = None,
 ) -> None:
     """Print a job's log.
 
-    Example: tuneserve logs -f JOB
+    Example: tuneserve logs -f @last
     """
     with Client(url) as client:
         if not follow:
-            sys.stdout.write(printable(client.job(job_id).logs()))
+            sys.stdout.write(printable(find_job(client, job_id).logs()))
             return
+        job_id = find_job(client, job_id).id
         attempt, shown, decoder = 0, 0, codecs.getincrementaldecoder("utf-8")("replace")
         while True:
             job = client.job(job_id)  # fetched before the log: nothing is written after the end
@@ -86,7 +88,7 @@ def logs(
                 time.sleep(POLL_S)
 
 
-@app.command()
+@app.command(rich_help_panel=MODELS)
 def promote(
     model: Annotated[str, typer.Argument(help="Model: pets/3, pets@best or an id")],
     alias: Annotated[str, typer.Option(help="Alias to point at the model")] = "serving",
@@ -101,7 +103,7 @@ def promote(
     console.print(f"{moved.model}@{moved.name} is {moved.model}/{moved.version}, {moved.model_id}")
 
 
-@app.command("default")
+@app.command("default", rich_help_panel=MODELS)
 def default_name(
     name: Annotated[str | None, typer.Argument(help="Name to pin; without it the command only shows the name")] = None,
     follow: Annotated[bool, typer.Option("--follow", help="Unpin: follow the latest publication again")] = False,
@@ -122,5 +124,5 @@ def default_name(
 
 def _control(job_id: str, url: str | None, act: Callable[[Job], Job]) -> None:
     with Client(url) as client:
-        job = act(client.job(job_id))
+        job = act(find_job(client, job_id))
     console.print("pausing" if job.pausing else job.status)

@@ -5,7 +5,9 @@ import io
 import json
 import os
 import sys
+import webbrowser
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,23 +18,27 @@ from rich.progress import Progress
 from tuneserve.cli import datasets, doctor, keys, training
 from tuneserve.cli import demo as demo_run
 from tuneserve.cli import jobs as job_commands
+from tuneserve.cli import models as model_commands
 from tuneserve.cli.batch_predictions import answer_all
-from tuneserve.cli.options import Json, Limit, Url
+from tuneserve.cli.options import MODELS, RUN, TRAIN, JobId, Json, Limit, Url
 from tuneserve.cli.processes import ServiceAndWorker, StartFailed, environment, require, url_of
-from tuneserve.cli.tables import cut, print_table
+from tuneserve.cli.references import find_job
+from tuneserve.cli.tables import age, cut, print_table
 from tuneserve.cli.training import print_state
 from tuneserve.client import UNREADABLE_IMAGE, Client, Prediction, Predictions, ServiceError
 from tuneserve.client.images import Input
 from tuneserve.progress import accuracy
 from tuneserve.terminal import Console
-from tuneserve.types import Job, Model, Neighbour
+from tuneserve.types import Job, Neighbour
 
-app = typer.Typer(no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False)
+ABOUT = "Train image classifiers on your photos and serve them over HTTP."
+app = typer.Typer(no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False, help=ABOUT)
 app.add_typer(training.app)
 app.add_typer(job_commands.app)
+app.add_typer(model_commands.app, name="models", rich_help_panel=MODELS)
+app.add_typer(datasets.app, name="datasets", rich_help_panel=TRAIN)
 app.add_typer(doctor.app)
-app.add_typer(keys.app, name="keys")
-app.add_typer(datasets.app, name="datasets")
+app.add_typer(keys.app, name="keys", rich_help_panel=RUN)
 console = Console()
 STDIN = Path("-")
 
@@ -71,100 +77,75 @@ def _message(error: Exception) -> str:
     return str(error)
 
 
-@app.command()
-def demo(
-    host: Annotated[str, typer.Option(help="Address to listen on")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen on; if it is in use, another free one")] = 8000,
-    data_dir: Annotated[Path, typer.Option(help="Folder of database, checkpoints and models")] = Path("tuneserve-data"),
-    stop: Annotated[bool, typer.Option("--stop", help="Stop the service at the end")] = False,
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"tuneserve {version('tuneserve')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit")
+    ] = False,
 ) -> None:
-    """Train on the embedded digits, predict with the new model, and leave the service running.
-
-    Example: tuneserve demo
-    """
-    raise typer.Exit(demo_run.run(host, port, data_dir, stop, console))
+    pass
 
 
-@app.command()
-def up(host: Host = None, port: Port = None, data_dir: DataDir = None, processes: Processes = None) -> None:
-    """Run service and worker together, until Ctrl-C.
+@app.command(rich_help_panel=TRAIN)
+def networks(
+    search: Annotated[str | None, typer.Argument(help="Part of a name; timm/ searches timm's too")] = None,
+    url: Url = None,
+    as_json: Json = False,
+) -> None:
+    """List the networks that can be trained.
 
-    Example: tuneserve up --port 9000
-    """
-    with ServiceAndWorker(environment(host, port, data_dir, processes), url_of(host, port)) as running:
-        running.wait_until_alive()
-        console.print(f"tuneserve is up at {running.url}", highlight=False)
-        running.watch()
-
-
-@app.command()
-def serve(host: Host = None, port: Port = None, data_dir: DataDir = None, processes: Processes = None) -> None:
-    """Run the service alone.
-
-    Example: tuneserve serve --host 0.0.0.0 --processes 4
-    """
-    _become("service", environment(host, port, data_dir, processes))
-
-
-@app.command()
-def worker(data_dir: DataDir = None) -> None:
-    """Run one worker.
-
-    Example: tuneserve worker --data-dir /srv/tuneserve
-    """
-    _become("worker", environment(None, None, data_dir))
-
-
-@app.command()
-def jobs(limit: Limit = 20, url: Url = None, as_json: Json = False) -> None:
-    """List jobs, newest first.
-
-    Example: tuneserve jobs --limit 1000 --json | jq -r '.[].id'
+    Example: tuneserve networks efficientnet
     """
     with Client(url) as client:
-        found = cut(client.jobs(limit + 1), limit)
+        found = client.networks(search)
     if as_json:
         _print_json(found)
         return
-    header = ("job", "status", "dataset", "network", "test accuracy")
+    rows = ((one.name, one.family, f"{one.parameters / 1e6:.1f} M", one.weights["status"]) for one in found)
+    print_table(console, ("network", "family", "parameters", "imagenet weights"), rows)
+
+
+@app.command(rich_help_panel=TRAIN)
+def jobs(
+    status: Annotated[str | None, typer.Option(help="Only jobs with this status, such as running or failed")] = None,
+    limit: Limit = 20,
+    url: Url = None,
+    as_json: Json = False,
+) -> None:
+    """List jobs, newest first.
+
+    Example: tuneserve jobs --status failed --limit 100
+    """
+    with Client(url) as client:
+        found = cut(client.jobs(limit + 1, status), limit)
+    if as_json:
+        _print_json(found)
+        return
+    header = ("job", "status", "dataset", "network", "test accuracy", "name", "age")
     print_table(console, header, (_job_row(job) for job in found))
 
 
-@app.command()
-def job(job_id: str, url: Url = None, as_json: Json = False) -> None:
+@app.command(rich_help_panel=TRAIN)
+def job(job_id: JobId, url: Url = None, as_json: Json = False) -> None:
     """Show one job.
 
-    Example: tuneserve job JOB
+    Example: tuneserve job @last
     """
     with Client(url) as client:
-        found = client.job(job_id)
+        found = find_job(client, job_id)
     if as_json:
         _print_json(found)
         return
     print_state(found)
 
 
-@app.command()
-def models(
-    name: Annotated[str | None, typer.Argument(help="Only versions of this name")] = None,
-    limit: Limit = 20,
-    url: Url = None,
-    as_json: Json = False,
-) -> None:
-    """List models, newest first.
-
-    Example: tuneserve models --limit 100
-    """
-    with Client(url) as client:
-        found = cut(client.models(limit + 1, name), limit)
-    if as_json:
-        _print_json(found)
-        return
-    header = ("model", "dataset", "network", "test accuracy", "aliases")
-    print_table(console, header, (_model_row(model) for model in found))
-
-
-@app.command()
+@app.command(rich_help_panel=MODELS)
 def predict(
     images: Annotated[list[Path] | None, typer.Argument(help="Images, folders, patterns; - or none: stdin")] = None,
     model: Annotated[str | None, typer.Option(help="Model: pets, pets/3 or pets@best; default: the default")] = None,
@@ -201,6 +182,62 @@ def predict(
     else:
         _print_lines(answer)
     raise typer.Exit(1 if any(prediction.error for prediction in answer) else 0)
+
+
+@app.command("open", rich_help_panel=RUN)
+def open_page(url: Url = None) -> None:
+    """Print the page's address and open it in the browser.
+
+    Example: tuneserve open
+    """
+    with Client(url) as client:
+        client.ready()
+    print(f"{client.url}/")
+    webbrowser.open(f"{client.url}/")
+
+
+@app.command(rich_help_panel=RUN)
+def demo(
+    host: Annotated[str, typer.Option(help="Address to listen on")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on; if it is in use, another free one")] = 8000,
+    data_dir: Annotated[Path, typer.Option(help="Folder of database, checkpoints and models")] = Path("tuneserve-data"),
+    stop: Annotated[bool, typer.Option("--stop", help="Stop the service at the end")] = False,
+) -> None:
+    """Train on the embedded digits, predict with the new model, and leave the service running.
+
+    Example: tuneserve demo
+    """
+    raise typer.Exit(demo_run.run(host, port, data_dir, stop, console))
+
+
+@app.command(rich_help_panel=RUN)
+def up(host: Host = None, port: Port = None, data_dir: DataDir = None, processes: Processes = None) -> None:
+    """Run service and worker together, until Ctrl-C.
+
+    Example: tuneserve up --port 9000
+    """
+    with ServiceAndWorker(environment(host, port, data_dir, processes), url_of(host, port)) as running:
+        running.wait_until_alive()
+        console.print(f"tuneserve is up at {running.url}", highlight=False)
+        running.watch()
+
+
+@app.command(rich_help_panel=RUN)
+def serve(host: Host = None, port: Port = None, data_dir: DataDir = None, processes: Processes = None) -> None:
+    """Run the service alone.
+
+    Example: tuneserve serve --host 0.0.0.0 --processes 4
+    """
+    _become("service", environment(host, port, data_dir, processes))
+
+
+@app.command(rich_help_panel=RUN)
+def worker(data_dir: DataDir = None) -> None:
+    """Run one worker.
+
+    Example: tuneserve worker --data-dir /srv/tuneserve
+    """
+    _become("worker", environment(None, None, data_dir))
 
 
 def _predict(url: str | None, images: Sequence[Path], **options: Any) -> Predictions:
@@ -257,12 +294,8 @@ def _waits_for_nobody(file: Path) -> Path:
 def _job_row(job: Job) -> tuple[str, ...]:
     test = job.metrics.get("test")
     shown = accuracy(test) if test else ""
-    return job.id, job.status, job.recipe["dataset"], job.recipe["network"], shown
-
-
-def _model_row(model: Model) -> tuple[str, ...]:
-    named, aliases = f"{model.name}/{model.version}", ", ".join(model.aliases)
-    return named, model.dataset, model.network, accuracy(model.test), aliases
+    about = job.recipe["dataset"], job.recipe["network"], shown, job.name or "", age(job.created_at)
+    return job.id, job.status, *about
 
 
 def _near(neighbour: Neighbour) -> str:

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 from typing import TypeVar
 
 from rich.box import SIMPLE_HEAD
@@ -36,6 +37,15 @@ def cut(found: Sequence[T], limit: int) -> Sequence[T]:
     if len(found) > limit:
         print(f"There are more than {limit}: --limit {10 * limit} shows more.", file=sys.stderr)
     return found[:limit]
+
+
+def age(created_at: str) -> str:
+    """Format the time since then in its largest unit."""
+    seconds = max(0, int((datetime.now(UTC) - datetime.fromisoformat(created_at)).total_seconds()))
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= size:
+            return f"{seconds // size} {unit}"
+    return f"{seconds} s"
 
 
 def _drawn(header: Sequence[str], rows: Sequence[Sequence[Cell]]) -> Table:

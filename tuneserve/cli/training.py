@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from tuneserve.cli.options import Url
+from tuneserve.cli.options import TRAIN, JobId, Url
+from tuneserve.cli.references import find_job
 from tuneserve.client import Client, Job, JobFailed, ServiceError
 from tuneserve.progress import line, result, show
 from tuneserve.terminal import Console, printable
@@ -19,7 +20,7 @@ errors = Console(stderr=True)
 INTERRUPTED = 130  # the exit code after Ctrl-C
 
 
-@app.command()
+@app.command(rich_help_panel=TRAIN)
 def train(
     data: Annotated[str | None, typer.Argument(help="Folder or archive of photos, or a data set's name")] = None,
     dataset: Annotated[str | None, typer.Option(help="Name of a data set, from `datasets list`")] = None,
@@ -54,14 +55,14 @@ def train(
             raise typer.Exit(_follow(client, job, url, wait))
 
 
-@app.command("follow")
-def follow_job(job_id: str, url: Url = None) -> None:
+@app.command("follow", rich_help_panel=TRAIN)
+def follow_job(job_id: JobId, url: Url = None) -> None:
     """Show a job's progress until it ends. Exit code 0 if it succeeded, 1 if it failed or was cancelled.
 
-    Example: tuneserve follow JOB
+    Example: tuneserve follow @last
     """
     with Client(url) as client:
-        raise typer.Exit(_follow(client, client.job(job_id), url))
+        raise typer.Exit(_follow(client, find_job(client, job_id), url))
 
 
 def print_state(job: JobFields) -> None:

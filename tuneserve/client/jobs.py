@@ -145,6 +145,11 @@ class JobCalls(ModelCalls, DatasetCalls):
             raise FileNotFoundError(f"{path}: there is no such file or folder")
         return {"dataset": data}
 
+    def networks(self, search: str | None = None) -> list[Record]:
+        """Return the networks that a recipe can name."""
+        found = self._list(Record, "/networks", params={"search": search} if search else {})
+        return [one for one in found if not search or search in one.name]
+
     def recipe_fields(self) -> list[str]:
         """Name the fields of a recipe."""
         return list(self._json("GET", "/networks/resnet50")["properties"])

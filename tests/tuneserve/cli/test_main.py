@@ -321,6 +321,43 @@ def test_a_failure_is_shown_with_all_its_brackets(serve: Serve, db: Database, cl
     assert "disk_full: [Errno 28] in [/red]\n[x]" in shown
 
 
+def test_a_job_is_named_by_the_start_of_its_id_or_as_the_last(serve: Serve, enqueue: Enqueue) -> None:
+    first, last = enqueue(at=NOW), enqueue(at=NOW + 1)
+    url = serve()
+    assert typed("job", "@last", "--url", url).output.startswith(last.id)
+    start = "job_"
+    shown = typed("job", first.id.removeprefix("job_")[:-1], "--url", url)
+    assert shown.output.startswith(first.id), shown.exception
+    assert "may be any of 2 jobs" in str(typed("cancel", start, "--url", url).exception)
+    assert "There is no job" in str(typed("cancel", "job_none", "--url", url).exception)
+    assert typed("jobs", "--status", "failed", "--url", url).stdout.count("\n") == 1
+
+
+def test_the_version_and_the_groups_are_shown() -> None:
+    assert typed("--version").stdout.startswith("tuneserve ")
+    shown = typed("--help").output
+    assert "Train image classifiers on your photos and serve them over HTTP." in shown
+    assert shown.index("─ Train ─") < shown.index("Models and predictions") < shown.index("Run the service")
+
+
+def test_a_model_is_shown_saved_and_used(serve: Serve, published: Published, tmp_path: Path) -> None:
+    model, url = published(), serve()
+    shown = typed("models", "show", "digits", "--url", url).output
+    assert f"page: {url}/#/models/{model.id}" in shown
+    assert "classes: 0, 1, 2" in shown
+    saved = typed("models", "download", "digits@best", tmp_path / "d.onnx", "--url", url)
+    assert f"{(tmp_path / 'd.onnx').stat().st_size} bytes" in saved.output
+    assert typed("models", "download", "digits", tmp_path / "d.bin", "--url", url).exit_code == 2
+    used = typed("models", "use", "digits/1", "--url", url).output
+    assert f"curl -F file=@photo.jpg {url}/predict/digits\n" in used
+    assert typed("models", "--name", "cats", "--json", "--url", url).output == "[]\n"
+
+
+def test_networks_are_listed_and_searched(serve: Serve) -> None:
+    rows = typed("networks", "squeezenet", "--url", serve()).stdout.splitlines()
+    assert [row.split("\t")[0] for row in rows][:2] == ["network", "squeezenet1_0"]
+
+
 def test_models_are_listed_for_people(serve: Serve, published: Published) -> None:
     model, url = published(accuracy=0.5), serve()
     rows = typed("models", "--url", url).output

@@ -3,6 +3,7 @@
 import io
 import re
 from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from core.db.tables import Job, Model
 from tests.support.datafiles import zipped
 from tests.support.setfiles import pets
 from tests.support.terminal import at_terminal, piped
-from tuneserve.cli.tables import print_table
+from tuneserve.cli.tables import age, print_table
 from tuneserve.client import Client
 from tuneserve.terminal import Console
 
@@ -53,13 +54,12 @@ def _key(client: Client) -> str:
 
 def test_what_is_listed_into_a_pipe_is_whole_and_parted_by_tabs(furnished: Client) -> None:
     (job,), (key,) = furnished.jobs(), furnished.keys()
-    assert listed(furnished, "jobs") == [
-        ["job", "status", "dataset", "network", "test accuracy"],
-        [job["id"], "queued", "fashion_mnist", "efficientnet_v2_s", ""],
-    ]
+    header, row = listed(furnished, "jobs")
+    assert header == ["job", "status", "dataset", "network", "test accuracy", "name", "age"]
+    assert row[:6] == [job["id"], "queued", "fashion_mnist", "efficientnet_v2_s", "", ""]
     header, row = listed(furnished, "models")
-    assert header == ["model", "dataset", "network", "test accuracy", "aliases"]
-    assert (row[0], row[1], row[-1]) == (f"{LONG}/1", LONG, "best, latest, serving")
+    assert header == ["model", "dataset", "network", "test accuracy", "aliases", "age"]
+    assert (row[0], row[1], row[4]) == (f"{LONG}/1", LONG, "best, latest, serving")
     assert listed(furnished, "keys", "list")[1][:3] == [key["id"], LONG, "admin"]
     assert [LONG[:63], "uploaded", "1", "2", "6"] in listed(furnished, "datasets", "list")
 
@@ -111,3 +111,8 @@ def test_tabs_and_new_lines_in_a_cell_part_nothing() -> None:
 def test_a_list_of_nothing_is_its_header() -> None:
     assert printed(io.StringIO()) == "name\twords\n"
     assert "words" in printed(Terminal())
+
+
+def test_an_age_is_in_its_largest_unit() -> None:
+    spans = {5: "5 s", 125: "2 min", 7300: "2 h", 200_000: "2 d", -9: "0 s"}
+    assert {ago: age((datetime.now(UTC) - timedelta(seconds=ago)).isoformat()) for ago in spans} == spans
