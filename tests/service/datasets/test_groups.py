@@ -5,15 +5,19 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import httpx
 import pytest
 
 from core.artifacts.dataset_files import path_of
 from core.errors import DatasetInvalid
 from core.repositories.datasets import StoredImage
 from core.settings import Settings
+from service.datasets.builder import Builder
 from service.datasets.images import digest_of
 from service.datasets.importer import read_list
 from tests.service.datasets.conftest import Send, refused
+from tests.support.builds import build_here
+from tests.support.datafiles import zipped
 from tests.support.setfiles import photo
 from worker.data.datasets import uploaded
 from worker.data.splits import split
@@ -97,3 +101,14 @@ def test_where_no_group_is_left_for_validation_the_error_says_what_to_do(
 def test_the_digest_covers_groups() -> None:
     image = StoredImage("train", "a", "0.png", "0" * 64)
     assert digest_of([image]) != digest_of([replace(image, group="x")])
+
+
+async def test_a_later_change_divides_no_group_either(http: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Builder, "build", build_here)
+    headers = {"Content-Type": "application/zip"}
+    rows = [*bursts(2, "train"), ("a", "x", "test"), ("b", "y", "test")]
+    sent = await http.post("/datasets?name=pets", content=zipped(table(rows)), headers=headers)
+    assert sent.status_code == 201, sent.text
+    refusal = await http.patch("/datasets/pets/images/1", json={"class": "a", "part": "test"})
+    assert (refusal.status_code, refusal.json()["errors"][0]["code"]) == (422, "group_parts")
+    assert "has images in test and train" in refusal.json()["detail"]

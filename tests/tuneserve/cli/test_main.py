@@ -10,14 +10,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import typer
 from sqlalchemy.orm import Session
 from typer.testing import CliRunner, Result
 
+from core.artifacts.model_files import TRAINING_IMAGES
 from core.db.database import Database
 from core.db.tables import Job, Model, Worker
 from core.errors import Killed, WeightsUnavailable
+from core.inference import training_images
 from core.repositories import job_control, jobs
 from core.repositories.jobs import Claim
 from core.settings import Settings
@@ -394,6 +397,17 @@ def test_folders_and_patterns_are_answered_as_csv(serve: Serve, published: Publi
     ]
     assert [bool(row["error"]) for row in rows] == [False, False, True, False]
     assert typed("predict", folder, "--url", url).stdout.splitlines()[0].startswith(f"{folder}/2.png: 2 0.")
+
+
+def test_the_nearest_training_images_stand_below_an_answer(serve: Serve, published: Published) -> None:
+    pixels = np.random.default_rng(0).uniform(0, 255, (3, 784)).astype(np.float32)
+    file = training_images.pack(np.arange(3), None, pixels)
+    published(more={TRAINING_IMAGES: file}, neighbours={"images": 3, "of": 3})
+    result = typed("predict", DIGIT_FILES[7], "--neighbours", 2, "--url", serve())
+    seven, *near = result.output.splitlines()
+    assert seven.startswith(f"{DIGIT_FILES[7]}: 7 0.")
+    assert [line.strip().split()[1] for line in near] == ["distance", "distance"]
+    assert "goes with image files" in at_terminal("predict", "--bulk", DIGIT_FILES[7], "--neighbours", "1", exit_code=2)
 
 
 def test_an_image_that_cannot_be_read_is_told_and_the_others_answered(

@@ -7,11 +7,14 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from core.artifacts.model_files import TRAINING_IMAGES
 from core.db.database import Database
 from core.db.tables import Job, Model
 from core.errors import Killed
+from core.inference import training_images
 from core.repositories import job_control, jobs
 from core.repositories.jobs import Claim
 from core.settings import Settings
@@ -284,3 +287,32 @@ def test_three_hundred_images_are_answered(published: Published, request: pytest
         answer = client.predict(*[DIGIT_FILES[1]] * 300, top_k=1)
     assert {one.label for one in answer} == {"1"}
     assert len(answer) == 300
+
+
+def test_features_come_in_the_order_of_the_images(
+    published: Published, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    published()
+    monkeypatch.setattr(image_inputs, "MAX_IMAGES", 2)
+    (tmp_path / "none.png").write_bytes(b"no image")
+    with Client(request.getfixturevalue("live")) as client:
+        found = client.embed(DIGIT_FILES[7], DIGIT_FILES[2], tmp_path / "none.png", DIGIT_FILES[7])
+        with pytest.raises(ServiceError, match="No model serves under the name nobody"):
+            client.embed(DIGIT_FILES[7], model="nobody")
+    first, second, bad, again = found.embeddings
+    assert (len(first.features or []), found.dimension) == (784, 784)
+    assert first.features == again.features != second.features
+    assert bad.error
+
+
+def test_neighbours_are_asked_for_in_every_request(
+    published: Published, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pixels = np.random.default_rng(0).uniform(0, 255, (3, 784)).astype(np.float32)
+    file = training_images.pack(np.arange(3), None, pixels)
+    published(more={TRAINING_IMAGES: file}, neighbours={"images": 3, "of": 3})
+    monkeypatch.setattr(image_inputs, "MAX_IMAGES", 1)
+    with Client(request.getfixturevalue("live")) as client:
+        answer = client.predict(DIGIT_FILES[7], DIGIT_FILES[2], neighbours=2)
+    assert [len(one.neighbours or []) for one in answer] == [2, 2]
+    assert answer.as_json()["neighbours_among"] == {"dataset": "digits", "images": 3, "of": 3}

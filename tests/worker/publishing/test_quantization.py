@@ -16,6 +16,7 @@ from torch import nn
 
 from core.imaging.preparation import Preparation
 from core.inference.network import ServingGraph, build
+from core.inference.training_images import directions
 from worker.publishing import quantization as module
 from worker.publishing.onnx_export import export_onnx
 from worker.publishing.quantization import NotQuantized, preparation_nodes, quantize, without_identities
@@ -70,6 +71,28 @@ def test_the_logits_are_not_rounded_to_256_levels(int8: bytes) -> None:
     """
     (last,) = (node for node in onnx.load_from_string(int8).graph.node if "logits" in node.output)
     assert last.op_type == "Gemm"
+
+
+def test_its_features_find_the_neighbours_that_those_in_fp32_find() -> None:
+    random = np.random.default_rng(0)
+    scenes = random.integers(0, 256, (8, 5, 5, 3)).repeat(8, 1).repeat(8, 2)
+    shown = (scenes[:, None] + random.normal(0, 12, (8, 5, 40, 40, 3))).clip(0, 255).astype(np.uint8)
+    train, asked = shown[:, :4].reshape(-1, 40, 40, 3), shown[:, 4]
+    torch.manual_seed(0)
+    network = ServingGraph(PREPARATION, build("resnet18", 7), with_features=True).eval()
+    fp32 = export_onnx(network, torch.from_numpy(train[:2]))
+    known, wanted, given = (
+        directions(features_of(graph, images))
+        for graph, images in ((fp32, train), (fp32, asked), (quantize(fp32, train), asked))
+    )
+    nearest = [(found @ known.T).argmax(1) for found in (wanted, given)]
+    assert nearest[0].tolist() == nearest[1].tolist()
+    assert (nearest[0] // 4).tolist() == list(range(8))
+
+
+def features_of(graph: bytes, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    return np.asarray(session.run(["features"], {"images": images})[0])
 
 
 def test_it_is_a_quarter_as_large(graph: bytes, int8: bytes) -> None:
