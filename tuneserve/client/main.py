@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import httpx
+
 from tuneserve.client.batches import BatchCalls
 from tuneserve.client.jobs import JobCalls
 from tuneserve.client.keys import KeyCalls
@@ -15,5 +17,8 @@ class Client(JobCalls, BatchCalls, KeyCalls):
 
     def ready(self) -> dict[str, Any]:
         """Return the readiness checks, whether or not they pass."""
-        body: dict[str, Any] = self._http.get("/readyz").json()  # a failed check is an answer: it is not waited out
+        try:
+            body: dict[str, Any] = self._http.get("/readyz").json()  # a failed check is an answer: it is not waited out
+        except httpx.TransportError as error:
+            raise self._unreachable(error) from error
         return body
