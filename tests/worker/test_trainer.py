@@ -919,6 +919,17 @@ def test_what_publishing_wants_of_a_heads_features_is_not_computed_again(prepare
         assert torch.equal(known.part.some([0]), found.part.some([0]))
 
 
+def test_where_features_are_kept_more_images_are_compared_than_the_sample(
+    prepared: Prepared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker.publishing.publish, "MAX_TRAINING_SAMPLE", 50)
+    context, state = prepared(epochs=1, freeze="backbone", optimizer="lbfgs")
+    samples = look_at_samples(trainer._trained(context, train(context, state)))
+    assert (len(samples.train), len(samples.neighbours)) == (50, len(context.splits.train))
+    assert samples.neighbours.features is not None
+    assert len(samples.neighbours.features) == len(samples.neighbours)
+
+
 def test_a_pause_is_heard_while_the_frozen_part_runs(prepared: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
     context, state = prepared(freeze="backbone")
     context.report.stop.set()
