@@ -107,7 +107,9 @@ def test_the_graph_takes_bytes_and_names_its_ends(onnx_graph: bytes) -> None:
 def test_the_graph_gives_what_the_last_layer_sees(onnx_graph: bytes, network: nn.Module, images: Tensor) -> None:
     restored = build("resnet18", 10)
     restored.load_state_dict(network.state_dict())
-    logits, features = session_of(onnx_graph).run(["logits", "features"], {"images": images.numpy()})
+    answers = session_of(onnx_graph).run(["logits", "features"], {"images": images.numpy()})
+    logits, features = (np.asarray(answer) for answer in answers)
+    assert isinstance(restored.fc, nn.Linear)
     with torch.inference_mode():
         np.testing.assert_allclose(restored.fc(torch.from_numpy(features)).numpy(), logits, atol=1e-4)
 

@@ -39,12 +39,14 @@ def method(preparation: Preparation, validation: int, **recipe: Any) -> str | No
         history={},
         timing={},
     )
-    samples = []
-    for each in (trained.splits.train, trained.splits.validation):
-        features = each.some(range(len(each)))[:, ::7, ::7, 0].flatten(1).float()
-        samples.append(SampleOutputs(each, features[:, :2], features))
-    found: str | None = fit_ood_score(trained, Samples(*samples, samples[0])).record["method"]
+    train, answered = (look_at(each) for each in (trained.splits.train, trained.splits.validation))
+    found: str | None = fit_ood_score(trained, Samples(train, answered, train)).record["method"]
     return found
+
+
+def look_at(images: Split) -> SampleOutputs:
+    features = images.some(range(len(images)))[:, ::7, ::7, 0].flatten(1).float()
+    return SampleOutputs(images, features[:, :2], features)
 
 
 @pytest.mark.parametrize(
