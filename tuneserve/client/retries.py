@@ -35,9 +35,25 @@ class Retries:
 
 
 def wanted_pause(answer: httpx.Response) -> float | None:
-    """Return the seconds that a busy service asks for."""
+    """Return the seconds that a busy service asks for.
+
+    None where no model can answer: to train one takes longer than all pauses.
+    """
+    if answer.status_code not in BUSY or (_lacks_model(answer) and _asks_a_model(answer.request)):
+        return None
     wanted = answer.headers.get("retry-after", "")
-    return float(wanted) if answer.status_code in BUSY and wanted.isdecimal() else None
+    return float(wanted) if wanted.isdecimal() else None
+
+
+def _lacks_model(answer: httpx.Response) -> bool:
+    try:
+        return bool(answer.json()["code"] == "not_ready")
+    except (ValueError, KeyError, TypeError):
+        return False
+
+
+def _asks_a_model(request: httpx.Request) -> bool:
+    return not {"predict", "embed"}.isdisjoint(request.url.path.split("/"))  # a proxy may put a prefix before it
 
 
 def may_repeat(error: httpx.TransportError, method: str, options: Mapping[str, Any]) -> bool:

@@ -58,6 +58,14 @@ def test_a_busy_service_is_asked_again_when_it_says(answering: Answering, pauses
     assert len(keys) == 1
 
 
+def test_nobody_waits_for_a_model_that_nobody_trains(answering: Answering, pauses: list[float]) -> None:
+    none = httpx.Response(503, headers={"Retry-After": "5"}, json={"code": "not_ready", "detail": "No model serves."})
+    client, seen = answering(none)
+    with pytest.raises(ServiceError, match="No model serves"):
+        client.predict(b"picture")
+    assert (len(seen), pauses) == (1, [])
+
+
 def test_each_creation_has_a_key_of_its_own(answering: Answering) -> None:
     client, seen = answering(MADE, MADE)
     client.train("digits"), client.train("digits")
