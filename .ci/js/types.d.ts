@@ -131,6 +131,29 @@ interface DatasetCard {
   problem_count: number;
 }
 
+interface CheckupView {
+  state: "waiting" | "running" | "done" | "failed";
+  images: number;
+  error: string | null;
+  findings: Findings | null;
+}
+
+interface Findings {
+  near_duplicates: { image: SeenImage; like: SeenImage; leak: boolean }[];
+  near_duplicate_count: number;
+  leak_count: number;
+  wrong_labels: { image: SeenImage; suggested: string }[];
+  unusual_images: { image: SeenImage }[];
+  unusual_image_count: number;
+  rare_classes: { class: string; images: number }[];
+}
+
+interface SeenImage {
+  id: number | null;
+  class: string;
+  file: string;
+}
+
 interface Predictions {
   model: { id: string; name: string; version: number };
   predictions: Prediction[];

@@ -3,13 +3,19 @@
 They are uploaded, viewed, trained on and deleted.
 """
 
+import time
 from pathlib import Path
 from random import Random
 
 import pytest
 from playwright.sync_api import Locator, Page, Route, expect
 
+from core.checkups import queue
+from core.db.database import Database
+from core.db.tables import Worker
+from core.repositories import jobs
 from tests.browser.test_page import KEY, fill_in
+from tests.conftest import NOW
 from tests.integration.conftest import Programs, wait_for
 from tests.support.datafiles import zipped
 from tests.support.setfiles import pets, photo
@@ -251,3 +257,40 @@ def test_with_a_key_the_photos_are_seen_too(page: Page, programs: Programs) -> N
     page.goto("/#/datasets/pets")
     expect(photos(page, "cat")).to_have_count(3)
     wait_for(lambda: widths(row(page, "cat")) == [112] * 3, "the thumbnails to be there")
+
+
+def finding(image: int, label: str, file: str) -> dict[str, object]:
+    return {"id": image, "class": label, "part": "train", "file": file}
+
+
+def test_what_the_check_up_found_is_seen_and_mended(page: Page, programs: Programs, db: Database) -> None:
+    programs.start("service")
+    programs.http.post("/datasets?name=pets", files={"file": zipped(pets("cat", "dog"))}).raise_for_status()
+    page.goto("/#/datasets/pets")
+    expect(page.get_by_label("Check-up")).to_contain_text("once a worker has time")
+    images = {one["id"]: one for one in programs.http.get("/datasets/pets/images").json()["data"]}
+    cats = [one for one in images.values() if one["class"] == "cat"]
+    seen = [finding(one["id"], "cat", one["file"]) for one in cats]
+    none = {"unusual_images": [], "unusual_image_count": 0, "rare_classes": []}
+    found = none | {
+        "near_duplicates": [{"image": seen[1], "like": seen[0], "score": 1.0, "leak": False}],
+        "near_duplicate_count": 1,
+        "leak_count": 0,
+        "wrong_labels": [{"image": seen[2], "suggested": "dog", "score": 0.9}],
+        "wrong_label_count": 1,
+    }
+    with db.write() as session:
+        jobs.register(session, Worker(id="worker_a", host="here", pid=1, started_at=NOW, heartbeat_at=time.time()))
+        claim = queue.claim(session, "worker_a", NOW)
+        assert claim is not None
+        queue.succeed(session, claim, found, NOW)
+    wrong = page.get_by_role("region", name="Perhaps dog?")
+    expect(wrong).to_contain_text("Now in cat")
+    wait_for(lambda: widths(wrong) == [112], "the thumbnail to be there")
+    twice = page.get_by_role("region", name="The same photo twice")
+    expect(twice).to_contain_text(f"Like {seen[0]['file']} of cat")
+    wrong.get_by_role("button", name="Move it to dog").click()
+    expect(row(page, "dog")).to_contain_text("4 photos")
+    expect(page.get_by_label("Check-up")).to_contain_text("once a worker has time")  # the new version is checked too
+    (moved,) = (one for one in programs.http.get("/datasets/pets/images").json()["data"] if one["id"] == seen[2]["id"])
+    assert moved["class"] == "dog"

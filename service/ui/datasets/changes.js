@@ -23,7 +23,7 @@ export class Changes {
   }
 
   /**
-   * @param {ImageView[]} images
+   * @param {Pick<ImageView, "id">[]} images
    * @param {string} label
    */
   async move(images, label) {
@@ -32,7 +32,7 @@ export class Changes {
     this.#done(card, `${count(ids.length, "photo")} moved to ${label}`);
   }
 
-  /** @param {ImageView[]} images */
+  /** @param {Pick<ImageView, "id">[]} images */
   async remove(images) {
     const query = new URLSearchParams(images.map((one) => ["id", String(one.id)]));
     const card = await (await this.api.fetch(`${this.path}/images?${query}`, { method: "DELETE" })).json();

@@ -5,6 +5,7 @@ import { Fold } from "../lib/fold.js";
 import { count, number, when, words } from "../lib/format.js";
 import { icon } from "../lib/icons.js";
 import { Changes } from "./changes.js";
+import { Checkup } from "./checkup.js";
 import { deleted, trainOn } from "./datasets.js";
 import { PhotosOf } from "./photos_of.js";
 import { problems } from "./upload_form.js";
@@ -25,7 +26,7 @@ export async function datasetView(context) {
   const changes = version || card.layout === "idx" ? null : new Changes(api, signal, card.name, redraw);
   main.replaceChildren(
     await heading(context, card, changes),
-    el("div", { class: "stack" }, changes || version ? new PhotosOf(context, card, changes).node : await samples(api, signal, card)),
+    el("div", { class: "stack" }, changes && new Checkup(context, card.name, changes).node, changes || version ? new PhotosOf(context, card, changes).node : await samples(api, signal, card)),
     el("div", { class: "below" }, leftOut(card), new Fold("About this data set", facts(record(card)), card.layout).node),
   );
 }

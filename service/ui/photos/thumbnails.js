@@ -20,7 +20,7 @@ export class Thumbnails {
   /**
    * Make the picture of a photo; it is fetched when it is seen.
    *
-   * @param {ImageView} image
+   * @param {Pick<ImageView, "thumbnail">} image
    */
   draw({ thumbnail }) {
     const path = thumbnail.slice(1); // behind a proxy's prefix too
