@@ -33,11 +33,10 @@ export function useIt(api, fail, model) {
  */
 const samples = (base, name) => ({
   curl: `curl -F file=@photo.jpg -H "Authorization: Bearer $TUNESERVE_API_KEY" "${base}/predict?model=${name}"`,
-  Python: `from tuneserve import Client
+  Python: `import tuneserve
 
-client = Client("${base}")
-answer = client.predict("photo.jpg", model="${name}")
-print(answer["predictions"][0]["label"])`,
+model = tuneserve.Client("${base}").model("${name}")
+print(model.predict("photo.jpg")[0].label)`,
   JavaScript: `const body = new FormData();
 body.append("file", photo); // a File or a Blob
 const answer = await fetch("${base}/predict?model=${name}", { method: "POST", body });
