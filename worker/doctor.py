@@ -116,14 +116,12 @@ def _why_it_cannot_compute(device: str) -> str | None:
 
 def _data_dir(settings: Settings) -> Finding:
     folder = settings.data_dir.resolve()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".doctor"
-        probe.write_bytes(b"")
-        probe.unlink()
-    except OSError as error:
-        return Finding("data directory", "wrong", f"{folder} cannot be written: {error.strerror}")
-    return Finding("data directory", "ok", str(folder))
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    if not there.is_dir():
+        return Finding("data directory", "wrong", f"{folder} cannot be made: {there} is a file")
+    if not os.access(there, os.W_OK | os.X_OK):
+        return Finding("data directory", "wrong", f"{there} cannot be written")
+    return Finding("data directory", "ok", f"{folder}{'' if there == folder else ': the first start makes it'}")
 
 
 def _disk(settings: Settings) -> Finding:
@@ -136,9 +134,13 @@ def _disk(settings: Settings) -> Finding:
 
 
 def _database(settings: Settings) -> Finding:
+    kind, _, file = settings.resolved_database_url.partition(":///")
+    if kind.startswith("sqlite") and not Path(file).exists():
+        return Finding("database", "ok", f"{file}: the first start makes it")
     try:
         with closing(Database(settings.resolved_database_url)) as db:
-            db.migrate()
+            if not db.is_migrated():
+                return Finding("database", "ok", "it answers; the next start brings its tables up to date")
             with db.read() as session:
                 waiting = jobs.count_by_status(session)
                 workers = jobs.live_workers(session, time.time(), settings.lease_s)

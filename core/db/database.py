@@ -67,6 +67,11 @@ class Database:
             if _version(connection) != newest_version():
                 _upgrade(connection)
 
+    def is_migrated(self) -> bool:
+        """Check whether the schema is the newest version."""
+        with self._engine.connect() as connection:
+            return _version(connection) == newest_version()
+
     def close(self) -> None:
         """Close all connections after the sessions of other threads.
 

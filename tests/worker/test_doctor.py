@@ -8,7 +8,9 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from sqlalchemy import make_url
 
+from core.settings import Settings
 from tests import ROOT
 from tests.support.terminal import TUNESERVE
 from worker import doctor
@@ -34,7 +36,21 @@ def test_the_doctor_says_what_is_here() -> None:
     checks = {one["check"]: one for one in map(json.loads, answer.stdout.splitlines())}
     assert answer.returncode == 0, answer.stdout
     assert {"torch", "device", "data directory", "disk", "database", "data sets", "weights"} <= checks.keys()
-    assert checks["database"]["detail"].startswith("no jobs yet")
+    assert checks["database"]["detail"].endswith("the first start makes it")
+
+
+def test_the_doctor_makes_nothing(data_dir: Path) -> None:
+    assert found()["data directory"] == Finding("data directory", "ok", f"{data_dir}: the first start makes it")
+    assert not data_dir.exists()
+
+
+def test_the_database_is_seen_as_it_is(settings: Settings, database_url: str) -> None:
+    assert found()["database"].detail == "no jobs yet; workers alive: 0"
+    database = Path(make_url(database_url).database or "")
+    database.write_bytes(b"")
+    assert found()["database"] == Finding("database", "ok", "it answers; the next start brings its tables up to date")
+    database.write_bytes(b"no database" * 100)
+    assert found()["database"].state == "wrong"
 
 
 def test_a_directory_that_cannot_be_written_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -42,7 +58,7 @@ def test_a_directory_that_cannot_be_written_is_found(tmp_path: Path, monkeypatch
     monkeypatch.setenv("TUNESERVE_DATA_DIR", str(tmp_path / "file" / "data"))
     answer = run()
     assert answer.returncode == 1
-    assert "cannot be written" in answer.stdout
+    assert f"{tmp_path / 'file'} is a file" in answer.stdout.replace("\n", "")
 
 
 def test_wrong_settings_are_found_each_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
