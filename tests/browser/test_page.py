@@ -407,7 +407,7 @@ def test_the_sample_of_a_model_runs_as_it_stands(
 ) -> None:
     model = published()
     programs.start("service")
-    page.goto(f"/#/models/{model.id}")
+    page.goto(f"/#/models/{model.name}/{model.version}")
     page.get_by_text("Use it", exact=True).click()
     text = page.get_by_label("Python sample", exact=True).inner_text()
     shutil.copy(DIGIT_FILES[7], tmp_path / "photo.jpg")

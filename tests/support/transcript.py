@@ -22,7 +22,7 @@ This session was recorded on one thread of a busy CPU. Service and worker run in
 progress of a training is shown as in a pipe; at a terminal it is a progress bar. Lists show the newest 20 rows and say
 if there are more; `--limit 100` shows more. `tuneserve COMMAND --help` lists every option.
 """
-TRAIN = "tuneserve train --dataset digits --network resnet18 --weights random"
+TRAIN = "tuneserve train digits --network resnet18 --weights random"
 SESSION = {
     "Check the installation": ("tuneserve doctor",),
     "Train and predict": (
@@ -32,30 +32,33 @@ SESSION = {
         "tuneserve predict --json < digits/7.png",
     ),
     "Pause and resume a job": (
-        f"{TRAIN} --set epochs=2 --detach > job",
-        "tuneserve pause $(cat job)",
-        "until tuneserve job $(cat job) | grep paused; do sleep 1; done",
+        f"{TRAIN} --set epochs=2 --detach",
+        "tuneserve pause @last",
+        "until tuneserve job @last | grep paused; do sleep 1; done",
         "tuneserve jobs",
-        "tuneserve resume $(cat job)",
-        "tuneserve logs -f $(cat job) | tail -n 1",
-        "tuneserve job $(cat job)",
+        "tuneserve resume @last",
+        "tuneserve logs -f @last | tail -n 1",
+        "tuneserve job @last",
     ),
     "Roll back to the first model": ("tuneserve promote digits/1", "tuneserve models"),
     "Your own photos": (
         "ls pets pets/cat",
         "tuneserve datasets check pets",
-        "tuneserve datasets add pets pets",
+        "tuneserve train pets --preset quick --model animals",
+        "tuneserve predict --model animals --neighbours 2 pets/dog/1.png",
+        "tuneserve predict --model animals --csv pets/dog | head -n 3",
+        "tuneserve models use animals",
         "tuneserve datasets list",
-        "tuneserve datasets show pets",
-        "tuneserve train --dataset pets --network squeezenet1_1 --weights random --set epochs=2 --wait",
+        "tuneserve datasets checkup pets",
     ),
     "In scripts": (
         "tuneserve models | cut -f 1,5",
         "tuneserve jobs --json | python3 -c 'import json, sys; print(len(json.load(sys.stdin)), \"jobs\")'",
     ),
     "Errors": (
-        "tuneserve train --dataset mnits",
-        "tuneserve predict job",
+        "tuneserve train mnits",
+        "tuneserve train digits --set epoch=2",
+        "tuneserve predict bin",
         "tuneserve job job_0",
         "tuneserve jobs --url http://127.0.0.1:1",
         "TUNESERVE_PORT=abc tuneserve up",

@@ -18,7 +18,7 @@ const COVERED = 8; // classes that have a photo beside their name
 /** @param {ViewContext} context */
 export async function modelView({ main, api, signal, fail, steps, id }) {
   /** @type {ModelView} */
-  const model = await api.get(`models/${encodeURIComponent(id)}`, signal);
+  const model = await api.get(`models/${id}`, signal);
   steps(model.name, "train", {
     photos: { href: `#/datasets/${model.dataset}` },
     train: { note: `${model.test.correct} of ${model.test.images} right` },
