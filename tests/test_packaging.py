@@ -13,8 +13,8 @@ from packaging.utils import canonicalize_name
 from tests.test_architecture import HAVE_TORCH, MAY_IMPORT, arrows, read_sources, root
 
 PROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
-EXTRAS: dict[str, set[str]] = {  # otel and mlflow are looked for before they are imported
-    "tuneserve": set(),
+EXTRAS: dict[str, set[str]] = {  # otel, mlflow and pandas are looked for before they are imported
+    "tuneserve": {"pandas"},
     "core": {"core", "otel"},
     "service": {"serve", "otel"},
     "worker": {"train", "otel", "mlflow"},

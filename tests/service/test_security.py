@@ -95,9 +95,8 @@ async def test_only_an_admin_passes_everywhere(keyed: Settings) -> None:
                 name for name in SECRETS
                 if (await http.request(method, path, json=[], headers=bearer(name))).status_code != 403
             }  # fmt: skip
-            others = (
-                set(SECRETS) if path.startswith(("/predict", "/v2/", "/batches")) else {"boss", "trainer", "trainer2"}
-            )
+            is_asking = path.startswith(("/predict", "/embed", "/v2/", "/batches"))
+            others = set(SECRETS) if is_asking else {"boss", "trainer", "trainer2"}
             assert passed == ({"boss"} if path.startswith("/keys") else others), (method, path)
 
 

@@ -44,7 +44,7 @@ class NetworkView(BaseModel):
 
 
 class NetworkPage(BaseModel):
-    data: list[NetworkView]
+    data: list[NetworkView] = Field(description="The networks that match, those of torchvision first.")
     has_more: bool = Field(description="Whether more networks match the search.")
 
 

@@ -11,7 +11,15 @@ from service.api.routes.ui import FOLDER
 from tests.conftest import running
 
 FILES = sorted(path.relative_to(FOLDER).as_posix() for path in FOLDER.rglob("*.*"))
-TYPES = {".js": "text/javascript", ".css": "text/css", ".html": "text/html", ".svg": "image/svg+xml"}
+TYPES = {
+    ".js": "text/javascript",
+    ".css": "text/css",
+    ".html": "text/html",
+    ".svg": "image/svg+xml",
+    ".woff2": "font/woff2",
+    ".txt": "text/plain",
+}
+LICENCES = {"style/fonts/OFL.txt"}  # goes with its font
 
 
 async def test_the_page_is_at_the_root(http: httpx.AsyncClient) -> None:
@@ -38,11 +46,12 @@ async def test_a_browser_asks_for_each_file_again(http: httpx.AsyncClient) -> No
 
 
 def test_every_file_is_used_and_every_used_one_is_there() -> None:
-    text = {name: (FOLDER / name).read_text() for name in FILES}
+    text = {name: (FOLDER / name).read_text() for name in FILES if not name.endswith(".woff2")}
     used = set(re.findall(r'"page/([^"]+)"', text["index.html"]))
-    for name in FILES:
-        used |= {_beside(name, other) for other in re.findall(r'from "(\.[^"]+)"', text[name])}
-    assert used | {"index.html"} == set(FILES)
+    for name, content in text.items():
+        named = re.findall(r'(?:from |import\(|url\()"([^"]+)"', content)
+        used |= {_beside(name, other) for other in named if other.startswith(".") or name.endswith(".css")}
+    assert used | {"index.html"} | LICENCES == set(FILES)
 
 
 def _beside(name: str, relative: str) -> str:
