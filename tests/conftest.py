@@ -24,7 +24,6 @@ from sqlalchemy import Engine, create_engine, make_url, text
 
 from core.artifacts.manifest import from_tensors, write_folder
 from core.artifacts.store import LocalStore
-from core.cpus import cpus
 from core.db.database import Database
 from core.db.tables import Job, Model, Worker
 from core.imaging.preparation import preprocess_digit
@@ -51,11 +50,6 @@ test_telemetry.py test_tracing.py
 """
 LONGEST = ROOT / "tests" / "worker" / "test_trainer.py"
 SHARED = os.environ.get("TUNESERVE_SHARED", str(ROOT.parent / "shared"))
-
-
-def pytest_xdist_auto_num_workers() -> int:
-    """Return one process more than there are cores: tests wait a fifth of their time for programs and databases."""
-    return cpus() + 1
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

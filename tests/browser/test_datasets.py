@@ -264,7 +264,7 @@ def finding(image: int, label: str, file: str) -> dict[str, object]:
 
 
 def test_what_the_check_up_found_is_seen_and_mended(page: Page, programs: Programs, db: Database) -> None:
-    programs.start("service")
+    programs.start("service", TUNESERVE_MAX_CHECKUP_IMAGES="100")
     programs.http.post("/datasets?name=pets", files={"file": zipped(pets("cat", "dog"))}).raise_for_status()
     page.goto("/#/datasets/pets")
     expect(page.get_by_label("Check-up")).to_contain_text("once a worker has time")

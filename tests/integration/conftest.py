@@ -64,6 +64,7 @@ class Programs:
             "TUNESERVE_TRAIN_NICENESS": "0",
             "TUNESERVE_PREDICT_THREADS": "1",
             "TUNESERVE_PREWARM_TRAINER": "false",  # most tests have one job: a second import of torch for nothing
+            "TUNESERVE_MAX_CHECKUP_IMAGES": "0",  # most tests wait for something else
         }
         self.children: list[subprocess.Popen[bytes]] = []
 

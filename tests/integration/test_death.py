@@ -21,7 +21,7 @@ def saved_by(programs: Programs, job_id: str, attempt: int) -> bool:
 
 def test_a_trainer_that_is_killed_or_hangs_is_tried_again_from_its_last_checkpoint(programs: Programs) -> None:
     programs.start("service")
-    programs.start("worker", TUNESERVE_STALL_TIMEOUT_S="15")
+    programs.start("worker", TUNESERVE_STALL_TIMEOUT_S="30")  # to start takes 6 s, or 20 beside other tests
     job_id = programs.train(epochs=12)
     programs.training(job_id, epoch=1)
     kill(programs.trainer_pid(job_id))

@@ -13,6 +13,8 @@ from tests.integration.conftest import Programs, kill, wait_for
 from tests.support.datafiles import zipped
 from tests.support.setfiles import idx_files, pets
 
+ZIPPED = {"Content-Type": "application/zip"}
+
 
 def test_a_model_of_ones_own_photos_answers_with_their_class_names(running: Programs) -> None:
     files = pets("кошка", "dog", each=20, above="photos/") | {"photos/dog/notes.txt": b"woof"}
@@ -74,6 +76,23 @@ def test_a_quick_model_of_real_photos_tells_ants_from_bees(running: Programs, sh
     files = [("file", path.read_bytes()) for path in others]
     doubted = running.http.post("/predict", files=files, timeout=60).json()["predictions"]
     assert sum(answer["abstained"] for answer in doubted) >= 10, doubted
+
+
+def test_an_idle_worker_checks_what_was_uploaded(programs: Programs) -> None:
+    programs.environment["TUNESERVE_MAX_CHECKUP_IMAGES"] = "100"
+    programs.start("service")
+    programs.start("worker")
+    files = pets("cat", "dog", each=8)
+    sent = zipped(files | {"dog/again.png": files["cat/1.png"] + b"\0"})
+    programs.http.post("/datasets", params={"name": "pets"}, content=sent, headers=ZIPPED).raise_for_status()
+    state = ("done", "failed")
+    checkup = wait_for(
+        lambda: found if (found := programs.http.get("/datasets/pets/checkup").json())["state"] in state else None,
+        "the check-up to end",
+    )
+    assert (checkup["state"], checkup["images"]) == ("done", 17), checkup["error"]
+    (pair,) = checkup["findings"]["near_duplicates"]
+    assert {pair["image"]["file"], pair["like"]["file"]} == {"again.png", "1.png"}
 
 
 def test_a_service_killed_while_it_takes_a_data_set_in_leaves_no_half_one(programs: Programs) -> None:

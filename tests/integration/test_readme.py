@@ -16,6 +16,7 @@ from tests import ROOT
 from tests.integration.conftest import TINY, Programs
 
 VENV = Path(sys.executable).parent  # as where it is activated
+SMALL = TINY | {"network": "shufflenet_v2_x0_5"}  # it has features, which /embed answers
 README = (ROOT / "README.md").read_text()
 
 
@@ -25,9 +26,10 @@ def blocks() -> list[str]:
 
 
 def paste(block: str, programs: Programs) -> str:
-    small = json.dumps({k: v for k, v in TINY.items() if k not in ("dataset", "weights")})[1:-1]
+    small = json.dumps({k: v for k, v in SMALL.items() if k not in ("dataset", "weights")})[1:-1]
     block = block.replace("localhost:8000", f"127.0.0.1:{programs.port}").replace('"network": "resnet50"', small)
     block = block.replace("--weights random\n", f"--weights random --recipe '{{{small}}}'\n")
+    block = block.replace('network="resnet50", weights="random"', f'weights="random", **{{{small}}}')
     block = re.sub("^tuneserve ", f"{sys.executable} -m tuneserve.cli.main ", block, flags=re.MULTILINE)
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", block],
