@@ -49,7 +49,6 @@ SESSION = {
         "tuneserve predict --model animals --csv pets/dog | head -n 3",
         "tuneserve models use animals",
         "tuneserve datasets list",
-        "tuneserve datasets checkup pets",
     ),
     "In scripts": (
         "tuneserve models | cut -f 1,5",

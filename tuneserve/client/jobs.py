@@ -124,9 +124,9 @@ class JobCalls(ModelCalls, DatasetCalls):
     ) -> Job:
         """Start a training job.
 
-        ``data``: a folder or an archive of photos, which becomes a data set; or a data set's name; or a recipe, as
-        POST /jobs takes it. ``preset``: quick or accurate. ``model``: the name to publish under. ``fields``: other
-        fields of the recipe.
+        ``data``: a folder or an archive of photos, which becomes a data set; or the name of a data set (a built-in
+        one's even where a folder is called so); or a recipe, as POST /jobs takes it. ``preset``: quick or accurate.
+        ``model``: the name to publish under. ``fields``: other fields of the recipe.
         """
         named = {name: value for name, value in (("preset", preset), ("model", model)) if value is not None}
         recipe = self._recipe(data, fields) | named | fields
@@ -137,13 +137,20 @@ class JobCalls(ModelCalls, DatasetCalls):
         if data is None or isinstance(data, Mapping):
             return dict(data or {})
         path = Path(data)
-        if path.exists():
+        if path.exists() and not self._is_built_in(data):
             name = fields.pop("dataset", None) or dataset_name(path)
             card = self.upload_dataset(name, path, replace=True)
             return {"dataset": f"{card.name}/{card.version}"}
         if not isinstance(data, str) or os.sep in data:
             raise FileNotFoundError(f"{path}: there is no such file or folder")
         return {"dataset": data}
+
+    def _is_built_in(self, data: str | os.PathLike[str]) -> bool:
+        """Check whether a folder's name is that of a built-in data set, as `digits`; `./digits` is the folder."""
+        if not isinstance(data, str) or os.sep in data:
+            return False
+        built_in = [one.name for one in self.datasets() if one.kind == "built_in"]
+        return data in built_in
 
     def networks(self, search: str | None = None) -> list[Record]:
         """Return the networks that a recipe can name."""

@@ -240,6 +240,8 @@ def test_a_folder_is_trained_on_as_the_next_version_of_its_name(
     assert client.train("My Pets").recipe["dataset"] == "my-pets/2"
     assert client.train("My Pets/", dataset="others").recipe["dataset"] == "others/1"
     assert client.train("my-pets").recipe["dataset"] == "my-pets/2"
+    (tmp_path / "digits").mkdir()  # by chance here, as where the session of the command line is
+    assert client.train("digits").recipe["dataset"] == "digits"
     with pytest.raises(FileNotFoundError, match="no such file or folder"):
         client.train("My Pets/fox")
 
