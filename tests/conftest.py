@@ -70,6 +70,7 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in os.environ:
         if name.startswith("TUNESERVE_") or name == "HF_HUB_OFFLINE":
             monkeypatch.delenv(name)
+    monkeypatch.setenv("TUNESERVE_TRAIN_THREADS", "1")  # as above: two processes with two threads each wait for another
 
 
 @pytest.fixture
