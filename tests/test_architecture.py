@@ -184,6 +184,7 @@ HOMES = {
         "worker.attempt.checkpointing",
         "worker.attempt.reporter",
         "worker.publishing.publish",
+        "worker.supervisor.queued_work",
     ),
     "standardwebhooks": ("service.background.webhook_sender",),
     "starlette": ("service.*",),

@@ -12,10 +12,11 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from core.db.tables import Checkup, CheckupStatus, Worker
-from core.errors import ClaimLost
+from core.errors import ClaimLost, JobFailure, WorkerLost
 from core.repositories.claims import claim_next
 
 MAX_DEATHS = 3  # of its processes, after which a check-up has failed
+RESTART_HINT = "Start a worker, then request the check-up again."
 
 
 @dataclass(frozen=True)
@@ -77,14 +78,17 @@ def claim(session: Session, worker_id: str, now: float) -> Claim | None:
     return None if found is None else Claim(found.dataset, found.version, found.attempt)
 
 
+def last_heartbeat(session: Session, claim: Claim) -> float | None:
+    """Return the time of the last heartbeat; None once the claim is lost."""
+    return session.scalar(select(Checkup.heartbeat_at).where(*_owned(claim)))
+
+
 def record(session: Session, claim: Claim, now: float, **columns: Any) -> None:
     """Record a heartbeat, and columns, of a claimed check-up.
 
     After ClaimLost the caller must stop and write nothing.
     """
-    ours = update(Checkup).where(*_owned(claim)).values(heartbeat_at=now, **columns)
-    if session.execute(ours.returning(Checkup.dataset)).scalar_one_or_none() is None:
-        raise ClaimLost(f"Attempt {claim.attempt} no longer owns the check-up of {claim.dataset}/{claim.version}.")
+    _write(session, claim, heartbeat_at=now, **columns)
 
 
 def succeed(session: Session, claim: Claim, findings: dict[str, Any], now: float) -> None:
@@ -95,27 +99,31 @@ def fail(session: Session, claim: Claim, reason: str, now: float) -> None:
     record(session, claim, now, **_to(CheckupStatus.FAILED, error=reason, finished_at=now))
 
 
-def release(session: Session, claim: Claim, now: float) -> None:
+def release(session: Session, claim: Claim) -> None:
     """Let the check-up wait again; what was computed is kept."""
-    record(session, claim, now, **_to(CheckupStatus.WAITING))
+    _write(session, claim, **_to(CheckupStatus.WAITING))
 
 
-def release_unwatched(session: Session, worker_id: str) -> None:
-    """Let this worker's check-ups wait again, while it runs no process for them."""
+def release_unwatched(session: Session, worker_id: str) -> list[str]:
+    """Let this worker's check-ups wait again; return their names.
+
+    To be called while the worker runs no process for them.
+    """
     held = update(Checkup).where(Checkup.worker_id == worker_id, Checkup.status == CheckupStatus.RUNNING)
-    session.execute(held.values(**_to(CheckupStatus.WAITING)))
+    released = held.values(**_to(CheckupStatus.WAITING)).returning(Checkup.dataset)
+    return [_name(dataset) for dataset in session.scalars(released)]
 
 
-def record_death(session: Session, claim: Claim, reason: str, now: float) -> None:
+def retry_or_fail(session: Session, claim: Claim, failure: JobFailure, now: float) -> None:
     """Let a check-up wait again after its process has died.
 
-    MAX_DEATHS of them fail it.
+    MAX_DEATHS of them fail it. The row keeps the last reason.
     """
-    record(session, claim, now, deaths=Checkup.deaths + 1)
+    _write(session, claim, deaths=Checkup.deaths + 1)
     if session.get_one(Checkup, claim.dataset, populate_existing=True).deaths < MAX_DEATHS:
-        release(session, claim, now)
+        release(session, claim)
     else:
-        fail(session, claim, reason, now)
+        fail(session, claim, f"{failure} {failure.hint}", now)
 
 
 def requeue_lost(session: Session, now: float, lease_s: float) -> list[str]:
@@ -127,12 +135,22 @@ def requeue_lost(session: Session, now: float, lease_s: float) -> list[str]:
     silent_ones = select(Checkup).where(Checkup.status == CheckupStatus.RUNNING, ~alive)
     lost = session.scalars(silent_ones.with_for_update(skip_locked=True, of=Checkup)).all()
     for one in lost:
-        reason = f"Worker {one.worker_id} is lost: no heartbeat for {lease_s:g} s."
-        record_death(session, Claim(one.dataset, one.version, one.attempt), reason, now)
-    return [f"the check-up of {one.dataset}" for one in lost]
+        failure = WorkerLost(f"Worker {one.worker_id} is lost: no heartbeat for {lease_s:g} s.", RESTART_HINT)
+        retry_or_fail(session, Claim(one.dataset, one.version, one.attempt), failure, now)
+    return [_name(one.dataset) for one in lost]
 
 
 _ENDED = (CheckupStatus.DONE, CheckupStatus.FAILED)
+
+
+def _name(dataset: str) -> str:
+    return f"the check-up of {dataset}"
+
+
+def _write(session: Session, claim: Claim, **columns: Any) -> None:
+    ours = update(Checkup).where(*_owned(claim)).values(**columns)
+    if session.execute(ours.returning(Checkup.dataset)).scalar_one_or_none() is None:
+        raise ClaimLost(f"Attempt {claim.attempt} no longer owns the check-up of {claim.dataset}/{claim.version}.")
 
 
 def _owned(claim: Claim) -> tuple[Any, ...]:

@@ -175,6 +175,11 @@ def claim(session: Session, worker_id: str, now: float) -> Claim | None:
     return None if batch is None else Claim(batch.id, batch.attempt)
 
 
+def last_heartbeat(session: Session, claim: Claim) -> float | None:
+    """Return the time of the last heartbeat; None once the claim is lost."""
+    return session.scalar(select(Batch.heartbeat_at).where(*_owned(claim)))
+
+
 def record(session: Session, claim: Claim, now: float, **columns: Any) -> None:
     """Record a heartbeat and columns of a claimed batch.
 
@@ -211,7 +216,9 @@ def retry_or_fail(session: Session, claim: Claim, failure: JobFailure, now: floa
 
     MAX_FAILED_ATTEMPTS failed attempts end it. The row keeps the reason.
     """
-    batch = get(session, claim.batch_id)
+    batch = session.get(Batch, claim.batch_id)
+    if batch is None:
+        raise ClaimLost(f"{claim.batch_id} was deleted.")
     deaths = (batch.error or {}).get("deaths", 0) + 1
     error = describe(failure) | {"deaths": deaths}
     if deaths < MAX_FAILED_ATTEMPTS:

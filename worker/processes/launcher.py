@@ -17,6 +17,7 @@ from core.settings import Settings
 from worker.processes.parent_death import WORKER_PID
 
 BATCH_LOG = "See the attempt's log beside the batch, in TUNESERVE_DATA_DIR/batches."
+CHECKUP_LOG = "See TUNESERVE_DATA_DIR/logs/checkups.log."
 # for about as long as falling asleep and waking take, libgomp's threads spin before they sleep; its default is 300,000
 SHORT_SPIN = {"GOMP_SPINCOUNT": "1000"}
 

@@ -11,7 +11,7 @@ import socket
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from core import logs
 from core.checkups import queue as checkups
@@ -27,13 +27,15 @@ from worker.processes.exit_codes import EXIT_INTERRUPTED
 from worker.processes.launcher import Launcher, Process, not_started, start_trainer
 from worker.processes.oom_kills import oom_kills
 from worker.processes.stop_event import Stop
-from worker.supervisor.checkup_work import CheckupWork
+from worker.supervisor.export_work import ExportWork
 from worker.supervisor.garbage_collector import GarbageCollector
-from worker.supervisor.process_slot import BatchWork, ExportWork, ProcessSlot
+from worker.supervisor.process_slot import ProcessSlot
+from worker.supervisor.queued_work import Kind, QueuedWork, batch_predictions_of, checkups_of
 
 log = logging.getLogger(__name__)
 STALLED = "See the log for the last thing it did: GET /jobs/{id}/logs."
 WATCH_S = 0.2  # interval of checks of a running trainer
+Queued = TypeVar("Queued")
 
 
 class WorkerLoop:
@@ -63,12 +65,14 @@ class WorkerLoop:
         self._heartbeat_due = monotonic()
         self._guard = LeaseGuard(settings.lease_s, clock, monotonic)
         self.id = new_id("worker", clock())
-        batches = BatchWork(settings, db, self.id, clock, is_steady=self._guard.is_steady)
-        self._batches = ProcessSlot(batches, self.stop, monotonic, settings.poll_s)
+        self._batches = self._slot(batch_predictions_of(settings))
+        self._checkups = self._slot(checkups_of(settings))
         self._exports = ProcessSlot(ExportWork(settings, db, monotonic), self.stop, monotonic, settings.poll_s)
-        checks = CheckupWork(settings, db, self.id, clock, is_steady=self._guard.is_steady)
-        self._checkups = ProcessSlot(checks, self.stop, monotonic, settings.poll_s)
         self._garbage = GarbageCollector(settings, db, clock)
+
+    def _slot(self, kind: Kind[Queued]) -> ProcessSlot[Queued]:
+        work = QueuedWork(kind, self._settings, self._db, self.id, self._clock, self._guard.is_steady)
+        return ProcessSlot(work, self.stop, self._monotonic, self._settings.poll_s)
 
     def run(self) -> None:
         """Run until ``stop`` is set."""

@@ -9,7 +9,7 @@ from core.checkups import queue
 from core.checkups.queue import MAX_DEATHS, Claim
 from core.db.database import Database
 from core.db.tables import Checkup, Worker
-from core.errors import ClaimLost
+from core.errors import ClaimLost, Killed
 from core.repositories import datasets, jobs
 from core.settings import Settings
 from tests.conftest import EACH_DATABASE, NOW, url_of
@@ -84,9 +84,9 @@ def test_another_version_takes_the_check_up_from_the_process_of_the_first(db: Da
     with pytest.raises(ClaimLost), db.write() as session:
         queue.record(session, old, NOW, images=5)
     new = claimed(db)
-    for late in (queue.release, lambda session, one, now: queue.succeed(session, one, FOUND, now)):
+    for late in (queue.release, lambda session, one: queue.succeed(session, one, FOUND, NOW)):
         with pytest.raises(ClaimLost), db.write() as session:
-            late(session, old, NOW)
+            late(session, old)
     assert (new, state(db), row_of(db).images) == (Claim("pets", 2, 2), ("running", 2), 0)
 
 
@@ -105,7 +105,7 @@ def test_one_that_was_given_back_waits_and_may_be_given_back_for_ever(db: Databa
         mine = claimed(db)
         assert mine.attempt == attempt
         with db.write() as session:
-            queue.release(session, mine, NOW)
+            queue.release(session, mine)
     assert state(db) == ("waiting", 1)
 
 
@@ -114,8 +114,8 @@ def test_after_three_deaths_it_has_failed_and_says_why(db: Database) -> None:
     for _ in range(MAX_DEATHS):
         mine = claimed(db)
         with db.write() as session:
-            queue.record_death(session, mine, "killed", NOW)
-    assert (state(db), row_of(db).error, claim(db)) == (("failed", 1), "killed", None)
+            queue.retry_or_fail(session, mine, Killed("It was killed.", "See the log."), NOW)
+    assert (state(db), row_of(db).error, claim(db)) == (("failed", 1), "It was killed. See the log.", None)
     ask(db)
     assert (state(db), row_of(db).error, row_of(db).deaths) == (("waiting", 1), None, 0)
 
@@ -137,8 +137,8 @@ def test_a_worker_that_was_not_heard_takes_up_what_it_holds(db: Database) -> Non
     ask(db)
     claimed(db)
     with db.write() as session:
-        queue.release_unwatched(session, "worker_b")
+        assert queue.release_unwatched(session, "worker_b") == []
     assert state(db) == ("running", 1)
     with db.write() as session:
-        queue.release_unwatched(session, "worker_a")
+        assert queue.release_unwatched(session, "worker_a") == ["the check-up of pets"]
     assert (state(db), row_of(db).worker_id) == (("waiting", 1), None)

@@ -181,6 +181,6 @@ def idx(values: np.ndarray) -> bytes:
 def test_a_check_up_that_was_taken_away_writes_nothing(settings: Settings, db: Database, upload: Upload) -> None:
     claim = upload(samples(2))
     with db.write() as session:
-        queue.release(session, claim, NOW)
+        queue.release(session, claim)
     with pytest.raises(ClaimLost):
         process.run(settings, db, claim, lambda: NOW)

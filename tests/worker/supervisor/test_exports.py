@@ -1,6 +1,6 @@
 """Exports: a worker makes a model's file on request.
 
-It concerns core.repositories.exports, worker.supervisor.process_slot and GET /models/{name}/content.
+It concerns core.repositories.exports, worker.supervisor.export_work and GET /models/{name}/content.
 """
 
 import asyncio
@@ -20,7 +20,8 @@ from tests.conftest import NOW
 from tests.support.fakes import FakeProcess
 from worker.processes.launcher import Process
 from worker.processes.stop_event import Stop
-from worker.supervisor.process_slot import EXPORT_TIMEOUT_S, ExportClaim, ExportWork, ProcessSlot
+from worker.supervisor.export_work import EXPORT_TIMEOUT_S, ExportClaim, ExportWork
+from worker.supervisor.process_slot import ProcessSlot
 
 Published = Callable[..., Model]
 KILLED = -signal.SIGKILL
@@ -39,7 +40,7 @@ class Setting:
         self.settings = settings
         self.model = model
         self.stop = Stop()
-        self.asked: list[str] = []
+        self.requested: list[str] = []
         self.request()
 
     def request(self) -> None:
@@ -50,7 +51,7 @@ class Setting:
         left = iter(processes)
 
         def launch(model_id: str, settings: Settings) -> Process:
-            self.asked.append(model_id)
+            self.requested.append(model_id)
             return next(left)
 
         work = ExportWork(self.settings, self.db, self.clock, launch)
@@ -84,13 +85,13 @@ def test_what_is_requested_is_made_once(it: Setting) -> None:
     slot = it.slot(FakeProcess(0, alive=2, on_look=it.made))
     it.request()
     it.tend(slot, 9)
-    assert (it.asked, it.standing) == ([it.model.id], ("succeeded", None))
+    assert (it.requested, it.standing) == ([it.model.id], ("succeeded", None))
 
 
 def test_after_three_deaths_it_has_failed_and_may_be_asked_for_anew(it: Setting) -> None:
     slot = it.slot(*(FakeProcess(KILLED) for _ in range(3)), FakeProcess(0, on_look=it.made))
     it.tend(slot, 9)
-    assert (len(it.asked), it.standing) == (3, ("failed", "its process ended with -9"))
+    assert (len(it.requested), it.standing) == (3, ("failed", "its process ended with -9"))
     it.request()
     it.tend(slot, 3)
     assert it.standing == ("succeeded", None)

@@ -7,11 +7,11 @@ import errno
 import os
 import signal
 from collections.abc import Callable, Sequence
-from functools import partial
+from dataclasses import replace
 
 import pytest
 
-import worker.supervisor.loop
+import worker.supervisor.queued_work
 from core.db.database import Database
 from core.db.tables import Batch, BatchStatus, Worker
 from core.repositories import batch_predictions, jobs
@@ -23,7 +23,8 @@ from tests.support.fakes import FakeLauncher, FakeProcess
 from worker.processes.launcher import Process
 from worker.processes.stop_event import Stop
 from worker.supervisor.loop import WorkerLoop
-from worker.supervisor.process_slot import BatchWork, ProcessSlot
+from worker.supervisor.process_slot import ProcessSlot
+from worker.supervisor.queued_work import QueuedWork, batch_predictions_of
 
 Slot = ProcessSlot[Claim]
 BATCH, WORKER = "batch_1", "worker_a"
@@ -57,7 +58,8 @@ class Setting:
         return self.slot_of(launch)
 
     def slot_of(self, launch: Callable[[Claim, Settings], Process]) -> Slot:
-        work = BatchWork(self.settings, self.db, WORKER, self.clock, launch)
+        kind = replace(batch_predictions_of(self.settings), start=launch)
+        work = QueuedWork(kind, self.settings, self.db, WORKER, self.clock)
         return ProcessSlot(work, self.stop, self.clock, self.settings.poll_s)
 
     def clock(self) -> float:
@@ -197,8 +199,7 @@ def test_a_process_that_hangs_is_killed(it: Setting) -> None:
 
 def test_a_batch_is_not_killed_because_the_machine_slept(it: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
     process = FakeProcess(alive=99)
-    launching = partial(BatchWork, launch=lambda _claim, _settings: process)
-    monkeypatch.setattr(worker.supervisor.loop, "BatchWork", launching)
+    monkeypatch.setattr(worker.supervisor.queued_work, "start_batch", lambda _claim, _settings: process)
     monotonic_s = 0.0
     loop = WorkerLoop(it.settings, it.db, FakeLauncher([]), it.clock, monotonic=lambda: monotonic_s)
     loop._register()
