@@ -416,6 +416,7 @@ class Batch(Base):
     total: Mapped[int | None]  # images, once they are counted
     done: Mapped[int] = mapped_column(default=0)  # images whose results are stored
     errors: Mapped[int] = mapped_column(default=0)  # of these, images that could not be read
+    reading: Mapped[int | None]  # index of the image that an attempt read alone, looking for one that kills it
     error: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))  # why the batch failed
     created_at: Mapped[float]
     started_at: Mapped[float | None]

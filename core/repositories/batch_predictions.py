@@ -29,7 +29,9 @@ TRANSITIONS: dict[BatchStatus, frozenset[BatchStatus]] = {
 }
 ENDED = frozenset(status for status, following in TRANSITIONS.items() if not following)
 EXPIRED_AT_A_TIME = 100
-MAX_FAILED_ATTEMPTS = 3  # failed attempts after which the batch fails; a batch handed back is no failed attempt
+MAX_FAILED_ATTEMPTS = 3  # without one more result; a batch handed back is no failed attempt
+MAX_DEATHS = 20  # of one batch's processes: some ten images that crash or hang their decoder
+ALONE = 2  # deaths in a row at one image, read alone at the second: it is the image
 
 
 @dataclass(frozen=True)
@@ -196,7 +198,7 @@ def succeed(session: Session, claim: Claim, now: float) -> None:
 
 def release(session: Session, claim: Claim) -> None:
     """Requeue a batch; it continues after its last stored result."""
-    _end_attempt(session, claim, BatchStatus.QUEUED, worker_id=None)
+    _end_attempt(session, claim, BatchStatus.QUEUED, worker_id=None, reading=None)
 
 
 def release_unwatched(session: Session, worker_id: str) -> list[str]:
@@ -214,17 +216,28 @@ def release_unwatched(session: Session, worker_id: str) -> list[str]:
 def retry_or_fail(session: Session, claim: Claim, failure: JobFailure, now: float) -> None:
     """Requeue a batch after a failed attempt, or fail it.
 
-    MAX_FAILED_ATTEMPTS failed attempts end it. The row keeps the reason.
+    MAX_FAILED_ATTEMPTS that stored no result in between end it, or MAX_DEATHS in all. The row keeps the reason.
     """
     batch = session.get(Batch, claim.batch_id)
     if batch is None:
         raise ClaimLost(f"{claim.batch_id} was deleted.")
-    deaths = (batch.error or {}).get("deaths", 0) + 1
-    error = describe(failure) | {"deaths": deaths}
-    if deaths < MAX_FAILED_ATTEMPTS:
+    deaths, in_a_row = _deaths(batch)
+    error = describe(failure) | {"deaths": deaths + 1, "in_a_row": in_a_row + 1, "done": batch.done}
+    if in_a_row + 1 < MAX_FAILED_ATTEMPTS and deaths + 1 < MAX_DEATHS:
         _end_attempt(session, claim, BatchStatus.QUEUED, worker_id=None, error=error)
     else:
         _end_attempt(session, claim, BatchStatus.FAILED, finished_at=now, error=error)
+
+
+def is_deadly(batch: Batch) -> bool:
+    """Check whether the next image has ended every process that read it."""
+    return batch.reading == batch.done and _deaths(batch)[1] >= ALONE
+
+
+def _deaths(batch: Batch) -> tuple[int, int]:
+    """Return how many attempts failed: in all, and in a row without one more result."""
+    error = batch.error or {}
+    return error.get("deaths", 0), error.get("in_a_row", 0) if error.get("done") == batch.done else 0
 
 
 def requeue_lost(session: Session, now: float, lease_s: float) -> list[str]:

@@ -99,15 +99,17 @@ def _from_line(text: bytes, settings: Settings) -> Sent:
             raise _too_large(settings)
         line = parse_line(text)
     except InvalidInput as error:
-        return _refused(error)
+        return refused({}, error)
     return Sent({} if line.id is None else {"id": line.id}, partial(_from_values, line, settings))
 
 
-def _refused(error: InvalidInput) -> Sent:
+def refused(label: dict[str, Any], error: InvalidInput) -> Sent:
+    """Make an image that cannot be read, for that reason."""
+
     def read() -> Image.Image:
         raise error
 
-    return Sent({}, read)
+    return Sent(label, read)
 
 
 def _from_values(line: Line, settings: Settings) -> Image.Image:

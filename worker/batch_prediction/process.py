@@ -11,6 +11,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -28,6 +29,7 @@ from core.errors import (
     InvalidInput,
     JobFailure,
     ModelUnavailable,
+    NotAnImage,
     NotFound,
     NotReady,
     OutOfMemory,
@@ -41,7 +43,7 @@ from core.repositories import batch_predictions
 from core.repositories.batch_predictions import Claim
 from core.repositories.models import find_whole
 from core.settings import Settings
-from worker.batch_prediction.inputs import Sent, sent_images
+from worker.batch_prediction.inputs import Sent, refused, sent_images
 from worker.processes.exit_codes import EXIT_CLAIM_LOST
 from worker.processes.launcher import BATCH_LOG
 from worker.processes.parent_death import die_with_parent
@@ -49,6 +51,7 @@ from worker.processes.parent_death import die_with_parent
 log = logging.getLogger(__name__)
 CHUNK = 64  # images whose results a killed process loses at most
 RUN_SIZE = 8  # images that the network takes in one run; of a large one they take seconds and hundreds of MB
+DEADLY = "It crashes its decoder, or takes too long: each process that read it was ended."
 Line = dict[str, Any]
 
 
@@ -73,13 +76,20 @@ def main() -> int:
 def run(
     settings: Settings, db: Database, store: ArtifactStore, claim: Claim, clock: Callable[[], float] = time.time
 ) -> None:
-    """Answer the batch from its last stored result to its end."""
+    """Answer the batch from its last stored result to its end.
+
+    After an attempt that was killed, the chunk that killed it is read one image at a time, so that an image that
+    crashes or hangs its decoder gets an error of its own and the others their answers.
+    """
     batch, model = _choose_model(db, claim, clock())
     predictor = OnnxPredictor(model, store, settings.resolved_predict_threads)
     heartbeat = _Heartbeat(db, claim, settings.heartbeat_interval_s, clock)
     sent = sent_images(store, batch.key, settings, batch.done)
     done, errors = batch.done, batch.errors
-    while lines := answer_all(predictor, batch.options, islice(sent, CHUNK), heartbeat):
+    for some in _grouped(sent, batch, partial(_note, db, claim, clock)):
+        lines = answer_all(predictor, batch.options, some, heartbeat)
+        if not lines:
+            break
         numbered = [json.dumps({"index": index, **line}) for index, line in enumerate(lines, done)]
         write_answers(store, batch.key, done, numbered)
         done, errors = done + len(lines), errors + sum("error" in line for line in lines)
@@ -89,6 +99,24 @@ def run(
         raise InternalFailure(f"{done} images were found, and {batch.total} had been counted.", BATCH_LOG)
     with db.write() as session:
         batch_predictions.succeed(session, claim, clock())
+
+
+def _grouped(sent: Iterator[Sent], batch: Batch, note: Callable[[int], None]) -> Iterator[Iterator[Sent]]:
+    """Yield the images CHUNK by CHUNK, without end; those that may kill the process one by one, each noted before."""
+    first, count = batch.done, CHUNK if batch.error else 0
+    if batch_predictions.is_deadly(batch):
+        yield (refused(one.label, NotAnImage(DEADLY)) for one in islice(sent, 1))
+        first, count = first + 1, count - 1
+    for index in range(first, first + count):
+        note(index)
+        yield islice(sent, 1)
+    while True:
+        yield islice(sent, CHUNK)
+
+
+def _note(db: Database, claim: Claim, clock: Callable[[], float], index: int) -> None:
+    with db.write() as session:
+        batch_predictions.record(session, claim, clock(), reading=index)
 
 
 def answer_all(

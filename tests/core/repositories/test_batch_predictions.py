@@ -158,6 +158,47 @@ def test_the_third_death_is_the_end_and_says_why(db: Database, claimed: Claimed,
     assert (batch.error["code"], batch.error["message"]) == ("killed", "by SIGKILL")
 
 
+def test_a_result_between_two_deaths_makes_them_no_row_but_there_are_twenty_at_most(
+    db: Database, claimed: Claimed, batch_of: BatchOf
+) -> None:
+    ours = claimed()
+    for done in range(1, batch_predictions.MAX_DEATHS):
+        with db.write() as session:
+            batch_predictions.record(session, ours, NOW, done=done)
+        die(db, ours)
+        assert batch_of(ours.batch_id).status is BatchStatus.QUEUED
+        ours = claim(db)
+    die(db, ours)
+    assert batch_of(ours.batch_id).status is BatchStatus.FAILED
+
+
+@pytest.mark.parametrize(("first", "second", "deadly"), [(None, None, False), (None, 0, True), (0, 0, True)])
+def test_an_image_is_deadly_after_two_deaths_if_the_second_read_it_alone(
+    db: Database, claimed: Claimed, batch_of: BatchOf, first: int | None, second: int | None, deadly: bool
+) -> None:
+    ours = claimed()
+    for index in (first, second):
+        assert not batch_predictions.is_deadly(batch_of(ours.batch_id))
+        with db.write() as session:
+            batch_predictions.record(session, ours, NOW, reading=index)
+        die(db, ours)
+        ours = claim(db)
+    assert batch_predictions.is_deadly(batch_of(ours.batch_id)) is deadly
+
+
+def test_a_batch_handed_back_while_an_image_was_read_alone_says_nothing_of_the_image(
+    db: Database, claimed: Claimed, batch_of: BatchOf
+) -> None:
+    ours = claimed()
+    for _ in range(batch_predictions.ALONE):
+        die(db, ours)
+        ours = claim(db)
+    with db.write() as session:
+        batch_predictions.record(session, ours, NOW, reading=0)
+        batch_predictions.release(session, ours)
+    assert not batch_predictions.is_deadly(batch_of(ours.batch_id))
+
+
 def test_handing_a_batch_back_is_no_death(db: Database, claimed: Claimed, batch_of: BatchOf) -> None:
     ours = claimed()
     for _ in range(5):

@@ -12,17 +12,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from core.artifacts.batch_files import Part
 from core.artifacts.store import LocalStore
 from core.db.database import Database
 from core.db.tables import Batch, BatchStatus, Model, Worker
-from core.errors import ClaimLost, InternalFailure, ModelUnavailable
+from core.errors import ClaimLost, InternalFailure, Killed, ModelUnavailable
+from core.imaging import decoding
 from core.repositories import batch_predictions, jobs
 from core.repositories.batch_predictions import Claim
 from core.settings import Settings
 from tests.conftest import NOW
 from tests.support.batchfiles import DIGITS, OPTIONS, answers, b64, digits, encrypt, lay, line, zip_of
+from worker.batch_prediction import inputs
 from worker.batch_prediction.process import CHUNK, leave, run
 from worker.processes.exit_codes import EXIT_CLAIM_LOST
 from worker.processes.launcher import start_batch
@@ -136,6 +139,42 @@ def test_killed_between_two_writes_and_run_again_every_image_has_one_line(
     run(settings, db, store, claim(db))
     assert [entry["index"] for entry in answers(store, BATCH, count)] == list(range(count))
     assert (batch().status, batch().done, batch().attempt) == (BatchStatus.SUCCEEDED, count, 2)
+
+
+@pytest.mark.parametrize("deadly", [[0], [3, CHUNK + 7]], ids=["the first one", "two of them"])
+def test_an_image_that_kills_its_process_is_an_error_of_its_own(
+    settings: Settings,
+    db: Database,
+    store: LocalStore,
+    started: Started,
+    batch: Callable[[], Batch],
+    monkeypatch: pytest.MonkeyPatch,
+    deadly: list[int],
+) -> None:
+    def decode(data: bytes, max_pixels: int) -> Image.Image:
+        if data.endswith(b"deadly"):
+            raise Died
+        return decoded(data, max_pixels)
+
+    decoded = decoding.decode
+    monkeypatch.setattr(inputs, "decode", decode)
+    count = 2 * CHUNK + 5
+    files = digits(count)
+    for index in deadly:
+        files[f"{index:04d}.png"] += b"deadly"
+    of = started((ZIP, zip_of(files)), total=count)
+    while batch().status is BatchStatus.RUNNING:
+        try:
+            run(settings, db, store, of)
+        except Died:
+            with db.write() as session:
+                batch_predictions.retry_or_fail(session, of, Killed("by SIGSEGV"), NOW)
+            if batch().status is BatchStatus.QUEUED:
+                of = claim(db)
+    assert codes(answers(store, BATCH, count)) == [
+        "not_an_image" if index in deadly else str(index % 10) for index in range(count)
+    ]
+    assert (batch().status, batch().errors) == (BatchStatus.SUCCEEDED, len(deadly))
 
 
 def test_each_bad_image_has_its_own_error_and_the_others_their_answers(

@@ -181,6 +181,7 @@ def upgrade() -> None:
         sa.Column("total", sa.Integer(), nullable=True),
         sa.Column("done", sa.Integer(), nullable=False),
         sa.Column("errors", sa.Integer(), nullable=False),
+        sa.Column("reading", sa.Integer(), nullable=True),
         sa.Column("error", sa.JSON(none_as_null=True), nullable=True),
         sa.Column("created_at", sa.Double(), nullable=False),
         sa.Column("started_at", sa.Double(), nullable=True),
