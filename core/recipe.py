@@ -74,7 +74,7 @@ class Webhook(BaseModel):
         min_length=16,
         max_length=512,
         pattern=NO_NUL,
-        repr=False,  # nor is it shown by the API: service.api.schemas
+        repr=False,  # nor is it shown by the API: service.api.schemas.jobs
         description="Signing key: whsec_ and at least 24 bytes in base64, or any text. It is never shown again.",
         json_schema_extra={"writeOnly": True},
     )

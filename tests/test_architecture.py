@@ -43,6 +43,7 @@ FOLDERS: dict[str, tuple[str, ...]] = {
     "service.api.routes": (
         "service.api",
         "service.api.open_inference",
+        "service.api.schemas",
         "service.datasets",
         "service.datasets.layouts",
         "service.inference",
@@ -60,6 +61,7 @@ FOLDERS: dict[str, tuple[str, ...]] = {
         "service.security",
         "service.web",
     ),
+    "service.api.schemas": (),
     "service.api.open_inference": ("service.inference", "service.web"),
     "service.inference": ("service.observability", "service.security", "service.web", "service.web.openapi"),
     "service.background": ("service.datasets", "service.security", "service.uploads"),
@@ -459,7 +461,7 @@ def test_service_loop_and_command_line_start_without_torch() -> None:
         (wrong_packages, {"service.a": "from tests.support.fakes import image_of"}),
         (wrong_folders, {"core.db.database": "import core.repositories.jobs", "core.repositories.jobs": ""}),
         (wrong_folders, {"core.db.database": "from core import artifacts", "core.artifacts": ""}),
-        (wrong_folders, {"service.api.schemas": "import service.api.routes.jobs", "service.api.routes.jobs": ""}),
+        (wrong_folders, {"service.api.schemas.jobs": "import service.api.routes.jobs", "service.api.routes.jobs": ""}),
         (wrong_folders, {"worker.training.fit": "import worker.attempt.setup", "worker.attempt.setup": ""}),
         (wrong_folders, {"worker.training.fit": "import worker.trainer", "worker.trainer": ""}),
         (

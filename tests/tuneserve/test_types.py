@@ -13,19 +13,19 @@ import pytest
 from pydantic import BaseModel
 
 from core.inference import prediction
-from service.api import schemas
 from service.api.routes import api_keys, embed, predict, uploads
+from service.api.schemas import batches, jobs, models
 from service.datasets import catalog, validation_report, versions
 from tuneserve import types
 
 SAME: dict[type[BaseModel], Any] = {
-    schemas.PhaseView: types.Phase,
-    schemas.JobError: types.JobError,
-    schemas.JobView: types.Job,
-    schemas.ModelView: types.Model,
-    schemas.TestResult: types.TestResult,
-    schemas.AliasView: types.Alias,
-    schemas.BatchView: types.Batch,
+    jobs.PhaseView: types.Phase,
+    jobs.JobError: types.JobError,
+    jobs.JobView: types.Job,
+    models.ModelView: types.Model,
+    models.TestResult: types.TestResult,
+    models.AliasView: types.Alias,
+    batches.BatchView: types.Batch,
     prediction.Candidate: types.Candidate,
     prediction.Neighbour: types.Neighbour,
     prediction.Prediction: types.Prediction,

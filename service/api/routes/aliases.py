@@ -17,7 +17,7 @@ from core.repositories.aliases import Target
 from core.scopes import Scope
 from service.api.dependencies import Service
 from service.api.parameters import Name
-from service.api.schemas import AliasView, DefaultNameView, alias_view
+from service.api.schemas.models import AliasView, DefaultNameView, alias_view
 from service.security.api_keys import RequireScope
 from service.web.json_body import JsonRoute
 from service.web.problems import DESCRIBED

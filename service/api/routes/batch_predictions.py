@@ -24,7 +24,7 @@ from service.api.dependencies import Service, State
 from service.api.idempotency import IdempotencyKey, create
 from service.api.long_polling import poll_until
 from service.api.parameters import PREPROCESS, After, AskedModel, BatchId, Limit, TopK
-from service.api.schemas import BatchPage, BatchView, batch_view
+from service.api.schemas.batches import BatchPage, BatchView, batch_view
 from service.api.waiting import Wait
 from service.security.api_keys import RequireScope, Who
 from service.uploads.batch_inputs import BODY, Received, digests, receive

@@ -27,17 +27,8 @@ from service.api.idempotency import IdempotencyKey, create
 from service.api.long_polling import poll_until
 from service.api.parameters import TEXT, After, CheckpointId, JobId, Limit
 from service.api.routes.models import delete_model
-from service.api.schemas import (
-    AcceptedJobView,
-    CheckpointView,
-    EventPage,
-    JobPage,
-    JobView,
-    RecipeWarning,
-    checkpoint_view,
-    event_view,
-    job_view,
-)
+from service.api.schemas.job_records import CheckpointView, EventPage, checkpoint_view, event_view
+from service.api.schemas.jobs import AcceptedJobView, JobPage, JobView, RecipeWarning, job_view
 from service.api.waiting import Wait, WantsStream
 from service.datasets.catalog import summaries, summary
 from service.reports import learning_curves, metrics_history

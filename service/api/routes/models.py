@@ -19,7 +19,7 @@ from core.scopes import Scope
 from service.api.dependencies import Service, State
 from service.api.long_polling import poll_until
 from service.api.parameters import TEXT, Limit, ModelReference
-from service.api.schemas import ModelPage, ModelView, model_view
+from service.api.schemas.models import ModelPage, ModelView, model_view
 from service.reports.model_page import POLICY, page
 from service.security.api_keys import RequireScope, Who
 from service.web.problems import DESCRIBED

@@ -6,7 +6,7 @@ from core.repositories import jobs, webhook_deliveries
 from core.scopes import Scope
 from service.api.dependencies import Service
 from service.api.parameters import After, JobId, Limit
-from service.api.schemas import DeliveryPage, delivery_view
+from service.api.schemas.job_records import DeliveryPage, delivery_view
 from service.security.api_keys import RequireScope
 from service.web.problems import DESCRIBED
 

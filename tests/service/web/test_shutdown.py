@@ -8,7 +8,7 @@ import pytest
 import uvicorn
 
 from service.api.routes import jobs as routes
-from service.api.schemas import JobView
+from service.api.schemas.jobs import JobView
 from service.web.shutdown import pause
 
 RECIPE = {"dataset": "digits", "network": "resnet18"}

@@ -13,7 +13,10 @@ from service.api.routes.api_keys import KeyView, MadeKey
 from service.api.routes.catalog import NetworkView
 from service.api.routes.predict import Predictions
 from service.api.routes.uploads import UploadView
-from service.api.schemas import AliasView, BatchView, CheckpointView, DeliveryView, EventView, JobView, ModelView
+from service.api.schemas.batches import BatchView
+from service.api.schemas.job_records import CheckpointView, DeliveryView, EventView
+from service.api.schemas.jobs import JobView
+from service.api.schemas.models import AliasView, ModelView
 from service.app import create_app
 from service.datasets.catalog import DatasetSummary
 from service.datasets.versions import DatasetCard
