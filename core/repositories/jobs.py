@@ -250,10 +250,11 @@ def cancelled(session: Session, claim: Claim, now: float) -> None:
     _finish(session, claim, JobStatus.CANCELLED, now)
 
 
-def release(session: Session, claim: Claim, reason: str, now: float) -> None:
+def release(session: Session, claim: Claim, reason: str, now: float, ran_s: float | None = None) -> None:
     """Requeue a running job, to continue from its last checkpoint.
 
-    A job with a requested pause is paused instead, and a cancelling one is cancelled.
+    A job with a requested pause is paused instead, and a cancelling one is cancelled. ``ran_s``: how long the attempt
+    ran, where its worker measured it; otherwise the clock says it, which may have been set meanwhile.
     """
     target = JobStatus.PAUSED if _owned(session, claim).requested_action == "pause" else JobStatus.QUEUED
     if not move(
@@ -266,7 +267,7 @@ def release(session: Session, claim: Claim, reason: str, now: float) -> None:
         detail={"reason": reason},
         worker_id=None,
         requested_action=None,
-        ran_s=Job.ran_s + now - func.coalesce(Job.claimed_at, now),
+        ran_s=Job.ran_s + (now - func.coalesce(Job.claimed_at, now) if ran_s is None else ran_s),
     ):
         cancelled(session, claim, now)
 
@@ -284,23 +285,26 @@ def release_unwatched(session: Session, worker_id: str, now: float) -> list[str]
     return [job.id for job in found]
 
 
-def is_over_time(job: Job, now: float) -> bool:
-    """Check whether a running job has exceeded its recipe's time limit."""
+def is_over_time(job: Job, ran_s: float) -> bool:
+    """Check whether a job has exceeded its recipe's time limit.
+
+    ``ran_s``: seconds that this attempt has run.
+    """
     limit = Recipe.model_validate(job.recipe).time_limit_s
-    return limit is not None and job.ran_s + now - (job.claimed_at or now) > limit
+    return limit is not None and job.ran_s + ran_s > limit
 
 
-def retry_or_fail(session: Session, claim: Claim, failure: JobFailure, now: float) -> None:
+def retry_or_fail(session: Session, claim: Claim, failure: JobFailure, now: float, ran_s: float | None = None) -> None:
     """Requeue a job after a failed attempt, or fail it.
 
-    It fails if no attempts are left.
+    It fails if no attempts are left. ``ran_s`` as for ``release``.
     """
     error = describe(failure)
     job = _owned(session, claim, failures=Job.failures + 1)
     if isinstance(failure, OutOfMemory):
         record(session, claim, out_of_memory_attempts=[*job.out_of_memory_attempts, claim.attempt])
     if job.failures < Recipe.model_validate(job.recipe).max_attempts:
-        release(session, claim, f"{error['code']}: {error['message']}", now)
+        release(session, claim, f"{error['code']}: {error['message']}", now, ran_s)
     else:
         fail(session, claim, error, now)
 

@@ -63,6 +63,7 @@ class WorkerLoop:
         self._monotonic = monotonic
         self._count_oom_kills = count_oom_kills
         self._heartbeat_due = monotonic()
+        self._launched_at = monotonic()  # of the trainer; the wall clock may be set while it runs
         self._guard = LeaseGuard(settings.lease_s, clock, monotonic)
         self.id = new_id("worker", clock())
         self._batches = self._slot(batch_predictions_of(settings))
@@ -110,6 +111,7 @@ class WorkerLoop:
     def _run(self, claim: Claim) -> None:
         self._try(self._checkups.give_back)  # a job to train comes first
         kills = self._count_oom_kills()
+        self._launched_at = self._monotonic()
         try:
             process = self._launch(claim, self._settings)
         except OSError as error:  # no space for its log, or no memory for its process
@@ -220,7 +222,7 @@ class WorkerLoop:
             return 0.0  # fenced: the job is another's, or has ended and was deleted
         if job.status is JobStatus.CANCELLING and job.requested_action != "keep":
             return self._settings.cancel_grace_s  # the trainer reads that with its heartbeat
-        if job.status is JobStatus.RUNNING and jobs.is_over_time(job, now):
+        if job.status is JobStatus.RUNNING and jobs.is_over_time(job, self._ran_s()):
             process.terminate()
             return self._settings.cancel_grace_s
         if self._guard.is_steady() and now - (job.heartbeat_at or now) > self._settings.stall_timeout_s:
@@ -229,6 +231,9 @@ class WorkerLoop:
             )
             return 0.0
         return None
+
+    def _ran_s(self) -> float:
+        return self._monotonic() - self._launched_at
 
     def _record_end(self, claim: Claim, code: int, starved: bool) -> None:
         """Record the end of a trainer that has not recorded it itself."""
@@ -239,19 +244,19 @@ class WorkerLoop:
                 if job is None or job.status not in OWNED:
                     return
                 silent_s = now - (job.heartbeat_at or now)
-                if not self.stop.is_set() and jobs.is_over_time(job, now):
+                if not self.stop.is_set() and jobs.is_over_time(job, self._ran_s()):
                     jobs.fail(session, claim, jobs.describe(TimedOut(_limit(job))), now)
                 elif self.stop.is_set() or code == EXIT_INTERRUPTED:
                     pausing = job.requested_action == "pause"
                     reason = "a person asked for a pause" if pausing else "the worker was stopped"
-                    jobs.release(session, claim, reason, now)
+                    jobs.release(session, claim, reason, now, self._ran_s())
                 else:
                     cause = _cause(code)
                     if starved:  # the next attempt reads jobs.count_out_of_memory
                         cause = OutOfMemory("The kernel killed the training process: no memory was left.")
                     elif code < 0 and silent_s > self._settings.stall_timeout_s:
                         cause = Killed(f"No heartbeat for {silent_s:.0f} s: killed.", STALLED)
-                    jobs.retry_or_fail(session, claim, cause, now)
+                    jobs.retry_or_fail(session, claim, cause, now, self._ran_s())
         except ClaimLost:
             log.warning("%s belongs to another attempt by now", claim.job_id, extra=_about(claim))
 

@@ -703,8 +703,11 @@ def test_a_worker_sends_heartbeats_whatever_happens_to_the_clock(
         assert session.get_one(Worker, it.id).heartbeat_at == clock()
 
 
-def test_a_trainer_is_not_killed_because_the_machine_slept(settings: Settings, db: Database, enqueue: Enqueue) -> None:
-    job_id, jumping = enqueue().id, Jumping()
+@pytest.mark.parametrize("limit", [{}, {"time_limit_s": 60}], ids=["as silent", "for its time limit"])
+def test_a_trainer_is_not_killed_because_the_machine_slept(
+    settings: Settings, db: Database, enqueue: Enqueue, limit: dict[str, float]
+) -> None:
+    job_id, jumping = enqueue(**limit).id, Jumping()
 
     def look() -> None:
         if jumping.even == 0:
@@ -720,6 +723,21 @@ def test_a_trainer_is_not_killed_because_the_machine_slept(settings: Settings, d
         jobs.register(session, Worker(id=it.id, host="here", pid=1, started_at=NOW, heartbeat_at=NOW))
     it.step()
     assert process.signals == []
+    with db.read() as session:
+        ended = jobs.get(session, job_id)
+    assert (ended.status, ended.ran_s) == (JobStatus.QUEUED, jumping.even)  # it died by itself: code 1
+
+
+def test_a_trainer_is_stopped_at_its_time_limit(
+    loop: Callable[..., WorkerLoop], enqueue: Enqueue, job_of: JobOf, clock: Clock
+) -> None:
+    job_id = enqueue(time_limit_s=60).id
+    process = FakeProcess(alive=99, on_look=lambda: clock.move(1))
+    loop(process).step()
+    assert process.signals[0] == signal.SIGTERM
+    ended = job_of(job_id)
+    assert ended.error is not None
+    assert (ended.status, ended.error["code"]) == (JobStatus.FAILED, "timeout")
 
 
 def test_a_stopping_trainer_has_its_grace_though_the_clock_is_set(
