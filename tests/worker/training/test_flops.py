@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from core.inference.network import build
+from worker.training import flops
 from worker.training.flops import flop_per_image
 
 
@@ -22,9 +23,27 @@ def test_what_is_frozen_costs_no_way_back() -> None:
     assert flop_per_image(layers, torch.zeros(1, 10)) == 3 * 200
 
 
+def test_a_norm_that_is_trained_costs_the_way_back_to_it() -> None:
+    layers = nn.Sequential(nn.Linear(10, 10), nn.BatchNorm1d(10), nn.ReLU(), nn.Linear(10, 10, bias=False))
+    layers[0].requires_grad_(False)
+    assert flop_per_image(layers, torch.zeros(1, 10)) == 4 * 200  # the second layer's weights and input
+    layers[1].requires_grad_(False)
+    assert flop_per_image(layers, torch.zeros(1, 10)) == 3 * 200
+
+
+def test_nothing_is_lost_by_leaving_out_norms_and_activations(monkeypatch: pytest.MonkeyPatch) -> None:
+    with torch.device("meta"):
+        network, sample = build("shufflenet_v2_x0_5", 10), torch.zeros(1, 3, 32, 32)
+    quick = flop_per_image(network, sample)
+    monkeypatch.setattr(flops, "_without_the_uncounted", lambda network: network)
+    assert quick == flop_per_image(network, sample)
+
+
 def test_resnet50_costs_what_is_published_of_it() -> None:
     # 4.09 billion multiplications with additions forward at 224 px; back, twice that less the images' gradient
-    flop = flop_per_image(build("resnet50", 1000), torch.zeros(1, 3, 224, 224))
+    with torch.device("meta"):
+        network, sample = build("resnet50", 1000), torch.zeros(1, 3, 224, 224)
+    flop = flop_per_image(network, sample)
     assert flop == pytest.approx(3 * 2 * 4.09e9, rel=0.02)
 
 
