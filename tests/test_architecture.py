@@ -144,9 +144,7 @@ HOMES = {
     "opentelemetry": ("core.tracing", "service.observability.tracing", "worker.integrations.tracing"),
     "pandas": ("tuneserve.client.frames",),
     "PIL": (
-        "core.imaging.digits.*",
-        "core.imaging.decoding",
-        "core.imaging.preparation",
+        "core.imaging.*",
         "service.datasets.images",
         "service.datasets.contact_sheet",
         "service.inference.saliency",

@@ -34,7 +34,8 @@ from worker.integrations import mlflow_runs, tensorboard
 from worker.processes.exit_codes import EXIT_CLAIM_LOST, EXIT_INTERRUPTED
 from worker.processes.parent_death import die_with_parent
 from worker.processes.prewarmed_trainer import wait_for_claim
-from worker.publishing.publish import TrainedNetwork, publish
+from worker.publishing.publish import publish
+from worker.publishing.trained_network import TrainedNetwork
 from worker.training.failure_codes import classify
 from worker.training.fit import Interrupted
 

@@ -16,7 +16,8 @@ from PIL import Image, ImageOps
 from pydantic import BaseModel, ConfigDict
 
 from core.errors import InvalidInput
-from core.imaging.decoding import MIN_SIDE, SENT_SIZE, TURNED
+from core.imaging.conversion import MIN_SIDE
+from core.imaging.decoding import SENT_SIZE, TURNED
 from core.imaging.digits.mnist_format import DIGIT_SIDE, draw_digit, has_digit_form
 from core.imaging.digits.segmentation import MIN_CONTRAST, find_ink, find_plain_ink
 from core.networks import Resampling

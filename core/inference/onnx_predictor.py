@@ -128,7 +128,7 @@ def temperature_of(model: Model) -> float:
 def threshold_of(model: Model) -> float:
     """Return the divisor of the graph's ood_score.
 
-    1, unless the graph is in int8 (worker.publishing.publish).
+    1, unless the graph is in int8 (worker.publishing.graph_selection).
     """
     return float(model.card["serving"].get("ood_threshold", 1.0))
 

@@ -32,7 +32,8 @@ from sqlalchemy.exc import OperationalError
 from torch import Tensor
 
 import worker.ood.detector_training
-import worker.publishing.publish
+import worker.publishing.samples
+import worker.publishing.trained_network
 import worker.training.fit
 import worker.training.learner
 from core.artifacts.manifest import fetch_checked, from_tensors, read_manifest, read_tensors
@@ -71,8 +72,9 @@ from worker.data.splits import Split, channels_last, steps_per_epoch
 from worker.evaluation.metrics import Answers, evaluate, score
 from worker.ood.fitting import unfitted
 from worker.processes.exit_codes import EXIT_CLAIM_LOST, EXIT_INTERRUPTED
+from worker.publishing.exported_network import export_graph
 from worker.publishing.graph_selection import MIN_IMAGES, choose
-from worker.publishing.publish import export_graph, look_at_samples
+from worker.publishing.samples import look_at_samples
 from worker.publishing.self_test_samples import probes
 from worker.training.fit import Epoch, Interrupted, Progress
 from worker.training.freezing import unfreeze
@@ -407,7 +409,9 @@ def test_a_detector_is_trained_and_served_where_the_images_allow_it(
     job_of: JobOf,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(worker.publishing.publish, "can_train", lambda *_: True)  # the embedded digits are enlarged
+    monkeypatch.setattr(
+        worker.publishing.trained_network, "can_train", lambda *_: True
+    )  # the embedded digits are enlarged
     for name, few in (("STEPS", 3), ("OUTLIERS", 200), ("DRAWN_DIGITS", 50)):
         monkeypatch.setattr(worker.ood.detector_training, name, few)
     claim = claimed(**LEARNING)
@@ -486,7 +490,7 @@ def test_an_attempt_that_lost_its_job_publishes_nothing(
             jobs.release(session, claim, "test", NOW)
         return probes(*given)
 
-    monkeypatch.setattr("worker.publishing.publish.probes", lose_meanwhile)
+    monkeypatch.setattr("worker.publishing.package.probes", lose_meanwhile)
     with pytest.raises(ClaimLost):
         trainer.run(quick, db, store, attempt(db, quick, claim))
     assert job_of(claim.job_id).status is JobStatus.QUEUED
@@ -922,7 +926,7 @@ def test_what_publishing_wants_of_a_heads_features_is_not_computed_again(prepare
 def test_where_features_are_kept_more_images_are_compared_than_the_sample(
     prepared: Prepared, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker.publishing.publish, "MAX_TRAINING_SAMPLE", 50)
+    monkeypatch.setattr(worker.publishing.samples, "MAX_TRAINING_SAMPLE", 50)
     context, state = prepared(epochs=1, freeze="backbone", optimizer="lbfgs")
     samples = look_at_samples(trainer._trained(context, train(context, state)))
     assert (len(samples.train), len(samples.neighbours)) == (50, len(context.splits.train))

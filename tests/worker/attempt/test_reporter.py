@@ -21,7 +21,8 @@ from tests.conftest import NOW
 from tests.support.fakes import model_card
 from worker.attempt.reporter import AWAY_S, Reporter
 from worker.processes.exit_codes import EXIT_CLAIM_LOST
-from worker.publishing.publish import Package, end_job
+from worker.publishing.package import Package
+from worker.publishing.publish import end_job
 
 JobOf = Callable[[str], Job]
 

@@ -22,8 +22,8 @@ from worker.ood import nearest
 from worker.ood.detector_training import train_detector
 from worker.ood.fitting import ABSTAINED, Fitted, Seen, distance, fit, fit_seen, look_at_sample, shrinkage, threshold
 from worker.ood.synthetic_outliers import KINDS
+from worker.publishing.exported_network import OOD_SCORE_TOLERANCE
 from worker.publishing.onnx_export import export
-from worker.publishing.publish import OOD_SCORE_TOLERANCE
 from worker.publishing.quantization import quantize
 
 PREPARATION = Preparation(

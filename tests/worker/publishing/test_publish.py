@@ -13,7 +13,9 @@ from tests.support.fakes import DIGIT_PREPARATION
 from worker.data.splits import Split, Splits
 from worker.ood import fitting, nearest
 from worker.ood.fitting import SampleOutputs
-from worker.publishing.publish import Samples, TrainedNetwork, fit_ood_score
+from worker.publishing.exported_network import fit_ood_score
+from worker.publishing.samples import Samples
+from worker.publishing.trained_network import TrainedNetwork
 
 PHOTO = DIGIT_PREPARATION.model_copy(update={"style": "photo", "image_fit": "crop"})
 FROZEN = {"freeze": "backbone"}
