@@ -20,7 +20,7 @@ from benchmarks.timing import images_per_second
 from core.artifacts.store import LocalStore
 from core.db.database import Database
 from core.db.tables import Worker
-from core.recipe import Recipe
+from core.recipes.recipe import Recipe
 from core.repositories import jobs
 from core.settings import Settings
 from worker.attempt.feature_cache import training_input

@@ -6,7 +6,7 @@ from benchmarks.rivals import plain_loop
 from benchmarks.timing import Effort, Rate, compare, images_per_second, per_second
 from core.imaging.preparation import Preparation
 from core.inference.network import Prepare, build
-from core.recipe import ResolvedRecipe
+from core.recipes.recipe import ResolvedRecipe
 from worker.attempt.batch_size_search import MAX_BATCH_SIZE, find_batch_size, time_steps
 from worker.attempt.feature_cache import cache_activations
 from worker.attempt.setup import TrainingInput

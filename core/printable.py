@@ -2,6 +2,7 @@
 
 import unicodedata
 
+NO_NUL = r"^[^\x00]*$"  # PostgreSQL cannot store NUL in text or read JSON fields that hold one
 JOINERS = "\u200c\u200d"  # within words of Persian and Hindi, and within emoji
 INVISIBLE = ("Cc", "Cf", "Cs", "Zl", "Zp")  # control, format (direction, zero width), surrogates, line separators
 

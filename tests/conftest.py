@@ -27,7 +27,7 @@ from core.artifacts.store import LocalStore
 from core.db.database import Database
 from core.db.tables import Job, Model, Worker
 from core.imaging.preparation import preprocess_digit
-from core.recipe import Recipe
+from core.recipes.recipe import Recipe
 from core.repositories import jobs, models
 from core.repositories.jobs import Claim
 from core.settings import Settings

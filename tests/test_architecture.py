@@ -37,7 +37,8 @@ FOLDERS: dict[str, tuple[str, ...]] = {
     "core.checkups": ("core.db", "core.repositories"),
     "core.imaging": ("core.imaging.digits", "core.networks"),
     "core.imaging.digits": (),
-    "core.repositories": ("core.db", "core.artifacts"),
+    "core.recipes": ("core.networks",),
+    "core.repositories": ("core.db", "core.artifacts", "core.recipes"),
     "core.splitting": (),
     "core.inference": ("core.db", "core.artifacts", "core.imaging", "core.networks"),
     "service.api.routes": (

@@ -15,8 +15,8 @@ from typing import Literal
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from core.dataset_references import DATASETS
 from core.db.database import Database
-from core.recipe import DATASETS
 from core.repositories import jobs
 from core.settings import PREFIX, Settings, WrongSettings, read
 

@@ -14,9 +14,9 @@ from sqlalchemy import ColumnElement, and_, delete, exists, func, insert, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from core.dataset_references import parse_dataset
 from core.db.tables import NEVER, DatasetImage, DatasetName, DatasetVersion
 from core.errors import NotFound
-from core.recipe import parse_dataset
 
 ROWS_AT_A_TIME = 1_000  # in one statement
 T = TypeVar("T")

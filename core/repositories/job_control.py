@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from core.db.tables import ENDED, Checkpoint, Job, JobStatus
 from core.errors import Conflict
-from core.recipe import Recipe
+from core.recipes.recipe import Recipe
 from core.repositories import jobs
 
 

@@ -18,7 +18,7 @@ from core.db.clocks import shared_now
 from core.db.tables import ENDED, OWNED, TRANSITIONS, Job, JobStatus, Worker
 from core.errors import ClaimLost, InvalidInput, JobFailure, NotFound, OutOfMemory, WeightsUnavailable, WorkerLost
 from core.ids import new_id
-from core.recipe import UNTRAINED, Recipe
+from core.recipes.recipe import UNTRAINED, Recipe
 from core.repositories import datasets, events, models
 from core.repositories.claims import claim_next
 from core.repositories.queues import require_room

@@ -17,7 +17,7 @@ from standardwebhooks import Webhook
 
 from core.db.database import Database
 from core.errors import UrlNotReachable
-from core.recipe import secret_bytes
+from core.recipes.webhook import secret_bytes
 from core.repositories import webhook_deliveries
 from core.repositories.webhook_deliveries import Taken
 from service.background.supervision import supervise

@@ -7,9 +7,9 @@ from typing import Literal
 from pydantic import BaseModel, Field
 from sqlalchemy.orm import Session
 
+from core.dataset_references import DATASET_NAME, DATASETS
 from core.db.tables import DatasetVersion
 from core.errors import NotFound
-from core.recipe import DATASET_NAME, DATASETS
 from core.repositories import datasets
 from core.settings import Settings
 

@@ -11,10 +11,10 @@ from pydantic import BaseModel, Field
 from sqlalchemy.orm import Session
 
 from core.checkups import queue
+from core.dataset_references import parse_dataset
 from core.db.database import Database
 from core.db.tables import ENDED, DatasetVersion, JobStatus
 from core.errors import Conflict, InvalidInput, NotFound, TooLarge
-from core.recipe import parse_dataset
 from core.repositories import datasets, jobs, models
 from core.repositories.datasets import StoredImage
 from core.settings import Settings

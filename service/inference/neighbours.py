@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 
 from core.artifacts.store import ArtifactStore
+from core.dataset_references import parse_dataset
 from core.db.database import Database
 from core.errors import NotFound
 from core.inference.onnx_predictor import Predictor
 from core.inference.prediction import Neighbour
 from core.inference.training_images import Features, Near, find_nearest
-from core.recipe import parse_dataset
 from core.repositories import datasets
 
 THUMBNAIL = "/datasets/{name}/images/{number}/thumbnail.png"

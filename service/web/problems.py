@@ -16,6 +16,7 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.routing import Match, Route
 
+from core.dataset_references import DATASET_NAME, DATASET_REFERENCE
 from core.db.database import UNAVAILABLE
 from core.errors import (
     ClientClosedRequest,
@@ -37,8 +38,7 @@ from core.errors import (
     UnusableDataset,
     is_disk_full,
 )
-from core.printable import printable
-from core.recipe import DATASET_NAME, DATASET_REFERENCE, NO_NUL
+from core.printable import NO_NUL, printable
 from service.web.openapi import SCHEMAS, complete
 from service.web.security_headers import HEADERS
 

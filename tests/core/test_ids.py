@@ -4,7 +4,7 @@ import pytest
 
 from core import ids
 from core.ids import new_id
-from core.recipe import Recipe
+from core.recipes.recipe import Recipe
 from tests.conftest import NOW
 
 

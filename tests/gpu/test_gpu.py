@@ -18,7 +18,7 @@ from core.db.tables import JobStatus, Model
 from core.imaging.preparation import Preparation
 from core.inference.network import Prepare, build
 from core.inference.onnx_predictor import OnnxPredictor
-from core.recipe import ResolvedRecipe
+from core.recipes.recipe import ResolvedRecipe
 from core.repositories import jobs, models
 from core.repositories.jobs import Claim
 from core.settings import Settings

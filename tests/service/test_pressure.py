@@ -14,7 +14,7 @@ from sqlalchemy import func, select
 
 from core.db.database import Database
 from core.db.tables import Event, Job, JobStatus, Worker
-from core.recipe import Recipe
+from core.recipes.recipe import Recipe
 from core.repositories import jobs
 from core.settings import Settings
 

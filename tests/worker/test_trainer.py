@@ -46,7 +46,7 @@ from core.inference import training_images
 from core.inference.network import Prepare, from_arrays, to_arrays
 from core.inference.onnx_predictor import OnnxPredictor, softmax, threshold_of
 from core.inference.ood_score import OodScorer, load_ood_scorer
-from core.recipe import Recipe
+from core.recipes.recipe import Recipe
 from core.repositories import aliases, events, jobs, models
 from core.repositories.checkpoints import of_job
 from core.repositories.jobs import Claim

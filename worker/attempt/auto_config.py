@@ -13,7 +13,7 @@ from core.errors import DatasetInvalid, InvalidRecipe
 from core.imaging.preparation import Fit
 from core.inference.network import build
 from core.networks import MIN_BATCH_SIZE, WEIGHT_DECAY, lookup
-from core.recipe import Recipe, ResolvedRecipe
+from core.recipes.recipe import Recipe, ResolvedRecipe
 from worker.attempt.batch_size_search import Trial
 from worker.training import devices
 from worker.training.flops import flop_per_image

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from core.networks import MIN_BATCH_SIZE
-from core.recipe import ResolvedRecipe
+from core.recipes.recipe import ResolvedRecipe
 from worker.data.augmentation import SETS
 from worker.data.splits import Split
 from worker.training.ema import RAMP

@@ -15,7 +15,7 @@ from core.artifacts.model_files import TRAINING_STATE, WEIGHTS
 from core.db.tables import Checkpoint
 from core.ids import checkpoint_id
 from core.inference.network import from_arrays, to_arrays
-from core.recipe import ResolvedRecipe
+from core.recipes.recipe import ResolvedRecipe
 from core.repositories import checkpoints, jobs
 from worker.attempt.setup import TrainingContext, TrainingState
 from worker.training import devices

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from core.recipe import ResolvedRecipe
+from core.recipes.recipe import ResolvedRecipe
 from worker.attempt.reporter import Reporter
 from worker.attempt.setup import TrainingContext, TrainingInput
 from worker.data.splits import Split, channels_last

@@ -8,7 +8,7 @@ import torch
 
 from core.db.tables import Phase
 from core.networks import MIN_BATCH_SIZE
-from core.recipe import ResolvedRecipe
+from core.recipes.recipe import ResolvedRecipe
 from core.repositories import jobs
 from worker.attempt import checkpointing
 from worker.attempt.setup import TrainingContext, TrainingState, reset_network

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from core.imaging.preparation import MAX_PHOTO_SIDE, Fit
 from core.networks import lookup
-from core.recipe import Recipe
+from core.recipes.recipe import Recipe
 from worker.attempt.auto_config import AUTO_FIT
 from worker.data.datasets.folder import Choose, Sizes, Style, detail_of
 from worker.data.photo_files import PhotoForm

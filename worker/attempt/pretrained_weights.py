@@ -23,7 +23,7 @@ from core.errors import Damaged, NotFound, WeightsUnavailable
 from core.imaging.preparation import Preparation
 from core.inference.network import from_arrays, load_matching
 from core.networks import EFFICIENTNET_LITE0, Colour, Network, lookup
-from core.recipe import UNTRAINED
+from core.recipes.recipe import UNTRAINED
 from core.repositories.models import find as find_model
 from core.settings import Settings
 from worker.attempt import embedded_weights

@@ -4,7 +4,7 @@ import time
 from typing import Any
 
 from core.db.tables import Phase
-from core.recipe import ResolvedRecipe
+from core.recipes.recipe import ResolvedRecipe
 from worker.attempt.setup import TrainingContext, TrainingState
 from worker.training.fit import Progress
 

@@ -11,12 +11,13 @@ from torch import nn
 
 from core.artifacts.store import ArtifactStore
 from core.cpus import cpus
+from core.dataset_references import parse_dataset
 from core.db.database import Database
 from core.db.tables import Phase
 from core.imaging.preparation import Preparation
 from core.inference.network import Prepare, build
 from core.networks import lookup
-from core.recipe import Recipe, ResolvedRecipe, parse_dataset
+from core.recipes.recipe import Recipe, ResolvedRecipe
 from core.repositories import checkpoints, datasets, jobs, models
 from core.settings import Settings
 from worker.attempt import batch_size_search, photo_form, pretrained_weights

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from core.db.tables import Phase
 from core.errors import InvalidRecipe
-from core.recipe import ResolvedRecipe
+from core.recipes.recipe import ResolvedRecipe
 from core.repositories import jobs
 from worker.attempt import checkpointing, oom_backoff, progress
 from worker.attempt.feature_cache import training_input

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from core.artifacts.manifest import from_tensors, to_tensors
 from core.inference.network import to_arrays
-from core.recipe import UNTRAINED, ResolvedRecipe
+from core.recipes.recipe import UNTRAINED, ResolvedRecipe
 from worker.ood import fitting, nearest
 from worker.ood.detector_training import train_detector
 from worker.ood.fitting import Fitted

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from core.imaging.preparation import Preparation
-from core.recipe import ResolvedRecipe
+from core.recipes.recipe import ResolvedRecipe
 from worker.attempt.setup import TrainingInput
 from worker.data.splits import Splits
 from worker.ood.detector_training import can_train

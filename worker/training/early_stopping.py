@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from core.recipe import EarlyStopping
+from core.recipes.shared_fields import EarlyStopping
 
 
 def stopping_epoch(history: Sequence[dict[str, Any]], rule: EarlyStopping | None) -> int | None:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from core.errors import LossNotFinite
-from core.recipe import ResolvedRecipe
+from core.recipes.recipe import ResolvedRecipe
 from worker.data import augmentation
 from worker.data.augmentation import Augment
 from worker.data.splits import Split, batches, steps_per_epoch

@@ -8,7 +8,7 @@ from contextlib import nullcontext
 import torch
 from torch import Tensor, nn
 
-from core.recipe import ResolvedRecipe
+from core.recipes.recipe import ResolvedRecipe
 from worker.data.augmentation import Augment
 from worker.data.splits import channels_last
 from worker.training.conv_matmul import conv_as_matmul

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.amp.grad_scaler import GradScaler
 
-from core.recipe import ResolvedRecipe
+from core.recipes.recipe import ResolvedRecipe
 from worker.training.lr_schedule import parameter_groups
 
 Arrays = Mapping[str, npt.NDArray[Any]]

@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 from core.artifacts import weight_files
 from core.errors import NotFound
 from core.networks import MAX_RATE_BATCH, NETWORKS, RATE_BATCH, SIDES, WEIGHT_DECAY, Network, lookup
-from core.recipe import Recipe
+from core.recipes.recipe import Recipe
 from core.repositories import jobs
 from core.scopes import Scope
 from service.api.dependencies import Service, State

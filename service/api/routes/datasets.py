@@ -12,9 +12,9 @@ from fastapi.responses import JSONResponse
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
+from core.dataset_references import DATASET_NAME, DATASET_REFERENCE, DATASETS, parse_dataset
 from core.db.tables import NEVER
 from core.errors import Conflict, InvalidInput, NotFound
-from core.recipe import DATASET_NAME, DATASET_REFERENCE, DATASETS, parse_dataset
 from core.repositories import datasets
 from core.repositories.api_keys import Caller
 from core.repositories.idempotency import CreatedResponse, Make

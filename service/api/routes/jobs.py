@@ -11,11 +11,12 @@ from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
 from core.artifacts import weight_files
+from core.dataset_references import parse_dataset
 from core.db.tables import ENDED, Job, JobStatus
 from core.errors import InvalidInput, NotFound
 from core.networks import EFFICIENTNET_LITE0, NETWORKS, lookup
-from core.presets import ACCURATE_NETWORKS
-from core.recipe import Recipe, parse_dataset
+from core.recipes.presets import ACCURATE_NETWORKS
+from core.recipes.recipe import Recipe
 from core.repositories import checkpoints, events, job_control, jobs
 from core.repositories.api_keys import Caller
 from core.repositories.idempotency import CreatedResponse

@@ -9,7 +9,7 @@ from sqlalchemy import func, select
 from core.db.database import Database
 from core.db.tables import DatasetImage, JobStatus
 from core.errors import InvalidInput, NotFound
-from core.recipe import Recipe
+from core.recipes.recipe import Recipe
 from core.repositories import datasets, jobs
 from core.repositories.datasets import StoredImage
 from core.settings import Settings

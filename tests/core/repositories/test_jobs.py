@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from core.db.database import Database
 from core.db.tables import ENDED, TRANSITIONS, Job, JobStatus, Model, Worker
 from core.errors import ClaimLost, Conflict, InvalidInput, Killed, NotFound, OutOfMemory, Overloaded
-from core.recipe import Recipe
+from core.recipes.recipe import Recipe
 from core.repositories import events, job_control, jobs, models
 from core.repositories.jobs import Claim
 from core.settings import Settings

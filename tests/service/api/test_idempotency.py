@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from core.db.database import Database
 from core.db.tables import IdempotencyRecord, Job
 from core.errors import Conflict, KeyReused, Overloaded
-from core.recipe import Recipe
+from core.recipes.recipe import Recipe
 from core.repositories import idempotency, jobs
 from core.repositories.idempotency import CreatedResponse, IdempotentRequest
 from core.settings import Settings

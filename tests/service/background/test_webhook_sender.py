@@ -22,7 +22,7 @@ from standardwebhooks import Webhook, WebhookVerificationError
 
 from core.db.database import Database
 from core.db.tables import Delivery, Job
-from core.recipe import Recipe, ResolvedRecipe
+from core.recipes.recipe import Recipe, ResolvedRecipe
 from core.repositories import events, job_control, jobs, webhook_deliveries
 from core.repositories.jobs import Claim
 from core.settings import Settings

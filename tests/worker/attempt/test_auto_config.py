@@ -8,7 +8,7 @@ import torch
 
 from core.errors import DatasetInvalid, InvalidRecipe
 from core.inference.network import build
-from core.recipe import Recipe, ResolvedRecipe
+from core.recipes.recipe import Recipe, ResolvedRecipe
 from worker.attempt.auto_config import resolve
 from worker.attempt.batch_size_search import Trial
 from worker.training import devices

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from core.recipe import ResolvedRecipe
+from core.recipes.recipe import ResolvedRecipe
 from worker.attempt.batch_size_search import find_batch_size, max_batch_size, time_steps
 from worker.data.splits import Split
 

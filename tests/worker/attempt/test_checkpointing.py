@@ -17,7 +17,7 @@ from core.db.tables import Checkpoint, Job
 from core.errors import ClaimLost
 from core.imaging.preparation import Preparation
 from core.inference.network import Prepare
-from core.recipe import ResolvedRecipe
+from core.recipes.recipe import ResolvedRecipe
 from core.repositories import checkpoints, events, jobs
 from core.repositories.jobs import Claim
 from core.settings import Settings

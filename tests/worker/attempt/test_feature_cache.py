@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from core.inference.network import Prepare, build
-from core.recipe import ResolvedRecipe
+from core.recipes.recipe import ResolvedRecipe
 from tests.support.fakes import DIGIT_PREPARATION
 from tests.support.photofiles import photos_of, write_photos
 from worker.attempt.feature_cache import Disk, cache_activations

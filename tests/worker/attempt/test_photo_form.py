@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from core.imaging.preparation import Fit, fit_photo
-from core.recipe import Recipe
+from core.recipes.recipe import Recipe
 from core.settings import Settings
 from worker.attempt.photo_form import chooser
 from worker.data.datasets.digits import load

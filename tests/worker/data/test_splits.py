@@ -10,7 +10,7 @@ from torch import Tensor, nn
 import worker.data.splits
 from core.imaging.preparation import PHOTO_SIDE, Preparation
 from core.inference.network import Prepare
-from core.recipe import ResolvedRecipe
+from core.recipes.recipe import ResolvedRecipe
 from core.settings import Settings
 from tests.support.photofiles import write_photos
 from worker.data.datasets import load

@@ -8,7 +8,7 @@ from torch import nn
 
 from core.imaging.preparation import Preparation
 from core.inference.network import Prepare
-from core.recipe import ResolvedRecipe
+from core.recipes.recipe import ResolvedRecipe
 from tests.support.fakes import DIGIT_PREPARATION
 from worker.data.splits import Split, Splits
 from worker.ood import fitting, nearest

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from core.recipe import EarlyStopping
+from core.recipes.shared_fields import EarlyStopping
 from worker.training.early_stopping import stopping_epoch
 
 

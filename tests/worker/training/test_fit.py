@@ -21,7 +21,7 @@ from core.artifacts.store import LocalStore
 from core.errors import LossNotFinite
 from core.imaging.preparation import Preparation
 from core.inference.network import Prepare, from_arrays, to_arrays
-from core.recipe import ResolvedRecipe
+from core.recipes.recipe import ResolvedRecipe
 from core.settings import Settings
 from tests.conftest import missing
 from worker.data import augmentation

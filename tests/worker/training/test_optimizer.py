@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from core.recipe import ResolvedRecipe
+from core.recipes.recipe import ResolvedRecipe
 from worker.training.optimizer import ScaledOptimizer
 
 CPU = torch.device("cpu")

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from core.artifacts.dataset_files import path_of
+from core.dataset_references import parse_dataset
 from core.imaging.idx_format import FILES
-from core.recipe import parse_dataset
 from core.repositories.datasets import StoredImage
 from core.settings import Settings
 from worker.data.datasets import folder, idx_folder

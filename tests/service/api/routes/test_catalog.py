@@ -13,10 +13,11 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from core.dataset_references import DATASETS
 from core.db.database import Database
 from core.errors import WeightsUnavailable
 from core.networks import EFFICIENTNET_LITE0, NETWORKS, TOO_LARGE
-from core.recipe import DATASETS, Recipe
+from core.recipes.recipe import Recipe
 from core.repositories import jobs
 from core.repositories.jobs import Claim
 from core.settings import Settings

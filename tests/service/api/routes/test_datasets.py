@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 from sqlalchemy import func, select
 
+from core.dataset_references import DATASETS, parse_dataset
 from core.db.database import Database
 from core.db.tables import DatasetImage, Job, Model
-from core.recipe import DATASETS, parse_dataset
 from core.repositories import datasets
 from core.repositories.jobs import Claim
 from core.settings import Settings

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from core.recipe import Recipe, Webhook
+from core.recipes.recipe import Recipe
+from core.recipes.webhook import Webhook
 from core.settings import Settings
 from service.api.routes.api_keys import KeyView, MadeKey
 from service.api.routes.catalog import NetworkView

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from core.dataset_references import DATASETS
 from core.errors import DatasetInvalid
-from core.recipe import DATASETS
 from core.settings import Settings
 from worker.data.datasets import LOADERS, load
 from worker.data.datasets.dataset import Dataset

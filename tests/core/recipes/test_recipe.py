@@ -1,4 +1,4 @@
-"""core.recipe: what a body may say, and what its errors tell."""
+"""core.recipes.recipe: what a body may say, and what its errors tell."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from core.networks import TOO_LARGE
-from core.recipe import Recipe, ResolvedRecipe
+from core.recipes.recipe import Recipe, ResolvedRecipe
 
 
 def refused(**fields: Any) -> list[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""core.presets: other defaults, that never change what is given."""
+"""core.recipes.presets: other defaults, that never change what is given."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from core.networks import EFFICIENTNET_LITE0
-from core.recipe import Recipe
+from core.recipes.recipe import Recipe
 
 # of fields that the presets set or that go with those, values that are no default
 GIVEN: list[dict[str, Any]] = [

@@ -1,0 +1,1 @@
+"""Recipes: what POST /jobs takes, and their presets."""
