@@ -28,7 +28,7 @@ from core.db.database import Database
 from core.db.tables import Job, Model, Worker
 from core.imaging.preparation import preprocess_digit
 from core.recipes.recipe import Recipe
-from core.repositories import jobs, models
+from core.repositories import jobs, models, workers
 from core.repositories.jobs import Claim
 from core.settings import Settings
 from service.app import create_app
@@ -191,7 +191,7 @@ def claimed(db: Database, enqueue: Callable[..., Job]) -> Callable[..., Claim]:
         enqueue(at, **recipe)
         with db.write() as session:
             if session.get(Worker, worker) is None:
-                jobs.register(session, Worker(id=worker, host="here", pid=1, started_at=at, heartbeat_at=at))
+                workers.register(session, Worker(id=worker, host="here", pid=1, started_at=at, heartbeat_at=at))
         with db.write() as session:
             claim = jobs.claim(session, worker, at)
         assert claim is not None

@@ -17,7 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from core.dataset_references import DATASETS
 from core.db.database import Database
-from core.repositories import jobs
+from core.repositories import jobs, workers
 from core.settings import PREFIX, Settings, WrongSettings, read
 
 DRIVER = "nvidia-smi"
@@ -143,11 +143,11 @@ def _database(settings: Settings) -> Finding:
                 return Finding("database", "ok", "it answers; the next start brings its tables up to date")
             with db.read() as session:
                 waiting = jobs.count_by_status(session)
-                workers = jobs.live_workers(session, time.time(), settings.lease_s)
+                alive = workers.count_live(session, time.time(), settings.lease_s)
     except (SQLAlchemyError, OSError) as error:
         return Finding("database", "wrong", f"it does not answer: {error}")
     counts = ", ".join(f"{count} {status}" for status, count in waiting.items() if count) or "no jobs yet"
-    return Finding("database", "ok", f"{counts}; workers alive: {workers}")
+    return Finding("database", "ok", f"{counts}; workers alive: {alive}")
 
 
 def _data_sets(settings: Settings) -> Finding:

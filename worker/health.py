@@ -8,7 +8,7 @@ import sys
 import time
 
 from core.db.database import Database
-from core.repositories import jobs
+from core.repositories import workers
 from core.settings import Settings
 
 
@@ -16,7 +16,7 @@ def main() -> int:
     settings = Settings()
     db = Database(settings.resolved_database_url)
     with db.read() as session:
-        alive = jobs.live_workers(session, time.time(), settings.lease_s, socket.gethostname())
+        alive = workers.count_live(session, time.time(), settings.lease_s, socket.gethostname())
     return 0 if alive else 1
 
 

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from core.db.tables import Checkup, CheckupStatus, Worker
 from core.errors import ClaimLost, JobFailure, WorkerLost
-from core.repositories.claims import claim_next
+from core.repositories.queues import claim_next
 
 MAX_DEATHS = 3  # of its processes, after which a check-up has failed
 RESTART_HINT = "Start a worker, then request the check-up again."

@@ -14,9 +14,8 @@ from sqlalchemy.orm import Session
 
 from core.db.tables import Batch, BatchStatus, Worker
 from core.errors import ClaimLost, Conflict, JobFailure, NotFound, WorkerLost
-from core.repositories.claims import claim_next
 from core.repositories.jobs import describe
-from core.repositories.queues import require_room
+from core.repositories.queues import claim_next, require_room
 
 TRANSITIONS: dict[BatchStatus, frozenset[BatchStatus]] = {
     BatchStatus.QUEUED: frozenset({BatchStatus.RUNNING, BatchStatus.CANCELLED}),

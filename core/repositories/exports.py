@@ -7,8 +7,8 @@ the same file at once: it is stored whole, and either one is good.
 from sqlalchemy.orm import Session
 
 from core.db.tables import Export, ExportStatus, Model
-from core.repositories.claims import claim_next
 from core.repositories.models import find_whole
+from core.repositories.queues import claim_next
 
 MAX_ATTEMPTS = 3
 

@@ -10,18 +10,15 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import ValidationError
 from sqlalchemy import ColumnElement, exists, func, or_, select, update
 from sqlalchemy.orm import Session
 
-from core.db.clocks import shared_now
 from core.db.tables import ENDED, OWNED, TRANSITIONS, Job, JobStatus, Worker
 from core.errors import ClaimLost, InvalidInput, JobFailure, NotFound, OutOfMemory, WeightsUnavailable, WorkerLost
 from core.ids import new_id
 from core.recipes.recipe import UNTRAINED, Recipe
 from core.repositories import datasets, events, models
-from core.repositories.claims import claim_next
-from core.repositories.queues import require_room
+from core.repositories.queues import claim_next, require_room
 
 RETRY_AFTER_S = 600.0  # after a failed download of weights, until another is thought likely to succeed
 
@@ -71,28 +68,6 @@ def enqueue(
     session.flush()
     events.append(session, job.id, "status", {"status": JobStatus.QUEUED}, now)
     return job
-
-
-def rerun_of(session: Session, asked: Recipe) -> Recipe:
-    """Return the recipe to rerun a model, with the given fields.
-
-    ``asked.rerun`` names the model. All other given fields replace those of its recipe. InvalidInput where there is no
-    such model, or what was given does not fit its recipe.
-    """
-    assert asked.rerun is not None
-    try:
-        model = models.find(session, asked.rerun)
-    except NotFound as error:
-        raise InvalidInput(str(error), pointer="/rerun") from error
-    resolved = model.card["recipe"].items()  # null: the default, or nothing to decide, as a digit's image_fit
-    before = {name: value for name, value in resolved if name in Recipe.model_fields and value is not None}
-    given = asked.model_dump(exclude_unset=True)
-    try:
-        return Recipe.model_validate(before | {"model": model.name} | given | {"rerun": model.id})
-    except ValidationError as error:
-        wrong = error.errors(include_url=False, include_input=False)[0]
-        place, reason = "/".join(map(str, wrong["loc"])), wrong["msg"].removeprefix("Value error, ")
-        raise InvalidInput(f"{place} {reason}, with the recipe of {model.id}.", f"/{place}") from error
 
 
 def _version_of(session: Session, recipe: Recipe) -> str:
@@ -339,34 +314,6 @@ def describe(failure: JobFailure, traceback_tail: str = "") -> dict[str, Any]:
         "hint": failure.hint,
         "traceback_tail": traceback_tail,
     }
-
-
-# -- workers
-
-
-def register(session: Session, worker: Worker) -> None:
-    session.add(worker)
-
-
-def worker_heartbeat(session: Session, worker_id: str, now: float) -> None:
-    session.execute(update(Worker).where(Worker.id == worker_id).values(heartbeat_at=now))
-
-
-def unregister(session: Session, worker_id: str) -> None:
-    """Mark a stopped worker as dead.
-
-    Its row stays, since jobs refer to it.
-    """
-    session.execute(update(Worker).where(Worker.id == worker_id).values(heartbeat_at=0.0))
-
-
-def live_workers(session: Session, now: float, lease_s: float, host: str | None = None) -> int:
-    """Count the workers with a heartbeat within the lease.
-
-    ``host``: those on one host only.
-    """
-    alive = select(func.count()).where(Worker.heartbeat_at >= shared_now(session, now) - lease_s)
-    return session.scalar(alive if host is None else alive.where(Worker.host == host)) or 0
 
 
 # -- the guarded statements

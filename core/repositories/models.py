@@ -5,13 +5,15 @@ Files are written first, then the row, then the alias; deletion goes the other w
 
 from typing import Any
 
+from pydantic import ValidationError
 from sqlalchemy import and_, or_, select, update
 from sqlalchemy.orm import Session
 
 from core.db.tables import Model
-from core.errors import Conflict, NotFound, NotReady
+from core.errors import Conflict, InvalidInput, NotFound, NotReady
 from core.ids import is_model_id
 from core.model_references import FOLLOWING, FORMS, SERVING, parse
+from core.recipes.recipe import Recipe
 from core.repositories import aliases
 
 
@@ -77,6 +79,28 @@ def find_whole(session: Session, reference: str | None) -> Model:
             raise NotReady
         reference = default.name
     return _whole(find(session, reference))
+
+
+def rerun_of(session: Session, requested: Recipe) -> Recipe:
+    """Return the recipe to rerun a model, with the given fields.
+
+    ``requested.rerun`` names the model. All other given fields replace those of its recipe. InvalidInput if there is no
+    such model, or if the given fields do not fit its recipe.
+    """
+    assert requested.rerun is not None
+    try:
+        model = find(session, requested.rerun)
+    except NotFound as error:
+        raise InvalidInput(str(error), pointer="/rerun") from error
+    resolved = model.card["recipe"].items()  # null: the default, or nothing to decide, as a digit's image_fit
+    before = {name: value for name, value in resolved if name in Recipe.model_fields and value is not None}
+    given = requested.model_dump(exclude_unset=True)
+    try:
+        return Recipe.model_validate(before | {"model": model.name} | given | {"rerun": model.id})
+    except ValidationError as error:
+        wrong = error.errors(include_url=False, include_input=False)[0]
+        place, reason = "/".join(map(str, wrong["loc"])), wrong["msg"].removeprefix("Value error, ")
+        raise InvalidInput(f"{place} {reason}, with the recipe of {model.id}.", f"/{place}") from error
 
 
 def versions(session: Session, name: str) -> list[int]:

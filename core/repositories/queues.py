@@ -1,16 +1,17 @@
-"""Refuse a job or batch when too many wait already.
+"""Queues in tables: refuse a row when too many wait, and claim one safely."""
 
-All that wait are counted, and those of one API key.
-"""
+from collections.abc import Sequence
+from typing import Any, TypeVar
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, func, inspect, select, update
 from sqlalchemy.orm import Session
 
 from core.db import locks
 from core.db.locks import Lock
-from core.db.tables import Batch, BatchStatus, Job, JobStatus
+from core.db.tables import Base, Batch, BatchStatus, Job, JobStatus
 from core.errors import Overloaded
 
+Row = TypeVar("Row", bound=Base)
 RETRY_AFTER_S = 60
 # a paused job counts for its owner: to resume it needs no new place in the queue
 WAITING = {Job: (JobStatus.QUEUED, JobStatus.PAUSED), Batch: (BatchStatus.QUEUED,)}
@@ -35,6 +36,27 @@ def require_room(
     waiting = _count(session, table, table.owner == owner, table.status.in_(WAITING[table]))
     if waiting >= owner_limit:
         raise Overloaded(f"{waiting} {NAMES[table]} of this API key are waiting already.", RETRY_AFTER_S)
+
+
+def claim_next(
+    session: Session,
+    table: type[Row],
+    waiting: Sequence[ColumnElement[bool]],
+    order_by: Sequence[Any],
+    **columns: Any,
+) -> Row | None:
+    """Update and return the first waiting row; None without one.
+
+    ``columns`` are the values to set.
+
+    One statement, so that two callers never get the same row: rows locked by another caller are skipped. On SQLite,
+    which has one writer at a time, the lock clause is left out.
+    """
+    (key,) = inspect(table).primary_key
+    first = select(key).where(*waiting).order_by(*order_by).limit(1).with_for_update(skip_locked=True)
+    claimed = update(table).where(key == first.scalar_subquery(), *waiting).values(**columns).returning(table)
+    options = {"synchronize_session": False, "populate_existing": True}
+    return session.execute(claimed.execution_options(**options)).scalar_one_or_none()
 
 
 def _count(session: Session, table: type[Job] | type[Batch], *conditions: object) -> int:

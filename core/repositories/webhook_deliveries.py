@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from core.db.tables import ENDED, Delivery, Event, Job
 from core.ids import new_id
-from core.repositories.claims import claim_next
+from core.repositories.queues import claim_next
 
 KINDS = ("status", "metrics", "checkpoint")  # of events that webhooks deliver
 KEEP_S = 7 * 86_400.0  # completed deliveries, for people to look at

@@ -14,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from core.artifacts.store import ArtifactStore
 from core.db.database import Database
 from core.errors import TuneserveError
-from core.repositories import jobs
+from core.repositories import workers
 
 log = logging.getLogger(__name__)
 EVERY_S = 10.0  # how long what was found of the store holds
@@ -66,7 +66,7 @@ class DatabaseCheck:
     def _workers(self) -> dict[str, Any]:
         try:
             with self._db.read() as session:
-                live = jobs.live_workers(session, time.time(), self._lease_s)
+                live = workers.count_live(session, time.time(), self._lease_s)
         except SQLAlchemyError as error:
             return _no_database(error)
         return {"ok": live > 0, "live": live} | ({} if live else {"detail": "No worker is alive: jobs wait."})

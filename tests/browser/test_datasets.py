@@ -13,7 +13,7 @@ from playwright.sync_api import Locator, Page, Route, expect
 from core.checkups import queue
 from core.db.database import Database
 from core.db.tables import Worker
-from core.repositories import jobs
+from core.repositories import workers
 from tests.browser.test_page import KEY, fill_in
 from tests.conftest import NOW
 from tests.integration.conftest import Programs, wait_for
@@ -280,7 +280,7 @@ def test_what_the_check_up_found_is_seen_and_mended(page: Page, programs: Progra
         "wrong_label_count": 1,
     }
     with db.write() as session:
-        jobs.register(session, Worker(id="worker_a", host="here", pid=1, started_at=NOW, heartbeat_at=time.time()))
+        workers.register(session, Worker(id="worker_a", host="here", pid=1, started_at=NOW, heartbeat_at=time.time()))
         claim = queue.claim(session, "worker_a", NOW)
         assert claim is not None
         queue.succeed(session, claim, found, NOW)

@@ -15,7 +15,7 @@ from sqlalchemy import func, select
 from core.db.database import Database
 from core.db.tables import Event, Job, JobStatus, Worker
 from core.recipes.recipe import Recipe
-from core.repositories import jobs
+from core.repositories import jobs, workers
 from core.settings import Settings
 
 PROCESSES = 16
@@ -32,7 +32,7 @@ def work(url: str, number: int) -> list[str]:
     db = Database(url)
     me = f"worker_{number}"
     with db.write() as session:
-        jobs.register(
+        workers.register(
             session, Worker(id=me, host="here", pid=os.getpid(), started_at=time.time(), heartbeat_at=time.time())
         )
     for _ in range(number, JOBS, PROCESSES):
@@ -50,7 +50,7 @@ def run_one(db: Database, me: str) -> str:
     if claim is None:
         return ""
     with db.write() as session:
-        jobs.worker_heartbeat(session, me, time.time())
+        workers.heartbeat(session, me, time.time())
         jobs.heartbeat(session, claim, time.time())
     with db.write() as session:
         jobs.fail(session, claim, DONE, time.time())

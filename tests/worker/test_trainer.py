@@ -47,7 +47,7 @@ from core.inference.network import Prepare, from_arrays, to_arrays
 from core.inference.onnx_predictor import OnnxPredictor, softmax, threshold_of
 from core.inference.ood_score import OodScorer, load_ood_scorer
 from core.recipes.recipe import Recipe
-from core.repositories import aliases, events, jobs, models
+from core.repositories import aliases, events, jobs, models, workers
 from core.repositories.checkpoints import of_job
 from core.repositories.jobs import Claim
 from core.settings import Settings
@@ -120,7 +120,7 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
     db, store = Database(settings.resolved_database_url), LocalStore(folder)
     db.migrate()
     with db.write() as session:
-        jobs.register(session, Worker(id="worker_a", host="here", pid=1, started_at=NOW, heartbeat_at=NOW))
+        workers.register(session, Worker(id="worker_a", host="here", pid=1, started_at=NOW, heartbeat_at=NOW))
         jobs.enqueue(session, Recipe(**LEARNING), NOW - 5, queue_limit=1)
         claim = jobs.claim(session, "worker_a", NOW)
     assert claim is not None
@@ -781,8 +781,8 @@ def test_a_model_is_trained_again_to_the_same_bits_after_three_replacements(
     for version in (2, 3, 4):
         upload(version)
     with db.read() as session:
-        again = jobs.rerun_of(session, Recipe(rerun="pets"))
-        newest = jobs.rerun_of(session, Recipe(rerun="pets/1", dataset="pets"))
+        again = models.rerun_of(session, Recipe(rerun="pets"))
+        newest = models.rerun_of(session, Recipe(rerun="pets/1", dataset="pets"))
     assert [recipe.dataset for recipe in (again, newest)] == ["pets/1", "pets"]
     same, other = (trained(**recipe.model_dump()) for recipe in (again, newest))
     assert (same[0], same[1]["dataset"], same[2]) == (first, "pets/1", [])

@@ -20,7 +20,7 @@ from core.db.database import UNAVAILABLE, Database
 from core.db.tables import OWNED, Job, JobStatus, Worker
 from core.errors import ClaimLost, InternalFailure, JobFailure, Killed, OutOfMemory, TimedOut
 from core.ids import new_id
-from core.repositories import batch_predictions, jobs
+from core.repositories import batch_predictions, jobs, workers
 from core.repositories.jobs import Claim
 from core.settings import Settings
 from worker.processes.exit_codes import EXIT_INTERRUPTED
@@ -90,7 +90,7 @@ class WorkerLoop:
         self._exports.give_back()
         self._checkups.give_back()
         with self._db.write() as session:
-            jobs.unregister(session, self.id)
+            workers.unregister(session, self.id)
 
     def step(self) -> Claim | None:
         """Send a heartbeat, requeue lost jobs, and run one queued job."""
@@ -124,7 +124,7 @@ class WorkerLoop:
     def _register(self) -> None:
         with self._db.write() as session:
             now = shared_now(session, self._clock())
-            jobs.register(
+            workers.register(
                 session,
                 Worker(id=self.id, host=socket.gethostname(), pid=os.getpid(), started_at=now, heartbeat_at=now),
             )
@@ -136,7 +136,7 @@ class WorkerLoop:
         self._heartbeat_due = self._monotonic() + self._settings.heartbeat_interval_s
         with self._db.write() as session:
             now = shared_now(session, self._clock())
-            jobs.worker_heartbeat(session, self.id, now)
+            workers.heartbeat(session, self.id, now)
             self._guard.database_answered()
             if self._guard.is_steady():
                 for lost in (jobs.requeue_lost, batch_predictions.requeue_lost, checkups.requeue_lost):

@@ -17,7 +17,7 @@ from core.errors import InvalidInput, NotFound
 from core.networks import EFFICIENTNET_LITE0, NETWORKS, lookup
 from core.recipes.presets import ACCURATE_NETWORKS
 from core.recipes.recipe import Recipe
-from core.repositories import checkpoints, events, job_control, jobs
+from core.repositories import checkpoints, events, job_control, jobs, models
 from core.repositories.api_keys import Caller
 from core.repositories.idempotency import CreatedResponse
 from core.scopes import Scope
@@ -58,7 +58,7 @@ def create_job(recipe: Recipe, service: Service, caller: Who, idempotency_key: I
     """
 
     def make(session: Session) -> CreatedResponse:
-        whole = jobs.rerun_of(session, recipe) if recipe.rerun else _with_weights_at_hand(recipe, service.settings)
+        whole = models.rerun_of(session, recipe) if recipe.rerun else _with_weights_at_hand(recipe, service.settings)
         _require_dataset(session, service, whole.dataset)
         require_space(service.settings)
         job = jobs.enqueue(session, whole, time.time(), **_room(service, caller))

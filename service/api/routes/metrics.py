@@ -12,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from core.db.tables import JobStatus, Phase
 from core.errors import NotReady
-from core.repositories import checkpoints, jobs
+from core.repositories import checkpoints, jobs, workers
 from core.scopes import Scope
 from service.api.dependencies import Service, State
 from service.security.api_keys import RequireScope
@@ -84,7 +84,7 @@ def _training(service: State) -> Iterator[Metric]:
     with service.db.read() as session:
         statuses = jobs.count_by_status(session)
         running, _ = jobs.page(session, JobStatus.RUNNING, None, None, MAX_JOBS)
-        workers = jobs.live_workers(session, time.time(), service.settings.lease_s)
+        alive = workers.count_live(session, time.time(), service.settings.lease_s)
         checkpoint = checkpoints.newest_at(session)
     by_status = GaugeMetricFamily("tuneserve_jobs", "Jobs by status.", labels=["status"])
     for status, count in statuses.items():
@@ -93,7 +93,7 @@ def _training(service: State) -> Iterator[Metric]:
     speed = sum(job.timing.get("images_per_s", 0) for job in running if job.phase is Phase.TRAINING)
     description = "Images a second that the jobs in training take, together."
     yield GaugeMetricFamily("tuneserve_training_images_per_second", description, value=speed)
-    yield GaugeMetricFamily("tuneserve_workers_alive", "Workers with a heartbeat within the lease.", value=workers)
+    yield GaugeMetricFamily("tuneserve_workers_alive", "Workers with a heartbeat within the lease.", value=alive)
     if checkpoint is not None:
         description = "When the newest checkpoint was written, in seconds since the epoch."
         yield GaugeMetricFamily("tuneserve_newest_checkpoint_timestamp_seconds", description, value=checkpoint)

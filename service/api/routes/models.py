@@ -13,7 +13,7 @@ from core.artifacts.model_files import FP32_GRAPH, REPORT, TORCH_EXPORT, WEIGHTS
 from core.db.tables import Export, ExportStatus, Model
 from core.errors import Conflict, NotFound, NotReady
 from core.ids import MODEL_ID
-from core.repositories import aliases, exports, jobs, models
+from core.repositories import aliases, exports, models, workers
 from core.repositories.api_keys import Caller
 from core.scopes import Scope
 from service.api.dependencies import Service, State
@@ -105,7 +105,7 @@ def _want(service: State, reference: str) -> Model:
     with service.db.write() as session:
         model = exports.request(session, reference, now)
         made = exports.get(session, model.id).status is ExportStatus.SUCCEEDED
-        if not made and not jobs.live_workers(session, now, service.settings.lease_s):
+        if not made and not workers.count_live(session, now, service.settings.lease_s):
             raise NotReady("A worker makes this file, and none is alive: start one with python -m worker.")
     return model
 

@@ -10,7 +10,7 @@ from core.checkups.queue import MAX_DEATHS, Claim
 from core.db.database import Database
 from core.db.tables import Checkup, Worker
 from core.errors import ClaimLost, Killed
-from core.repositories import datasets, jobs
+from core.repositories import datasets, workers
 from core.settings import Settings
 from tests.conftest import EACH_DATABASE, NOW, url_of
 
@@ -28,7 +28,7 @@ def _pets(db: Database) -> None:
     with db.write() as session:
         for name in ("pets", "toys"):
             datasets.lock(session, name)
-        jobs.register(session, Worker(id="worker_a", host="here", pid=1, started_at=NOW, heartbeat_at=NOW))
+        workers.register(session, Worker(id="worker_a", host="here", pid=1, started_at=NOW, heartbeat_at=NOW))
 
 
 def ask(db: Database, version: int = 1, name: str = "pets", at: float = NOW) -> None:

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from core.db.database import Database
 from core.db.tables import Batch, BatchStatus, Worker
 from core.errors import ClaimLost, Conflict, Killed, NotFound, Overloaded
-from core.repositories import batch_predictions, jobs
+from core.repositories import batch_predictions, workers
 from core.repositories.batch_predictions import ENDED, TRANSITIONS, Claim
 from core.settings import Settings
 from tests.conftest import EACH_DATABASE, NOW, url_of
@@ -50,7 +50,7 @@ def claimed(db: Database, add: Enqueue) -> Claimed:
         return claim(db)
 
     with db.write() as session:
-        jobs.register(session, Worker(id="worker_a", host="here", pid=1, started_at=NOW, heartbeat_at=NOW))
+        workers.register(session, Worker(id="worker_a", host="here", pid=1, started_at=NOW, heartbeat_at=NOW))
     return make
 
 

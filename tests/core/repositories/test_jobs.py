@@ -14,7 +14,7 @@ from core.db.database import Database
 from core.db.tables import ENDED, TRANSITIONS, Job, JobStatus, Model, Worker
 from core.errors import ClaimLost, Conflict, InvalidInput, Killed, NotFound, OutOfMemory, Overloaded
 from core.recipes.recipe import Recipe
-from core.repositories import events, job_control, jobs, models
+from core.repositories import events, job_control, jobs, models, workers
 from core.repositories.jobs import Claim
 from core.settings import Settings
 from tests.conftest import EACH_DATABASE, NOW, url_of
@@ -86,7 +86,7 @@ def test_a_rerun_has_the_models_recipe_but_for_the_given_fields(db: Database, pu
 
     def recipe(**given: object) -> Recipe:
         with db.read() as session:
-            return jobs.rerun_of(session, Recipe.model_validate({"rerun": "pets", **given}))
+            return models.rerun_of(session, Recipe.model_validate({"rerun": "pets", **given}))
 
     again, changed = recipe(), recipe(model="other", seed=3)
     assert (again.dataset, again.network, again.model_name, again.rerun) == ("digits", "resnet18", "pets", "model_1")
@@ -113,7 +113,7 @@ def test_two_workers_never_claim_the_same_job(db: Database, enqueue: Enqueue) ->
     wanted = {enqueue().id for _ in range(20)}
     with db.write() as session:
         for name in "abcd":
-            jobs.register(session, Worker(id=name, host="here", pid=1, started_at=NOW, heartbeat_at=NOW))
+            workers.register(session, Worker(id=name, host="here", pid=1, started_at=NOW, heartbeat_at=NOW))
     taken: list[str] = []
 
     def claim_all(worker: str) -> None:
@@ -339,9 +339,9 @@ def test_a_lost_cancelling_job_ends_as_cancelled(db: Database, claimed: Claimed,
 def test_a_worker_that_left_counts_no_longer_as_alive(db: Database, claimed: Claimed) -> None:
     claimed()
     with db.write() as session:
-        assert jobs.live_workers(session, NOW, lease_s=10) == 1
-        jobs.unregister(session, "worker_a")
-        assert jobs.live_workers(session, NOW, lease_s=10) == 0
+        assert workers.count_live(session, NOW, lease_s=10) == 1
+        workers.unregister(session, "worker_a")
+        assert workers.count_live(session, NOW, lease_s=10) == 0
 
 
 def test_pages_are_newest_first_and_meet_without_overlap(db: Database, enqueue: Enqueue) -> None:
@@ -402,7 +402,7 @@ def test_the_schema_itself_holds_every_way_through_the_states(
     job = enqueue()
     about = {"worker_id": "worker_a", "model_id": "model_1", "error": {"code": "internal"}}  # as the states need it
     with db.write() as session:
-        jobs.register(session, Worker(id="worker_a", host="here", pid=1, started_at=NOW, heartbeat_at=NOW))
+        workers.register(session, Worker(id="worker_a", host="here", pid=1, started_at=NOW, heartbeat_at=NOW))
         models.publish(session, "model_1", job.id, "models/model_1", model_card(), NOW)
         session.execute(delete(Job))
         session.add(Job(id="job_1", status=before, recipe={}, created_at=NOW, **about))

@@ -11,7 +11,7 @@ import pytest
 
 from core.db.database import Database
 from core.db.tables import Job, Model, Worker
-from core.repositories import jobs
+from core.repositories import workers
 from core.settings import Settings
 from service.api import event_stream, long_polling
 from service.api.listeners import Listeners
@@ -113,7 +113,7 @@ async def test_a_long_poll_is_refused_when_its_key_is_revoked(
     """
     published()
     with db.write() as session:  # a worker, so that a program is waited for
-        jobs.register(session, Worker(id="worker_a", host="here", pid=1, started_at=NOW, heartbeat_at=NOW * 2))
+        workers.register(session, Worker(id="worker_a", host="here", pid=1, started_at=NOW, heartbeat_at=NOW * 2))
     line = {"content": b'{"array": [[0]]}', "headers": {"Content-Type": "application/x-ndjson"}}
     batch = (await http.post("/batches", **line)).json()  # type: ignore[arg-type]
     job = f"/jobs/{enqueue().id}?wait=60"

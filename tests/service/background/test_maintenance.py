@@ -8,7 +8,7 @@ import pytest
 
 from core.db.database import Database
 from core.db.tables import Job, JobStatus
-from core.repositories import jobs
+from core.repositories import workers
 from core.repositories.jobs import Claim
 from core.settings import Settings
 from service.background.maintenance import maintain
@@ -57,7 +57,7 @@ async def test_a_worker_is_not_lost_because_the_clock_was_set_or_the_database_wa
     await clocks.looks()
     assert job_of(job_id).status is JobStatus.RUNNING
     with db.write() as session:  # before the lease after the jump is over, the worker sends its heartbeat
-        jobs.worker_heartbeat(session, "worker_b", clocks.wall())
+        workers.heartbeat(session, "worker_b", clocks.wall())
     for _ in range(9):
         clocks.monotonic_s += (settings.lease_s - 1) / 9
         await clocks.looks()

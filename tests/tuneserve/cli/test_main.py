@@ -21,7 +21,7 @@ from core.db.database import Database
 from core.db.tables import Job, Model, Worker
 from core.errors import Killed, WeightsUnavailable
 from core.inference import training_images
-from core.repositories import job_control, jobs
+from core.repositories import job_control, jobs, workers
 from core.repositories.jobs import Claim
 from core.settings import Settings
 from service.datasets.builder import Builder
@@ -235,7 +235,7 @@ def train(serve: Serve, db: Database, monkeypatch: pytest.MonkeyPatch) -> Callab
     def run(end: Callable[[Session, Claim], None], *words: str) -> Result:
         def work() -> None:
             with db.write() as session:
-                jobs.register(session, Worker(id="worker_a", host="here", pid=1, started_at=NOW, heartbeat_at=NOW))
+                workers.register(session, Worker(id="worker_a", host="here", pid=1, started_at=NOW, heartbeat_at=NOW))
             with db.write() as session:
                 claim = jobs.claim(session, "worker_a", NOW)
                 assert claim is not None

@@ -20,7 +20,7 @@ from core.db.database import Database
 from core.db.tables import Batch, BatchStatus, Model, Worker
 from core.errors import ClaimLost, InternalFailure, Killed, ModelUnavailable
 from core.imaging import decoding
-from core.repositories import batch_predictions, jobs
+from core.repositories import batch_predictions, workers
 from core.repositories.batch_predictions import Claim
 from core.settings import Settings
 from tests.conftest import NOW
@@ -69,7 +69,7 @@ def started(db: Database, store: LocalStore, published: Published) -> Started:
         published()
         lay(store, BATCH, *files)
         with db.write() as session:
-            jobs.register(session, Worker(id="worker_a", host="here", pid=1, started_at=NOW, heartbeat_at=NOW))
+            workers.register(session, Worker(id="worker_a", host="here", pid=1, started_at=NOW, heartbeat_at=NOW))
             batch_predictions.enqueue(session, BATCH, OPTIONS | options, total, NOW, 9)
         return claim(db)
 

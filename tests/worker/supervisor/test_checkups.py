@@ -10,7 +10,7 @@ from core.checkups import queue
 from core.checkups.queue import Claim
 from core.db.database import Database
 from core.db.tables import Checkup, Worker
-from core.repositories import datasets, jobs
+from core.repositories import datasets, workers
 from core.settings import Settings
 from tests.conftest import NOW
 from tests.support.fakes import FakeLauncher, FakeProcess
@@ -32,7 +32,7 @@ class Setting:
         self.claims: list[Claim] = []
         with db.write() as session:
             datasets.lock(session, "pets")
-            jobs.register(session, Worker(id="worker_a", host="here", pid=1, started_at=NOW, heartbeat_at=NOW))
+            workers.register(session, Worker(id="worker_a", host="here", pid=1, started_at=NOW, heartbeat_at=NOW))
         self.request()
 
     def request(self, version: int = 1) -> None:
@@ -121,7 +121,7 @@ def test_a_job_to_train_ends_a_check_up_at_once_which_then_goes_on(
     loop = WorkerLoop(settings, db, FakeLauncher([trainer]), it.clock, monotonic=it.clock)
     loop._checkups = it.slot(first, FakeProcess(0, on_look=once(it.succeed)))
     with db.write() as session:
-        jobs.register(session, Worker(id=loop.id, host="here", pid=1, started_at=NOW, heartbeat_at=NOW))
+        workers.register(session, Worker(id=loop.id, host="here", pid=1, started_at=NOW, heartbeat_at=NOW))
     loop.step()
     assert (it.row.status, first.signals) == ("running", [])
     enqueue(max_attempts=1)

@@ -14,7 +14,7 @@ from core.artifacts.model_files import TORCH_EXPORT
 from core.artifacts.store import LocalStore
 from core.db.database import Database
 from core.db.tables import Model, Worker
-from core.repositories import exports, jobs
+from core.repositories import exports, workers
 from core.settings import Settings
 from tests.conftest import NOW
 from tests.support.fakes import FakeProcess
@@ -131,7 +131,7 @@ def test_its_own_words_about_a_failure_stand(it: Setting, db: Database) -> None:
 def worker(db: Database) -> None:
     """Register a worker that is alive."""
     with db.write() as session:
-        jobs.register(session, Worker(id="worker_a", host="here", pid=1, started_at=NOW, heartbeat_at=4e9))
+        workers.register(session, Worker(id="worker_a", host="here", pid=1, started_at=NOW, heartbeat_at=4e9))
 
 
 @pytest.mark.usefixtures("worker")

@@ -19,7 +19,7 @@ import worker.supervisor.loop
 from core.db.database import Database
 from core.db.tables import OWNED, Job, JobStatus, Worker
 from core.errors import DatasetInvalid
-from core.repositories import events, job_control, jobs
+from core.repositories import events, job_control, jobs, workers
 from core.repositories.jobs import Claim
 from core.settings import Settings
 from tests.conftest import NOW
@@ -65,7 +65,7 @@ def loop(settings: Settings, db: Database, clock: Clock) -> Callable[..., Worker
     def make(*processes: Process, launcher: Launcher | None = None) -> WorkerLoop:
         made = WorkerLoop(settings, db, launcher or FakeLauncher(processes), clock, monotonic=clock)
         with db.write() as session:
-            jobs.register(session, Worker(id=made.id, host="here", pid=1, started_at=clock(), heartbeat_at=clock()))
+            workers.register(session, Worker(id=made.id, host="here", pid=1, started_at=clock(), heartbeat_at=clock()))
         return made
 
     return make
@@ -150,7 +150,7 @@ def test_a_trainer_that_the_kernel_killed_for_want_of_memory_is_told_from_others
     counts = iter([before, after])
     it = WorkerLoop(settings, db, FakeLauncher([FakeProcess(code)]), clock, count_oom_kills=lambda: next(counts))
     with db.write() as session:
-        jobs.register(session, Worker(id=it.id, host="here", pid=1, started_at=clock(), heartbeat_at=clock()))
+        workers.register(session, Worker(id=it.id, host="here", pid=1, started_at=clock(), heartbeat_at=clock()))
     it.step()
     assert reasons(db, job_id)[-1].startswith(f"{reason}: ")
     with db.read() as session:
@@ -168,7 +168,7 @@ def test_a_trainer_that_we_killed_is_not_taken_for_one_that_had_no_memory(
         settings, db, FakeLauncher([process]), clock, monotonic=clock, count_oom_kills=lambda: next(counts, 1)
     )
     with db.write() as session:
-        jobs.register(session, Worker(id=it.id, host="here", pid=1, started_at=clock(), heartbeat_at=clock()))
+        workers.register(session, Worker(id=it.id, host="here", pid=1, started_at=clock(), heartbeat_at=clock()))
     it.step()
     assert reasons(db, job_id)[-1].startswith("killed: No heartbeat for ")
 
@@ -248,7 +248,7 @@ def test_a_frozen_trainer_that_holds_the_database_is_killed_and_its_job_goes_on(
     process = Frozen(alive=100)
     it = WorkerLoop(settings, impatient, FakeLauncher([process]), clock, monotonic=clock)
     with db.write() as session:
-        jobs.register(session, Worker(id=it.id, host="here", pid=1, started_at=clock(), heartbeat_at=clock()))
+        workers.register(session, Worker(id=it.id, host="here", pid=1, started_at=clock(), heartbeat_at=clock()))
     it.step()
     assert process.signals == [signal.SIGKILL]
     assert (job_of(job_id).status, job_of(job_id).failures) == (JobStatus.QUEUED, 1)
@@ -426,7 +426,7 @@ def test_a_cancelled_trainer_is_told_when_its_worker_is_to_stop_and_gets_no_more
     patient = settings.model_copy(update={"cancel_grace_s": 60.0, "stop_grace_s": 5.0})
     it = WorkerLoop(patient, db, FakeLauncher([process]), clock, monotonic=clock)
     with db.write() as session:
-        jobs.register(session, Worker(id=it.id, host="here", pid=1, started_at=clock(), heartbeat_at=clock()))
+        workers.register(session, Worker(id=it.id, host="here", pid=1, started_at=clock(), heartbeat_at=clock()))
     it.step()
     assert process.signals == [signal.SIGTERM, signal.SIGKILL]
     assert killed_at == [NOW + 3 + patient.stop_grace_s]
@@ -513,7 +513,7 @@ def test_a_worker_sends_heartbeats_while_its_trainer_runs(
     it = loop(FakeProcess(alive=5, on_look=lambda: clock.move(settings.heartbeat_interval_s)))
     it.step()
     with db.read() as session:
-        assert jobs.live_workers(session, clock(), settings.heartbeat_interval_s) == 1
+        assert workers.count_live(session, clock(), settings.heartbeat_interval_s) == 1
 
 
 def test_a_look_that_the_database_refuses_is_made_again(
@@ -602,7 +602,7 @@ def test_a_worker_runs_until_told_to_stop_and_says_goodbye(
     expected = [(JobStatus.FAILED, 1), (JobStatus.QUEUED, 1), (JobStatus.QUEUED, 0)]
     assert [(job_of(job_id).status, job_of(job_id).attempt) for job_id in ids] == expected
     with db.read() as session:
-        assert jobs.live_workers(session, clock(), settings.lease_s) == 0
+        assert workers.count_live(session, clock(), settings.lease_s) == 0
 
 
 def test_a_worker_outlives_a_database_that_is_away(
@@ -656,7 +656,7 @@ def jumping(settings: Settings, db: Database) -> tuple[WorkerLoop, Jumping]:
     clock = Jumping()
     made = WorkerLoop(settings, db, FakeLauncher([]), clock, monotonic=lambda: clock.even)
     with db.write() as session:
-        jobs.register(session, Worker(id=made.id, host="here", pid=1, started_at=NOW, heartbeat_at=NOW))
+        workers.register(session, Worker(id=made.id, host="here", pid=1, started_at=NOW, heartbeat_at=NOW))
     return made, clock
 
 
@@ -683,7 +683,7 @@ def test_after_a_jump_of_the_clock_or_an_outage_others_have_a_lease_to_be_heard_
     it.step()
     assert job_of(theirs).status is JobStatus.RUNNING
     with db.write() as session:
-        jobs.worker_heartbeat(session, "worker_b", clock())
+        workers.heartbeat(session, "worker_b", clock())
     passes(settings.lease_s - 1)
     assert job_of(theirs).status is JobStatus.RUNNING
     passes(settings.lease_s)  # now it is truly silent
@@ -720,7 +720,7 @@ def test_a_trainer_is_not_killed_because_the_machine_slept(
     process = FakeProcess(alive=20, on_look=look)
     it = WorkerLoop(settings, db, FakeLauncher([process]), jumping, monotonic=lambda: jumping.even)
     with db.write() as session:
-        jobs.register(session, Worker(id=it.id, host="here", pid=1, started_at=NOW, heartbeat_at=NOW))
+        workers.register(session, Worker(id=it.id, host="here", pid=1, started_at=NOW, heartbeat_at=NOW))
     it.step()
     assert process.signals == []
     with db.read() as session:

@@ -14,7 +14,7 @@ import pytest
 import worker.supervisor.queued_work
 from core.db.database import Database
 from core.db.tables import Batch, BatchStatus, Worker
-from core.repositories import batch_predictions, jobs
+from core.repositories import batch_predictions, workers
 from core.repositories.batch_predictions import Claim
 from core.settings import Settings
 from tests.conftest import NOW
@@ -45,7 +45,7 @@ class Setting:
         self.claims: list[Claim] = []
         with db.write() as session:
             for worker in (WORKER, "worker_b"):
-                jobs.register(session, Worker(id=worker, host="here", pid=1, started_at=NOW, heartbeat_at=NOW))
+                workers.register(session, Worker(id=worker, host="here", pid=1, started_at=NOW, heartbeat_at=NOW))
             batch_predictions.enqueue(session, BATCH, OPTIONS, 10, NOW, 9)
 
     def slot(self, *processes: Process) -> Slot:

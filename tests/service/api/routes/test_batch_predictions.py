@@ -16,7 +16,7 @@ from core.artifacts.batch_files import write_answers
 from core.artifacts.store import LocalStore
 from core.db.database import Database
 from core.db.tables import Model, Worker
-from core.repositories import batch_predictions, jobs
+from core.repositories import batch_predictions, workers
 from core.settings import Settings
 from tests.conftest import NOW, running
 from tests.support.batchfiles import DIGITS, b64, digits, line, small, zip_of
@@ -44,7 +44,9 @@ def work(settings: Settings, db: Database, store: LocalStore) -> Callable[[], No
     def answer() -> None:
         with db.write() as session:
             if session.get(Worker, "worker_a") is None:
-                jobs.register(session, Worker(id="worker_a", host="here", pid=1, started_at=NOW, heartbeat_at=NOW * 2))
+                workers.register(
+                    session, Worker(id="worker_a", host="here", pid=1, started_at=NOW, heartbeat_at=NOW * 2)
+                )
             session.flush()
             claim = batch_predictions.claim(session, "worker_a", NOW)
         assert claim is not None
@@ -301,7 +303,7 @@ async def test_while_it_runs_the_answers_so_far_can_be_read(
     assert await results(http, batch["id"]) == []
     write_answers(store, batch_predictions.key_of(batch["id"]), 0, ['{"index": 0}', '{"index": 1}'])
     with db.write() as session:
-        jobs.register(session, Worker(id="w", host="here", pid=1, started_at=NOW, heartbeat_at=NOW * 2))
+        workers.register(session, Worker(id="w", host="here", pid=1, started_at=NOW, heartbeat_at=NOW * 2))
         session.flush()
         claim = batch_predictions.claim(session, "w", NOW)
         assert claim is not None
@@ -352,7 +354,7 @@ async def test_a_batch_whose_worker_is_lost_waits_again(settings: Settings, db: 
     async with running(settings.model_copy(update={"heartbeat_interval_s": 0.05})) as http:
         batch_id = (await sent(http, zip_of(digits(1))))["id"]
         with db.write() as session:
-            jobs.register(session, Worker(id="w", host="here", pid=1, started_at=NOW, heartbeat_at=0.0))
+            workers.register(session, Worker(id="w", host="here", pid=1, started_at=NOW, heartbeat_at=0.0))
             session.flush()
             batch_predictions.claim(session, "w", NOW)
         error = (await _queued_again(http, batch_id))["error"]

@@ -18,7 +18,7 @@ from core.artifacts.manifest import from_tensors
 from core.artifacts.store import LocalStore
 from core.db.database import Database
 from core.db.tables import Model, Worker
-from core.repositories import jobs
+from core.repositories import workers
 from core.settings import Settings
 from service.observability import health_checks
 from service.observability.health_checks import StoreCheck
@@ -41,7 +41,7 @@ def probes(right: bool) -> dict[str, bytes]:
 
 def start_worker(db: Database, heartbeat_at: float) -> None:
     with db.write() as session:
-        jobs.register(
+        workers.register(
             session, Worker(id="worker_a", host="here", pid=1, started_at=heartbeat_at, heartbeat_at=heartbeat_at)
         )
 

@@ -10,7 +10,7 @@ from sqlalchemy import text
 
 from core.db.database import Database
 from core.db.tables import Checkpoint, Job, Model, Worker
-from core.repositories import jobs
+from core.repositories import workers
 from core.repositories.jobs import Claim
 from core.settings import Settings
 from tests.conftest import DIGIT_FILES, NOW, running
@@ -104,7 +104,7 @@ async def test_jobs_workers_and_checkpoints_come_from_the_database(
     claim = claimed()
     enqueue(NOW + 1)
     with db.write() as session:
-        jobs.register(session, Worker(id="worker_b", host="here", pid=1, started_at=NOW, heartbeat_at=NOW * 2))
+        workers.register(session, Worker(id="worker_b", host="here", pid=1, started_at=NOW, heartbeat_at=NOW * 2))
         row = Checkpoint(id="c", job_id=claim.job_id, attempt=1, epoch=1, step=1, key="k", metrics={}, size_bytes=1)
         row.created_at = NOW
         session.add(row)
