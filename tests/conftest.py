@@ -282,10 +282,10 @@ async def http(settings: Settings, database_url: str) -> AsyncIterator[httpx.Asy
 
 
 @contextmanager
-def serving(settings: Settings) -> Iterator[uvicorn.Server]:
+def serving(settings: Settings, port: int = 0) -> Iterator[uvicorn.Server]:
     """The whole service on a socket of the loopback."""
     config = uvicorn.Config(
-        create_app(settings), port=0, http=BoundedProtocol, ws="none", log_config=None, timeout_graceful_shutdown=1
+        create_app(settings), port=port, http=BoundedProtocol, ws="none", log_config=None, timeout_graceful_shutdown=1
     )
     server = uvicorn.Server(config)
     started = threading.Event()

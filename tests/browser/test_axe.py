@@ -12,9 +12,9 @@ from core.db.tables import Model
 from core.errors import LossNotFinite
 from core.repositories import events, jobs
 from core.repositories.jobs import Claim
+from tests.browser.conftest import Site
 from tests.browser.test_try import SEVEN, draw
 from tests.conftest import NOW
-from tests.integration.conftest import Programs
 from tests.service.reports.test_model_page import report_of
 from tests.support.datafiles import zipped
 from tests.support.setfiles import pets
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.browser
 
 
 def test_nothing_keeps_anybody_from_using_a_view(
-    page: Page, programs: Programs, published: Callable[..., Model], claimed: Callable[..., Claim], db: Database
+    page: Page, programs: Site, published: Callable[..., Model], claimed: Callable[..., Claim], db: Database
 ) -> None:
     claim = claimed(dataset="digits")
     with db.write() as session:
@@ -35,7 +35,7 @@ def test_nothing_keeps_anybody_from_using_a_view(
     serving = {"file": "model.onnx", "precision": "fp32", "reason": "it is", "latency_ms": {"fp32": {"1": 3.5}}}
     more = {"report.json": to_json(report_of())}
     first, second = (published(confusion_matrix=confusion, serving=serving, more=more) for _ in range(2))
-    programs.start("service")
+    programs.serve()
     programs.http.post("/datasets?name=pets", files={"file": zipped(pets("cat", "dog"))}).raise_for_status()
     of_one = ("datasets/pets", f"jobs/{claim.job_id}", f"models/{first.id}", f"compare?of={first.id},{second.id}")
     found = []

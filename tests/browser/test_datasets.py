@@ -9,14 +9,16 @@ from random import Random
 
 import pytest
 from playwright.sync_api import Locator, Page, Route, expect
+from pydantic import SecretStr
 
 from core.checkups import queue
 from core.db.database import Database
 from core.db.tables import Worker
 from core.repositories import workers
+from tests.browser.conftest import Site
 from tests.browser.test_page import KEY, fill_in
 from tests.conftest import NOW
-from tests.integration.conftest import Programs, wait_for
+from tests.integration.conftest import wait_for
 from tests.support.datafiles import zipped
 from tests.support.setfiles import pets, photo
 
@@ -65,8 +67,8 @@ def widths(place: Locator) -> list[int]:
     return found
 
 
-def test_an_archive_is_sent_looked_at_and_trained_on(page: Page, programs: Programs, archive: Path) -> None:
-    programs.start("service")
+def test_an_archive_is_sent_looked_at_and_trained_on(page: Page, programs: Site, archive: Path) -> None:
+    programs.serve()
     send(page, archive)
     title(page, "my-pets")
     expect(page.get_by_role("heading", level=1)).to_have_text("6 photos in 2 classes")
@@ -80,20 +82,20 @@ def test_an_archive_is_sent_looked_at_and_trained_on(page: Page, programs: Progr
     expect(page.get_by_label("Data set", exact=True)).to_have_value("my-pets")
 
 
-def test_a_folder_is_sent_as_it_lies_on_the_disk(page: Page, programs: Programs, folder: Path) -> None:
-    programs.start("service")
+def test_a_folder_is_sent_as_it_lies_on_the_disk(page: Page, programs: Site, folder: Path) -> None:
+    programs.serve()
     send(page, folder, "folder")
     title(page, "photos")
     classes = programs.http.get("/datasets/photos").json()["classes"]
     assert {label: count["train"] for label, count in classes.items()} == {"dog": 3, LONG.strip(): 3}
 
 
-def test_where_sending_breaks_off_it_goes_on(page: Page, programs: Programs, tmp_path: Path) -> None:
+def test_where_sending_breaks_off_it_goes_on(page: Page, programs: Site, tmp_path: Path) -> None:
     """An upload goes on after its connection breaks.
 
     The file has two pieces; before the second one, the network is away for a moment.
     """
-    programs.start("service")
+    programs.serve()
     file = tmp_path / "large.zip"
     file.write_bytes(zipped(pets("cat", "dog") | {"cat/.noise": Random(0).randbytes(9 * 2**20)}))
     offsets: list[str] = []
@@ -111,8 +113,8 @@ def test_where_sending_breaks_off_it_goes_on(page: Page, programs: Programs, tmp
     assert offsets == ["0", "8388608", "8388608"]
 
 
-def test_a_name_that_is_taken_is_mended_and_nothing_sent_again(page: Page, programs: Programs, archive: Path) -> None:
-    programs.start("service")
+def test_a_name_that_is_taken_is_mended_and_nothing_sent_again(page: Page, programs: Site, archive: Path) -> None:
+    programs.serve()
     sent: list[str] = []
     page.on("request", lambda request: sent.append(request.method) if request.method == "PATCH" else None)
     send(page, archive)
@@ -126,8 +128,8 @@ def test_a_name_that_is_taken_is_mended_and_nothing_sent_again(page: Page, progr
     assert len(sent) == 2
 
 
-def test_all_that_is_wrong_is_told_file_by_file(page: Page, programs: Programs, tmp_path: Path) -> None:
-    programs.start("service")
+def test_all_that_is_wrong_is_told_file_by_file(page: Page, programs: Site, tmp_path: Path) -> None:
+    programs.serve()
     broken = tmp_path / "broken.zip"
     broken.write_bytes(zipped({"cat/a.png": b"none", "../b.png": b"x"}))
     send(page, broken)
@@ -137,8 +139,8 @@ def test_all_that_is_wrong_is_told_file_by_file(page: Page, programs: Programs, 
     wait_for(lambda: not list((programs.data_dir / "uploads").iterdir()), "the upload to be removed")
 
 
-def test_a_data_set_is_deleted_by_who_means_it(page: Page, programs: Programs, archive: Path) -> None:
-    programs.start("service")
+def test_a_data_set_is_deleted_by_who_means_it(page: Page, programs: Site, archive: Path) -> None:
+    programs.serve()
     programs.http.post("/datasets?name=pets", files={"file": archive.read_bytes()}).raise_for_status()
     page.goto("/#/datasets")
     own = page.get_by_role("button", name="Delete pets")
@@ -151,8 +153,8 @@ def test_a_data_set_is_deleted_by_who_means_it(page: Page, programs: Programs, a
     assert programs.http.get("/datasets/pets").status_code == 404
 
 
-def test_a_dropped_file_is_taken(page: Page, programs: Programs, archive: Path) -> None:
-    programs.start("service")
+def test_a_dropped_file_is_taken(page: Page, programs: Site, archive: Path) -> None:
+    programs.serve()
     page.goto("/#/datasets")
     page.locator(".drop").evaluate(
         """(node, bytes) => {
@@ -167,12 +169,12 @@ def test_a_dropped_file_is_taken(page: Page, programs: Programs, archive: Path) 
     title(page, "dropped")
 
 
-def test_a_dropped_folder_is_taken(page: Page, programs: Programs, folder: Path) -> None:
+def test_a_dropped_folder_is_taken(page: Page, programs: Site, folder: Path) -> None:
     """A dropped folder is uploaded as the browser gets it.
 
     The drop comes from the desktop: a script of a page cannot make up a folder.
     """
-    programs.start("service")
+    programs.serve()
     page.goto("/#/datasets")
     box = page.locator(".drop").bounding_box()
     assert box is not None
@@ -186,19 +188,19 @@ def test_a_dropped_folder_is_taken(page: Page, programs: Programs, folder: Path)
     title(page, "photos")
 
 
-def test_what_is_at_hand_stands_apart_from_what_would_be_fetched(page: Page, programs: Programs) -> None:
+def test_what_is_at_hand_stands_apart_from_what_would_be_fetched(page: Page, programs: Site) -> None:
     cifar = programs.data_dir / "datasets" / "cifar10" / "cifar-10-binary.tar.gz"
     cifar.parent.mkdir(parents=True)
     cifar.write_bytes(b"as it came")
-    programs.start("service")
+    programs.serve()
     page.goto("/#/datasets")
     expect(page.get_by_role("rowheader")).to_have_text(["digits", "cifar10"])
     page.get_by_role("link", name="mnist", exact=True).click()
     expect(page.get_by_label("Data set", exact=True).locator("option:checked")).to_have_text("mnist · is fetched first")
 
 
-def test_photos_are_moved_deleted_and_taken_back(page: Page, programs: Programs) -> None:
-    programs.start("service")
+def test_photos_are_moved_deleted_and_taken_back(page: Page, programs: Site) -> None:
+    programs.serve()
     programs.http.post("/datasets?name=pets", files={"file": zipped(pets("cat", "dog", each=5))}).raise_for_status()
     page.goto("/#/datasets/pets")
     photos(page, "cat").first.click()
@@ -219,8 +221,8 @@ def test_photos_are_moved_deleted_and_taken_back(page: Page, programs: Programs)
     expect(page.get_by_role("heading", level=1)).to_have_text("10 photos in 2 classes")
 
 
-def test_a_change_that_is_refused_says_why(page: Page, programs: Programs) -> None:
-    programs.start("service")
+def test_a_change_that_is_refused_says_why(page: Page, programs: Site) -> None:
+    programs.serve()
     programs.http.post("/datasets?name=pets", files={"file": zipped(pets("cat", "dog"))}).raise_for_status()
     page.goto("/#/datasets/pets")
     photos(page, "dog").first.focus()
@@ -230,11 +232,11 @@ def test_a_change_that_is_refused_says_why(page: Page, programs: Programs) -> No
     assert programs.http.get("/datasets/pets").json()["version"] == 1
 
 
-def test_a_class_is_renamed_and_photos_are_added_to_it(page: Page, programs: Programs, tmp_path: Path) -> None:
+def test_a_class_is_renamed_and_photos_are_added_to_it(page: Page, programs: Site, tmp_path: Path) -> None:
     files = [tmp_path / f"{number}.png" for number in range(3)]
     for number, file in enumerate(files):
         file.write_bytes(photo(500 + number))
-    programs.start("service")
+    programs.serve()
     programs.http.post("/datasets?name=pets", files={"file": zipped(pets("cat", "dog"))}).raise_for_status()
     page.goto("/#/datasets/pets")
     page.get_by_role("button", name="Rename the class cat").click()
@@ -248,8 +250,8 @@ def test_a_class_is_renamed_and_photos_are_added_to_it(page: Page, programs: Pro
     expect(page.get_by_role("button", name="Rename")).to_have_count(0)  # an older version stays as it is
 
 
-def test_with_a_key_the_photos_are_seen_too(page: Page, programs: Programs) -> None:
-    programs.start("service", TUNESERVE_API_KEYS=f"me:admin:{KEY}")
+def test_with_a_key_the_photos_are_seen_too(page: Page, programs: Site) -> None:
+    programs.serve(api_keys=SecretStr(f"me:admin:{KEY}"))
     key = {"Authorization": f"Bearer {KEY}"}
     sent = programs.http.post("/datasets?name=pets", files={"file": zipped(pets("cat", "dog"))}, headers=key)
     sent.raise_for_status()
@@ -263,8 +265,8 @@ def finding(image: int, label: str, file: str) -> dict[str, object]:
     return {"id": image, "class": label, "part": "train", "file": file}
 
 
-def test_what_the_check_up_found_is_seen_and_mended(page: Page, programs: Programs, db: Database) -> None:
-    programs.start("service", TUNESERVE_MAX_CHECKUP_IMAGES="100")
+def test_what_the_check_up_found_is_seen_and_mended(page: Page, programs: Site, db: Database) -> None:
+    programs.serve(max_checkup_images=100)
     programs.http.post("/datasets?name=pets", files={"file": zipped(pets("cat", "dog"))}).raise_for_status()
     page.goto("/#/datasets/pets")
     expect(page.get_by_label("Check-up")).to_contain_text("once a worker has time")

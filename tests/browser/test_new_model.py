@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from tests.integration.conftest import Programs
+from tests.browser.conftest import Site
 from tests.support.setfiles import pets, photo
 
 pytestmark = pytest.mark.browser
@@ -53,10 +53,10 @@ def given(page: Page, folder: Path) -> None:
 
 @pytest.mark.timeout(300)
 def test_from_photos_to_an_answered_new_photo_in_six_clicks(
-    page: Page, programs: Programs, folder: Path, capsys: pytest.CaptureFixture[str]
+    page: Page, programs: Site, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (folder / "loose.png").unlink()
-    programs.start("service")
+    programs.serve()
     programs.start("worker")
     page.goto("/")
     began = time.monotonic()
@@ -74,8 +74,8 @@ def test_from_photos_to_an_answered_new_photo_in_six_clicks(
     assert (job["name"], job["recipe"]["preset"]) == ("my-fruit · quick · #1", "quick")
 
 
-def test_photos_are_sorted_named_and_left_out_before_any_is_sent(page: Page, programs: Programs, folder: Path) -> None:
-    programs.start("service")
+def test_photos_are_sorted_named_and_left_out_before_any_is_sent(page: Page, programs: Site, folder: Path) -> None:
+    programs.serve()
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.method) if request.method != "GET" else None)
     given(page, folder)
@@ -102,8 +102,8 @@ def test_photos_are_sorted_named_and_left_out_before_any_is_sent(page: Page, pro
     assert {label: sum(of.values()) for label, of in classes.items()} == {"red apples": 9, "pears": 13}
 
 
-def test_photos_are_chosen_and_moved_by_the_keyboard_alone(page: Page, programs: Programs, folder: Path) -> None:
-    programs.start("service")
+def test_photos_are_chosen_and_moved_by_the_keyboard_alone(page: Page, programs: Site, folder: Path) -> None:
+    programs.serve()
     given(page, folder)
     photos = row(page, "apples").get_by_role("group").get_by_role("button")
     photos.first.focus()
@@ -115,8 +115,8 @@ def test_photos_are_chosen_and_moved_by_the_keyboard_alone(page: Page, programs:
     expect(row(page, "pears")).to_contain_text("14 photos")
 
 
-def test_one_class_alone_cannot_be_trained_on_and_says_why(page: Page, programs: Programs, folder: Path) -> None:
-    programs.start("service")
+def test_one_class_alone_cannot_be_trained_on_and_says_why(page: Page, programs: Site, folder: Path) -> None:
+    programs.serve()
     given(page, folder)
     page.get_by_role("button", name="Remove the class pears").click()
     expect(page.get_by_text("Only one class so far: apples.")).to_be_visible()
@@ -127,8 +127,8 @@ def test_one_class_alone_cannot_be_trained_on_and_says_why(page: Page, programs:
     expect(page.get_by_role("button", name="Train", exact=True)).to_be_enabled()
 
 
-def test_a_name_that_is_taken_or_not_allowed_becomes_one_that_is(page: Page, programs: Programs, folder: Path) -> None:
-    programs.start("service")
+def test_a_name_that_is_taken_or_not_allowed_becomes_one_that_is(page: Page, programs: Site, folder: Path) -> None:
+    programs.serve()
     page.goto("/#/new")
     page.get_by_label("Choose a folder").set_input_files(folder)
     page.get_by_role("button", name="Rename the data set my-fruit").click()
@@ -138,8 +138,8 @@ def test_a_name_that_is_taken_or_not_allowed_becomes_one_that_is(page: Page, pro
     expect(page.get_by_role("heading", level=1)).to_have_text("fr-hst-ck")
 
 
-def test_photos_outlive_a_look_elsewhere(page: Page, programs: Programs, folder: Path) -> None:
-    programs.start("service")
+def test_photos_outlive_a_look_elsewhere(page: Page, programs: Site, folder: Path) -> None:
+    programs.serve()
     given(page, folder)
     page.get_by_role("link", name="Jobs").click()
     expect(page.get_by_text("No job yet")).to_be_visible()
@@ -147,8 +147,8 @@ def test_photos_outlive_a_look_elsewhere(page: Page, programs: Programs, folder:
     expect(page.get_by_text("24 photos in 2 classes")).to_be_visible()
 
 
-def test_without_a_worker_the_page_says_that_nothing_trains(page: Page, programs: Programs, folder: Path) -> None:
-    programs.start("service")
+def test_without_a_worker_the_page_says_that_nothing_trains(page: Page, programs: Site, folder: Path) -> None:
+    programs.serve()
     given(page, folder)
     expect(page.get_by_text("No worker is running, so nothing trains.")).to_be_visible()
     expect(page.get_by_text("tuneserve worker")).to_be_visible()

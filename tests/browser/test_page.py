@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 import pytest
 from playwright.sync_api import Locator, Page, Response, expect
+from pydantic import SecretStr
 
 from core.artifacts.manifest import to_json
 from core.db.database import Database
@@ -22,8 +23,9 @@ from core.db.tables import Model, Phase
 from core.errors import LossNotFinite, WeightsUnavailable
 from core.repositories import events, jobs
 from core.repositories.jobs import Claim
+from tests.browser.conftest import Site
 from tests.conftest import DIGIT_FILES
-from tests.integration.conftest import Programs, wait_for
+from tests.integration.conftest import wait_for
 from tests.service.reports.test_model_page import report_of
 from tests.support.datafiles import zipped
 from tests.support.fakes import NO_GRAPH
@@ -59,8 +61,8 @@ def told(page: Page) -> Locator:
 # -- jobs
 
 
-def test_the_form_starts_the_job_that_was_asked_for(page: Page, programs: Programs) -> None:
-    programs.start("service")
+def test_the_form_starts_the_job_that_was_asked_for(page: Page, programs: Site) -> None:
+    programs.serve()
     page.goto("/#/train")
     fill_in(page, dataset="digits", network="shufflenet_v2_x0_5", weights="random", epochs="2", seed="7")
     page.get_by_text("More", exact=True).click()
@@ -75,8 +77,8 @@ def test_the_form_starts_the_job_that_was_asked_for(page: Page, programs: Progra
     assert recipe["early_stopping"] == {"patience": 5, "min_delta": 0}
 
 
-def test_the_preset_quick_has_its_own_defaults_in_the_form_too(page: Page, programs: Programs) -> None:
-    programs.start("service")
+def test_the_preset_quick_has_its_own_defaults_in_the_form_too(page: Page, programs: Site) -> None:
+    programs.serve()
     page.goto("/#/train?dataset=digits")
     page.get_by_text("More", exact=True).click()
     fill_in(page, preset="quick", name="seen at once")
@@ -89,8 +91,8 @@ def test_the_preset_quick_has_its_own_defaults_in_the_form_too(page: Page, progr
     assert {name: recipe[name] for name in (*given, *preset)} == given | preset
 
 
-def test_every_entry_of_the_recipe_has_a_field_that_suits_the_network(page: Page, programs: Programs) -> None:
-    programs.start("service")
+def test_every_entry_of_the_recipe_has_a_field_that_suits_the_network(page: Page, programs: Site) -> None:
+    programs.serve()
     page.goto("/#/train?dataset=digits")
     expect(page.get_by_label("Data set", exact=True)).to_have_value("digits")
     schema = programs.http.get("/networks/resnet50").json()["properties"]
@@ -108,8 +110,8 @@ def test_every_entry_of_the_recipe_has_a_field_that_suits_the_network(page: Page
     expect(page.get_by_label("momentum")).to_have_value("0.5")
 
 
-def test_what_is_wrong_with_a_recipe_stands_beside_its_field(page: Page, programs: Programs) -> None:
-    programs.start("service")
+def test_what_is_wrong_with_a_recipe_stands_beside_its_field(page: Page, programs: Site) -> None:
+    programs.serve()
     page.goto("/#/train")
     page.get_by_text("More", exact=True).click()
     fill_in(page, epochs="0", train_samples="many", batch_size="1", metadata=f"{'a' * 65}: b")
@@ -124,8 +126,8 @@ def test_what_is_wrong_with_a_recipe_stands_beside_its_field(page: Page, program
     assert programs.http.get("/jobs").json()["data"] == []
 
 
-def test_a_job_rests_goes_on_is_cancelled_and_tried_again(page: Page, programs: Programs) -> None:
-    programs.start("service")
+def test_a_job_rests_goes_on_is_cancelled_and_tried_again(page: Page, programs: Site) -> None:
+    programs.serve()
     job_id = programs.train()
     page.goto(f"/#/jobs/{job_id}")
     for press, becomes in (("Pause", "Paused"), ("Resume", "Waiting"), ("Stop", "Stopped")):
@@ -136,17 +138,17 @@ def test_a_job_rests_goes_on_is_cancelled_and_tried_again(page: Page, programs: 
     assert page.url.split("/")[-1] != job_id
 
 
-def test_a_running_job_that_shall_pause_says_so(page: Page, programs: Programs, claimed: Callable[..., Claim]) -> None:
+def test_a_running_job_that_shall_pause_says_so(page: Page, programs: Site, claimed: Callable[..., Claim]) -> None:
     claim = claimed()
-    programs.start("service")
+    programs.serve()
     page.goto(f"/#/jobs/{claim.job_id}")
     for press, becomes in (("Pause", "Pausing"), ("Resume", "Running")):
         page.get_by_role("button", name=press).click()
         expect(status(page)).to_have_text(becomes)
 
 
-def test_a_job_is_watched_from_the_queue_to_its_model(page: Page, programs: Programs) -> None:
-    programs.start("service")
+def test_a_job_is_watched_from_the_queue_to_its_model(page: Page, programs: Site) -> None:
+    programs.serve()
     page.goto(f"/#/jobs/{programs.train()}")
     expect(told(page)).to_have_count(1)
     programs.start("worker")
@@ -167,15 +169,15 @@ def test_a_job_is_watched_from_the_queue_to_its_model(page: Page, programs: Prog
     check_model_page(page)
 
 
-def phases(programs: Programs, page: Page) -> list[str]:
+def phases(programs: Site, page: Page) -> list[str]:
     return [phase["phase"].replace("_", " ") for phase in programs.job(page.url.split("/")[-1])["phases"]]
 
 
 def test_a_running_job_is_drawn_and_described_before_its_first_epoch_ends(
-    page: Page, programs: Programs, claimed: Callable[..., Claim], db: Database
+    page: Page, programs: Site, claimed: Callable[..., Claim], db: Database
 ) -> None:
     claim = claimed()
-    programs.start("service")
+    programs.serve()
     page.goto(f"/#/jobs/{claim.job_id}")
     expect(page.get_by_text("No figure yet.")).to_have_count(2)
     figures = {"train_loss": 1.5, "train_accuracy": 0.625}
@@ -198,14 +200,14 @@ def test_a_running_job_is_drawn_and_described_before_its_first_epoch_ends(
 
 
 def test_one_wild_validation_loss_does_not_flatten_the_curve(
-    page: Page, programs: Programs, claimed: Callable[..., Claim], db: Database
+    page: Page, programs: Site, claimed: Callable[..., Claim], db: Database
 ) -> None:
     claim = claimed()
     with db.write() as session:
         for epoch, loss, validation in ((1, 2.3, 2.4), (2, 1.5, 39.0), (3, 1.2, 1.1)):
             metrics = {"epoch": epoch, "train_loss": loss, "validation_loss": validation}
             events.append(session, claim.job_id, "metrics", metrics, time.time())
-    programs.start("service")
+    programs.serve()
     page.goto(f"/#/jobs/{claim.job_id}")
     chart = page.get_by_role("img", name="Loss by epoch")
     expect(chart.get_by_text("↑ 39")).to_be_visible()
@@ -233,23 +235,26 @@ def check_model_page(page: Page) -> None:
     assert pictures.evaluate_all("all => all.every((one) => one.naturalWidth === 28)")
 
 
-def test_why_a_job_failed_and_what_to_do_is_told(page: Page, programs: Programs) -> None:
-    programs.start("service")
-    programs.start("worker")
-    page.goto(f"/#/jobs/{programs.train(learning_rate=100, optimizer='sgd', epochs=20)}")
+def test_why_a_job_failed_and_what_to_do_is_told(
+    page: Page, programs: Site, claimed: Callable[..., Claim], db: Database
+) -> None:
+    claim = claimed()
+    programs.serve()
+    page.goto(f"/#/jobs/{claim.job_id}")
+    expect(status(page)).to_have_text("Running")
+    with db.write() as session:
+        jobs.fail(session, claim, jobs.describe(LossNotFinite("The loss became nan.")), time.time())
     expect(status(page)).to_have_text("Failed")
     why = page.get_by_role("alert").filter(has_text="For the administrator")
     expect(why).to_contain_text("loss_not_finite")
     expect(why).to_contain_text("Lower the learning_rate")
 
 
-def test_a_failed_job_is_tried_again(
-    page: Page, programs: Programs, claimed: Callable[..., Claim], db: Database
-) -> None:
+def test_a_failed_job_is_tried_again(page: Page, programs: Site, claimed: Callable[..., Claim], db: Database) -> None:
     claim = claimed()
     with db.write() as session:
         jobs.fail(session, claim, jobs.describe(LossNotFinite("The loss became nan.")), time.time())
-    programs.start("service")
+    programs.serve()
     page.goto(f"/#/jobs/{claim.job_id}")
     expect(page.get_by_role("alert")).to_contain_text("The loss became nan.")
     page.get_by_role("button", name="Try again").click()
@@ -259,12 +264,12 @@ def test_a_failed_job_is_tried_again(
 
 
 def test_a_failed_job_is_edited_and_trained_again_in_two_clicks(
-    page: Page, programs: Programs, claimed: Callable[..., Claim], db: Database
+    page: Page, programs: Site, claimed: Callable[..., Claim], db: Database
 ) -> None:
     claim = claimed(dataset="digits", network="resnet18", epochs=7, metadata={"author": "me"}, weights="random")
     with db.write() as session:
         jobs.fail(session, claim, jobs.describe(LossNotFinite("The loss became nan.")), time.time())
-    programs.start("service")
+    programs.serve()
     page.goto(f"/#/jobs/{claim.job_id}")
     page.get_by_role("link", name="Edit and train again").click()
     expect(page.get_by_label("Epochs", exact=True)).to_have_value("7")
@@ -276,12 +281,12 @@ def test_a_failed_job_is_edited_and_trained_again_in_two_clicks(
 
 
 def test_a_failed_job_offers_what_would_run(
-    page: Page, programs: Programs, claimed: Callable[..., Claim], db: Database
+    page: Page, programs: Site, claimed: Callable[..., Claim], db: Database
 ) -> None:
     claim = claimed(dataset="digits", network="resnet18")
     with db.write() as session:
         jobs.fail(session, claim, jobs.describe(WeightsUnavailable("They are not here.")), time.time())
-    programs.start("service")
+    programs.serve()
     page.goto(f"/#/jobs/{claim.job_id}")
     expect(page.get_by_role("alert")).to_contain_text("The ready-made weights of resnet18 are not on this machine")
     page.get_by_role("button", name="Train with Quick").click()
@@ -289,8 +294,8 @@ def test_a_failed_job_offers_what_would_run(
     assert programs.job(page.url.split("/")[-1])["recipe"]["preset"] == "quick"
 
 
-def test_a_waiting_job_says_why_it_waits_and_its_place(page: Page, programs: Programs) -> None:
-    programs.start("service")
+def test_a_waiting_job_says_why_it_waits_and_its_place(page: Page, programs: Site) -> None:
+    programs.serve()
     first, second = programs.train(name="one"), programs.train(name="two")
     page.goto(f"/#/jobs/{second}")
     expect(page.get_by_role("heading", level=1)).to_have_text("Number 2 in line")
@@ -299,32 +304,39 @@ def test_a_waiting_job_says_why_it_waits_and_its_place(page: Page, programs: Pro
     expect(page.get_by_role("heading", level=1)).to_have_text("Next in line")
 
 
-def test_a_training_job_is_cancelled_with_and_without_its_best_epoch(page: Page, programs: Programs) -> None:
-    programs.start("service")
-    programs.start("worker")
-    for press, leads in (("Stop and keep the best", 1), ("Stop", 0)):
-        job_id = programs.train(epochs=10_000)
-        page.goto(f"/#/jobs/{job_id}")
-        expect(told(page).filter(has_text="checkpoint of epoch 1").first).to_be_attached()
+def test_a_training_job_is_cancelled_with_and_without_its_best_epoch(
+    page: Page, programs: Site, claimed: Callable[..., Claim], published: Published, db: Database
+) -> None:
+    """What a trainer does when it is asked so, tests/integration/test_control.py tells."""
+    model = published()
+    programs.serve()
+    for press, asked, leads in (("Stop and keep the best", "keep", 1), ("Stop", None, 0)):
+        claim = claimed()
+        page.goto(f"/#/jobs/{claim.job_id}")
         page.get_by_role("button", name=press, exact=True).click()
+        expect(status(page)).to_have_text("Stopping")
+        with db.write() as session:
+            assert jobs.heartbeat(session, claim, time.time()).requested_action == asked
+            if asked:
+                jobs.succeed(session, claim, model.id, time.time())
+            else:
+                jobs.cancelled(session, claim, time.time())
         expect(status(page)).to_have_text("Stopped")
         expect(page.get_by_role("link", name="Try it")).to_have_count(leads)
 
 
-def test_the_story_goes_on_after_a_restart_and_tells_nothing_twice(page: Page, programs: Programs) -> None:
-    service = programs.start("service")
+def test_the_story_goes_on_after_a_restart_and_tells_nothing_twice(page: Page, programs: Site) -> None:
+    programs.serve()
     job_id = programs.train()
     page.goto(f"/#/jobs/{job_id}")
     expect(told(page)).to_have_text(["queued"])
-    service.terminate()
-    service.wait(20)
-    programs.start("service")
+    programs.serve()
     programs.http.post(f"/jobs/{job_id}/pause").raise_for_status()
     expect(told(page)).to_have_text(["queued", "paused"])
 
 
-def test_what_others_wrote_is_text_and_never_a_tag(page: Page, programs: Programs) -> None:
-    programs.start("service")
+def test_what_others_wrote_is_text_and_never_a_tag(page: Page, programs: Site) -> None:
+    programs.serve()
     name = "<img src=x onerror=alert(1)>"
     programs.train(name=name)
     page.goto("/#/jobs")
@@ -336,9 +348,9 @@ def test_what_others_wrote_is_text_and_never_a_tag(page: Page, programs: Program
 # -- models
 
 
-def test_a_model_is_promoted_and_rolled_back(page: Page, programs: Programs, published: Published) -> None:
+def test_a_model_is_promoted_and_rolled_back(page: Page, programs: Site, published: Published) -> None:
     first, second = published(), published()
-    programs.start("service")
+    programs.serve()
     programs.served(second.id)
     page.goto("/#/models")
     page.get_by_role("button", name="Let digits/1 answer").click()
@@ -349,22 +361,22 @@ def test_a_model_is_promoted_and_rolled_back(page: Page, programs: Programs, pub
     programs.served(second.id)
 
 
-def test_a_refused_model_is_told_of(page: Page, programs: Programs, published: Published) -> None:
+def test_a_refused_model_is_told_of(page: Page, programs: Site, published: Published) -> None:
     published()
     broken = published(onnx=NO_GRAPH, publish="manual")
-    programs.start("service")
+    programs.serve()
     page.goto(f"/#/models/{broken.id}")
     page.get_by_role("button", name="Let it answer").click()
     expect(page.get_by_text("digits/2 was refused")).to_be_visible()
 
 
-def test_two_models_stand_side_by_side(page: Page, programs: Programs, published: Published) -> None:
+def test_two_models_stand_side_by_side(page: Page, programs: Site, published: Published) -> None:
     serving = {"file": "model.onnx", "precision": "fp32", "latency_ms": {"fp32": {"1": 3.5, "8": 21.0}}}
     confusion = [[1 + 4 * (row == column) for column in range(10)] for row in range(10)]
     more = {"report.json": to_json(report_of())}
     published(accuracy=0.9, network="resnet18", serving=serving, confusion_matrix=confusion, more=more)
     published(accuracy=0.95, network="resnet50")
-    programs.start("service")
+    programs.serve()
     page.goto("/#/models")
     compare = page.get_by_role("button", name="Compare")
     expect(compare).to_be_disabled()
@@ -382,10 +394,10 @@ def test_two_models_stand_side_by_side(page: Page, programs: Programs, published
 
 
 def test_a_models_report_opens_beside_the_page_and_with_a_key_is_saved(
-    page: Page, programs: Programs, published: Published
+    page: Page, programs: Site, published: Published
 ) -> None:
     model = published(more={"report.json": to_json(report_of())})
-    programs.start("service")
+    programs.serve()
     page.goto(f"/#/models/{model.id}")
     with page.expect_popup() as opened:
         page.get_by_role("link", name="Report", exact=True).click()
@@ -403,10 +415,10 @@ def test_a_models_report_opens_beside_the_page_and_with_a_key_is_saved(
 
 
 def test_the_sample_of_a_model_runs_as_it_stands(
-    page: Page, programs: Programs, published: Published, tmp_path: Path
+    page: Page, programs: Site, published: Published, tmp_path: Path
 ) -> None:
     model = published()
-    programs.start("service")
+    programs.serve()
     page.goto(f"/#/models/{model.name}/{model.version}")
     page.get_by_text("Use it", exact=True).click()
     text = page.get_by_label("Python sample", exact=True).inner_text()
@@ -422,8 +434,8 @@ def test_the_sample_of_a_model_runs_as_it_stands(
 # -- for everybody
 
 
-def test_a_key_opens_the_page_where_keys_are_set(page: Page, programs: Programs) -> None:
-    programs.start("service", TUNESERVE_API_KEYS=f"me:admin:{KEY}")
+def test_a_key_opens_the_page_where_keys_are_set(page: Page, programs: Site) -> None:
+    programs.serve(api_keys=SecretStr(f"me:admin:{KEY}"))
     with httpx.Client(base_url=programs.url, headers={"Authorization": f"Bearer {KEY}"}) as http:
         job_id = http.post("/jobs", json={}).raise_for_status().json()["id"]
     page.goto(f"/#/jobs/{job_id}")
@@ -438,8 +450,8 @@ def test_a_key_opens_the_page_where_keys_are_set(page: Page, programs: Programs)
     expect(status(page)).to_have_text("Waiting")
 
 
-def test_a_key_is_forgotten_on_request(page: Page, programs: Programs) -> None:
-    programs.start("service", TUNESERVE_API_KEYS=f"me:admin:{KEY}")
+def test_a_key_is_forgotten_on_request(page: Page, programs: Site) -> None:
+    programs.serve(api_keys=SecretStr(f"me:admin:{KEY}"))
     page.goto("/#/jobs")
     page.get_by_label("Key", exact=True).fill(KEY)
     page.get_by_role("button", name="Use this key").click()
@@ -454,10 +466,10 @@ def test_a_key_is_forgotten_on_request(page: Page, programs: Programs) -> None:
 
 
 @pytest.mark.parametrize("colours", ["light", "dark"])
-def test_every_view_fits_a_phone(page: Page, programs: Programs, published: Published, colours: Any) -> None:
+def test_every_view_fits_a_phone(page: Page, programs: Site, published: Published, colours: Any) -> None:
     model = published()
     published()
-    programs.start("service")
+    programs.serve()
     page.set_viewport_size({"width": 360, "height": 740})
     page.emulate_media(color_scheme=colours)
     job, pair = programs.train(name="a job with a rather long name"), f"{model.id},model_2"
@@ -470,8 +482,8 @@ def test_every_view_fits_a_phone(page: Page, programs: Programs, published: Publ
         assert page.evaluate("document.documentElement.scrollWidth") == 360, view
 
 
-def test_the_keyboard_reaches_the_content_and_views_tell_that_they_came(page: Page, programs: Programs) -> None:
-    programs.start("service")
+def test_the_keyboard_reaches_the_content_and_views_tell_that_they_came(page: Page, programs: Site) -> None:
+    programs.serve()
     page.goto("/")
     expect(page.get_by_role("heading", level=1)).to_be_visible()
     page.keyboard.press("Tab")
@@ -485,8 +497,8 @@ def test_the_keyboard_reaches_the_content_and_views_tell_that_they_came(page: Pa
     expect(page.locator("[aria-current=page]")).to_have_text("Jobs")
 
 
-def test_the_page_asks_nobody_but_the_service(page: Page, programs: Programs) -> None:
-    programs.start("service")
+def test_the_page_asks_nobody_but_the_service(page: Page, programs: Site) -> None:
+    programs.serve()
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
     page.goto("/")
@@ -497,8 +509,8 @@ def test_the_page_asks_nobody_but_the_service(page: Page, programs: Programs) ->
     assert loaded == [["Hanken Grotesk", "loaded"]]
 
 
-def test_the_first_view_is_small(page: Page, programs: Programs) -> None:
-    programs.start("service")
+def test_the_first_view_is_small(page: Page, programs: Site) -> None:
+    programs.serve()
     answers: list[Response] = []
     page.on("response", lambda answer: answers.append(answer))
     page.goto("/")
@@ -508,11 +520,9 @@ def test_the_first_view_is_small(page: Page, programs: Programs) -> None:
     assert sum(sizes.values()) < FIRST_VIEW_BYTES, sizes
 
 
-def test_the_steps_of_a_job_lead_to_its_photos_and_its_model(
-    page: Page, programs: Programs, published: Published
-) -> None:
+def test_the_steps_of_a_job_lead_to_its_photos_and_its_model(page: Page, programs: Site, published: Published) -> None:
     model = published()
-    programs.start("service")
+    programs.serve()
     page.goto(f"/#/jobs/{programs.train()}")
     steps = page.get_by_label("Steps of digits")
     expect(steps.locator("[aria-current=step]")).to_contain_text("Train")

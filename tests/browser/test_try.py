@@ -12,8 +12,9 @@ from PIL import Image
 from playwright.sync_api import Locator, Page, expect
 
 from core.db.tables import Model
+from tests.browser.conftest import Site
 from tests.conftest import DIGIT_FILES
-from tests.integration.conftest import Programs, wait_for
+from tests.integration.conftest import wait_for
 from tests.support.datafiles import zipped
 from tests.support.fakes import DIGIT_PREPARATION, tiny_onnx
 from tests.support.setfiles import pets
@@ -38,9 +39,9 @@ def answer(page: Page) -> Locator:
     return page.get_by_label("Answer", exact=True)
 
 
-def test_a_drawn_seven_is_read(page: Page, programs: Programs, published: Published) -> None:
+def test_a_drawn_seven_is_read(page: Page, programs: Site, published: Published) -> None:
     published()
-    programs.start("service")
+    programs.serve()
     page.goto("/#/try")
     draw(page, *SEVEN)
     expect(answer(page).locator(".label")).to_have_text("7")
@@ -52,9 +53,9 @@ def test_a_drawn_seven_is_read(page: Page, programs: Programs, published: Publis
     expect(answer(page).get_by_alt_text("Heat map")).to_be_visible()
 
 
-def test_an_image_is_chosen_pasted_or_dropped(page: Page, programs: Programs, published: Published) -> None:
+def test_an_image_is_chosen_pasted_or_dropped(page: Page, programs: Site, published: Published) -> None:
     published()
-    programs.start("service")
+    programs.serve()
     page.goto("/#/try")
     page.get_by_label("Choose photos").set_input_files(DIGIT_FILES[3])
     expect(answer(page).locator(".label")).to_have_text("3")
@@ -77,9 +78,9 @@ def give(page: Page, event: str, target: str, digit: int) -> None:
     )
 
 
-def test_an_empty_sheet_is_no_digit(page: Page, programs: Programs, published: Published) -> None:
+def test_an_empty_sheet_is_no_digit(page: Page, programs: Site, published: Published) -> None:
     published()
-    programs.start("service")
+    programs.serve()
     page.goto("/#/try")
     page.locator("canvas").evaluate("sheet => sheet.dispatchEvent(new PointerEvent('pointerup'))")
     expect(answer(page)).to_have_text("Drop, paste or choose photos")
@@ -87,9 +88,9 @@ def test_an_empty_sheet_is_no_digit(page: Page, programs: Programs, published: P
     expect(answer(page).get_by_role("link", name="digits/1")).to_be_visible()
 
 
-def test_a_finger_draws_too(page: Page, programs: Programs, published: Published) -> None:
+def test_a_finger_draws_too(page: Page, programs: Site, published: Published) -> None:
     published()
-    programs.start("service")
+    programs.serve()
     page.goto("/#/try")
     box = page.locator("canvas").bounding_box()
     assert box is not None
@@ -101,10 +102,10 @@ def test_a_finger_draws_too(page: Page, programs: Programs, published: Published
     expect(answer(page).locator(".label")).to_have_text("7")
 
 
-def test_another_model_is_asked_about_the_same_image(page: Page, programs: Programs, published: Published) -> None:
+def test_another_model_is_asked_about_the_same_image(page: Page, programs: Site, published: Published) -> None:
     published(onnx=tiny_onnx(always(3)))
     published()
-    programs.start("service")
+    programs.serve()
     page.goto("/#/try")
     page.get_by_label("Choose photos").set_input_files(DIGIT_FILES[7])
     expect(answer(page).locator(".label")).to_have_text("7")
@@ -121,10 +122,10 @@ def always(digit: int) -> "np.typing.NDArray[np.float32]":
 
 
 def test_where_there_is_no_digit_the_model_abstains_and_says_why(
-    page: Page, programs: Programs, published: Published
+    page: Page, programs: Site, published: Published
 ) -> None:
     published()
-    programs.start("service")
+    programs.serve()
     page.goto("/#/try")
     sheet = io.BytesIO()
     Image.new("L", (60, 60), 255).save(sheet, "PNG")
@@ -135,9 +136,9 @@ def test_where_there_is_no_digit_the_model_abstains_and_says_why(
     expect(answer(page).get_by_text("Not sure: ")).to_be_visible()
 
 
-def test_the_camera_of_a_laptop_takes_a_photo(page: Page, programs: Programs, published: Published) -> None:
+def test_the_camera_of_a_laptop_takes_a_photo(page: Page, programs: Site, published: Published) -> None:
     published()
-    programs.start("service")
+    programs.serve()
     page.goto("/#/try")
     photo = page.get_by_role("button", name="Take a photo")
     photo.click()
@@ -149,9 +150,9 @@ def test_the_camera_of_a_laptop_takes_a_photo(page: Page, programs: Programs, pu
     expect(page.get_by_role("dialog")).to_have_count(0)
 
 
-def test_where_no_camera_can_be_had_a_file_will_do(page: Page, programs: Programs, published: Published) -> None:
+def test_where_no_camera_can_be_had_a_file_will_do(page: Page, programs: Site, published: Published) -> None:
     published()
-    programs.start("service")
+    programs.serve()
     page.add_init_script("navigator.mediaDevices.getUserMedia = () => Promise.reject(new Error('no camera'))")
     page.goto("/#/try")
     page.get_by_role("button", name="Take a photo").click()
@@ -161,12 +162,12 @@ def test_where_no_camera_can_be_had_a_file_will_do(page: Page, programs: Program
 
 
 def test_the_model_that_was_clicked_answers_and_only_digits_are_drawn(
-    page: Page, programs: Programs, published: Published
+    page: Page, programs: Site, published: Published
 ) -> None:
     plain = DIGIT_PREPARATION.model_dump(mode="json") | {"style": "plain"}
     first = published(name="plain", preparation=plain, onnx=tiny_onnx(always(3)))
     digits = published()
-    programs.start("service")
+    programs.serve()
     programs.served(digits.id)
     page.goto(f"/#/models/{first.id}")
     page.locator("main").get_by_role("link", name="Try it").click()
@@ -179,11 +180,9 @@ def test_the_model_that_was_clicked_answers_and_only_digits_are_drawn(
     expect(page.locator("canvas")).to_be_visible()
 
 
-def test_on_a_phone_photo_and_answer_are_the_first_to_be_seen(
-    page: Page, programs: Programs, published: Published
-) -> None:
+def test_on_a_phone_photo_and_answer_are_the_first_to_be_seen(page: Page, programs: Site, published: Published) -> None:
     published()
-    programs.start("service")
+    programs.serve()
     page.set_viewport_size({"width": 390, "height": 844})
     page.goto("/#/try")
     page.get_by_label("Choose photos").set_input_files(DIGIT_FILES[7])
@@ -191,9 +190,9 @@ def test_on_a_phone_photo_and_answer_are_the_first_to_be_seen(
     expect(answer(page).get_by_alt_text("The image that was sent")).to_be_in_viewport()
 
 
-def test_a_wrong_answer_is_put_right_and_taken_back(page: Page, programs: Programs, published: Published) -> None:
+def test_a_wrong_answer_is_put_right_and_taken_back(page: Page, programs: Site, published: Published) -> None:
     published(name="pets", dataset="pets", classes=["cat", "dog", *map(str, range(8))])
-    programs.start("service")
+    programs.serve()
     programs.http.post("/datasets?name=pets", files={"file": zipped(pets("cat", "dog"))}).raise_for_status()
     page.goto("/#/try")
     page.get_by_label("Choose photos").set_input_files(DIGIT_FILES[7])
