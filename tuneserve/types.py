@@ -230,6 +230,7 @@ class DatasetCard(Record):
     classes: dict[str, dict[str, int]]
     problems: list[Problem]
     problem_count: int
+    group_pattern: str
 
 
 class DatasetSummary(Record):

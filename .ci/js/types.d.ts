@@ -129,6 +129,7 @@ interface DatasetCard {
   classes: Record<string, Record<string, number>>;
   problems: FileProblem[];
   problem_count: number;
+  group_pattern: string;
 }
 
 interface CheckupView {

@@ -31,6 +31,7 @@ class BuildRequest:
     cpu_s: int
     parent: int  # process id
     addition: Addition | None = None  # to a data set that is there; None: a whole one
+    group_pattern: str = ""  # of a whole one
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def _outcome(request: BuildRequest) -> Built | Refusal:
     try:
         if request.addition is not None:
             return build_addition(request.sent, request.folder, Settings(), request.addition)
-        return build(request.sent, request.folder, Settings())
+        return build(request.sent, request.folder, Settings(), request.group_pattern)
     except (TuneserveError, OSError) as error:
         return Refusal.of(error)
     except (MemoryError, RuntimeError) as error:

@@ -29,13 +29,17 @@ class Builder:
         self._stopping = stopping
         self._free = asyncio.Semaphore(settings.max_dataset_builds)
 
-    async def build(self, sent: Sequence[Sent], folder: Path, addition: Addition | None = None) -> Built:
+    async def build(
+        self, sent: Sequence[Sent], folder: Path, addition: Addition | None = None, group_pattern: str = ""
+    ) -> Built:
         """Fill the folder in a child process; cancelling this call ends it.
 
-        What is built is a data set, or an addition to one. Raise what ``importer.build`` raises, TooLarge if it takes
-        more time or memory than allowed, NotReady if the server stops.
+        What is built is a data set, with groups by its file names if there is a pattern, or an addition to one. Raise
+        what ``importer.build`` raises, TooLarge if it takes more time or memory than allowed, NotReady if the server
+        stops.
         """
-        building = asyncio.ensure_future(self._build_in_turn(sent, folder, addition))
+        request = self._request(sent, folder, addition, group_pattern)
+        building = asyncio.ensure_future(self._build_in_turn(request))
         stopping = asyncio.ensure_future(self._stopping.wait())
         try:
             await asyncio.wait((building, stopping), return_when=asyncio.FIRST_COMPLETED)
@@ -47,9 +51,9 @@ class Builder:
             building.cancel()
             await asyncio.wait((building,))
 
-    async def _build_in_turn(self, sent: Sequence[Sent], folder: Path, addition: Addition | None) -> Built:
+    async def _build_in_turn(self, request: BuildRequest) -> Built:
         async with self._free:
-            code, output = await self._run(self._request(sent, folder, addition))
+            code, output = await self._run(request)
         if code:
             raise _ended_by(code)
         outcome = OUTCOME.validate_json(output)
@@ -57,9 +61,12 @@ class Builder:
             raise outcome.to_exception()
         return outcome
 
-    def _request(self, sent: Sequence[Sent], folder: Path, addition: Addition | None) -> BuildRequest:
+    def _request(
+        self, sent: Sequence[Sent], folder: Path, addition: Addition | None, group_pattern: str
+    ) -> BuildRequest:
         allowed = BASE_CPU_S + sum(one.file.stat().st_size for one in sent) // BYTES_PER_CPU_S
-        return BuildRequest(list(sent), folder, self._settings.dataset_build_bytes, allowed, os.getpid(), addition)
+        memory = self._settings.dataset_build_bytes
+        return BuildRequest(list(sent), folder, memory, allowed, os.getpid(), addition, group_pattern)
 
     async def _run(self, request: BuildRequest) -> tuple[int, bytes]:
         """Run a build process; return its exit code and its output.

@@ -8,6 +8,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -23,6 +24,7 @@ from core.printable import JOINERS, first_invisible
 from core.repositories.datasets import StoredImage
 from core.settings import Settings
 from core.splitting.groups import SPLIT_SEED, TEST_SHARE, hold_back, undivided
+from core.splitting.name_groups import NamePattern
 from service.datasets.duplicates import Occurrence, report_repeated
 from service.datasets.layouts.class_folders import Sample
 from service.datasets.layouts.parts import Part
@@ -36,13 +38,14 @@ Counts = dict[str, dict[str, int]]  # of the images of each class, by part
 
 
 def keep(
-    samples: Sequence[Sample], folder: Path, settings: Settings, report: ValidationReport
+    samples: Sequence[Sample], folder: Path, settings: Settings, report: ValidationReport, group_pattern: str = ""
 ) -> tuple[Counts, list[StoredImage]]:
     """Keep the readable images; return the counts by class and the images.
 
-    Problems go to ``report``.
+    Problems go to ``report``. ``group_pattern``: how file names tell groups, see NamePattern.
     """
     counts, placed = read(samples, folder, settings, report)
+    placed = grouped(placed, group_pattern, report)
     judge(counts, report)
     judge_groups(placed, report)
     return counts, placed
@@ -60,6 +63,18 @@ def read(
     _compare_contents(good, report)
     placed = _place(good, folder)
     return count(placed, {sample.label for sample in named}), placed
+
+
+def grouped(images: Sequence[StoredImage], pattern: str, report: ValidationReport) -> list[StoredImage]:
+    """Give each image that has no group the one in its file name."""
+    if not pattern:
+        return list(images)
+    names = NamePattern.parse(pattern)
+    found = [image if image.group else replace(image, group=names.group_of(image.file)) for image in images]
+    if left := [image.file for image in found if not image.group]:
+        reason = f"{len(left)} of {len(found)} file names do not fit the pattern {pattern}, such as {left[0]}."
+        (report.warn if len(left) < len(found) else report.refuse)("group_pattern", "group_name", reason)
+    return found
 
 
 def digest_of(images: Iterable[StoredImage]) -> str:
@@ -177,8 +192,8 @@ def judge_groups(images: Collection[StoredImage], report: ValidationReport) -> N
     for group, found in sorted(parts.items()):
         if len(found) > 1:
             named = " and ".join(sorted(found))
-            reason = f"The group {group} has images in {named}. Put all of them in one part; if the column group means "
-            report.refuse(group, "group_parts", f"{reason}something else, rename or remove it.")
+            reason = f"The group {group} has images in {named}. Put all of them in one part; if the column group or "
+            report.refuse(group, "group_parts", f"{reason}group_pattern means something else, leave it out.")
     if parts and not any(image.part == "test" for image in images):
         training = [image for image in images if image.part == "train"]
         labels = sorted({image.label for image in training})

@@ -37,11 +37,13 @@ class Built:
     digest: str  # sha256, of names and bytes
     problems: list[Problem]  # warnings, the first of them
     problem_count: int
+    group_pattern: str = ""
 
 
-def build(sent: Sequence[Sent], folder: Path, settings: Settings) -> Built:
+def build(sent: Sequence[Sent], folder: Path, settings: Settings, group_pattern: str = "") -> Built:
     """Fill the folder with the data set in the uploaded files.
 
+    ``group_pattern``: how file names tell groups; "": they do not.
     Raise UnusableDataset with every problem, InvalidInput if a body is no archive, TooLarge if it is too large.
     """
     report, raw = ValidationReport(), folder / "raw"
@@ -50,15 +52,17 @@ def build(sent: Sequence[Sent], folder: Path, settings: Settings) -> Built:
     layout: Layout
     if idx_files := idx.find(unpacked.entries):
         layout, (counts, found) = "idx", idx.keep(idx_files, folder, settings, report)
+        if group_pattern:
+            report.refuse("group_pattern", "group_name", "The images of IDX files have no names: leave it out.")
     else:
         tables = find_tables(unpacked.entries, report)
         layout = "table" if tables else "folders"
         samples = by_table(tables, unpacked.entries, report) if tables else by_folder(unpacked, report)
-        counts, found = images.keep(samples, folder, settings, report)
+        counts, found = images.keep(samples, folder, settings, report, group_pattern)
     report.check()
     shutil.rmtree(raw)
     _write_list(folder, found)
-    return Built(layout, counts, images.digest_of(found), report.warnings, report.count)
+    return Built(layout, counts, images.digest_of(found), report.warnings, report.count, group_pattern)
 
 
 def build_addition(sent: Sequence[Sent], folder: Path, settings: Settings, addition: Addition) -> Built:

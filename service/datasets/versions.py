@@ -45,6 +45,7 @@ class DatasetCard(BaseModel):
     )
     problems: list[Problem] = Field(description="Files that were left out, at most 1,000.")
     problem_count: int = Field(description="Number of files that were left out.")
+    group_pattern: str = Field("", description="How file names tell groups, added images' too; empty: they do not.")
 
 
 class VersionView(BaseModel):
@@ -110,7 +111,7 @@ def add(session: Session, settings: Settings, name: str, arrived: Arrived) -> Da
     old, report = _editable(session, name), ValidationReport()
     places = {(image.digest, image.label, image.part): image for image in old}
     added = []
-    for image in arrived.images:
+    for image in images.grouped(arrived.images, newest(session, name).group_pattern, report):
         if same := places.get((image.digest, image.label, image.part)):
             report.warn(image.file, "same_bytes", f"It is left out: {same.file} of this class has the same bytes.")
         else:
@@ -317,4 +318,5 @@ def _card(name: str, version: int, built: Built) -> DatasetCard:
         classes=built.counts,
         problems=built.problems,
         problem_count=built.problem_count,
+        group_pattern=built.group_pattern,
     )

@@ -22,6 +22,9 @@ Source = Annotated[Path, typer.Argument(exists=True, help="Zip, tar or folder of
 Name = Annotated[str, typer.Argument(help="Name of an uploaded data set")]
 Images = Annotated[list[int], typer.Argument(help="Numbers of images, from `datasets images`")]
 ClassOption = Annotated[str, typer.Option("--class", help="Class of the images")]
+GroupPattern = Annotated[
+    str, typer.Option(help="How file names tell groups, such as '{group}_frame_*'; images of one stay in one part")
+]
 PartOption = Annotated[str | None, typer.Option("--part", help="Part of the images: train, val or test")]
 
 
@@ -32,6 +35,7 @@ def add(
     replace: Annotated[
         bool, typer.Option("--replace", help="Make the next version of a data set of this name")
     ] = False,
+    group_pattern: GroupPattern = "",
     url: Url = None,
     as_json: Json = False,
 ) -> None:
@@ -41,7 +45,7 @@ def add(
 
     Example: tuneserve datasets add pets photos/
     """
-    _show(_import(source, url, lambda client, file: _send(client, name, file, replace)), as_json)
+    _show(_import(source, url, lambda client, file: _send(client, name, file, group_pattern, replace)), as_json)
 
 
 @app.command("list")
@@ -167,12 +171,13 @@ def remove(name: Name, images: Images, url: Url = None, as_json: Json = False) -
 
 
 @app.command()
-def check(source: Source, url: Url = None, as_json: Json = False) -> None:
+def check(source: Source, group_pattern: GroupPattern = "", url: Url = None, as_json: Json = False) -> None:
     """Check a data set without adding it; exit code 1 if it cannot be trained on.
 
     Example: tuneserve datasets check photos/
     """
-    _show(_import(source, url, lambda client, file: _send(client, NO_NAME, file, replace=True, dry_run=True)), as_json)
+    found = _import(source, url, lambda client, file: _send(client, NO_NAME, file, group_pattern, dry_run=True))
+    _show(found, as_json)
 
 
 @app.command()
@@ -261,7 +266,9 @@ def _upload_row(upload: Upload) -> tuple[str, ...]:
     return upload["id"], upload["name"] or "", upload["owner"] or "", *sizes, upload["expires_at"]
 
 
-def _send(client: Client, name: str, source: Path, replace: bool, dry_run: bool = False) -> DatasetCard:
+def _send(
+    client: Client, name: str, source: Path, group_pattern: str, replace: bool = True, dry_run: bool = False
+) -> DatasetCard:
     with Progress(console=errors, transient=True, disable=not errors.is_terminal) as bar:
         task = bar.add_task("sending", total=None)
 
@@ -270,7 +277,15 @@ def _send(client: Client, name: str, source: Path, replace: bool, dry_run: bool 
             if sent == of:
                 bar.update(task, description="checking every image", total=None)
 
-        return client.upload_dataset(name, source, replace=replace, dry_run=dry_run, report=report, warn=_warn_left_out)
+        return client.upload_dataset(
+            name,
+            source,
+            replace=replace,
+            dry_run=dry_run,
+            group_pattern=group_pattern,
+            report=report,
+            warn=_warn_left_out,
+        )
 
 
 def _warn_left_out(path: Path, reason: str) -> None:

@@ -29,20 +29,22 @@ class DatasetCalls(UploadCalls):
         *,
         replace: bool = False,
         dry_run: bool = False,
+        group_pattern: str = "",
         report: Report = _ignore,
         warn: Warn = _ignore,
     ) -> DatasetCard:
         """Make a folder or an archive a data set, or only check it.
 
+        ``group_pattern``: how file names tell groups, such as ``{group}_frame_*``; images of one stay in one part.
         A large file is sent in pieces; an interrupted upload resumes. ``report`` is called with the bytes sent and the
         bytes in all, ``warn`` with each file of the folder that is left out, and why.
         """
         with packed(Path(source), warn) as file:
             if file.stat().st_size <= SINGLE_REQUEST_BYTES:
-                return self.add_dataset(name, file, replace, dry_run)
+                return self.add_dataset(name, file, replace, dry_run, group_pattern)
             upload_id = self.send_file(file, report)
             try:
-                card = self.add_dataset(name, upload_id, replace, dry_run)
+                card = self.add_dataset(name, upload_id, replace, dry_run, group_pattern)
             except ServiceError as error:
                 if error.status:
                     self.end_upload(upload_id)
@@ -51,13 +53,17 @@ class DatasetCalls(UploadCalls):
                 self.end_upload(upload_id)
             return card
 
-    def add_dataset(self, name: str, source: Path | str, replace: bool = False, dry_run: bool = False) -> DatasetCard:
+    def add_dataset(
+        self, name: str, source: Path | str, replace: bool = False, dry_run: bool = False, group_pattern: str = ""
+    ) -> DatasetCard:
         """Import a data set from an archive or a finished upload.
 
         ``source``: a zip or a tar, or the id of the upload. The file is streamed, and the service checks every image
         before it responds. ``dry_run``: check only.
         """
-        params = {"name": name, "replace": replace, "dry_run": dry_run}
+        params: dict[str, str | bool] = {"name": name, "replace": replace, "dry_run": dry_run}
+        if group_pattern:
+            params["group_pattern"] = group_pattern
         if isinstance(source, str):
             params, once = params | {"upload": source}, {"Idempotency-Key": source}
             return self._call(DatasetCard, "POST", "/datasets", params=params, headers=once, timeout=IMPORT_TIMEOUT_S)

@@ -19,6 +19,7 @@ from core.repositories import datasets
 from core.repositories.api_keys import Caller
 from core.repositories.idempotency import CreatedResponse, Make
 from core.scopes import Scope
+from core.splitting.name_groups import MAX_PATTERN, NamePattern
 from service.api.dependencies import Service, State
 from service.api.idempotency import IdempotencyKey, create
 from service.api.parameters import Limit
@@ -64,6 +65,13 @@ async def create_dataset(
     dry_run: Annotated[
         bool, Query(description="Check everything without creating the data set; an upload is kept")
     ] = False,
+    group_pattern: Annotated[
+        str,
+        Query(
+            max_length=MAX_PATTERN,
+            description="How file names tell groups, such as `{group}_frame_*`: images of a group stay in one part",
+        ),
+    ] = "",
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Create a data set from a zip or tar.
@@ -72,13 +80,15 @@ async def create_dataset(
     columns `filename` and `label`; or MNIST's four IDX files. Every image is checked before the response; 422 lists
     every wrong file. Use `POST /uploads` for a large file: it can resume after an interruption.
     """
+    if group_pattern:
+        NamePattern.parse(group_pattern)  # before the body is read
     length = announced_bytes(request.scope) if upload is None else None  # an upload is on the disk already
     await run_in_threadpool(_check, service, name, length)
     if dry_run:
         idempotency_key = None  # nothing is made that could be made twice
     if not (replace or idempotency_key):  # with a key, the name may be taken by the first of two same requests
         await run_in_threadpool(_refuse_if_taken, service, name)
-    wish = _Wish(request, service, caller, idempotency_key, name, replace, dry_run)
+    wish = _Wish(request, service, caller, idempotency_key, name, replace, dry_run, group_pattern)
     async with contextmanager_in_threadpool(store_of(service).aside()) as aside:
         if upload is not None:
             return await wish.from_upload(upload, aside)
@@ -185,6 +195,7 @@ class _Wish:
     name: str
     replace: bool
     dry_run: bool
+    group_pattern: str
 
     async def from_body(self, sent: list[Sent], aside: Folder) -> Response:
         asked = {"files": await run_in_threadpool(digests, sent)} if self.idempotency_key else {}
@@ -210,7 +221,7 @@ class _Wish:
         folder = aside / "built"
         async with request_deadline(self.request, None) as disconnect:
             disconnect.start()
-            built = await self.service.builder.build(sent, folder)
+            built = await self.service.builder.build(sent, folder, group_pattern=self.group_pattern)
         if self.dry_run:
             return await run_in_threadpool(self._foresee, built)
         make = await run_in_threadpool(self._arrange, built, folder)
@@ -231,7 +242,7 @@ class _Wish:
         return make
 
     def _create(self, asked: dict[str, Any], make: Make) -> Response:
-        body = {"name": self.name, "replace": self.replace, **asked}
+        body = {"name": self.name, "replace": self.replace, "group_pattern": self.group_pattern, **asked}
         return create(self.service, router.prefix, self.caller, self.idempotency_key, body, make)
 
 

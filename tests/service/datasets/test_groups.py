@@ -22,6 +22,7 @@ from tests.support.setfiles import photo
 from worker.data.datasets import uploaded
 from worker.data.splits import split
 
+ZIP = {"Content-Type": "application/zip"}
 FRAMES = 3  # of a burst
 Rows = Sequence[tuple[str, str, str]]  # class, group, part
 
@@ -105,10 +106,46 @@ def test_the_digest_covers_groups() -> None:
 
 async def test_a_later_change_divides_no_group_either(http: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Builder, "build", build_here)
-    headers = {"Content-Type": "application/zip"}
     rows = [*bursts(2, "train"), ("a", "x", "test"), ("b", "y", "test")]
-    sent = await http.post("/datasets?name=pets", content=zipped(table(rows)), headers=headers)
+    sent = await http.post("/datasets?name=pets", content=zipped(table(rows)), headers=ZIP)
     assert sent.status_code == 201, sent.text
     refusal = await http.patch("/datasets/pets/images/1", json={"class": "a", "part": "test"})
     assert (refusal.status_code, refusal.json()["errors"][0]["code"]) == (422, "group_parts")
     assert "has images in test and train" in refusal.json()["detail"]
+
+
+def named_bursts(count: int) -> dict[str, bytes]:
+    """Photos in folders of classes, whose names tell the burst."""
+    rows = enumerate(bursts(count))
+    return {f"{label}/{group}_frame_{place}.png": photo(place) for place, (label, group, _) in rows}
+
+
+async def test_groups_in_file_names_count_now_and_for_images_that_come_later(
+    http: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Builder, "build", build_here)
+    files = named_bursts(2) | {"a/other.png": photo(99)}
+    query = {"name": "pets", "group_pattern": "{group}_frame_*"}
+    sent = await http.post("/datasets", params=query, content=zipped(files), headers=ZIP)
+    assert sent.status_code == 201, sent.text
+    card = sent.json()
+    assert card["group_pattern"] == query["group_pattern"]
+    assert [problem["code"] for problem in card["problems"]] == ["group_name"]
+    assert "1 of 13 file names do not fit" in card["problems"][0]["reason"]
+    adding = {"class": "a", "part": "test"}
+    more = {"file": ("a0_frame_9.png", photo(50), "image/png")}
+    refusal = await http.post("/datasets/pets/images", params=adding, files=more)
+    assert refusal.status_code == 422
+    assert "The group a0 has images in test and train" in refusal.json()["detail"]
+
+
+async def test_a_pattern_that_tells_nothing_is_an_error(
+    http: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Builder, "build", build_here)
+    query = {"name": "pets", "group_pattern": "frame_*"}
+    wrong = await http.post("/datasets", params=query, content=zipped(named_bursts(2)), headers=ZIP)
+    assert (wrong.status_code, wrong.json()["errors"][0]["pointer"]) == (422, "query/group_pattern")
+    query["group_pattern"] = "{group}-*"
+    unfit = await http.post("/datasets", params=query, content=zipped(named_bursts(2)), headers=ZIP)
+    assert (unfit.status_code, unfit.json()["errors"][0]["code"]) == (422, "group_name")
