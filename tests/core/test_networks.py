@@ -1,6 +1,7 @@
 """core.networks: the tables that need no torch, held against torchvision's own networks."""
 
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from torchvision.models import regnet
 from core.inference.network import build
 from core.networks import EFFICIENTNET_LITE0, MAX_WEIGHT_BYTES, NETWORKS, RATE_BATCH, TOO_LARGE, WEIGHT_DECAY, Optimizer
 from worker.training import freezing
+from worker.training.flops import without_the_uncounted
 from worker.training.lr_schedule import parameter_groups
 
 EVERY = (*NETWORKS, *TOO_LARGE)
@@ -37,6 +39,11 @@ def meta(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         yield
 
 
+@cache
+def built(name: str) -> nn.Module:
+    return build(name, 1000)
+
+
 def parameters(network: nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
 
@@ -46,12 +53,12 @@ def test_the_names_are_torchvisions_own_and_one_of_timm() -> None:
     assert list(NETWORKS) == sorted(NETWORKS)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.usefixtures("meta")
-def test_parameters_and_stages_are_those_of_the_network(name: str) -> None:
-    network = build(name, 1000)
-    assert parameters(network) == NETWORKS[name].parameters
-    assert list(NETWORKS[name].stages) == freezing._stages(network)
+def test_parameters_and_stages_are_those_of_the_network() -> None:
+    for name, known in NETWORKS.items():
+        network = built(name)
+        assert (name, parameters(network)) == (name, known.parameters)
+        assert (name, list(known.stages)) == (name, freezing._stages(network))
 
 
 def test_photos_are_as_large_as_those_that_the_weights_are_made_for() -> None:
@@ -81,7 +88,7 @@ def test_a_network_that_no_onnx_file_can_hold_is_not_offered(name: str) -> None:
 @pytest.mark.parametrize("name", LIMITED)
 @pytest.mark.usefixtures("meta")
 def test_the_smallest_image_is_the_smallest_that_the_network_takes(name: str) -> None:
-    network, smallest = build(name, 10), NETWORKS[name].traits.smallest
+    network, smallest = without_the_uncounted(build(name, 10)), NETWORKS[name].traits.smallest
     assert network(torch.zeros(2, 3, smallest, smallest)).shape == (2, 10)
     with pytest.raises(RuntimeError, match="size"):
         network(torch.zeros(2, 3, smallest - 1, smallest - 1))
@@ -91,7 +98,7 @@ def test_the_smallest_image_is_the_smallest_that_the_network_takes(name: str) ->
 @pytest.mark.usefixtures("meta")
 def test_a_network_of_patches_takes_every_multiple_of_them(name: str, side: int) -> None:
     assert NETWORKS[name].refusal(side) is None
-    assert build(name, 10, side)(torch.zeros(2, 3, side, side)).shape == (2, 10)
+    assert without_the_uncounted(build(name, 10, side))(torch.zeros(2, 3, side, side)).shape == (2, 10)
 
 
 def test_an_image_size_is_refused_with_what_would_do() -> None:
@@ -111,12 +118,13 @@ def test_only_weights_that_know_large_photos_are_shown_large_photos() -> None:
     assert [NETWORKS["efficientnet_b3"].image_size(500, pretrained) for pretrained in (True, False)] == [300, 224]
 
 
-@pytest.mark.parametrize("name", {network.traits: name for name, network in NETWORKS.items()}.values())
 @pytest.mark.usefixtures("meta")
-def test_sgd_is_for_networks_with_batch_norm_and_no_attention(name: str) -> None:
-    layers = list(build(name, 10).modules())
-    normalised, attends = (any(isinstance(layer, kind) for layer in layers) for kind in (nn.BatchNorm2d, nn.LayerNorm))
-    assert (NETWORKS[name].traits.optimizer == "sgd") == (normalised and not attends)
+def test_sgd_is_for_networks_with_batch_norm_and_no_attention() -> None:
+    for name, known in NETWORKS.items():
+        layers = list(built(name).modules())
+        norms = (nn.BatchNorm2d, nn.LayerNorm)
+        normalised, attends = (any(isinstance(layer, kind) for layer in layers) for kind in norms)
+        assert (known.traits.optimizer == "sgd") == (normalised and not attends), name
 
 
 @pytest.mark.parametrize("optimizer", WEIGHT_DECAY)
@@ -128,13 +136,13 @@ def test_rates_are_lower_where_there_is_something_to_lose(optimizer: Optimizer) 
     assert delicate.learning_rate(optimizer, False, 64) < steady.learning_rate(optimizer, False, 64)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.usefixtures("meta")
-def test_decay_is_for_the_weights_of_its_layers_alone(name: str) -> None:
-    network = build(name, 10)
+def test_decay_is_for_the_weights_of_its_layers_alone() -> None:
     layers = (nn.Linear, nn.modules.conv._ConvNd)
-    weights = [module.weight for module in network.modules() if isinstance(module, layers)]
-    weights += [module.in_proj_weight for module in network.modules() if isinstance(module, nn.MultiheadAttention)]
-    decayed, spared = (group["params"] for group in parameter_groups(network, 0.05))
-    assert {id(parameter) for parameter in decayed} == {id(weight) for weight in weights}
-    assert len(decayed) + len(spared) == len(list(network.parameters()))
+    for name in NETWORKS:
+        network = built(name)
+        weights = [module.weight for module in network.modules() if isinstance(module, layers)]
+        weights += [module.in_proj_weight for module in network.modules() if isinstance(module, nn.MultiheadAttention)]
+        decayed, spared = (group["params"] for group in parameter_groups(network, 0.05))
+        assert {id(parameter) for parameter in decayed} == {id(weight) for weight in weights}, name
+        assert len(decayed) + len(spared) == len(list(network.parameters())), name

@@ -5,6 +5,7 @@ Data set and device are known by then.
 
 import math
 from collections.abc import Mapping
+from functools import cache
 from types import MappingProxyType
 
 import torch
@@ -120,10 +121,15 @@ def _trained_share(recipe: Recipe, image_size: int) -> float:
     """
     if recipe.freeze == "none" or recipe.unfreeze_after is not None:
         return 1.0
+    return _share_behind(recipe.freeze, recipe.network, image_size)
+
+
+@cache  # a recipe is resolved anew once a batch size is found
+def _share_behind(frozen: str, name: str, image_size: int) -> float:
     with torch.device("meta"):
-        network, sample = build(recipe.network, 2, image_size), torch.empty(1, 3, image_size, image_size)
+        network, sample = build(name, 2, image_size), torch.empty(1, 3, image_size, image_size)
     whole = flop_per_image(network, sample)
-    freeze(network, recipe.freeze)
+    freeze(network, frozen)
     return max(0.0, (3 * flop_per_image(network, sample) / whole - 1) / 2)
 
 

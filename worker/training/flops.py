@@ -30,7 +30,7 @@ def flop_per_image(network: nn.Module, sample: Tensor) -> float:
     at. Optimizer, norms and activations are not counted: the convention of published figures.
     """
     shape = (SAMPLES, *sample.shape[1:])
-    weightless = _without_the_uncounted(_without_values(network)).train()
+    weightless = without_the_uncounted(_without_values(network)).train()
     with FlopCounterMode(display=False) as counter:
         logits = weightless(torch.empty(shape, device="meta", dtype=sample.dtype))
         logits.sum().backward()
@@ -46,7 +46,7 @@ def _without_values(network: nn.Module) -> nn.Module:
     return copy.deepcopy(network, known).to("meta")
 
 
-def _without_the_uncounted(network: nn.Module) -> nn.Module:
+def without_the_uncounted(network: nn.Module) -> nn.Module:
     """Replace norms and activations: without values, torch spends most of its time on them."""
     for name, layer in list(network.named_modules()):
         if isinstance(layer, NORMS):
