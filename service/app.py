@@ -21,13 +21,12 @@ from service.api.routes import (
     open_inference,
     predict,
     ui,
-    webhook_deliveries,
 )
 from service.api.routes import api_keys as keys_routes
 from service.api.routes import batch_predictions as predictions
-from service.api.routes import jobs as jobs_routes
 from service.api.routes import metrics as metrics_routes
 from service.api.routes import uploads as uploads_routes
+from service.api.routes.jobs import jobs, records, webhook_deliveries
 from service.api.routes.ui import PageFiles
 from service.lifespan import lifespan
 from service.middleware.body_limit import BodyLimit
@@ -55,7 +54,8 @@ EXPOSED_HEADERS = ("Location", "Retry-After", "X-Request-Id", "Idempotent-Replay
 ROUTERS = (
     predict.router,  # first: the routes are tried in this order
     embed.router,
-    jobs_routes.router,
+    jobs.router,
+    records.router,
     webhook_deliveries.router,
     aliases.router,
     models.router,

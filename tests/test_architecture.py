@@ -41,6 +41,16 @@ FOLDERS: dict[str, tuple[str, ...]] = {
     "core.repositories": ("core.db", "core.artifacts", "core.recipes"),
     "core.splitting": (),
     "core.inference": ("core.db", "core.artifacts", "core.imaging", "core.networks"),
+    "service.api.routes.jobs": (
+        "service.api",
+        "service.api.routes",
+        "service.api.schemas",
+        "service.datasets",
+        "service.reports",
+        "service.security",
+        "service.uploads",
+        "service.web",
+    ),
     "service.api.routes": (
         "service.api",
         "service.api.open_inference",
@@ -176,7 +186,7 @@ HOMES = {
         "service.api.routes.dataset_images",
         "service.api.routes.api_keys",
         "service.api.routes.uploads",
-        "service.api.routes.jobs",
+        "service.api.routes.jobs.jobs",
         "service.api.routes.batch_predictions",
         "service.uploads.resumable",
         "service.datasets.catalog",
@@ -402,7 +412,7 @@ def test_every_module_is_read() -> None:
         "worker.__main__",
         "tuneserve.cli.main",
     } <= set(sources)
-    assert Arrow("service.api.routes.jobs", "core.repositories.checkpoints", at_import=True) in arrows(sources)
+    assert Arrow("service.api.routes.jobs.records", "core.repositories.checkpoints", at_import=True) in arrows(sources)
     assert Arrow("service.inference.model_loader", "service.inference.torch_predictor", at_import=False) in arrows(
         sources
     )
@@ -460,7 +470,10 @@ def test_service_loop_and_command_line_start_without_torch() -> None:
         (wrong_packages, {"service.a": "from tests.support.fakes import image_of"}),
         (wrong_folders, {"core.db.database": "import core.repositories.jobs", "core.repositories.jobs": ""}),
         (wrong_folders, {"core.db.database": "from core import artifacts", "core.artifacts": ""}),
-        (wrong_folders, {"service.api.schemas.jobs": "import service.api.routes.jobs", "service.api.routes.jobs": ""}),
+        (
+            wrong_folders,
+            {"service.api.schemas.jobs": "import service.api.routes.ui", "service.api.routes.ui": ""},
+        ),
         (wrong_folders, {"worker.training.fit": "import worker.attempt.setup", "worker.attempt.setup": ""}),
         (wrong_folders, {"worker.training.fit": "import worker.trainer", "worker.trainer": ""}),
         (

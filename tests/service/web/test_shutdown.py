@@ -7,7 +7,7 @@ import httpx
 import pytest
 import uvicorn
 
-from service.api.routes import jobs as routes
+from service.api.routes.jobs import jobs as routes
 from service.api.schemas.jobs import JobView
 from service.web.shutdown import pause
 

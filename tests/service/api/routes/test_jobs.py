@@ -18,7 +18,7 @@ from core.repositories import events, jobs
 from core.repositories.jobs import Claim
 from core.settings import Settings
 from service.api import event_stream, long_polling
-from service.api.routes import jobs as jobs_routes
+from service.api.routes.jobs import records
 from tests.conftest import NOW, running
 from tests.support.fakes import answered
 from tests.support.keys import bearer, with_keys
@@ -406,7 +406,7 @@ async def test_the_log_is_the_newest_attempts_unless_another_is_named(
 async def test_of_a_long_log_the_end_is_shown(
     http: httpx.AsyncClient, settings: Settings, claimed: Claimed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(jobs_routes, "LOG_TAIL_BYTES", 10)
+    monkeypatch.setattr(records, "LOG_TAIL_BYTES", 10)
     claim = claimed()
     path = settings.log_path(claim.job_id, 1)
     path.parent.mkdir(parents=True)
@@ -417,7 +417,7 @@ async def test_of_a_long_log_the_end_is_shown(
 async def test_a_log_is_read_on_from_where_it_was_read_to(
     http: httpx.AsyncClient, settings: Settings, claimed: Claimed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(jobs_routes, "LOG_TAIL_BYTES", 10)
+    monkeypatch.setattr(records, "LOG_TAIL_BYTES", 10)
     claim = claimed()
     path = settings.log_path(claim.job_id, 1)
     path.parent.mkdir(parents=True)
