@@ -224,6 +224,7 @@ class Export(Base):
 
     model_id: Mapped[str] = mapped_column(ForeignKey("models.id"), primary_key=True)
     status: Mapped[ExportStatus] = mapped_column(_enum(ExportStatus))
+    worker_id: Mapped[str | None] = mapped_column(ForeignKey("workers.id"))  # works on it, while it is alive
     attempts: Mapped[int] = mapped_column(default=0)
     error: Mapped[str | None] = mapped_column(Text)
     requested_at: Mapped[float]

@@ -25,24 +25,28 @@ class ExportWork:
         self,
         settings: Settings,
         db: Database,
+        worker_id: str,
         clock: Callable[[], float],
+        monotonic: Callable[[], float],
         launch: Callable[[str, Settings], Process] = start_export,
     ) -> None:
         self._settings = settings
         self._db = db
+        self._worker_id = worker_id
         self._clock = clock
+        self._monotonic = monotonic
         self._launch = launch
 
     def claim(self) -> ExportClaim | None:
         with self._db.write() as session:
-            model_id = exports.claim(session)
-        return None if model_id is None else ExportClaim(model_id, self._clock() + EXPORT_TIMEOUT_S)
+            model_id = exports.claim(session, self._worker_id, self._clock(), self._settings.lease_s)
+        return None if model_id is None else ExportClaim(model_id, self._monotonic() + EXPORT_TIMEOUT_S)
 
     def launch(self, claim: ExportClaim) -> Process:
         return self._launch(claim.model_id, self._settings)
 
     def must_end(self, claim: ExportClaim) -> bool:
-        return self._clock() > claim.until
+        return self._monotonic() > claim.until
 
     def record_end(self, claim: ExportClaim, code: int) -> None:
         """Record that a process was killed.
@@ -57,4 +61,5 @@ class ExportWork:
             exports.fail(session, claim.model_id, str(failure), may_retry=True)
 
     def release(self, claim: ExportClaim) -> None:
-        """Record nothing: the request waits for the next worker."""
+        with self._db.write() as session:
+            exports.release(session, claim.model_id)

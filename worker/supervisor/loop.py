@@ -68,7 +68,8 @@ class WorkerLoop:
         self.id = new_id("worker", clock())
         self._batches = self._slot(batch_predictions_of(settings))
         self._checkups = self._slot(checkups_of(settings))
-        self._exports = ProcessSlot(ExportWork(settings, db, monotonic), self.stop, monotonic, settings.poll_s)
+        exporting = ExportWork(settings, db, self.id, clock, monotonic)
+        self._exports = ProcessSlot(exporting, self.stop, monotonic, settings.poll_s)
         self._garbage = GarbageCollector(settings, db, clock)
 
     def _slot(self, kind: Kind[Queued]) -> ProcessSlot[Queued]:

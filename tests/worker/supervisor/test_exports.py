@@ -24,6 +24,7 @@ from worker.supervisor.export_work import EXPORT_TIMEOUT_S, ExportClaim, ExportW
 from worker.supervisor.process_slot import ProcessSlot
 
 Published = Callable[..., Model]
+WORKERS = ("worker_1", "worker_2")
 KILLED = -signal.SIGKILL
 PROGRAM = "content?format=torch_export"
 
@@ -42,19 +43,22 @@ class Setting:
         self.stop = Stop()
         self.requested: list[str] = []
         self.request()
+        with db.write() as session:
+            for name in WORKERS:
+                workers.register(session, Worker(id=name, host="here", pid=1, started_at=NOW, heartbeat_at=NOW))
 
     def request(self) -> None:
         with self.db.write() as session:
             exports.request(session, self.model.id, NOW)
 
-    def slot(self, *processes: Process) -> ProcessSlot[ExportClaim]:
+    def slot(self, *processes: Process, worker: str = WORKERS[0]) -> ProcessSlot[ExportClaim]:
         left = iter(processes)
 
         def launch(model_id: str, settings: Settings) -> Process:
             self.requested.append(model_id)
             return next(left)
 
-        work = ExportWork(self.settings, self.db, self.clock, launch)
+        work = ExportWork(self.settings, self.db, worker, self.clock, self.clock, launch)
         return ProcessSlot(work, self.stop, self.clock, self.settings.poll_s)
 
     def clock(self) -> float:
@@ -113,6 +117,23 @@ def test_a_worker_that_stops_leaves_the_request_to_the_next(it: Setting) -> None
     it.stop.set()
     it.tend(slot, 2)
     assert (process.signals, it.standing) == ([signal.SIGKILL], ("queued", None))
+
+
+def test_of_two_workers_one_makes_it_and_the_other_once_that_one_is_dead_or_stops(it: Setting, db: Database) -> None:
+    first, second = (
+        it.slot(FakeProcess(0, alive=99), FakeProcess(0, alive=99)),
+        it.slot(FakeProcess(0, alive=99), worker=WORKERS[1]),
+    )
+    it.tend(first, 2)
+    it.tend(second, 2)
+    assert len(it.requested) == 1
+    with db.write() as session:
+        workers.unregister(session, WORKERS[0])
+    it.tend(second, 2)
+    assert len(it.requested) == 2
+    second.give_back()
+    it.tend(it.slot(FakeProcess(0, alive=99)), 1)
+    assert len(it.requested) == 3
 
 
 def test_its_own_words_about_a_failure_stand(it: Setting, db: Database) -> None:

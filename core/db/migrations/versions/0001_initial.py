@@ -200,12 +200,14 @@ def upgrade() -> None:
         "exports",
         sa.Column("model_id", sa.String(length=255), nullable=False),
         sa.Column("status", sa.String(length=32), nullable=False),
+        sa.Column("worker_id", sa.String(length=255), nullable=True),
         sa.Column("attempts", sa.Integer(), nullable=False),
         sa.Column("error", sa.Text(), nullable=True),
         sa.Column("requested_at", sa.Double(), nullable=False),
         sa.CheckConstraint("status <> 'failed' OR error IS NOT NULL", name=op.f("ck_exports_failure_has_a_reason")),
         sa.CheckConstraint("status IN ('queued', 'succeeded', 'failed')", name=op.f("ck_exports_status")),
         sa.ForeignKeyConstraint(["model_id"], ["models.id"], name=op.f("fk_exports_model_id")),
+        sa.ForeignKeyConstraint(["worker_id"], ["workers.id"], name=op.f("fk_exports_worker_id")),
         sa.PrimaryKeyConstraint("model_id", name=op.f("pk_exports")),
     )
     op.create_table(
