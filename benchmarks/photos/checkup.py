@@ -18,10 +18,10 @@ import torch
 from PIL import Image
 from torch.nn import functional
 
+from core.artifacts.dataset_files import StoredImage
 from core.imaging.decoding import decode
 from core.imaging.idx_format import FILES
 from core.imaging.preparation import fit_photo
-from core.repositories.datasets import StoredImage
 from worker.checkup import near_duplicates, wrong_labels
 from worker.checkup.embeddings import embed, kind
 from worker.checkup.feature_files import FeatureFiles, Features

@@ -6,7 +6,7 @@ so that changes of one data set wait for each other.
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import count
 from typing import Any, TypeVar
 
@@ -14,24 +14,13 @@ from sqlalchemy import ColumnElement, and_, delete, exists, func, insert, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from core.artifacts.dataset_files import StoredImage
 from core.dataset_references import parse_dataset
 from core.db.tables import NEVER, DatasetImage, DatasetName, DatasetVersion
 from core.errors import NotFound
 
 ROWS_AT_A_TIME = 1_000  # in one statement
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class StoredImage:
-    """An image's place in a data set, and its SHA-256."""
-
-    part: str
-    label: str
-    file: str
-    digest: str
-    number: int = 0  # within the data set; 0: it has none yet
-    group: str = ""  # images of one group stay in one part; "": it is in none
 
 
 # -- questions

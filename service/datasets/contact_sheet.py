@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from core.artifacts.dataset_files import StoredImage
 from core.imaging.decoding import decode
 from core.imaging.idx_format import FILES, header_bytes, shape_of
 from core.imaging.preparation import fit_photo
-from core.repositories.datasets import StoredImage
 from service.datasets.versions import DatasetCard
 
 ROWS, COLUMNS = 8, 8

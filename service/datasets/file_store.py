@@ -12,12 +12,11 @@ from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from core.artifacts.dataset_files import path_of, place_of
+from core.artifacts.dataset_files import StoredImage, path_of, place_of
 from core.artifacts.store import sync_directory
 from core.db.database import Database
 from core.errors import Conflict, NoSpace, is_disk_full
 from core.repositories import datasets
-from core.repositories.datasets import StoredImage
 
 ASIDE = ".aside-"
 STALE_S = 24 * 3600.0  # what a killed service left aside is of no use to anybody after that

@@ -16,12 +16,12 @@ from pathlib import Path
 from PIL import UnidentifiedImageError
 
 from core.artifacts.batch_files import JUNK
+from core.artifacts.dataset_files import StoredImage
 from core.cpus import cpus
 from core.errors import NotAnImage, TooLarge
 from core.imaging.decoding import decode
 from core.imaging.preparation import fit_photo
 from core.printable import JOINERS, first_invisible
-from core.repositories.datasets import StoredImage
 from core.settings import Settings
 from core.splitting.groups import SPLIT_SEED, TEST_SHARE, hold_back, undivided
 from core.splitting.name_groups import NamePattern

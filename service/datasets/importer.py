@@ -7,7 +7,7 @@ from dataclasses import astuple, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from core.repositories.datasets import StoredImage
+from core.artifacts.dataset_files import StoredImage
 from core.settings import Settings
 from service.datasets import images
 from service.datasets.extraction import Entry, Sent, unpack

@@ -10,13 +10,13 @@ from typing import cast
 from pydantic import BaseModel, Field
 from sqlalchemy.orm import Session
 
+from core.artifacts.dataset_files import StoredImage
 from core.checkups import queue
 from core.dataset_references import parse_dataset
 from core.db.database import Database
 from core.db.tables import ENDED, DatasetVersion, JobStatus
 from core.errors import Conflict, InvalidInput, NotFound, TooLarge
 from core.repositories import datasets, jobs, models
-from core.repositories.datasets import StoredImage
 from core.settings import Settings
 from service.datasets import checkups, images
 from service.datasets.duplicates import Occurrence, report_repeated

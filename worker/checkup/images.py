@@ -8,11 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from core.artifacts.dataset_files import path_of
+from core.artifacts.dataset_files import StoredImage, path_of
 from core.imaging.decoding import decode
 from core.imaging.idx_format import FILES
 from core.imaging.preparation import Pixels, fit_photo, from_array
-from core.repositories.datasets import StoredImage
 from core.settings import Settings
 from worker.data.formats.idx_files import read_images, read_labels
 from worker.data.photo_files import size_of

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 import torch
 from torch.nn import functional
 
+from core.artifacts.dataset_files import StoredImage
 from core.checkups import findings
 from core.checkups.findings import MAX_LISTED, Findings, SeenImage
-from core.repositories.datasets import StoredImage
 from worker.checkup import near_duplicates, unusual, wrong_labels
 from worker.checkup.feature_files import Features
 from worker.checkup.images import CheckedImages

@@ -13,9 +13,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
+from core.artifacts.dataset_files import StoredImage
 from core.errors import InvalidInput, TooLarge
 from core.repositories import datasets
-from core.repositories.datasets import StoredImage
 from core.repositories.idempotency import CreatedResponse
 from core.scopes import Scope
 from service.api.dependencies import Service, State

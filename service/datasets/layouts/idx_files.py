@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from core.artifacts.dataset_files import StoredImage
 from core.imaging.idx_format import FILES, header_bytes, shape_of
-from core.repositories.datasets import StoredImage
 from core.settings import Settings
 from service.datasets.duplicates import Occurrence, report_repeated
 from service.datasets.extraction import Entry

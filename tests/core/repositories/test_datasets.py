@@ -6,12 +6,12 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from sqlalchemy import func, select
 
+from core.artifacts.dataset_files import StoredImage
 from core.db.database import Database
 from core.db.tables import DatasetImage, JobStatus
 from core.errors import InvalidInput, NotFound
 from core.recipes.recipe import Recipe
 from core.repositories import datasets, jobs
-from core.repositories.datasets import StoredImage
 from core.settings import Settings
 from tests.conftest import EACH_DATABASE, NOW, url_of
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from core.repositories.datasets import StoredImage
+from core.artifacts.dataset_files import StoredImage
 from service.datasets.file_store import FileStore, arrange
 
 

@@ -8,9 +8,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from core.artifacts.dataset_files import path_of
+from core.artifacts.dataset_files import StoredImage, path_of
 from core.errors import DatasetInvalid
-from core.repositories.datasets import StoredImage
 from core.settings import Settings
 from service.datasets.builder import Builder
 from service.datasets.images import digest_of

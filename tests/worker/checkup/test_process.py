@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from core.artifacts.dataset_files import path_of
+from core.artifacts.dataset_files import StoredImage, path_of
 from core.checkups import queue
 from core.checkups.findings import Findings
 from core.checkups.queue import Claim
@@ -18,7 +18,6 @@ from core.db.database import Database
 from core.errors import ClaimLost
 from core.imaging.idx_format import FILES
 from core.repositories import datasets
-from core.repositories.datasets import StoredImage
 from core.settings import Settings
 from tests.conftest import NOW
 from worker.checkup import embeddings, process

@@ -2,10 +2,9 @@
 
 from collections.abc import Sequence
 
-from core.artifacts.dataset_files import path_of
+from core.artifacts.dataset_files import StoredImage, path_of
 from core.dataset_references import parse_dataset
 from core.imaging.idx_format import FILES
-from core.repositories.datasets import StoredImage
 from core.settings import Settings
 from worker.data.datasets import folder, idx_folder
 from worker.data.datasets.dataset import Dataset

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from pydantic import SecretStr
 
+from core.artifacts.dataset_files import StoredImage
 from core.artifacts.manifest import from_tensors
 from core.artifacts.model_files import OOD_SCORE, TRAINING_IMAGES
 from core.artifacts.store import LocalStore
@@ -18,7 +19,6 @@ from core.imaging.decoding import decode
 from core.inference import training_images
 from core.inference.onnx_predictor import OnnxPredictor
 from core.repositories import datasets
-from core.repositories.datasets import StoredImage
 from core.settings import Settings
 from tests.conftest import DIGIT_FILES, NOW, running
 from tests.service.api.routes.test_predict import BAD, SEVEN, parts
