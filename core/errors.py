@@ -128,7 +128,7 @@ class CrossSite(TuneserveError):
 
 
 class HostNotAllowed(TuneserveError):
-    """The service is not asked by this name."""
+    """The request's Host header names no allowed host."""
 
 
 class NotFound(TuneserveError):
@@ -217,7 +217,7 @@ class ModelUnavailable(JobFailure):
 
 
 class DeviceUnavailable(JobFailure):
-    """The recipe asks for a device that this machine does not have."""
+    """The recipe requests a device that this machine does not have."""
 
     code = "device_unavailable"
     default_hint = 'Set "device": "auto".'

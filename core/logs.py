@@ -29,8 +29,8 @@ def fields(**known: Any) -> dict[str, dict[str, Any]]:
     return {"fields": known}
 
 
-def tell(logger: logging.Logger, level: int, message: str, fields: Mapping[str, Any]) -> None:
-    """Log a line with fields, faster than ``logger.log`` does.
+def write(logger: logging.Logger, level: int, message: str, fields: Mapping[str, Any]) -> None:
+    """Write a line with fields, faster than ``logger.log`` does.
 
     ``message`` formats the fields' values in their order. The calling code's file and line are not looked up, which
     takes as long as to write the line. The caller checks the level.

@@ -86,7 +86,7 @@ def create_app(settings: Settings) -> FastAPI:
         title="tuneserve",
         version=version("tuneserve"),
         description=DESCRIPTION,
-        redirect_slashes=False,  # a redirect would name the host that it was asked by, and lose a proxy's prefix
+        redirect_slashes=False,  # a redirect would name the request's host, and lose a proxy's prefix
         lifespan=lifespan(settings, metrics, access, traces),
         telemetry={"tracing": False, "metrics": False, "logs": False},  # service.observability has its own
     )

@@ -47,7 +47,7 @@ def serve() -> None:
         run(settings)
     else:
         with tempfile.TemporaryDirectory(prefix="tuneserve-") as folder:
-            os.environ[SHARED] = folder  # the processes count there together, and any of them can tell the sums
+            os.environ[SHARED] = folder  # the processes count there together, and any of them can report the sums
             run(settings)
 
 

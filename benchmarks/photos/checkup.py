@@ -41,12 +41,12 @@ class Seen:
 
 
 def main() -> None:
-    asked = argparse.ArgumentParser("python -m benchmarks.photos.checkup", description=__doc__)
-    asked.add_argument("--data", type=Path, required=True, help="folder of ants_bees and mnist")
-    asked.add_argument("--parts", type=int, default=2_000, help="parts of photos, of which a tenth is encoded again")
-    asked.add_argument("--digits", type=int, default=10_000)
-    asked.add_argument("--draws", type=int, default=10)
-    given = asked.parse_args()
+    parser = argparse.ArgumentParser("python -m benchmarks.photos.checkup", description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="folder of ants_bees and mnist")
+    parser.add_argument("--parts", type=int, default=2_000, help="parts of photos, of which a tenth is encoded again")
+    parser.add_argument("--digits", type=int, default=10_000)
+    parser.add_argument("--draws", type=int, default=10)
+    given = parser.parse_args()
     print("| planted | precision | recall | features, CPU s | findings, CPU s |\n|---|---|---|---|---|", flush=True)
     _copies(given.data, given.parts)
     photos = sorted((given.data / "ants_bees").rglob("*.jp*g"))

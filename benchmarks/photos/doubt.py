@@ -34,10 +34,10 @@ OTHERS, NOISES = 50, 30  # of a set
 
 
 def main() -> None:
-    asked = argparse.ArgumentParser("python -m benchmarks.photos.doubt", description=__doc__)
-    asked.add_argument("--data", type=Path, required=True, help="folder of ants_bees, mnist, fashion_mnist, ...")
-    asked.add_argument("--draws", type=int, default=10)
-    given = asked.parse_args()
+    parser = argparse.ArgumentParser("python -m benchmarks.photos.doubt", description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="folder of ants_bees, mnist, fashion_mnist, ...")
+    parser.add_argument("--draws", type=int, default=10)
+    given = parser.parse_args()
     train = {name: _features(_photos(given.data / "ants_bees" / "train" / name)) for name in CLASSES}
     shown = {name: _features(pictures) for name, pictures in _sets(given.data).items()}
     print(f"| training photos | {' | '.join(f'{name} ({len(seen)})' for name, seen in shown.items())} |")

@@ -33,14 +33,14 @@ class Run:
 
 
 def main() -> None:
-    asked = argparse.ArgumentParser("python -m benchmarks.photos.few_shot", description=__doc__)
-    asked.add_argument(
+    parser = argparse.ArgumentParser("python -m benchmarks.photos.few_shot", description=__doc__)
+    parser.add_argument(
         "--data", type=Path, required=True, help="folder of ants_bees: train and val, a folder per class"
     )
-    asked.add_argument("--weights-file", type=Path, help="mobilenet_v2's; without it only the preset is measured")
-    asked.add_argument("--draws", type=int, default=10)
-    asked.add_argument("--fine-tuned-draws", type=int, default=3)
-    given = asked.parse_args()
+    parser.add_argument("--weights-file", type=Path, help="mobilenet_v2's; without it only the preset is measured")
+    parser.add_argument("--draws", type=int, default=10)
+    parser.add_argument("--fine-tuned-draws", type=int, default=3)
+    given = parser.parse_args()
     draws = {QUICK: given.draws} | ({FINE_TUNED: given.fine_tuned_draws} if given.weights_file else {})
     weights = {"TUNESERVE_WEIGHTS_FILE": str(given.weights_file)} if given.weights_file else {}
     with TemporaryDirectory() as made, _started(Path(made), weights) as processes, Client(processes.url) as client:

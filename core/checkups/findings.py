@@ -26,7 +26,7 @@ class NearDuplicate(BaseModel):
     image: SeenImage = Field(description="The later image: it could be removed.")
     like: SeenImage = Field(description="The earlier image; training before validation before test.")
     score: float = Field(description="Similarity of the two, at most 1.")
-    leak: bool = Field(description="Whether they are in different parts, so that a test on one of them tells little.")
+    leak: bool = Field(description="Whether they are in different parts, so that the test is too easy for one of them.")
 
 
 class WrongLabel(BaseModel):

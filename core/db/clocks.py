@@ -23,7 +23,7 @@ def shared_now(session: Session, now: float) -> float:
 
 
 class LeaseGuard:
-    """Tell whether leases can be judged by the age of heartbeats.
+    """Judge whether leases can be checked by the age of heartbeats.
 
     After the clock was set, the machine slept or the database was away, every heartbeat looks too old or too young
     until the next one is written: for one lease no age is valid.

@@ -6,9 +6,9 @@ Three terms, since each is blind where another sees. The energy of the logits is
 (Liu et al. 2020, "Energy-based Out-of-distribution Detection"). The features, which are what the head sees, lie far
 from every class's centre in units of their spread within a class (Lee et al. 2018, "A Simple Unified Framework"). And
 so does the texture of the image: what a few small fixed filters find in it, which training has not shrunk to what
-tells the classes apart. On MNIST the last is what finds clothes, and the first two what finds letters.
+separates the classes. On MNIST the last is what finds clothes, and the first two what finds letters.
 
-For signs in MNIST's form there is a fourth, a small network trained to tell the training images from synthetic
+For signs in MNIST's form there is a fourth, a small network trained to separate the training images from synthetic
 outliers (Hendrycks et al. 2019, "Deep Anomaly Detection with Outlier Exposure"; worker.ood.synthetic_outliers).
 """
 

@@ -31,12 +31,12 @@ class Caller:
     id: str
     name: str
     scopes: frozenset[Scope]
-    models: frozenset[str] | None = None  # names that it may ask; None: any
+    models: frozenset[str] | None = None  # names that it may use; None: any
 
     def may(self, scope: Scope) -> bool:
         return allows(self.scopes, scope)
 
-    def may_ask(self, name: str) -> bool:
+    def may_use(self, name: str) -> bool:
         """Check whether the key may use the models of a name."""
         return self.models is None or name in self.models
 

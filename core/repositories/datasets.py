@@ -243,7 +243,7 @@ def delete_versions(session: Session, name: str, *numbers: int) -> None:
 
     Call ``lock`` before.
 
-    After the commit their files can be deleted: ``unused`` tells which.
+    After the commit their files can be deleted: ``unused`` lists them.
     """
     mine = DatasetVersion.dataset == name
     session.execute(delete(DatasetVersion).where(mine, DatasetVersion.version.in_(numbers)))

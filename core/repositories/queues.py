@@ -24,7 +24,7 @@ def require_room(
 ) -> None:
     """Raise Overloaded if too many rows of a table wait.
 
-    ``limit`` bounds all queued rows, ``owner_limit`` those of the owner that wait. Others who ask wait until the
+    ``limit`` bounds all queued rows, ``owner_limit`` those of the owner that wait. Concurrent calls wait until the
     transaction ends, so that two of them do not take the same last place.
     """
     locks.take(session, LOCKS[table])

@@ -14,7 +14,7 @@ RETRY_AFTER_S = 5
 class Listeners:
     """The open listeners of this process.
 
-    Each asks the database several times a second.
+    Each queries the database several times a second.
     """
 
     def __init__(self, settings: Settings) -> None:

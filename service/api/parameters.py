@@ -44,7 +44,7 @@ def allowed_model(reference: str | None, caller: Caller | None, service: State) 
         return reference
     reference = reference or service.reloader.default or ""  # by name: it may be another one in a moment
     name = reference if is_model_id(reference) else parse(reference).name if reference else "the default name"
-    if not caller.may_ask(name):
+    if not caller.may_use(name):
         names = ", ".join(sorted(caller.models))
         raise Forbidden(f"The key {caller.name} is limited to {names}, and {name[:100]} is none of them.")
     return reference

@@ -48,7 +48,7 @@ Open = Callable[[], AbstractContextManager[IO[bytes]]]
 class Member:
     name: str
     kind: Literal["file", "folder"]
-    open: Open  # before the next member is asked for
+    open: Open  # before the next member is read
     size: int = 0  # bytes, as the archive says
     trouble: Trouble | None = None  # why it cannot be opened
     name_is_known: bool = True  # False: its encoding is not, so that it may be garbled

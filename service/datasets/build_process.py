@@ -65,7 +65,7 @@ OUTCOME: TypeAdapter[Built | Refusal] = TypeAdapter(Built | Refusal)
 
 
 def main() -> None:
-    """Build what the request asks for, within its limits."""
+    """Build the requested data set, within its limits."""
     request = REQUEST.validate_json(sys.stdin.buffer.read())
     die_with(request.parent)
     answer = os.fdopen(os.dup(1), "wb")

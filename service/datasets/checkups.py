@@ -51,7 +51,7 @@ def find(session: Session, settings: Settings, name: str, images: int) -> Checku
     """Return the check-up of a data set; NotFound says why there is none."""
     found = queue.find(session, name)
     if found is None:
-        reason = _refusal(settings, name, images) or f"POST /datasets/{name}/checkup asks for one."
+        reason = _refusal(settings, name, images) or f"POST /datasets/{name}/checkup requests one."
         raise NotFound(f"There is no check-up of {name}. {reason}")
     return _view(found)
 

@@ -79,7 +79,7 @@ def _read(file: Path, max_pixels: int) -> Image.Image:
 
 
 def _font() -> ImageFont.FreeTypeFont:
-    import fontpkg  # when the first sheet is asked for: it looks through all installed packages
+    import fontpkg  # at the first sheet: it looks through all installed packages
 
     return ImageFont.truetype(fontpkg.path("Noto Sans"), FONT)
 

@@ -111,7 +111,7 @@ def _compare_names(labels: Iterable[str], report: ValidationReport) -> None:
     for label in sorted(labels):
         other = first.setdefault(unicodedata.normalize("NFC", label.casefold()), label)
         if other != label:
-            report.refuse(label, "class_case", f"Only case tells it from the class {other}: give both one name.")
+            report.refuse(label, "class_case", f"It differs from the class {other} only in case: give both one name.")
 
 
 def _examine_all(samples: Sequence[Sample], settings: Settings, report: ValidationReport) -> list[tuple[Sample, str]]:

@@ -26,7 +26,7 @@ LIST = "images.jsonl"  # in the folder: an image a line, too many for the answer
 class Addition:
     """Images that come to a data set which is there."""
 
-    label: str | None  # of all of them; None: their folders or a table tell
+    label: str | None  # of all of them; None: their folders or a table give it
     part: Part
 
 

@@ -123,12 +123,12 @@ class DecodePool:
 
     async def _exchange(self, process: Process, job: Job) -> Answer:
         """Send an image, reserve the memory it needs, then receive it decoded."""
-        asked = {
+        request = {
             "max_pixels": self._settings.max_image_pixels,
             "preparation": job.preparation.model_dump(),
             "preprocess": job.preprocess,
         }
-        await self._send(process, frame(asked, job.data))
+        await self._send(process, frame(request, job.data))
         answer = await self._receive(process)
         if (needed := answer[0].get("bytes")) is None:
             return answer

@@ -41,16 +41,16 @@ def frame(values: dict[str, Any], content: bytes = b"") -> bytes:
     return LENGTHS.pack(len(text), len(content)) + text + content
 
 
-def _answer(asked: dict[str, Any], data: bytes) -> None:
+def _answer(request: dict[str, Any], data: bytes) -> None:
     """Send the memory that a request needs, then its image.
 
     The image follows once GO comes. An error may be sent in either place.
     """
     try:
-        _send(frame({"bytes": bytes_needed(data, asked["max_pixels"])}))
+        _send(frame({"bytes": bytes_needed(data, request["max_pixels"])}))
         if _read(sys.stdin.buffer, len(GO)) == GO:
-            preparation = Preparation(**asked["preparation"])
-            _send(_packed(prepare(decode(data, asked["max_pixels"]), preparation, asked["preprocess"])))
+            preparation = Preparation(**request["preparation"])
+            _send(_packed(prepare(decode(data, request["max_pixels"]), preparation, request["preprocess"])))
     except InvalidInput as error:
         _send(frame({"error": error.code, "detail": str(error)}))
 

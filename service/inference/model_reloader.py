@@ -1,7 +1,7 @@
 """Reload each name's serving model when its alias moves.
 
 The new version is loaded, warmed and tested aside, then swapped in by one assignment. The default name's model stays in
-memory. Those of other names are loaded when they are first asked for, follow their aliases while they are in memory,
+memory. Those of other names are loaded at the first request, follow their aliases while they are in memory,
 and leave it when it is short.
 """
 
@@ -61,7 +61,7 @@ class ModelReloader:
     def __init__(self, db: Database, cache: ModelCache, poll_s: float, now: Callable[[], float] = time.time) -> None:
         self.default: str | None = None  # the name that answers where none is given
         self._served: dict[str, Served] = {}  # by name
-        self._asked: set[str] = set()  # names whose alias was moved here: loaded even if nobody asked them yet
+        self._requested: set[str] = set()  # names whose alias was moved here: loaded even without a request
         self._woken = asyncio.Event()
         self._db = db
         self._cache = cache
@@ -105,7 +105,7 @@ class ModelReloader:
     def wake(self, name: str | None = None) -> None:
         """Check at once: an alias of this name was moved here."""
         if name is not None:
-            self._asked.add(name)
+            self._requested.add(name)
         self._woken.set()
 
     async def run(self) -> None:
@@ -144,13 +144,13 @@ class ModelReloader:
 
         Others are forgotten until they are requested.
         """
-        asked = self._asked | ({wanted.default} if wanted.default else set())
-        for name in asked:
+        requested = self._requested | ({wanted.default} if wanted.default else set())
+        for name in requested:
             self._served.setdefault(name, Served())
-        self._asked.clear()
+        self._requested.clear()
         for name, served in list(self._served.items()):
             in_memory = self._loaded(served, use=False) is not None
-            if name not in wanted.moves or not (in_memory or name in asked or served.refused):
+            if name not in wanted.moves or not (in_memory or name in requested or served.refused):
                 del self._served[name]
         return list(self._served)
 

@@ -102,10 +102,10 @@ class Pipeline:
             self.metrics.predict_images.labels(model, outcome).inc()
 
     async def _explain(self, predictor: Predictor, pixels: Pixels, answer: Answer) -> str:
-        async def ask(copies: Sequence[Pixels]) -> Weights:
+        async def predict(copies: Sequence[Pixels]) -> Weights:
             return np.stack([one.probabilities for one in await self.batcher.submit(predictor, list(copies))])
 
-        return await saliency_map(pixels, int(answer.probabilities.argmax()), ask, self.decoders)
+        return await saliency_map(pixels, int(answer.probabilities.argmax()), predict, self.decoders)
 
 
 def _answered(answer: Answer, picture: str | None) -> Answered:

@@ -21,7 +21,7 @@ Sums = npt.NDArray[np.float64]
 COPIES = 256  # partly hidden ones; the paper takes thousands, of larger images
 CELLS = 7  # a side: the grid of a mask
 SHOWN = 0.5  # share of its cells that show the image
-CHUNK = 32  # copies asked at a time, so that other people's images come in between
+CHUNK = 32  # copies classified at a time, so that other requests' images come in between
 SIDE = 224  # of the picture, at least
 OPACITY = 0.6
 LEAST = 1e-9  # of a probability: less is rounding
@@ -30,12 +30,12 @@ COLOURS = np.array([(0, 0, 4), (87, 16, 110), (188, 55, 84), (249, 142, 9), (252
 
 
 async def saliency_map(
-    pixels: Pixels, class_index: int, ask: Callable[[Sequence[Pixels]], Awaitable[Weights]], threads: Executor
+    pixels: Pixels, class_index: int, predict: Callable[[Sequence[Pixels]], Awaitable[Weights]], threads: Executor
 ) -> str:
     """Return a PNG in base64 that shows what the class rests on.
 
-    It is the canonical image under colours, light where hiding it costs the class most. ``ask``: canonical images ->
-    probabilities, n x classes. All that is computed here is computed in ``threads``: of a photo it takes 0.2 s at a
+    It is the canonical image under colours, light where hiding it costs the class most. ``predict``: canonical images
+    to probabilities, n x classes. All that is computed here is computed in ``threads``: of a photo it takes 0.2 s at a
     time.
     """
     run = asyncio.get_running_loop().run_in_executor
@@ -43,7 +43,7 @@ async def saliency_map(
     for chunk in range(COPIES // CHUNK):
         masks = await run(threads, random_masks, height, width, chunk)
         copies = await run(threads, _partly_hidden, pixels, masks)
-        await run(threads, heat.add, masks, (await ask(copies))[:, class_index])
+        await run(threads, heat.add, masks, (await predict(copies))[:, class_index])
     return await run(threads, _picture, pixels, heat)
 
 

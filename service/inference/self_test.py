@@ -13,7 +13,7 @@ TOLERANCE = 1e-3  # of a probability, in fp32; ResNets differed by less than 1e-
 # by 0.02 in the median and by 0.2 at most (torch 2.15 autocast on a CPU, November 2026)
 GPU_TOLERANCE = 0.3
 OOD_SCORE_TOLERANCE = 0.01  # as a share of what is recorded, and of the 1 at which a model abstains
-# recorded is what the int8 graph tells; on a GPU the network itself does. Of 96 digits of MNIST and a ResNet-50 they
+# recorded is the int8 graph's answer; on a GPU the network itself does. Of 96 digits of MNIST and a ResNet-50 they
 # differed by 0.10 in the median and by 0.44 at most (bf16 on a CPU, torch 2.15, November 2026)
 GPU_OOD_SCORE_TOLERANCE = 1.0
 

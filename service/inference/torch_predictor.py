@@ -54,7 +54,9 @@ class TorchPredictor:
         self._graph.to(self._device)
         shape = (self.preparation.height, self.preparation.width, self.preparation.channels)
         on_gpu = self._device.type == "cuda"
-        self._answer = Recorded(self._ask, torch.zeros(largest, *shape, dtype=torch.uint8)) if on_gpu else self._ask
+        self._answer = (
+            Recorded(self._predict, torch.zeros(largest, *shape, dtype=torch.uint8)) if on_gpu else self._predict
+        )
 
     @torch.inference_mode()
     def run(self, images: Images, with_features: bool = False) -> Outputs:
@@ -65,7 +67,7 @@ class TorchPredictor:
             features.cpu().numpy() if with_features and features is not None else None,
         )
 
-    def _ask(self, images: Tensor) -> Answers:
+    def _predict(self, images: Tensor) -> Answers:
         images = images.to(self._device)
         with torch.autocast(self._device.type, self._dtype, enabled=self._dtype is not torch.float32):
             logits, features = self._graph.look(images)
@@ -83,27 +85,27 @@ class Recorded:
     """
 
     @torch.inference_mode()
-    def __init__(self, ask: Callable[[Tensor], Answers], blank: Tensor) -> None:
-        self._ask = ask
+    def __init__(self, predict: Callable[[Tensor], Answers], blank: Tensor) -> None:
+        self._predict = predict
         self._images = blank.cuda()
         self._graphs: dict[int, tuple[torch.cuda.CUDAGraph, Answers]] = {}
         stream, pool = torch.cuda.Stream(), torch.cuda.graph_pool_handle()  # type: ignore[no-untyped-call]
         for size in _sizes(len(blank)):
             stream.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(stream):
-                self._ask(self._images[:size])  # cuDNN and cuBLAS make their lasting memory
+                self._predict(self._images[:size])  # cuDNN and cuBLAS make their lasting memory
             stream.synchronize()
             graph = torch.cuda.CUDAGraph()
             # others may use the device meanwhile: the model that serves until this one does
             with torch.cuda.graph(graph, pool, stream, capture_error_mode="thread_local"):
-                answers = self._ask(self._images[:size])
+                answers = self._predict(self._images[:size])
             self._graphs[size] = graph, answers
 
     def __call__(self, images: Tensor) -> Answers:
         count = len(images)
         size = next((size for size in self._graphs if size >= count), None)
         if size is None:
-            return self._ask(images)
+            return self._predict(images)
         self._images[:count].copy_(images)
         graph, (probabilities, ood_score, features) = self._graphs[size]
         graph.replay()

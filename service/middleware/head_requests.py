@@ -20,7 +20,7 @@ class HeadRequests:
         async def send_head(message: Message) -> None:
             """End the answer with the first piece of the body.
 
-            The server then tells a lasting stream that the client has left.
+            The server then reports to an endless stream that the client has left.
             """
             nonlocal ended
             if message["type"] != "http.response.body":
@@ -29,6 +29,6 @@ class HeadRequests:
                 ended = True
                 await send({"type": "http.response.body", "body": b""})
 
-        asked = {**scope, "method": "GET"}  # the server goes on to see a HEAD
-        await self._app(asked, receive, send_head)
-        scope.update({name: value for name, value in asked.items() if name != "method"})
+        get_scope = {**scope, "method": "GET"}  # the server goes on to see a HEAD
+        await self._app(get_scope, receive, send_head)
+        scope.update({name: value for name, value in get_scope.items() if name != "method"})

@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from core.settings import ROOT_PATH
 from service.web.asgi import header
 
-OPENAPI = "/openapi.json"  # FastAPI tells its clients the prefix by the scope's root_path
+OPENAPI = "/openapi.json"  # FastAPI gives its clients the prefix through the scope's root_path
 MAX_LENGTH = 256
 
 

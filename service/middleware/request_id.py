@@ -53,4 +53,4 @@ class RequestId:
             level = logging.DEBUG if scope["path"] in PROBES and status < 400 else logging.INFO
             if log.isEnabledFor(level):
                 fields = {"method": scope["method"], "path": scope["path"], "status": status}
-                logs.tell(log, level, "%s %s %d %.1f ms", fields | {"took_ms": round(took_ms, 1)})
+                logs.write(log, level, "%s %s %d %.1f ms", fields | {"took_ms": round(took_ms, 1)})

@@ -76,7 +76,7 @@ class Metrics:
 def _forget_the_dead(folder: Path) -> None:
     """Delete the gauges of processes that were killed.
 
-    Those cannot do so, and uvicorn tells nobody.
+    Those cannot do so, and uvicorn reports it to nobody.
     """
     for pid in {int(file.stem.rpartition("_")[2]) for file in folder.glob("gauge_live*.db")}:
         try:

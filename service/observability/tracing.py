@@ -51,11 +51,11 @@ class Tracing:
 
         ``requests`` holds one span for each image.
         """
-        asked = list({request.span_id: request for request in requests if request.is_valid}.values())
+        contexts = list({request.span_id: request for request in requests if request.is_valid}.values())
         span = self._tracer.start_span(
             "batch",
-            context=_below(asked),
-            links=[Link(request) for request in asked],
+            context=_below(contexts),
+            links=[Link(request) for request in contexts],
             attributes={"tuneserve.images": len(requests), "tuneserve.model": predictor.model.id},
         )
         return partial(self._run, predictor, span)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 Metrics = Sequence[dict[str, Any]]
-COLOURS = ("#0072b2", "#0072b2", "#d55e00", "#d55e00")  # Okabe and Ito's, which all eyes tell apart
+COLOURS = ("#0072b2", "#0072b2", "#d55e00", "#d55e00")  # Okabe and Ito's, which colour-blind people can tell apart
 Line = tuple[str, str, bool, str]  # title, key, on the second axis, dashes
 LINES: tuple[Line, ...] = (
     ("training loss", "train_loss", False, "1, 0"),
@@ -33,7 +33,7 @@ def draw(title: str, history: Metrics, lines: Sequence[Line] = LINES, *, width: 
 
     Without epochs it says so.
     """
-    import pygal  # when the first picture is asked for: the service starts faster without it
+    import pygal  # at the first chart: the service starts faster without it
 
     chart: Any = pygal.Line(
         title=title,

@@ -11,7 +11,7 @@ from core.settings import Settings
 
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 PORT = re.compile(r":\d*$")
-HINT = "is none of the names by which this service may be asked; TUNESERVE_ALLOWED_HOSTS takes more of them."
+HINT = "is no allowed host of this service; TUNESERVE_ALLOWED_HOSTS takes more of them."
 
 
 class AllowedHosts:

@@ -72,7 +72,7 @@ class ApiKeys:
             try:
                 await self.refresh(db)
             except SQLAlchemyError:
-                log.warning("the database does not tell its API keys; the known ones go on", exc_info=True)
+                log.warning("the database does not answer: the API keys known so far stay valid", exc_info=True)
 
     def _refusal(self, has_key: bool) -> str | None:
         if not self._known:

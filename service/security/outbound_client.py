@@ -134,7 +134,7 @@ class OutboundClient:
         query = parts.query.encode() if parts.query else None
         target = httpx.URL(scheme=parts.scheme, host=address, port=port_of(parts), path=parts.path or "/", query=query)
         headers = {**call.headers, "Host": parts.netloc, "Accept-Encoding": "identity", "User-Agent": "tuneserve"}
-        name = {"sni_hostname": parts.hostname}  # TLS: asked for by this name, and the certificate checked against it
+        name = {"sni_hostname": parts.hostname}  # TLS: the name to connect to, and the certificate checked against it
         stream = self._client.stream(call.method, target, headers=headers, content=call.body, extensions=name)
         async with stream as response:
             if response.is_redirect:

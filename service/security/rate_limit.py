@@ -13,7 +13,7 @@ from collections.abc import Callable
 from core.errors import RateLimited
 
 BURST_S = 2.0  # a bucket holds what comes in within so long
-MAX_BUCKETS = 10_000  # the one that was not asked for longest goes first; it was most likely full again
+MAX_BUCKETS = 10_000  # the least recently used goes first; it was most likely full again
 
 
 class RateLimit:

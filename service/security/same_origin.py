@@ -1,7 +1,7 @@
 """Refuse requests of other origins' pages that change something without a key.
 
-A browser sends a form, or a POST without a body, to any address without asking first. Where there are keys a page
-cannot add one; without keys the loopback would obey every page that is open.
+A browser sends a form, or a POST without a body, to any address without a preflight request. If keys are required, a
+page cannot add one; without keys the loopback would obey every page that is open.
 """
 
 from urllib.parse import urlsplit

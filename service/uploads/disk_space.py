@@ -18,7 +18,7 @@ def free_bytes(path: Path) -> int:
     The folder need not exist yet.
     """
     try:
-        return shutil.disk_usage(path).free  # asked at every piece that is written
+        return shutil.disk_usage(path).free  # called for every piece that is written
     except FileNotFoundError:
         return shutil.disk_usage(_existing(path)).free
 

@@ -2,7 +2,7 @@
 
 from starlette.types import Scope
 
-PROBES = ("/livez", "/readyz")  # asked every few seconds, for ever: no log line and no span while all is well
+PROBES = ("/livez", "/readyz")  # requested every few seconds: no log line and no span while all is well
 
 
 def header(scope: Scope, name: bytes) -> str:

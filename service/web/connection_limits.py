@@ -74,7 +74,7 @@ class BoundedProtocol(StoppableProtocol):
         """
         self._last_byte_at = time.monotonic()
         if self._reading is None and (self.cycle is None or self.cycle.response_complete):
-            self._reading = Part.HEAD  # empty lines too: the parser does not tell of them
+            self._reading = Part.HEAD  # empty lines too: the parser does not report them
         while data and not self.transport.is_closing():
             room = self._limits.max_header_bytes - self._outside_body
             piece, data = data[:room], data[room:]

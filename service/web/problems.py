@@ -51,7 +51,7 @@ FORMS = {  # of texts, in words
     DATASET_REFERENCE: "must be 1 to 64 lower-case letters, digits, - and _, and may end with a version, like pets/2",
     NO_NUL: "must not hold the character NUL",
 }
-MAX_TOLD = 100  # wrong fields of one body
+MAX_REPORTED = 100  # wrong fields of one body
 OIP = "/v2/"  # a protocol that has its own form of an error
 TITLES = {499: "Client Closed Request"}  # of no RFC, but what logs have called it since nginx
 
@@ -217,11 +217,11 @@ def _validation(request: Request, error: Exception) -> JSONResponse:
     if "" in reasons and not request.headers.get("content-type", "").startswith("application/json"):
         reasons[""] = ["send JSON, with the header Content-Type: application/json"]
     errors = [
-        {"pointer": pointer, "detail": " or ".join(given)} for pointer, given in islice(reasons.items(), MAX_TOLD)
+        {"pointer": pointer, "detail": " or ".join(given)} for pointer, given in islice(reasons.items(), MAX_REPORTED)
     ]
     detail = "; ".join(f"{printable(entry['pointer']) or 'body'}: {entry['detail']}" for entry in errors)
-    if len(reasons) > MAX_TOLD:
-        detail += f"; and {len(reasons) - MAX_TOLD} more"
+    if len(reasons) > MAX_REPORTED:
+        detail += f"; and {len(reasons) - MAX_REPORTED} more"
     return _answer(problem(request, 422, "invalid_input", detail, errors=errors))
 
 

@@ -27,7 +27,7 @@ JSON = (b"application/json", b"application/problem+json")
 class SecurityHeaders:
     """Add the headers that an answer lacks.
 
-    Caches do not keep JSON, since it tells the present state.
+    Caches do not keep JSON, since it describes the present state.
     """
 
     def __init__(self, app: ASGIApp) -> None:

@@ -86,7 +86,7 @@ def download(
 
 @app.command()
 def use(reference: Reference, url: Url = None) -> None:
-    """Print how to ask a model with curl, from Python and from JavaScript.
+    """Print requests to a model with curl, from Python and from JavaScript.
 
     Example: tuneserve models use pets
     """

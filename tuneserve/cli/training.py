@@ -20,6 +20,7 @@ errors = Console(stderr=True)
 INTERRUPTED = 130  # the exit code after Ctrl-C
 
 
+# typer takes options from a command's own parameters alone: it cannot read a group of them from a dataclass
 @app.command(rich_help_panel=TRAIN)
 def train(
     data: Annotated[str | None, typer.Argument(help="Folder or archive of photos, or a data set's name")] = None,
@@ -44,9 +45,9 @@ def train(
     if wait and not follow:
         raise typer.BadParameter("--wait and --detach exclude each other")
     named = {"dataset": dataset, "preset": preset, "model": model, "name": name, "network": network, "weights": weights}
-    asked = _parse(recipe) | dict(map(_field, fields or [])) | {key: value for key, value in named.items() if value}
+    body = _parse(recipe) | dict(map(_field, fields or [])) | {key: value for key, value in named.items() if value}
     with Client(url) as client:
-        job = _start(client, data, asked)
+        job = _start(client, data, body)
         for warning in job.warnings or []:
             typer.echo(f"Warning: {printable(warning['detail'])}", err=True)
         if not wait:

@@ -35,7 +35,7 @@ class Retries:
 
 
 def wanted_pause(answer: httpx.Response) -> float | None:
-    """Return the seconds that a busy service asks for.
+    """Return the seconds that a busy service sends in Retry-After.
 
     None where no model can answer: to train one takes longer than all pauses.
     """

@@ -73,10 +73,10 @@ def resolve(
         "compile": _compiling_pays(device, trial, steps),
         "precision": devices.best_precision(device),
     }
-    asked = recipe.model_dump()
-    decided = {name: value for name, value in auto.items() if asked[name] == "auto"}
+    requested = recipe.model_dump()
+    decided = {name: value for name, value in auto.items() if requested[name] == "auto"}
     fixed = {"epochs": epochs, "batch_size": min(batch_size, train_samples), "optimizer": kind}
-    return ResolvedRecipe.model_validate(asked | decided | fixed | {"device": str(device), "devices": 1})
+    return ResolvedRecipe.model_validate(requested | decided | fixed | {"device": str(device), "devices": 1})
 
 
 def image_fit(recipe: Recipe, style: str) -> Fit | None:

@@ -144,7 +144,7 @@ class Reporter:
         self.event("log", {"message": message})
 
     def ended(self) -> None:
-        """Tell the listeners that this attempt is over.
+        """Notify the callbacks that this attempt is over.
 
         They get the job's ``status`` (None once it is another attempt's), ``metrics``, ``model_id`` and ``model``, such
         as "digits/3".

@@ -86,16 +86,16 @@ def set_up(
     torch.set_num_threads(settings.train_threads or cpus())
     with db.read() as session:
         job = jobs.get(session, report.claim.job_id)
-    asked = Recipe.model_validate(job.recipe)
-    device = devices.choose(asked.device)
+    requested = Recipe.model_validate(job.recipe)
+    device = devices.choose(requested.device)
     report.record(device=devices.describe(device))
-    report.phase(Phase.PREPARING_DATA, f"data set {asked.dataset}")
-    weights = pretrained_weights.find_state(asked.network, asked.weights, settings, db, store)
-    dataset, splits = _load_data(asked, settings, db, report)
+    report.phase(Phase.PREPARING_DATA, f"data set {requested.dataset}")
+    weights = pretrained_weights.find_state(requested.network, requested.weights, settings, db, store)
+    dataset, splits = _load_data(requested, settings, db, report)
     if dataset.image_fit is not None:
-        asked = asked.model_copy(update={"image_fit": dataset.image_fit})
-    knows_classes = pretrained_weights.classes(asked.weights, db) == dataset.classes
-    about = (asked, device, len(splits.train), dataset.detail, dataset.style)
+        requested = requested.model_copy(update={"image_fit": dataset.image_fit})
+    knows_classes = pretrained_weights.classes(requested.weights, db) == dataset.classes
+    about = (requested, device, len(splits.train), dataset.detail, dataset.style)
     recipe = resolve(*about, knows_classes=knows_classes)
     network, frozen = first_network(recipe, len(dataset.classes), weights, device)
     preparation = _preparation(dataset, splits, recipe, db)
@@ -112,40 +112,40 @@ def set_up(
         network=network,
         frozen=frozen,
         queued_s=(job.started_at or job.created_at) - job.created_at,
-        weights_license=pretrained_weights.license_of(asked.network, asked.weights, settings, db),
+        weights_license=pretrained_weights.license_of(requested.network, requested.weights, settings, db),
     )
-    if "auto" in (asked.batch_size, asked.compile) and should_time_steps(context):
-        recipe = resolve(*about, _time_steps(context, recipe, asked), knows_classes)
+    if "auto" in (requested.batch_size, requested.compile) and should_time_steps(context):
+        recipe = resolve(*about, _time_steps(context, recipe, requested), knows_classes)
     report.record(resolved_recipe=recipe.model_dump(mode="json"))
     return context, TrainingState(recipe)
 
 
-def _load_data(asked: Recipe, settings: Settings, db: Database, report: Reporter) -> tuple[Dataset, data.Splits]:
-    dataset = _load(asked, settings, db, report)
-    if asked.rerun and not _is_as_before(asked.rerun, dataset, db):
-        report.log(f"the images of {asked.dataset} are not those that {asked.rerun} was trained on")
+def _load_data(requested: Recipe, settings: Settings, db: Database, report: Reporter) -> tuple[Dataset, data.Splits]:
+    dataset = _load(requested, settings, db, report)
+    if requested.rerun and not _is_as_before(requested.rerun, dataset, db):
+        report.log(f"the images of {requested.dataset} are not those that {requested.rerun} was trained on")
     if isinstance(dataset.train_images, Photos):
         report.log("the images do not fit into TUNESERVE_DATASET_BYTES: they are decoded anew for every epoch")
-    share = _validation_share(asked, len(dataset.train_labels))
-    if share != asked.validation_fraction:
+    share = _validation_share(requested, len(dataset.train_labels))
+    if share != requested.validation_fraction:
         report.log("no image is held back: the weight decay is chosen by cross-validation on so few")
-    return dataset, data.split(dataset, asked.train_samples, share, asked.seed)
+    return dataset, data.split(dataset, requested.train_samples, share, requested.seed)
 
 
-def _validation_share(asked: Recipe, images: int) -> float:
-    """Return the share to hold back: none where L-BFGS would not choose by so few, unless a share was asked for."""
-    is_default = asked.validation_fraction == Recipe.model_fields["validation_fraction"].default
-    too_few = asked.validation_fraction * images < MIN_JUDGES
-    return 0.0 if asked.optimizer == "lbfgs" and is_default and too_few else asked.validation_fraction
+def _validation_share(requested: Recipe, images: int) -> float:
+    """Return the share to hold back: none where L-BFGS would not choose by so few, unless a share was requested."""
+    is_default = requested.validation_fraction == Recipe.model_fields["validation_fraction"].default
+    too_few = requested.validation_fraction * images < MIN_JUDGES
+    return 0.0 if requested.optimizer == "lbfgs" and is_default and too_few else requested.validation_fraction
 
 
-def _load(asked: Recipe, settings: Settings, db: Database, report: Reporter) -> Dataset:
-    choose, (name, version) = photo_form.chooser(asked, report.log), parse_dataset(asked.dataset)
+def _load(requested: Recipe, settings: Settings, db: Database, report: Reporter) -> Dataset:
+    choose, (name, version) = photo_form.chooser(requested, report.log), parse_dataset(requested.dataset)
     if version is None:
         return load(name, settings, choose)
     with db.read() as session:
         images = datasets.images(session, name, version)
-    return uploaded.load(asked.dataset, images, settings, choose)
+    return uploaded.load(requested.dataset, images, settings, choose)
 
 
 def _is_as_before(model_id: str, dataset: Dataset, db: Database) -> bool:
@@ -192,11 +192,11 @@ def should_time_steps(context: TrainingContext) -> bool:
         return checkpoints.newest_whole(session, context.store, context.report.claim.job_id) is None
 
 
-def _time_steps(context: TrainingContext, recipe: ResolvedRecipe, asked: Recipe) -> batch_size_search.Trial:
+def _time_steps(context: TrainingContext, recipe: ResolvedRecipe, requested: Recipe) -> batch_size_search.Trial:
     """Search for the batch size, or time that of the recipe."""
     train, first = context.splits.train, recipe.batch_size
     step_s = batch_size_search.time_steps(context.network, context.prepare, train, recipe, context.device)
-    largest = batch_size_search.max_batch_size(len(train)) if asked.batch_size == "auto" else first
+    largest = batch_size_search.max_batch_size(len(train)) if requested.batch_size == "auto" else first
     trial = batch_size_search.find_batch_size(step_s, first, largest)
     context.report.log(f"batch size {trial.batch_size}: a step takes {trial.step_s * 1e3:.1f} ms")
     return trial

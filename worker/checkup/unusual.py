@@ -7,7 +7,7 @@ from torch import Tensor
 
 from worker.checkup.space import similarities
 
-MIN_IMAGES = 10  # of a class: among fewer it cannot be told what is usual
+MIN_IMAGES = 10  # of a class: fewer do not show what is usual
 FAR_OUT = 3.0  # interquartile ranges beyond the upper quartile (Tukey 1977)
 
 

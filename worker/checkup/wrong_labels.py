@@ -13,7 +13,7 @@ LANDMARKS = 2_000  # images that the kernel compares with; up to so many, the so
 WIDTH = 0.5  # of the kernel, by the median of squared distances
 RIDGE = 0.5
 MARGIN = 0.35  # by which another class must lead, on a scale of about 0 to 1
-MIN_IMAGES = 5  # of a class: from fewer it cannot be told
+MIN_IMAGES = 5  # of a class: fewer allow no judgement
 SEED = 0
 BLOCK = 4_096  # images at a time
 

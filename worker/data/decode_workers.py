@@ -76,9 +76,9 @@ class Decoders:
 
 
 def main() -> None:
-    asked = json.loads(sys.argv[1])
-    die_with(asked["parent"])
-    form, max_pixels = PhotoForm(**asked["form"]), asked["max_pixels"]
+    arguments = json.loads(sys.argv[1])
+    die_with(arguments["parent"])
+    form, max_pixels = PhotoForm(**arguments["form"]), arguments["max_pixels"]
     try:
         for line in sys.stdin.buffer:
             _answer(sys.stdout.buffer, read(json.loads(line), form, max_pixels))
@@ -87,9 +87,9 @@ def main() -> None:
 
 
 def _start(form: PhotoForm, max_pixels: int) -> subprocess.Popen[bytes]:
-    asked = json.dumps({"form": asdict(form), "max_pixels": max_pixels, "parent": os.getpid()})
+    arguments = json.dumps({"form": asdict(form), "max_pixels": max_pixels, "parent": os.getpid()})
     return subprocess.Popen(  # noqa: S603 - our own program
-        [sys.executable, "-m", "worker.data.decode_workers", asked],
+        [sys.executable, "-m", "worker.data.decode_workers", arguments],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         pipesize=PIPE_BYTES,

@@ -113,7 +113,7 @@ def macro(per_class: Sequence[dict[str, Any]]) -> dict[str, float]:
 
 
 @torch.inference_mode()
-def ask(network: nn.Module, prepare: nn.Module, part: Split, classes: int) -> Answers:
+def predict(network: nn.Module, prepare: nn.Module, part: Split, classes: int) -> Answers:
     """Run the network over a split once, in fp32.
 
     In fp32 whatever it was trained in, as it will be served. Raises LossNotFinite: a network that has just diverged
@@ -150,8 +150,8 @@ def score(answers: Answers) -> Evaluation:
 
 
 def evaluate(network: nn.Module, prepare: nn.Module, part: Split, classes: int) -> Evaluation:
-    """Compute loss, accuracy and confusion matrix; see ``ask``."""
-    return score(ask(network, prepare, part, classes))
+    """Compute loss, accuracy and confusion matrix; see ``predict``."""
+    return score(predict(network, prepare, part, classes))
 
 
 def _ratio(some: int, of_all: int) -> float | None:

@@ -1,6 +1,6 @@
 """Train the out-of-distribution detector.
 
-It is a small network that tells training images from synthetic outliers.
+It is a small network that separates training images from synthetic outliers.
 """
 
 import string
@@ -17,7 +17,7 @@ from worker.ood.synthetic_outliers import drawn_digits, outliers
 
 MAX_IMAGES = 12_000  # training images that it sees
 MIN_IMAGES = 2_000  # with fewer it learns each of them by heart
-DRAWN_DIGITS = 2_000  # in the style of the synthetic letters, so that the style tells nothing
+DRAWN_DIGITS = 2_000  # in the style of the synthetic letters, so that the style is no clue
 OUTLIERS = 12_000
 STEPS = 500
 BATCH = 32  # of training images, and of outliers

@@ -47,7 +47,7 @@ def outliers(images: Tensor, labels: Tensor, count: int, with_letters: bool) -> 
 def drawn_digits(classes: Sequence[str], count: int) -> tuple[Tensor, Tensor]:
     """Draw digits in the letters' style; return images and class indices.
 
-    So the style does not tell letters from digits.
+    So the style does not separate letters from digits.
     """
     labels = torch.randint(len(classes), (count,))
     style = torch.randint(len(STYLES), (count,))

@@ -1,6 +1,6 @@
 """Decide whether an int8 graph answers as well as its network does.
 
-Both answer the same images, so that the answers are compared in pairs: few images tell more that way than two
+Both answer the same images, so that the answers are compared in pairs: few images show more that way than two
 accuracies do. McNemar 1947, "Note on the sampling error of the difference between correlated proportions", exact.
 """
 

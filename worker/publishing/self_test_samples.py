@@ -21,9 +21,9 @@ def probes(onnx: bytes, images: Tensor, temperature: float, threshold: float) ->
     """
     session = onnxruntime.InferenceSession(onnx, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs() if output.name != FEATURES]
-    asked = {"images": images.cpu().numpy()}
-    answers = dict(zip(names, session.run(names, asked), strict=True))
-    recorded = asked | {"probabilities": (torch.from_numpy(answers["logits"]) / temperature).softmax(1).numpy()}
+    inputs = {"images": images.cpu().numpy()}
+    answers = dict(zip(names, session.run(names, inputs), strict=True))
+    recorded = inputs | {"probabilities": (torch.from_numpy(answers["logits"]) / temperature).softmax(1).numpy()}
     if "ood_score" in answers:
         recorded["ood_score"] = answers["ood_score"] / threshold
     return from_tensors(recorded)

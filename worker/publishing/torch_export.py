@@ -41,13 +41,13 @@ from worker.publishing.onnx_export import PARITY_TOLERANCE, filled
 
 
 def main() -> int:
-    asked = argparse.ArgumentParser(
+    parser = argparse.ArgumentParser(
         "python -m worker.publishing.torch_export", description="Write a model as a .pt2 file."
     )
-    asked.add_argument("model", nargs="?", help="id, pets, pets/3 or pets@best; default: the default name")
-    asked.add_argument("file", nargs="?", type=Path, help="file to write; default: <id>.pt2")
-    asked.add_argument("--keep", action="store_true", help="write it next to the model's files instead")
-    given = asked.parse_args()
+    parser.add_argument("model", nargs="?", help="id, pets, pets/3 or pets@best; default: the default name")
+    parser.add_argument("file", nargs="?", type=Path, help="file to write; default: <id>.pt2")
+    parser.add_argument("--keep", action="store_true", help="write it next to the model's files instead")
+    given = parser.parse_args()
     settings = Settings()
     with closing(Database(settings.resolved_database_url)) as db:
         db.migrate()

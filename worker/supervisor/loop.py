@@ -249,7 +249,7 @@ class WorkerLoop:
                     jobs.fail(session, claim, jobs.describe(TimedOut(_limit(job))), now)
                 elif self.stop.is_set() or code == EXIT_INTERRUPTED:
                     pausing = job.requested_action == "pause"
-                    reason = "a person asked for a pause" if pausing else "the worker was stopped"
+                    reason = "a pause was requested" if pausing else "the worker was stopped"
                     jobs.release(session, claim, reason, now, self._ran_s())
                 else:
                     cause = _cause(code)

@@ -13,7 +13,7 @@ ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.SiLU, nn.GELU, nn.Hardswish, nn.Hardsigmoid
 
 
 class _Uncounted(nn.Module):
-    """Pass on a norm's input, and ask for its gradient where the norm is trained."""
+    """Pass on a norm's input, and require its gradient where the norm is trained."""
 
     def __init__(self, norm: nn.Module) -> None:
         super().__init__()

@@ -13,7 +13,7 @@ from weakref import WeakSet
 from service.inference.batcher import Batch
 
 DURATIONS = ("success", "fail", "queue", "compute_input", "compute_infer", "compute_output", "cache_hit", "cache_miss")
-MAX_MODELS = 1_000  # the one asked longest ago is forgotten first
+MAX_MODELS = 1_000  # the one whose last request is oldest is forgotten first
 
 
 @dataclass
@@ -59,7 +59,7 @@ class Statistics:
     def failed(self, name: str, version: str, ms: float) -> None:
         self._of(name, version).durations["fail"].add(ms)
 
-    def tell(self, name: str | None = None) -> dict[str, Any]:
+    def report(self, name: str | None = None) -> dict[str, Any]:
         """Return the protocol's statistics of one model, or of all."""
         return {"model_stats": [_shown(own) for own in self._models.values() if name in (None, own.name)]}
 

@@ -131,8 +131,8 @@ def _add(service: State, new: NewKey, caller: Caller | None, idempotency_key: st
         shown.append(MadeKey.model_validate({**_shown(row), "key": key}))
         return CreatedResponse(201, {}, {"id": row.id})
 
-    asked = new.model_dump(mode="json") | {"scopes": sorted(new.scopes), "models": sorted(new.models or ())}
-    answer = made(service, router.prefix, caller, idempotency_key, asked, make)
+    body = new.model_dump(mode="json") | {"scopes": sorted(new.scopes), "models": sorted(new.models or ())}
+    answer = made(service, router.prefix, caller, idempotency_key, body, make)
     if not shown:
         made_before = answer.body["id"]
         raise Conflict(

@@ -73,11 +73,11 @@ async def create_batch(
         received = await receive(request, service.store, key, service.settings)
 
         def answer() -> Response:
-            asked = options | {"parts": digests(service.store, key, received.parts)} if idempotency_key else None
+            body = options | {"parts": digests(service.store, key, received.parts)} if idempotency_key else None
             make = partial(
                 _enqueue, service=service, caller=caller, batch_id=batch_id, options=options, received=received
             )
-            return create(service, router.prefix, caller, idempotency_key, asked, make)
+            return create(service, router.prefix, caller, idempotency_key, body, make)
 
         answered = await run_in_threadpool(answer)
         if not any(name in answered.headers for name in REPLAYED):
@@ -118,7 +118,7 @@ def get_results(batch_id: BatchId, service: Service, caller: Who) -> StreamingRe
     """Stream one JSON line per image, in the images' order.
 
     A line has `index`, `name` or `id`, and the fields of a /predict prediction or the image's own `error`. A `warning`
-    of the code `name_encoding` says that the zip does not tell how the name is encoded.
+    of the code `name_encoding` says that the zip does not name the encoding of the name.
     """
     with service.db.read() as session:
         batch = _batch(session, batch_id, caller, Scope.READ)

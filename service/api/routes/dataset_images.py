@@ -138,15 +138,15 @@ async def add_images(
     """Make the next version of the data set, with these images too.
 
     With a class, the body is an image or a form of images. Without, it is a zip or tar as for `POST /datasets`, whose
-    folders or table tell the classes. Images that are there already, in the same class and part, are left out.
+    folders or table give the classes. Images that are there already, in the same class and part, are left out.
     """
     await run_in_threadpool(_check, service, name, announced_bytes(request.scope))
     async with contextmanager_in_threadpool(store_of(service).aside()) as aside:
         sent, fields = await receive_form(request, aside, service.settings, also="image/")
         addition = _addition(label or fields.get("class"), part or fields.get("part") or "train")
-        asked: dict[str, Any] = {"name": name, "class": addition.label, "part": addition.part}
+        body: dict[str, Any] = {"name": name, "class": addition.label, "part": addition.part}
         if idempotency_key:
-            asked["files"] = await run_in_threadpool(digests, sent)
+            body["files"] = await run_in_threadpool(digests, sent)
         folder = aside / "built"
         async with request_deadline(request, None) as disconnect:
             disconnect.start()
@@ -159,21 +159,21 @@ async def add_images(
             return CreatedResponse(201, {"Location": location}, card.model_dump(mode="json"))
 
         path = f"{router.prefix}/images"
-        return await run_in_threadpool(create, service, path, caller, idempotency_key, asked, make)
+        return await run_in_threadpool(create, service, path, caller, idempotency_key, body, make)
 
 
 @router.patch("/{name}/images/{image_id}", openapi_extra=json_of(Move), summary="Move an image to another class")
 async def move_image(request: Request, name: Name, image_id: ImageId, service: Service) -> DatasetCard:
     """Make the next version of the data set, with the image in another class, or in another part."""
-    asked = await _body(request, Move)
-    return await _moved(service, name, [image_id], asked)
+    move = await _body(request, Move)
+    return await _moved(service, name, [image_id], move)
 
 
 @router.patch("/{name}/images", openapi_extra=json_of(MoveMany), summary="Move images to another class")
 async def move_images(request: Request, name: Name, service: Service) -> DatasetCard:
     """Make the next version of the data set, with up to 1,000 images in another class, or in another part."""
-    asked = await _body(request, MoveMany)
-    return await _moved(service, name, asked.images, asked)
+    move = await _body(request, MoveMany)
+    return await _moved(service, name, move.images, move)
 
 
 @router.delete("/{name}/images/{image_id}", summary="Remove an image from a data set")
@@ -195,8 +195,8 @@ async def remove_images(
     return await _removed(service, name, ids)
 
 
-async def _moved(service: State, name: str, numbers: Collection[int], asked: Move) -> DatasetCard:
-    place = Place(asked.label, asked.part)
+async def _moved(service: State, name: str, numbers: Collection[int], move: Move) -> DatasetCard:
+    place = Place(move.label, move.part)
     return await run_in_threadpool(_change, service, partial(versions.move, name=name, numbers=numbers, place=place))
 
 

@@ -88,7 +88,7 @@ async def create_dataset(
         idempotency_key = None  # nothing is made that could be made twice
     if not (replace or idempotency_key):  # with a key, the name may be taken by the first of two same requests
         await run_in_threadpool(_refuse_if_taken, service, name)
-    wish = _Wish(request, service, caller, idempotency_key, name, replace, dry_run, group_pattern)
+    wish = _DatasetRequest(request, service, caller, idempotency_key, name, replace, dry_run, group_pattern)
     async with contextmanager_in_threadpool(store_of(service).aside()) as aside:
         if upload is not None:
             return await wish.from_upload(upload, aside)
@@ -187,7 +187,7 @@ def delete_dataset(
 
 
 @dataclass(frozen=True)
-class _Wish:
+class _DatasetRequest:
     request: Request
     service: State
     caller: Caller | None
@@ -198,8 +198,8 @@ class _Wish:
     group_pattern: str
 
     async def from_body(self, sent: list[Sent], aside: Folder) -> Response:
-        asked = {"files": await run_in_threadpool(digests, sent)} if self.idempotency_key else {}
-        return await self._build(sent, aside, asked)
+        source = {"files": await run_in_threadpool(digests, sent)} if self.idempotency_key else {}
+        return await self._build(sent, aside, source)
 
     async def from_upload(self, upload_id: str, aside: Folder) -> Response:
         """Build the data set from an upload, which it uses up.
@@ -207,17 +207,17 @@ class _Wish:
         While there is no data set, the upload can be tried again under another name.
         """
         uploads = Uploads(self.service.settings, self.service.db, self.caller)
-        asked = {"upload": upload_id}
+        source = {"upload": upload_id}
         try:
             async with contextmanager_in_threadpool(uploads.using(upload_id)) as file:
-                answer = await self._build([Sent("", file)], aside, asked)
+                answer = await self._build([Sent("", file)], aside, source)
                 if not self.dry_run:
                     await run_in_threadpool(uploads.remove, upload_id)
         except NotFound as error:
-            return await run_in_threadpool(self._create, asked, partial(_raise, error))  # or the first answer again
+            return await run_in_threadpool(self._create, source, partial(_raise, error))  # or the first answer again
         return answer
 
-    async def _build(self, sent: list[Sent], aside: Folder, asked: dict[str, Any]) -> Response:
+    async def _build(self, sent: list[Sent], aside: Folder, source: dict[str, Any]) -> Response:
         folder = aside / "built"
         async with request_deadline(self.request, None) as disconnect:
             disconnect.start()
@@ -225,7 +225,7 @@ class _Wish:
         if self.dry_run:
             return await run_in_threadpool(self._foresee, built)
         make = await run_in_threadpool(self._arrange, built, folder)
-        return await run_in_threadpool(self._create, asked, make)
+        return await run_in_threadpool(self._create, source, make)
 
     def _foresee(self, built: Built) -> Response:
         with self.service.db.read() as session:
@@ -241,8 +241,8 @@ class _Wish:
 
         return make
 
-    def _create(self, asked: dict[str, Any], make: Make) -> Response:
-        body = {"name": self.name, "replace": self.replace, "group_pattern": self.group_pattern, **asked}
+    def _create(self, source: dict[str, Any], make: Make) -> Response:
+        body = {"name": self.name, "replace": self.replace, "group_pattern": self.group_pattern, **source}
         return create(self.service, router.prefix, self.caller, self.idempotency_key, body, make)
 
 

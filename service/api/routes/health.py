@@ -73,7 +73,7 @@ def _target(service: State) -> dict[str, Any]:
 
 
 def _without_paths(service: State, reason: str) -> str:
-    """Name files as within the data directory: whoever asks has no key."""
+    """Name files as within the data directory: the client needs no key."""
     for folder in {service.settings.data_dir, service.settings.data_dir.resolve()}:
         reason = reason.replace(f"{folder}/", "")
     return reason

@@ -19,7 +19,7 @@ from service.security.api_keys import RequireScope
 from service.web.problems import DESCRIBED
 
 MAX_JOBS = 100  # that run at the same time
-LOOK_S = 1.0  # so old is what one process tells of the others' queue and models
+LOOK_S = 1.0  # maximum age of what one process reports of the others' queue and models
 router = APIRouter(responses=DESCRIBED, tags=["health"], dependencies=[Depends(RequireScope(Scope.ADMIN))])
 
 

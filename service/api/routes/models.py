@@ -95,7 +95,7 @@ async def _program(service: State, caller: Caller | None, reference: str) -> Fil
     if export.status is ExportStatus.FAILED:
         raise Conflict(f"{model.id} could not be exported: {export.error}")
     if export.status is ExportStatus.QUEUED:
-        raise NotReady(f"The program of {model.id} is not made yet, since the workers are busy: ask again.")
+        raise NotReady(f"The program of {model.id} is not made yet, since the workers are busy: try again later.")
     path = service.store.fetch(f"{model.key}/{TORCH_EXPORT}")
     return FileResponse(path, media_type="application/octet-stream", filename=f"{model.id}.pt2")
 

@@ -74,8 +74,8 @@ def ready(service: Service) -> dict[str, bool]:
 @router.get("/models/stats", summary="Get request counts and times of all models")
 def statistics(service: Service, caller: Who) -> dict[str, Any]:
     """Return the statistics of all models in this process that the API key may use."""
-    every = service.statistics.tell()["model_stats"]
-    return {"model_stats": [one for one in every if caller is None or caller.may_ask(re.split("[/@]", one["name"])[0])]}
+    every = service.statistics.report()["model_stats"]
+    return {"model_stats": [one for one in every if caller is None or caller.may_use(re.split("[/@]", one["name"])[0])]}
 
 
 @router.get("/models/{name}", summary="Get a model's inputs and outputs")
@@ -102,7 +102,7 @@ async def model_ready(name: ProtocolModel, service: Service, number: Number) -> 
 async def model_statistics(name: ProtocolModel, service: Service, number: Number) -> dict[str, Any]:
     """Return one model's statistics in this process, under the requested name."""
     await _predictor(service, name, number)
-    return service.statistics.tell(name)
+    return service.statistics.report(name)
 
 
 @router.post("/models/{name}/infer", summary="Classify images")
@@ -130,11 +130,11 @@ async def infer(
             given = await request.body()
             disconnect.start()
             predictor = await _predictor(service, name, number)
-            asked, sources = await run(_read, given, header_length, service.settings)
+            infer_request, sources = await run(_read, given, header_length, service.settings)
             prepared, answers, decode_ms = await service.pipeline.answer(
-                predictor, sources, asked.parameters.preprocess
+                predictor, sources, infer_request.parameters.preprocess
             )
-            body, length = await run(_response, name, predictor, asked, prepared, answers)
+            body, length = await run(_response, name, predictor, infer_request, prepared, answers)
     except TuneserveError:
         if predictor is not None:
             service.statistics.failed(name, str(predictor.model.version), _ms_since(started))
@@ -160,17 +160,17 @@ def _versions(service: State, name: str) -> list[str]:
 
 
 def _read(body: bytes, header_length: int | None, settings: Settings) -> tuple[InferRequest, list[EncodedImage]]:
-    asked, tensors = messages.read_request(body, header_length, settings.max_json_bytes)
-    sources = sources_of(asked, tensors)
+    infer_request, tensors = messages.read_request(body, header_length, settings.max_json_bytes)
+    sources = sources_of(infer_request, tensors)
     if len(sources) > settings.max_images_per_request:
         raise InvalidInput(f"{len(sources)} images in one request; at most {settings.max_images_per_request}.")
-    return asked, sources
+    return infer_request, sources
 
 
 def _response(
     name: str,
     predictor: Predictor,
-    asked: InferRequest,
+    infer_request: InferRequest,
     prepared: Sequence[Prepared | TuneserveError],
     answers: Sequence[Answered],
 ) -> tuple[bytes, int | None]:
@@ -189,9 +189,9 @@ def _response(
     for row, one in zip(probabilities, found, strict=True):
         row[:] = 0 if one is None else one.probabilities
     labels = [NO_DIGIT if one is None else classes[one.probabilities.argmax()] for one in found]
-    response = messages.Response(name, str(predictor.model.version), asked)
+    response = messages.Response(name, str(predictor.model.version), infer_request)
     there = outputs_of(predictor)
-    for wanted in asked.outputs or [RequestedOutput(name=output) for output in there]:
+    for wanted in infer_request.outputs or [RequestedOutput(name=output) for output in there]:
         if wanted.name not in there:
             raise InvalidInput(f"There is no output {wanted.name}; there are {', '.join(there)}.")
         if wanted.name == LABELS:

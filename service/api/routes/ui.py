@@ -14,14 +14,14 @@ from starlette.responses import Response
 from service.web.security_headers import policy_with_inline
 
 FOLDER = Path(__file__).parents[2] / "ui"
-ASK_AGAIN = {"Cache-Control": "no-cache"}  # by ETag, so that no old script meets a new service
+REVALIDATE = {"Cache-Control": "no-cache"}  # by ETag, so that no old script meets a new service
 DOCS_FILES = "static-offline-docs"  # where fastapi_offline has them
 router = APIRouter(include_in_schema=False)
 
 
 @router.get("/")
 def page() -> FileResponse:
-    return FileResponse(FOLDER / "index.html", headers=ASK_AGAIN)
+    return FileResponse(FOLDER / "index.html", headers=REVALIDATE)
 
 
 @router.get("/docs")
@@ -52,5 +52,5 @@ class PageFiles(StaticFiles):
 
     def file_response(self, *args: object, **kwargs: object) -> Response:
         response = super().file_response(*args, **kwargs)  # type: ignore[arg-type]  # passed on as they came
-        response.headers.update(ASK_AGAIN)
+        response.headers.update(REVALIDATE)
         return response

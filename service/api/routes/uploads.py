@@ -105,8 +105,8 @@ def create_upload(
         upload_id = _uploads(service, caller).create(session, upload_length, name, time.time())
         return CreatedResponse(201, TUS | {"Location": f"{router.prefix}/{upload_id}"}, {})
 
-    asked = {"length": upload_length, "name": name}
-    answer = made(service, router.prefix, caller, idempotency_key, asked, make)
+    body = {"length": upload_length, "name": name}
+    answer = made(service, router.prefix, caller, idempotency_key, body, make)
     return Response(None, answer.status, answer.headers)
 
 

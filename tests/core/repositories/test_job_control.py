@@ -70,7 +70,7 @@ def test_a_running_job_is_paused_when_its_trainer_has_stopped(db: Database, clai
     claim = claimed()
     assert do(db, job_control.pause, claim.job_id, NOW).status is JobStatus.RUNNING
     assert do(db, jobs.heartbeat, claim, NOW).requested_action == "pause"
-    do(db, jobs.release, claim, "a person asked for a pause", NOW + 5)
+    do(db, jobs.release, claim, "a pause was requested", NOW + 5)
     job = job_of(claim.job_id)
     assert (job.status, job.worker_id, job.requested_action, job.ran_s) == (JobStatus.PAUSED, None, None, 5)
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 import worker.training.batched_forward
 from core.errors import LossNotFinite
 from worker.data.splits import Split
-from worker.evaluation.metrics import Evaluation, ask, evaluate, macro, score, wilson
+from worker.evaluation.metrics import Evaluation, evaluate, macro, predict, score, wilson
 
 # images of one pixel: its value is the class that the network below answers
 TRUTH = [0, 0, 0, 1, 1, 2]
@@ -45,7 +45,7 @@ def test_accuracy_loss_and_confusion_are_what_they_are_called() -> None:
 
 
 def test_the_logits_are_the_networks_own_in_the_order_of_the_images() -> None:
-    answers = ask(SaysItsPixel(), ToFloat(), PART, 3)
+    answers = predict(SaysItsPixel(), ToFloat(), PART, 3)
     assert torch.equal(answers.logits, 2.0 * nn.functional.one_hot(torch.tensor(ANSWERS), 3))
     assert answers.logits.dtype == torch.float32
     assert answers.labels.tolist() == TRUTH
@@ -54,7 +54,7 @@ def test_the_logits_are_the_networks_own_in_the_order_of_the_images() -> None:
 
 def test_a_part_without_images_has_no_answers() -> None:
     nothing = Split(torch.zeros(0, 1, 1, 1, dtype=torch.uint8), torch.zeros(0, dtype=torch.int64))
-    assert ask(SaysItsPixel(), ToFloat(), nothing, 3).logits.shape == (0, 3)
+    assert predict(SaysItsPixel(), ToFloat(), nothing, 3).logits.shape == (0, 3)
 
 
 def test_every_image_counts_once_however_they_are_split(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,5 +132,5 @@ def test_looking_changes_nothing() -> None:
     torch.manual_seed(0)
     network = nn.Sequential(nn.BatchNorm2d(1), nn.Flatten(), nn.Dropout(0.5), nn.Linear(1, 3))
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    assert torch.equal(ask(network, ToFloat(), PART, 3).logits, ask(network, ToFloat(), PART, 3).logits)
+    assert torch.equal(predict(network, ToFloat(), PART, 3).logits, predict(network, ToFloat(), PART, 3).logits)
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())

@@ -19,7 +19,7 @@ from core.artifacts.manifest import to_json
 from core.settings import Settings
 from worker.data.datasets.digits import load
 from worker.data.splits import Split, Splits, split
-from worker.evaluation.metrics import Answers, ask, score
+from worker.evaluation.metrics import Answers, predict, score
 from worker.evaluation.report import WORST, model_report, worst_mistakes
 from worker.evaluation.temperature_scaling import Calibration, calibrate
 
@@ -60,12 +60,12 @@ def network(splits: Splits) -> nn.Module:
 
 @pytest.fixture(scope="module")
 def answers_on_test(network: nn.Module, splits: Splits) -> Answers:
-    return ask(network, Scale(), splits.test, 10)
+    return predict(network, Scale(), splits.test, 10)
 
 
 @pytest.fixture(scope="module")
 def calibration(network: nn.Module, splits: Splits, answers_on_test: Answers) -> Calibration:
-    return calibrate(ask(network, Scale(), splits.validation, 10), answers_on_test)
+    return calibrate(predict(network, Scale(), splits.validation, 10), answers_on_test)
 
 
 @pytest.fixture(scope="module")

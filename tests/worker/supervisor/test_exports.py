@@ -185,7 +185,7 @@ async def test_nobody_waits_for_ever(
     monkeypatch.setattr("service.api.routes.models.MAKING_S", 0.0)
     answer = await http.get(f"/models/digits@latest/{PROGRAM}")
     assert (answer.status_code, answer.json()["code"]) == (503, "not_ready")
-    assert "ask again" in answer.json()["detail"]
+    assert "try again later" in answer.json()["detail"]
 
 
 async def test_without_a_worker_nobody_waits(http: httpx.AsyncClient, published: Published) -> None:

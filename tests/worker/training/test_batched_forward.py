@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from worker.data.splits import Split
-from worker.evaluation.metrics import ask
+from worker.evaluation.metrics import predict
 from worker.training.batched_forward import MAX_BATCH_SIZE, look
 
 COUNT = MAX_BATCH_SIZE + 44
@@ -59,5 +59,5 @@ def test_a_network_that_fits_a_few_images_alone_is_evaluated_all_the_same() -> N
             return memory(images).flatten(1).float().expand(-1, 2)
 
     memory = Memory(room=10)
-    answers = ask(Picky(), torch.nn.Identity(), PART, 2)
+    answers = predict(Picky(), torch.nn.Identity(), PART, 2)
     assert answers.logits[:, 0].tolist() == IMAGES.flatten().tolist()

@@ -59,8 +59,8 @@ def create_job(recipe: Recipe, service: Service, caller: Who, idempotency_key: I
             events.append(session, job.id, "log", {"message": message}, time.time())
         return _accepted(session, job, service.settings)
 
-    asked = recipe.model_dump(mode="json", exclude_unset=True)
-    return create(service, router.prefix, caller, idempotency_key, asked, make)
+    body = recipe.model_dump(mode="json", exclude_unset=True)
+    return create(service, router.prefix, caller, idempotency_key, body, make)
 
 
 def _with_weights_at_hand(recipe: Recipe, settings: Settings) -> Recipe:
