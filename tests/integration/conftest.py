@@ -67,6 +67,7 @@ class Programs:
             "TUNESERVE_MAX_CHECKUP_IMAGES": "0",  # most tests wait for something else
         }
         self.children: list[subprocess.Popen[bytes]] = []
+        self.newest: dict[str, subprocess.Popen[bytes]] = {}  # by module
 
     def start(self, module: str, **environment: str) -> subprocess.Popen[bytes]:
         with (self.data_dir / f"{module}.log").open("ab") as log:
@@ -74,9 +75,25 @@ class Programs:
                 [sys.executable, "-m", module], env=self.environment | environment, stdout=log, stderr=log
             )
         self.children.append(child)
+        self.newest[module] = child
         if module == "service":
             wait_for(self.alive, "the service to answer")
         return child
+
+    def keep(self, module: str) -> subprocess.Popen[bytes]:
+        """Return the program started last; start another if it has ended."""
+        child = self.newest.get(module)
+        return self.start(module) if child is None or child.poll() is not None else child
+
+    def end(self, module: str) -> None:
+        """Tell a program to stop, and wait until it has."""
+        if module in self.newest:
+            self.newest[module].terminate()
+            self.newest[module].wait(60)
+
+    def kill(self, module: str) -> None:
+        self.newest[module].kill()
+        self.newest[module].wait()
 
     def alive(self) -> bool:
         try:
@@ -178,12 +195,26 @@ def programs(settings: Settings) -> Iterator[Programs]:
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Programs]:
-    """A service and a worker for all tests of a file; to start them takes 5 s of the processor."""
+def shared_programs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Programs]:
+    """The programs of all tests of a file: a service and a worker take 5 s of the processor to start."""
     with programs_in(tmp_path_factory.mktemp("programs")) as programs:
-        programs.start("service")
-        programs.start("worker")
         yield programs
+
+
+@pytest.fixture
+def running(shared_programs: Programs) -> Programs:
+    """The file's service and worker; what an earlier test has ended is started again."""
+    for module in ("service", "worker"):
+        shared_programs.keep(module)
+    return shared_programs
+
+
+@pytest.fixture
+def unattended(shared_programs: Programs) -> Programs:
+    """The file's service, without a worker."""
+    shared_programs.end("worker")
+    shared_programs.keep("service")
+    return shared_programs
 
 
 @contextmanager
