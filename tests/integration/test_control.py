@@ -2,6 +2,7 @@
 
 from core.db.database import Database
 from core.repositories import jobs
+from core.settings import Settings
 from tests.integration.conftest import Programs, wait_for
 
 
@@ -32,25 +33,19 @@ def test_a_cancelled_job_keeps_its_best_epoch_as_a_model(running: Programs) -> N
     running.served(job["model_id"])
 
 
-def test_a_running_job_stops_when_it_is_cancelled(running: Programs) -> None:
-    job_id = running.train(epochs=500)
-    running.training(job_id)
-    assert running.http.post(f"/jobs/{job_id}/cancel").json()["status"] == "cancelling"
-    assert running.ended(job_id)["status"] == "cancelled"
-    assert running.http.post(f"/jobs/{job_id}/cancel").status_code == 409
-
-
-def test_a_job_over_its_time_fails_with_timeout_and_a_retry_goes_on(programs: Programs, db: Database) -> None:
-    programs.start("service")
-    programs.start("worker")
-    job_id = programs.train(epochs=500, time_limit_s=3600)
-    programs.training(job_id, epoch=1)
+def test_a_job_over_its_time_fails_with_timeout_and_a_retry_goes_on_until_it_is_cancelled(running: Programs) -> None:
+    job_id = running.train(epochs=500, time_limit_s=3600)
+    running.training(job_id, epoch=1)
+    db = Database(Settings(data_dir=running.data_dir).resolved_database_url)
     with db.write() as session:
         jobs.get(session, job_id).ran_s = 3600  # as if earlier attempts had taken so long
-    job = programs.ended(job_id)
+    db.close()
+    job = running.ended(job_id)
     assert (job["status"], job["error"]["code"]) == ("failed", "timeout")
-    newest = programs.checkpoints(job_id)[0]
-    again = programs.http.post(f"/jobs/{job_id}/retry").json()["id"]
-    wait_for(lambda: programs.job(again)["resumed_from"] == newest["id"], "the retry to go on")
-    ask(programs, again, "cancel")
-    assert programs.ended(again)["status"] == "cancelled"
+    newest = running.checkpoints(job_id)[0]
+    again = running.http.post(f"/jobs/{job_id}/retry").json()["id"]
+    wait_for(lambda: running.job(again)["resumed_from"] == newest["id"], "the retry to go on")
+    running.training(again)
+    assert running.http.post(f"/jobs/{again}/cancel").json()["status"] == "cancelling"
+    assert running.ended(again)["status"] == "cancelled"
+    assert running.http.post(f"/jobs/{again}/cancel").status_code == 409
