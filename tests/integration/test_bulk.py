@@ -5,8 +5,11 @@ Every image has one line in the end.
 
 import json
 import signal
+import subprocess
+from collections.abc import Callable
 from typing import Any
 
+from core.db.tables import Model
 from tests.integration.conftest import Programs, kill, wait_for
 from tests.support.batchfiles import DIGITS, zip_of
 
@@ -34,22 +37,23 @@ def lines(programs: Programs, batch_id: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in programs.http.get(f"/batches/{batch_id}/results").text.splitlines()]
 
 
-def test_a_batch_outlives_its_process_and_its_worker(programs: Programs) -> None:
+def test_a_batch_outlives_its_process_and_its_worker_and_goes_back_when_a_worker_stops(
+    programs: Programs, published: Callable[..., Model]
+) -> None:
+    model_id = published().id
     programs.start("service")
-    worker = programs.start("worker")
-    model_id = programs.ended(programs.train())["model_id"]
+    programs.start("worker")
     batch_id = send(programs)
 
     answered(programs, batch_id, least=1)
     kill(programs.trainer_pid(batch_id))
     batch = answered(programs, batch_id, least=100)
     assert (batch["status"], batch["attempt"]) == ("running", 2)
-    worker.kill()
-    worker.wait()
+    programs.kill("worker")
     wait_for(lambda: look(programs, batch_id)["status"] == "queued", "the batch to wait again, with no worker left")
     so_far = lines(programs, batch_id)
 
-    programs.start("worker")
+    worker = programs.start("worker")
     batch = answered(programs, batch_id, least=COUNT)
     batch = wait_for(lambda: found if (found := look(programs, batch_id))["finished_at"] else None, "the batch to end")
     assert (batch["status"], batch["attempt"], batch["errors"]) == ("succeeded", 3, 1)
@@ -58,12 +62,11 @@ def test_a_batch_outlives_its_process_and_its_worker(programs: Programs) -> None
     assert found[: len(so_far)] == so_far
     assert found[-1] == {"index": COUNT - 1, "name": "no.png", "error": found[-1]["error"]}
     assert batch["model_id"] == model_id
+    goes_back_when_the_worker_stops(programs, worker)
 
 
-def test_a_batch_runs_beside_a_training_and_goes_back_when_the_worker_stops(programs: Programs) -> None:
-    programs.start("service")
-    worker = programs.start("worker")
-    programs.ended(programs.train())
+def goes_back_when_the_worker_stops(programs: Programs, worker: subprocess.Popen[bytes]) -> None:
+    """Run a batch beside a training, then stop the worker of both."""
     job_id = programs.train(epochs=500)
     programs.training(job_id)
     batch_id = send(programs)
