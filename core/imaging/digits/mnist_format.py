@@ -71,8 +71,8 @@ def centre_in_frame(ink: Ink) -> npt.NDArray[np.uint8]:
     small = small / max(float(small.max()), 1e-6)
     height, width = small.shape
     row, column = (_centre(small.sum(axis, dtype=np.float64).tolist()) for axis in (1, 0))
-    y = int(np.clip(round(CENTRE - row), 0, DIGIT_SIDE - height))
-    x = int(np.clip(round(CENTRE - column), 0, DIGIT_SIDE - width))
+    y = min(max(round(CENTRE - row), 0), DIGIT_SIDE - height)
+    x = min(max(round(CENTRE - column), 0), DIGIT_SIDE - width)
     frame = np.zeros((DIGIT_SIDE, DIGIT_SIDE, 1), np.uint8)
     frame[y : y + height, x : x + width, 0] = np.round(small * 255).astype(np.uint8)
     return frame
