@@ -2,6 +2,7 @@
 
 import asyncio
 import atexit
+import gc
 import itertools
 import os
 import threading
@@ -25,7 +26,7 @@ from sqlalchemy import Engine, create_engine, make_url, text
 from core.artifacts.manifest import from_tensors, write_folder
 from core.artifacts.store import LocalStore
 from core.db.database import Database
-from core.db.tables import Job, Model, Worker
+from core.db.tables import Base, Job, Model, Worker
 from core.imaging.preparation import preprocess_digit
 from core.recipes.recipe import Recipe
 from core.repositories import jobs, models, workers
@@ -63,6 +64,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if any(item.path.is_relative_to(place) for place in slow):
             item.add_marker(pytest.mark.timeout(SLOW_S))
+
+
+def pytest_collection_finish() -> None:
+    """Spare the modules that are there by now from every search for garbage: it takes a second with torch."""
+    gc.collect()
+    gc.freeze()
+    atexit.register(gc.unfreeze)  # else libraries tell of leaks
 
 
 @pytest.fixture(autouse=True)
@@ -106,18 +114,16 @@ def url_of(kind: str, settings: Settings) -> Iterator[str]:
     """Make a migrated database of that kind and yield its URL.
 
     It is the body of a module's own ``database_url`` fixture, where its tests hold on every database. Migrating is
-    half of the time of a small test, so it is done once a process, and each test gets a copy.
+    half of the time of a small test, so it is done once a process, and each test gets a copy, or finds it empty.
     """
     if kind == "sqlite":
         settings.data_dir.mkdir(mode=0o700, exist_ok=True)
         Path(make_url(settings.resolved_database_url).database or "").write_bytes(migrated_file())
         yield settings.resolved_database_url
         return
-    template = migrated_template()
-    admin = create_engine(os.environ[POSTGRES], isolation_level="AUTOCOMMIT")
-    with database_at(admin, f" TEMPLATE {template}") as url:
-        yield url
-    admin.dispose()
+    url = migrated_database()
+    yield url
+    empty(url)
 
 
 @cache
@@ -129,9 +135,20 @@ def migrated_file() -> bytes:
         return file.read_bytes()
 
 
+def empty(url: str) -> None:
+    """Empty a PostgreSQL database and end what is still connected to it: a hundred times faster than another one."""
+    admin = create_engine(url, isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        others = "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity"
+        connection.execute(text(f"{others} WHERE datname = current_database() AND pid <> pg_backend_pid()"))
+        names = ", ".join(table.name for table in Base.metadata.sorted_tables)
+        connection.execute(text(f"TRUNCATE {names} RESTART IDENTITY"))
+    admin.dispose()
+
+
 @cache
-def migrated_template() -> str:
-    """Name of an empty PostgreSQL database with the newest schema; it goes with this process."""
+def migrated_database() -> str:
+    """URL of an empty PostgreSQL database with the newest schema; it goes with this process."""
     server = os.environ.get(POSTGRES)
     if not server:
         missing(f"{POSTGRES} names no server")
@@ -140,15 +157,15 @@ def migrated_template() -> str:
     url = kept.enter_context(database_at(admin))
     atexit.register(kept.close)
     migrate(url)
-    return str(make_url(url).database)
+    return url
 
 
 @contextmanager
-def database_at(admin: Engine, options: str = "") -> Iterator[str]:
+def database_at(admin: Engine) -> Iterator[str]:
     """Make a PostgreSQL database of its own, yield its URL, drop it."""
     name = f"test_{uuid.uuid4().hex}"
     with admin.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name}{options}"))
+        connection.execute(text(f"CREATE DATABASE {name}"))
     yield admin.url.set(database=name).render_as_string(hide_password=False)
     with admin.connect() as connection:
         connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
