@@ -17,7 +17,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -32,6 +32,7 @@ from sqlalchemy.exc import OperationalError
 from torch import Tensor
 
 import worker.ood.detector_training
+import worker.publishing.graph_selection
 import worker.publishing.samples
 import worker.publishing.trained_network
 import worker.training.fit
@@ -104,12 +105,42 @@ def quick(settings: Settings) -> Settings:
     return settings.model_copy(update={"train_threads": 1, "train_niceness": 0})
 
 
+@pytest.fixture
+def in_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spare tests that are not about int8 the process that quantises."""
+    monkeypatch.setattr(worker.publishing.graph_selection, "MIN_IMAGES", 10**6)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """How often which image was shown to the network in torch, and to graphs."""
+
+    of_network: Counter[bytes] = field(default_factory=Counter)
+    of_graphs: Counter[bytes] = field(default_factory=Counter)
+
+    def record(self, patch: pytest.MonkeyPatch) -> None:
+        prepare, run = Prepare.forward, onnxruntime.InferenceSession.run
+
+        def recorded_prepare(network: Prepare, images: Tensor) -> Tensor:
+            if not torch.compiler.is_compiling():  # nor exporting
+                self.of_network.update(image.numpy().tobytes() for image in images)
+            return prepare(network, images)
+
+        def recorded_run(graph: onnxruntime.InferenceSession, names: list[str], inputs: dict[str, Any]) -> Any:
+            self.of_graphs.update(image.tobytes() for image in inputs["images"])
+            return run(graph, names, inputs)
+
+        patch.setattr(Prepare, "forward", recorded_prepare)
+        patch.setattr(onnxruntime.InferenceSession, "run", recorded_run)
+
+
 @dataclass(frozen=True)
 class Outcome:
     job: Job
     model: Model
     events: list[Event]
     store: LocalStore
+    asked: Asked
 
 
 @pytest.fixture(scope="module")
@@ -124,13 +155,15 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
         jobs.enqueue(session, Recipe(**LEARNING), NOW - 5, queue_limit=1)
         claim = jobs.claim(session, "worker_a", NOW)
     assert claim is not None
+    asked = Asked()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(worker.training.fit, "REPORT_EVERY_S", 0)
+        asked.record(patch)
         trainer.run(settings, db, store, Reporter(db, claim, 1.0))
     with db.read() as session:
         job = jobs.get(session, claim.job_id)
         told = events.after(session, claim.job_id, 0, 1000)
-        result = Outcome(job, session.scalars(select(Model)).one(), told, store)
+        result = Outcome(job, session.scalars(select(Model)).one(), told, store, asked)
     db.close()
     return result
 
@@ -288,36 +321,18 @@ def test_the_service_answers_the_mistakes_as_the_report_says(outcome: Outcome) -
         assert probabilities.max() == pytest.approx(mistake["answer"]["probability"], abs=1e-4)
 
 
-def test_each_test_image_is_answered_once(
-    quick: Settings, db: Database, store: LocalStore, claimed: Claimed, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_each_test_image_is_answered_once(outcome: Outcome) -> None:
     """Each test image is answered once, by the graph that serves.
 
     The network, in torch, sees none.
     """
-    by_network, by_graphs = Counter[bytes](), Counter[bytes]()
-    prepare, run = Prepare.forward, onnxruntime.InferenceSession.run
-
-    def recorded_prepare(self: Prepare, images: Tensor) -> Tensor:
-        if not torch.compiler.is_compiling():  # nor exporting
-            by_network.update(image.numpy().tobytes() for image in images)
-        return prepare(self, images)
-
-    def recorded_run(self: onnxruntime.InferenceSession, names: list[str], inputs: dict[str, Any]) -> Any:
-        by_graphs.update(image.tobytes() for image in inputs["images"])
-        return run(self, names, inputs)
-
-    monkeypatch.setattr(Prepare, "forward", recorded_prepare)
-    monkeypatch.setattr(onnxruntime.InferenceSession, "run", recorded_run)
-    claim = claimed(**RECIPE | SOON_EXPORTED | {"epochs": 1})
-    trainer.run(quick, db, store, attempt(db, quick, claim))
-    data = load("digits", Settings())
+    data, asked = load("digits", Settings()), outcome.asked
     of_test = Counter(image.tobytes() for image in np.asarray(data.test_images))
     alone = of_test.keys() - {image.tobytes() for image in np.asarray(data.train_images)}
     assert len(alone) > 300
-    assert {image: by_graphs[image] for image in alone} == {image: of_test[image] for image in alone}
-    assert not alone & by_network.keys()
-    assert len(by_network) > 200  # it saw others
+    assert {image: asked.of_graphs[image] for image in alone} == {image: of_test[image] for image in alone}
+    assert not alone & asked.of_network.keys()
+    assert len(asked.of_network) > 200  # it saw others
 
 
 def test_the_job_shows_how_good_it_became(outcome: Outcome) -> None:
@@ -401,6 +416,7 @@ def test_nothing_of_the_recipe_was_left_open(outcome: Outcome) -> None:
     assert outcome.job.device["type"] == "cpu"
 
 
+@pytest.mark.usefixtures("in_fp32")
 def test_a_detector_is_trained_and_served_where_the_images_allow_it(
     quick: Settings,
     db: Database,
@@ -409,12 +425,11 @@ def test_a_detector_is_trained_and_served_where_the_images_allow_it(
     job_of: JobOf,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(
-        worker.publishing.trained_network, "can_train", lambda *_: True
-    )  # the embedded digits are enlarged
+    # the embedded digits are enlarged
+    monkeypatch.setattr(worker.publishing.trained_network, "can_train", lambda *_: True)
     for name, few in (("STEPS", 3), ("OUTLIERS", 200), ("DRAWN_DIGITS", 50)):
         monkeypatch.setattr(worker.ood.detector_training, name, few)
-    claim = claimed(**LEARNING)
+    claim = claimed(**LEARNING | {"epochs": 1})
     trainer.run(quick, db, store, attempt(db, quick, claim))
     job = job_of(claim.job_id)
     assert job.status is JobStatus.SUCCEEDED
@@ -446,6 +461,7 @@ def attempt(db: Database, settings: Settings, claim: Claim) -> Reporter:
     return Reporter(db, claim, settings.heartbeat_interval_s)
 
 
+@pytest.mark.usefixtures("in_fp32")
 def test_a_job_that_was_interrupted_goes_on_from_its_checkpoint(
     quick: Settings,
     db: Database,
@@ -480,10 +496,11 @@ def test_a_job_that_was_interrupted_goes_on_from_its_checkpoint(
     assert job.resumed_from is not None
 
 
+@pytest.mark.usefixtures("in_fp32")
 def test_an_attempt_that_lost_its_job_publishes_nothing(
     quick: Settings, db: Database, store: LocalStore, claimed: Claimed, job_of: JobOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    claim = claimed(**RECIPE | {"epochs": 1})
+    claim = claimed(**RECIPE | SOON_EXPORTED | {"epochs": 1})
 
     def lose_meanwhile(*given: Any) -> bytes:
         with db.write() as session:
@@ -563,6 +580,7 @@ def test_what_is_told_of_time_only_grows_and_loses_nothing(prepared: Prepared, m
     assert all(timing["preparing_s"] > 0 and "time_to_accuracy" in timing for timing in seen)
 
 
+@pytest.mark.usefixtures("in_fp32")
 def test_without_a_validation_part_the_last_epoch_is_published(
     quick: Settings, db: Database, store: LocalStore, claimed: Claimed, job_of: JobOf
 ) -> None:
@@ -697,6 +715,7 @@ def test_data_that_cannot_be_had_is_found_out_before_any_step(
         assert [event.kind for event in events.after(session, claim.job_id, 0, 100, "metrics")] == []
 
 
+@pytest.mark.usefixtures("in_fp32")
 def test_a_frozen_backbone_is_published_as_it_was_and_only_the_head_has_learned(
     quick: Settings, db: Database, store: LocalStore, claimed: Claimed, job_of: JobOf
 ) -> None:
@@ -822,7 +841,7 @@ def test_the_serving_graph_is_chosen_without_a_look_at_the_test_images(prepared:
         def __len__(self) -> int:
             raise AssertionError("the test images were counted")
 
-    context, state = prepared(epochs=1, train_samples=256)
+    context, state = prepared(**SOON_EXPORTED, epochs=1, train_samples=256)
     trained = trainer._trained(context, train(context, state))
     unseen = replace(trained, splits=replace(trained.splits, test=cast(Split, Unseen())))
     samples = look_at_samples(unseen)
