@@ -3,10 +3,10 @@
 import itertools
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import suppress
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import delete, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -317,18 +317,19 @@ def test_every_status_has_its_transitions_and_ended_ones_have_none() -> None:
     assert {BatchStatus.SUCCEEDED, BatchStatus.FAILED, BatchStatus.CANCELLED} == ENDED
 
 
-PAIRS = [(before, after) for before in BatchStatus for after in BatchStatus if before is not after]
+def test_the_schema_itself_holds_every_way_through_the_states(db: Database) -> None:
+    about = {"key": "batches/batch_1", "options": OPTIONS, "created_at": NOW, "error": {"code": "internal"}}
 
+    def goes(before: BatchStatus, after: BatchStatus) -> bool:
+        with db.write() as session:
+            session.execute(delete(Batch))
+            session.add(Batch(id="batch_1", status=before, **about))
+        with suppress(IntegrityError), db.write() as session:
+            session.execute(text("UPDATE batches SET status = :after"), {"after": str(after)})
+        with db.read() as session:
+            status = session.get_one(Batch, "batch_1").status
+        assert status in (before, after)
+        return status is after
 
-@pytest.mark.parametrize(("before", "after"), PAIRS, ids=[f"{before}-{after}" for before, after in PAIRS])
-def test_the_schema_itself_holds_every_way_through_the_states(
-    db: Database, before: BatchStatus, after: BatchStatus
-) -> None:
-    with db.write() as session:
-        about = {"key": "batches/batch_1", "options": OPTIONS, "created_at": NOW, "error": {"code": "internal"}}
-        session.add(Batch(id="batch_1", status=before, **about))
-    allowed = after in TRANSITIONS[before]
-    with nullcontext() if allowed else pytest.raises(IntegrityError), db.write() as session:
-        session.execute(text("UPDATE batches SET status = :after"), {"after": str(after)})
-    with db.read() as session:
-        assert session.get_one(Batch, "batch_1").status is (after if allowed else before)
+    pairs = list(itertools.permutations(BatchStatus, 2))
+    assert {pair for pair in pairs if goes(*pair)} == {pair for pair in pairs if pair[1] in TRANSITIONS[pair[0]]}
