@@ -9,11 +9,17 @@ import numpy as np
 import pytest
 
 from tests.conftest import DIGIT_FILES
-from tests.integration.conftest import Programs, kill, wait_for
+from tests.integration.conftest import Programs, wait_for
 from tests.support.datafiles import zipped
 from tests.support.setfiles import idx_files, pets
 
 ZIPPED = {"Content-Type": "application/zip"}
+FEW = 17  # images: the one data set that is checked
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _check_few(shared_programs: Programs) -> None:
+    shared_programs.environment["TUNESERVE_MAX_CHECKUP_IMAGES"] = str(FEW)
 
 
 def test_a_model_of_ones_own_photos_answers_with_their_class_names(running: Programs) -> None:
@@ -22,7 +28,7 @@ def test_a_model_of_ones_own_photos_answers_with_their_class_names(running: Prog
         "/datasets",
         params={"name": "pets"},
         content=zipped(files),
-        headers={"Content-Type": "application/zip"},
+        headers=ZIPPED,
     )
     assert (sent.status_code, sent.json()["problem_count"]) == (201, 1), sent.text
 
@@ -53,9 +59,7 @@ def test_a_quick_model_of_real_photos_tells_ants_from_bees(running: Programs, sh
         for part in sorted(folder.glob("*/*"))
         for path in sorted(part.glob("*.jpg"))[:20]
     }
-    sent = running.http.post(
-        "/datasets", params={"name": "insects"}, content=zipped(photos), headers={"Content-Type": "application/zip"}
-    )
+    sent = running.http.post("/datasets", params={"name": "insects"}, content=zipped(photos), headers=ZIPPED)
     assert sent.json()["classes"] == {"ants": {"train": 20, "test": 20}, "bees": {"train": 20, "test": 20}}
 
     answer = running.http.post("/jobs", json={"dataset": "insects", "preset": "quick"})
@@ -78,38 +82,33 @@ def test_a_quick_model_of_real_photos_tells_ants_from_bees(running: Programs, sh
     assert sum(answer["abstained"] for answer in doubted) >= 10, doubted
 
 
-def test_an_idle_worker_checks_what_was_uploaded(programs: Programs) -> None:
-    programs.environment["TUNESERVE_MAX_CHECKUP_IMAGES"] = "100"
-    programs.start("service")
-    programs.start("worker")
+def test_an_idle_worker_checks_what_was_uploaded(running: Programs) -> None:
     files = pets("cat", "dog", each=8)
     sent = zipped(files | {"dog/again.png": files["cat/1.png"] + b"\0"})
-    programs.http.post("/datasets", params={"name": "pets"}, content=sent, headers=ZIPPED).raise_for_status()
+    running.http.post("/datasets", params={"name": "few"}, content=sent, headers=ZIPPED).raise_for_status()
     state = ("done", "failed")
     checkup = wait_for(
-        lambda: found if (found := programs.http.get("/datasets/pets/checkup").json())["state"] in state else None,
+        lambda: found if (found := running.http.get("/datasets/few/checkup").json())["state"] in state else None,
         "the check-up to end",
     )
-    assert (checkup["state"], checkup["images"]) == ("done", 17), checkup["error"]
+    assert (checkup["state"], checkup["images"]) == ("done", FEW), checkup["error"]
     (pair,) = checkup["findings"]["near_duplicates"]
     assert {pair["image"]["file"], pair["like"]["file"]} == {"again.png", "1.png"}
 
 
-def test_a_service_killed_while_it_takes_a_data_set_in_leaves_no_half_one(programs: Programs) -> None:
-    service = programs.start("service")
+def test_a_service_killed_while_it_takes_a_data_set_in_leaves_no_half_one(unattended: Programs) -> None:
     sent = zipped(pets("cat", "dog", each=20))
-    folder = programs.data_dir / "dataset_files"
+    folder = unattended.data_dir / "dataset_files"
 
     def trickle() -> Iterator[bytes]:
         yield sent[:-100]
         wait_for(lambda: list(folder.glob(".aside-*/body")), "the body to arrive")
-        kill(service.pid)
+        unattended.kill("service")
         yield sent[-100:]
 
-    options: dict[str, Any] = {"params": {"name": "pets"}, "headers": {"Content-Type": "application/zip"}}
+    options: dict[str, Any] = {"params": {"name": "half"}, "headers": ZIPPED}
     with pytest.raises(httpx.TransportError):
-        programs.http.post("/datasets", content=trickle(), **options)
-    service.wait()
-    programs.start("service")
-    assert programs.http.get("/datasets/pets").status_code == 404
-    assert programs.http.post("/datasets", content=sent, **options).status_code == 201
+        unattended.http.post("/datasets", content=trickle(), **options)
+    unattended.start("service")
+    assert unattended.http.get("/datasets/half").status_code == 404
+    assert unattended.http.post("/datasets", content=sent, **options).status_code == 201
