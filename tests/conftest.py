@@ -255,6 +255,10 @@ def digit_weights() -> npt.NDArray[np.float32]:
 
 @pytest.fixture
 def published(db: Database, store: LocalStore, digit_weights: npt.NDArray[np.float32]) -> Callable[..., Model]:
+    return publisher(db, store, digit_weights)
+
+
+def publisher(db: Database, store: LocalStore, digit_weights: npt.NDArray[np.float32]) -> Callable[..., Model]:
     """A factory of published models with a small real graph.
 
     The bytes come first, then the row.
