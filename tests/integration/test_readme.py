@@ -8,7 +8,9 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +18,7 @@ from tests import ROOT
 from tests.integration.conftest import TINY, Programs
 
 VENV = Path(sys.executable).parent  # as where it is activated
-SMALL = TINY | {"network": "shufflenet_v2_x0_5"}  # it has features, which /embed answers
+WITH_FEATURES = TINY | {"network": "shufflenet_v2_x0_5"}  # which /embed answers; the first version, served there
 README = (ROOT / "README.md").read_text()
 
 
@@ -25,8 +27,8 @@ def blocks() -> list[str]:
     return re.findall(r"<!-- executed by tests/integration/test_readme.py -->\n```sh\n(.*?)```", README, re.DOTALL)
 
 
-def paste(block: str, programs: Programs) -> str:
-    small = json.dumps({k: v for k, v in SMALL.items() if k not in ("dataset", "weights")})[1:-1]
+def paste(block: str, programs: Programs, recipe: Mapping[str, Any] = TINY) -> str:
+    small = json.dumps({k: v for k, v in recipe.items() if k not in ("dataset", "weights")})[1:-1]
     block = block.replace("localhost:8000", f"127.0.0.1:{programs.port}").replace('"network": "resnet50"', small)
     block = block.replace("--weights random\n", f"--weights random --recipe '{{{small}}}'\n")
     block = block.replace('network="resnet50", weights="random"', f'weights="random", **{{{small}}}')
@@ -47,9 +49,9 @@ def paste(block: str, programs: Programs) -> str:
 @pytest.mark.timeout(900)  # four small trainings
 def test_every_line_of_the_readme_works_when_pasted(programs: Programs) -> None:
     programs.start("service")
-    programs.start("worker", TUNESERVE_PREWARM_TRAINER="true")
+    programs.start("worker")
     post, first_question, watch, ask, command_line = blocks()
-    assert json.loads(paste(post, programs))["status"] == "queued"
+    assert json.loads(paste(post, programs, WITH_FEATURES))["status"] == "queued"
     watched = paste(watch, programs)
     assert "event: done" in watched
     assert '"status":"succeeded"' in watched
