@@ -25,7 +25,7 @@ import pytest
 from core.artifacts.store import LocalStore
 from core.db.database import Database
 from core.db.tables import Checkpoint, Model, Worker
-from core.recipe import Recipe
+from core.recipes.recipe import Recipe
 from core.repositories import jobs
 from core.settings import Settings
 from tests import ROOT
