@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageFilter, ImageOps
+from PIL import Image, ImageChops, ImageFilter
 
 from core.imaging.digits.sliding_window import opening
 
@@ -38,13 +38,14 @@ def subtract_background(picture: Picture) -> Contrast:
     """
     image = Image.fromarray(picture)
     reach = max(1, round(SURROUNDINGS * max(image.size)))
-    ink = _ink_weights(_local_offset(image, reach) - _local_offset(ImageOps.invert(image), reach))  # rounded alike
+    ink = _ink_weights(_local_offset(image, reach) - _local_offset(ImageChops.invert(image), reach))  # rounded alike
     tone = _tone(image, ink)
     plane, smooth = np.asarray(tone), np.asarray(tone.filter(ImageFilter.BoxBlur(min(1, max(image.size) / SMALL))))
     paper = opening(smooth, 2 * reach + 1)
     light = WHITE * np.abs(ink).sum() - paper  # a negative is lit as its picture is
     gain = light.max() / light.clip(max(DARKEST * light.max(), 1), None)
-    noise = SPREAD * float(np.median(np.abs((plane - smooth.astype(np.float32)) * gain)[::2, ::2]))
+    some = np.s_[::2, ::2]
+    noise = SPREAD * float(np.median(np.abs((plane[some] - smooth[some].astype(np.float32)) * gain[some])))
     values = (plane - paper.astype(np.float32)) * gain
     return Contrast(values, noise, bool(ink.sum() < 0), bool(light.min() < UNEVEN * light.max()))
 
@@ -84,6 +85,6 @@ def _tone(image: Image.Image, ink: Weights) -> Image.Image:
     A picture and its negative give the same.
     """
     if ink.sum() < 0:
-        image, ink = ImageOps.invert(image), -ink
+        image, ink = ImageChops.invert(image), -ink
     offset = WHITE * float(-ink.clip(None, 0).sum())
     return image if image.mode == "L" else image.convert("L", (*map(float, ink), offset))

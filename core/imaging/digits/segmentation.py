@@ -14,6 +14,7 @@ MIN_CONTRAST = 10.0  # grey levels: the texture of paper and the blocks of a poo
 NOISE = 5.5  # standard deviations of the noise: none of 65,000 pixels of plain paper exceeds it
 WEAK, FULL = 0.3, 0.7  # of the ink's contrast: where a stroke begins, and where it is opaque
 CLOSE_BY = 0.15  # of the digit's size, to each side of a pixel
+BINS = 64  # of a histogram of contrasts
 SHARP = 0.1  # of the ink's contrast: it exceeds what is close by at least so far; light and shade reach half of it
 
 
@@ -67,7 +68,9 @@ def _ink_level(values: Plane) -> float:
     """
     if not values.size:
         return 0.0
-    count, edges = np.histogram(values, 64, (0, float(values.max())))
+    edges = np.linspace(0, float(values.max()), BINS + 1)
+    bins = (values * (BINS / edges[-1])).astype(np.intp).clip(None, BINS - 1)  # np.histogram takes three times as long
+    count = np.bincount(bins, minlength=BINS)
     total = count * (edges[:-1] + edges[1:]) / 2
     below, sum_below = count.cumsum(), total.cumsum()
     above, sum_above = values.size - below, total.sum() - sum_below
