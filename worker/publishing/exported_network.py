@@ -10,7 +10,6 @@ from worker.ood.detector_training import train_detector
 from worker.ood.fitting import Fitted
 from worker.publishing.onnx_export import PARITY_IMAGES, Exported, check, export, filled
 from worker.publishing.samples import Samples
-from worker.publishing.self_test_samples import COUNT
 from worker.publishing.trained_network import TrainedNetwork
 
 OOD_SCORE_TOLERANCE = 0.05  # a share of the threshold, or of the score where that is more
@@ -64,4 +63,4 @@ def export_graph(trained: TrainedNetwork, samples: Samples, fitted: Fitted) -> E
         graph = export(trained.network, trained.preparation, images)
     weights = from_tensors(to_arrays(trained.network))
     stored = filled(to_tensors(weights), trained.recipe.network, len(trained.classes), trained.preparation)
-    return ExportedNetwork(fitted, graph, weights, check(stored, graph.onnx, samples.train.part.spread(COUNT)))
+    return ExportedNetwork(fitted, graph, weights, check(stored, graph.onnx, images))

@@ -19,7 +19,17 @@ from core.artifacts.manifest import from_tensors, to_tensors
 from core.errors import InternalFailure
 from core.imaging.preparation import Preparation
 from core.inference.network import ServingGraph, build, to_arrays
-from worker.publishing.onnx_export import OPSET, PARITY_TOLERANCE, Exported, check, compare, export, export_onnx, filled
+from worker.publishing.onnx_export import (
+    OPSET,
+    PARITY_IMAGES,
+    PARITY_TOLERANCE,
+    Exported,
+    check,
+    compare,
+    export,
+    export_onnx,
+    filled,
+)
 from worker.publishing.quantization import WITH_WEIGHTS, preparation_nodes
 
 PREPARATION = Preparation(
@@ -77,7 +87,7 @@ def test_nothing_is_logged_for_every_node(
 
 
 def test_it_records_how_far_graph_and_network_differ(exported: Exported) -> None:
-    assert exported.images == 16
+    assert exported.images == PARITY_IMAGES
     assert 0 <= exported.parity.probability < 1e-4
     assert exported.parity.ood_score is None
 
