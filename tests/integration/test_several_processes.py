@@ -26,7 +26,7 @@ from core.artifacts.store import LocalStore
 from core.db.database import Database
 from core.db.tables import Checkpoint, Model, Worker
 from core.recipes.recipe import Recipe
-from core.repositories import jobs
+from core.repositories import jobs, workers
 from core.settings import Settings
 from tests import ROOT
 from tests.conftest import NOW, missing, publisher
@@ -67,7 +67,7 @@ def started(folder: Path, weights: npt.NDArray[np.float32], processes: int) -> I
 def training(db: Database) -> None:
     """Write a running job with a checkpoint."""
     with db.write() as session:
-        jobs.register(session, Worker(id="worker_a", host="here", pid=1, started_at=NOW, heartbeat_at=NOW))
+        workers.register(session, Worker(id="worker_a", host="here", pid=1, started_at=NOW, heartbeat_at=NOW))
         jobs.enqueue(session, Recipe(), NOW, queue_limit=1)
         claim = jobs.claim(session, "worker_a", NOW)
         assert claim is not None
