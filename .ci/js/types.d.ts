@@ -320,7 +320,7 @@ interface RequestOptions extends RequestInit {
 
 interface KeySource {
   current(): string;
-  ask(refused: string, why: string): Promise<boolean>;
+  request(refused: string, why: string): Promise<boolean>;
 }
 
 interface ApiClient {

@@ -1,4 +1,4 @@
-"""Groups of images told by their file names, such as the frames of one burst."""
+"""Groups of images by their file names, such as the frames of one burst."""
 
 import re
 from dataclasses import dataclass

@@ -17,7 +17,7 @@ export async function watchHealth(place) {
   });
 }
 
-/** Ask whether the service is ready; it says so while it is not, too. */
+/** Request whether the service is ready; it answers while it is not, too. */
 export async function readiness() {
   const answer = await fetch("readyz");
   return /** @type {Readiness} */ (await answer.json());
@@ -33,6 +33,6 @@ async function line() {
     if (!worker.ok) return ["held", "No worker is running", `Nothing trains; ${serving}`];
     return ["", "Ready", `${serving}; ${worker.live} worker${worker.live === 1 ? "" : "s"}`];
   } catch {
-    return ["held", "The service does not answer", "It is asked again every few seconds"];
+    return ["held", "The service does not answer", "The page tries again every few seconds"];
   }
 }

@@ -1,4 +1,4 @@
-// The API key of this tab, and the dialog that asks for it.
+// The API key of this tab, and the dialog in which it is entered.
 
 const STORED = "tuneserve-api-key";
 
@@ -10,7 +10,7 @@ export class Keys {
     this.field = /** @type {HTMLInputElement} */ (dialog.querySelector("input"));
     this.why = /** @type {HTMLElement} */ (dialog.querySelector("[role=alert]"));
     /** @type {Promise<void> | null} */
-    this.asking = null;
+    this.pending = null;
   }
 
   current() {
@@ -23,12 +23,12 @@ export class Keys {
    * @param {string} refused
    * @param {string} why
    */
-  async ask(refused, why) {
+  async request(refused, why) {
     if (this.current() !== refused) return true;
-    this.asking ??= this.#open(why).finally(() => {
-      this.asking = null;
+    this.pending ??= this.#open(why).finally(() => {
+      this.pending = null;
     });
-    await this.asking;
+    await this.pending;
     return this.current() !== refused;
   }
 

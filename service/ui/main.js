@@ -89,7 +89,7 @@ async function missingView({ main: place }) {
 }
 
 byId("key", HTMLButtonElement).addEventListener("click", async () => {
-  if (await keys.ask(keys.current(), "")) go();
+  if (await keys.request(keys.current(), "")) go();
 });
 byId("skip", HTMLAnchorElement).addEventListener("click", (event) => {
   event.preventDefault(); // the part behind # names the view

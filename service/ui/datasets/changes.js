@@ -40,7 +40,7 @@ export class Changes {
   }
 
   /**
-   * Add photos; with no label, their folders or the archive tell the classes.
+   * Add photos; with no label, their folders or the archive give the classes.
    *
    * @param {string} label
    * @param {File[]} files

@@ -72,8 +72,8 @@ export class Checkup {
   #twice({ near_duplicates: pairs, near_duplicate_count: all, leak_count: leaks }) {
     const like = new Map(pairs.map((pair) => [pair.image, pair]));
     const copies = pairs.map((pair) => pair.image);
-    const told = leaks ? `; ${leaks} between training and testing, which flatters the test` : "";
-    return this.#card("The same photo twice", `${count(all, "pair")}${told}`, copies, {
+    const leaked = leaks ? `; ${leaks} between training and testing, which flatters the test` : "";
+    return this.#card("The same photo twice", `${count(all, "pair")}${leaked}`, copies, {
       all: copies.length > 1 ? `Delete all ${copies.length} copies` : "Delete the copy",
       one: "Delete",
       act: (some) => this.changes.remove(some.map(withId)),

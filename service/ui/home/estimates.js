@@ -5,7 +5,7 @@
 export const QUICK_NETWORK = "efficientnet_lite0";
 // in the order in which the service looks for one whose weights are here
 const ACCURATE_NETWORKS = ["resnet50", "efficientnet_v2_s", "convnext_tiny", "resnet18", "mobilenet_v2", QUICK_NETWORK];
-const LIKE = 5; // times as many photos, or as few, as a past job had: farther off, its time tells nothing
+const LIKE = 5; // times as many photos, or as few, as a past job had: farther off, its time is no estimate
 const GROWING = ["preparing_data", "training", "evaluating"]; // phases that take longer with more photos
 
 /**

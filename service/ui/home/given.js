@@ -64,11 +64,11 @@ export class GivenPhotos {
   async dataset() {
     this.wrong.replaceChildren();
     const bar = el("i", {});
-    const told = el("span", { role: "status" });
-    this.title.append(el("span", { class: "sending soft" }, told, el("span", { class: "track" }, bar)));
+    const status = el("span", { role: "status" });
+    this.title.append(el("span", { class: "sending soft" }, status, el("span", { class: "track" }, bar)));
     try {
       return await sendPhotos(this.api, this.draft, this.signal, (text, share) => {
-        told.textContent = text;
+        status.textContent = text;
         bar.style.setProperty("--share", String(share));
       });
     } catch (error) {

@@ -10,15 +10,15 @@ import { Upload } from "../lib/upload.js";
  * @param {ApiClient} api
  * @param {import("./collection.js").Collection} collection
  * @param {AbortSignal} signal
- * @param {(text: string, share: number) => unknown} tell how far it is
+ * @param {(text: string, share: number) => unknown} report how far it is
  */
-export async function sendPhotos(api, collection, signal, tell) {
+export async function sendPhotos(api, collection, signal, report) {
   const packed = collection.packed();
   if (!packed) throw new Error("There are no photos to send.");
   const { size } = packed.blob;
   const upload = new Upload(api, packed.blob, packed.name);
-  await upload.send(signal, (come) => tell(`sending, ${bytes(come)} of ${bytes(size)}`, come / size));
-  tell("every photo is looked at …", 1);
+  await upload.send(signal, (come) => report(`sending, ${bytes(come)} of ${bytes(size)}`, come / size));
+  report("every photo is looked at …", 1);
   const query = new URLSearchParams({ name: collection.name, upload: upload.id });
   try {
     /** @type {DatasetCard} */

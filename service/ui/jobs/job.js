@@ -16,7 +16,7 @@ import { Curves } from "./training_curves.js";
 import { QueuePlace } from "./waiting.js";
 import { nameOf, phaseName, stateTag } from "./words.js";
 
-const LOOK_MS = 1_000; // between events only the row tells how far it is
+const LOOK_MS = 1_000; // between events only the row has the progress
 const ENDED = ["succeeded", "failed", "cancelled"];
 
 /** @param {ViewContext} context */

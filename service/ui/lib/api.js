@@ -23,13 +23,13 @@ export class Unreachable extends Error {
 
 /** @implements {ApiClient} */
 export class Api {
-  /** @param {KeySource} keys gives the key to send, and asks the reader for another one */
+  /** @param {KeySource} keys gives the key to send, and requests another one from the reader */
   constructor(keys) {
     this.keys = keys;
   }
 
   /**
-   * Get the answer; a 401 asks for a key and tries again. Throws Problem or Unreachable.
+   * Get the answer; on 401 the reader enters a key and it is sent again. Throws Problem or Unreachable.
    *
    * @param {string} path
    * @param {RequestOptions} options
@@ -41,7 +41,7 @@ export class Api {
       const answer = await reach(path, { ...options, headers });
       if (answer.ok) return answer;
       const problem = new Problem(answer.status, await body(answer));
-      if (answer.status !== 401 || !(await this.keys.ask(key, problem.message))) throw problem;
+      if (answer.status !== 401 || !(await this.keys.request(key, problem.message))) throw problem;
     }
   }
 
@@ -65,7 +65,7 @@ export class Api {
 }
 
 /**
- * Fetch, and tell a network's failure from a mistake in this program: both are a TypeError.
+ * Fetch, and separate a network's failure from a mistake in this program: both are a TypeError.
  *
  * @param {string} path
  * @param {RequestInit} options

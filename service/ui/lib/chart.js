@@ -1,4 +1,4 @@
-// A line chart: axes, one line for each series, told apart by dashes and names, not by colour alone. The axis reaches
+// A line chart: axes, one line for each series, distinguished by dashes and names, not by colour alone. The axis reaches
 // to the last epoch from the start; what is still to come is shaded; a cursor reads every line.
 
 import { el, svg } from "./dom.js";

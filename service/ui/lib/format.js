@@ -11,7 +11,7 @@ const GAP = "\u00a0";
 export const percent = (share, digits = 2) => (share == null ? null : `${(100 * share).toFixed(digits)}${GAP}%`);
 
 /**
- * Tell an accuracy with its count and its 95 % interval.
+ * Format an accuracy with its count and its 95 % interval.
  *
  * @param {TestResult | null | undefined} test
  */

@@ -21,14 +21,14 @@ export class Corrections {
    * Make the classes to press; nothing where the data set cannot be changed.
    *
    * @param {ModelView | undefined} model
-   * @param {import("./asker.js").Asked} asked
+   * @param {import("./classifier.js").Classified} photo
    */
-  offer(model, asked) {
+  offer(model, photo) {
     const name = model?.dataset.split("/")[0] ?? "";
-    if (!model || !this.own.has(name) || asked.drawn) return null;
-    const said = asked.found?.predictions[0].label;
+    if (!model || !this.own.has(name) || photo.drawn) return null;
+    const said = photo.found?.predictions[0].label;
     const chips = model.classes.map((label) =>
-      button(label, () => this.#keep(name, label, asked.image).catch(this.fail), { "aria-pressed": String(label === said) }),
+      button(label, () => this.#keep(name, label, photo.image).catch(this.fail), { "aria-pressed": String(label === said) }),
     );
     return el(
       "div",

@@ -7,11 +7,11 @@ import { readiness } from "../health.js";
 import { hasCamera, photograph } from "../photos/camera.js";
 import { chooser } from "../photos/choosers.js";
 import { listable } from "../photos/thumbnails.js";
-import { Asker } from "./asker.js";
+import { Classifier } from "./classifier.js";
 import { Corrections } from "./correction.js";
 import { Pad } from "./drawing_pad.js";
 
-const CLASSES = "10"; // most that are asked for
+const CLASSES = "10"; // at most
 const IMAGES = { accept: "image/*,.heic,.heif", multiple: true };
 
 /** @param {ViewContext} context */
@@ -20,33 +20,33 @@ export async function tryView({ main, api, signal, fail, query, steps }) {
   if (signal.aborted) return;
   const options = new Options(data, query.get("model"), answers, changed);
   const corrections = new Corrections(api, signal, fail, own);
-  const asker = new Asker(api, signal, { query: () => options.query(), correct: (asked) => corrections.offer(options.asked, asked) });
-  const pad = new Pad(async () => asker.ask([await pad.image()], true));
+  const classifier = new Classifier(api, signal, { query: () => options.query(), correct: (photo) => corrections.offer(options.selected, photo) });
+  const pad = new Pad(async () => classifier.classify([await pad.image()], true));
   const clear = () => {
     pad.clear();
-    asker.forget();
+    classifier.forget();
   };
   const sheet = el("div", { class: "sheet-to-draw" }, pad.node, el("p", { class: "actions" }, button("Clear", clear), el("span", { class: "hint" }, "Draw a digit here.")));
   /** @param {GivenFile[]} files */
-  const take = (files) => asker.ask(files.map(([, file]) => file));
+  const take = (files) => classifier.classify(files.map(([, file]) => file));
   const zone = el(
     "section",
     { class: "drop stack tight", "aria-label": "Your photos" },
     sheet,
     el("p", { class: "row" }, chooser("Choose photos", IMAGES, take, { image: "photos" }), photo(take, signal)),
-    asker.tiles,
+    classifier.tiles,
   );
   function changed() {
-    sheet.hidden = options.asked?.preparation.style !== "digit";
-    if (options.asked) steps(options.asked.name, "try", stepsOf(options.asked));
-    asker.again();
+    sheet.hidden = options.selected?.preparation.style !== "digit";
+    if (options.selected) steps(options.selected.name, "try", stepsOf(options.selected));
+    classifier.again();
   }
   changed();
   onDrop(zone, (transfer) => take(images(transfer)));
   document.addEventListener("paste", ({ clipboardData }) => take(images(clipboardData)), { signal });
   main.replaceChildren(
-    el("div", { class: "title" }, el("h1", {}, options.asked ? `Try ${options.asked.name}` : "Try it"), options.node),
-    el("div", { class: "ask" }, zone, asker.node),
+    el("div", { class: "title" }, el("h1", {}, options.selected ? `Try ${options.selected.name}` : "Try it"), options.node),
+    el("div", { class: "try" }, zone, classifier.node),
   );
 }
 
@@ -61,7 +61,7 @@ const stepsOf = ({ id, dataset, test }) => ({
 });
 
 /**
- * List the models. A key with the scope predict may ask the one that answers, and not list the others.
+ * List the models. A key with the scope predict may use the one that answers, and not list the others.
  *
  * @param {ApiClient} api
  * @param {AbortSignal} signal
@@ -83,7 +83,7 @@ const answering = async () => (await readiness().catch(() => null))?.checks.mode
 class Options {
   /**
    * @param {ModelView[]} all
-   * @param {string | null} chosen the id of the model that is asked at first
+   * @param {string | null} chosen the id of the model that is selected at first
    * @param {string | undefined} answers the id of the model that answers where none is named
    * @param {() => void} changed
    */
@@ -104,13 +104,13 @@ class Options {
     );
   }
 
-  /** The model that is asked, as far as it can be seen. */
-  get asked() {
+  /** The selected model, as far as it can be seen. */
+  get selected() {
     return this.models.find((one) => one.id === (this.model.value || this.answers));
   }
 
   query() {
-    const whole = String(this.explain.checked || this.asked?.preparation.style === "digit");
+    const whole = String(this.explain.checked || this.selected?.preparation.style === "digit");
     const query = new URLSearchParams({ include_input: whole, top_k: CLASSES, explain: String(this.explain.checked) });
     if (this.model.value) query.set("model", this.model.value);
     return query;

@@ -1,4 +1,4 @@
-// Asks the model about photos, one after the other, and keeps what it said of each.
+// Classifies photos, one after the other, and keeps the answer for each.
 
 import { el, nodes } from "../lib/dom.js";
 import { errorText } from "../lib/api.js";
@@ -8,14 +8,14 @@ import { answer } from "./prediction.js";
 /**
  * `drawn`: it is not kept beside the photos.
  *
- * @typedef {{ image: Blob, url: string, drawn: boolean, found: Predictions | null, error: string }} Asked
+ * @typedef {{ image: Blob, url: string, drawn: boolean, found: Predictions | null, error: string }} Classified
  */
 
-export class Asker {
+export class Classifier {
   /**
    * @param {ApiClient} api
    * @param {AbortSignal} signal
-   * @param {{ query: () => URLSearchParams, correct: (asked: Asked) => Child }} options
+   * @param {{ query: () => URLSearchParams, correct: (photo: Classified) => Child }} options
    */
   constructor(api, signal, options) {
     this.node = el("section", { class: "card look-at stick", "aria-label": "Answer", "aria-live": "polite" });
@@ -23,50 +23,50 @@ export class Asker {
     this.api = api;
     this.signal = signal;
     this.options = options;
-    /** @type {Asked[]} the newest first */
-    this.asked = [];
-    /** @type {Asked | null} */
+    /** @type {Classified[]} the newest first */
+    this.classified = [];
+    /** @type {Classified | null} */
     this.current = null;
-    this.asking = new AbortController();
+    this.running = new AbortController();
     signal.addEventListener("abort", () => this.#leave());
     this.forget();
   }
 
   #leave() {
-    this.asking.abort();
-    for (const { url } of this.asked) URL.revokeObjectURL(url);
+    this.running.abort();
+    for (const { url } of this.classified) URL.revokeObjectURL(url);
   }
 
   forget() {
-    this.asking.abort();
+    this.running.abort();
     this.current = null;
     this.#draw();
   }
 
-  /** Ask about all again: another model answers, or it shall explain. */
+  /** Classify all again: another model answers, or it shall explain. */
   again() {
-    const all = new Set([...(this.current ? [this.current] : []), ...this.asked]);
-    this.#ask([...all]);
+    const all = new Set([...(this.current ? [this.current] : []), ...this.classified]);
+    this.#run([...all]);
   }
 
   /**
-   * Ask about photos; they take the place of what is still being asked about.
+   * Classify photos; what is still running is cancelled.
    *
    * @param {Blob[]} images
    * @param {boolean} drawn
    */
-  ask(images, drawn = false) {
+  classify(images, drawn = false) {
     const fresh = images.map((image) => ({ image, url: URL.createObjectURL(image), drawn, found: null, error: "" }));
-    if (!drawn) this.asked.unshift(...fresh);
+    if (!drawn) this.classified.unshift(...fresh);
     this.current = fresh[0] ?? this.current;
-    return this.#ask(fresh);
+    return this.#run(fresh);
   }
 
-  /** @param {Asked[]} all */
-  async #ask(all) {
-    this.asking.abort();
-    this.asking = new AbortController();
-    const { signal } = this.asking;
+  /** @param {Classified[]} all */
+  async #run(all) {
+    this.running.abort();
+    this.running = new AbortController();
+    const { signal } = this.running;
     this.node.setAttribute("aria-busy", "true");
     for (const one of all) {
       try {
@@ -94,14 +94,14 @@ export class Asker {
   }
 
   #draw() {
-    this.tiles.replaceChildren(...this.asked.map((one) => this.#tile(one)));
+    this.tiles.replaceChildren(...this.classified.map((one) => this.#tile(one)));
     const { current } = this;
     if (!current) this.node.replaceChildren(el("p", { class: "empty soft" }, "Drop, paste or choose photos"));
     else if (current.error) this.node.replaceChildren(el("p", { class: "error body" }, current.error));
     else if (current.found) this.node.replaceChildren(...nodes(answer(current.found, current, this.options.correct(current))));
   }
 
-  /** @param {Asked} one */
+  /** @param {Classified} one */
   #tile(one) {
     const [said] = one.found?.predictions ?? [];
     const unsure = said?.abstained ?? false;
@@ -114,7 +114,7 @@ export class Asker {
       "figure",
       { class: `tile ${unsure || one.error ? "unsure" : ""} ${one === this.current ? "chosen" : ""}` },
       el("button", { type: "button", class: "photo", "aria-label": `Look at this one: ${label}`, on: { click: choose } }, el("img", { src: one.url, alt: "" })),
-      unsure ? el("span", { class: "badge asks", "aria-hidden": "true" }, "?") : "",
+      unsure ? el("span", { class: "badge doubt", "aria-hidden": "true" }, "?") : "",
       el("figcaption", {}, el("span", { class: "name" }, label), el("span", { class: "sure" }, unsure ? "" : percent(said?.top_k?.[0]?.probability, 0))),
     );
   }
