@@ -15,15 +15,27 @@ from core.checkups import queue
 from core.db.database import Database
 from core.db.tables import Worker
 from core.repositories import workers
+from service.datasets.builder import Builder
 from tests.browser.conftest import Site
 from tests.browser.test_page import KEY, fill_in
 from tests.conftest import NOW
 from tests.integration.conftest import wait_for
+from tests.support.builds import build_here
 from tests.support.datafiles import zipped
 from tests.support.setfiles import pets, photo
 
 pytestmark = pytest.mark.browser
 LONG = "кот длиннейший " * 5  # in UTF-8 longer than a tar's field
+
+
+BY_ITSELF = ("test_an_archive_is_sent_looked_at_and_trained_on", "test_all_that_is_wrong_is_told_file_by_file")
+
+
+@pytest.fixture(autouse=True)
+def _build_here(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    """Build data sets without a process for each, but in two tests that show what a real one finds."""
+    if request.node.name not in BY_ITSELF:
+        monkeypatch.setattr(Builder, "build", build_here)
 
 
 @pytest.fixture
