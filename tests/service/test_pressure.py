@@ -19,7 +19,7 @@ from core.repositories import jobs, workers
 from core.settings import Settings
 
 PROCESSES = 16
-JOBS = int(os.environ.get("TEST_PRESSURE_JOBS", "500"))
+JOBS = int(os.environ.get("TEST_PRESSURE_JOBS", "160"))
 DONE = {"code": "internal", "message": "done", "hint": "", "traceback_tail": ""}
 EVENTS = 3  # of each job: queued, running, failed
 
@@ -61,7 +61,9 @@ def test_sixteen_processes_claim_every_job_once_and_none_hears_of_a_lock(tmp_pat
     settings = Settings(data_dir=tmp_path)
     db = Database(settings.resolved_database_url)
     db.migrate()
-    with ProcessPoolExecutor(PROCESSES, multiprocessing.get_context("spawn")) as processes:
+    starts = multiprocessing.get_context("forkserver")
+    starts.set_forkserver_preload([__name__])  # imported once for all of them
+    with ProcessPoolExecutor(PROCESSES, starts) as processes:
         running = [processes.submit(work, settings.resolved_database_url, number) for number in range(PROCESSES)]
         claimed = [job_id for each in running for job_id in each.result()]  # raises what a process raised
     with db.read() as session:
