@@ -145,6 +145,7 @@ def job(job_id: JobId, url: Url = None, as_json: Json = False) -> None:
     print_state(found)
 
 
+# typer takes options from a command's own parameters alone: it cannot read a group of them from a dataclass
 @app.command(rich_help_panel=MODELS)
 def predict(
     images: Annotated[list[Path] | None, typer.Argument(help="Images, folders, patterns; - or none: stdin")] = None,

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from fastapi.concurrency import contextmanager_in_threadpool
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
@@ -47,6 +48,21 @@ Reference = Annotated[
 ]
 
 
+class _Options(BaseModel):
+    """Query parameters of POST /datasets."""
+
+    name: str = Field(pattern=DATASET_NAME, description="Name of the data set in recipes")
+    replace: bool = Field(False, description="Make the next version of a data set of this name")
+    upload: str | None = Field(None, description="Id of a complete upload to use instead of a body")
+    dry_run: bool = Field(False, description="Check everything without creating the data set; an upload is kept")
+    group_pattern: str = Field(
+        "",
+        max_length=MAX_PATTERN,
+        description="Pattern of file names that finds groups, such as `{group}_frame_*`: images of a group stay in one "
+        "part",
+    )
+
+
 @router.post(
     "",
     status_code=201,
@@ -59,19 +75,7 @@ async def create_dataset(
     request: Request,
     service: Service,
     caller: Who,
-    name: Annotated[str, Query(pattern=DATASET_NAME, description="Name of the data set in recipes")],
-    replace: Annotated[bool, Query(description="Make the next version of a data set of this name")] = False,
-    upload: Annotated[str | None, Query(description="Id of a complete upload to use instead of a body")] = None,
-    dry_run: Annotated[
-        bool, Query(description="Check everything without creating the data set; an upload is kept")
-    ] = False,
-    group_pattern: Annotated[
-        str,
-        Query(
-            max_length=MAX_PATTERN,
-            description="How file names tell groups, such as `{group}_frame_*`: images of a group stay in one part",
-        ),
-    ] = "",
+    options: Annotated[_Options, Query()],
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Create a data set from a zip or tar.
@@ -80,19 +84,19 @@ async def create_dataset(
     columns `filename` and `label`; or MNIST's four IDX files. Every image is checked before the response; 422 lists
     every wrong file. Use `POST /uploads` for a large file: it can resume after an interruption.
     """
-    if group_pattern:
-        NamePattern.parse(group_pattern)  # before the body is read
-    length = announced_bytes(request.scope) if upload is None else None  # an upload is on the disk already
-    await run_in_threadpool(_check, service, name, length)
-    if dry_run:
+    if options.group_pattern:
+        NamePattern.parse(options.group_pattern)  # before the body is read
+    length = announced_bytes(request.scope) if options.upload is None else None  # an upload is on the disk already
+    await run_in_threadpool(_check, service, options.name, length)
+    if options.dry_run:
         idempotency_key = None  # nothing is made that could be made twice
-    if not (replace or idempotency_key):  # with a key, the name may be taken by the first of two same requests
-        await run_in_threadpool(_refuse_if_taken, service, name)
-    wish = _DatasetRequest(request, service, caller, idempotency_key, name, replace, dry_run, group_pattern)
+    if not (options.replace or idempotency_key):  # with a key, the name may be taken by the first of two same requests
+        await run_in_threadpool(_refuse_if_taken, service, options.name)
+    creation = _DatasetRequest(request, service, caller, idempotency_key, options)
     async with contextmanager_in_threadpool(store_of(service).aside()) as aside:
-        if upload is not None:
-            return await wish.from_upload(upload, aside)
-        return await wish.from_body(await receive(request, aside, service.settings), aside)
+        if options.upload is not None:
+            return await creation.from_upload(options.upload, aside)
+        return await creation.from_body(await receive(request, aside, service.settings), aside)
 
 
 @router.get("/{name:dataset}", summary="Get a data set")
@@ -192,10 +196,7 @@ class _DatasetRequest:
     service: State
     caller: Caller | None
     idempotency_key: str | None
-    name: str
-    replace: bool
-    dry_run: bool
-    group_pattern: str
+    options: _Options
 
     async def from_body(self, sent: list[Sent], aside: Folder) -> Response:
         source = {"files": await run_in_threadpool(digests, sent)} if self.idempotency_key else {}
@@ -211,7 +212,7 @@ class _DatasetRequest:
         try:
             async with contextmanager_in_threadpool(uploads.using(upload_id)) as file:
                 answer = await self._build([Sent("", file)], aside, source)
-                if not self.dry_run:
+                if not self.options.dry_run:
                     await run_in_threadpool(uploads.remove, upload_id)
         except NotFound as error:
             return await run_in_threadpool(self._create, source, partial(_raise, error))  # or the first answer again
@@ -221,28 +222,29 @@ class _DatasetRequest:
         folder = aside / "built"
         async with request_deadline(self.request, None) as disconnect:
             disconnect.start()
-            built = await self.service.builder.build(sent, folder, group_pattern=self.group_pattern)
-        if self.dry_run:
+            built = await self.service.builder.build(sent, folder, group_pattern=self.options.group_pattern)
+        if self.options.dry_run:
             return await run_in_threadpool(self._foresee, built)
         make = await run_in_threadpool(self._arrange, built, folder)
         return await run_in_threadpool(self._create, source, make)
 
     def _foresee(self, built: Built) -> Response:
         with self.service.db.read() as session:
-            card = versions.foresee(session, self.name, built)
+            card = versions.foresee(session, self.options.name, built)
         return JSONResponse(card.model_dump(mode="json"))
 
     def _arrange(self, built: Built, folder: Folder) -> Make:
         arrived = versions.Arrived(built, folder)
 
         def make(session: Session) -> CreatedResponse:
-            card = versions.replace(session, self.service.settings, self.name, arrived, self.replace)
-            return CreatedResponse(201, {"Location": f"{router.prefix}/{self.name}"}, card.model_dump(mode="json"))
+            card = versions.replace(session, self.service.settings, self.options.name, arrived, self.options.replace)
+            headers = {"Location": f"{router.prefix}/{self.options.name}"}
+            return CreatedResponse(201, headers, card.model_dump(mode="json"))
 
         return make
 
     def _create(self, source: dict[str, Any], make: Make) -> Response:
-        body = {"name": self.name, "replace": self.replace, "group_pattern": self.group_pattern, **source}
+        body = self.options.model_dump(include={"name", "replace", "group_pattern"}) | source
         return create(self.service, router.prefix, self.caller, self.idempotency_key, body, make)
 
 

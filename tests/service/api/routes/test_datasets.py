@@ -303,8 +303,8 @@ async def test_two_that_take_the_name_at_once_are_not_mixed(
     """The second one arrives whole while the first is still looked at."""
     build, turn = Builder.build, [zipped(pets("cat", "fox"))]
 
-    async def slower(*args: Any) -> Any:
-        built = await build(*args)
+    async def slower(*args: Any, **options: Any) -> Any:
+        built = await build(*args, **options)
         if turn:
             assert (await post(http, turn.pop())).status_code == 201
         return built
