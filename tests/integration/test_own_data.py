@@ -12,6 +12,7 @@ from tests.conftest import DIGIT_FILES
 from tests.integration.conftest import Programs, wait_for
 from tests.support.datafiles import zipped
 from tests.support.setfiles import idx_files, pets
+from tuneserve.client import Client
 
 ZIPPED = {"Content-Type": "application/zip"}
 FEW = 17  # images: the one data set that is checked
@@ -112,3 +113,22 @@ def test_a_service_killed_while_it_takes_a_data_set_in_leaves_no_half_one(unatte
     unattended.start("service")
     assert unattended.http.get("/datasets/half").status_code == 404
     assert unattended.http.post("/datasets", content=sent, **options).status_code == 201
+
+
+def test_an_upload_goes_on_where_it_was_when_the_service_was_killed(unattended: Programs, tmp_path: Path) -> None:
+    file = tmp_path / "pets.zip"
+    file.write_bytes(zipped(pets("cat", "dog")))
+    steps: list[int] = []
+
+    def told(come: int, _all: int) -> None:
+        steps.append(come)
+        if len(steps) == 2:
+            unattended.kill("service")
+        elif len(steps) == 3:  # it was not reached
+            unattended.start("service")
+
+    with Client(unattended.url) as client:
+        upload_id = client.send_file(file, told, piece_bytes=1000, pause=lambda _: None)
+        assert client.add_dataset("resumed", upload_id)["images"] == 6
+    assert steps[:4] == [0, 1000, 1000, 2000]
+    assert steps[-1] == file.stat().st_size
