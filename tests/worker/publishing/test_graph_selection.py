@@ -4,6 +4,7 @@ The record says why.
 """
 
 from collections.abc import Callable
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
@@ -28,10 +29,25 @@ from worker.publishing.graph_selection import (
     session,
 )
 from worker.publishing.onnx_export import export
-from worker.publishing.quantization import NotQuantized
+from worker.publishing.quantization import NotQuantized, quantize
 
 Choose = Callable[..., GraphChoice]
 SLOW, FAST = {"1": 4.0, "8": 20.0}, {"1": 2.0, "8": 9.0}
+
+
+@cache
+def quantized(graph: bytes, pixels: bytes, shape: tuple[int, ...], exact: float) -> bytes:
+    return quantize(graph, np.frombuffer(pixels, np.uint8).reshape(shape), exact)
+
+
+@pytest.fixture(autouse=True)
+def _each_graph_is_quantised_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes a process of its own, and most tests choose between the same two graphs."""
+    monkeypatch.setattr(
+        graph_selection,
+        "quantize",
+        lambda graph, images, exact: quantized(graph, images.tobytes(), images.shape, exact),
+    )
 
 
 @pytest.fixture
