@@ -25,6 +25,7 @@ def few_steps() -> Iterator[pytest.MonkeyPatch]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "STEPS", 80)
         patch.setattr(module, "OUTLIERS", 1_000)
+        patch.setattr(module, "DRAWN_DIGITS", 200)
         yield patch
 
 
@@ -49,8 +50,9 @@ def test_it_knows_the_classes_too(trained: Detector, splits: Splits) -> None:
     assert (answers == splits.test.labels).double().mean() > 0.8
 
 
-def test_the_seed_decides_it_and_the_caller_s_chance_goes_on(splits: Splits, few_steps: pytest.MonkeyPatch) -> None:
-    few_steps.setattr(module, "STEPS", 3)
+@pytest.mark.usefixtures("few_steps")
+def test_the_seed_decides_it_and_the_caller_s_chance_goes_on(splits: Splits, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "STEPS", 3)
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
@@ -61,8 +63,10 @@ def test_the_seed_decides_it_and_the_caller_s_chance_goes_on(splits: Splits, few
     assert not torch.equal(first["head.weight"], other["head.weight"])
 
 
-def test_it_learns_in_bf16_too(splits: Splits, few_steps: pytest.MonkeyPatch) -> None:
-    few_steps.setattr(module, "STEPS", 45)  # they are slow on a processor that has no bf16
+@pytest.mark.usefixtures("few_steps")
+def test_it_learns_in_bf16_too(splits: Splits, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, few in (("STEPS", 40), ("WARMUP_STEPS", 5), ("BATCH", 16)):  # slow on a processor that has no bf16
+        monkeypatch.setattr(module, name, few)
     made = train_detector(splits.train, "0123456789", seed=0, precision="bf16")
     assert next(made.parameters()).dtype == torch.float32
     with torch.inference_mode():
@@ -89,10 +93,11 @@ def test_letters_are_outliers_only_where_all_classes_are_digits(
         asked.append(with_letters)
         return images[:100]
 
-    monkeypatch.setattr(module, "STEPS", 1)
+    for name, few in (("STEPS", 1), ("DRAWN_DIGITS", 50)):
+        monkeypatch.setattr(module, name, few)
     monkeypatch.setattr(module, "outliers", recorded)
-    few = Split(splits.train.some(range(100)), splits.train.labels[:100] % len(classes))
-    trained = train_detector(few, classes, seed=0)
+    part = Split(splits.train.some(range(100)), splits.train.labels[:100] % len(classes))
+    trained = train_detector(part, classes, seed=0)
     assert asked == [are_outliers]
     assert trained.head.out_features == len(classes) + 1
 

@@ -80,6 +80,7 @@ def detector(splits: Splits) -> Detector:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(teaching, "STEPS", 80)
         patch.setattr(teaching, "OUTLIERS", 1_000)
+        patch.setattr(teaching, "DRAWN_DIGITS", 200)
         return train_detector(splits.train, "0123456789", seed=0)
 
 
