@@ -251,7 +251,10 @@ class DatasetVersion(Record):
 
 
 class DatasetImage(Record):
-    """An image of a data set; its class is ``["class"]``, since that is a word of Python's own."""
+    """An image of a data set.
+
+    Its class is ``["class"]``, since `class` is a keyword of Python.
+    """
 
     id: int
     part: str

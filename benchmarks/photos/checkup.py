@@ -1,4 +1,4 @@
-"""What the check-up of a data set finds of planted faults, and its processor time.
+"""Measure a check-up: planted faults found, and processor time.
 
 Planted are parts of photos of ants and bees that were encoded again, and wrong labels of ants and bees and of MNIST.
 Prints a row for each: precision, recall, and processor seconds of features and findings.

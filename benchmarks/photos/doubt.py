@@ -1,4 +1,6 @@
-"""Which images a model of few photos abstains on: ants and bees behind the embedded backbone, by the number of photos.
+"""Measure which images a model of few photos abstains on.
+
+Ants and bees behind the embedded backbone, by the number of photos.
 
 The features are those of EfficientNet-Lite0, frozen; the score is fitted as in publishing. Prints a row for each number
 of training photos, the means of some draws: the shares abstained on of the other ants and bees, of digits, garments,

@@ -1,4 +1,6 @@
-"""How good a model of few photos is, and how soon it answers: ants and bees, through the HTTP API.
+"""Measure a model of few photos: its accuracy, and the time until it answers.
+
+Ants and bees, through the HTTP API.
 
 Prints a row for each number of photos of a class: the accuracy of some draws on the 110 other photos, and the seconds
 from POST /jobs to the first answer, with the quick preset and with a fine-tuned mobilenet_v2.

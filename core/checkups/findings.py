@@ -1,4 +1,4 @@
-"""What a check-up of a data set finds; workers write it, the service shows it."""
+"""Findings of a data set's check-up; workers write them, the service shows them."""
 
 from typing import Literal
 

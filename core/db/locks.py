@@ -1,4 +1,4 @@
-"""Locks that let one transaction at a time pass, for what no single row can guard."""
+"""Locks for one transaction at a time, where no single row can guard."""
 
 from enum import IntEnum
 

@@ -1,4 +1,4 @@
-"""Convert a decoded picture to L, RGB or RGBA in sRGB, and shrink large ones, in strips."""
+"""Convert decoded pictures to L, RGB or RGBA in sRGB; shrink large ones."""
 
 import io
 from collections.abc import Callable

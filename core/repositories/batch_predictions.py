@@ -234,7 +234,7 @@ def is_deadly(batch: Batch) -> bool:
 
 
 def _deaths(batch: Batch) -> tuple[int, int]:
-    """Return how many attempts failed: in all, and in a row without one more result."""
+    """Count failed attempts: in all, and in a row without a further result."""
     error = batch.error or {}
     return error.get("deaths", 0), error.get("in_a_row", 0) if error.get("done") == batch.done else 0
 

@@ -80,7 +80,7 @@ def version_numbers(session: Session, name: str) -> list[int]:
 
 
 def versions(session: Session, name: str, before: int, limit: int) -> tuple[list[DatasetVersion], bool]:
-    """List versions of a data set below a number, newest first, and whether more follow."""
+    """List versions below a number, newest first, and whether more follow."""
     found = list(session.scalars(_versions(name).where(DatasetVersion.version < before).limit(limit + 1)))
     return found[:limit], len(found) > limit
 

@@ -48,7 +48,9 @@ async def saliency_map(
 
 
 class Heat:
-    """How much likelier the class is where a place is shown than where it is hidden, from masks and scores in turn.
+    """Accumulator of a saliency map from masks and the scores under them.
+
+    A place counts by how much likelier the class is where it is shown than where it is hidden.
 
     All masks of a photo of 512 pixels would take 268 MB.
     """

@@ -146,7 +146,10 @@ class JobCalls(ModelCalls, DatasetCalls):
         return {"dataset": data}
 
     def _is_built_in(self, data: str | os.PathLike[str]) -> bool:
-        """Check whether a folder's name is that of a built-in data set, as `digits`; `./digits` is the folder."""
+        """Check whether a path names a built-in data set.
+
+        `digits` does; `./digits` is the folder.
+        """
         if not isinstance(data, str) or os.sep in data:
             return False
         built_in = [one.name for one in self.datasets() if one.kind == "built_in"]

@@ -1,4 +1,4 @@
-"""When a request is sent again, and after which pause."""
+"""Rules for repeating a request, and the pause before it."""
 
 import logging
 from collections.abc import Mapping
@@ -57,7 +57,7 @@ def _asks_a_model(request: httpx.Request) -> bool:
 
 
 def may_repeat(error: httpx.TransportError, method: str, options: Mapping[str, Any]) -> bool:
-    """Check whether a request that got no answer can be sent again without doing anything twice."""
+    """Check whether an unanswered request can be repeated without a double effect."""
     if isinstance(error, httpx.ConnectError):
         return True  # nothing was sent
     is_cut = isinstance(error, httpx.NetworkError | httpx.RemoteProtocolError)

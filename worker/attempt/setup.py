@@ -133,7 +133,10 @@ def _load_data(requested: Recipe, settings: Settings, db: Database, report: Repo
 
 
 def _validation_share(requested: Recipe, images: int) -> float:
-    """Return the share to hold back: none where L-BFGS would not choose by so few, unless a share was requested."""
+    """Return the share of images to hold back for validation.
+
+    None where L-BFGS would not choose by so few, unless a share was requested.
+    """
     is_default = requested.validation_fraction == Recipe.model_fields["validation_fraction"].default
     too_few = requested.validation_fraction * images < MIN_JUDGES
     return 0.0 if requested.optimizer == "lbfgs" and is_default and too_few else requested.validation_fraction

@@ -164,7 +164,10 @@ def _fit_head(context: TrainingContext, state: TrainingState, data: TrainingInpu
 
 
 def _kept_statistics(context: TrainingContext, stage: Stage) -> tuple[str, ...]:
-    """Name the BatchNorms that keep their statistics behind an unfreezing, where few photos would spoil them."""
+    """Name the BatchNorms that keep their statistics when the rest is unfrozen.
+
+    Few photos would spoil them.
+    """
     if stage.first == 0 or len(context.splits.train) >= FEW_IMAGES:
         return ()
     return tuple(name for name, module in context.network.named_modules() if isinstance(module, nn.BatchNorm2d))

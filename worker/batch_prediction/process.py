@@ -102,7 +102,10 @@ def run(
 
 
 def _grouped(sent: Iterator[Sent], batch: Batch, note: Callable[[int], None]) -> Iterator[Iterator[Sent]]:
-    """Yield the images CHUNK by CHUNK, without end; those that may kill the process one by one, each noted before."""
+    """Yield the images in chunks, without end.
+
+    Images that may kill the process come one by one, each recorded before.
+    """
     first, count = batch.done, CHUNK if batch.error else 0
     if batch_predictions.is_deadly(batch):
         yield (refused(one.label, NotAnImage(DEADLY)) for one in islice(sent, 1))

@@ -30,7 +30,7 @@ class Comparison:
 
     @property
     def chance(self) -> float:
-        """Return the probability of such a loss, or a larger one, if both are equally accurate."""
+        """Return the p-value of the loss, if both are equally accurate."""
         differing = self.lost + self.gained
         as_bad: int = sum(math.comb(differing, lost) for lost in range(self.lost, differing + 1))
         return as_bad / (1 << differing)

@@ -62,7 +62,7 @@ def by_channel(int8: onnx.ModelProto, fp32: onnx.ModelProto) -> None:
 
 
 def _store(graph: Int8Graph, node: NodeProto, axis: int, weights: Array, bias: list[Array]) -> None:
-    """Store a node's weights by channel, and its bias in units of them and of the node's input."""
+    """Quantize a node's weights by channel, and its bias to match."""
     of_weights, *of_bias = (graph.made[name] for name in node.input[1:])
     scales = _scales(weights, axis)
     for made, values in zip(of_bias, bias, strict=True):

@@ -38,7 +38,7 @@ def flop_per_image(network: nn.Module, sample: Tensor) -> float:
 
 
 def _without_values(network: nn.Module) -> nn.Module:
-    """Copy the network to the device meta, without a copy of its weights in between."""
+    """Copy the network to the meta device without copying its weights."""
     known: dict[int, object] = {
         id(parameter): nn.Parameter(parameter.detach().to("meta"), parameter.requires_grad)
         for parameter in network.parameters()

@@ -1,4 +1,4 @@
-"""POST /embed: the features of images, as the last layer of a model sees them."""
+"""POST /embed: the features of images, the input of a model's last layer."""
 
 import time
 from collections.abc import Iterator, Sequence

@@ -64,7 +64,10 @@ def create_job(recipe: Recipe, service: Service, caller: Who, idempotency_key: I
 
 
 def _with_weights_at_hand(recipe: Recipe, settings: Settings) -> Recipe:
-    """Choose the network of the preset "accurate": the first of those that fit whose weights need no download."""
+    """Choose the network of the preset "accurate".
+
+    It is the first that fits and whose weights need no download.
+    """
     is_chosen = "network" in recipe.model_fields_set or recipe.freeze.startswith("until:")
     if recipe.preset != "accurate" or recipe.weights != "imagenet" or is_chosen:
         return recipe
