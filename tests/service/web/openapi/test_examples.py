@@ -71,9 +71,10 @@ def settings(settings: Settings) -> Settings:
 def services(settings: Settings, published: Callable[..., Model]) -> Iterator[dict[bool, str]]:
     """The URLs of a service without keys and of one with, by that; each has a model."""
     published()
-    keys = {"api_keys": SecretStr(f"boss:admin:{KEY}"), "data_dir": settings.data_dir.with_name("with_keys")}
-    shutil.copytree(settings.data_dir, keys["data_dir"])
-    with serving(settings) as without, serving(settings.model_copy(update=keys)) as having:
+    own = settings.data_dir.with_name("with_keys")
+    shutil.copytree(settings.data_dir, own)
+    keys = settings.model_copy(update={"api_keys": SecretStr(f"boss:admin:{KEY}"), "data_dir": own})
+    with serving(settings) as without, serving(keys) as having:
         yield {has_keys: f"http://127.0.0.1:{port_of(one)}" for has_keys, one in ((False, without), (True, having))}
 
 
