@@ -1,6 +1,7 @@
 """tuneserve.cli.tables: what a script cuts and what a person copies is whole."""
 
 import io
+import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
@@ -10,6 +11,9 @@ import pytest
 from rich.text import Text
 
 from core.db.tables import Job, Model
+from service.datasets.builder import Builder
+from tests import ROOT
+from tests.support.builds import build_here
 from tests.support.datafiles import zipped
 from tests.support.setfiles import pets
 from tests.support.terminal import at_terminal, piped
@@ -24,7 +28,11 @@ LONG = "a-name-that-alone-is-longer-than-half-of-a-terminal-of-eighty-columns"
 
 @pytest.fixture
 def furnished(
-    live: str, enqueue: Callable[..., Job], published: Callable[..., Model], tmp_path_factory: pytest.TempPathFactory
+    live: str,
+    enqueue: Callable[..., Job],
+    published: Callable[..., Model],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Client]:
     """A service with one of everything that can be listed.
 
@@ -32,7 +40,8 @@ def furnished(
     """
     enqueue(network="efficientnet_v2_s", dataset="fashion_mnist")
     published(dataset=LONG)
-    archive = tmp_path_factory.mktemp("sent") / "pets.zip"
+    monkeypatch.setattr(Builder, "build", build_here)
+    archive = tmp_path / "pets.zip"
     archive.write_bytes(zipped(pets("cat", "dog")))
     with Client(live) as open_to_all:
         open_to_all.add_dataset(LONG[:63], archive)
@@ -73,9 +82,11 @@ def test_at_a_terminal_there_is_a_table_with_whole_ids(enqueue: Callable[..., Jo
 
 
 def test_no_color_leaves_no_colour_at_a_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TUNESERVE_DATA_DIR", str(tmp_path))
-    assert COLOUR.search(at_terminal("doctor"))
-    assert not COLOUR.search(at_terminal("doctor", NO_COLOR="1"))
+    monkeypatch.setenv("TUNESERVE_DATA_DIR", str(tmp_path / "data"))
+    (tmp_path / "torch.py").write_text("raise ImportError('too large for a test of colours')")
+    path = f"{ROOT}{os.pathsep}{tmp_path}"
+    assert COLOUR.search(at_terminal("doctor", exit_code=1, PYTHONPATH=path))
+    assert not COLOUR.search(at_terminal("doctor", exit_code=1, PYTHONPATH=path, NO_COLOR="1"))
 
 
 def test_completion_is_a_script_that_is_printed() -> None:
