@@ -116,34 +116,47 @@ def of_files(
     lists every unusable file.
     """
     paths = [str(one.path) for one in train + test]
-    digits = are_digits(
-        classes, (read_as_it_is(paths[place], settings.max_image_pixels) for place in spread(len(paths)))
+    samples = (read_as_it_is(paths[place], settings.max_image_pixels) for place in spread(len(paths)))
+    loaded = (
+        _Loaded(_load_digits(name, paths, settings), "digit", DIGIT_SIDE)
+        if are_digits(classes, samples)
+        else _load_photos(name, paths, len(train), settings, choose, style)
     )
-    images: Images | Photos
-    if digits:
-        images, file_digests, detail, fit = _load_digits(name, paths, settings), None, DIGIT_SIDE, None
-    else:
-        sizes = _sizes(paths[: len(train)], settings)
-        form = choose(sizes, style)
-        images, file_digests = _load(name, paths, form, settings)
-        detail, fit = detail_of(sizes, form.fit), form.fit
     labels = np.array([one.label for one in train + test], np.int64)
     numbers = np.array([one.number for one in train], np.int64)
     return Dataset(
         name=name,
-        style="digit" if digits else style,
-        detail=detail,
+        style=loaded.style,
+        detail=loaded.detail,
         classes=tuple(classes),
-        train_images=images[: len(train)],
+        train_images=loaded.images[: len(train)],
         train_labels=labels[: len(train)],
-        test_images=images[len(train) :],
+        test_images=loaded.images[len(train) :],
         test_labels=labels[len(train) :],
         held_back=held_back,
-        file_digests=file_digests,
+        file_digests=loaded.file_digests,
         train_numbers=numbers if numbers.all() else None,
         train_groups=tuple(one.group for one in train) if any(one.group for one in train) else None,
-        image_fit=fit,
+        image_fit=loaded.fit,
     )
+
+
+class _Loaded(NamedTuple):
+    images: Images | Photos
+    style: Literal["digit"] | Style
+    detail: int
+    fit: Fit | None = None
+    file_digests: Digests | None = None
+
+
+def _load_photos(
+    name: str, paths: Sequence[str], train: int, settings: Settings, choose: Choose, style: Style
+) -> _Loaded:
+    """Load photos in the form chosen by the sizes of the first ``train``."""
+    sizes = _sizes(paths[:train], settings)
+    form = choose(sizes, style)
+    images, file_digests = _load(name, paths, form, settings)
+    return _Loaded(images, style, detail_of(sizes, form.fit), form.fit, file_digests)
 
 
 def detail_of(sizes: Sizes, fit: Fit) -> int:
