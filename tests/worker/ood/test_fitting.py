@@ -27,7 +27,7 @@ from worker.publishing.onnx_export import export
 from worker.publishing.quantization import quantize
 
 PREPARATION = Preparation(
-    style="digit", height=28, width=28, channels=1, image_size=24, mean=(0.1, 0.1, 0.1), std=(0.3, 0.3, 0.3)
+    style="digit", height=28, width=28, channels=1, image_size=32, mean=(0.1, 0.1, 0.1), std=(0.3, 0.3, 0.3)
 )
 
 
@@ -42,7 +42,7 @@ def network(splits: Splits) -> nn.Sequential:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         body = nn.Sequential(nn.Conv2d(3, 16, 5, stride=2), nn.ReLU(), nn.Conv2d(16, 32, 3, stride=2), nn.ReLU())
-        made = nn.Sequential(body, nn.AdaptiveAvgPool2d(3), nn.Flatten(), nn.Linear(288, 10))
+        made = nn.Sequential(body, nn.AvgPool2d(2), nn.Flatten(), nn.Linear(288, 10))
         values, labels = Prepare(PREPARATION)(splits.train.some(range(len(splits.train)))), splits.train.labels
         optimizer = torch.optim.Adam(made.parameters(), 3e-3)
         for _ in range(5):
