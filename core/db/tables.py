@@ -300,6 +300,8 @@ class Upload(Base):
     name: Mapped[str | None]  # name of the file, as sent
     owner: Mapped[str | None]  # id of the API key that announced it; None: there were no keys
     length: Mapped[int] = mapped_column(BigInteger)  # bytes, in the end
+    writer: Mapped[str | None]  # the request that writes a piece; another one begins once it has ended or is silent
+    written_at: Mapped[float | None]
     created_at: Mapped[float]
 
 

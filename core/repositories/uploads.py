@@ -4,17 +4,20 @@ The bytes lie in a file named by the row's id.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import ColumnElement, delete, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from core.db import locks
+from core.db.clocks import shared_now
 from core.db.locks import Lock
 from core.db.tables import Upload
 from core.errors import Overloaded
 from core.ids import new_id
 
 RETRY_AFTER_S = 60
+SILENT_S = 10.0  # after which a request that writes a piece gives way to another one
 HOW_TO_END = "GET /uploads lists them, and DELETE /uploads/{id} ends one."
 
 
@@ -64,6 +67,31 @@ def page(session: Session, after: str | None, limit: int, owner: str | None) -> 
         query = query.where(Upload.owner == owner)
     found = session.scalars(query).all()
     return found[:limit], len(found) > limit
+
+
+def begin_piece(session: Session, upload_id: str, writer: str, now: float) -> bool:
+    """Make a request the only one that writes; False while another one does.
+
+    One that has been silent for SILENT_S has lost its place: its service may be dead.
+    """
+    now = shared_now(session, now)
+    free = or_(Upload.writer.is_(None), Upload.written_at < now - SILENT_S)
+    return _note(session, upload_id, free, writer=writer, written_at=now)
+
+
+def still_writes(session: Session, upload_id: str, writer: str, now: float) -> bool:
+    """Note that a request still writes; False if it has lost its place."""
+    return _note(session, upload_id, Upload.writer == writer, written_at=shared_now(session, now))
+
+
+def end_piece(session: Session, upload_id: str, writer: str) -> None:
+    """Let another request write; one that has lost its place changes nothing."""
+    _note(session, upload_id, Upload.writer == writer, writer=None)
+
+
+def _note(session: Session, upload_id: str, condition: ColumnElement[bool], **columns: Any) -> bool:
+    noted = update(Upload).where(Upload.id == upload_id, condition).values(**columns).returning(Upload.id)
+    return session.execute(noted).scalar_one_or_none() is not None
 
 
 def remove(session: Session, upload_id: str) -> None:

@@ -6,7 +6,9 @@ killed service has written counts too.
 
 import fcntl
 import os
-from collections.abc import Iterator
+import time
+import uuid
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,18 +108,47 @@ class Uploads:
     def writing(self, upload_id: str, offset: int) -> Iterator["Piece"]:
         """Open an upload for its next piece at ``offset``.
 
-        Raise Conflict if that is not where it continues.
+        Raise Conflict if that is not where it continues, or while another request writes, through whatever service.
         """
+        self._expect(upload_id, offset)
+        with self._alone(upload_id) as keep_place:
+            upload = self._expect(upload_id, offset)
+            try:
+                # whatever has come is there after a kill
+                with full_disk_as_no_space(), self._path(upload_id).open("r+b", buffering=0) as file:
+                    file.seek(offset)
+                    yield Piece(file, upload.length, self._reserve, keep_place)
+            except FileNotFoundError as error:
+                raise _unknown() from error
+
+    def _expect(self, upload_id: str, offset: int) -> OpenUpload:
         upload = self.get(upload_id)
         if offset != upload.offset:
             raise Conflict(f"The upload continues at offset {upload.offset}, not {offset}.")
+        return upload
+
+    @contextmanager
+    def _alone(self, upload_id: str) -> Iterator[Callable[[], None]]:
+        """Hold the only place to write; yield what keeps it, to be called before each write."""
+        writer, noted = uuid.uuid4().hex, time.monotonic()
+        with self._db.write() as session:
+            if not rows.begin_piece(session, upload_id, writer, time.time()):
+                raise Conflict("Another request is writing this upload: try again in a moment.")
+
+        def keep_place() -> None:
+            nonlocal noted
+            if time.monotonic() - noted < rows.SILENT_S / 3:
+                return
+            with self._db.write() as session:
+                if not rows.still_writes(session, upload_id, writer, time.time()):
+                    raise Conflict("Another request writes this upload, since this one was silent.")
+            noted = time.monotonic()
+
         try:
-            # whatever has come is there after a kill
-            with full_disk_as_no_space(), self._path(upload_id).open("r+b", buffering=0) as file:
-                file.seek(offset)
-                yield Piece(file, upload.length, self._reserve)
-        except FileNotFoundError as error:
-            raise _unknown() from error
+            yield keep_place
+        finally:
+            with self._db.write() as session:
+                rows.end_piece(session, upload_id, writer)
 
     @contextmanager
     def using(self, upload_id: str) -> Iterator[Path]:
@@ -162,8 +193,9 @@ class Uploads:
 class Piece:
     """A writer of a piece's bytes at the end of an upload."""
 
-    def __init__(self, file: IO[bytes], length: int, reserve: DiskReserve) -> None:
+    def __init__(self, file: IO[bytes], length: int, reserve: DiskReserve, keep_place: Callable[[], None]) -> None:
         self._file = file
+        self._keep_place = keep_place
         self._length = length
         self._reserve = reserve
 
@@ -172,6 +204,7 @@ class Piece:
 
         Raise TooLarge or NoSpace, and keep none of them.
         """
+        self._keep_place()
         if os.fstat(self._file.fileno()).st_nlink == 0:
             raise _unknown()
         if self._file.tell() + len(data) > self._length:

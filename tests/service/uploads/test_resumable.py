@@ -14,6 +14,7 @@ import pytest
 from core.db.database import Database
 from core.db.tables import Upload
 from core.errors import Conflict, NoSpace, NotFound, TooLarge
+from core.repositories import uploads as rows
 from core.settings import Settings
 from service.api.routes.uploads import PIECE
 from service.uploads import disk_space
@@ -81,7 +82,9 @@ async def test_a_piece_that_breaks_off_is_kept_and_the_rest_goes_on_behind_it(li
         assert (await make(http, path)).status_code == 201
 
 
-async def test_another_service_goes_on_where_a_killed_one_ended(settings: Settings, db: Database) -> None:
+async def test_another_service_goes_on_where_a_killed_one_ended(
+    settings: Settings, db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Another service continues an upload from the file's size.
 
     Nothing of it waits in a buffer.
@@ -93,6 +96,7 @@ async def test_another_service_goes_on_where_a_killed_one_ended(settings: Settin
         piece.write(PETS[:HALF])
         async with running(settings) as http:
             assert await offset_of(http, f"/uploads/{upload_id}") == HALF
+            monkeypatch.setattr(rows, "SILENT_S", -1.0)  # it has passed
             await send(http, f"/uploads/{upload_id}", HALF, PETS[HALF:])
             assert (await make(http, f"/uploads/{upload_id}")).status_code == 201
 
@@ -357,6 +361,27 @@ def test_of_a_piece_that_is_too_long_nothing_is_kept(
     with pytest.raises(TooLarge), uploads.writing(upload_id, 0) as piece:
         piece.write(b"1234")
     assert uploads.get(upload_id).offset == 0
+
+
+def test_one_request_at_a_time_writes_and_a_silent_one_gives_way(
+    settings: Settings, db: Database, announced: Callable[[int], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = Uploads(settings, db, None), Uploads(settings, db, None)  # of two services
+    upload_id = announced(3)
+    with first.writing(upload_id, 0) as piece:
+        with pytest.raises(Conflict, match="Another request is writing"), second.writing(upload_id, 0):
+            pass
+        piece.write(b"1")
+        monkeypatch.setattr(rows, "SILENT_S", -1.0)  # it has passed
+        with second.writing(upload_id, 1) as later:
+            later.write(b"2")
+            with pytest.raises(Conflict, match="since this one was silent"):
+                piece.write(b"x")
+    monkeypatch.undo()
+    with second.writing(upload_id, 2) as last:
+        last.write(b"3")
+    with second.using(upload_id) as file:
+        assert file.read_bytes() == b"123"
 
 
 def test_a_piece_of_what_is_given_up_meanwhile_ends(

@@ -145,6 +145,8 @@ def upgrade() -> None:
         sa.Column("name", sa.String(length=255), nullable=True),
         sa.Column("owner", sa.String(length=255), nullable=True),
         sa.Column("length", sa.BigInteger(), nullable=False),
+        sa.Column("writer", sa.String(length=255), nullable=True),
+        sa.Column("written_at", sa.Double(), nullable=True),
         sa.Column("created_at", sa.Double(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_uploads")),
     )
