@@ -23,13 +23,14 @@ FAMILIES = {  # of torchvision, each by a small member, with an image size that 
     "vgg11_bn": 32,
     "googlenet": 64,
     "swin_t": 64,
-    "vit_b_32": 224,
+    "vit_b_32": 64,
 }
 
 
-@pytest.mark.parametrize(("name", "side"), FAMILIES.items())
-def test_with_a_frozen_backbone_only_the_last_layer_is_trained(name: str, side: int) -> None:
-    network = build(name, 3)
+@pytest.mark.parametrize("name", FAMILIES)
+def test_with_a_frozen_backbone_only_the_last_layer_is_trained(name: str) -> None:
+    with torch.device("cpu" if name.startswith("regnet") else "meta"):  # RegNet reads its widths from a tensor
+        network = build(name, 3)
     freeze(network, "backbone")
     layers = [key for key, module in network.named_modules() if isinstance(module, (nn.Linear, nn.Conv2d))]
     trained = {key.rpartition(".")[0] for key, parameter in network.named_parameters() if parameter.requires_grad}
@@ -46,7 +47,7 @@ def test_a_heads_dropout_goes_on_with_its_last_layer() -> None:
 
 @pytest.mark.parametrize(("name", "side"), FAMILIES.items())
 def test_the_halves_of_a_network_are_the_whole(name: str, side: int) -> None:
-    network = build(name, 3).eval()
+    network = build(name, 3, side).eval()
     halves = split_network(network, freeze(network, "backbone"))
     images = torch.rand(2, 3, side, side)
     torch.testing.assert_close(halves.rest(*halves.frozen(images)), network(images))
