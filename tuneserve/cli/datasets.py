@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.progress import Progress
 
+from tuneserve.cli import completion
 from tuneserve.cli.options import Json, Limit, Url
 from tuneserve.cli.tables import cut, print_table
 from tuneserve.client import Client, ServiceError
@@ -19,7 +20,7 @@ console = Console()
 errors = Console(stderr=True)
 NO_NAME = "dry-run"  # for checks: the service requires a name
 Source = Annotated[Path, typer.Argument(exists=True, help="Zip, tar or folder of the data set")]
-Name = Annotated[str, typer.Argument(help="Name of an uploaded data set")]
+Name = Annotated[str, typer.Argument(help="Name of an uploaded data set", autocompletion=completion.uploaded_names)]
 Images = Annotated[list[int], typer.Argument(help="Numbers of images, from `datasets images`")]
 ClassOption = Annotated[str, typer.Option("--class", help="Class of the images")]
 GroupPattern = Annotated[

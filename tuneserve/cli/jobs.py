@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from tuneserve.cli import completion
 from tuneserve.cli.options import MODELS, TRAIN, JobId, Url
 from tuneserve.cli.references import find_job
 from tuneserve.client import ENDED, POLL_S, Client, Job
@@ -90,7 +91,9 @@ def logs(
 
 @app.command(rich_help_panel=MODELS)
 def promote(
-    model: Annotated[str, typer.Argument(help="Model: pets/3, pets@best or an id")],
+    model: Annotated[
+        str, typer.Argument(help="Model: pets/3, pets@best or an id", autocompletion=completion.model_references)
+    ],
     alias: Annotated[str, typer.Option(help="Alias to point at the model")] = "serving",
     url: Url = None,
 ) -> None:

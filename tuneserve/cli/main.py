@@ -15,7 +15,7 @@ import typer
 from rich.markup import escape
 from rich.progress import Progress
 
-from tuneserve.cli import datasets, doctor, keys, training
+from tuneserve.cli import completion, datasets, doctor, keys, training
 from tuneserve.cli import demo as demo_run
 from tuneserve.cli import jobs as job_commands
 from tuneserve.cli import models as model_commands
@@ -149,7 +149,12 @@ def job(job_id: JobId, url: Url = None, as_json: Json = False) -> None:
 @app.command(rich_help_panel=MODELS)
 def predict(
     images: Annotated[list[Path] | None, typer.Argument(help="Images, folders, patterns; - or none: stdin")] = None,
-    model: Annotated[str | None, typer.Option(help="Model: pets, pets/3 or pets@best; default: the default")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="Model: pets, pets/3 or pets@best; default: the default", autocompletion=completion.model_references
+        ),
+    ] = None,
     top_k: Annotated[int, typer.Option(min=1, max=100, help="Number of classes per image")] = 3,
     neighbours: Annotated[
         int, typer.Option(min=0, max=20, help="Number of nearest training images shown per image")

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from tuneserve.cli import completion
 from tuneserve.cli.options import Json, Limit, Url
 from tuneserve.cli.tables import age, cut, print_table
 from tuneserve.client import Client, Model
@@ -14,7 +15,10 @@ from tuneserve.terminal import Console
 
 app = typer.Typer(invoke_without_command=True, help="List, show, download and use models.")
 console = Console()
-Reference = Annotated[str, typer.Argument(help="Model: pets, pets/3, pets@best or an id")]
+Reference = Annotated[
+    str,
+    typer.Argument(help="Model: pets, pets/3, pets@best or an id", autocompletion=completion.model_references),
+]
 
 
 @app.callback()

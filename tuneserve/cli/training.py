@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from tuneserve.cli import completion
 from tuneserve.cli.options import TRAIN, JobId, Url
 from tuneserve.cli.references import find_job
 from tuneserve.client import Client, Job, JobFailed, ServiceError
@@ -24,7 +25,10 @@ INTERRUPTED = 130  # the exit code after Ctrl-C
 @app.command(rich_help_panel=TRAIN)
 def train(
     data: Annotated[str | None, typer.Argument(help="Folder or archive of photos, or a data set's name")] = None,
-    dataset: Annotated[str | None, typer.Option(help="Name of a data set, from `datasets list`")] = None,
+    dataset: Annotated[
+        str | None,
+        typer.Option(help="Name of a data set, from `datasets list`", autocompletion=completion.dataset_names),
+    ] = None,
     preset: Annotated[str | None, typer.Option(help="Defaults for an aim: quick or accurate")] = None,
     model: Annotated[str | None, typer.Option(help="Name to publish the model under; default: the data set's")] = None,
     name: Annotated[str | None, typer.Option(help="Name of the job")] = None,

@@ -24,16 +24,17 @@ Fields = TypeVar("Fields", bound=Record)
 class Connection:
     """A connection to one service; the client's calls are mixed into it.
 
-    ``url`` defaults to $TUNESERVE_URL, else to port 8000 of this machine; ``key`` to $TUNESERVE_API_KEY.
+    ``url`` defaults to $TUNESERVE_URL, else to port 8000 of this machine; ``key`` to $TUNESERVE_API_KEY. ``timeout``:
+    seconds until a request to a silent service is given up.
     """
 
-    def __init__(self, url: str | None = None, key: str | None = None) -> None:
+    def __init__(self, url: str | None = None, key: str | None = None, timeout: float = 90) -> None:
         self.url = (url or os.environ.get("TUNESERVE_URL") or DEFAULT_URL).rstrip("/")
         key = key or os.environ.get("TUNESERVE_API_KEY")
         _check(self.url, key)
         self._was_reached = False
         self._http = httpx.Client(
-            base_url=self.url, timeout=90, headers={"Authorization": f"Bearer {key}"} if key else {}
+            base_url=self.url, timeout=timeout, headers={"Authorization": f"Bearer {key}"} if key else {}
         )
 
     def __enter__(self) -> Self:

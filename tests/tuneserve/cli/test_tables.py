@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from rich.text import Text
+from typer.testing import CliRunner
 
 from core.db.tables import Job, Model
 from service.datasets.builder import Builder
@@ -17,6 +18,7 @@ from tests.support.builds import build_here
 from tests.support.datafiles import zipped
 from tests.support.setfiles import pets
 from tests.support.terminal import at_terminal, piped
+from tuneserve.cli.main import app
 from tuneserve.cli.tables import age, print_table
 from tuneserve.client import Client
 from tuneserve.terminal import Console
@@ -92,6 +94,23 @@ def test_no_color_leaves_no_colour_at_a_terminal(tmp_path: Path, monkeypatch: py
 def test_completion_is_a_script_that_is_printed() -> None:
     # the shell is named, since finding it among the parents fails where there is none
     assert "COMP_WORDS" in piped("--show-completion", "bash", _TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION="1")
+
+
+def completed(line: str, **environment: str) -> list[str]:
+    """Return what a shell offers behind a line that is typed so far."""
+    state = {"_TUNESERVE_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(len(line.split(" ")) - 1)}
+    return CliRunner().invoke(app, env=state | environment, prog_name="tuneserve").stdout.split()
+
+
+def test_ids_and_names_are_completed_from_the_service(furnished: Client) -> None:
+    (job,) = furnished.jobs()
+    reached = {"TUNESERVE_URL": furnished.url, "TUNESERVE_API_KEY": _key(furnished)}
+    assert completed("tuneserve cancel job_", **reached) == [job.id]
+    assert completed("tuneserve follow @", **reached) == ["@last"]
+    assert completed("tuneserve models show a-", **reached) == [LONG, f"{LONG}/1"]
+    assert completed("tuneserve datasets versions a-", **reached) == [LONG[:63]]
+    assert completed("tuneserve train --dataset mni", **reached) == ["mnist"]
+    assert completed("tuneserve cancel job_", TUNESERVE_URL="http://127.0.0.1:1") == []
 
 
 class Terminal(io.StringIO):
