@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 from rich.progress import Progress
+from typer.core import TyperGroup
 
 from tuneserve.cli import completion, datasets, doctor, keys, training
 from tuneserve.cli import demo as demo_run
@@ -31,8 +32,18 @@ from tuneserve.progress import accuracy
 from tuneserve.terminal import Console
 from tuneserve.types import Job, Neighbour
 
-ABOUT = "Train image classifiers on your photos and serve them over HTTP."
-app = typer.Typer(no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False, help=ABOUT)
+ABOUT = "tuneserve trains image classifiers on your photos and serves them over HTTP."
+
+
+class DescriptionFirst(TyperGroup):
+    """A group of commands whose help begins with what the program is."""
+
+    def format_help(self, *where: Any) -> None:
+        typer.echo(ABOUT)
+        super().format_help(*where)
+
+
+app = typer.Typer(cls=DescriptionFirst, no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False)
 app.add_typer(training.app)
 app.add_typer(job_commands.app)
 app.add_typer(model_commands.app, name="models", rich_help_panel=MODELS)

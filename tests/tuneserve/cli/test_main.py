@@ -339,7 +339,8 @@ def test_a_job_is_named_by_the_start_of_its_id_or_as_the_last(serve: Serve, enqu
 def test_the_version_and_the_groups_are_shown() -> None:
     assert typed("--version").stdout.startswith("tuneserve ")
     shown = typed("--help").output
-    assert "Train image classifiers on your photos and serve them over HTTP." in shown
+    assert shown.startswith("tuneserve trains image classifiers on your photos and serves them over HTTP.\n")
+    assert typed().output.startswith("tuneserve trains")  # as without a command
     assert shown.index("─ Train ─") < shown.index("Models and predictions") < shown.index("Run the service")
 
 
