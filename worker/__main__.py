@@ -1,6 +1,7 @@
-"""``python -m worker``: run one worker until SIGTERM or SIGINT."""
+"""``python -m worker``: run one worker until SIGTERM or SIGINT, or as long as the settings say."""
 
 import signal
+import threading
 
 from core import logs
 from core.artifacts.private_files import keep_private
@@ -20,6 +21,10 @@ def main() -> None:
     loop = WorkerLoop(settings, db, prewarmed.launch, while_idle=prewarmed.warm_up)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: loop.stop.set())
+    if settings.worker_max_s is not None:
+        ending = threading.Timer(settings.worker_max_s, loop.stop.set)
+        ending.daemon = True
+        ending.start()
     try:
         loop.run()
     finally:

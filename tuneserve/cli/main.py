@@ -249,12 +249,25 @@ def serve(host: Host = None, port: Port = None, data_dir: DataDir = None, proces
 
 
 @app.command(rich_help_panel=RUN)
-def worker(data_dir: DataDir = None) -> None:
-    """Run one worker.
+def worker(
+    data_dir: DataDir = None,
+    exit_when_idle: Annotated[
+        float | None, typer.Option(metavar="SECONDS", help="End after so long without work [TUNESERVE_WORKER_IDLE_S]")
+    ] = None,
+    max_seconds: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS", help="End after so long; an unfinished job is handed back [TUNESERVE_WORKER_MAX_S]"
+        ),
+    ] = None,
+) -> None:
+    """Run one worker. With both options it suits a batch scheduler, which gives it a machine for a time.
 
-    Example: tuneserve worker --data-dir /srv/tuneserve
+    Example: sbatch --gres=gpu:1 --wrap 'tuneserve worker --exit-when-idle 60 --max-seconds 3500'
     """
-    _become("worker", environment(None, None, data_dir))
+    limits = {"TUNESERVE_WORKER_IDLE_S": exit_when_idle, "TUNESERVE_WORKER_MAX_S": max_seconds}
+    given = {name: str(value) for name, value in limits.items() if value is not None}
+    _become("worker", environment(None, None, data_dir) | given)
 
 
 def _predict(url: str | None, images: Sequence[Path], **options: Any) -> Predictions:

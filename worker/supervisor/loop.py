@@ -77,14 +77,20 @@ class WorkerLoop:
         return ProcessSlot(work, self.stop, self._monotonic, self._settings.poll_s)
 
     def run(self) -> None:
-        """Run until ``stop`` is set."""
+        """Run until ``stop`` is set, or nothing was to be done for as long as the settings say."""
         self._register()
+        busy_at = self._monotonic()
         while not self.stop.is_set():
             try:
                 claim = self.step()
             except UNAVAILABLE:  # temporarily; the lease decides about jobs that this worker held
                 log.warning("the database does not answer; trying again", exc_info=True)
                 claim = None
+            if claim is not None or any(slot.is_busy for slot in (self._batches, self._exports, self._checkups)):
+                busy_at = self._monotonic()
+            elif self._monotonic() - busy_at > (self._settings.worker_idle_s or math.inf):
+                log.info("nothing was to be done for %g s", self._settings.worker_idle_s)
+                self.stop.set()
             if claim is None:
                 self.stop.wait(self._settings.poll_s)
         self._batches.give_back()

@@ -54,6 +54,10 @@ class ProcessSlot(Generic[Claim]):
         self._running: tuple[Claim, Process] | None = None
         self._poll_due = 0.0
 
+    @property
+    def is_busy(self) -> bool:
+        return self._running is not None
+
     def tend(self) -> None:
         """Check the running process, or start the next one that waits."""
         if self._stop.is_set():

@@ -458,6 +458,13 @@ def test_a_single_program_takes_the_place_of_the_command(
     assert environment["PATH"] == os.environ["PATH"]
 
 
+def test_a_worker_for_a_batch_scheduler_gets_its_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    called: list[dict[str, str]] = []
+    monkeypatch.setattr(os, "execve", lambda _, __, environment: called.append(environment))
+    typed("worker", "--exit-when-idle", 60, "--max-seconds", 3500)
+    assert (called[0]["TUNESERVE_WORKER_IDLE_S"], called[0]["TUNESERVE_WORKER_MAX_S"]) == ("60.0", "3500.0")
+
+
 def test_a_job_is_paused_resumed_cancelled_and_tried_again(serve: Serve, enqueue: Enqueue) -> None:
     job, url = enqueue(), serve()
     said = [typed(verb, job.id, "--url", url).output.strip() for verb in ("pause", "resume", "cancel")]

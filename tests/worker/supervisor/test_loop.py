@@ -6,6 +6,8 @@ No trainer is started here.
 import errno
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
@@ -22,12 +24,14 @@ from core.errors import DatasetInvalid
 from core.repositories import events, job_control, jobs, workers
 from core.repositories.jobs import Claim
 from core.settings import Settings
+from tests import ROOT
 from tests.conftest import NOW
 from tests.support.fakes import FakeLauncher, FakeProcess, model_card
 from worker.processes.exit_codes import EXIT_CLAIM_LOST, EXIT_INTERRUPTED
 from worker.processes.launcher import Launcher, Process
 from worker.supervisor.garbage_collector import GarbageCollector
 from worker.supervisor.loop import WorkerLoop
+from worker.supervisor.process_slot import ProcessSlot
 
 Enqueue = Callable[..., Job]
 Claimed = Callable[..., Claim]
@@ -102,6 +106,51 @@ def test_only_an_idle_worker_makes_ready_for_the_next_job(
     it = WorkerLoop(settings, db, launcher, clock, while_idle=idle)
     it.run()
     assert seen == ["trains"] * 3 + ["idle"]
+
+
+@pytest.mark.parametrize(("busy_s", "turns"), [(0, 3), (250, 12)])
+def test_a_worker_ends_once_it_had_nothing_to_do_for_its_time(
+    settings: Settings, db: Database, clock: Clock, monkeypatch: pytest.MonkeyPatch, busy_s: float, turns: int
+) -> None:
+    seen: list[float] = []
+
+    def idle() -> None:
+        clock.move(25)
+        seen.append(clock.now)
+
+    monkeypatch.setattr(ProcessSlot, "is_busy", property(lambda _: clock.now < NOW + busy_s))  # with a batch
+    limits = {"worker_idle_s": 60.0, "poll_s": 0.001}
+    WorkerLoop(settings.model_copy(update=limits), db, FakeLauncher([]), clock, idle, clock).run()
+    assert len(seen) == turns
+
+
+def test_a_job_starts_the_idle_time_anew(settings: Settings, db: Database, enqueue: Enqueue, clock: Clock) -> None:
+    seen: list[float] = []
+
+    def idle() -> None:
+        clock.move(25)
+        seen.append(clock.now)
+        if len(seen) == 2:
+            enqueue(max_attempts=1)
+
+    limits = {"worker_idle_s": 60.0, "poll_s": 0.001}
+    launcher = FakeLauncher([FakeProcess(KILLED)])
+    WorkerLoop(settings.model_copy(update=limits), db, launcher, clock, idle, clock).run()
+    assert len(seen) == 2 + 3
+
+
+def test_a_worker_ends_after_its_time(settings: Settings) -> None:
+    limited = settings.model_copy(update={"worker_max_s": 0.1})
+    ended = subprocess.run(
+        [sys.executable, "-m", "worker"],
+        env=os.environ | limited.environment(),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
 
 
 def test_with_nothing_to_do_nothing_is_started(loop: Callable[..., WorkerLoop]) -> None:
