@@ -20,7 +20,7 @@ DEADLINE_S = 60.0  # after which it ends by itself, where nothing else ends it
 CPU_S = 20.0  # the same for what spins: more than it is allowed, on a machine of any speed
 
 
-def misbehave(sent: Sequence[Sent], _folder: Path, _settings: Settings) -> Built:
+def misbehave(sent: Sequence[Sent], _folder: Path, _settings: Settings, _group_pattern: str) -> Built:
     how, log = sent[0].file.read_text(), sent[0].file.with_name("log")
     _note(log, "start")
     until = time.monotonic() + DEADLINE_S
