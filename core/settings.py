@@ -146,9 +146,7 @@ class Settings(BaseSettings):
     train_threads: int | None = Field(None, gt=0)  # default: every core
     train_niceness: int = Field(5, ge=0, le=19)  # on a shared CPU, predictions have priority
     worker_idle_s: float | None = Field(None, gt=0)  # a worker without work for this long ends; default: it waits
-    worker_max_s: float | None = Field(
-        None, gt=0
-    )  # it ends after this long and hands its job back; default: never
+    worker_max_s: float | None = Field(None, gt=0)  # it ends after this long and hands its job back; default: never
     prewarm_trainer: bool = True  # keep a trainer ready in an idle worker: 0.45 GB
 
     @model_validator(mode="before")

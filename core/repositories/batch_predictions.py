@@ -28,9 +28,9 @@ TRANSITIONS: dict[BatchStatus, frozenset[BatchStatus]] = {
 }
 ENDED = frozenset(status for status, following in TRANSITIONS.items() if not following)
 EXPIRED_AT_A_TIME = 100
-MAX_FAILED_ATTEMPTS = 3  # without one more result; a batch handed back is no failed attempt
+MAX_FAILED_ATTEMPTS = 4  # without one more result; a batch handed back is no failed attempt
 MAX_DEATHS = 20  # of one batch's processes: some ten images that crash or hang their decoder
-ALONE = 2  # deaths in a row at one image, read alone at the second: it is the image
+ALONE = 2  # deaths while one image was read alone: it is the image
 
 
 @dataclass(frozen=True)
@@ -172,6 +172,7 @@ def claim(session: Session, worker_id: str, now: float) -> Claim | None:
         attempt=Batch.attempt + 1,
         started_at=func.coalesce(Batch.started_at, now),
         heartbeat_at=now,
+        reading=None,
     )
     return None if batch is None else Claim(batch.id, batch.attempt)
 
@@ -197,7 +198,7 @@ def succeed(session: Session, claim: Claim, now: float) -> None:
 
 def release(session: Session, claim: Claim) -> None:
     """Requeue a batch; it continues after its last stored result."""
-    _end_attempt(session, claim, BatchStatus.QUEUED, worker_id=None, reading=None)
+    _end_attempt(session, claim, BatchStatus.QUEUED, worker_id=None)
 
 
 def release_unwatched(session: Session, worker_id: str) -> list[str]:
@@ -220,23 +221,26 @@ def retry_or_fail(session: Session, claim: Claim, failure: JobFailure, now: floa
     batch = session.get(Batch, claim.batch_id)
     if batch is None:
         raise ClaimLost(f"{claim.batch_id} was deleted.")
-    deaths, in_a_row = _deaths(batch)
-    error = describe(failure) | {"deaths": deaths + 1, "in_a_row": in_a_row + 1, "done": batch.done}
-    if in_a_row + 1 < MAX_FAILED_ATTEMPTS and deaths + 1 < MAX_DEATHS:
+    deaths = _deaths(batch)
+    deaths.update(all=deaths["all"] + 1, in_a_row=deaths["in_a_row"] + 1)
+    deaths["alone"] += batch.reading == batch.done
+    error = describe(failure) | {"deaths": deaths | {"done": batch.done}}
+    if deaths["in_a_row"] < MAX_FAILED_ATTEMPTS and deaths["all"] < MAX_DEATHS:
         _end_attempt(session, claim, BatchStatus.QUEUED, worker_id=None, error=error)
     else:
         _end_attempt(session, claim, BatchStatus.FAILED, finished_at=now, error=error)
 
 
 def is_deadly(batch: Batch) -> bool:
-    """Check whether the next image has ended every process that read it."""
-    return batch.reading == batch.done and _deaths(batch)[1] >= ALONE
+    """Check whether the next image has ended processes that read it alone."""
+    return _deaths(batch)["alone"] >= ALONE
 
 
-def _deaths(batch: Batch) -> tuple[int, int]:
-    """Count failed attempts: in all, and in a row without a further result."""
-    error = batch.error or {}
-    return error.get("deaths", 0), error.get("in_a_row", 0) if error.get("done") == batch.done else 0
+def _deaths(batch: Batch) -> dict[str, int]:
+    """Count failed attempts: all; those since the last result; of these, those that read the next image alone."""
+    found: dict[str, int] = (batch.error or {}).get("deaths", {"all": 0})
+    since = found if found.get("done") == batch.done else {}
+    return {"all": found["all"], "in_a_row": since.get("in_a_row", 0), "alone": since.get("alone", 0)}
 
 
 def requeue_lost(session: Session, now: float, lease_s: float) -> list[str]:

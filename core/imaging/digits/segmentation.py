@@ -69,7 +69,7 @@ def _ink_level(values: Plane) -> float:
     if not values.size:
         return 0.0
     edges = np.linspace(0, float(values.max()), BINS + 1)
-    bins = (values * (BINS / edges[-1])).astype(np.intp).clip(None, BINS - 1)  # np.histogram takes three times as long
+    bins = (values * (BINS / edges[-1])).astype(np.intp).clip(0, BINS - 1)  # np.histogram takes three times as long
     count = np.bincount(bins, minlength=BINS)
     total = count * (edges[:-1] + edges[1:]) / 2
     below, sum_below = count.cumsum(), total.cumsum()

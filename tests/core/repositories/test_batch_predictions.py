@@ -145,7 +145,7 @@ def test_a_late_attempt_cannot_end_a_batch_that_waits_again(db: Database, claime
     assert batch_of(late.batch_id).status is BatchStatus.QUEUED
 
 
-def test_the_third_death_is_the_end_and_says_why(db: Database, claimed: Claimed, batch_of: BatchOf) -> None:
+def test_the_fourth_death_is_the_end_and_says_why(db: Database, claimed: Claimed, batch_of: BatchOf) -> None:
     ours = claimed()
     for _ in range(batch_predictions.MAX_FAILED_ATTEMPTS - 1):
         die(db, ours)
@@ -172,15 +172,18 @@ def test_a_result_between_two_deaths_makes_them_no_row_but_there_are_twenty_at_m
     assert batch_of(ours.batch_id).status is BatchStatus.FAILED
 
 
-@pytest.mark.parametrize(("first", "second", "deadly"), [(None, None, False), (None, 0, True), (0, 0, True)])
-def test_an_image_is_deadly_after_two_deaths_if_the_second_read_it_alone(
+@pytest.mark.parametrize(
+    ("first", "second", "deadly"), [(None, None, False), (None, 0, False), (0, None, False), (0, 0, True)]
+)
+def test_an_image_is_deadly_once_two_attempts_that_read_it_alone_have_died(
     db: Database, claimed: Claimed, batch_of: BatchOf, first: int | None, second: int | None, deadly: bool
 ) -> None:
     ours = claimed()
     for index in (first, second):
         assert not batch_predictions.is_deadly(batch_of(ours.batch_id))
-        with db.write() as session:
-            batch_predictions.record(session, ours, NOW, reading=index)
+        if index is not None:
+            with db.write() as session:
+                batch_predictions.record(session, ours, NOW, reading=index)
         die(db, ours)
         ours = claim(db)
     assert batch_predictions.is_deadly(batch_of(ours.batch_id)) is deadly
@@ -191,11 +194,11 @@ def test_a_batch_handed_back_while_an_image_was_read_alone_says_nothing_of_the_i
 ) -> None:
     ours = claimed()
     for _ in range(batch_predictions.ALONE):
-        die(db, ours)
+        with db.write() as session:
+            batch_predictions.record(session, ours, NOW, reading=0)
+            batch_predictions.release(session, ours)
         ours = claim(db)
-    with db.write() as session:
-        batch_predictions.record(session, ours, NOW, reading=0)
-        batch_predictions.release(session, ours)
+    die(db, ours)
     assert not batch_predictions.is_deadly(batch_of(ours.batch_id))
 
 
