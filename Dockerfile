@@ -1,8 +1,9 @@
 # Two images from one file:
 #   service  answers over HTTP on a CPU; no torch
 #   worker   trains; also the service on a GPU, since it has torch
+# Both begin with one image of Python 3.12.14 by its digest, in both places alike; dependabot proposes newer ones.
 
-FROM python:3.12-slim AS build
+FROM python:3.12-slim@sha256:78387bc3881b8273120a12ebe6c1ab22b018ccc2c9adf565ae1ac9b536e184ea AS build
 RUN pip install --no-cache-dir uv
 ENV UV_COMPILE_BYTECODE=1 UV_LINK_MODE=copy UV_PYTHON_DOWNLOADS=never UV_PROJECT_ENVIRONMENT=/app/.venv
 WORKDIR /app
@@ -25,7 +26,7 @@ COPY worker worker
 COPY tuneserve tuneserve
 RUN uv sync --frozen --no-dev --no-editable --extra serve --extra postgres
 
-FROM python:3.12-slim AS base
+FROM python:3.12-slim@sha256:78387bc3881b8273120a12ebe6c1ab22b018ccc2c9adf565ae1ac9b536e184ea AS base
 RUN useradd --uid 10001 --create-home tuneserve && install -d -m 700 -o tuneserve /data
 # it listens beyond the container's loopback, so without API keys it does not start; docker-compose.yml says how it may
 ENV PATH=/app/.venv/bin:$PATH PYTHONUNBUFFERED=1 TUNESERVE_DATA_DIR=/data TUNESERVE_HOST=0.0.0.0
