@@ -263,7 +263,7 @@ def worker(
 ) -> None:
     """Run one worker. With both options it suits a batch scheduler, which gives it a machine for a time.
 
-    Example: sbatch --gres=gpu:1 --wrap 'tuneserve worker --exit-when-idle 60 --max-seconds 3500'
+    Example: tuneserve worker --exit-when-idle 60 --max-seconds 3500
     """
     limits = {"TUNESERVE_WORKER_IDLE_S": exit_when_idle, "TUNESERVE_WORKER_MAX_S": max_seconds}
     given = {name: str(value) for name, value in limits.items() if value is not None}
