@@ -122,9 +122,9 @@ def test_an_idle_slot_looks_no_oftener_than_poll_s(it: Setting) -> None:
 
 
 @pytest.mark.parametrize(("code", "reason"), [(KILLED, "killed"), (-signal.SIGSEGV, "killed"), (1, "internal")])
-def test_a_process_that_died_is_followed_by_another_until_the_third_death(it: Setting, code: int, reason: str) -> None:
-    it.tend(it.slot(*[FakeProcess(code) for _ in range(3)]), 9)
-    assert it.claims == [Claim(BATCH, attempt) for attempt in (1, 2, 3)]
+def test_a_process_that_died_is_followed_by_another_until_the_fourth_death(it: Setting, code: int, reason: str) -> None:
+    it.tend(it.slot(*[FakeProcess(code) for _ in range(4)]), 12)
+    assert it.claims == [Claim(BATCH, attempt) for attempt in (1, 2, 3, 4)]
     error = it.batch.error
     assert error is not None
     assert (it.batch.status, error["code"]) == (BatchStatus.FAILED, reason)
@@ -140,7 +140,7 @@ def test_a_process_that_cannot_even_be_started_counts_as_a_death(it: Setting) ->
     it.tend(it.slot_of(no_space), 9)
     error = it.batch.error
     assert error is not None
-    assert (it.batch.status, it.batch.attempt, error["code"]) == (BatchStatus.FAILED, 3, "disk_full")
+    assert (it.batch.status, it.batch.attempt, error["code"]) == (BatchStatus.FAILED, 4, "disk_full")
 
 
 def test_a_batch_that_was_claimed_without_the_slots_knowledge_is_claimed_again(it: Setting) -> None:
