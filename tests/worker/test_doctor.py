@@ -72,6 +72,7 @@ def test_wrong_settings_are_found_each_by_its_name(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_setting_that_nothing_reads_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TUNESERVE_TRAIN_THREADS")  # set for all tests
     monkeypatch.setenv("TUNESERVE_URL", "http://here:1")
     assert found()["settings"] == Finding("settings", "ok", "TUNESERVE_DATA_DIR, TUNESERVE_URL")
     monkeypatch.setenv("TUNESERVE_PROT", "9000")
