@@ -24,9 +24,9 @@ from core.imaging.preparation import fit_photo
 from core.printable import JOINERS, first_invisible
 from core.settings import Settings
 from core.splitting.groups import SPLIT_SEED, TEST_SHARE, hold_back, undivided
-from core.splitting.name_groups import NamePattern
 from service.datasets.duplicates import Occurrence, report_repeated
 from service.datasets.layouts.class_folders import Sample
+from service.datasets.layouts.name_groups import NamePattern
 from service.datasets.layouts.parts import Part
 from service.datasets.validation_report import Code, ValidationReport
 

@@ -20,7 +20,6 @@ from core.repositories import datasets
 from core.repositories.api_keys import Caller
 from core.repositories.idempotency import CreatedResponse, Make
 from core.scopes import Scope
-from core.splitting.name_groups import MAX_PATTERN, NamePattern
 from service.api.dependencies import Service, State
 from service.api.idempotency import IdempotencyKey, create
 from service.api.parameters import Limit
@@ -31,6 +30,7 @@ from service.datasets.checkups import CheckupView
 from service.datasets.extraction import Sent
 from service.datasets.file_store import FileStore
 from service.datasets.importer import Built
+from service.datasets.layouts.name_groups import MAX_PATTERN, NamePattern
 from service.datasets.request_body import BODY, digests, receive
 from service.datasets.versions import DatasetCard, VersionPage
 from service.security.api_keys import RequireScope, Who

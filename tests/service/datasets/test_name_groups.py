@@ -3,7 +3,7 @@
 import pytest
 
 from core.errors import InvalidInput
-from core.splitting.name_groups import NamePattern
+from service.datasets.layouts.name_groups import NamePattern
 
 
 @pytest.mark.parametrize(
